@@ -1,0 +1,127 @@
+"""The tree of user errors; everything else that is raised is a bug of ours.
+
+ClassifoldError            exit 1
+├── SettingsError          exit 2   config.py, --set, hyperparameters
+├── UsageError             exit 2   the command line
+├── DataError              exit 1   pictures, folders, splits
+├── BackboneError          exit 1   unknown backbone, weights that cannot be had
+├── RunError               exit 1   a run folder that is missing, damaged or refused
+├── DiskError              exit 1   full, read-only, not permitted
+├── MissingExtraError      exit 1   an optional part is not installed
+└── Interrupted            exit 130 Ctrl-C or SIGTERM, after what was reached was saved
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: `where: what, got GOT`, and the cure.
+
+    Attributes:
+        where: The setting, file, folder or command it is about.
+        what: What is wrong, and what was expected.
+        hint: What to do now.
+        got: The value found, already printable; left out when empty.
+    """
+
+    where: str
+    what: str
+    hint: str = ""
+    got: str = ""
+
+    def format(self) -> str:
+        """Return the `error:` line, and the `hint:` line where there is a hint."""
+        got = f", got {self.got}" if self.got else ""
+        line = f"error: {self.where}: {self.what}{got}"
+        return f"{line}\nhint: {self.hint}" if self.hint else line
+
+
+class ClassifoldError(Exception):
+    """A mistake the user can cure; holds one fault or all that were found."""
+
+    exit_code = 1
+
+    def __init__(self, *faults: Fault) -> None:
+        if not faults:
+            raise ValueError("a user error needs at least one fault")
+        super().__init__(*faults)
+        self.faults: Sequence[Fault] = faults
+
+    def __str__(self) -> str:
+        return "\n".join(fault.format() for fault in self.faults)
+
+
+class SettingsError(ClassifoldError):
+    """A setting is unknown, of the wrong type, out of range, or config.py cannot be read."""
+
+    exit_code = 2
+
+
+class UsageError(ClassifoldError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class DataError(ClassifoldError):
+    """The pictures or their folders cannot be used."""
+
+
+class BackboneError(ClassifoldError):
+    """The backbone is unknown or its weights cannot be had."""
+
+
+class RunError(ClassifoldError):
+    """A run folder is missing, damaged or does not agree with itself."""
+
+
+class DiskError(ClassifoldError):
+    """The disk is full, read-only, or the place is not ours to write."""
+
+
+class MissingExtraError(ClassifoldError):
+    """An optional part of the package is not installed."""
+
+
+class Interrupted(ClassifoldError):  # noqa: N818 - not a failure
+    """Ctrl-C or SIGTERM ended the work early, after what was reached was saved."""
+
+    exit_code = 130
+
+
+_DISK_CURES = {
+    errno.ENOSPC: ("the disk is full", "free some space or choose another disk, then run the command again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, then run the command again"),
+    errno.EROFS: ("the disk is read-only", "choose a folder on a disk that can be written"),
+    errno.EACCES: ("permission denied", "choose another folder or change its owner or mode"),
+    errno.EPERM: ("operation not permitted", "choose another folder or change its owner or mode"),
+    errno.ENOTDIR: ("a file stands where a folder should be", "move the file away or choose another folder"),
+    errno.EEXIST: ("a file stands where a folder should be", "move the file away or choose another folder"),
+    errno.ENAMETOOLONG: ("the name is too long for this disk", "shorten the file's name"),
+}
+
+
+@contextlib.contextmanager
+def disk_errors(where: Path | str) -> Iterator[None]:
+    """Turn the operating system's refusals to write under `where` into a DiskError.
+
+    Args:
+        where: The folder or file that is being written, as the user knows it.
+
+    Raises:
+        DiskError: For a full, read-only or forbidden disk; any other OSError passes through.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_CURES:
+            raise
+        what, hint = _DISK_CURES[error.errno]
+        raise DiskError(Fault(where=str(error.filename or where), what=what, hint=hint)) from error

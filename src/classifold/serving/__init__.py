@@ -1,0 +1,1 @@
+"""Answers from a finished run: names and probabilities for pictures."""

@@ -1,0 +1,1 @@
+"""From three sets of pictures to a trained, measured and exported model."""
