@@ -1,0 +1,79 @@
+"""The model card inside model.onnx: the classes, the picture size and what the numbers mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from classifold.errors import Fault, RunError
+
+CARD_FORMAT = 1
+
+
+class ModelInput(BaseModel):
+    """What the model wants to be fed; anything but this would be fed wrongly, so it is refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    name: str = "pixels"
+    layout: Literal["NHWC"] = "NHWC"
+    colour: Literal["RGB"] = "RGB"
+    range: tuple[Literal[0], Literal[255]] = (0, 255)
+
+
+class ModelCard(BaseModel):
+    """What is needed to use the model without anything but the model's own file.
+
+    Attributes:
+        class_names: In the order of the model's outputs.
+        image_size: Side in pixels of the square that pictures are resized to.
+        max_pixels: A picture with more pixels is refused, not decoded.
+        input: Name, layout, colour and range of the pixels.
+        output: Name of the model's output.
+        backbone: Name of the backbone.
+        run: Name of the run that made the model.
+    """
+
+    # Keys that a later release adds are passed over; what this one relies on is checked.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    format: Literal[1]
+    class_names: tuple[str, ...] = Field(min_length=1)
+    image_size: int = Field(ge=1, le=8192)
+    max_pixels: int = Field(ge=1)
+    input: ModelInput = ModelInput()
+    output: str = "probabilities"
+    backbone: str = ""
+    run: str = ""
+
+    @field_validator("class_names")
+    @classmethod
+    def _check_unique(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a class name comes twice")
+        return value
+
+
+def parse_card(text: str, *, where: Path) -> ModelCard:
+    """Return the card that `text`, a JSON object, describes.
+
+    Args:
+        text: What stood in the model file's metadata.
+        where: The model file, for the message.
+
+    Raises:
+        RunError: With every fault of the card.
+    """
+    try:
+        return ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        hint = "train again, or take the file from the run folder where it was made"
+        if any(problem["loc"] == ("format",) for problem in error.errors()):
+            hint = f"this release reads model cards of format {CARD_FORMAT}; upgrade classifold"
+        faults = []
+        for problem in error.errors():
+            part = ".".join(map(str, problem["loc"])) or "text"
+            faults.append(Fault(str(where), f"the model card's {part} is wrong: {problem['msg']}", hint))
+        raise RunError(*faults) from None

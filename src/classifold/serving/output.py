@@ -1,0 +1,188 @@
+"""How answers are printed: aligned text for a person, CSV for a sheet, JSON for a script."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TextIO, get_args
+
+import numpy as np
+
+from classifold.serving.predictor import Prediction
+
+OutputFormat = Literal["text", "csv", "json"]
+OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormat)
+
+_UNREADABLE = "unreadable"
+Ranking = list[tuple[str, float]]
+
+
+def write_predictions(
+    predictions: Iterable[Prediction],
+    *,
+    output_format: OutputFormat,
+    top_k: int,
+    class_names: Sequence[str],
+    stream: TextIO,
+) -> int:
+    r"""Write the predictions to `stream` while they come, and return how many pictures were unreadable.
+
+    - `text`: a line a picture: names and probabilities in percent, the best first, then the file.
+    - `csv`: a header and a row a picture: `path,predicted_class,confidence`, then `class_2,confidence_2`
+      up to `class_K,confidence_K`, then `error`. An unreadable picture's row has only `path` and `error`.
+    - `json`: one array with an object a line: `path`, `predicted_class`, `confidence`, `classes` (a list
+      of `class_name` and `confidence`, the best first) and `error`. Of an unreadable picture they are
+      null, null, [] and the reason; else `error` is null. An array without its `]` was interrupted.
+
+    Confidences are probabilities 0..1 with six significant digits. Bytes of a path that are no UTF-8 are
+    written as `\xNN`. A command that prints these should end with exit code 1 where the count is not 0.
+
+    Args:
+        predictions: What `Predictor.predict_paths` gives.
+        output_format: `text`, `csv` or `json`.
+        top_k: How many classes a picture, from 1; more than there are is all of them.
+        class_names: In the order of the probabilities.
+        stream: Where to, able to take UTF-8.
+    """
+    rows = _open_rows(output_format, stream, class_names=class_names, top_k=min(top_k, len(class_names)))
+    unreadable = 0
+    for prediction in predictions:
+        if prediction.probabilities is None:
+            unreadable += 1
+            rows.write_unreadable(prediction.path, prediction.error)
+        else:
+            rows.write_ranking(prediction.path, rank_classes(prediction, class_names, top_k=top_k))
+    rows.close()
+    stream.flush()
+    return unreadable
+
+
+def rank_classes(prediction: Prediction, class_names: Sequence[str], *, top_k: int) -> Ranking:
+    """Return the `top_k` names with their probabilities, the largest first; equal ones in class order."""
+    if prediction.probabilities is None:
+        return []
+    order = np.argsort(-prediction.probabilities, kind="stable")[:top_k]
+    return [(class_names[index], float(prediction.probabilities[index])) for index in order]
+
+
+class _Rows(Protocol):
+    """What a format must be able to write."""
+
+    def write_ranking(self, path: Path, ranking: Ranking) -> None: ...
+
+    def write_unreadable(self, path: Path, error: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _TextRows:
+    """Lines that are aligned without knowing what comes, since the paths stand last."""
+
+    def __init__(self, stream: TextIO, class_names: Sequence[str]) -> None:
+        self._stream = stream
+        self._width = max(len(_UNREADABLE), *(_columns(_printable(name)) for name in class_names))
+
+    def write_ranking(self, path: Path, ranking: Ranking) -> None:
+        cells = [f"{_pad(_printable(name), self._width)} {_percent(share)}" for name, share in ranking]
+        self._stream.write(f"{'   '.join([*cells, _printable(_path_text(path))])}\n")
+
+    def write_unreadable(self, path: Path, error: str) -> None:
+        label = _pad(_UNREADABLE, self._width + 8)
+        self._stream.write(f"{label}   {_printable(_path_text(path))}: {_printable(error)}\n")
+
+    def close(self) -> None:
+        pass
+
+
+class _CsvRows:
+    """One column a cell, the same number in every row."""
+
+    def __init__(self, stream: TextIO, top_k: int) -> None:
+        self._stream = stream
+        self._top_k = top_k
+        others = [name for rank in range(2, top_k + 1) for name in (f"class_{rank}", f"confidence_{rank}")]
+        self._write(["path", "predicted_class", "confidence", *others, "error"])
+
+    def write_ranking(self, path: Path, ranking: Ranking) -> None:
+        cells = [cell for name, share in ranking for cell in (name, f"{share:.6g}")]
+        self._write([_path_text(path), *cells, ""])
+
+    def write_unreadable(self, path: Path, error: str) -> None:
+        self._write([_path_text(path), *[""] * (2 * self._top_k), error])
+
+    def _write(self, cells: Sequence[str]) -> None:
+        # The writer quotes a carriage return only where its lines end in one; ours end in a line feed.
+        line = io.StringIO(newline="")
+        csv.writer(line, lineterminator="\r\n").writerow(cells)
+        self._stream.write(line.getvalue().removesuffix("\r\n") + "\n")
+
+    def close(self) -> None:
+        pass
+
+
+class _JsonRows:
+    """An array that is written while the pictures come."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._before = "[\n"
+
+    def write_ranking(self, path: Path, ranking: Ranking) -> None:
+        classes = [{"class_name": name, "confidence": float(f"{share:.6g}")} for name, share in ranking]
+        best = classes[0]
+        self._write(path, best["class_name"], best["confidence"], classes, None)
+
+    def write_unreadable(self, path: Path, error: str) -> None:
+        self._write(path, None, None, [], error)
+
+    def _write(self, path: Path, name: object, share: object, classes: object, error: str | None) -> None:
+        row = {
+            "path": _path_text(path),
+            "predicted_class": name,
+            "confidence": share,
+            "classes": classes,
+            "error": error,
+        }
+        self._stream.write(self._before + json.dumps(row, ensure_ascii=False))
+        self._before = ",\n"
+
+    def close(self) -> None:
+        self._stream.write("[]\n" if self._before == "[\n" else "\n]\n")
+
+
+def _open_rows(
+    output_format: OutputFormat, stream: TextIO, *, class_names: Sequence[str], top_k: int
+) -> _Rows:
+    if output_format == "text":
+        return _TextRows(stream, class_names)
+    if output_format == "csv":
+        return _CsvRows(stream, top_k)
+    return _JsonRows(stream)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:5.1f} %"
+
+
+def _path_text(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _printable(text: str) -> str:
+    """Return `text` with what could break a line or steer a terminal written as an escape."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal `text` takes: wide characters two, combining ones none."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))

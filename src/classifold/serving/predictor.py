@@ -1,0 +1,261 @@
+"""A trained model that answers: from model.onnx alone, with no TensorFlow and nothing unpickled."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold import names
+from classifold.dataset.pictures import PictureError, load_picture
+from classifold.errors import Fault, RunError
+from classifold.serving.card import ModelCard, parse_card
+from classifold.serving.sources import find_sources
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_RUN_HINT = "give a run folder that `classifold train` made, or the model.onnx inside it"
+_DAMAGED_HINT = "the file is damaged or was cut short: copy the run folder again, or train again"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The model's answer for one picture, or the reason why there is none.
+
+    Attributes:
+        path: The picture file, as it was named or found.
+        probabilities: (C,) float32 in the order of `Predictor.class_names`; None for an unreadable picture.
+        error: Why the picture could not be read; empty where it could.
+    """
+
+    path: Path
+    probabilities: NDArray[np.float32] | None = None
+    error: str = ""
+
+
+class Predictor:
+    """A model in memory, with the classes and the picture size that belong to it.
+
+    One object may be used from several threads.
+    """
+
+    def __init__(self, session: Any, card: ModelCard) -> None:
+        self._session = session
+        self.card = card
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return self.card.class_names
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square pictures that the model takes."""
+        return self.card.image_size
+
+    @property
+    def max_pixels(self) -> int:
+        """A picture file with more pixels is refused, not decoded."""
+        return self.card.max_pixels
+
+    def predict_pixels(self, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities (N, C) float32 of a batch of pictures.
+
+        Args:
+            pixels: (N, S, S, 3) RGB, 0..255, uint8 or float32, with S the `image_size`.
+
+        Raises:
+            ValueError: For another shape.
+        """
+        size = self.image_size
+        if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
+            raise ValueError(f"expected pixels of shape (N, {size}, {size}, 3), got {pixels.shape}")
+        if not len(pixels):
+            return np.zeros((0, len(self.class_names)), np.float32)
+        feed = {self.card.input.name: pixels.astype(np.float32, copy=False)}
+        answer: NDArray[np.float32] = self._session.run([self.card.output], feed)[0]
+        return answer
+
+    def predict_paths(
+        self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int | None = None
+    ) -> Iterator[Prediction]:
+        """Return one Prediction a picture, in the order of `paths`; a folder's in the order of names.
+
+        Pictures are decoded by threads while the model works, and only a few batches of them are in
+        memory at any time, however many there are. An unreadable picture is a Prediction with its reason.
+
+        Args:
+            paths: Picture files, and folders that are walked to any depth.
+            batch_size: Pictures given to the model at once.
+            num_workers: Threads that decode; None takes one a core.
+
+        Raises:
+            DataError: At once, before any picture is read: every path that is missing or holds no picture.
+        """
+        sources = find_sources(paths)
+        return self._predict(sources, batch_size=batch_size, num_workers=num_workers or count_cores())
+
+    def _predict(self, sources: Iterable[Path], *, batch_size: int, num_workers: int) -> Iterator[Prediction]:
+        decoded = _map_ordered(self._load, sources, num_workers=num_workers, ahead=2 * batch_size)
+        try:
+            while batch := list(itertools.islice(decoded, batch_size)):
+                yield from self._answer(batch)
+        finally:
+            decoded.close()
+
+    def _load(self, path: Path) -> tuple[Path, NDArray[np.uint8] | str]:
+        try:
+            return path, load_picture(path, size=self.image_size, max_pixels=self.max_pixels)
+        except PictureError as error:
+            return path, error.reason
+        except OSError as error:
+            return path, f"the file cannot be read: {error.strerror or error}"
+
+    def _answer(self, batch: Sequence[tuple[Path, NDArray[np.uint8] | str]]) -> Iterator[Prediction]:
+        pictures = [picture for _, picture in batch if not isinstance(picture, str)]
+        answers = iter(self.predict_pixels(np.stack(pictures)) if pictures else ())
+        for path, picture in batch:
+            if isinstance(picture, str):
+                yield Prediction(path, error=picture)
+            else:
+                yield Prediction(path, probabilities=next(answers))
+
+
+def count_cores() -> int:
+    """Return the number of cores this process may use, which in a container can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _map_ordered(
+    work: Callable[[A], B], items: Iterable[A], *, num_workers: int, ahead: int
+) -> Generator[B, None, None]:
+    """Yield work(item) in order, done by threads, with at most `ahead` + `num_workers` results waiting."""
+    waiting: deque[Future[B]] = deque()
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= ahead + num_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Also where the reader goes away or Ctrl-C comes: nothing is decoded for nobody.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def load_predictor(run: Path) -> Predictor:
+    """Return the model of a run folder, or of a model.onnx that stands alone.
+
+    Raises:
+        RunError: Where there is no model, or the file is damaged, carries no model card, or does not do
+            what its card says.
+    """
+    path = _find_model(run)
+    session = _open_session(path)
+    card = _read_card(session, path)
+    _check_ends(session, card, path)
+    predictor = Predictor(session, card)
+    _check_answer(predictor, path)
+    return predictor
+
+
+def _find_model(run: Path) -> Path:
+    if run.is_dir():
+        if (run / names.MODEL_ONNX).is_file():
+            return run / names.MODEL_ONNX
+        raise RunError(_no_model(run))
+    if not run.exists():
+        raise RunError(Fault(str(run), "no such run folder or model", _near_runs(run) or _RUN_HINT))
+    if run.name.endswith((".tar.gz", ".tgz")):
+        hint = f"unpack it first: mkdir run && tar -xzf {run.name} -C run"
+        raise RunError(Fault(str(run), "expected a run folder or model.onnx, got an archive", hint))
+    if run.suffix.lower() != Path(names.MODEL_ONNX).suffix:
+        raise RunError(Fault(str(run), "expected a run folder or model.onnx, got another file", _RUN_HINT))
+    return run
+
+
+def _no_model(folder: Path) -> Fault:
+    """Say what is wrong with a folder without a model; often it is the folder of all the runs."""
+    runs = sorted(path.parent for path in folder.glob(f"*/{names.MODEL_ONNX}"))
+    if runs:
+        newest = max(runs, key=lambda path: (path.stat().st_mtime, path.name))
+        what = f"this folder holds {len(runs)} run{'s' if len(runs) > 1 else ''}, it is not one"
+        return Fault(str(folder), what, f"name one of them; the newest is {newest}")
+    return Fault(str(folder), f"no {names.MODEL_ONNX} in this folder", _RUN_HINT)
+
+
+def _near_runs(run: Path) -> str:
+    """Return a hint with the runs beside a misspelt one."""
+    beside = {path.parent.name: path.parent for path in run.parent.glob(f"*/{names.MODEL_ONNX}")}
+    near = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.6)
+    return f"did you mean {beside[near[0]]}?" if near else ""
+
+
+def _open_session(path: Path) -> Any:
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = count_cores()
+    options.inter_op_num_threads = 1
+    # Waiting threads must not spin: the cores are needed to decode the next pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # faults are raised and told in our words
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        if isinstance(error, MemoryError):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(
+            Fault(str(path), f"not a model that can be loaded ({reason})", _DAMAGED_HINT)
+        ) from error
+
+
+def _read_card(session: Any, path: Path) -> ModelCard:
+    text = session.get_modelmeta().custom_metadata_map.get(names.MODEL_CARD)
+    if text is None:
+        what = "this model carries no model card, so its classes and its picture size are not known"
+        raise RunError(Fault(str(path), what, _RUN_HINT))
+    return parse_card(text, where=path)
+
+
+def _check_ends(session: Any, card: ModelCard, path: Path) -> None:
+    """Check that the model has the input and the output that its card names."""
+    for kind, wanted, found in (
+        ("input", card.input.name, [end.name for end in session.get_inputs()]),
+        ("output", card.output, [end.name for end in session.get_outputs()]),
+    ):
+        if wanted not in found:
+            what = f"the model card names the {kind} {wanted!r}, the model has {', '.join(found)}"
+            raise RunError(Fault(str(path), what, _DAMAGED_HINT))
+
+
+def _check_answer(predictor: Predictor, path: Path) -> None:
+    """Let the model look at one grey picture: its answer must be probabilities of the card's classes."""
+    size, width = predictor.image_size, len(predictor.class_names)
+    try:
+        answer = predictor.predict_pixels(np.full((1, size, size, 3), 127, np.uint8))
+    except Exception as error:
+        if isinstance(error, MemoryError):
+            raise
+        what = f"the model does not take pictures of {size} x {size} pixels as its card says"
+        raise RunError(Fault(str(path), what, _DAMAGED_HINT)) from error
+    if answer.shape != (1, width):
+        what = f"the model card names {width} classes, the model answers with shape {answer.shape}"
+        raise RunError(Fault(str(path), what, _DAMAGED_HINT))
+    if not np.all((answer >= 0) & (answer <= 1)) or abs(float(answer.sum()) - 1) > 1e-3:
+        raise RunError(Fault(str(path), "the model's answers are no probabilities", _DAMAGED_HINT))

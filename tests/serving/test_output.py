@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from classifold.serving.output import OUTPUT_FORMATS, OutputFormat, rank_classes, write_predictions
+from classifold.serving.predictor import Prediction
+
+NAMES = ("daisy", "roses", "tulips")
+
+
+def answer(path: str, *shares: float) -> Prediction:
+    return Prediction(Path(path), np.array(shares, np.float32))
+
+
+PREDICTIONS = [
+    answer("photos/one.jpg", 0.05, 0.9, 0.05),
+    Prediction(Path("photos/broken.jpg"), error="the file is cut short"),
+    answer("photos/two, or 2.jpg", 0.25, 0.25, 0.5),
+]
+
+
+def printed(
+    predictions: list[Prediction],
+    output_format: OutputFormat,
+    top_k: int = 3,
+    class_names: tuple[str, ...] = NAMES,
+) -> tuple[str, int]:
+    stream = io.StringIO()
+    unreadable = write_predictions(
+        predictions, output_format=output_format, top_k=top_k, class_names=class_names, stream=stream
+    )
+    return stream.getvalue(), unreadable
+
+
+def test_text_is_aligned_with_the_best_name_first() -> None:
+    text, _ = printed(PREDICTIONS, "text", top_k=2)
+    assert text == (
+        "roses       90.0 %   daisy        5.0 %   photos/one.jpg\n"
+        "unreadable           photos/broken.jpg: the file is cut short\n"
+        "tulips      50.0 %   daisy       25.0 %   photos/two, or 2.jpg\n"
+    )
+
+
+def test_text_is_aligned_for_names_in_wide_scripts_too() -> None:
+    text, _ = printed(
+        [answer("a", 0.7, 0.3), answer("b", 0.2, 0.8)], "text", 1, ("たんぽぽ・フランス", "rosé")
+    )
+    first, second = text.splitlines()
+    # Nine wide characters take eighteen columns.
+    assert first == "たんぽぽ・フランス  70.0 %   a"
+    assert second == "rosé                80.0 %   b"
+
+
+def test_text_cannot_break_its_line_or_steer_the_terminal() -> None:
+    text, _ = printed([answer("evil\n\x1b[2J.jpg", 1.0)], "text", 1, ("red\x1b[31m",))
+    assert text.count("\n") == 1
+    assert "\x1b" not in text
+    assert r"evil\n\x1b[2J.jpg" in text
+
+
+def test_csv_has_a_row_a_picture_and_as_many_columns_in_each() -> None:
+    text, _ = printed(PREDICTIONS, "csv", top_k=2)
+    assert text == (
+        "path,predicted_class,confidence,class_2,confidence_2,error\n"
+        "photos/one.jpg,roses,0.9,daisy,0.05,\n"
+        "photos/broken.jpg,,,,,the file is cut short\n"
+        '"photos/two, or 2.jpg",tulips,0.5,daisy,0.25,\n'
+    )
+
+
+def test_json_is_one_array_with_an_object_a_line() -> None:
+    text, _ = printed(PREDICTIONS, "json", top_k=2)
+    assert len(text.splitlines()) == len(PREDICTIONS) + 2
+    first, broken, _ = json.loads(text)
+    assert first == {
+        "path": "photos/one.jpg",
+        "predicted_class": "roses",
+        "confidence": 0.9,
+        "classes": [{"class_name": "roses", "confidence": 0.9}, {"class_name": "daisy", "confidence": 0.05}],
+        "error": None,
+    }
+    assert broken == {
+        "path": "photos/broken.jpg",
+        "predicted_class": None,
+        "confidence": None,
+        "classes": [],
+        "error": "the file is cut short",
+    }
+
+
+@pytest.mark.parametrize("output_format", OUTPUT_FORMATS)
+def test_the_number_of_unreadable_pictures_is_returned(output_format: OutputFormat) -> None:
+    assert printed(PREDICTIONS, output_format)[1] == 1
+    assert printed(PREDICTIONS[:1], output_format)[1] == 0
+
+
+def test_no_pictures_still_make_a_valid_file() -> None:
+    assert json.loads(printed([], "json")[0]) == []
+    assert printed([], "csv", 1)[0] == "path,predicted_class,confidence,error\n"
+    assert printed([], "text")[0] == ""
+
+
+@pytest.mark.parametrize("top_k", [3, 4, 1000])
+def test_more_than_all_classes_are_all_classes(top_k: int) -> None:
+    for output_format in OUTPUT_FORMATS:
+        assert printed(PREDICTIONS, output_format, top_k) == printed(PREDICTIONS, output_format, 3)
+    assert len(json.loads(printed(PREDICTIONS, "json", top_k)[0])[0]["classes"]) == 3
+
+
+def test_equal_probabilities_come_in_the_order_of_the_classes() -> None:
+    even = answer("a", *[1 / 3] * 3)
+    assert [name for name, _ in rank_classes(even, NAMES, top_k=3)] == list(NAMES)
+    assert rank_classes(PREDICTIONS[1], NAMES, top_k=3) == []
+
+
+def test_a_small_probability_is_not_rounded_to_nothing() -> None:
+    text, _ = printed([answer("a", 1 - 1e-7, 1.25e-7)], "csv", 2, ("x", "y"))
+    assert float(text.splitlines()[1].split(",")[4]) == pytest.approx(1.25e-7, rel=1e-5)
+
+
+@pytest.mark.parametrize("output_format", OUTPUT_FORMATS)
+def test_a_path_that_is_no_utf8_can_be_printed(output_format: OutputFormat) -> None:
+    path = os.fsdecode(b"caf\xe9.jpg")
+    text, _ = printed([answer(path, 1, 0, 0)], output_format)
+    text.encode("utf-8")  # what a file or a pipe does with it
+    assert "caf" in text
+
+
+def test_answers_are_written_while_they_come() -> None:
+    stream = io.StringIO()
+    seen: list[int] = []
+
+    def slowly() -> Iterator[Prediction]:
+        for prediction in PREDICTIONS:
+            seen.append(stream.getvalue().count("\n"))
+            yield prediction
+
+    write_predictions(slowly(), output_format="csv", top_k=1, class_names=NAMES, stream=stream)
+    assert seen == [1, 2, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    names=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5, unique=True),
+    paths=st.lists(
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), max_size=4
+    ),
+    error=st.text(max_size=20),
+)
+def test_whatever_the_names_are_csv_and_json_read_back(
+    names: list[str], paths: list[str], error: str
+) -> None:
+    shares = np.linspace(1, 2, len(names), dtype=np.float32)
+    shares /= shares.sum()
+    given_ = [Prediction(Path(path), shares) for path in paths] + [Prediction(Path("bad"), error=error)]
+    wanted = [str(prediction.path) for prediction in given_]
+
+    csv_text, _ = printed(given_, "csv", 2, tuple(names))
+    header, *rows = csv.reader(io.StringIO(csv_text, newline=""))
+    assert [row[0] for row in rows] == wanted
+    assert {len(row) for row in rows} == {len(header)}
+    assert all(row[1] == names[-1] for row in rows[:-1])
+
+    objects = json.loads(printed(given_, "json", 2, tuple(names))[0])
+    assert [item["path"] for item in objects] == wanted
+    assert all(item["predicted_class"] == names[-1] for item in objects[:-1])
+    assert objects[-1]["error"] == error
+
+    text, _ = printed(given_, "text", 2, tuple(names))
+    assert len(text.splitlines()) == len(given_)
