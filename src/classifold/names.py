@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
+# The user's settings, below the project's folder.
+CONFIG_FILE = "container/modeling/config.py"
+
 # The three sets, in the order of the work. Others' names for them, so that an own split is recognised.
 TRAINING, VALIDATION, EVALUATION = "training", "validation", "evaluation"
 SETS = (TRAINING, VALIDATION, EVALUATION)
@@ -61,10 +64,16 @@ JOB_NAME_LIMIT = 63
 ALGORITHM_NAME_LIMIT = JOB_NAME_LIMIT - 20
 ALGORITHM_NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 BUCKET_NAME_LIMIT = 63
-BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]")
+# What S3 takes in a bucket's name and ECR in a repository's, both: the project's name stands in both.
+PROJECT_NAME_PATTERN = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+PROJECT_NAME_REFUSED = ("xn--", "sthree-", "amzn-s3-demo-")
 CHANNEL_NAME_LIMIT = 64
 CHANNEL_NAME_PATTERN = re.compile(r"[A-Za-z0-9.\-_]+")
-REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d+")
+REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
+INSTANCE_TYPE_PATTERN = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
+TAG_LIMIT, TAG_KEY_LIMIT, TAG_VALUE_LIMIT = 50, 128, 256
+# Beside letters, digits and spaces of any script.
+TAG_CHARACTERS = "_.:/=+-@"
 
 
 def data_bucket(project_name: str) -> str:

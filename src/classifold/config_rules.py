@@ -1,0 +1,117 @@
+"""What must hold beyond each setting's own type: names that AWS will take, settings that fit together."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from classifold import names
+from classifold.errors import Fault
+
+if TYPE_CHECKING:
+    from classifold.config import Config
+
+_BUCKET_ROOM = names.BUCKET_NAME_LIMIT - len(names.output_bucket(""))
+
+
+def find_problems(config: Config) -> list[Fault]:
+    """Return every fault of settings of the right types: names, tags, and the relations between them."""
+    return [*_name_problems(config), *_tag_problems(config.TAGS), *_relation_problems(config)]
+
+
+def _name_problems(config: Config) -> list[Fault]:
+    """Return what AWS would refuse later, when the work that led there would be lost."""
+    rules = (
+        (
+            "PROJECT_NAME",
+            _is_project_name(config.PROJECT_NAME),
+            f"it names S3 buckets and the ECR repository, so expected 3 to {_BUCKET_ROOM} of a-z and "
+            "0-9, with single '-' or '.' between them, not beginning with "
+            f"{', '.join(names.PROJECT_NAME_REFUSED)}",
+        ),
+        (
+            "ALGORITHM_NAME",
+            len(config.ALGORITHM_NAME) <= names.ALGORITHM_NAME_LIMIT
+            and bool(names.ALGORITHM_NAME_PATTERN.fullmatch(config.ALGORITHM_NAME)),
+            f"it names SageMaker jobs, so expected 1 to {names.ALGORITHM_NAME_LIMIT} of a-z, A-Z, 0-9 "
+            "and '-', with a letter or digit at both ends",
+        ),
+        (
+            "DATA_NAME",
+            len(config.DATA_NAME) <= names.CHANNEL_NAME_LIMIT
+            and bool(names.CHANNEL_NAME_PATTERN.fullmatch(config.DATA_NAME)),
+            f"it names a SageMaker channel, so expected 1 to {names.CHANNEL_NAME_LIMIT} of a-z, A-Z, 0-9, "
+            "'.', '-' and '_'",
+        ),
+        (
+            "PROJECT_REGION",
+            bool(names.REGION_PATTERN.fullmatch(config.PROJECT_REGION)),
+            "expected an AWS region such as eu-west-1",
+        ),
+        (
+            "INSTANCE_TYPE",
+            bool(names.INSTANCE_TYPE_PATTERN.fullmatch(config.INSTANCE_TYPE)),
+            "expected a SageMaker instance type such as ml.g4dn.xlarge",
+        ),
+    )
+    return [_fault(name, what, getattr(config, name)) for name, good, what in rules if not good]
+
+
+def _is_project_name(name: str) -> bool:
+    return (
+        3 <= len(name) <= _BUCKET_ROOM
+        and bool(names.PROJECT_NAME_PATTERN.fullmatch(name))
+        and not name.startswith(names.PROJECT_NAME_REFUSED)
+    )
+
+
+def _tag_problems(tags: dict[str, str]) -> list[Fault]:
+    faults = []
+    if len(tags) > names.TAG_LIMIT:
+        faults.append(Fault("setting TAGS", f"expected at most {names.TAG_LIMIT} tags", got=str(len(tags))))
+    key_rule = f"expected a key of 1 to {names.TAG_KEY_LIMIT} characters that does not begin with aws:"
+    value_rule = f"expected a value of up to {names.TAG_VALUE_LIMIT} characters"
+    text_rule = f"expected letters, digits, spaces and {' '.join(names.TAG_CHARACTERS)} only"
+    for key, value in tags.items():
+        if not 1 <= len(key) <= names.TAG_KEY_LIMIT or key.lower().startswith("aws:"):
+            faults.append(_fault("TAGS", key_rule, key))
+        if len(value) > names.TAG_VALUE_LIMIT:
+            faults.append(_fault("TAGS", value_rule, value))
+        faults += [_fault("TAGS", text_rule, text) for text in (key, value) if not _is_tag_text(text)]
+    return faults
+
+
+def _is_tag_text(text: str) -> bool:
+    return all(unicodedata.category(char)[0] in "LZN" or char in names.TAG_CHARACTERS for char in text)
+
+
+def _relation_problems(config: Config) -> list[Fault]:
+    """Return what is wrong between settings that are each fine alone."""
+    faults = []
+    if config.PERCENTAGE_VAL + config.PERCENTAGE_EVAL >= 1:
+        what = "PERCENTAGE_VAL and PERCENTAGE_EVAL together leave nothing to train on; expected less than 1"
+        got = f"{config.PERCENTAGE_VAL:g} + {config.PERCENTAGE_EVAL:g}"
+        faults.append(Fault("setting PERCENTAGE_EVAL", what, got=got))
+    if config.HEAD_EPOCHS + config.EPOCHS == 0:
+        what = "nothing would be learnt; expected HEAD_EPOCHS or EPOCHS of at least 1"
+        faults.append(Fault("setting HEAD_EPOCHS", what, got="0 and 0"))
+    if isinstance(config.CLASS_WEIGHTS, dict):
+        bad = {name: weight for name, weight in config.CLASS_WEIGHTS.items() if weight <= 0}
+        faults += [_fault("CLASS_WEIGHTS", "expected weights above 0", bad)] if bad else []
+    try:
+        re.compile(config.SPLIT_GROUP_PATTERN)
+    except (re.error, RecursionError, OverflowError) as error:
+        what = f"not a regular expression: {error}"
+        faults.append(_fault("SPLIT_GROUP_PATTERN", what, config.SPLIT_GROUP_PATTERN))
+    return faults
+
+
+def _fault(name: str, what: str, value: object) -> Fault:
+    return Fault(f"setting {name}", what, got=shorten(value))
+
+
+def shorten(value: object) -> str:
+    """Return the value as Python writes it, cut where it would fill the screen."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

@@ -1,0 +1,82 @@
+"""The settings file that a project starts with and the page of all settings, both made from Config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pydantic.fields import FieldInfo
+
+from classifold.config import GROUPS, Config
+from classifold.config_words import describe_field
+
+_LINE_LENGTH = 110
+_FILE_HEAD = '''"""The settings of this project, with flowers as the example: edit what is yours.
+
+A setting that is left out keeps its default. docs/settings.md says which values each one takes.
+On the command line --set NAME=VALUE goes before this file. A constant of your own begins with _.
+"""
+'''
+_PAGE_HEAD = """# Settings
+
+Every setting stands in `container/modeling/config.py` under its name; one that is left out keeps its default.
+`--set NAME=VALUE` on any command goes before the file. All faults are told at once, with what was expected.
+Lists and dicts on the command line are written as in Python or JSON: `--set 'HEAD_LAYERS=[256, 64]'`.
+"""
+
+
+def build_config_file() -> str:
+    """Return the text of a config.py with every setting at its default, in groups, each with its remark."""
+    parts = [_FILE_HEAD]
+    for title, group in _iter_groups():
+        parts.append(f"\n# {title}\n")
+        parts += [_format_constant(name, field) for name, field in group]
+    return "".join(parts)
+
+
+def build_settings_page() -> str:
+    """Return docs/settings.md: a table a group, with name, default, values and meaning of each setting."""
+    parts = [_PAGE_HEAD]
+    for title, group in _iter_groups():
+        parts.append(f"\n## {title}\n\n| setting | default | takes | what it is |\n|---|---|---|---|\n")
+        for name, field in group:
+            default = (
+                json.dumps(field.default) if isinstance(field.default, str | dict) else repr(field.default)
+            )
+            cells = (f"`{name}`", f"`{default}`", describe_field(field), field.description or "")
+            parts.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n")
+    return "".join(parts)
+
+
+def _iter_groups() -> Iterator[tuple[str, list[tuple[str, FieldInfo]]]]:
+    """Yield each group's title with its settings, in the order of Config."""
+    group: list[tuple[str, FieldInfo]] = []
+    title = ""
+    for name, field in Config.model_fields.items():
+        if name in GROUPS:
+            if group:
+                yield title, group
+            title, group = GROUPS[name], []
+        group.append((name, field))
+    yield title, group
+
+
+def _format_constant(name: str, field: FieldInfo) -> str:
+    """Return the line `NAME = value  # remark`, with the remark above where the line would be too long."""
+    line = f"{name} = {_format_value(field.default)}"
+    remark = f"# {field.description}"
+    if "\n" in line or len(line) + 2 + len(remark) > _LINE_LENGTH:
+        return f"{remark}\n{line}\n"
+    return f"{line}  {remark}\n"
+
+
+def _format_value(value: object) -> str:
+    """Return the value as it would be written by hand: double quotes, thousands apart, a dict over lines."""
+    if isinstance(value, dict):
+        rows = "".join(f"    {_format_value(key)}: {_format_value(item)},\n" for key, item in value.items())
+        return f"{{\n{rows}}}"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        return f"{value:_}"
+    return repr(value)
