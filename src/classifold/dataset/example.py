@@ -1,0 +1,195 @@
+"""The made example: five kinds of flowers drawn by program, a folder a kind, for a first try without data."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from classifold.errors import DataError, Fault, disk_errors
+from classifold.progress import show_progress
+
+KINDS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
+PICTURES_PER_CLASS = 100
+
+# A process of its own takes a third of a second to start: not worth it for less than this.
+PICTURES_PER_PROCESS = 25
+MAX_PROCESSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One picture to draw: the `number`-th (from 1) of its kind under a seed."""
+
+    kind: str
+    number: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The picture's path below the example's folder."""
+        return f"{self.kind}/{self.kind}_{self.number:04d}.jpg"
+
+    def draw(self) -> bytes:
+        """Return the JPEG file's content; it depends on kind, number and seed alone."""
+        from numpy.random import default_rng
+
+        from classifold.dataset.drawing.photograph import draw_flower_picture
+
+        return draw_flower_picture(self.kind, default_rng([self.seed, KINDS.index(self.kind), self.number]))
+
+
+def draw_example(target_dir: Path, *, seed: int = 0, pictures_per_class: int = PICTURES_PER_CLASS) -> int:
+    """Draw the example's pictures into a new folder, which appears whole or not at all.
+
+    The same seed gives the same bytes under one version of Pillow and NumPy, and a picture
+    does not depend on how many others are drawn.
+
+    Args:
+        target_dir: The folder to make, with one sub-folder a kind; it must not hold anything yet.
+        seed: Another number, other pictures; 0 or more.
+        pictures_per_class: How many pictures of each kind, 1 or more.
+
+    Returns:
+        The number of pictures drawn.
+
+    Raises:
+        DataError: If the target holds something, is a file, or cannot be replaced; if a number is too small.
+        DiskError: If the disk is full, read-only or forbidden.
+    """
+    place = _check_request(target_dir, seed=seed, pictures_per_class=pictures_per_class)
+    drawings = [Drawing(kind, number, seed) for number in range(1, pictures_per_class + 1) for kind in KINDS]
+    with disk_errors(target_dir), _new_folder(place) as folder:
+        for kind in KINDS:
+            (folder / kind).mkdir()
+        with show_progress("drawing", len(drawings)) as advance:
+            for count in _draw_all(drawings, folder):
+                advance(count)
+    return len(drawings)
+
+
+def _check_request(target_dir: Path, *, seed: int, pictures_per_class: int) -> Path:
+    """Return where the target really is, or raise with everything that is wrong."""
+    faults = []
+    if seed < 0:
+        faults.append(Fault("seed", "expected 0 or more", "choose another seed", str(seed)))
+    if pictures_per_class < 1:
+        faults.append(
+            Fault(
+                "pictures per class", "expected 1 or more", "80 or more train well", str(pictures_per_class)
+            )
+        )
+    with disk_errors(target_dir):
+        place = target_dir.resolve()
+        faults += _check_place(target_dir, place)
+    if faults:
+        raise DataError(*faults)
+    return place
+
+
+def _check_place(shown: Path, place: Path) -> list[Fault]:
+    where = str(shown)
+    if not place.exists():
+        return []
+    if not place.is_dir():
+        return [
+            Fault(where, "a file stands where the folder should be", "move it away or name another folder")
+        ]
+    if any(place.iterdir()):
+        return [Fault(where, "the folder is not empty", "name a new folder, or delete this one first")]
+    if place == Path.cwd() or place.is_mount():
+        # An empty folder is replaced by the finished one, which cannot be done to the ground one stands on.
+        hint = f"name a new folder inside it, for instance {shown / 'flowers'}"
+        return [Fault(where, "the working folder or a whole disk cannot be replaced", hint)]
+    return []
+
+
+@contextlib.contextmanager
+def _new_folder(place: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `place` that takes its name at the end, or vanishes on any failure."""
+    made = [parent for parent in place.parents if not parent.exists()]
+    folder = place.parent / f".{place.name}.{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        folder.replace(place)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for parent in made:
+                parent.rmdir()
+        raise
+
+
+def _draw_all(drawings: Sequence[Drawing], folder: Path) -> Iterator[int]:
+    """Draw into `folder`, in several processes where that is faster; yields how many were finished."""
+    processes = min(len(os.sched_getaffinity(0)), MAX_PROCESSES, len(drawings) // PICTURES_PER_PROCESS)
+    if processes < 2:
+        for drawing in drawings:
+            (folder / drawing.key).write_bytes(drawing.draw())
+            yield 1
+        return
+    with _drawing_processes([drawings[start::processes] for start in range(processes)], folder) as pipes:
+        open_pipes = list(pipes)
+        while open_pipes:
+            for pipe in wait(open_pipes):
+                news = _receive(pipes[pipes.index(pipe)])  # type: ignore[arg-type]
+                if isinstance(news, BaseException):
+                    raise news
+                if news == 0:
+                    open_pipes.remove(pipe)  # type: ignore[arg-type]
+                yield news
+
+
+@contextlib.contextmanager
+def _drawing_processes(shares: Sequence[Sequence[Drawing]], folder: Path) -> Iterator[list[Connection]]:
+    """Start one process a share; all of them have ended when this is left, whatever happens."""
+    # A fresh interpreter each: forking a process that runs threads (TensorFlow's) may hang.
+    context = multiprocessing.get_context("spawn")
+    processes, pipes = [], []
+    try:
+        for share in shares:
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_draw_share, args=(share, folder, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            pipes.append(ours)
+        yield pipes
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _draw_share(share: Sequence[Drawing], folder: Path, pipe: Connection) -> None:
+    """Draw one share; sends 1 after each picture, 0 at the end, or what went wrong.
+
+    Where nobody listens any more, sending fails and the process ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            for drawing in share:
+                (folder / drawing.key).write_bytes(drawing.draw())
+                pipe.send(1)
+            pipe.send(0)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the first process, which raises it
+            pipe.send(error)
+
+
+def _receive(pipe: Connection) -> int | Exception:
+    try:
+        news: int | Exception = pipe.recv()
+    except EOFError:
+        hint = "look whether the machine ran out of memory, then run the command again"
+        return DataError(Fault("drawing", "a process was ended from outside", hint))
+    return news
