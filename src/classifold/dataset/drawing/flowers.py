@@ -80,7 +80,7 @@ def build_daisy(rng: Generator, detail: float) -> Head:
             build_surface(points, colour * groove[..., None] * shine, access=access, translucency=0.45)
         )
     dome = _build_dome(rng, detail, radius=core, height=rng.uniform(0.05, 0.2), warm=rng.uniform(0.0, 1.0))
-    return Head(join_faces([*layers, dome, _build_calyx(rng, 0.5 * core + 0.1)]), base=-0.1)
+    return Head(join_faces([*layers, dome, _build_calyx(rng, core, rise=0.5)]), base=-0.1)
 
 
 def _daisy_colours(rng: Generator) -> tuple[Floats, Floats]:
@@ -102,34 +102,31 @@ def _build_dome(rng: Generator, detail: float, *, radius: float, height: float, 
     colour = blend(inner, outer, share * 1.3) * rng.normal(1.0, 0.1, (count, 1))
     size = radius * 1.5 / count**0.5
     bumps = build_bumps(centres, normals, size=size, height=size * 1.5)
-    ground = build_blades(
-        np.linspace(0.0, TAU, 14),
-        start=0.0,
-        lift=height - 0.02,
-        length=radius,
-        width=radius * 0.5,
-        outline=np.sqrt,
-        rise=0.0,
-        bend=-1.2 * height / radius,
-        rows=4,
-        columns=2,
-    )
+    ground = _build_ground(radius, height - 0.02)
     under = build_surface(ground, outer * 0.45)
     pattern = np.stack([colour * 0.75, colour * 1.1], axis=1)[:, :, None]
     return join_faces([under, build_surface(bumps, pattern, translucency=0.1)])
 
 
-def _build_calyx(rng: Generator, radius: float) -> Faces:
+def _build_ground(radius: float, height: float) -> Floats:
+    """Return the dome that carries a disc's florets, as points (1, 5, 25, 3)."""
+    share = np.linspace(0.0, 1.0, 5)[None, :, None]
+    angle = np.linspace(0.0, TAU, 25)[None, None, :]
+    x, y = radius * share * np.cos(angle), radius * share * np.sin(angle)
+    return np.stack(np.broadcast_arrays(x, y, height * (1.0 - share**2) - 0.01), axis=-1)
+
+
+def _build_calyx(rng: Generator, radius: float, *, rise: float) -> Faces:
     points = build_blades(
-        np.arange(13) * TAU / 13,
+        np.arange(17) * TAU / 17 + rng.normal(0.0, 0.08, 17),
         start=0.02,
-        lift=-0.2,
-        length=radius,
-        width=radius * 0.24,
+        lift=-0.22,
+        length=radius * rng.normal(1.0, 0.1, 17),
+        width=radius * 0.2,
         outline=_lance,
-        rise=0.5,
+        rise=rise,
         bend=-0.2,
-        rows=5,
+        rows=6,
         columns=3,
     )
     return build_surface(points, linear(80, 115, 45) * rng.uniform(0.7, 1.3), translucency=0.2)
@@ -141,7 +138,7 @@ def build_dandelion(rng: Generator, detail: float) -> Head:
 
 
 def _build_strap_head(rng: Generator, detail: float) -> Head:
-    count = int(rng.integers(130, 200))
+    count = int(rng.integers(150, 250))
     order = (np.arange(count) + 0.5) / count
     reach = np.sqrt(order)
     closed = rng.uniform(0.0, 0.35)
@@ -195,7 +192,7 @@ def _build_clock(rng: Generator, detail: float) -> Head:
     if rng.random() < 0.35:  # the wind has taken some
         wind = rng.normal(size=3)
         spokes = spokes[spokes @ (wind / np.linalg.norm(wind)) < rng.uniform(-0.1, 0.6)]
-    white = linear(238, 238, 232) * rng.uniform(0.75, 1.0)
+    white = linear(250, 250, 246) * rng.uniform(0.9, 1.35)
     hair = _build_pappus(rng, spokes, hairs)
     thin = rng.uniform(0.005, 0.009)
     parts = [
@@ -232,14 +229,14 @@ def _build_threads(begins: Floats, ends: Floats, width: float, colour: Floats, *
 
 def build_rose(rng: Generator, detail: float) -> Head:
     """A spiral of petals that wrap each other, tight in the heart and open at the rim."""
-    count = int(rng.integers(20, 38))
+    count = int(rng.integers(22, 44))
     order = np.arange(count) / (count - 1)
     openness = rng.uniform(0.6, 1.0)
     azimuth = np.arange(count) * (GOLDEN_ANGLE + rng.normal(0.0, 0.03)) + rng.normal(0.0, 0.12, count)
-    along, across = grid(_steps(11, detail), _steps(11, detail))
+    along, across = grid(_steps(13, detail), _steps(15, detail))
     t = column(order)
     reach = along * (1.0 - 0.3 * np.abs(across) ** 3.2 + 0.04 * (1.0 - np.abs(across)) * t)
-    rim = 0.07 + (0.88 * openness + 0.05) * t**1.15 * column(rng.normal(1.0, 0.04, count))
+    rim = 0.06 + (0.88 * openness + 0.05) * (1.0 - (1.0 - t) ** 1.35) * column(rng.normal(1.0, 0.05, count))
     radius = 0.02 + 0.06 * t + (rim - 0.02 - 0.06 * t) * reach**0.8 + 0.2 * t * np.sin(np.pi * reach) * 0.8
     height = -0.5 + (1.02 - (0.75 - 0.25 * (1 - openness)) * t**1.4) * reach
     curl = np.clip(reach - 0.66, 0.0, None) ** 2 * rng.uniform(0.6, 2.2) * t
@@ -252,7 +249,8 @@ def build_rose(rng: Generator, detail: float) -> Head:
     heart, edge = _rose_colours(rng)
     share = 0.75 * reach * (0.25 + 0.75 * t) + 0.25 * t + column(rng.normal(0.0, 0.06, count))
     vein = 1.0 - 0.05 * np.cos(across * 19.0) * (1.0 - along)
-    colour = blend(heart, edge, share) * (vein * column(rng.normal(1.0, 0.035, count)))[..., None]
+    colour = blend(heart, edge, share) * (vein * column(rng.normal(1.0, 0.05, count)))[..., None]
+    colour = blend(colour, linear(255, 250, 244), 0.3 * np.clip(along * 8.0 - 7.0, 0.0, 1.0) + 0.0 * across)
     access = np.clip(0.08 + 1.05 * np.clip(reach, 0.0, 1.0) ** 2.4, 0.0, 1.0) * (0.62 + 0.38 * t)
     petals = build_surface(points, colour, access=access, translucency=0.3)
     return Head(join_faces([_build_sepals(rng), petals]), base=-0.5)
@@ -326,7 +324,7 @@ def build_sunflower(rng: Generator, detail: float) -> Head:
         access = 0.3 + 0.7 * np.clip(along * 3.0, 0.0, 1.0) - 0.18 * layer
         layers.append(build_surface(points, colour * shine, access=access, translucency=0.55))
     disc = _build_seed_disc(rng, detail, core)
-    return Head(join_faces([*layers, disc, _build_calyx(rng, 0.95)]), base=-0.2)
+    return Head(join_faces([*layers, disc, _build_calyx(rng, core + 0.3, rise=0.05)]), base=-0.2)
 
 
 def _build_seed_disc(rng: Generator, detail: float, core: float) -> Faces:
@@ -344,30 +342,19 @@ def _build_seed_disc(rng: Generator, detail: float, core: float) -> Faces:
     tall = size * (1.0 + 2.2 * np.exp(-(((share - bloom) / 0.16) ** 2)))
     bumps = build_bumps(centres, normals, size=size, height=tall)
     pattern = np.stack([colour * 0.4, colour * 1.25], axis=1)[:, :, None]
-    ring = build_blades(
-        np.linspace(0.0, TAU, 18),
-        start=0.0,
-        lift=dish - 0.03,
-        length=core * 1.03,
-        width=core * 0.4,
-        outline=np.sqrt,
-        rise=0.0,
-        bend=-dish / core,
-        rows=4,
-        columns=2,
-    )
+    ring = _build_ground(core * 1.04, dish - 0.03)
     return join_faces([build_surface(ring, dark * 0.5), build_surface(bumps, pattern)])
 
 
 def build_tulip(rng: Generator, detail: float) -> Head:
     """A cup of six petals in two whorls, mostly seen from the side."""
-    rim, belly = rng.choice([rng.uniform(0.12, 0.34), rng.uniform(0.34, 0.72)]), rng.uniform(0.42, 0.66)
+    rim, belly = rng.choice([rng.uniform(0.2, 0.38), rng.uniform(0.38, 0.74)]), rng.uniform(0.42, 0.66)
     azimuth = np.arange(6) * TAU / 6 + rng.normal(0.0, 0.06, 6)
     inner = column(np.arange(6) % 2)
-    along, across = grid(_steps(14, detail), _steps(13, detail))
+    along, across = grid(_steps(20, detail), _steps(17, detail))
     own = column(rng.normal(1.0, 0.05, 6))
-    point = rng.uniform(0.4, 0.75)
-    outline = np.minimum(1.0, 1.3 * np.clip(1.0 - along, 0.0, 1.0) ** point) * (0.72 + 0.28 * np.sqrt(along))
+    point = rng.uniform(0.3, 0.6)
+    outline = np.minimum(1.0, 1.35 * np.clip(1.0 - along, 0.0, 1.0) ** point) * (0.72 + 0.28 * np.sqrt(along))
     radius = 0.1 + (rim * own - 0.1) * along + belly * 1.15 * (along * (1.0 - along) * 4.0) ** 0.8 * (0.62)
     radius = radius * (1.0 - 0.13 * inner) * (1.0 + 0.09 * across) - 0.025 * np.exp(-((across / 0.18) ** 2))
     tall = 1.0 + rng.uniform(-0.12, 0.12)

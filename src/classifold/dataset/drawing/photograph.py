@@ -30,8 +30,8 @@ def draw_flower_picture(kind: str, rng: Generator) -> bytes:
     size = _choose_size(rng)
     frame = (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING)
     light = _choose_light(rng)
-    scene = scenery.BUILDERS[int(rng.integers(len(scenery.BUILDERS)))](rng, frame, light)
-    canvas = scene.picture
+    scene = scenery.BUILDERS[int(rng.integers(len(scenery.BUILDERS)))](rng, size, light)
+    canvas = scene.picture.resize(frame, Image.Resampling.BICUBIC)
     for spot in _compose(rng, frame):
         _add_flower(canvas, kind, rng=rng, light=light, spot=spot, near=scene.near)
     _add_foreground(canvas, kind, rng=rng, light=light)
@@ -105,7 +105,7 @@ def _add_flower(
         pose=_pose(rng, upright=head.upright),
         reach=reach,
         lean=rng.normal(0.0, 0.25) * reach,
-        leafy=rng.random() < 0.75,
+        leafy=rng.random() < 0.85,
     )
     _add_faces(canvas, plant, rng=rng, light=light, spot=spot, near=near, blur=blur)
 
@@ -215,10 +215,10 @@ def _expose_sensor(pixels: Floats, rng: Generator) -> Floats:
     pixels = pixels * 2.0 ** (stops / 2.2) * gains
     pixels = 0.45 + (pixels - 0.45) * rng.uniform(0.75, 1.2)
     grey = pixels.mean(axis=2, keepdims=True)
-    pixels = grey + (pixels - grey) * rng.uniform(0.55, 1.25)
+    pixels = grey + (pixels - grey) * rng.uniform(0.75, 1.35)
     y, x = np.linspace(-1.0, 1.0, height)[:, None], np.linspace(-1.0, 1.0, width)[None, :]
     pixels = pixels * (1.0 - max(0.0, rng.normal(0.08, 0.12)) * (x**2 + y**2))[..., None]
-    haze = max(0.0, rng.normal(-0.06, 0.1))
+    haze = max(0.0, rng.normal(-0.1, 0.12))
     pixels = pixels * (1.0 - haze) + haze * np.sqrt(linear(226, 228, 232))
     noise = rng.uniform(0.0, 0.035) * rng.choice([0.4, 1.0, 1.6])
     return (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from classifold.dataset.drawing.meshes import Floats, Light, blend, draw_faces, expose, linear
+from classifold.dataset.drawing.meshes import Faces, Floats, Light, blend, draw_faces, expose, linear
 from classifold.dataset.drawing.plants import build_foliage, build_grass, leaf_green
 
 
@@ -212,7 +212,7 @@ def build_grassland(rng: Generator, frame: tuple[int, int], light: Light) -> Sce
     for step in range(6):
         base = height * (0.45 + 0.16 * step)
         grass = build_grass(rng, count=110, spread=0.6 * width / height, height=rng.uniform(0.3, 0.5))
-        _paste(picture, grass, light, centre=(width / 2.0, base), scale=float(height))
+        _plant(picture, grass, light, centre=(width / 2.0, base), scale=float(height))
     return Scenery(_blur(picture, min(frame) * rng.uniform(0.001, 0.012)), near=0.7)
 
 
@@ -223,7 +223,7 @@ def build_bush(rng: Generator, frame: tuple[int, int], light: Light) -> Scenery:
     size = min(frame) * rng.uniform(0.12, 0.3)
     count = int(min(2.2 * width * height / size**2, 110))
     leaves = build_foliage(rng, count=count, width=width / size / 1.7, height=height / size / 1.7)
-    _paste(picture, leaves, light, centre=(width / 2.0, height / 2.0), scale=size)
+    _plant(picture, leaves, light, centre=(width / 2.0, height / 2.0), scale=size)
     return Scenery(_blur(picture, min(frame) * rng.uniform(0.002, 0.02)), near=0.8)
 
 
@@ -238,12 +238,19 @@ def build_backdrop(rng: Generator, frame: tuple[int, int], light: Light) -> Scen
     )
 
 
-def _paste(
-    picture: Image.Image, faces: object, light: Light, *, centre: tuple[float, float], scale: float
+def _plant(
+    picture: Image.Image, faces: Faces, light: Light, *, centre: tuple[float, float], scale: float
 ) -> None:
-    drawn = draw_faces(faces, light=light, centre=centre, scale=scale, distance=8.0, frame=picture.size)  # type: ignore[arg-type]
-    if drawn is not None:
-        picture.paste(drawn[0], drawn[1], drawn[0])
+    """Draw faces on the picture, at twice its size for smooth edges."""
+    frame = (picture.width * 2, picture.height * 2)
+    spot = (centre[0] * 2.0, centre[1] * 2.0)
+    drawn = draw_faces(faces, light=light, centre=spot, scale=scale * 2.0, distance=8.0, frame=frame)
+    if drawn is None:
+        return
+    layer = Image.new("RGBa", frame)
+    layer.paste(drawn[0].convert("RGBa"), drawn[1])
+    small = layer.reduce(2).convert("RGBA")
+    picture.paste(small, (0, 0), small)
 
 
 BUILDERS: tuple[SceneryBuilder, ...] = (
