@@ -1,0 +1,62 @@
+"""The bounds that keep any file from taking more memory than was allowed for one picture."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from classifold.dataset.faults import PictureError
+
+# An uncompressed picture of three 16-bit channels has 6 bytes a pixel; room for metadata beside it.
+_BYTES_A_PIXEL = 6
+_ROOM_FOR_METADATA = 64 * 2**20
+_LARGE_PIXELS = 25_000_000
+_large_pictures = threading.Lock()
+
+
+def check_size(width: int, height: int, *, max_pixels: int) -> None:
+    """Refuse a picture that would take too much memory, before any is taken.
+
+    Raises:
+        PictureError: More than `max_pixels`, or none at all.
+    """
+    if width <= 0 or height <= 0:
+        raise PictureError(f"the picture says it has {width} x {height} pixels")
+    if width * height > max_pixels:
+        reason = (
+            f"{width} x {height} pixels is more than MAX_PIXELS = {max_pixels}; shrink it or raise MAX_PIXELS"
+        )
+        raise PictureError(reason)
+
+
+@contextlib.contextmanager
+def taking_turns(width: int, height: int) -> Iterator[None]:
+    """Let threads decode small pictures side by side and large ones in turn, so that memory has one bound."""
+    with _large_pictures if width * height > _LARGE_PIXELS else contextlib.nullcontext():
+        yield
+
+
+def read_bytes(path: Path, *, max_pixels: int) -> bytes:
+    """Return a file's bytes, or refuse what cannot be a picture of `max_pixels` before reading it.
+
+    Raises:
+        PictureError: Not an ordinary file, unreadable, or too large.
+    """
+    try:
+        status = path.stat()
+        # Opening a pipe or a device could wait for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError("not an ordinary file")
+        if status.st_size > max_pixels * _BYTES_A_PIXEL + _ROOM_FOR_METADATA:
+            reason = (
+                f"{status.st_size / 1e6:.0f} MB is more than a picture of MAX_PIXELS = {max_pixels} can have"
+            )
+            raise PictureError(reason)
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"the file cannot be opened: {error.strerror or error}") from None
+    except ValueError as error:  # a zero byte in the name
+        raise PictureError(f"the file cannot be opened: {error}") from None

@@ -1,0 +1,193 @@
+"""Which pictures there are: the classes and pictures of a folder, and the sets of a divided one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from classifold.dataset.record import read_record_head
+from classifold.dataset.walk import Picture, check_folder, find_classes, holds_classes, iter_pictures
+from classifold.errors import DataError, Fault
+from classifold.names import EVALUATION, SET_ALIASES, SETS, SPLIT_RECORD, TRAINING, VALIDATION
+
+__all__ = [
+    "Picture",
+    "Scan",
+    "Sets",
+    "find_own_split",
+    "iter_pictures",
+    "listing_hash",
+    "load_sets",
+    "scan_folder",
+]
+
+_ALIAS_OF = {alias: name for name, aliases in SET_ALIASES.items() for alias in aliases}
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a folder holds: one sub-folder a class.
+
+    Attributes:
+        class_names: Sorted; only classes that have pictures.
+        pictures: In stable order.
+        passed_over: How many files and folders were left out, by reason.
+        empty_classes: Folders without a picture.
+    """
+
+    class_names: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    passed_over: Mapping[str, int]
+    empty_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """What training reads.
+
+    Attributes:
+        class_names: Every class of every set, sorted; their order is the order of the model's outputs.
+        pictures: The pictures of each set, in stable order.
+        fingerprint: Names this very division of these very pictures.
+        notes: What the user should know.
+    """
+
+    class_names: tuple[str, ...]
+    pictures: Mapping[str, list[Picture]]
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+
+
+def scan_folder(root: Path) -> Scan:
+    """Return the classes and pictures of a folder, in stable order.
+
+    Raises:
+        DataError: There is no such folder, or one that cannot be entered.
+    """
+    counts = Counter[str]()
+    pictures = tuple(iter_pictures(root, passed_over=counts))
+    found = {picture.class_name for picture in pictures}
+    empty = tuple(name for name, _ in find_classes(root) if name not in found)
+    return Scan(
+        class_names=tuple(sorted(found)),
+        pictures=pictures,
+        passed_over=dict(sorted(counts.items())),
+        empty_classes=empty,
+    )
+
+
+def find_own_split(root: Path) -> dict[str, Path] | None:
+    """Return the sets that the user has divided already, None where `root` holds classes.
+
+    It is a split when every visible folder is called as sets are (train, val, test and their like, in any
+    letter case), training is one of them, another one is there, and training holds folders and no pictures
+    beside them; so a class may be called "test". A set without class folders, such as the unlabelled test
+    pictures of a competition, is left out of the answer.
+
+    Raises:
+        DataError: There is no such folder, or two folders are the same set.
+    """
+    folders = find_classes(root)
+    named = [(_ALIAS_OF.get(name.lower()), name, path) for name, path in folders]
+    if len(named) < 2 or any(name is None for name, _, _ in named):
+        return None
+    if not any(name == TRAINING and holds_classes(path) for name, _, path in named):
+        return None
+    faults, sets = [], dict[str, Path]()
+    for name, folder, path in named:
+        if name in sets:
+            what = f"{sets[name].name} and {folder} are both the {name} set"
+            faults.append(Fault(str(root), what, hint="merge the two folders or move one away"))
+        elif name is not None and holds_classes(path):
+            sets[name] = path
+    if faults:
+        raise DataError(*faults)
+    return {name: sets[name] for name in SETS if name in sets}
+
+
+def load_sets(split_dir: Path) -> Sets:
+    """Return the three sets that training reads.
+
+    Args:
+        split_dir: A folder made by `classifold split`, or a split of the user's own that has all three sets.
+
+    Raises:
+        DataError: A set is missing or empty, a class has no training pictures, or there are fewer than two
+            classes; with every fault that was found.
+    """
+    check_folder(split_dir, hint="run `classifold split` first, or set SPLIT_LOCAL_DIR")
+    folders = find_own_split(split_dir)
+    if folders is None:
+        what = "it does not hold the folders training, validation and evaluation with classes in each"
+        raise DataError(Fault(str(split_dir), what, hint="run `classifold split` first"))
+    scans = {name: scan_folder(path) for name, path in folders.items()}
+    class_names = tuple(sorted({c for scan in scans.values() for c in scan.class_names}))
+    faults = [*_missing_sets(split_dir, scans), *_class_faults(split_dir, scans, class_names)]
+    if faults:
+        raise DataError(*faults)
+    fingerprint, notes = _fingerprint(split_dir, scans)
+    return Sets(
+        class_names=class_names,
+        pictures={name: list(scans[name].pictures) for name in SETS},
+        fingerprint=fingerprint,
+        notes=[*notes, *_absent_notes(scans, class_names)],
+    )
+
+
+def listing_hash(rows: Iterable[tuple[str, int]]) -> str:
+    """Return a hash over files' (place, size in bytes), whatever their order, without keeping them."""
+    total = 0
+    for key, size in rows:
+        total += int.from_bytes(hashlib.sha256(f"{key}\0{size}".encode()).digest())
+    return f"{total % 2**256:064x}"
+
+
+def _missing_sets(split_dir: Path, scans: Mapping[str, Scan]) -> list[Fault]:
+    hint = "run `classifold split` on this folder: it takes the sets that are there and makes the others"
+    return [
+        Fault(str(split_dir), f"there are no {name} pictures", hint=hint)
+        for name in SETS
+        if name not in scans or not scans[name].pictures
+    ]
+
+
+def _class_faults(split_dir: Path, scans: Mapping[str, Scan], class_names: tuple[str, ...]) -> list[Fault]:
+    if len(class_names) < 2:
+        what = "a classifier needs at least two classes"
+        return [Fault(str(split_dir), what, got=", ".join(class_names) or "none")]
+    training = scans[TRAINING].class_names if TRAINING in scans else class_names
+    hint = "add training pictures of it, or remove the class from the other sets"
+    return [
+        Fault(str(split_dir), f"class {name!r} has no training pictures", hint=hint)
+        for name in class_names
+        if name not in training
+    ]
+
+
+def _absent_notes(scans: Mapping[str, Scan], class_names: tuple[str, ...]) -> list[str]:
+    return [
+        f"class {name!r} has no {set_name} pictures"
+        for set_name in (VALIDATION, EVALUATION)
+        for name in class_names
+        if name not in scans[set_name].class_names
+    ]
+
+
+def _fingerprint(split_dir: Path, scans: Mapping[str, Scan]) -> tuple[str, list[str]]:
+    """Return the fingerprint of split.json while it describes the files, else one made from the listing."""
+    rows = (
+        (f"{name}/{picture.key}", picture.path.stat().st_size)
+        for name in SETS
+        for picture in scans[name].pictures
+    )
+    listing = listing_hash(rows)
+    head = read_record_head(split_dir / SPLIT_RECORD)
+    if head is None:
+        return listing, []
+    if head.get("listing") == listing:
+        return str(head["fingerprint"]), []
+    note = f"the files in {split_dir} were changed since the split that {SPLIT_RECORD} describes"
+    return listing, [note]
