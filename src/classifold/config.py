@@ -195,7 +195,7 @@ class Config(BaseModel):
 
     def to_hyperparameters(self) -> dict[str, str]:
         """Return every setting as the string that `parse_value` reads back, for a job's hyperparameters."""
-        return {name: _as_text(value) for name, value in self.model_dump(mode="json").items()}
+        return {name: _as_text(name, value) for name, value in self.model_dump(mode="json").items()}
 
 
 def load_config(
@@ -299,16 +299,17 @@ def parse_value(name: str, text: str) -> Any:
     JSON and Python's literals; what is neither stays a string and is judged by the setting's type.
     """
     field = Config.model_fields.get(name)
+    annotation = field.annotation if field else None
     bare = text.strip()
-    if bare.lower() in _WORDS and (field is None or field.annotation is not str):
-        return _WORDS[bare.lower()]
-    is_text = field is not None and field.annotation in (str, PathText | None)
-    if is_text and not bare.startswith('"'):
-        return text
-    value = _read_literal(bare)
-    return text if is_text and not isinstance(value, str) else value
+    if annotation in _TEXT_TYPES:
+        if annotation is not str and bare.lower() in ("none", "null"):
+            return None
+        value = _read_literal(bare) if bare.startswith('"') else text
+        return value if isinstance(value, str) else text
+    return _WORDS[bare.lower()] if bare.lower() in _WORDS else _read_literal(bare)
 
 
+_TEXT_TYPES = (str, PathText | None)
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -325,8 +326,8 @@ def _read_literal(text: str) -> Any:
         return text
 
 
-def _as_text(value: object) -> str:
+def _as_text(name: str, value: object) -> str:
     """Return the inverse of `parse_value`: text as it is where that is safe, everything else as JSON."""
-    if isinstance(value, str) and not value.strip().startswith('"') and value.strip().lower() not in _WORDS:
+    if isinstance(value, str) and parse_value(name, value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)

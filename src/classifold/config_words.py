@@ -8,7 +8,6 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import annotated_types as limits
 from pydantic.fields import FieldInfo
 
 from classifold.config_rules import shorten
@@ -112,17 +111,18 @@ def _unpack(extra: Any) -> list[Any]:
 
 def _describe_limits(metadata: Iterable[Any]) -> str:
     """Return the bounds of a number in words, or that a text must not be empty."""
-    found = {type(limit): limit for limit in metadata}
-    if limits.MinLen in found:
+    # pydantic keeps each bound as an object of class Ge, Gt, Le, Lt or MinLen with an attribute of that name.
+    found = {type(limit).__name__: limit for limit in metadata}
+    if "MinLen" in found:
         return " that is not empty"
-    if limits.Gt in found:
-        low, join = f" above {found[limits.Gt].gt}", " and up"
-    elif limits.Ge in found:
-        low, join = f" from {found[limits.Ge].ge}", ""
+    if "Gt" in found:
+        low, join = f" above {found['Gt'].gt}", " and up"
+    elif "Ge" in found:
+        low, join = f" from {found['Ge'].ge}", ""
     else:
         return ""
-    if limits.Le in found:
-        return f"{low}{join} to {found[limits.Le].le}"
-    if limits.Lt in found:
-        return f"{low}{join} to below {found[limits.Lt].lt}"
+    if "Le" in found:
+        return f"{low}{join} to {found['Le'].le}"
+    if "Lt" in found:
+        return f"{low}{join} to below {found['Lt'].lt}"
     return low.replace(" from", " of at least")

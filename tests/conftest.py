@@ -1,0 +1,158 @@
+"""The clean environment of every test, and what several rooms' tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# pip needs the user's own settings and cache: the packaging tests alone use these.
+ORIGINAL_ENVIRONMENT = dict(os.environ)
+_FOREIGN = ("AWS_", "KERAS_", "TF_", "CLASSIFOLD", "_CLASSIFOLD", "PYTHON")
+COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Take away what a developer's machine brings: credentials, settings, a home with caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(_FOREIGN) or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+                patch.delenv(name)
+        home = tmp_path_factory.mktemp("home")
+        for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+            patch.setenv(name, str(home))
+        patch.setenv("LC_ALL", "C.UTF-8")
+        # TensorFlow's C++ greets on standard error otherwise.
+        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+        yield
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def classifold(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Return a function that runs `classifold` in this process: `classifold("split", "--json")`."""
+    from classifold.cli import cli
+    from classifold.command_line import run
+
+    def call(*arguments: object) -> Answer:
+        capfd.readouterr()
+        code = run(cli, name="classifold", arguments=[str(one) for one in arguments])
+        return Answer(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., Answer]:
+    """Return a function that runs Python with arguments in a process of its own, as a user would."""
+
+    def call(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Answer:
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=300,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a new project's folder with an empty settings file, made the current one."""
+    folder = tmp_path / "project"
+    settings = folder / "container" / "modeling" / "config.py"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def draw_colours() -> Callable[..., Path]:
+    """Return a function that saves `count` different pictures a colour, in a folder a colour."""
+    from PIL import Image
+
+    def draw(folder: Path, *, count: int = 10) -> Path:
+        for name, colour in COLOURS.items():
+            (folder / name).mkdir(parents=True)
+            for index in range(count):
+                picture = Image.new("RGB", (24 + index, 24), colour)
+                picture.putpixel((0, 0), (index, index, index))
+                picture.save(folder / name / f"{name} {index}.png")
+        return folder
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run folder with nothing but a model.onnx, which tells blue, green and red pictures apart."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.eye(3, dtype=np.float32)[::-1] * 8 / 255
+    nodes = [
+        helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 16, 16, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    card = {
+        "format": 1,
+        "class_names": list(COLOURS),
+        "image_size": 16,
+        "max_pixels": 1_000_000,
+        "input": {"name": "pixels", "layout": "NHWC", "colour": "RGB", "range": [0, 255]},
+        "resize": "squash, antialiased bilinear",
+        "output": "probabilities",
+        "backbone": "mean colour",
+        "run": "colours-2026-01-01-00-00-00",
+        "classifold": "0.1.0",
+    }
+    helper.set_model_props(model, {"classifold": json.dumps(card)})
+    run_dir = tmp_path_factory.mktemp("runs") / "colours-2026-01-01-00-00-00"
+    run_dir.mkdir()
+    onnx.save(model, run_dir / "model.onnx")
+    return run_dir
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def original_environment() -> dict[str, str]:
+    """Return the environment before it was cleaned."""
+    return ORIGINAL_ENVIRONMENT
