@@ -16,7 +16,7 @@ import click
 from rich.cells import cell_len
 
 from classifold import names
-from classifold.errors import disk_errors
+from classifold.errors import DiskError, Fault, disk_errors
 
 if TYPE_CHECKING:
     from classifold.dataset.split import SplitSummary
@@ -167,6 +167,8 @@ def open_answer(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
+    if not path.parent.is_dir():
+        raise DiskError(Fault(str(path.parent), "no such folder", hint="make it, or choose another one"))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with disk_errors(path):
         try:

@@ -105,12 +105,16 @@ def _explain(error: BaseException, name: str) -> ClassifoldError | None:
         return ClassifoldError(Fault(name, "the memory is used up", hint=hint))
     if isinstance(error, ModuleNotFoundError):
         return _explain_missing(error)
+    return _explain_disk(error, name) if isinstance(error, OSError) else None
+
+
+def _explain_disk(error: OSError, name: str) -> ClassifoldError | None:
     try:
         with disk_errors(name):
             raise error
     except ClassifoldError as disk_error:
         return disk_error
-    except Exception:
+    except OSError:
         return None
 
 
@@ -150,10 +154,9 @@ def _explain_value(error: click.BadParameter, *, where: str, hint: str) -> Fault
     if error.param is not None and isinstance(error.param.type, click.Choice):
         near = _nearest(got, [str(choice) for choice in error.param.type.choices])
         hint = f"did you mean {near}?" if near else hint
-    expected = {"a valid ": "expected a valid", "one of ": "expected one of", "in the range ": "expected"}[
-        kind
-    ]
-    return Fault(where, f"{expected} {what}", got=repr(got), hint=hint)
+    what = {"integer": "whole number", "integer range": "whole number"}.get(what, what)
+    article = "a " if kind == "a valid " else kind.replace("in the", "a number in the")
+    return Fault(where, f"expected {article}{what}", got=repr(got), hint=hint)
 
 
 def _name_parameter(param: click.Parameter) -> str:

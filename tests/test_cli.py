@@ -1,0 +1,491 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from classifold import __version__
+from classifold.answers import Table, build_counts_table, build_score_tables, format_table, open_answer
+from classifold.cli import cli
+from classifold.command_line import run
+from classifold.errors import DiskError
+
+Classifold = Callable[..., Any]
+HEAVY = (
+    "numpy",
+    "PIL",
+    "pydantic",
+    "rich",
+    "jinja2",
+    "onnxruntime",
+    "simplejpeg",
+    "tensorflow",
+    "keras",
+    "cv2",
+)
+
+
+def is_in_words(text: str) -> bool:
+    return all(line.startswith(("error: ", "hint: ")) for line in text.splitlines())
+
+
+def answer_of(raising: BaseException, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Return how a command ends that raises this in the midst of its work."""
+
+    @click.command()
+    def work() -> None:
+        raise raising
+
+    code = run(work, name="classifold", arguments=[])
+    return code, capfd.readouterr().err
+
+
+# Help
+
+
+def test_help_lists_the_commands_in_the_order_of_the_work(classifold: Classifold) -> None:
+    answer = classifold("--help")
+    listed = [line.split()[0] for line in answer.out.partition("Commands:\n")[2].splitlines()]
+    assert listed == ["example", "split", "train", "report", "predict"]
+    assert answer.code == 0
+    assert "..." not in answer.out.partition("Commands:\n")[2]
+
+
+def test_no_command_at_all_shows_the_help(classifold: Classifold) -> None:
+    assert classifold() == classifold("--help") == classifold("-h")
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_command_takes_config_and_set_and_says_what_it_does(classifold: Classifold, name: str) -> None:
+    answer = classifold(name, "--help")
+    assert answer.code == 0
+    assert "--config PATH" in answer.out
+    assert "--set NAME=VALUE" in answer.out
+    assert classifold(name, "-h") == answer
+
+
+def test_version_names_the_program(classifold: Classifold) -> None:
+    assert classifold("--version").out == f"classifold {__version__}\n"
+
+
+def test_help_imports_nothing_heavy(run_python: Callable[..., Any]) -> None:
+    code = (
+        "import sys; from classifold.cli import cli; from classifold.command_line import run;"
+        "run(cli, name='classifold', arguments=['train', '--help']);"
+        f"print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
+    )
+    assert run_python("-c", code).err == "\n"
+
+
+def test_reading_settings_imports_neither_numpy_nor_tensorflow(
+    run_python: Callable[..., Any], project: Path
+) -> None:
+    code = (
+        "import sys; from classifold.config import load_config; load_config();"
+        "print(*(name for name in ('numpy', 'tensorflow', 'keras', 'PIL', 'rich') if name in sys.modules))"
+    )
+    assert run_python("-c", code, cwd=project).out == "\n"
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (["spilt"], "classifold: no such command, got 'spilt'", "did you mean classifold split?"),
+        (["xyzzy"], "classifold: no such command, got 'xyzzy'", "classifold --help lists them"),
+        (["--hepl"], "classifold: no such option --hepl", "did you mean --help?"),
+        (["split", "--sett", "A=1"], "classifold split: no such option --sett", "did you mean --set?"),
+        (
+            ["split", "-x"],
+            "classifold split: no such option -x",
+            "classifold split --help says what it takes",
+        ),
+        (
+            ["example"],
+            "classifold example: missing argument 'DIR'",
+            "classifold example --help says what it takes",
+        ),
+        (
+            ["example", "d", "e"],
+            "classifold example: got unexpected extra argument (e)",
+            "classifold example --help says what it takes",
+        ),
+        (
+            ["example", "d", "--pictures-per-class", "x"],
+            "classifold example --pictures-per-class: expected a whole number, got 'x'",
+            "classifold example --help says what it takes",
+        ),
+        (
+            ["example", "d", "--pictures-per-class", "0"],
+            "classifold example --pictures-per-class: expected a number in the range x>=1, got '0'",
+            "classifold example --help says what it takes",
+        ),
+        (
+            ["predict", "r", "p", "--format", "jsn"],
+            "classifold predict --format: expected one of 'text', 'csv', 'json', got 'jsn'",
+            "did you mean json?",
+        ),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_told_in_our_shape(
+    classifold: Classifold, words: list[str], error: str, hint: str
+) -> None:
+    answer = classifold(*words)
+    assert answer.err == f"error: {error}\nhint: {hint}\n"
+    assert answer.out == ""
+    assert answer.code == 2
+
+
+def test_an_option_without_its_value_is_told_in_our_shape(classifold: Classifold) -> None:
+    answer = classifold("split", "--set")
+    assert answer.code == 2
+    assert is_in_words(answer.err)
+    assert "--set" in answer.err
+
+
+# Settings
+
+
+@pytest.mark.parametrize("command", [["split"], ["train"]])
+def test_a_command_that_needs_settings_says_so_where_there_is_no_settings_file(
+    classifold: Classifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = classifold(*command)
+    assert answer.code == 2
+    assert answer.err.startswith(
+        "error: container/modeling/config.py: there is no such settings file\nhint: "
+    )
+
+
+@pytest.mark.parametrize("command", [["example", "flowers"], ["report", "run"], ["predict", "run", "x.jpg"]])
+def test_a_command_that_needs_no_settings_checks_those_it_is_given(
+    classifold: Classifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = classifold(*command, "--set", "EPOCHS=x", "--set", "EPOCH=3")
+    assert answer.code == 2
+    assert answer.err == (
+        "error: setting EPOCH (--set): there is no such setting\nhint: did you mean EPOCHS?\n"
+        "error: setting EPOCHS (--set): expected a whole number of at least 0, got 'x'\n"
+    )
+    assert classifold(*command, "--config", "none.py").code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_settings_file_elsewhere_is_named_with_config(classifold: Classifold, tmp_path: Path) -> None:
+    settings = tmp_path / "my settings.py"
+    settings.write_text("BATCH_SIZE = = 3\n")
+    answer = classifold("split", "--config", settings)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {settings}:1: not valid Python: invalid syntax\n")
+
+
+# Commands at work
+
+
+def test_split_tells_the_counts_and_where_the_sets_are(
+    classifold: Classifold, project: Path, draw_colours: Callable[..., Path]
+) -> None:
+    draw_colours(project / "data" / "flowers", count=20)
+    answer = classifold("split")
+    assert answer.code == 0, answer.err
+    header, *rows = [line.split() for line in answer.out.splitlines()[1:-1]]
+    assert header == ["class", "training", "validation", "evaluation"]
+    assert [row[0] for row in rows] == ["blue", "green", "red", "all"]
+    assert sum(map(int, rows[-1][1:])) == 60
+    assert answer.out.endswith("The three sets are in data/flowers-split\n")
+
+
+def test_split_as_json_is_one_object_on_standard_output(
+    classifold: Classifold, project: Path, draw_colours: Callable[..., Path]
+) -> None:
+    draw_colours(project / "pictures", count=20)
+    answer = classifold("split", "--json", "--set", "DATA_LOCAL_DIR=pictures")
+    said = json.loads(answer.out)
+    assert said["split_dir"] == "pictures-split"
+    assert list(said["counts"]) == ["training", "validation", "evaluation"]
+    assert set(said["counts"]["training"]) == {"blue", "green", "red"}
+    assert said["fingerprint"]
+    assert said["unreadable"] == []
+
+
+def test_a_missing_folder_of_pictures_is_one_error_with_a_cure(classifold: Classifold, project: Path) -> None:
+    answer = classifold("split")
+    assert answer.code == 1
+    assert answer.err.startswith("error: ")
+    assert "data/flowers" in answer.err
+    assert "\nhint: " in answer.err
+    assert is_in_words(answer.err)
+
+
+def test_example_draws_pictures_that_split_takes(
+    classifold: Classifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = classifold("example", "flowers", "--pictures-per-class", "3", "--seed", "7")
+    assert answer.out == "15 pictures of flowers are in flowers\n"
+    assert len(list(Path("flowers").glob("*/*.jpg"))) == 15
+
+
+def test_predict_names_each_picture(
+    classifold: Classifold, colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "pictures", count=2)
+    answer = classifold("predict", colour_run, folder, "--format", "csv", "--top-k", "1")
+    assert answer.code == 0, answer.err
+    rows = list(csv.DictReader(answer.out.splitlines()))
+    assert [row["predicted_class"] for row in rows] == ["blue", "blue", "green", "green", "red", "red"]
+    assert [Path(row["path"]).parent.name for row in rows] == [row["predicted_class"] for row in rows]
+
+
+def test_predict_shows_as_many_names_as_the_settings_say(
+    classifold: Classifold, colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "pictures", count=1)
+    words = ("predict", colour_run, folder, "--format", "json")
+    for extra, count in (([], 3), (["--set", "TOP_K=2"], 2), (["--set", "TOP_K=2", "--top-k", "1"], 1)):
+        said = json.loads(classifold(*words, *extra).out)
+        assert [len(row["classes"]) for row in said] == [count] * 3
+
+
+def test_predict_ends_with_1_where_a_picture_cannot_be_read_and_names_the_others(
+    classifold: Classifold, colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "pictures", count=1)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    answer = classifold("predict", colour_run, tmp_path / "broken.jpg", folder, "--format", "json")
+    said = json.loads(answer.out)
+    assert answer.code == 1
+    assert [bool(row["error"]) for row in said] == [True, False, False, False]
+
+
+def test_predict_into_a_file_leaves_it_whole_or_not_at_all(
+    classifold: Classifold, colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "pictures", count=1)
+    output = tmp_path / "out" / "names.csv"
+    missing = classifold("predict", colour_run, folder, "--output", output)
+    assert missing.code == 1
+    assert is_in_words(missing.err)
+    output.parent.mkdir()
+    answer = classifold("predict", colour_run, folder, "--format", "csv", "--output", output)
+    assert (answer.code, answer.out) == (0, "")
+    assert len(output.read_text().splitlines()) == 4
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_a_run_that_is_none_is_one_error_with_a_cure(classifold: Classifold, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    for run_dir in (tmp_path, tmp_path / "nowhere"):
+        for command in (["predict", run_dir, tmp_path / "x.jpg"], ["report", run_dir]):
+            answer = classifold(*command)
+            assert answer.code == 1
+            assert is_in_words(answer.err)
+            assert "\nhint: " in answer.err
+
+
+# The end of a command
+
+
+def test_a_bug_of_ours_shows_the_traceback_and_asks_to_report_it(capfd: pytest.CaptureFixture[str]) -> None:
+    code, err = answer_of(ValueError("oh"), capfd)
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert "ValueError: oh" in err
+    assert err.splitlines()[-1].startswith("hint: please report the lines above at https://")
+
+
+def test_ctrl_c_is_one_line_and_130(capfd: pytest.CaptureFixture[str]) -> None:
+    code, err = answer_of(KeyboardInterrupt(), capfd)
+    assert code == 130
+    assert err.splitlines()[0] == "error: classifold: interrupted"
+    assert is_in_words(err)
+
+
+def test_too_little_memory_is_told_with_a_cure(capfd: pytest.CaptureFixture[str]) -> None:
+    code, err = answer_of(MemoryError(), capfd)
+    assert code == 1
+    assert err.startswith("error: classifold: the memory is used up\nhint: ")
+
+
+def test_a_missing_training_package_is_told_with_how_to_install_it(capfd: pytest.CaptureFixture[str]) -> None:
+    code, err = answer_of(ModuleNotFoundError("No module named 'keras'", name="keras.layers"), capfd)
+    assert code == 1
+    assert "local_env_requirements.txt" in err
+    assert is_in_words(err)
+
+
+def test_a_missing_module_of_our_own_is_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    assert answer_of(ModuleNotFoundError("no", name="classifold.nothing"), capfd)[1].startswith("Traceback")
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "runs"), OSError(30, "Read-only", "runs")]
+)
+def test_a_refusal_of_the_disk_anywhere_is_one_line(
+    error: OSError, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, err = answer_of(error, capfd)
+    assert code == 1
+    assert err.startswith("error: runs: ")
+    assert is_in_words(err)
+
+
+def test_a_full_disk_behind_standard_output_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "classifold.cli", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: classifold: the disk is full\n")
+    assert is_in_words(done.stderr)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "classifold.cli", "train", "--help"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_work_with_one_line_and_leaves_nothing_half_written(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    words = ["example", str(tmp_path / "flowers"), "--pictures-per-class", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "classifold.cli", *words], stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    end = time.monotonic() + 60
+    while not any(tmp_path.iterdir()) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.startswith("error: classifold: interrupted\n")
+    assert is_in_words(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_name_that_is_no_utf8_is_printed_as_it_is(
+    run_python: Callable[..., Any], colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "pictures", count=1)
+    source = next(folder.rglob("*.png"))
+    source.rename(source.with_name(os.fsdecode(b"\xff.png")))
+    answer = run_python("-m", "classifold.cli", "predict", colour_run, folder)
+    assert answer.code == 0, answer.err
+
+
+def test_a_terminal_that_knows_ascii_only_shows_escapes(
+    run_python: Callable[..., Any], colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "Blüten", count=1)
+    words = ("-m", "classifold.cli", "predict", colour_run, folder)
+    answer = run_python(*words, env={"PYTHONIOENCODING": "ascii"})
+    assert answer.code == 0, answer.err
+    assert "Bl\\xfcten" in answer.out
+
+
+# Tables
+
+
+METRICS = {
+    "set": "evaluation",
+    "num_pictures": 75,
+    "top_k": 3,
+    "scores": {
+        name: {"value": 0.9, "low": 0.85, "high": 0.95}
+        for name in (
+            "accuracy",
+            "balanced_accuracy",
+            "macro_f1",
+            "log_loss",
+            "top_k_accuracy",
+            "calibration_error",
+        )
+    },
+    "per_class": [
+        {
+            "class_name": name,
+            "precision": 0.5,
+            "recall": 0.25,
+            "recall_low": 0.125,
+            "recall_high": 0.375,
+            "f1": 1 / 3,
+            "support": 8,
+        }
+        for name in ("rose [red]", "花")
+    ],
+}
+
+
+def test_the_scores_are_told_with_their_intervals_and_each_class_with_its_counts() -> None:
+    scores, classes = build_score_tables(METRICS)
+    assert scores.title == "Scores on the 75 pictures of the evaluation set"
+    assert ["accuracy", "0.900", "0.850 to 0.950"] in scores.rows
+    assert [row[0] for row in scores.rows] == [
+        "accuracy",
+        "balanced accuracy",
+        "macro F1",
+        "log loss",
+        "top-3 accuracy",
+        "calibration error",
+    ]
+    assert classes.rows[1] == ["花", "0.500", "0.250", "0.125 to 0.375", "0.333", "8"]
+
+
+def test_a_plain_table_is_aligned_by_what_the_terminal_shows() -> None:
+    text = format_table(Table("T", ["class", "n"], [["花花", "1"], ["rose", "22"]]))
+    assert text.splitlines() == ["T", "class   n", "花花    1", "rose   22"]
+
+
+def test_the_table_of_counts_has_zeros_and_sums() -> None:
+    table = build_counts_table({"training": {"b": 3, "a": 1}, "evaluation": {"a": 2}})
+    assert table.rows == [["a", "1", "2"], ["b", "3", "0"], ["all", "4", "2"]]
+
+
+def test_an_answers_file_does_not_appear_where_the_work_fails(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+
+    def write_half() -> None:
+        with open_answer(path) as stream:
+            stream.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_answers_file_below_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError), open_answer(tmp_path / "file" / "out.csv"):
+        pass

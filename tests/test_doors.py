@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifold.cli import run_data_handler, run_project_manager
+
+DOORS = {"data_handler.py": run_data_handler, "project_manager.py": run_project_manager}
+FLAGS = ("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training")
+RunPython = Callable[..., Any]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_holds_no_logic_but_one_call(root: Path, door: str) -> None:
+    tree = ast.parse((root / door).read_text())
+    docstring, *imports, call = tree.body
+    assert isinstance(docstring, ast.Expr)
+    assert ast.get_docstring(tree)
+    assert [ast.unparse(one) for one in imports] == [
+        "import sys",
+        f"from classifold.cli import {DOORS[door].__name__}",
+    ]
+    assert ast.unparse(call) == f"sys.exit({DOORS[door].__name__}())"
+
+
+def test_data_handler_is_classifold_split(
+    root: Path, run_python: RunPython, project: Path, draw_colours: Callable[..., Path]
+) -> None:
+    draw_colours(project / "data" / "flowers", count=20)
+    by_door = run_python(root / "data_handler.py", cwd=project)
+    record = (project / "data" / "flowers-split" / "split.json").read_text()
+    by_command = run_python("-m", "classifold.cli", "split", cwd=project)
+    assert by_door.code == by_command.code == 0, by_door.err
+    assert by_door.out == by_command.out
+    assert (project / "data" / "flowers-split" / "split.json").read_text() == record
+
+
+def test_data_handler_takes_the_options_of_split_and_ends_with_its_exit_code(
+    root: Path, run_python: RunPython, project: Path
+) -> None:
+    assert "--set NAME=VALUE" in run_python(root / "data_handler.py", "--help").out
+    assert run_python(root / "data_handler.py", "--set", "EPOCH=1", cwd=project).code == 2
+    answer = run_python(root / "data_handler.py", cwd=project)
+    assert answer.code == 1
+    assert answer.err.startswith("error: ")
+
+
+def test_project_manager_without_a_flag_shows_its_help(root: Path, run_python: RunPython) -> None:
+    answer = run_python(root / "project_manager.py")
+    assert answer == run_python(root / "project_manager.py", "--help")
+    assert answer.code == 0
+    places = [answer.out.index(flag) for flag in FLAGS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_step_that_is_not_there_yet_says_so_and_what_to_do(
+    root: Path, run_python: RunPython, flag: str
+) -> None:
+    answer = run_python(root / "project_manager.py", flag)
+    assert answer.code == 1
+    assert answer.out == ""
+    assert answer.err == (
+        f"error: {flag}: the way to AWS is not there yet\nhint: train on this machine: classifold train\n"
+    )
+
+
+def test_flags_given_together_are_taken_in_the_order_of_the_work(root: Path, run_python: RunPython) -> None:
+    answer = run_python(root / "project_manager.py", *reversed(FLAGS))
+    errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert [line.split(": ")[1] for line in errors] == list(FLAGS)
+
+
+def test_a_misspelt_flag_is_named_and_the_right_one_offered(root: Path, run_python: RunPython) -> None:
+    answer = run_python(root / "project_manager.py", "--launch-training")
+    assert answer.code == 2
+    assert answer.err == (
+        "error: project_manager.py: no such option --launch-training\nhint: did you mean --launch_training?\n"
+    )
