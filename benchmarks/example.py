@@ -49,27 +49,33 @@ def main() -> None:
         scores["EfficientNet-Lite0 features, logistic regression"] = score_features(paths, labels)
         seconds["features"] = time.perf_counter() - start
         size = sum(path.stat().st_size for path in paths)
+    means = {name: round(float(np.mean(folds)), 4) for name, folds in scores.items()}
     report = {
         "command": " ".join(["python", *sys.argv]),
         "pictures": count,
         "seed": args.seed,
         "megabytes": round(size / 1e6, 1),
-        "accuracy_five_fold": {name: [round(float(fold), 4) for fold in folds] for name, folds in scores.items()},
-        "accuracy_mean": {name: round(float(np.mean(folds)), 4) for name, folds in scores.items()},
+        "accuracy_five_fold": {name: folds.round(4).tolist() for name, folds in scores.items()},
+        "accuracy_mean": means,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "machine": {"platform": platform.platform(), "cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]},
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": len(os.sched_getaffinity(0)),
+            "load": os.getloadavg()[0],
+        },
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=2) + "\n")
-    for name, mean in report["accuracy_mean"].items():
+    for name, mean in means.items():
         print(f"{mean:.3f}  {name}")
     print(f"{count} pictures, {report['megabytes']} MB, seconds: {report['seconds']}")
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--pictures", type=int, default=PICTURES_PER_CLASS, help="pictures a class")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="draw into this folder and leave it there")

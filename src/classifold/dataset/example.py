@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -114,16 +115,19 @@ def _check_place(shown: Path, place: Path) -> list[Fault]:
 def _new_folder(place: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `place` that takes its name at the end, or vanishes on any failure."""
     made = [parent for parent in place.parents if not parent.exists()]
-    folder = place.parent / f".{place.name}.{os.getpid()}.part"
+    folder = place.parent / f".example-{secrets.token_hex(4)}.part"
     try:
         folder.mkdir(parents=True)
         yield folder
         folder.replace(place)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             for parent in made:
                 parent.rmdir()
+        if isinstance(error, OSError) and error.errno:
+            # Without the hidden folder's name, which says nothing to the user.
+            raise OSError(error.errno, error.strerror) from error
         raise
 
 
@@ -136,14 +140,15 @@ def _draw_all(drawings: Sequence[Drawing], folder: Path) -> Iterator[int]:
             yield 1
         return
     with _drawing_processes([drawings[start::processes] for start in range(processes)], folder) as pipes:
-        open_pipes = list(pipes)
-        while open_pipes:
-            for pipe in wait(open_pipes):
-                news = _receive(pipes[pipes.index(pipe)])  # type: ignore[arg-type]
-                if isinstance(news, BaseException):
+        working = list(pipes)
+        while working:
+            ready = wait(working)
+            for pipe in [each for each in working if each in ready]:
+                news = _receive(pipe)
+                if isinstance(news, Exception):
                     raise news
                 if news == 0:
-                    open_pipes.remove(pipe)  # type: ignore[arg-type]
+                    working.remove(pipe)
                 yield news
 
 
@@ -182,7 +187,7 @@ def _draw_share(share: Sequence[Drawing], folder: Path, pipe: Connection) -> Non
             pipe.send(0)
         except BrokenPipeError:
             raise
-        except Exception as error:  # noqa: BLE001 - told to the first process, which raises it
+        except Exception as error:  # the first process raises it
             pipe.send(error)
 
 

@@ -115,7 +115,7 @@ def _mean_of_corners(grid: Floats) -> Floats:
 
 
 def rotation(*, tilt: float = 0.0, turn: float = 0.0, roll: float = 0.0) -> Floats:
-    """Return a rotation, shape (3, 3): first `roll` about z, then `tilt` about x, then `turn` about y (radians)."""
+    """Return a rotation, shape (3, 3): `roll` about z, then `tilt` about x, then `turn` about y (radians)."""
     ct, st, cu, su, cr, sr = (
         value for angle in (tilt, turn, roll) for value in (float(np.cos(angle)), float(np.sin(angle)))
     )
@@ -197,7 +197,8 @@ def build_tube(path: Floats, radius: ArrayLike, *, sides: int = 7) -> Floats:
     angle = np.linspace(0.0, 2.0 * np.pi, sides + 1)[None, :, None]
     thick = np.broadcast_to(np.asarray(radius, dtype=np.float64), (len(path),))[:, None, None]
     ring = np.cos(angle) * first[:, None] + np.sin(angle) * second[:, None]
-    return (path[:, None] + thick * ring)[None]
+    skin: Floats = (path[:, None] + thick * ring)[None]
+    return skin
 
 
 def build_bumps(centres: Floats, normals: Floats, *, size: ArrayLike, height: ArrayLike) -> Floats:

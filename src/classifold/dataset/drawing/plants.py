@@ -1,4 +1,4 @@
-"""What grows around a flower's head: stems, leaves of each kind, grass."""
+"""Whole plants: each kind's head on its stem with its leaves; grass and foliage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from classifold.dataset.drawing.flowers import GOLDEN_ANGLE, Head
+from classifold.dataset.drawing.composites import build_daisy, build_dandelion, build_sunflower
+from classifold.dataset.drawing.cups import build_rose, build_tulip
+from classifold.dataset.drawing.heads import GOLDEN_ANGLE, Head, HeadBuilder
 from classifold.dataset.drawing.meshes import (
     Faces,
     Floats,
@@ -24,6 +26,13 @@ from classifold.dataset.drawing.meshes import (
 
 LeafBuilder = Callable[[Generator, Floats, Floats], list[Faces]]
 
+HEAD_BUILDERS: dict[str, HeadBuilder] = {
+    "daisy": build_daisy,
+    "dandelion": build_dandelion,
+    "roses": build_rose,
+    "sunflowers": build_sunflower,
+    "tulips": build_tulip,
+}
 # Half the stem's thickness, as a share of the head's radius.
 STEM_RADIUS = {"daisy": 0.045, "dandelion": 0.07, "roses": 0.075, "sunflowers": 0.075, "tulips": 0.085}
 
@@ -59,11 +68,14 @@ def _bend_stem(head: Head, *, rng: Generator, pose: Floats, reach: float, lean: 
     """Return points from the head to the ground, shape (T, 3): a cubic Bézier that leaves along the axis."""
     start = pose @ np.array([0.0, 0.0, head.base])
     away = pose @ np.array([0.0, 0.0, -1.0])
-    end = np.array([lean, -reach, min(start[2], 0.0) - rng.uniform(0.1, 0.8)])
+    end = np.array([lean, -reach, min(start[2], 0.0) - rng.uniform(0.5, 1.2)])
     first = start + away * min(0.35 * reach, 1.3)
     second = end + np.array([rng.normal(0.0, 0.25), 0.4 * reach, 0.0])
     t = np.linspace(0.0, 1.0, 22)[:, None]
-    return (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * first + 3 * (1 - t) * t**2 * second + t**3 * end
+    near_head = (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * first
+    near_ground = 3 * (1 - t) * t**2 * second + t**3 * end
+    path: Floats = near_head + near_ground
+    return path
 
 
 def leaf_green(rng: Generator) -> Floats:

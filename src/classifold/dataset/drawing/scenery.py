@@ -162,9 +162,10 @@ def build_wall(rng: Generator, frame: tuple[int, int], light: Light) -> Scenery:
 
 def build_soil(rng: Generator, frame: tuple[int, int], light: Light) -> Scenery:
     """Earth with crumbs and pebbles, or gravel."""
-    crumbs = build_noise(rng, frame, cell=min(frame) / 12, octaves=6)
-    pit = np.clip(0.75 + 0.9 * crumbs, 0.08, None)
-    brown = blend(linear(92, 66, 46), linear(150, 128, 104), rng.random())
+    crumbs = build_noise(rng, frame, cell=min(frame) / rng.uniform(14, 40), octaves=5)
+    patches = build_noise(rng, frame, cell=min(frame) / 2, octaves=2)
+    pit = np.clip(0.8 + 0.6 * crumbs + 0.2 * patches, 0.1, None)
+    brown = blend(linear(104, 70, 46), linear(158, 124, 92), rng.random())
     radiance = brown * pit[..., None] * (0.75 + 0.5 * _slope(rng, frame))[..., None]
     picture = _to_picture(radiance, light)
     pen = ImageDraw.Draw(picture)

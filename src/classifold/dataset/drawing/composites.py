@@ -1,13 +1,18 @@
-"""The heads of the five kinds of flowers: rays, florets, spirals and cups, as they grow."""
+"""Heads made of many florets: daisy, dandelion with its clock, sunflower."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
+from classifold.dataset.drawing.heads import (
+    GOLDEN_ANGLE,
+    TAU,
+    Head,
+    build_phyllotaxis,
+    count_steps,
+    lance_outline,
+)
 from classifold.dataset.drawing.meshes import (
     Faces,
     Floats,
@@ -15,40 +20,18 @@ from classifold.dataset.drawing.meshes import (
     build_blades,
     build_bumps,
     build_surface,
-    build_tube,
     column,
     grid,
     join_faces,
     linear,
 )
 
-GOLDEN_ANGLE = np.pi * (3.0 - 5.0**0.5)
-TAU = 2.0 * np.pi
 
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A flower's head, radius about 1, its axis along z with the stem below.
-
-    Attributes:
-        faces: What is drawn.
-        base: Where on the axis the stem begins.
-        upright: Whether the kind is mostly seen from the side, as a cup is.
-    """
-
-    faces: Faces
-    base: float
-    upright: bool = False
-
-
-HeadBuilder = Callable[[Generator, float], Head]
-
-
-def build_daisy(rng: Generator, detail: float) -> Head:
+def build_daisy(rng: Generator, variety: Generator, detail: float) -> Head:
     """Many narrow white rays, rarely pink, around a yellow dome of florets."""
     core = rng.uniform(0.22, 0.34)
     droop = rng.uniform(-0.5, 0.35)
-    tint, tip = _daisy_colours(rng)
+    tint, tip = _daisy_colours(variety)
     layers = []
     for layer in range(int(rng.integers(1, 4))):
         count = int(rng.integers(14, 24))
@@ -65,8 +48,8 @@ def build_daisy(rng: Generator, detail: float) -> Head:
             outline=_strap,
             rise=rng.normal(0.18 - droop * 0.3, 0.1, number),
             bend=rng.normal(droop, 0.16, number),
-            rows=_steps(9, detail),
-            columns=_steps(5, detail),
+            rows=count_steps(9, detail),
+            columns=count_steps(5, detail),
             cup=rng.uniform(-0.25, 0.5),
             sway=rng.normal(0.0, 0.14, number),
             notch=rng.uniform(0.0, 0.08),
@@ -96,7 +79,7 @@ def _daisy_colours(rng: Generator) -> tuple[Floats, Floats]:
 
 def _build_dome(rng: Generator, detail: float, *, radius: float, height: float, warm: float) -> Faces:
     count = int(110 + 90 * detail)
-    centres, normals, share = _phyllotaxis(count, radius=radius, height=height)
+    centres, normals, share = build_phyllotaxis(count, radius=radius, height=height)
     outer = blend(linear(250, 205, 30), linear(235, 150, 10), warm)
     inner = blend(linear(222, 190, 40), linear(170, 175, 50), rng.random())
     colour = blend(inner, outer, share * 1.3) * rng.normal(1.0, 0.1, (count, 1))
@@ -123,7 +106,7 @@ def _build_calyx(rng: Generator, radius: float, *, rise: float) -> Faces:
         lift=-0.22,
         length=radius * rng.normal(1.0, 0.1, 17),
         width=radius * 0.2,
-        outline=_lance,
+        outline=lance_outline,
         rise=rise,
         bend=-0.2,
         rows=6,
@@ -132,13 +115,17 @@ def _build_calyx(rng: Generator, radius: float, *, rise: float) -> Faces:
     return build_surface(points, linear(80, 115, 45) * rng.uniform(0.7, 1.3), translucency=0.2)
 
 
-def build_dandelion(rng: Generator, detail: float) -> Head:
+def build_dandelion(rng: Generator, variety: Generator, detail: float) -> Head:
     """Either a dense yellow head of strap florets, or the white clock of seeds."""
-    return _build_clock(rng, detail) if rng.random() < 0.42 else _build_strap_head(rng, detail)
+    return (
+        _build_clock(rng, detail)
+        if rng.random() < variety.choice([0.0, 0.35, 0.5, 1.0])
+        else _build_strap_head(rng, detail)
+    )
 
 
 def _build_strap_head(rng: Generator, detail: float) -> Head:
-    count = int(rng.integers(150, 250))
+    count = int(rng.integers(190, 300))
     order = (np.arange(count) + 0.5) / count
     reach = np.sqrt(order)
     closed = rng.uniform(0.0, 0.35)
@@ -146,12 +133,12 @@ def _build_strap_head(rng: Generator, detail: float) -> Head:
         np.arange(count) * GOLDEN_ANGLE + rng.normal(0.0, 0.16, count),
         start=0.22 * reach,
         lift=0.12 * (1.0 - reach),
-        length=(0.3 + 0.5 * reach) * rng.normal(1.0, 0.09, count),
-        width=rng.uniform(0.042, 0.062) * rng.normal(1.0, 0.1, count),
+        length=(0.24 + 0.56 * reach) * rng.normal(1.0, 0.09, count),
+        width=rng.uniform(0.034, 0.052) * rng.normal(1.0, 0.1, count),
         outline=_square,
         rise=1.35 - (1.25 - closed) * reach + rng.normal(0.0, 0.1, count),
         bend=rng.normal(-0.5 + closed, 0.25, count),
-        rows=_steps(6, detail),
+        rows=count_steps(6, detail),
         columns=3,
         cup=0.5,
         sway=rng.normal(0.0, 0.25, count),
@@ -172,7 +159,7 @@ def _build_bracts(rng: Generator) -> Faces:
         lift=-0.3,
         length=np.where(np.arange(26) % 2, 0.5, 0.42),
         width=0.07,
-        outline=_lance,
+        outline=lance_outline,
         rise=np.where(np.arange(26) % 2, 0.9, 0.1),
         bend=np.where(np.arange(26) % 2, -0.2, -1.4),
         rows=5,
@@ -182,7 +169,7 @@ def _build_bracts(rng: Generator) -> Faces:
 
 
 def _build_clock(rng: Generator, detail: float) -> Head:
-    count, hairs = int(90 + 50 * min(detail, 1.4)), int(9 + 4 * min(detail, 1.5))
+    count, hairs = int(90 + 50 * min(detail, 1.8)), int(9 + 4 * min(detail, 2.0))
     height = 1.0 - 2.0 * (np.arange(count) + 0.5) / count
     turn = np.arange(count) * GOLDEN_ANGLE
     flat = np.sqrt(1.0 - height**2)
@@ -194,13 +181,13 @@ def _build_clock(rng: Generator, detail: float) -> Head:
         spokes = spokes[spokes @ (wind / np.linalg.norm(wind)) < rng.uniform(-0.1, 0.6)]
     white = linear(250, 250, 246) * rng.uniform(0.9, 1.35)
     hair = _build_pappus(rng, spokes, hairs)
-    thin = rng.uniform(0.005, 0.009)
+    thin = rng.uniform(0.005, 0.009) / max(1.0, 0.8 * detail)
     parts = [
         _build_threads(hair[:, 0], hair[:, 1], thin, white, alpha=0.62),
         _build_threads(spokes * 0.16, spokes * 0.68, thin * 1.1, white * 0.75, alpha=0.8),
         _build_threads(spokes * 0.13, spokes * 0.27, 0.022, linear(112, 84, 50), alpha=1.0),
     ]
-    _, normals, _ = _phyllotaxis(60, radius=1.0, height=1.0)
+    _, normals, _ = build_phyllotaxis(60, radius=1.0, height=1.0)
     heart = build_bumps(normals * 0.1, normals, size=0.04, height=0.04)
     parts.append(build_surface(heart, linear(140, 130, 84)))
     return Head(join_faces([*parts, _build_bracts(rng).scaled(0.5)]), base=-0.12)
@@ -227,76 +214,13 @@ def _build_threads(begins: Floats, ends: Floats, width: float, colour: Floats, *
     return build_surface(np.stack([left, right], axis=2), colour, translucency=0.8, alpha=alpha)
 
 
-def build_rose(rng: Generator, detail: float) -> Head:
-    """A spiral of petals that wrap each other, tight in the heart and open at the rim."""
-    count = int(rng.integers(22, 44))
-    order = np.arange(count) / (count - 1)
-    openness = rng.uniform(0.6, 1.0)
-    azimuth = np.arange(count) * (GOLDEN_ANGLE + rng.normal(0.0, 0.03)) + rng.normal(0.0, 0.12, count)
-    along, across = grid(_steps(13, detail), _steps(15, detail))
-    t = column(order)
-    reach = along * (1.0 - 0.3 * np.abs(across) ** 3.2 + 0.04 * (1.0 - np.abs(across)) * t)
-    rim = 0.06 + (0.88 * openness + 0.05) * (1.0 - (1.0 - t) ** 1.35) * column(rng.normal(1.0, 0.05, count))
-    radius = 0.02 + 0.06 * t + (rim - 0.02 - 0.06 * t) * reach**0.8 + 0.2 * t * np.sin(np.pi * reach) * 0.8
-    height = -0.5 + (1.02 - (0.75 - 0.25 * (1 - openness)) * t**1.4) * reach
-    curl = np.clip(reach - 0.66, 0.0, None) ** 2 * rng.uniform(0.6, 2.2) * t
-    radius = (radius + curl * 1.2) * (1.0 + (0.05 + 0.09 * (1.0 - t)) * across)
-    ruffle = 0.035 * np.sin(across * rng.uniform(3.0, 6.0) + column(rng.uniform(0.0, TAU, count)))
-    height = height - curl * 1.6 + ruffle * reach**3 * (0.4 + t)
-    half = 1.9 - 1.05 * t**0.6
-    angle = column(azimuth) + across * half * (0.55 + 0.45 * reach**0.7)
-    points = np.stack(np.broadcast_arrays(radius * np.cos(angle), radius * np.sin(angle), height), axis=-1)
-    heart, edge = _rose_colours(rng)
-    share = 0.75 * reach * (0.25 + 0.75 * t) + 0.25 * t + column(rng.normal(0.0, 0.06, count))
-    vein = 1.0 - 0.05 * np.cos(across * 19.0) * (1.0 - along)
-    colour = blend(heart, edge, share) * (vein * column(rng.normal(1.0, 0.05, count)))[..., None]
-    colour = blend(colour, linear(255, 250, 244), 0.3 * np.clip(along * 8.0 - 7.0, 0.0, 1.0) + 0.0 * across)
-    access = np.clip(0.08 + 1.05 * np.clip(reach, 0.0, 1.0) ** 2.4, 0.0, 1.0) * (0.62 + 0.38 * t)
-    petals = build_surface(points, colour, access=access, translucency=0.3)
-    return Head(join_faces([_build_sepals(rng), petals]), base=-0.5)
-
-
-def _build_sepals(rng: Generator) -> Faces:
-    points = build_blades(
-        np.arange(5) * TAU / 5 + rng.uniform(0.0, 1.0),
-        start=0.05,
-        lift=-0.52,
-        length=rng.uniform(0.5, 0.75),
-        width=0.1,
-        outline=_lance,
-        rise=rng.uniform(-0.2, 0.6),
-        bend=rng.uniform(-1.2, 0.4),
-        rows=7,
-        columns=3,
-    )
-    return build_surface(points, linear(78, 112, 52), translucency=0.25)
-
-
-def _rose_colours(rng: Generator) -> tuple[Floats, Floats]:
-    pairs = (
-        ((120, 6, 20), (206, 22, 38)),
-        ((150, 12, 44), (226, 50, 88)),
-        ((222, 96, 130), (246, 178, 196)),
-        ((238, 150, 150), (250, 214, 206)),
-        ((240, 214, 150), (250, 246, 232)),
-        ((222, 222, 190), (248, 248, 244)),
-        ((244, 170, 20), (254, 226, 86)),
-        ((240, 150, 40), (252, 214, 120)),
-        ((230, 84, 30), (250, 150, 90)),
-        ((240, 120, 70), (252, 196, 160)),
-        ((140, 84, 160), (206, 170, 216)),
-        ((250, 210, 90), (232, 70, 60)),
-    )
-    return _pick_pair(rng, pairs)
-
-
-def build_sunflower(rng: Generator, detail: float) -> Head:
+def build_sunflower(rng: Generator, variety: Generator, detail: float) -> Head:
     """A large disc of spiralling florets with pointed yellow rays around it."""
-    core = rng.uniform(0.4, 0.6)
-    hue = rng.random()
+    core = variety.uniform(0.4, 0.6)
+    hue = variety.random()
     base = blend(linear(238, 150, 8), linear(226, 110, 6), hue)
-    tip = blend(linear(252, 206, 24), linear(250, 226, 70), rng.random())
-    if rng.random() < 0.07:
+    tip = blend(linear(252, 206, 24), linear(250, 226, 70), variety.random())
+    if variety.random() < 0.07:
         base, tip = linear(110, 26, 10), linear(196, 84, 16)
     layers = []
     droop = rng.uniform(-0.5, 0.6)
@@ -312,8 +236,8 @@ def build_sunflower(rng: Generator, detail: float) -> Head:
             outline=_pointed,
             rise=rng.normal(0.25, 0.16, count),
             bend=rng.normal(droop, 0.3, count),
-            rows=_steps(10, detail),
-            columns=_steps(7, detail),
+            rows=count_steps(10, detail),
+            columns=count_steps(7, detail),
             cup=rng.uniform(0.1, 0.5),
             sway=rng.normal(0.0, 0.3, count),
         )
@@ -330,7 +254,7 @@ def build_sunflower(rng: Generator, detail: float) -> Head:
 def _build_seed_disc(rng: Generator, detail: float, core: float) -> Faces:
     count = int(260 + 220 * min(detail, 1.6))
     dish = rng.uniform(-0.08, 0.14)
-    centres, normals, share = _phyllotaxis(count, radius=core, height=dish)
+    centres, normals, share = build_phyllotaxis(count, radius=core, height=dish)
     bloom = rng.uniform(0.3, 0.95)
     dark = blend(linear(46, 26, 14), linear(92, 62, 26), rng.random())
     green = blend(linear(120, 124, 44), dark, rng.random())
@@ -346,90 +270,6 @@ def _build_seed_disc(rng: Generator, detail: float, core: float) -> Faces:
     return join_faces([build_surface(ring, dark * 0.5), build_surface(bumps, pattern)])
 
 
-def build_tulip(rng: Generator, detail: float) -> Head:
-    """A cup of six petals in two whorls, mostly seen from the side."""
-    rim, belly = rng.choice([rng.uniform(0.2, 0.38), rng.uniform(0.38, 0.74)]), rng.uniform(0.42, 0.66)
-    azimuth = np.arange(6) * TAU / 6 + rng.normal(0.0, 0.06, 6)
-    inner = column(np.arange(6) % 2)
-    along, across = grid(_steps(20, detail), _steps(17, detail))
-    own = column(rng.normal(1.0, 0.05, 6))
-    point = rng.uniform(0.3, 0.6)
-    outline = np.minimum(1.0, 1.35 * np.clip(1.0 - along, 0.0, 1.0) ** point) * (0.72 + 0.28 * np.sqrt(along))
-    radius = 0.1 + (rim * own - 0.1) * along + belly * 1.15 * (along * (1.0 - along) * 4.0) ** 0.8 * (0.62)
-    radius = radius * (1.0 - 0.13 * inner) * (1.0 + 0.09 * across) - 0.025 * np.exp(-((across / 0.18) ** 2))
-    tall = 1.0 + rng.uniform(-0.12, 0.12)
-    height = tall * (-0.85 + 1.7 * along**1.2 * own) - 0.1 * inner * along
-    flare = np.clip(along - 0.7, 0.0, None) ** 2 * rng.uniform(-0.8, 2.0)
-    half = rng.uniform(0.78, 1.0) * outline
-    angle = column(azimuth) + across * half
-    radius = radius + flare + 0.02 * np.sin(7.0 * across + 9.0 * along + column(azimuth)) * along
-    points = np.stack(np.broadcast_arrays(radius * np.cos(angle), radius * np.sin(angle), height), axis=-1)
-    colour = _paint_tulip(rng, along, across) * column(rng.normal(1.0, 0.04, 6))[..., None]
-    access = (0.55 + 0.45 * along) * (1.0 - 0.3 * inner) * (1.0 - 0.2 * np.abs(across) ** 3)
-    petals = build_surface(points, colour, access=access, translucency=0.4)
-    return Head(join_faces([petals, _build_stamens(rng)]), base=-0.82 * tall, upright=True)
-
-
-def _paint_tulip(rng: Generator, along: Floats, across: Floats) -> Floats:
-    pairs = (
-        ((150, 8, 16), (214, 26, 30)),
-        ((230, 190, 20), (252, 220, 40)),
-        ((200, 60, 110), (244, 150, 180)),
-        ((226, 226, 196), (250, 248, 240)),
-        ((84, 30, 100), (150, 80, 166)),
-        ((52, 12, 36), (96, 26, 60)),
-        ((226, 90, 16), (250, 150, 40)),
-        ((214, 40, 30), (250, 196, 40)),
-        ((244, 236, 214), (236, 120, 150)),
-        ((240, 150, 110), (250, 200, 170)),
-        ((190, 30, 80), (250, 226, 226)),
-    )
-    body, edge = _pick_pair(rng, pairs)
-    flame = np.abs(across) ** rng.uniform(0.8, 2.5) + rng.uniform(0.2, 0.7) * along
-    streak = 1.0 - 0.08 * np.abs(np.sin(across * 16.0)) * (0.4 + 0.6 * along)
-    painted = blend(body, edge, flame) * streak[..., None]
-    foot = blend(linear(228, 218, 110), linear(150, 170, 80), rng.random())
-    return blend(painted, foot, np.clip(1.0 - along * rng.uniform(4.0, 9.0), 0.0, 1.0) + 0.0 * across)
-
-
-def _build_stamens(rng: Generator) -> Faces:
-    dark = blend(linear(40, 24, 40), linear(220, 180, 40), rng.choice([0.0, 0.8]))
-    parts = []
-    for turn in np.arange(6) * TAU / 6:
-        way = np.array([np.cos(turn), np.sin(turn), 0.0])
-        path = np.linspace(0.0, 1.0, 4)[:, None] * (way * 0.2 + [0, 0, 0.6]) + [0, 0, -0.75]
-        parts.append(build_surface(build_tube(path, [0.03, 0.03, 0.06, 0.03], sides=4), dark, access=0.5))
-    heart = np.linspace(-0.8, 0.0, 4)[:, None] * np.array([0.0, 0.0, 1.0])
-    parts.append(build_surface(build_tube(heart, [0.1, 0.1, 0.1, 0.13], sides=6), linear(190, 196, 90)))
-    return join_faces(parts)
-
-
-def _pick_pair(
-    rng: Generator, pairs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-) -> tuple[Floats, Floats]:
-    first, second = pairs[int(rng.integers(len(pairs)))]
-    drift = rng.normal(1.0, 0.07, 3)
-    return np.clip(linear(*first) * drift, 0.0, 1.0), np.clip(linear(*second) * drift, 0.0, 1.0)
-
-
-def _phyllotaxis(count: int, *, radius: float, height: float) -> tuple[Floats, Floats, Floats]:
-    """Return centres (N, 3), normals (N, 3) and distances from the middle (N,), 0..1.
-
-    Source: Vogel, "A better way to construct the sunflower head", Mathematical Biosciences 44 (1979).
-    """
-    order = np.arange(count) + 0.5
-    share = np.sqrt(order / count)
-    angle = order * GOLDEN_ANGLE
-    flat = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    centres = np.column_stack([flat * (radius * share)[:, None], height * (1.0 - share**2)])
-    normals = np.column_stack([flat * (2.0 * height * share / radius)[:, None], np.ones(count)])
-    return centres, normals / np.linalg.norm(normals, axis=1, keepdims=True), share
-
-
-def _steps(usual: int, detail: float) -> int:
-    return max(3, round(usual * detail))
-
-
 def _strap(along: Floats) -> Floats:
     return np.sqrt(np.clip(1.0 - np.abs(2.0 * along**0.8 - 1.0) ** 5, 0.02, None)) * (0.7 + 0.3 * along)
 
@@ -438,18 +278,5 @@ def _square(along: Floats) -> Floats:
     return np.minimum(0.55 + 0.6 * along, 1.0)
 
 
-def _lance(along: Floats) -> Floats:
-    return np.maximum(np.sin(np.pi * along**0.75), 0.0) ** 0.9
-
-
 def _pointed(along: Floats) -> Floats:
     return np.maximum(np.minimum(0.45 + 1.8 * along, 1.0) * (1.0 - along**2.6) ** 0.85, 0.01)
-
-
-BUILDERS: dict[str, HeadBuilder] = {
-    "daisy": build_daisy,
-    "dandelion": build_dandelion,
-    "roses": build_rose,
-    "sunflowers": build_sunflower,
-    "tulips": build_tulip,
-}
