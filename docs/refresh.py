@@ -1,4 +1,4 @@
-"""Write the files that follow from the code: the settings file, docs/settings.md and docs/commands.md.
+"""Write what follows from the code: the settings file, the pages of settings and commands, lists of files.
 
     python docs/refresh.py
 
@@ -7,6 +7,9 @@ A test says when one of them is out of date.
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,6 +20,14 @@ from classifold.command_line import CONTEXT
 from classifold.config_template import build_config_file, build_settings_page
 
 ROOT = Path(__file__).parents[1]
+LIST_BEGINS = "<!-- made by docs/refresh.py from the files' first lines -->"
+LIST_ENDS = "<!-- end of what was made -->"
+# Files that cannot hold a docstring and open with no comment.
+DESCRIPTIONS = {
+    "parts.html.j2": "The parts that the report's page repeats: tables and galleries.",
+    "report.css": "How the report looks, in light and dark, on a screen and on paper.",
+    "report.html.j2": "The report's page.",
+}
 COMMANDS_HEAD = """# Commands
 
 In the order of the work. A command ends with exit code 0 when it is done, 1 for a mistake in data, run or
@@ -38,12 +49,59 @@ def _build_section(command: click.Command, name: str) -> str:
     return f"\n## {name}\n\n```\n{command.get_help(context).strip()}\n```\n"
 
 
+def build_architecture_page() -> str:
+    """Return docs/architecture.md with its list of files made anew: a table a room, a line a file."""
+    source = ROOT / "src" / "classifold"
+    files = [
+        path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.stat().st_size
+    ]
+    tables = []
+    for folder in sorted({path.parent for path in files}):
+        title = f"classifold/{folder.relative_to(source)}".removesuffix("/.")
+        tables.append(f"### {title}\n\n| file | what it is for |\n|---|---|\n")
+        tables += _list_files(source, [path for path in files if path.parent == folder])
+        tables.append("\n")
+    return _replace_list(ROOT / "docs" / "architecture.md", "".join(tables).rstrip("\n"))
+
+
+def build_benchmarks_page() -> str:
+    """Return benchmarks/README.md with its list of benchmarks made anew."""
+    folder = ROOT / "benchmarks"
+    rows = "".join(_list_files(folder, list(folder.glob("*.py"))))
+    return _replace_list(folder / "README.md", f"| command | what it shows |\n|---|---|\n{rows.rstrip()}")
+
+
+def _list_files(root: Path, files: list[Path]) -> Iterator[str]:
+    for path in sorted(files):
+        yield f"| `{path.relative_to(root)}` | {_describe_file(path)} |\n"
+
+
+def _describe_file(path: Path) -> str:
+    """Return the first sentence of a file's docstring, or of the comment that it opens with."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        said = ast.get_docstring(ast.parse(text)) or ""
+    else:
+        said = " ".join(re.findall(r"\A(?:\{#|/\*)-? *(.*?) *-?(?:#\}|\*/)", text, re.DOTALL))
+    said = said or DESCRIPTIONS.get(path.name, "")
+    return said.partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+
+
+def _replace_list(page: Path, made: str) -> str:
+    """Return the page's text with what stands between its two marks replaced."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(LIST_BEGINS)
+    after = rest.partition(LIST_ENDS)[2]
+    return f"{before}{LIST_BEGINS}\n{made}\n{LIST_ENDS}{after}"
+
+
 def build_files() -> dict[Path, str]:
     """Return the text that each file should have."""
     return {
         ROOT / names.CONFIG_FILE: build_config_file(),
         ROOT / "docs" / "settings.md": build_settings_page(),
         ROOT / "docs" / "commands.md": build_commands_page(),
+        ROOT / "docs" / "architecture.md": build_architecture_page(),
+        ROOT / "benchmarks" / "README.md": build_benchmarks_page(),
     }
 
 

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from classifold.cli import cli, project_manager, split
+from classifold.config import Config
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+PROGRAMS = {"classifold": cli, "data_handler.py": split, "project_manager.py": project_manager}
+
+
+def commands_in(page: Path) -> Iterator[list[str]]:
+    """Yield the words of every command of ours in a page, from its blocks and its lines of code."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|shell|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    for line in [*lines, *inline]:
+        for part in re.split(r"&&|\||;", line.partition(" #")[0]):
+            try:
+                words = shlex.split(part)
+            except ValueError:
+                continue
+            if words[:1] == ["python"]:
+                words = words[1:]
+            if words and words[0] in PROGRAMS:
+                yield words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_a_page_is_one_that_there_is(page: Path) -> None:
+    for words in commands_in(page):
+        command: click.Command = PROGRAMS[words[0]]
+        rest = words[1:]
+        if isinstance(command, click.Group) and rest and not rest[0].startswith(("-", "[", "C")):
+            assert rest[0] in command.commands, f"{page.name}: {shlex.join(words)}"
+            command = command.commands[rest[0]]
+        known = {"--help", "-h", "--version", *(option for param in command.params for option in param.opts)}
+        used = {word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"}
+        assert used <= known, f"{page.name}: {shlex.join(words)}"
+
+
+def test_the_readme_shows_every_command_and_both_doors() -> None:
+    shown = list(commands_in(ROOT / "README.md"))
+    assert {words[1] for words in shown if words[0] == "classifold" and len(words) > 1} >= set(cli.commands)
+    doors = {word for words in shown if words[0] == "project_manager.py" for word in words[1:]}
+    assert doors >= {"--init_s3_buckets", "--build_and_push_docker_image", "--launch_training"}
+    assert ["data_handler.py"] in shown
+
+
+def test_the_readme_opens_with_a_sentence_and_the_two_scripts() -> None:
+    lines = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line]
+    assert lines[0] == "# Classifold"
+    assert lines[1].endswith(".")
+    opening = "\n".join(lines[:12])
+    for script in ("scripts/demo", "scripts/test"):
+        assert script in opening
+        assert (ROOT / script).stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_in_a_page_is_one_that_there_is(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"--set '?([A-Z_]+)=", text) + re.findall(r"^([A-Z_]{3,}) = ", text, re.MULTILINE)
+    assert set(named) - {"NAME"} <= set(Config.model_fields)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "container/modeling/config.py",
+        "docs/settings.md",
+        "docs/commands.md",
+        "docs/architecture.md",
+        "benchmarks/README.md",
+    ],
+)
+def test_a_file_that_follows_from_the_code_is_up_to_date(name: str) -> None:
+    expected = runpy.run_path(str(ROOT / "docs" / "refresh.py"))["build_files"]()
+    assert (ROOT / name).read_text(encoding="utf-8") == expected[ROOT / name], "run: python docs/refresh.py"
+
+
+def test_the_pages_have_every_setting_and_every_command() -> None:
+    settings = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert [name for name in Config.model_fields if f"| `{name}` |" not in settings] == []
+    commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert [name for name in cli.commands if f"\n## classifold {name}\n" not in commands] == []
+
+
+def test_the_architecture_has_one_line_for_every_file_and_for_no_other() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([\w/.-]+\.[\w.]+)` \| \S", text, re.MULTILINE)
+    source = ROOT / "src" / "classifold"
+    files = [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    expected = sorted(str(path.relative_to(source)) for path in files if path.stat().st_size)
+    assert sorted(named) == expected
+
+
+def test_every_benchmark_is_listed_with_what_it_shows() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert f"| `{path.name}` |" in text
+
+
+def test_no_page_names_a_machine_of_ours() -> None:
+    for page in PAGES:
+        assert not re.search(r"/tmp/\w|/work/|/root/|/home/\w", page.read_text(encoding="utf-8")), page.name
+
+
+def test_the_changelog_has_the_version_of_the_package() -> None:
+    from classifold import __version__
+
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
