@@ -1,0 +1,317 @@
+"""The drawings of the report: learning curves, reliability, heat maps and bars, as inline SVG.
+
+Colours are classes that the page's style sheet fills, so that a drawing follows light, dark and print.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from classifold.report.records import Epoch, ReliabilityBin
+from classifold.report.svg import drawing, element, line, text
+
+WIDTH, HEIGHT = 400, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 28, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From figures to places on the drawing, along one axis."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the place of `value`."""
+        span = self.high - self.low or 1
+        return self.start + (value - self.low) / span * (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line of a chart; None breaks it."""
+
+    label: str
+    style: str
+    values: Sequence[float | None]
+
+
+def draw_learning_curve(epochs: Sequence[Epoch], *, figure: str, title: str, name: str) -> Markup:
+    """Draw training against validation over all epochs, with the stages' border and the kept epoch.
+
+    Args:
+        epochs: At least one.
+        figure: "loss" or "accuracy".
+        title: What is drawn, for instance "Accuracy".
+        name: Unique in the page.
+    """
+    curves = [
+        Curve("training", "training", [getattr(epoch, figure) for epoch in epochs]),
+        Curve("validation", "validation", [getattr(epoch, f"val_{figure}") for epoch in epochs]),
+    ]
+    known = [value for curve in curves for value in curve.values if value is not None]
+    ticks = nice_ticks(
+        min(known, default=0), max(known, default=1), ceiling=1 if figure == "accuracy" else None
+    )
+    numbers = [epoch.epoch for epoch in epochs]
+    along = Scale(min(numbers), max(numbers), _LEFT, WIDTH - _RIGHT)
+    if min(numbers) == max(numbers):  # a single epoch stands in the middle
+        along = Scale(numbers[0] - 1, numbers[0] + 1, _LEFT, WIDTH - _RIGHT)
+    up = Scale(ticks[0], ticks[-1], HEIGHT - _BOTTOM, _TOP)
+    as_text = _percent if figure == "accuracy" else _plain_number(ticks)
+    return drawing(
+        [
+            *_draw_grid(ticks, up, as_text),
+            *_draw_epoch_axis(numbers, along),
+            *_draw_stages(epochs, along, label_y=HEIGHT - _BOTTOM - 8 if figure == "accuracy" else _TOP + 12),
+            *[part for curve in curves for part in _draw_curve(curve, numbers, along, up)],
+            *_draw_best(epochs, figure, along, up),
+            *_draw_legend(curves),
+        ],
+        width=WIDTH,
+        height=HEIGHT,
+        title=f"{title} by epoch",
+        description=_describe_curve(epochs, figure, as_text),
+        name=name,
+    )
+
+
+def nice_ticks(low: float, high: float, *, ceiling: float | None = None) -> list[float]:
+    """Return 3 to 8 evenly spaced round figures that enclose `low` and `high`.
+
+    Args:
+        low: The smallest figure to show.
+        high: The largest figure to show.
+        ceiling: No tick lies above this.
+    """
+    if high - low < 1e-9:
+        low, high = low - 0.05, high + 0.05
+    rough = (high - low) / 4
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * size for factor in (1, 2, 2.5, 5, 10) if factor * size >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = [round(index * step, 10) for index in range(first, last + 1)]
+    return [tick for tick in ticks if ceiling is None or tick <= ceiling + 1e-9]
+
+
+def _draw_grid(ticks: Sequence[float], up: Scale, as_text: Callable[[float], str]) -> list[Markup]:
+    parts = []
+    for tick in ticks:
+        y = up(tick)
+        parts.append(line(_LEFT, y, WIDTH - _RIGHT, y, class_="grid"))
+        parts.append(text(as_text(tick), _LEFT - 6, y + 4, class_="tick", text_anchor="end"))
+    return parts
+
+
+def _draw_epoch_axis(numbers: Sequence[int], along: Scale) -> list[Markup]:
+    stride = max(1, math.ceil(len(numbers) / 8))
+    shown = numbers[::stride]
+    y = HEIGHT - _BOTTOM + 17
+    parts = [text(str(number), along(number), y, class_="tick", text_anchor="middle") for number in shown]
+    middle = (_LEFT + WIDTH - _RIGHT) / 2
+    return [*parts, text("epoch", middle, HEIGHT - 4, class_="axis", text_anchor="middle")]
+
+
+def _draw_stages(epochs: Sequence[Epoch], along: Scale, *, label_y: float) -> list[Markup]:
+    """Draw a dashed border where fine-tuning begins, labelled where the curves are not."""
+    parts = []
+    for before, after in itertools.pairwise(epochs):
+        if before.stage != after.stage:
+            x = (along(before.epoch) + along(after.epoch)) / 2
+            near_end = x > WIDTH * 0.7
+            label = after.stage.replace("_", "-").replace("fine-tune", "fine-tuning")
+            label = f"← {label}" if near_end else f"{label} →"
+            parts.append(line(x, _TOP - 2, x, HEIGHT - _BOTTOM, class_="border"))
+            anchor = "end" if near_end else "start"
+            x += -4 if near_end else 4
+            parts.append(text(label, x, label_y, class_="note", text_anchor=anchor))
+    return parts
+
+
+def _draw_curve(curve: Curve, numbers: Sequence[int], along: Scale, up: Scale) -> list[Markup]:
+    parts = []
+    for run in _unbroken(numbers, curve.values):
+        points = [(along(number), up(value)) for number, value in run]
+        if len(points) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            parts.append(element("polyline", points=path, class_=f"curve {curve.style}"))
+        else:
+            [(x, y)] = points
+            parts.append(element("circle", cx=x, cy=y, r=3, class_=f"dot {curve.style}"))
+    return parts
+
+
+def _unbroken(numbers: Sequence[int], values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+    """Return the stretches of a curve between its gaps."""
+    runs: list[list[tuple[int, float]]] = [[]]
+    for number, value in zip(numbers, values, strict=True):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append((number, value))
+    return [run for run in runs if run]
+
+
+def _draw_best(epochs: Sequence[Epoch], figure: str, along: Scale, up: Scale) -> list[Markup]:
+    """Ring the validation figure of the epoch that was kept."""
+    for epoch in epochs:
+        value = getattr(epoch, f"val_{figure}")
+        if epoch.best and value is not None:
+            x, y = along(epoch.epoch), up(value)
+            # Away from the training curve: below it in accuracy, above it in loss, unless there is no room.
+            below = y < HEIGHT - _BOTTOM - 26 if figure == "accuracy" else y < _TOP + 26
+            anchor = "end" if x > WIDTH * 0.8 else "middle"
+            return [
+                element("circle", cx=x, cy=y, r=5.5, class_="best"),
+                text("kept", x, y + (20 if below else -11), class_="note strong", text_anchor=anchor),
+            ]
+    return []
+
+
+def _draw_legend(curves: Sequence[Curve]) -> list[Markup]:
+    parts, x = [], float(_LEFT)
+    for curve in curves:
+        parts.append(line(x, 9, x + 20, 9, class_=f"curve {curve.style}"))
+        parts.append(text(curve.label, x + 26, 13, class_="legend"))
+        x += 105
+    return parts
+
+
+def _describe_curve(epochs: Sequence[Epoch], figure: str, as_text: Callable[[float], str]) -> str:
+    last = epochs[-1]
+    words = [f"{len(epochs)} epoch{'s' if len(epochs) > 1 else ''}"]
+    for label, value in (("training", getattr(last, figure)), ("validation", getattr(last, f"val_{figure}"))):
+        if value is not None:
+            words.append(f"{label} {figure} ended at {as_text(value)}")
+    kept = [epoch.epoch for epoch in epochs if epoch.best]
+    words += [f"epoch {kept[0]} was kept"] if kept else []
+    return "; ".join(words) + "."
+
+
+def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
+    """Draw, for each range of confidence, how often the model was right, against the ideal diagonal."""
+    along = Scale(0, 1, _LEFT, WIDTH - _RIGHT)
+    up = Scale(0, 1, HEIGHT - _BOTTOM, _TOP)
+    total = sum(bin_.count for bin_ in bins) or 1
+    most = max((bin_.count for bin_ in bins), default=1) or 1
+    parts = _draw_grid([0, 0.25, 0.5, 0.75, 1], up, _percent)
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        x, y = along(tick), HEIGHT - _BOTTOM + 16
+        parts.append(text(_percent(tick), x, y, class_="tick", text_anchor="end" if tick == 1 else "middle"))
+    for bin_ in bins:
+        if bin_.count and bin_.accuracy is not None:
+            parts += _draw_bin(bin_, along, up, weight=bin_.count / most)
+    parts.append(line(along(0), up(0), along(1), up(1), class_="ideal"))
+    middle = (_LEFT + WIDTH - _RIGHT) / 2
+    parts.append(text("confidence", middle, HEIGHT - 4, class_="axis", text_anchor="middle"))
+    parts.append(text("share that is right; bolder bars hold more pictures", _LEFT, 13, class_="legend"))
+    told = [
+        f"of {bin_.count} pictures at {_percent(bin_.low)} to {_percent(bin_.high)} confidence, "
+        f"{_percent(bin_.accuracy)} were right"
+        for bin_ in bins
+        if bin_.count and bin_.accuracy is not None
+    ]
+    return drawing(
+        parts,
+        width=WIDTH,
+        height=HEIGHT,
+        title="Confidence against the share that is right",
+        description=f"{total} pictures: {'; '.join(told)}.",
+        name=name,
+    )
+
+
+def _draw_bin(bin_: ReliabilityBin, along: Scale, up: Scale, *, weight: float) -> list[Markup]:
+    accuracy = bin_.accuracy or 0.0
+    left, right, top = along(bin_.low) + 1, along(bin_.high) - 1, up(accuracy)
+    tip = f"{_percent(bin_.low)} to {_percent(bin_.high)}: {bin_.count} pictures, {_percent(accuracy)} right"
+    box = element(
+        "rect",
+        element("title", tip),
+        x=left,
+        y=min(top, up(0) - 1),
+        width=right - left,
+        height=max(up(0) - top, 1.0),
+        class_="bin",
+        style=f"--weight:{0.25 + 0.75 * weight:.2f}",
+    )
+    return [box]
+
+
+def draw_interval(value: float | None, low: float | None, high: float | None) -> Markup:
+    """Draw a bar from 0 to `value` with its interval as a whisker; decoration beside the figures."""
+    if value is None:
+        return Markup("")
+    width, height = 120, 16
+    along = Scale(0, 1, 1, width - 1)
+    parts = [
+        element("rect", x=0, y=3, width=width, height=10, rx=2, class_="track"),
+        element("rect", x=0, y=3, width=along(min(max(value, 0.0), 1.0)), height=10, rx=2, class_="bar"),
+    ]
+    if low is not None and high is not None:
+        start, end = along(max(low, 0.0)), along(min(high, 1.0))
+        parts.append(line(start, 8, end, 8, class_="whisker"))
+        parts += [line(x, 4.5, x, 11.5, class_="whisker") for x in (start, end)]
+    return element("svg", *parts, viewBox=f"0 0 {width} {height}", class_="meter", aria_hidden="true")
+
+
+def draw_compact_heat_map(
+    matrix: Sequence[Sequence[int]], *, class_names: Sequence[str], name: str
+) -> Markup:
+    """Draw a confusion matrix of many classes: one small square a cell, without labels.
+
+    A cell's strength is its share of the row; right answers and mistakes have a colour each.
+    """
+    count = len(matrix)
+    side = 400 / count
+    parts = [element("rect", x=0, y=0, width=400, height=400, class_="track")]
+    for row, counts in enumerate(matrix):
+        total = sum(counts) or 1
+        for column, number in enumerate(counts):
+            if number:
+                tip = f"{class_names[row]} taken for {class_names[column]}: {number} of {total}"
+                parts.append(
+                    element(
+                        "rect",
+                        element("title", tip),
+                        x=column * side,
+                        y=row * side,
+                        width=side,
+                        height=side,
+                        class_="right" if row == column else "wrong",
+                        style=f"--weight:{heat(number, total):.2f}",
+                    )
+                )
+    return drawing(
+        parts,
+        width=400,
+        height=400,
+        title="Confusion matrix",
+        description=f"{count} classes; rows are the true class, columns the predicted one. "
+        "The most frequent mistakes are listed in the table beside it.",
+        name=name,
+    )
+
+
+def heat(number: int, total: int) -> float:
+    """Return a cell's strength 0..1; a few mistakes among many pictures are still to be seen."""
+    return 0.2 + 0.8 * math.sqrt(number / total) if number else 0.0
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _plain_number(ticks: Sequence[float]) -> Callable[[float], str]:
+    """Return how to write numbers of these ticks' size."""
+    step = ticks[1] - ticks[0]
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    decimals += abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6
+    return lambda value: f"{value:.{decimals}f}"

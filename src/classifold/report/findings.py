@@ -1,0 +1,198 @@
+"""What the figures mean, in sentences: how good the model is, and what to be careful about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from classifold.report.records import Epoch, Metrics
+
+# Fewer pictures than this say little about a class; a wider interval says little about the model.
+FEW_PICTURES = 5
+WIDE_INTERVAL = 0.10
+NBSP = "\u00a0"  # keeps a figure and its unit on one line
+_Z_95 = 1.96  # two-sided 95 % of the normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusedPair:
+    """How often pictures of one class were taken for another."""
+
+    true_class: str
+    predicted_class: str
+    count: int
+    support: int
+
+
+def percent(share: float | None, *, decimals: int = 1) -> str:
+    """Return a share 0..1 as a percentage; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.{decimals}f}{NBSP}%"
+
+
+def count_right(metrics: Metrics) -> int:
+    """Return how many pictures were named correctly."""
+    return sum(metrics.confusion_matrix[index][index] for index in range(len(metrics.class_names)))
+
+
+def build_headline(metrics: Metrics) -> str:
+    """Return the one sentence to remember."""
+    right, total = count_right(metrics), metrics.num_pictures
+    if right == total:
+        return f"The model named all {_pictures(total)} correctly."
+    in_hundred = min(max(round(100 * right / total), 1 if right else 0), 99)
+    return f"The model names {in_hundred} of 100 pictures correctly."
+
+
+def build_summary(metrics: Metrics) -> str:
+    """Return the sentences under the headline: on what it was measured, how sure that is, against what."""
+    accuracy = metrics.scores["accuracy"]
+    right, total = count_right(metrics), metrics.num_pictures
+    words = [
+        f"Measured on {_pictures(total)} that it never saw while learning: {right} were named correctly."
+    ]
+    if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
+        words.append(
+            f"With 95 % confidence, its accuracy on pictures like these "
+            f"lies between {percent(accuracy.low)} and {percent(accuracy.high)}."
+        )
+    words.append(f"Always giving the most frequent class would reach {percent(_majority_share(metrics))}.")
+    return " ".join(words)
+
+
+def find_cautions(metrics: Metrics) -> list[str]:
+    """Return what a reader of the figures should know before trusting them, the weightiest first."""
+    found = [_too_few_pictures(metrics), _no_better_than_guessing(metrics), _small_classes(metrics)]
+    found += [_never_recognised(metrics), _frequent_classes_favoured(metrics), _misjudged(metrics)]
+    return [caution for caution in found if caution]
+
+
+def find_confused_pairs(metrics: Metrics, *, limit: int) -> list[ConfusedPair]:
+    """Return the `limit` most frequent mistakes, equal ones in the order of the classes."""
+    pairs = [
+        ConfusedPair(true_class, metrics.class_names[column], count, sum(row))
+        for true_class, row in zip(metrics.class_names, metrics.confusion_matrix, strict=True)
+        for column, count in enumerate(row)
+        if count and metrics.class_names[column] != true_class
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.count, -pair.count / pair.support))[:limit]
+
+
+def describe_history(history: Sequence[Epoch]) -> str:
+    """Return what the learning curves say about the training."""
+    if not history:
+        return "No epochs were recorded."
+    kept = next((epoch for epoch in history if epoch.best), None)
+    words = [f"{len(history)} epoch{'s' if len(history) > 1 else ''} of training."]
+    if kept:
+        words.append(f"Epoch {kept.epoch} was the best on the validation pictures and was kept.")
+        words += _training_hints(history, kept)
+    if any(epoch.loss is None for epoch in history):
+        words.append("Where a curve is broken, the loss was not a number: try a smaller learning rate.")
+    return " ".join(words)
+
+
+def _training_hints(history: Sequence[Epoch], kept: Epoch) -> list[str]:
+    hints = []
+    if kept is history[-1] and len(history) > 1:
+        hints.append("It was also the last one: more epochs may help.")
+    if (
+        kept.accuracy is not None
+        and kept.val_accuracy is not None
+        and kept.accuracy - kept.val_accuracy > 0.15
+    ):
+        hints.append(
+            f"There it knew {percent(kept.accuracy, decimals=0)} of the training pictures but "
+            f"{percent(kept.val_accuracy, decimals=0)} of the validation pictures: "
+            "more pictures or stronger augmentation may help."
+        )
+    return hints
+
+
+def _too_few_pictures(metrics: Metrics) -> str:
+    accuracy = metrics.scores["accuracy"]
+    total = metrics.num_pictures
+    if count_right(metrics) == total:
+        # The rule of three: no failure in n trials leaves a rate of up to 3/n at 95 %.
+        return (
+            f"No mistake in {_pictures(total)} is no proof of perfection: "
+            f"up to {percent(min(1.0, 3 / total))} of such pictures may still be named wrongly."
+        )
+    if accuracy.low is None or accuracy.high is None or accuracy.high - accuracy.low <= WIDE_INTERVAL:
+        return ""
+    points = 100 * (accuracy.high - accuracy.low)
+    return (
+        f"The evaluation set is small: with {_pictures(total)}, the interval of the accuracy is {points:.0f} "
+        f"points wide, so a difference of a few points between two models means nothing. "
+        f"About {_pictures_for_five_points(accuracy.value or 0):,} pictures "
+        f"would narrow it to ±{NBSP}5{NBSP}points."
+    )
+
+
+def _pictures_for_five_points(accuracy: float) -> int:
+    """Return how many pictures give an interval of ± 5 points, by the normal approximation, in tens."""
+    spread = max(accuracy * (1 - accuracy), 0.01)
+    return 10 * math.ceil(_Z_95**2 * spread / 0.05**2 / 10)
+
+
+def _no_better_than_guessing(metrics: Metrics) -> str:
+    low, majority = metrics.scores["accuracy"].low, _majority_share(metrics)
+    if low is None or low > majority:
+        return ""
+    return (
+        f"The model is not clearly better than always giving the most frequent class, "
+        f"which would reach {percent(majority)}."
+    )
+
+
+def _small_classes(metrics: Metrics) -> str:
+    small = [row.class_name for row in metrics.per_class if row.support < FEW_PICTURES]
+    if not small:
+        return ""
+    verb = "class has" if len(small) == 1 else "classes have"
+    return (
+        f"{len(small)} {verb} fewer than {FEW_PICTURES} evaluation pictures ({_list_names(small)}): "
+        "figures for so few pictures say little."
+    )
+
+
+def _never_recognised(metrics: Metrics) -> str:
+    never = [row.class_name for row in metrics.per_class if row.support and row.recall == 0]
+    return f"Not one picture of {_list_names(never)} was recognised." if never else ""
+
+
+def _frequent_classes_favoured(metrics: Metrics) -> str:
+    balanced, accuracy = metrics.scores.get("balanced_accuracy"), metrics.scores["accuracy"].value
+    if balanced is None or balanced.value is None or accuracy is None or accuracy - balanced.value < 0.10:
+        return ""
+    return (
+        f"Frequent classes are recognised better than rare ones: the average class reaches "
+        f'{percent(balanced.value)}. CLASS_WEIGHTS = "balanced" weighs them evenly.'
+    )
+
+
+def _misjudged(metrics: Metrics) -> str:
+    error = metrics.scores.get("calibration_error")
+    if error is None or error.value is None or error.value <= 0.10:
+        return ""
+    told = [bin_ for bin_ in metrics.reliability if bin_.count and bin_.confidence is not None]
+    total = sum(bin_.count for bin_ in told) or 1
+    mean = sum(bin_.count * (bin_.confidence or 0) for bin_ in told) / total
+    word = "surer" if mean > (metrics.scores["accuracy"].value or 0) else "less sure"
+    return (
+        f"The model is {word} than it should be: its confidence is {100 * error.value:.0f} points off "
+        "on average, so do not read it as a probability."
+    )
+
+
+def _majority_share(metrics: Metrics) -> float:
+    return max(sum(row) for row in metrics.confusion_matrix) / max(metrics.num_pictures, 1)
+
+
+def _list_names(class_names: Sequence[str]) -> str:
+    shown = ", ".join(class_names[:6])
+    return f"{shown} and {len(class_names) - 6} more" if len(class_names) > 6 else shown
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'' if count == 1 else 's'}"

@@ -1,0 +1,64 @@
+"""report.html: one page that opens offline, written from the other files of a run folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from classifold import names
+from classifold.errors import DataError, Fault, disk_errors
+from classifold.report.build import build_page
+from classifold.report.records import Environment, read_records
+from classifold.report.view import Page
+
+
+def write_report(run_dir: Path, *, data_dir: Path | None = None) -> Path:
+    """Write report.html from the other files of a run folder, and return its path.
+
+    Args:
+        run_dir: The run folder.
+        data_dir: The evaluation set's folder, or the folder of the three sets, for the pictures; None takes
+            the one that the run was trained on. Pictures that are not there are shown as empty tiles.
+
+    Raises:
+        RunError: A file is missing or damaged; every such file is named.
+        DataError: `data_dir` is given and is no folder.
+        DiskError: The page cannot be written.
+    """
+    if data_dir is not None and not data_dir.is_dir():
+        hint = "give the folder that holds the evaluation pictures, or leave it out"
+        raise DataError(Fault(str(data_dir), "no such folder", hint))
+    records = read_records(run_dir)
+    page = build_page(records, data_dir=data_dir or _recorded_data_dir(records.environment))
+    return _write_whole(run_dir / names.REPORT_HTML, render_page(page))
+
+
+def _recorded_data_dir(environment: Environment) -> Path | None:
+    return Path(environment.data.dir) if environment.data.dir else None
+
+
+def render_page(page: Page) -> str:
+    """Return the page as HTML; every text in it is escaped, and it refers to nothing outside itself."""
+    from jinja2 import Environment as Templates
+    from jinja2 import PackageLoader, StrictUndefined
+
+    templates = Templates(
+        loader=PackageLoader("classifold.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template("report.html.j2").render(page=page)
+
+
+def _write_whole(path: Path, html: str) -> Path:
+    """Write beside, then move: the page is the old one or the new one, never half of one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with disk_errors(path):
+        try:
+            partial.write_text(html, encoding="utf-8", errors="backslashreplace", newline="\n")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path

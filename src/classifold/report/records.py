@@ -1,0 +1,317 @@
+"""What a run folder says about itself: its JSON and CSV files, read, checked and typed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from classifold import names
+from classifold.errors import Fault, RunError
+
+_CURE = "copy or fetch the run folder again; if it was never whole, train again"
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Record(BaseModel):
+    # What a later release adds is passed over.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Score(_Record):
+    """A figure with its 95 % interval; None where it could not be computed."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class ClassScores(_Record):
+    """How one class fares; shares 0..1, None where there was nothing to divide by."""
+
+    class_name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int = Field(ge=0)
+    recall_low: float | None = None
+    recall_high: float | None = None
+
+
+class ReliabilityBin(_Record):
+    """The pictures whose confidence lies between `low` and `high`."""
+
+    low: float
+    high: float
+    count: int = Field(ge=0)
+    confidence: float | None
+    accuracy: float | None
+
+
+class Unreadable(_Record):
+    """A picture that was passed over, and why."""
+
+    path: str
+    reason: str
+
+
+class Metrics(_Record):
+    """metrics.json: what was measured on the evaluation set."""
+
+    format: Literal[1]
+    num_pictures: int = Field(ge=1)
+    unreadable: tuple[Unreadable, ...] = ()
+    class_names: tuple[str, ...] = Field(min_length=1)
+    top_k: int = Field(ge=1)
+    scores: dict[str, Score]
+    per_class: tuple[ClassScores, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Metrics:
+        size = len(self.class_names)
+        if len(self.confusion_matrix) != size or any(len(row) != size for row in self.confusion_matrix):
+            raise ValueError(f"confusion_matrix is not {size} x {size} as there are class_names")
+        if [scores.class_name for scores in self.per_class] != list(self.class_names):
+            raise ValueError("per_class does not list the class_names in their order")
+        if "accuracy" not in self.scores or self.scores["accuracy"].value is None:
+            raise ValueError("scores has no accuracy")
+        return self
+
+
+class DataRecord(_Record):
+    """Which pictures the run was given."""
+
+    dir: str = ""
+    fingerprint: str = ""
+    counts: dict[str, dict[str, int]] = {}
+
+
+class Environment(_Record):
+    """environment.json: where, when and with what the run was made."""
+
+    format: Literal[1]
+    classifold: str = ""
+    python: str = ""
+    platform: str = ""
+    cpu_count: int | None = None
+    packages: dict[str, str] = {}
+    backend: str = ""
+    command: tuple[str, ...] = ()
+    started: str = ""
+    seconds: dict[str, float] = {}
+    peak_memory_mb: float | None = None
+    data: DataRecord = DataRecord()
+    verification: dict[str, float | None] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A row of history.csv; a figure is None where the cell is empty or not a finite number."""
+
+    stage: str
+    epoch: int
+    loss: float | None
+    accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    learning_rate: float | None
+    seconds: float | None
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedPicture:
+    """A row of predictions.csv.
+
+    Attributes:
+        key: The picture's path below the evaluation folder, with "/".
+        true_class: The folder it lies in.
+        predicted_class: What the model said.
+        confidence: The probability of the predicted class.
+        true_confidence: The probability of the true class; None where the file does not tell.
+        correct: Whether the two are the same.
+    """
+
+    key: str
+    true_class: str
+    predicted_class: str
+    confidence: float
+    true_confidence: float | None
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecords:
+    """Everything small that a run folder holds; predictions.csv is read row by row instead."""
+
+    run_dir: Path
+    metrics: Metrics
+    history: tuple[Epoch, ...]
+    settings: dict[str, Any]
+    environment: Environment
+
+
+def read_records(run_dir: Path) -> RunRecords:
+    """Read and check metrics.json, history.csv, config.json and environment.json of a run folder.
+
+    Raises:
+        RunError: With every file that is missing or damaged.
+    """
+    if not run_dir.is_dir():
+        hint = "give a run folder that `classifold train` made"
+        raise RunError(Fault(str(run_dir), "no such run folder", hint))
+    faults: list[Fault] = []
+    metrics = _attempt(lambda: _read_model(run_dir / names.METRICS_JSON, Metrics), faults)
+    history = _attempt(lambda: _read_history(run_dir / names.HISTORY_CSV), faults)
+    settings = _attempt(lambda: _read_settings(run_dir / names.CONFIG_JSON), faults)
+    environment = _attempt(lambda: _read_model(run_dir / names.ENVIRONMENT_JSON, Environment), faults)
+    if not (run_dir / names.PREDICTIONS_CSV).is_file():
+        faults.append(_missing(run_dir / names.PREDICTIONS_CSV))
+    if faults or metrics is None or history is None or settings is None or environment is None:
+        raise RunError(*faults)
+    return RunRecords(run_dir, metrics, history, settings, environment)
+
+
+def iter_predictions(run_dir: Path) -> Iterator[PredictedPicture]:
+    """Yield the rows of predictions.csv; there may be more than fit into memory.
+
+    Raises:
+        RunError: At the first row that is damaged.
+    """
+    path = run_dir / names.PREDICTIONS_CSV
+    for line, row in _iter_rows(path, _PREDICTION_COLUMNS):
+        yield _parse_row(row, _parse_prediction, where=f"{path}, line {line}")
+
+
+def _attempt(read: Callable[[], T], faults: list[Fault]) -> T | None:
+    try:
+        return read()
+    except RunError as error:
+        faults.extend(error.faults)
+        return None
+
+
+def _missing(path: Path) -> Fault:
+    return Fault(str(path), "this file of the run folder is missing", _CURE)
+
+
+def _damaged(where: Path | str, what: str) -> RunError:
+    return RunError(Fault(str(where), what, _CURE))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RunError(_missing(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"the file cannot be read ({error})") from error
+
+
+def _read_model(path: Path, model: type[M]) -> M:
+    text = _read_text(path)
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        faults = [Fault(str(path), _problem_text(problem), _CURE) for problem in error.errors()[:5]]
+        raise RunError(*faults) from error
+
+
+def _problem_text(problem: Any) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place or 'the content'} is wrong: {problem['msg']}"
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise _damaged(path, "expected a JSON object of settings")
+    return settings
+
+
+def _read_history(path: Path) -> tuple[Epoch, ...]:
+    return tuple(
+        _parse_row(row, _parse_epoch, where=f"{path}, line {line}")
+        for line, row in _iter_rows(path, _HISTORY_COLUMNS)
+    )
+
+
+_PREDICTION_COLUMNS = ("path", "true_class", "predicted_class", "confidence", "correct")
+_HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "best")
+
+
+def _iter_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the line number and the cells by column of every row of a CSV file."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            absent = [name for name in columns if name not in (reader.fieldnames or ())]
+            if absent:
+                raise _damaged(path, f"the file has no column {', '.join(absent)}")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise _damaged(f"{path}, line {reader.line_num}", "the row has not a cell a column")
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise RunError(_missing(path)) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(path, f"the file cannot be read ({error})") from error
+
+
+def _parse_row(row: dict[str, str], parse: Callable[[dict[str, str]], T], *, where: str) -> T:
+    try:
+        return parse(row)
+    except ValueError as error:
+        raise _damaged(where, f"a cell is damaged ({error})") from error
+
+
+def _parse_prediction(row: dict[str, str]) -> PredictedPicture:
+    share = row.get(f"p:{row['true_class']}")
+    return PredictedPicture(
+        key=row["path"],
+        true_class=row["true_class"],
+        predicted_class=row["predicted_class"],
+        confidence=float(row["confidence"]),
+        true_confidence=float(share) if share else None,
+        correct=_parse_truth(row["correct"]),
+    )
+
+
+def _parse_epoch(row: dict[str, str]) -> Epoch:
+    return Epoch(
+        stage=row["stage"],
+        epoch=int(row["epoch"]),
+        loss=_parse_figure(row["loss"]),
+        accuracy=_parse_figure(row["accuracy"]),
+        val_loss=_parse_figure(row["val_loss"]),
+        val_accuracy=_parse_figure(row["val_accuracy"]),
+        learning_rate=_parse_figure(row.get("learning_rate", "")),
+        seconds=_parse_figure(row.get("seconds", "")),
+        best=_parse_truth(row["best"]),
+    )
+
+
+def _parse_figure(cell: str) -> float | None:
+    """Return the cell's number; None for an empty cell and for what a broken training writes (nan, inf)."""
+    if not cell.strip():
+        return None
+    number = float(cell)
+    return number if math.isfinite(number) else None
+
+
+def _parse_truth(cell: str) -> bool:
+    if cell.lower() not in ("true", "false"):
+        raise ValueError(f"expected true or false, got {cell!r}")
+    return cell.lower() == "true"

@@ -1,0 +1,203 @@
+"""The page before it is laid out: every word, figure and drawing of report.html, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure in large type."""
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One score with its interval, and what it means."""
+
+    name: str
+    value: str
+    interval: str
+    bar: Markup
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """How one class fares."""
+
+    name: str
+    support: int
+    recall: str
+    interval: str
+    bar: Markup
+    precision: str
+    f1: str
+    is_small: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of the confusion matrix; `heat` is its strength 0..1, `tip` its meaning in words."""
+
+    count: int
+    heat: float
+    is_right: bool
+    tip: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionRow:
+    """A true class and how its pictures were named."""
+
+    name: str
+    support: int
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A frequent mistake."""
+
+    true_class: str
+    predicted_class: str
+    count: int
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """The confusion matrix: as a table, or as a drawing where the classes are many."""
+
+    class_names: Sequence[str]
+    rows: Sequence[ConfusionRow]
+    drawing: Markup | None
+    pairs: Sequence[Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class BinRow:
+    """The pictures of one range of confidence."""
+
+    range: str
+    count: int
+    confidence: str
+    right: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One epoch's figures as text."""
+
+    epoch: int
+    stage: str
+    loss: str
+    val_loss: str
+    accuracy: str
+    val_accuracy: str
+    learning_rate: str
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """The training over its epochs; no drawings where no epoch was recorded."""
+
+    summary: str
+    drawings: Sequence[Markup]
+    epochs: Sequence[EpochRow]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureTile:
+    """A picture with what it is and what the model said; no image where the file is not there."""
+
+    image: str | None
+    key: str
+    true_class: str
+    predicted_class: str
+    confidence: str
+    true_confidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRow:
+    """A phase of the run and its share of the time."""
+
+    phase: str
+    duration: str
+    share: str
+    bar: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """A setting of the run; `default` is empty where it was not changed."""
+
+    name: str
+    value: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A name and its value."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetRow:
+    """How many pictures of each class a set holds."""
+
+    class_name: str
+    counts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A picture that could not be read."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole report."""
+
+    run_name: str
+    made: str
+    headline: str
+    summary: str
+    cautions: Sequence[str]
+    tiles: Sequence[Tile]
+    scores: Sequence[ScoreRow]
+    classes: Sequence[ClassRow]
+    confusion: Confusion
+    reliability: Markup | None
+    bins: Sequence[BinRow]
+    learning: Learning
+    wrong: Sequence[PictureTile]
+    wrong_note: str
+    unsure: Sequence[PictureTile]
+    pictures_note: str
+    times: Sequence[TimeRow]
+    time_note: str
+    changed_settings: Sequence[SettingRow]
+    other_settings: Sequence[SettingRow]
+    facts: Sequence[Fact]
+    packages: Sequence[Fact]
+    set_names: Sequence[str]
+    set_rows: Sequence[SetRow]
+    set_totals: Sequence[int]
+    skipped: Sequence[Skipped]
+    num_skipped: int
+    version: str
