@@ -6,10 +6,33 @@ It is one JSON object. Its first line holds the head; below come lists with one 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 RECORD_FORMAT = 1
+
+
+def write_record(
+    path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Mapping[str, Any]]]
+) -> None:
+    """Write a split.json.
+
+    Args:
+        path: The file.
+        head: What describes the split as a whole.
+        lists: What describes its pictures, by name, each written entry by entry.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps({"format": RECORD_FORMAT, **head}, ensure_ascii=False)[:-1])
+        for name, entries in lists.items():
+            file.write(f",\n{json.dumps(name)}: [")
+            comma = ""
+            for entry in entries:
+                file.write(f"{comma}\n{json.dumps(entry, ensure_ascii=False)}")
+                comma = ","
+            file.write("\n]")
+        file.write("}\n")
 
 
 def read_record_head(path: Path) -> dict[str, Any] | None:
@@ -17,7 +40,24 @@ def read_record_head(path: Path) -> dict[str, Any] | None:
     try:
         with path.open(encoding="utf-8") as file:
             line = file.readline()
-        head = json.loads(line.rstrip().rstrip(",") + "}")
+            head = json.loads(line.rstrip().rstrip(",") + "}") if line.count("{") else None
     except (OSError, ValueError):
         return None
     return head if isinstance(head, dict) and head.get("format") == RECORD_FORMAT else None
+
+
+def read_record_list(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of one list of a split.json whose head was read.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.startswith(f"{json.dumps(name)}: ["):
+                break
+        for line in file:
+            if line.startswith("]"):
+                return
+            yield json.loads(line.rstrip().rstrip(","))
+    raise ValueError(f"{path} ends in the middle")

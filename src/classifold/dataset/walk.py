@@ -64,7 +64,7 @@ def find_classes(root: Path, passed_over: Counter[str] | None = None) -> list[tu
         if reason := _reason_to_pass_over(entry.name):
             counts[reason] += 1
         elif not entry.is_dir():
-            counts["file outside the class folders"] += 1
+            counts["outside the class folders"] += 1
         elif entry.is_symlink() and root.resolve().is_relative_to(Path(entry.path).resolve()):
             counts["link to a folder above"] += 1
         else:
@@ -93,6 +93,15 @@ def iter_pictures(
     for class_name, folder in find_classes(root, counts):
         for path, inner in _walk(folder, counts, ordered=ordered):
             yield Picture(path=path, class_name=class_name, key=f"{class_name}/{inner}")
+
+
+def find_loose_pictures(root: Path) -> list[str]:
+    """Return the names of pictures that lie beside the class folders, sorted."""
+    return [
+        entry.name
+        for entry in _sorted_entries(root)
+        if not _reason_to_pass_over(entry.name) and not entry.is_dir() and not _reason_no_picture(entry)
+    ]
 
 
 def check_folder(

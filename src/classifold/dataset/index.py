@@ -1,0 +1,143 @@
+"""The index of a split in progress: a row a picture in a temporary SQLite file, so memory stays flat."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from classifold.errors import DiskError, Fault
+from classifold.names import EVALUATION, TRAINING, VALIDATION
+
+# In the order of their claim to a picture: where two sets want it, the later one has it.
+SET_RANKS = (TRAINING, VALIDATION, EVALUATION)
+RANK_OF = {name: rank for rank, name in enumerate(SET_RANKS)}
+
+_TABLES = """
+CREATE TABLE picture (
+    id INTEGER PRIMARY KEY,
+    class_name TEXT NOT NULL,
+    key TEXT NOT NULL,            -- <class>/<sub>/<file>, clean
+    path BLOB NOT NULL,           -- as the disk spells it
+    given INTEGER,                -- rank of the set the user put it in, NULL in a folder of classes
+    unit TEXT,                    -- what must not be divided: its group, else its content
+    size INTEGER,
+    hash BLOB,                    -- SHA-256 of the file; NULL until it was read, and where it cannot be
+    reason TEXT,                  -- why it cannot be read
+    status TEXT NOT NULL DEFAULT 'kept',
+    component TEXT,              -- units that share a picture, by the smallest of them
+    rank INTEGER,                 -- the set it goes to
+    place TEXT                    -- its key in the split, where that differs
+);
+CREATE TABLE component (
+    name TEXT PRIMARY KEY,
+    low REAL NOT NULL,            -- smallest and largest draw of its units
+    high REAL NOT NULL,
+    earlier INTEGER,              -- rank in the split before, NULL for a new one
+    rank INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, component)) WITHOUT ROWID;
+CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Row(NamedTuple):
+    """A picture as the walk finds it; `given` and `unit` as in the table."""
+
+    class_name: str
+    key: str
+    path: bytes
+    given: int | None
+    unit: str | None
+
+
+class Reading(NamedTuple):
+    """What reading a picture's file gave: its content's hash, or the reason why it cannot be read."""
+
+    id: int
+    size: int
+    hash: bytes | None
+    reason: str | None
+
+
+@contextlib.contextmanager
+def open_index(path: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """Open a new index; None keeps it in memory.
+
+    Raises:
+        DiskError: The disk is full.
+    """
+    index = sqlite3.connect(path or ":memory:", isolation_level=None)
+    try:
+        # It is thrown away in the end, so nothing is worth waiting for the disk.
+        index.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES}")
+        yield index
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname not in ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_IOERR_WRITE"):
+            raise
+        where = str(path.parent) if path else "index"
+        fault = Fault(where, "the disk is full", hint="free some space or choose another disk")
+        raise DiskError(fault) from error
+    finally:
+        index.close()
+
+
+def add_pictures(index: sqlite3.Connection, rows: Iterable[Row]) -> int:
+    """Add pictures as they are found; return how many there are now."""
+    columns = "class_name, key, path, given, unit"
+    with _together(index):
+        index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608
+    count: int = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
+    return count
+
+
+def iter_files(index: sqlite3.Connection, *, batch: int) -> Iterator[list[tuple[int, str]]]:
+    """Yield batches of (id, path) of every picture, in the order in which they were found."""
+    last = 0
+    query = "SELECT id, path FROM picture WHERE id > ? ORDER BY id LIMIT ?"
+    while rows := index.execute(query, (last, batch)).fetchall():
+        last = rows[-1][0]
+        yield [(number, os.fsdecode(path)) for number, path in rows]
+
+
+def add_readings(index: sqlite3.Connection, readings: Iterable[Reading]) -> None:
+    """Write down what the files hold. A picture without a group is a unit by its content."""
+    query = """UPDATE picture SET size = ?2, hash = ?3, reason = ?4, unit = COALESCE(unit, 'h:' || HEX(?3)),
+               status = IIF(?4 IS NULL, 'kept', 'unreadable') WHERE id = ?1"""
+    with _together(index):
+        index.executemany(query, readings)
+
+
+def index_readings(index: sqlite3.Connection) -> None:
+    """Make the questions about contents quick, once all readings are in."""
+    index.execute("CREATE INDEX picture_hash ON picture (hash, class_name, key, path)")
+
+
+def add_earlier(index: sqlite3.Connection, entries: Iterable[tuple[str, str]]) -> None:
+    """Write down where an earlier split put contents: (SHA-256 in hexadecimal, set)."""
+    query = """INSERT INTO earlier VALUES (?, ?)
+               ON CONFLICT (hash) DO UPDATE SET rank = MAX(rank, excluded.rank)"""
+    with _together(index):
+        index.executemany(query, ((bytes.fromhex(digest), RANK_OF[name]) for digest, name in entries))
+
+
+def count_sets(index: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """Return how many pictures each set has of each class."""
+    counts: dict[str, dict[str, int]] = {name: {} for name in SET_RANKS}
+    query = """SELECT rank, class_name, COUNT(*) FROM picture WHERE status = 'kept'
+               GROUP BY rank, class_name ORDER BY rank, class_name"""
+    for rank, class_name, count in index.execute(query):
+        counts[SET_RANKS[rank]][class_name] = count
+    return counts
+
+
+@contextlib.contextmanager
+def _together(index: sqlite3.Connection) -> Iterator[None]:
+    """Write many rows at once; what fails half-way leaves an index that is thrown away anyway."""
+    index.execute("BEGIN")
+    yield
+    index.execute("COMMIT")

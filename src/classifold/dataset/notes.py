@@ -1,0 +1,107 @@
+"""What a user should know about a split, each in one line."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from classifold.config import Config
+from classifold.dataset.walk import clean_name, find_classes, find_loose_pictures
+from classifold.names import SPLIT_RECORD
+
+_EXAMPLES = 3
+
+
+def describe_folder(
+    index: sqlite3.Connection,
+    data_dir: Path,
+    *,
+    own: Mapping[str, Path] | None,
+    made: Collection[str],
+    passed_over: Mapping[str, int],
+) -> list[str]:
+    """Say what was taken as the user's own split, and what was passed over."""
+    lines = []
+    if own is not None:
+        taken = ", ".join(path.name for path in own.values())
+        lines.append(f"{data_dir} is divided already: {taken} were taken as they are")
+        lines += [f"there was no {name} set: a share of training was used for it" for name in made]
+        unused = [name for name, path in find_classes(data_dir) if path not in own.values()]
+        lines += [f"{name!r} holds no class folders and was left out" for name in unused]
+    if passed_over:
+        counts = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
+        lines.append(f"passed over: {counts}")
+    loose = find_loose_pictures(data_dir)
+    if loose:
+        lines.append(
+            f"pictures outside the class folders are in no set: {_some([clean_name(n) for n in loose])}"
+        )
+    empty = _empty_classes(index, data_dir if own is None else None)
+    return [*lines, *(f"class folder {name!r} holds no pictures and was left out" for name in empty)]
+
+
+def describe_pictures(index: sqlite3.Connection) -> list[str]:
+    """Say which pictures are in no set: unreadable ones, copies, and those with two names."""
+    lines = []
+    unreadable = _texts(index, "SELECT key || ': ' || reason FROM picture WHERE status = 'unreadable'")
+    if unreadable:
+        lines.append(f"{len(unreadable)} pictures cannot be read and were skipped: {_some(unreadable)}")
+    copies = _texts(index, "SELECT key FROM picture WHERE status = 'copy'")
+    if copies:
+        lines.append(f"{len(copies)} exact copies within a class were left out: {_some(copies)}")
+    query = "SELECT GROUP_CONCAT(key, ' = ') FROM picture WHERE status = 'conflict' GROUP BY hash"
+    conflicts = _texts(index, query)
+    if conflicts:
+        lines.append(f"{len(conflicts)} pictures stand in two classes and are in no set: {_some(conflicts)}")
+    query = """SELECT COUNT(*) FROM (SELECT 1 FROM picture WHERE status = 'kept'
+               GROUP BY hash HAVING MIN(rank) < MAX(rank))"""
+    if shared := index.execute(query).fetchone()[0]:
+        lines.append(f"{shared} pictures stand in two sets of your own split: scores will look too good")
+    return lines
+
+
+def describe_division(
+    index: sqlite3.Connection, config: Config, *, moved: list[str], redrawn: bool
+) -> list[str]:
+    """Say where the division differs from the plain draw."""
+    lines = []
+    if moved:
+        lines.append(f"one picture or group was moved for each of: {_some(moved)}")
+    if redrawn:
+        lines.append(
+            "SPLIT_SEED or SPLIT_GROUP_PATTERN changed, but pictures keep the sets they had: "
+            f"delete {config.split_dir} to divide anew"
+        )
+    if config.SPLIT_GROUP_PATTERN:
+        query = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM picture WHERE status = 'kept' AND unit LIKE 'g:%'"
+        groups, pictures = index.execute(query).fetchone()
+        lines.append(
+            f"SPLIT_GROUP_PATTERN puts {pictures} pictures in {groups} groups, each whole in one set"
+        )
+    return lines
+
+
+def describe_copies(num_copied: int) -> list[str]:
+    """Say that the disk could not link."""
+    if not num_copied:
+        return []
+    return [f"{num_copied} pictures were copied: this disk cannot link to them"]
+
+
+def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str]:
+    if data_dir is None:
+        return []
+    found = set(_texts(index, "SELECT DISTINCT class_name FROM picture"))
+    return [name for name, _ in find_classes(data_dir) if name not in found]
+
+
+def _texts(index: sqlite3.Connection, query: str) -> list[str]:
+    return sorted(text for (text,) in index.execute(query))
+
+
+def _some(items: list[str]) -> str:
+    """Return the first few of them; the rest is in split.json."""
+    shown = "; ".join(items[:_EXAMPLES])
+    more = len(items) - _EXAMPLES
+    return f"{shown}; and {more} more in {SPLIT_RECORD}" if more > 0 else shown

@@ -1,0 +1,127 @@
+"""A folder that is replaced whole or not at all, also when the process is killed at any moment.
+
+The new folder grows beside the old one. At the end the old one steps aside, the new one takes its name, and
+the old one is deleted. A run that was killed is mended by the next one: what is half-grown is deleted, and
+where the old folder had stepped aside already, the new one takes its place, or the old one returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from classifold.errors import DataError, Fault, disk_errors
+
+_LOCK = ".classifold-lock"
+_COMPLETE = ".classifold-complete"
+
+
+@contextlib.contextmanager
+def replace_folder(target: Path) -> Iterator[Path]:
+    """Yield a new empty folder that takes `target`'s place at the end, or vanishes where anything is raised.
+
+    What an earlier run left behind is mended first, so `target` is as it should be when the block starts.
+
+    Args:
+        target: The folder to make or to replace; its parents are made. A symbolic link stays one.
+
+    Raises:
+        DataError: Another run is at work on the same folder, or it is a mount point.
+        DiskError: The place cannot be written.
+    """
+    target = target.resolve()
+    new, old = _beside(target, "new"), _beside(target, "old")
+    with disk_errors(target), _made_parents(target):
+        if old.exists() and not target.exists():
+            with _locked(new, target=target):
+                _mend(target, new=new, old=old)
+        with _locked(new, target=target):
+            try:
+                _clear(target, new=new, old=old)
+                yield new
+                _take_place(target, new=new, old=old)
+            except BaseException:
+                if old.exists() and not target.exists():
+                    old.rename(target)
+                _delete(new)
+                raise
+
+
+def _beside(target: Path, role: str) -> Path:
+    return target.with_name(f".{target.name}.classifold-{role}")
+
+
+@contextlib.contextmanager
+def _made_parents(target: Path) -> Iterator[None]:
+    """Make the folders above, and take back those that are still empty where the work fails."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _locked(new: Path, *, target: Path) -> Iterator[None]:
+    """Hold the new folder's lock, which ends with the process however it ends."""
+    new.mkdir(exist_ok=True)
+    lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = "another run is making this folder"
+            raise DataError(Fault(str(target), what, hint="wait until it is done")) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _mend(target: Path, *, new: Path, old: Path) -> None:
+    """Finish or undo what a run did that was killed between its two renames."""
+    if (new / _COMPLETE).exists():
+        new.rename(target)
+        _unmark(target)
+    else:
+        old.rename(target)
+
+
+def _clear(target: Path, *, new: Path, old: Path) -> None:
+    if target.is_mount():
+        what = "it is a mount point, which cannot be replaced as a whole"
+        raise DataError(Fault(str(target), what, hint="choose a folder inside it"))
+    _delete(old)
+    for entry in list(new.iterdir()):
+        if entry.name != _LOCK:
+            _delete(entry)
+
+
+def _take_place(target: Path, *, new: Path, old: Path) -> None:
+    (new / _COMPLETE).touch()
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    _unmark(target)
+    _delete(old)
+
+
+def _unmark(target: Path) -> None:
+    for mark in (_COMPLETE, _LOCK):
+        (target / mark).unlink(missing_ok=True)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a whole folder, as far as the disk lets us: the next run tries again."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
