@@ -222,6 +222,21 @@ def test_split_as_json_is_one_object_on_standard_output(
     assert said["unreadable"] == []
 
 
+def test_split_names_what_it_skipped_on_standard_error_and_in_json(
+    classifold: Classifold, project: Path, draw_colours: Callable[..., Path]
+) -> None:
+    draw_colours(project / "data" / "flowers", count=20)
+    (project / "data" / "flowers" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    answer = classifold("split", "--json")
+    (skipped,) = json.loads(answer.out)["unreadable"]
+    assert skipped["path"] == "red/broken.jpg"
+    assert skipped["reason"]
+    told = classifold("split")
+    assert "red/broken.jpg" in told.err
+    assert all(line.startswith("note: ") for line in told.err.splitlines())
+    assert classifold("split", "--set", "UNREADABLE_PICTURES=fail").code == 1
+
+
 def test_a_missing_folder_of_pictures_is_one_error_with_a_cure(classifold: Classifold, project: Path) -> None:
     answer = classifold("split")
     assert answer.code == 1

@@ -81,7 +81,7 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
         _print_json(
             split_dir=str(summary.split_dir),
             counts=summary.counts,
-            unreadable=[str(picture) for picture in summary.unreadable],
+            unreadable=[{"path": one.key, "reason": one.reason} for one in summary.unreadable],
             notes=list(summary.notes),
             fingerprint=summary.fingerprint,
         )
