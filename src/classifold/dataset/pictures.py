@@ -153,7 +153,7 @@ def _damage_reason(kind: str, error: Exception) -> str:
     name = FORMAT_NAMES[kind]
     detail = " ".join(re.sub(r"<.*?>", "", str(error)).split())[:200]
     if "decompression bomb" in detail:
-        return f"the {name} says it has more pixels than any program would read"
+        return f"the {name} has more pixels in one piece than its decoder takes; save it smaller"
     if "truncated" in detail.lower() or isinstance(error, EOFError):
         return f"the {name} is cut short; copy or download it again"
     return f"the {name} is damaged or of an unusual kind ({detail or type(error).__name__}); save it anew"

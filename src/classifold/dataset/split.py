@@ -77,7 +77,7 @@ def split_dataset(config: Config) -> SplitSummary:
     Which set a picture belongs to follows from its content, so splitting again after adding, renaming or
     changing the shares never moves a picture from evaluation or validation into training. Exact copies within
     a class are written once; a picture that stands in two classes is in no set, for neither name can be
-    trusted. Sets that the user has divided already are taken as they are; a missing one is made from training.
+    trusted. Sets that the user has made already are taken as they are; a missing one is made from training.
 
     Args:
         config: The settings.
