@@ -347,6 +347,12 @@ def test_a_missing_module_of_our_own_is_a_bug(capfd: pytest.CaptureFixture[str])
     assert answer_of(ModuleNotFoundError("no", name="classifold.nothing"), capfd)[1].startswith("Traceback")
 
 
+def test_a_file_that_vanishes_in_the_meantime_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    code, err = answer_of(FileNotFoundError(2, "No such file or directory", "a.jpg"), capfd)
+    assert code == 1
+    assert err.startswith("error: a.jpg: no such file or directory\nhint: ")
+
+
 @pytest.mark.parametrize(
     "error", [PermissionError(13, "Permission denied", "runs"), OSError(30, "Read-only", "runs")]
 )

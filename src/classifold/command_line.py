@@ -23,11 +23,12 @@ import click
 
 from classifold.errors import (
     ClassifoldError,
+    DiskError,
     Fault,
     Interrupted,
     MissingExtraError,
     UsageError,
-    disk_errors,
+    explain_disk,
 )
 
 _ISSUES = "https://github.com/classifold/classifold/issues"
@@ -105,17 +106,18 @@ def _explain(error: BaseException, name: str) -> ClassifoldError | None:
         return ClassifoldError(Fault(name, "the memory is used up", hint=hint))
     if isinstance(error, ModuleNotFoundError):
         return _explain_missing(error)
-    return _explain_disk(error, name) if isinstance(error, OSError) else None
+    return _explain_system(error, name) if isinstance(error, OSError) else None
 
 
-def _explain_disk(error: OSError, name: str) -> ClassifoldError | None:
-    try:
-        with disk_errors(name):
-            raise error
-    except ClassifoldError as disk_error:
-        return disk_error
-    except OSError:
-        return None
+def _explain_system(error: OSError, name: str) -> ClassifoldError | None:
+    """Return what the operating system refused; None where it does not say of which file."""
+    known = explain_disk(error, name)
+    if known is not None or error.filename is None:
+        return known
+    hint = "check that it is there and was not moved in the meantime, then run the command again"
+    return DiskError(
+        Fault(os.fsdecode(error.filename), _lower_first(error.strerror or str(error)), hint=hint)
+    )
 
 
 def _explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:

@@ -108,6 +108,7 @@ _DISK_CURES = {
     errno.EACCES: ("permission denied", "choose another folder or change its owner or mode"),
     errno.EPERM: ("operation not permitted", "choose another folder or change its owner or mode"),
     errno.ENOTDIR: ("a file stands where a folder should be", "move the file away or choose another folder"),
+    errno.EISDIR: ("a folder stands where a file should be", "move the folder away or choose another name"),
     errno.EEXIST: ("a file stands where a folder should be", "move the file away or choose another folder"),
     errno.EISDIR: ("a folder stands where a file should be", "move the folder away or choose another name"),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "shorten the file's name"),
@@ -115,6 +116,14 @@ _DISK_CURES = {
     errno.EIO: ("the disk reports an error of its own", "check the disk, or choose another one"),
     errno.EMFILE: ("too many files are open", "raise the limit, for instance with ulimit -n 4096"),
 }
+
+
+def explain_disk(error: OSError, where: Path | str) -> DiskError | None:
+    """Return the system's refusal to write as a DiskError, and None for any other failure of the system."""
+    if error.errno not in _DISK_CURES:
+        return None
+    what, hint = _DISK_CURES[error.errno]
+    return DiskError(Fault(where=str(error.filename or where), what=what, hint=hint))
 
 
 @contextlib.contextmanager
@@ -130,7 +139,7 @@ def disk_errors(where: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_CURES:
+        known = explain_disk(error, where)
+        if known is None:
             raise
-        what, hint = _DISK_CURES[error.errno]
-        raise DiskError(Fault(where=str(error.filename or where), what=what, hint=hint)) from error
+        raise known from error
