@@ -183,6 +183,12 @@ def test_a_full_disk_is_named_and_nothing_is_left(
     assert list_names(small_disk) == []
 
 
+def test_a_read_only_disk_is_named(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(DiskError, match=r"flowers: the disk is read-only\nhint: choose a folder"):
+        draw_example(small_disk / "flowers", pictures_per_class=1)
+
+
 def test_a_whole_disk_is_not_replaced(small_disk: Path) -> None:
     with pytest.raises(DataError, match="a whole disk cannot be replaced"):
         draw_example(small_disk, pictures_per_class=1)

@@ -78,7 +78,7 @@ def _daisy_colours(rng: Generator) -> tuple[Floats, Floats]:
 
 
 def _build_dome(rng: Generator, detail: float, *, radius: float, height: float, warm: float) -> Faces:
-    count = int(110 + 90 * detail)
+    count = int(60 + 130 * detail)
     centres, normals, share = build_phyllotaxis(count, radius=radius, height=height)
     outer = blend(linear(250, 205, 30), linear(235, 150, 10), warm)
     inner = blend(linear(222, 190, 40), linear(170, 175, 50), rng.random())
@@ -169,7 +169,7 @@ def _build_bracts(rng: Generator) -> Faces:
 
 
 def _build_clock(rng: Generator, detail: float) -> Head:
-    count, hairs = int(90 + 50 * min(detail, 1.8)), int(9 + 4 * min(detail, 2.0))
+    count, hairs = int(60 + 75 * min(detail, 1.6)), int(6 + 6 * min(detail, 1.8))
     height = 1.0 - 2.0 * (np.arange(count) + 0.5) / count
     turn = np.arange(count) * GOLDEN_ANGLE
     flat = np.sqrt(1.0 - height**2)
@@ -252,7 +252,7 @@ def build_sunflower(rng: Generator, variety: Generator, detail: float) -> Head:
 
 
 def _build_seed_disc(rng: Generator, detail: float, core: float) -> Faces:
-    count = int(260 + 220 * min(detail, 1.6))
+    count = int(140 + 320 * min(detail, 1.6))
     dish = rng.uniform(-0.08, 0.14)
     centres, normals, share = build_phyllotaxis(count, radius=core, height=dish)
     bloom = rng.uniform(0.3, 0.95)

@@ -30,7 +30,7 @@ class Head:
     upright: bool = False
 
 
-# (chance of this flower, chance of its sort, how fine the faces are: 1 for a radius of 110 pixels)
+# (chance of this flower, chance of its sort, how fine the faces are: 1 for a radius of 140 pixels)
 HeadBuilder = Callable[[Generator, Generator, float], Head]
 
 

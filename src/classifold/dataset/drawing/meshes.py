@@ -284,12 +284,13 @@ def draw_faces(
         The layer (RGBA) and the place of its upper left corner in the frame, or None where nothing shows.
     """
     flat = project(faces, centre=centre, scale=scale, distance=distance)
-    low = np.maximum(np.floor(flat.min(axis=(0, 1))).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(flat.max(axis=(0, 1))).astype(int) + 2, np.asarray(frame))
+    least, most = _bound_faces(flat)
+    low = np.maximum(np.floor(least.min(axis=0)).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(most.max(axis=0)).astype(int) + 2, np.asarray(frame))
     if (high <= low).any():
         return None
-    seen = (flat.max(axis=1) >= low).all(axis=1) & (flat.min(axis=1) <= high).all(axis=1)
-    order = np.argsort(faces.corners[..., 2].mean(axis=1), kind="stable")
+    seen = ((most >= low) & (least <= high)).all(axis=1)
+    order = np.argsort(faces.corners[..., 2].sum(axis=1), kind="stable")
     order = order[seen[order]]
     layer = Image.new("RGBA", (int(high[0] - low[0]), int(high[1] - low[1])))
     pen = ImageDraw.Draw(layer)
@@ -297,3 +298,11 @@ def draw_faces(
     for shape, colour in zip(shapes, light_faces(faces, light)[order].tolist(), strict=True):
         pen.polygon(shape, fill=tuple(colour))
     return layer, (int(low[0]), int(low[1]))
+
+
+def _bound_faces(flat: Floats) -> tuple[Floats, Floats]:
+    """Return the faces' upper left and lower right ends, (N, 2) each; much faster than min(axis=1)."""
+    first, second, third, fourth = (flat[:, corner] for corner in range(4))
+    least = np.minimum(np.minimum(first, second), np.minimum(third, fourth))
+    most = np.maximum(np.maximum(first, second), np.maximum(third, fourth))
+    return least, most

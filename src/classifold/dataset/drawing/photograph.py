@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from classifold.dataset.drawing import scenery
@@ -118,7 +119,7 @@ def _compose(rng: Generator, frame: tuple[int, int]) -> list[Spot]:
 def _add_flower(scene: Scene, spot: Spot) -> None:
     rng = scene.rng
     variety = default_rng(scene.varieties[int(rng.integers(len(scene.varieties)))])
-    head = HEAD_BUILDERS[scene.kind](rng, variety, float(np.clip(spot.radius / 110.0, 0.6, 2.2)))
+    head = HEAD_BUILDERS[scene.kind](rng, variety, float(np.clip(spot.radius / 140.0, 0.35, 2.0)))
     reach = max((scene.canvas.height - spot.y) / spot.radius + 1.5, 2.5)
     plant = build_plant(
         scene.kind,
@@ -216,7 +217,7 @@ def _photograph(canvas: Image.Image, rng: Generator) -> bytes:
     small = canvas.reduce(OVERSAMPLING)
     if rng.random() < 0.3:
         small = small.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.8)))
-    pixels = _expose_sensor(np.asarray(small, dtype=np.float64) / 255.0, rng)
+    pixels = _expose_sensor(np.asarray(small, dtype=np.float32) / np.float32(255.0), rng)
     levels = np.round(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
     content = io.BytesIO()
     quality = int(rng.integers(35, 96))
@@ -224,20 +225,20 @@ def _photograph(canvas: Image.Image, rng: Generator) -> bytes:
     return content.getvalue()
 
 
-def _expose_sensor(pixels: Floats, rng: Generator) -> Floats:
+def _expose_sensor(pixels: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     """Apply exposure, white balance, contrast, saturation, vignette and noise to levels 0..1, (H, W, 3)."""
     height, width = pixels.shape[:2]
-    stops = rng.normal(0.0, 0.5)
-    gains = 1.0 + rng.normal(0.0, 0.05, 3)
-    pixels = pixels * 2.0 ** (stops / 2.2) * gains
+    gains = (1.0 + rng.normal(0.0, 0.05, 3)) * 2.0 ** (rng.normal(0.1, 0.5) / 2.2)
+    pixels = pixels * gains.astype(np.float32)
     pixels = 0.45 + (pixels - 0.45) * rng.uniform(0.75, 1.2)
     grey = pixels.mean(axis=2, keepdims=True)
     pixels = grey + (pixels - grey) * rng.uniform(0.75, 1.25)
-    y, x = np.linspace(-1.0, 1.0, height)[:, None], np.linspace(-1.0, 1.0, width)[None, :]
-    pixels = pixels * (1.0 - max(0.0, rng.normal(0.08, 0.12)) * (x**2 + y**2))[..., None]
+    y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None, None]
+    x = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None, :, None]
+    pixels *= 1.0 - max(0.0, rng.normal(0.08, 0.12)) * (x**2 + y**2)
     haze = max(0.0, rng.normal(-0.1, 0.12))
-    pixels = pixels * (1.0 - haze) + haze * np.sqrt(linear(226, 228, 232))
-    noise = rng.uniform(0.0, 0.035) * rng.choice([0.3, 0.8, 1.4])
-    speckle = rng.normal(0.0, 1.0, (height, width, 1)) * noise
-    exposed: Floats = pixels + speckle + rng.normal(0.0, noise * 0.5, pixels.shape)
-    return exposed
+    pixels = pixels * (1.0 - haze) + haze * np.sqrt(linear(226, 228, 232)).astype(np.float32)
+    noise = rng.uniform(0.0, 0.035) * float(rng.choice([0.3, 0.8, 1.4]))
+    pixels += noise * rng.standard_normal((height, width, 1), dtype=np.float32)
+    pixels += 0.5 * noise * rng.standard_normal(pixels.shape, dtype=np.float32)
+    return pixels

@@ -147,7 +147,7 @@ def _dandelion_leaves(rng: Generator, path: Floats, green: Floats) -> list[Faces
 def _rose_leaves(rng: Generator, path: Floats, green: Floats) -> list[Faces]:
     leaves = []
     dark = green * rng.uniform(0.6, 0.9)
-    for share in rng.uniform(0.2, 0.8, int(rng.integers(1, 5))):
+    for share in rng.uniform(0.35, 0.9, int(rng.integers(1, 5))):
         twig = [
             build_leaf(rng, dark, length=0.62, width=0.22, shape=_serrated, veins=40.0).moved(
                 [0.55, 0.0, 0.0]
