@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
-Advance = Callable[[int], None]
+
+class Advance:
+    """Told how many units were finished since the last call; shows them where somebody watches."""
+
+    def __init__(self, bars: Any = None, task: Any = None) -> None:
+        self._bars, self._task = bars, task
+
+    def __call__(self, count: int) -> None:
+        """Count finished units."""
+        if self._bars is not None:
+            self._bars.advance(self._task, count)
+            speed = self._bars.tasks[0].speed
+            self._bars.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
+
+    def describe(self, description: str) -> None:
+        """Say anew what is being done."""
+        if self._bars is not None:
+            self._bars.update(self._task, description=description)
 
 
 def is_terminal() -> bool:
@@ -24,10 +42,10 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
         unit: What is counted, in the plural.
 
     Yields:
-        A function that is told how many units were finished since its last call.
+        What is told how many units were finished since its last call.
     """
     if not is_terminal():
-        yield lambda _: None
+        yield Advance()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -41,11 +59,4 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(description, total=total, rate="")
-
-        def advance(count: int) -> None:
-            bars.advance(task, count)
-            speed = bars.tasks[0].speed
-            bars.update(task, rate=f"{speed:,.0f}/s" if speed else "")
-
-        yield advance
+        yield Advance(bars, bars.add_task(description, total=total, rate=""))

@@ -1,0 +1,82 @@
+"""The one place that chooses Keras's engine, starts it quietly and seeds every random number."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from classifold.config import Config
+from classifold.errors import Fault, MissingExtraError, UsageError
+
+_ENGINES = {"tensorflow": "tensorflow", "jax": "jax"}
+
+
+def choose_backend(config: Config) -> str:
+    """Return "tensorflow" or "jax": what the settings say, else JAX where it has a GPU, else TensorFlow."""
+    if config.BACKEND != "auto":
+        return config.BACKEND
+    has_gpu = Path("/dev/nvidia0").exists() and importlib.util.find_spec("jax_cuda12_plugin") is not None
+    return "jax" if has_gpu or importlib.util.find_spec("tensorflow") is None else "tensorflow"
+
+
+def start_keras(backend: str, *, seed: int) -> Any:
+    """Import Keras on `backend`, seed it, and return the module.
+
+    Calling it again with the same backend only seeds again.
+
+    Args:
+        backend: "tensorflow" or "jax".
+        seed: Every random number of Keras, Python and NumPy's old generator follows from it.
+
+    Raises:
+        MissingExtraError: If Keras or its engine is not installed.
+        UsageError: If Keras already runs on another engine in this process.
+    """
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not Path("/dev/nvidia0").exists():
+        # Without this TensorFlow looks for a GPU, and complains that there is none.
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    missing = [name for name in ("keras", _ENGINES[backend]) if importlib.util.find_spec(name) is None]
+    if missing:
+        hint = 'pip install "classifold[train]"' + (" jax" if "jax" in missing else "")
+        raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
+    with quiet_start():
+        import keras
+    if keras.backend.backend() != backend:
+        what = f"Keras already runs on {keras.backend.backend()} in this process, not on {backend}"
+        raise UsageError(Fault("training", what, hint="start a new process for the other backend"))
+    keras.utils.set_random_seed(seed)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        # The same weights from two runs: no kernel may add its sums in the order that threads finish.
+        tf.config.experimental.enable_op_determinism()
+    return keras
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keep what TensorFlow's C++ prints while it is imported off standard error, unless the import fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            log.seek(0)
+            os.write(2, log.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

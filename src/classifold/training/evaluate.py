@@ -1,0 +1,245 @@
+"""How good a model is: scores with their uncertainty, from the probabilities of the evaluation set."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import classification_report, confusion_matrix
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the model said of a set.
+
+    Attributes:
+        labels: (N,) the true classes' indices.
+        probabilities: (N, C), rows sum to 1.
+        class_names: C of them.
+        keys: The pictures' keys.
+    """
+
+    labels: NDArray[np.intp]
+    probabilities: Floats
+    class_names: Sequence[str]
+    keys: Sequence[str]
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """The most probable class of every picture, (N,)."""
+        return np.asarray(self.probabilities.argmax(axis=1), np.intp)
+
+
+def build_metrics(
+    answers: Answers, *, top_k: int, num_bins: int, num_samples: int, seed: int
+) -> dict[str, Any]:
+    """Return the content of metrics.json; see docs/run_folder.md.
+
+    Args:
+        answers: Of the evaluation set; at least one picture.
+        top_k: For the top-k accuracy; more than there are classes counts as all of them.
+        num_bins: Of the reliability table.
+        num_samples: Bootstrap samples behind the 95 % intervals (percentile method, Efron 1979).
+        seed: Of the bootstrap.
+    """
+    matrix = confusion_matrix(answers.labels, answers.predicted, labels=range(len(answers.class_names)))
+    top_k = min(top_k, len(answers.class_names))
+    score = _Scores(answers, top_k=top_k, num_bins=num_bins)
+    everyone = np.ones(len(answers.labels))
+    values = score.of(everyone)
+    recalls = _recalls(_count(answers, everyone))
+    samples, recall_samples = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
+    lows, highs = np.nanpercentile(samples, [2.5, 97.5], axis=0)
+    recall_lows, recall_highs = _percentiles(recall_samples)
+    counts = _count(answers, everyone)
+    precisions, f1s = _precisions(counts), _f1s(counts)
+    return {
+        "format": 1,
+        "set": "evaluation",
+        "num_pictures": len(answers.labels),
+        "class_names": list(answers.class_names),
+        "top_k": top_k,
+        "scores": {
+            name: {"value": float(value), "low": float(low), "high": float(high)}
+            for name, value, low, high in zip(_Scores.NAMES, values, lows, highs, strict=True)
+        },
+        "per_class": [
+            {
+                "class_name": name,
+                "precision": float(precisions[index]),
+                "recall": float(np.nan_to_num(recalls[index])),
+                "f1": float(f1s[index]),
+                "support": int(matrix[index].sum()),
+                "recall_low": float(recall_lows[index]),
+                "recall_high": float(recall_highs[index]),
+            }
+            for index, name in enumerate(answers.class_names)
+        ],
+        "confusion_matrix": matrix.tolist(),
+        "reliability": reliability_table(answers, num_bins),
+    }
+
+
+class _Scores:
+    """The scores of weighted pictures; a weight is how often a bootstrap sample drew the picture."""
+
+    NAMES = (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "log_loss",
+        "top_k_accuracy",
+        "calibration_error",
+    )
+
+    def __init__(self, answers: Answers, *, top_k: int, num_bins: int) -> None:
+        probabilities, labels = answers.probabilities, answers.labels
+        of_truth = probabilities[np.arange(len(labels)), labels]
+        self._answers = answers
+        self._right = (answers.predicted == labels).astype(float)
+        self._losses = -np.log(np.clip(of_truth, 1e-15, 1))
+        # A tie counts against the model: the true class is in the top k if fewer than k others reach it.
+        rivals = (probabilities >= of_truth[:, None]).sum(axis=1) - 1
+        self._in_top = (rivals < top_k).astype(float)
+        self._confidence = probabilities.max(axis=1)
+        self._bins = _bin(self._confidence, num_bins)
+        self._num_bins = num_bins
+
+    def of(self, weights: Floats) -> Floats:
+        """Return the scores in the order of NAMES."""
+        counts = _count(self._answers, weights)
+        total = weights.sum()
+        gaps = np.bincount(self._bins, weights * (self._confidence - self._right), self._num_bins)
+        return np.array(
+            [
+                weights @ self._right / total,
+                np.nanmean(_recalls(counts)),
+                _f1s(counts)[counts.sum(axis=0) + counts.sum(axis=1) > 0].mean(),
+                weights @ self._losses / total,
+                weights @ self._in_top / total,
+                np.abs(gaps).sum() / total,
+            ]
+        )
+
+
+def _count(answers: Answers, weights: Floats) -> Floats:
+    """Return the weighted confusion matrix (C, C), rows true."""
+    size = len(answers.class_names)
+    pairs = answers.labels * size + answers.predicted
+    counts: Floats = np.bincount(pairs, weights, size * size).astype(float).reshape(size, size)
+    return counts
+
+
+def _recalls(counts: Floats) -> Floats:
+    """Return the recall (C,) of every class; not a number where no picture is of the class."""
+    support = counts.sum(axis=1)
+    return _ratio(np.diag(counts), support, nothing=np.nan)
+
+
+def _ratio(parts: Floats, wholes: Floats, *, nothing: float) -> Floats:
+    """Return parts / wholes, and `nothing` where the whole is zero."""
+    ratio: Floats = np.full(len(parts), nothing)
+    np.divide(parts, wholes, out=ratio, where=wholes > 0)
+    return ratio
+
+
+def _precisions(counts: Floats) -> Floats:
+    given = counts.sum(axis=0)
+    return _ratio(np.diag(counts), given, nothing=0.0)
+
+
+def _f1s(counts: Floats) -> Floats:
+    whole = counts.sum(axis=0) + counts.sum(axis=1)
+    return _ratio(2 * np.diag(counts), whole, nothing=0.0)
+
+
+def _bootstrap(
+    answers: Answers, score: Callable[[Floats], Floats], *, num_samples: int, seed: int
+) -> tuple[Floats, Floats]:
+    """Return the scores (B, 6) and the recalls (B, C) of samples drawn with replacement."""
+    generator = np.random.default_rng(seed)
+    size = len(answers.labels)
+    scores, recalls = [], []
+    for _ in range(num_samples):
+        weights = np.bincount(generator.integers(0, size, size), minlength=size).astype(float)
+        scores.append(score(weights))
+        recalls.append(_recalls(_count(answers, weights)))
+    return np.array(scores), np.array(recalls)
+
+
+def _percentiles(samples: Floats) -> Floats:
+    """Return the 95 % interval (2, C) of columns; 0 to 1 where a column has no number."""
+    known = ~np.isnan(samples).all(axis=0)
+    interval = np.tile([[0.0], [1.0]], (1, samples.shape[1]))
+    interval[:, known] = np.nanpercentile(samples[:, known], [2.5, 97.5], axis=0)
+    return interval
+
+
+def _bin(confidence: Floats, num_bins: int) -> NDArray[np.intp]:
+    return np.clip((confidence * num_bins).astype(np.intp), 0, num_bins - 1)
+
+
+def reliability_table(answers: Answers, num_bins: int) -> list[dict[str, float | int | None]]:
+    """Return for equal ranges of confidence how often the model was right there (Guo et al. 2017)."""
+    confidence = answers.probabilities.max(axis=1)
+    right = answers.predicted == answers.labels
+    bins = _bin(confidence, num_bins)
+    rows: list[dict[str, float | int | None]] = []
+    for index in range(num_bins):
+        inside = bins == index
+        count = int(inside.sum())
+        rows.append(
+            {
+                "low": index / num_bins,
+                "high": (index + 1) / num_bins,
+                "count": count,
+                "confidence": float(confidence[inside].mean()) if count else None,
+                "accuracy": float(right[inside].mean()) if count else None,
+            }
+        )
+    return rows
+
+
+def build_text_report(answers: Answers) -> str:
+    """Return scikit-learn's text report, the content of classification_report.pkl."""
+    size = len(answers.class_names)
+    return str(
+        classification_report(
+            answers.labels,
+            answers.predicted,
+            labels=range(size),
+            target_names=list(answers.class_names),
+            digits=4,
+            zero_division=0.0,
+        )
+    )
+
+
+def build_confusion_matrix(answers: Answers) -> NDArray[np.int64]:
+    """Return the confusion matrix (C, C) of int, rows true, columns predicted."""
+    size = len(answers.class_names)
+    matrix: NDArray[np.int64] = confusion_matrix(
+        answers.labels, answers.predicted, labels=range(size)
+    ).astype(np.int64)
+    return matrix
+
+
+def write_predictions_csv(answers: Answers, path: Path) -> None:
+    """Write predictions.csv: a row for every picture, with the probability of every class."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        columns = [f"p:{name}" for name in answers.class_names]
+        writer.writerow(["path", "true_class", "predicted_class", "confidence", "correct", *columns])
+        for key, label, guess, row in zip(
+            answers.keys, answers.labels, answers.predicted, answers.probabilities, strict=True
+        ):
+            truth, given = answers.class_names[label], answers.class_names[guess]
+            shares = [f"{share:.6f}" for share in row]
+            writer.writerow([key, truth, given, shares[guess], str(label == guess).lower(), *shares])

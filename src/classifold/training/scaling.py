@@ -1,0 +1,50 @@
+"""Features of one mean and one spread, so that a head learns fast; the scaling ends up inside its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A feature that hardly varies is not blown up: its spread counts as this part of the mean spread.
+_SMALLEST_SPREAD = 0.05
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """x becomes (x - mean) / spread, feature by feature.
+
+    Attributes:
+        mean: (F,).
+        spread: (F,), above zero.
+    """
+
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return scaled features (N, F)."""
+        return (features - self.mean) / self.spread
+
+    def fold(self, dense: Any) -> None:
+        """Change a dense layer that learned on scaled features into one that takes them unscaled."""
+        kernel, bias = dense.get_weights()
+        kernel = kernel / self.spread[:, None]
+        dense.set_weights([kernel, bias - self.mean @ kernel])
+
+    def unfold(self, dense: Any) -> None:
+        """Change a dense layer for unscaled features into one that gives the same for scaled ones."""
+        kernel, bias = dense.get_weights()
+        dense.set_weights([kernel * self.spread[:, None], bias + self.mean @ kernel])
+
+
+def measure_scaling(features: NDArray[np.float32]) -> Scaling:
+    """Return the scaling under which `features` (N, F) have mean 0 and spread 1."""
+    spread = features.std(axis=0, dtype=np.float64)
+    floor = _SMALLEST_SPREAD * float(spread.mean()) or 1.0
+    return Scaling(
+        mean=features.mean(axis=0, dtype=np.float64).astype(np.float32),
+        spread=np.maximum(spread, floor).astype(np.float32),
+    )

@@ -1,0 +1,124 @@
+"""Shows that every form of a model gives the same probabilities, in a fresh process.
+
+`python -m classifold.training.verify RUN_DIR SAMPLE.npz ANSWER.json` loads each form as its users would, gives
+it the sample's pictures and writes the largest difference from the sample's probabilities, by form.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold import names
+from classifold.errors import Fault, RunError
+from classifold.inference import open_session
+
+# The largest difference between two forms' probabilities.
+TOLERANCE = 1e-4
+
+Answer = Callable[[NDArray[np.float32]], Any]
+
+
+def _load_forms(run_dir: Path) -> dict[str, Callable[[], Answer]]:
+    """Return how each form is loaded, by its name in environment.json."""
+    import keras
+    import tensorflow as tf
+    import tf_keras
+
+    checkpoint = str(run_dir / names.CHECKPOINT_DIR)
+
+    def load_saved_model() -> Answer:
+        loaded = tf.saved_model.load(checkpoint)
+        serve = loaded.signatures["serving_default"]
+        # The loaded object owns the variables: it must live as long as its function.
+        return lambda pixels: next(iter(serve(tf.constant(pixels)).values())) if loaded else None
+
+    def load_tf_keras() -> Answer:
+        model = tf_keras.models.load_model(checkpoint, compile=False)
+        return lambda pixels: model(pixels)
+
+    def load_layer() -> Answer:
+        layer = keras.layers.TFSMLayer(checkpoint, call_endpoint="serving_default")
+        return lambda pixels: next(iter(layer(pixels).values()))
+
+    def load_keras(name: str) -> Callable[[], Answer]:
+        def load() -> Answer:
+            model = keras.models.load_model(run_dir / name, compile=False)
+            return lambda pixels: model(pixels, training=False)
+
+        return load
+
+    def load_onnx() -> Answer:
+        session = open_session(run_dir / names.MODEL_ONNX)
+        return lambda pixels: session.run(["probabilities"], {"pixels": pixels})[0]
+
+    return {
+        "checkpoint (TensorFlow)": load_saved_model,
+        "checkpoint (tf_keras)": load_tf_keras,
+        "checkpoint (TFSMLayer)": load_layer,
+        names.MODEL_H5: load_keras(names.MODEL_H5),
+        names.MODEL_KERAS: load_keras(names.MODEL_KERAS),
+        names.MODEL_ONNX: load_onnx,
+    }
+
+
+def compare_forms(
+    run_dir: Path, pixels: NDArray[np.uint8], expected: NDArray[np.float32]
+) -> dict[str, float | str]:
+    """Return each form's largest difference from `expected`, or why it could not be asked.
+
+    Args:
+        run_dir: The run folder.
+        pixels: (N, size, size, 3) RGB.
+        expected: Probabilities (N, C).
+    """
+    answers: dict[str, float | str] = {}
+    for form, load in _load_forms(run_dir).items():
+        try:
+            given = np.asarray(load()(pixels.astype(np.float32)))
+            answers[form] = (
+                float(np.abs(given - expected).max())
+                if given.shape == expected.shape
+                else f"gives shape {given.shape}, expected {expected.shape}"
+            )
+        except Exception as error:
+            answers[form] = f"{type(error).__name__}: {error}"
+    return answers
+
+
+def check_answers(answers: dict[str, float | str]) -> None:
+    """Refuse a run of which some form differs.
+
+    Raises:
+        RunError: Naming every form that could not be loaded, or whose probabilities differ.
+    """
+    faults = []
+    for form, answer in answers.items():
+        if isinstance(answer, str):
+            faults.append(Fault(form, f"this form of the model cannot be used: {answer}"))
+        elif not answer <= TOLERANCE:
+            what = f"its probabilities differ from those of {names.MODEL_ONNX}; expected at most {TOLERANCE}"
+            faults.append(Fault(form, what, got=f"{answer:.2g}"))
+    if faults:
+        raise RunError(*faults)
+
+
+def main() -> None:
+    """Compare the forms of the run folder named on the command line."""
+    from classifold.training.backend import start_keras
+
+    run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
+    start_keras("tensorflow", seed=0)
+    with np.load(sample_path, allow_pickle=False) as sample:
+        answers = compare_forms(run_dir, sample["pixels"], sample["probabilities"])
+    answer_path.write_text(json.dumps(answers), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
