@@ -65,7 +65,7 @@ def draw_learning_curve(epochs: Sequence[Epoch], *, figure: str, title: str, nam
     if min(numbers) == max(numbers):  # a single epoch stands in the middle
         along = Scale(numbers[0] - 1, numbers[0] + 1, _LEFT, WIDTH - _RIGHT)
     up = Scale(ticks[0], ticks[-1], HEIGHT - _BOTTOM, _TOP)
-    as_text = _percent if figure == "accuracy" else _plain_number(ticks)
+    as_text = _write_ticks(ticks, as_percent=figure == "accuracy")
     return drawing(
         [
             *_draw_grid(ticks, up, as_text),
@@ -309,9 +309,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _plain_number(ticks: Sequence[float]) -> Callable[[float], str]:
-    """Return how to write numbers of these ticks' size."""
-    step = ticks[1] - ticks[0]
+def _write_ticks(ticks: Sequence[float], *, as_percent: bool) -> Callable[[float], str]:
+    """Return how to write numbers so that neighbouring ticks differ."""
+    scale, unit = (100, " %") if as_percent else (1, "")
+    step = (ticks[1] - ticks[0]) * scale
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     decimals += abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6
-    return lambda value: f"{value:.{decimals}f}"
+    return lambda value: f"{value * scale:.{decimals}f}{unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import heapq
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -73,6 +73,22 @@ def find_picture(key: str, *, data_dir: Path | None) -> Path | None:
     for folder in _iter_evaluation_dirs(data_dir):
         if (folder / place).is_file():
             return folder / place
+        if path := _find_by_clean_name(folder, place.parts):
+            return path
+    return None
+
+
+def _find_by_clean_name(folder: Path, parts: Sequence[str]) -> Path | None:
+    """Return the file whose composed (NFC) names are `parts`; a disk may spell them otherwise."""
+    from classifold.dataset.walk import clean_name
+
+    if not parts:
+        return folder if folder.is_file() else None
+    if not folder.is_dir():
+        return None
+    for entry in sorted(folder.iterdir()):
+        if clean_name(entry.name) == parts[0] and (found := _find_by_clean_name(entry, parts[1:])):
+            return found
     return None
 
 

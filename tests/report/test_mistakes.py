@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import base64
+import io
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from classifold.report.mistakes import THUMBNAIL_SIDE, find_picture, pick_pictures, read_thumbnail
+from classifold.report.records import PredictedPicture
+
+
+def row(index: int, confidence: float, *, correct: bool) -> PredictedPicture:
+    return PredictedPicture(f"a/{index:06}.jpg", "a", "a" if correct else "b", confidence, None, correct)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.7, 0.9]), st.booleans()), max_size=60))
+def test_the_surest_mistakes_and_the_least_sure_hits_are_picked(answers: list[tuple[float, bool]]) -> None:
+    rows = [row(i, confidence, correct=correct) for i, (confidence, correct) in enumerate(answers)]
+    picked = pick_pictures(rows, num_wrong=5, num_unsure=3)
+    wrong = sorted((r for r in rows if not r.correct), key=lambda r: (-r.confidence, r.key))
+    right = sorted((r for r in rows if r.correct), key=lambda r: (r.confidence, r.key))
+    assert picked.wrong == wrong[:5]
+    assert picked.unsure == right[:3]
+    assert (picked.num_wrong, picked.num_pictures) == (len(wrong), len(rows))
+
+
+def test_picking_from_many_rows_takes_no_more_memory_than_from_few() -> None:
+    def rows() -> Iterator[PredictedPicture]:
+        return (row(i, (i * 7919 % 1000) / 1000, correct=i % 3 > 0) for i in range(50_000))
+
+    tracemalloc.start()
+    picked = pick_pictures(rows(), num_wrong=24, num_unsure=8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(picked.wrong) == 24
+    assert peak < 200_000
+
+
+@pytest.mark.parametrize("folder", [".", "evaluation", "test", "Test", "eval"])
+def test_a_picture_is_found_in_the_evaluation_folder_or_in_the_folder_that_holds_it(
+    tmp_path: Path, folder: str
+) -> None:
+    picture = tmp_path / folder / "roses" / "one two.jpg"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"")
+    found = find_picture("roses/one two.jpg", data_dir=tmp_path)
+    assert found is not None
+    assert found.samefile(picture)
+    assert find_picture("roses/three.jpg", data_dir=tmp_path) is None
+    assert find_picture("roses/one two.jpg", data_dir=tmp_path / "gone") is None
+    assert find_picture("roses/one two.jpg", data_dir=None) is None
+
+
+def test_a_picture_whose_name_the_disk_spells_decomposed_is_found(tmp_path: Path) -> None:
+    on_disk = tmp_path / "a\u0308pfel" / "gru\u0308n.jpg"  # as a Mac writes umlauts
+    on_disk.parent.mkdir()
+    on_disk.write_bytes(b"")
+    found = find_picture("\u00e4pfel/gr\u00fcn.jpg", data_dir=tmp_path)
+    assert found is not None
+    assert found.samefile(on_disk)
+
+
+def test_a_key_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"")
+    (tmp_path / "evaluation").mkdir()
+    for key in ("../secret.jpg", str(tmp_path / "secret.jpg"), "a/../../secret.jpg", "a\0b"):
+        assert find_picture(key, data_dir=tmp_path / "evaluation") is None
+
+
+def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape_and_colour(tmp_path: Path) -> None:
+    Image.new("RGB", (1200, 800), (200, 30, 30)).save(tmp_path / "large.png")
+    address = read_thumbnail(tmp_path / "large.png", max_pixels=10**7)
+    assert address is not None
+    head, content = address.split(",")
+    assert head == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as small:
+        assert small.size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE * 800 // 1200)
+        assert max(abs(a - b) for a, b in zip(small.getpixel((90, 90)), (200, 30, 30), strict=True)) < 6
+
+
+def test_a_small_picture_is_not_blown_up(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 20)).save(tmp_path / "icon.png")
+    address = read_thumbnail(tmp_path / "icon.png", max_pixels=10**7)
+    with Image.open(io.BytesIO(base64.b64decode(str(address).split(",")[1]))) as small:
+        assert small.size == (32, 20)
+
+
+def test_an_unreadable_or_too_large_picture_has_no_thumbnail(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    assert read_thumbnail(tmp_path / "broken.jpg", max_pixels=10**7) is None
+    Image.new("RGB", (100, 100)).save(tmp_path / "fine.png")
+    assert read_thumbnail(tmp_path / "fine.png", max_pixels=9999) is None
