@@ -102,15 +102,24 @@ def build_counts_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
 def print_run(summary: RunSummary, *, as_json: bool) -> None:
     """Print the scores of a finished run, its folder, and how to predict with it."""
     if as_json:
-        _print_json(run_dir=str(summary.run_dir), metrics=summary.metrics)
+        archive = None if summary.archive is None else str(summary.archive)
+        _print_json(
+            run_dir=str(summary.run_dir),
+            archive=archive,
+            notes=summary.notes,
+            seconds=summary.seconds,
+            metrics=summary.metrics,
+        )
         return
+    _print_notes(summary.notes)
     for table in build_score_tables(summary.metrics):
         print_table(table)
         click.echo()
-    run_dir = shlex.quote(str(summary.run_dir))
     click.echo(f"Run folder: {summary.run_dir}")
+    if summary.archive is not None:
+        click.echo(f"Archive:    {summary.archive}")
     click.echo(f"Report:     {summary.run_dir / names.REPORT_HTML}")
-    click.echo(f"Predict:    classifold predict {run_dir} PICTURE...")
+    click.echo(f"Predict:    classifold predict {shlex.quote(str(summary.run_dir))} PICTURE...")
 
 
 def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:

@@ -116,9 +116,10 @@ def train(archive: bool, as_json: bool, config_path: Path | None, overrides: tup
     """
     config = _load_settings(config_path, overrides)
     from classifold.answers import print_run
+    from classifold.report.page import write_report
     from classifold.training.run import train_model
 
-    print_run(train_model(config, archive=archive), as_json=as_json)
+    print_run(train_model(config, archive=archive, add_report=write_report), as_json=as_json)
 
 
 @cli.command()
