@@ -108,7 +108,6 @@ _DISK_CURES = {
     errno.EACCES: ("permission denied", "choose another folder or change its owner or mode"),
     errno.EPERM: ("operation not permitted", "choose another folder or change its owner or mode"),
     errno.ENOTDIR: ("a file stands where a folder should be", "move the file away or choose another folder"),
-    errno.EISDIR: ("a folder stands where a file should be", "move the folder away or choose another name"),
     errno.EEXIST: ("a file stands where a folder should be", "move the file away or choose another folder"),
     errno.EISDIR: ("a folder stands where a file should be", "move the folder away or choose another name"),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "shorten the file's name"),

@@ -91,7 +91,7 @@ def iter_pictures(
     """
     counts = Counter[str]() if passed_over is None else passed_over
     for class_name, folder in find_classes(root, counts):
-        for path, inner in _walk(folder, counts, ordered=ordered):
+        for path, inner in walk_pictures(folder, counts, ordered=ordered):
             yield Picture(path=path, class_name=class_name, key=f"{class_name}/{inner}")
 
 
@@ -121,8 +121,14 @@ def check_folder(
         raise DataError(Fault(str(root), "permission denied", hint="change its owner or mode")) from None
 
 
-def _walk(folder: Path, counts: Counter[str], *, ordered: bool) -> Iterator[tuple[Path, str]]:
-    """Yield (path, place below `folder`) of every picture; links to folders are not followed further down."""
+def walk_pictures(folder: Path, counts: Counter[str], *, ordered: bool = True) -> Iterator[tuple[Path, str]]:
+    """Yield (path, place below `folder`) of every picture to any depth, whatever the folders are called.
+
+    A folder's own files come before those of its sub-folders. Links to folders are not followed.
+
+    Raises:
+        DataError: A folder cannot be entered.
+    """
     waiting = [(os.fspath(folder), "")]
     while waiting:
         place, prefix = waiting.pop()

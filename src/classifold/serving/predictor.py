@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.dataset.pictures import PictureError, load_picture
 from classifold.errors import Fault, RunError
+from classifold.inference import open_session
+from classifold.machine import count_cores
 from classifold.serving.card import ModelCard, parse_card
 from classifold.serving.sources import find_sources
 
@@ -131,13 +132,6 @@ class Predictor:
                 yield Prediction(path, probabilities=next(answers))
 
 
-def count_cores() -> int:
-    """Return the number of cores this process may use, which in a container can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _map_ordered(
     work: Callable[[A], B], items: Iterable[A], *, num_workers: int, ahead: int
 ) -> Generator[B, None, None]:
@@ -164,7 +158,7 @@ def load_predictor(run: Path) -> Predictor:
             what its card says.
     """
     path = _find_model(run)
-    session = _open_session(path)
+    session = _load_session(path)
     card = _read_card(session, path)
     _check_ends(session, card, path)
     predictor = Predictor(session, card)
@@ -204,18 +198,9 @@ def _near_runs(run: Path) -> str:
     return f"did you mean {beside[near[0]]}?" if near else ""
 
 
-def _open_session(path: Path) -> Any:
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = count_cores()
-    options.inter_op_num_threads = 1
-    # Waiting threads must not spin: the cores are needed to decode the next pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # faults are raised and told in our words
+def _load_session(path: Path) -> Any:
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_session(path)
     except Exception as error:  # onnxruntime's exceptions have no common base
         if isinstance(error, MemoryError):
             raise
