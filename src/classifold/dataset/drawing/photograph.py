@@ -167,7 +167,7 @@ def _cast_shadow(
 ) -> None:
     """Darken the canvas where the layer keeps the light away, a little to the side of the layer."""
     soft = radius * (0.06 + 0.1 * (1.0 - near))
-    factor = max(1, int(soft / 3.0))
+    factor = max(1, int(soft / 2.0))
     margin = int(soft * 3.0)
     mask = Image.new("L", (layer.width + 2 * margin, layer.height + 2 * margin))
     mask.paste(layer.getchannel("A"), (margin, margin))
@@ -184,7 +184,7 @@ def _defocus(
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Blur a layer with its edges; colours are weighted by alpha, so that no dark rim appears."""
     margin = int(radius * 2.5)
-    factor = max(1, int(radius / 4.0))
+    factor = max(1, int(radius / 2.0))
     large = Image.new("RGBA", (layer.width + 2 * margin, layer.height + 2 * margin))
     large.paste(layer, (margin, margin))
     small = large.convert("RGBa").reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor))

@@ -66,7 +66,7 @@ def _to_picture(radiance: Floats, light: Light) -> Image.Image:
 
 def _blur(picture: Image.Image, radius: float) -> Image.Image:
     """Blur by way of a smaller picture where the radius is large: the same to the eye, and much faster."""
-    factor = max(1, int(radius / 4.0))
+    factor = max(1, int(radius / 2.0))
     small = picture.reduce(factor) if factor > 1 else picture
     soft = small.filter(ImageFilter.GaussianBlur(radius / factor))
     return soft.resize(picture.size, Image.Resampling.BICUBIC) if factor > 1 else soft
