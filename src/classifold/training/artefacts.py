@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import pickle
 import platform
 import sys
@@ -58,7 +57,7 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def write_pickles(run_dir: Path, answers: Answers, config: Config) -> None:
-    """Write the template's four pickles: plain types and one ndarray, readable where only NumPy is installed."""
+    """Write the template's four pickles: plain types and one ndarray, read where only NumPy is installed."""
     contents = {
         names.CLASSES_PICKLE: {name: index for index, name in enumerate(answers.class_names)},
         names.REPORT_PICKLE: build_text_report(answers),
@@ -122,7 +121,7 @@ def write_archive(run_dir: Path, target: Path) -> Path:
             for name in names.ARTEFACTS:
                 if (run_dir / name).exists():
                     archive.add(run_dir / name, arcname=name)
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     return target

@@ -59,7 +59,7 @@ def draw_transform(config: Config, generator: np.random.Generator, *, size: int)
 def _change_light(
     picture: NDArray[np.uint8], config: Config, generator: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Scale saturation about grey, contrast about the mean, then brightness; one affine map of the colours."""
+    """Scale saturation about grey, contrast about the mean, then brightness: one affine map of colours."""
     draws = generator.uniform(-1, 1, 3)
     brightness, contrast, saturation = 1 + draws * (
         config.BRIGHTNESS_RANGE,

@@ -1,4 +1,4 @@
-"""Backbones by name: EfficientNet-Lite0, keras.applications, KerasHub presets, or a function of the user's own.
+"""Backbones by name: EfficientNet-Lite0, keras.applications, KerasHub presets, or the user's own function.
 
 Every backbone that leaves this file takes RGB pixels 0..255, so its preprocessing is part of the model.
 """

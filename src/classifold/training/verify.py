@@ -1,7 +1,7 @@
 """Shows that every form of a model gives the same probabilities, in a fresh process.
 
-`python -m classifold.training.verify RUN_DIR SAMPLE.npz ANSWER.json` loads each form as its users would, gives
-it the sample's pictures and writes the largest difference from the sample's probabilities, by form.
+`python -m classifold.training.verify RUN_DIR SAMPLE.npz ANSWER.json` loads each form as its users would,
+gives it the sample's pictures and writes the largest difference from the sample's probabilities, by form.
 """
 
 from __future__ import annotations
