@@ -50,6 +50,9 @@ def start_keras(backend: str, *, seed: int) -> Any:
         raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
     with quiet_start():
         import keras
+
+        # The engine looks for its devices at the first operation, and talks about them too.
+        keras.ops.zeros(1)
     if keras.backend.backend() != backend:
         what = f"Keras already runs on {keras.backend.backend()} in this process, not on {backend}"
         raise UsageError(Fault("training", what, hint="start a new process for the other backend"))
