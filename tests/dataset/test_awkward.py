@@ -70,7 +70,7 @@ def test_what_pillow_reads_soundly_is_read_at_its_size(awkward, answers):
                     refused.append(row["path"])
                 else:
                     assert sorted(answer[:2]) == sorted([int(row["width"]), int(row["height"])])
-    # Floats, 32 bits and L*a*b* have no place in 8-bit RGB; the others are damaged, which Pillow may overlook.
+    # Floats, 32 bits and L*a*b* have no place in 8-bit RGB; the rest is damaged, which Pillow may overlook.
     expected = {
         "pillow/10ct_32bit_128.tiff",
         "pillow/16_bit_binary_pgm.tiff",

@@ -73,7 +73,7 @@ def _bmp(text: bytes) -> bytes:
 
 
 EXPECTED_COUNTS = {"training": 66, "validation": 10, "evaluation": 4}
-EXPECTED_FINGERPRINT = ""
+EXPECTED_FINGERPRINT = "ec6fe3cc6be4d55532eb44ec0b0f4cba94e46b74b229bf8ec68295266c9bbe06"
 
 
 def test_adding_renaming_and_other_shares_move_nothing_into_training(make_classes, split, contents):
