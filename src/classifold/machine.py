@@ -15,7 +15,7 @@ def count_cores() -> int:
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process or of a child that ended, in megabytes (1e6 bytes)."""
+    """Return the largest resident memory of this process or of a child that ended, in MB (1e6 bytes)."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak * unit / 1e6
