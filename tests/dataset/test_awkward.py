@@ -40,6 +40,7 @@ def answers(awkward):
     command = [sys.executable, "-W", "error", "-c", READ_ALL, str(awkward), str(MAX_PIXELS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert not done.stderr, "a library wrote to the terminal"
     return json.loads(done.stdout)
 
 

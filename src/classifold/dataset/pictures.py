@@ -151,9 +151,9 @@ def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uin
 def _damage_reason(kind: str, error: Exception) -> str:
     """Return a decoder's complaint as a reason, without its addresses in memory."""
     name = FORMAT_NAMES[kind]
-    detail = " ".join(re.sub(r"<.*?>", "", str(error)).split())[:200]
+    detail = " ".join(re.sub(r"<.*?>|decoder error -\d+", "", str(error)).split())[:200]
     if "decompression bomb" in detail:
         return f"the {name} has more pixels in one piece than its decoder takes; save it smaller"
     if "truncated" in detail.lower() or isinstance(error, EOFError):
         return f"the {name} is cut short; copy or download it again"
-    return f"the {name} is damaged or of an unusual kind ({detail or type(error).__name__}); save it anew"
+    return f"the {name} is damaged or of an unusual kind{detail and f' ({detail})'}; save it anew"

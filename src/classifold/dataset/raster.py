@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from classifold.dataset.faults import PictureError
+from classifold.dataset.libtiff import silence_libtiff
 from classifold.dataset.limits import check_size, taking_turns
 
 # The readers are called directly. Image.open would try formats that nobody asked for, and warn about or
@@ -64,6 +65,8 @@ def decode_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[n
 
 
 def _open_reader(kind: str, stream: io.BytesIO) -> ImageFile.ImageFile:
+    if kind == "tiff":
+        silence_libtiff()
     module, reader = _READERS[kind]
     try:
         factory = getattr(importlib.import_module(module), reader)
