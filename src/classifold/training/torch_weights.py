@@ -8,6 +8,7 @@ Source: `torch.serialization._legacy_save`.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -83,6 +84,15 @@ def load_torch_weights(path: Path) -> dict[str, NDArray[Any]]:
         OSError: If the file cannot be read.
     """
     file = io.BytesIO(path.read_bytes())
+    try:
+        return _read_tensors(file)
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # damaged pickles fail in any way: EOFError, KeyError, TypeError...
+        raise pickle.UnpicklingError(f"the file is damaged ({type(error).__name__}: {error})") from error
+
+
+def _read_tensors(file: IO[bytes]) -> dict[str, NDArray[Any]]:
     if _load_pickle(file) != _MAGIC:
         raise pickle.UnpicklingError("not an old-style PyTorch file")
     _load_pickle(file)  # the protocol version
@@ -98,7 +108,7 @@ def _read_storages(file: IO[bytes], state: dict[str, _Tensor]) -> dict[str, NDAr
     for key in _load_pickle(file):
         storage = known[str(key)]
         stored = int(np.frombuffer(file.read(8), "<i8")[0])
-        if stored != storage.num_elements:
+        if stored != storage.num_elements or stored < 0:
             raise pickle.UnpicklingError(
                 f"storage {key} has {stored} elements, expected {storage.num_elements}"
             )
@@ -108,7 +118,9 @@ def _read_storages(file: IO[bytes], state: dict[str, _Tensor]) -> dict[str, NDAr
 
 def _view(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
     last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-    if tensor.offset < 0 or any(s < 0 for s in tensor.strides) or last >= storage.size:
+    is_inside = tensor.offset >= 0 and min((0, *tensor.shape, *tensor.strides)) >= 0 and last < storage.size
+    # Strides of zero could make terabytes of one number.
+    if not is_inside or math.prod(tensor.shape) > storage.size:
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")
     steps = tuple(s * storage.itemsize for s in tensor.strides)
     view = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, steps, writeable=False)

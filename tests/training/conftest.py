@@ -1,0 +1,243 @@
+"""Keras in one interpreter for the whole room, tiny backbones, and a few made pictures."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifold.config import Config, build_config
+from classifold.dataset.scan import Picture
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+SIZE = 32
+
+# A backbone that trains in no time: residual, with batch normalisation, and small places to cut it.
+OWN_BACKBONE = """
+import keras
+
+
+def build(image_size):
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    for index, channels in enumerate((8, 12, 16)):
+        conv = keras.layers.Conv2D(channels, 3, strides=2, padding="same", use_bias=False, name=f"conv{index}")
+        x = conv(x)
+        x = keras.layers.BatchNormalization(name=f"bn{index}")(x)
+        x = keras.layers.ReLU(name=f"relu{index}")(x)
+        y = keras.layers.Conv2D(channels, 3, padding="same", name=f"inner{index}")(x)
+        x = keras.layers.Add(name=f"add{index}")([x, y])
+    return keras.Model(pixels, x, name="tiny")
+"""
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras on TensorFlow, started as a run starts it."""
+    from classifold.training.backend import start_keras
+
+    return start_keras("tensorflow", seed=0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real pictures, where they are beside the project."""
+    if not (SHARED / "flowers5_500").is_dir():
+        pytest.skip("the real pictures are not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def own_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A user's function as BACKBONE names it."""
+    path = tmp_path_factory.mktemp("own") / "my_model.py"
+    path.write_text(OWN_BACKBONE)
+    return f"{path}:build"
+
+
+@pytest.fixture
+def tiny(own_backbone: str) -> Callable[..., Config]:
+    """tiny(EPOCHS=3) -> settings of a quick run with the tiny backbone."""
+
+    def tiny(**settings: Any) -> Config:
+        return build_config({**tiny_settings(own_backbone), **settings})
+
+    return tiny
+
+
+def tiny_settings(own_backbone: str) -> dict[str, Any]:
+    return {
+        "ALGORITHM_NAME": "tiny",
+        "BACKBONE": own_backbone,
+        "BACKBONE_WEIGHTS": None,
+        "IMAGE_SIZE": SIZE,
+        "BATCH_SIZE": 8,
+        "HEAD_EPOCHS": 4,
+        "EPOCHS": 3,
+        "FINE_TUNE_SHARE": 0.5,
+        "HEAD_LEARNING_RATE": 1e-2,
+        "LEARNING_RATE": 3e-3,
+        "AUGMENTATION_VARIANTS": 2,
+        "NUM_WORKERS": 2,
+        "BOOTSTRAP_SAMPLES": 100,
+        "BACKEND": "tensorflow",
+    }
+
+
+def paint(name: str, number: int) -> Image.Image:
+    """A noisy picture whose colour and stripes tell its class, and no two of them alike."""
+    generator = np.random.default_rng([number, *name.encode()])
+    pixels = generator.integers(0, 90, (40, 48, 3))
+    rows = np.arange(40)[:, None] // 4 % 2 == 0
+    colours = {"blue": (20, 40, 150), "green": (20, 150, 40), "red stripes": (150, 30, 30)}
+    pixels = pixels + np.array(colours[name]) * (rows[..., None] if " " in name else 1)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+CLASSES = ("blue", "green", "red stripes")
+
+
+def draw_sets(folder: Path, counts: Sequence[int] = (12, 5, 5)) -> Path:
+    number = 0
+    for set_name, count in zip(("training", "validation", "evaluation"), counts, strict=True):
+        for class_name in CLASSES:
+            (folder / set_name / class_name).mkdir(parents=True)
+            for _ in range(count):
+                number += 1
+                paint(class_name, number).save(folder / set_name / class_name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sets of pictures of three classes."""
+    return draw_sets(tmp_path_factory.mktemp("data") / "sets")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Picture]:
+    """Seven pictures of the three classes."""
+    made = []
+    for number in range(7):
+        class_name = CLASSES[number % 3]
+        path = tmp_path / "pictures" / class_name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paint(class_name, number).save(path)
+        made.append(Picture(path=path, class_name=class_name, key=f"{class_name}/{number}.png"))
+    return made
+
+
+@dataclass(frozen=True)
+class Started:
+    """A `classifold train` under way."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    runs_dir: Path
+
+    def wait_for(self, is_there: Callable[[], object], *, seconds: float = 120) -> None:
+        """Wait until something is so, while the command runs."""
+        end = time.monotonic() + seconds
+        while not is_there():
+            assert self.process.poll() is None, f"ended too early:\n{self.stderr()}"
+            assert time.monotonic() < end, f"waited too long:\n{self.stderr()}"
+            time.sleep(0.02)
+
+    def stderr(self) -> str:
+        return self.log.read_text()
+
+    def end(self, how: signal.Signals) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def start_train(own_backbone: str, sets_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """start_train(EPOCHS=100) -> the command as a process of its own."""
+    started: list[Started] = []
+
+    def start_train(**settings: Any) -> Started:
+        one = start(tmp_path / f"train{len(started)}", own_backbone, sets_dir, settings)
+        started.append(one)
+        return one
+
+    yield start_train
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+def start(folder: Path, own_backbone: str, sets_dir: Path, settings: dict[str, Any]) -> Started:
+    folder.mkdir()
+    config = folder / "config.py"
+    values = {
+        **tiny_settings(own_backbone),
+        "SPLIT_LOCAL_DIR": str(sets_dir),
+        "RUNS_DIR": str(folder / "runs"),
+        **settings,
+    }
+    config.write_text("".join(f"{name} = {value!r}\n" for name, value in values.items()))
+    log = folder / "stderr.txt"
+    with log.open("w") as errors, (folder / "stdout.txt").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "classifold.cli", "train", "--json", "--config", str(config)],
+            stdout=output,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=folder,
+        )
+    return Started(process, log, Path(values["RUNS_DIR"]))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended well, and all that the command printed."""
+
+    run_dir: Path
+    out: dict[str, Any]
+    err: str
+    config: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def finished(own_backbone: str, sets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The whole command, once for all tests that look at its run folder."""
+    one = start(tmp_path_factory.mktemp("finished") / "train", own_backbone, sets_dir, {})
+    code = one.process.wait(300)
+    assert code == 0, one.stderr()
+    (run_dir,) = one.runs_dir.iterdir()
+    out = json.loads((one.log.parent / "stdout.txt").read_text())
+    return Finished(run_dir, out, one.stderr(), json.loads((run_dir / "config.json").read_text()))
+
+
+def list_children(pid: int) -> list[int]:
+    """The processes that `pid` started and that still run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def children() -> Callable[[int], list[int]]:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("this system has no /proc")
+    return list_children
