@@ -66,6 +66,17 @@ def test_a_link_to_the_folder_stays_a_link(tmp_path):
     assert len(names(tmp_path / "disk")) == FILES
 
 
+def test_an_old_folder_that_stepped_aside_for_nothing_returns(tmp_path):
+    (tmp_path / ".sets.classifold-old").mkdir()
+    (tmp_path / ".sets.classifold-old" / "old.txt").write_text("old")
+    (tmp_path / ".sets.classifold-new").mkdir()
+    (tmp_path / ".sets.classifold-new" / "half.txt").write_text("half")
+    with pytest.raises(ValueError, match="look"), replace_folder(tmp_path / "sets"):  # noqa: PT012
+        assert names(tmp_path / "sets") == ["old.txt"]
+        raise ValueError("look")
+    assert names(tmp_path) == ["sets"]
+
+
 def test_two_runs_on_one_folder_do_not_mix(tmp_path):
     with replace_folder(tmp_path / "sets") as new:
         fill(new, "first")

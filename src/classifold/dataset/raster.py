@@ -99,7 +99,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "LAB":
         raise PictureError("L*a*b* colours are not read; save it as RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         flat = Image.new("RGB", image.size, "white")
         flat.paste(rgba, mask=rgba.getchannel("A"))
         return np.array(flat)

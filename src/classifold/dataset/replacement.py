@@ -72,8 +72,12 @@ def _made_parents(target: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(new: Path, *, target: Path) -> Iterator[None]:
     """Hold the new folder's lock, which ends with the process however it ends."""
-    new.mkdir(exist_ok=True)
-    lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        new.mkdir(exist_ok=True)
+        lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        error.filename = str(target)  # the name that the user knows
+        raise
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
