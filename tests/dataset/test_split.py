@@ -382,6 +382,13 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_old(make_classes, split, small
     assert sorted(path.name for path in small_disk.iterdir()) == ["filler", "sets"]
 
 
+def test_a_read_only_disk_is_named_before_anything_is_read(make_classes, split, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(DiskError) as caught:
+        split(make_classes({"cat": 5, "dog": 5}), SPLIT_LOCAL_DIR=str(small_disk / "sets"))
+    assert faults(caught) == [(str(small_disk / "sets"), "the disk is read-only")]
+
+
 def test_a_mount_point_cannot_be_replaced(make_classes, split, small_disk):
     folder = make_classes({"cat": 5, "dog": 5})
     with pytest.raises(DataError, match="choose a folder inside it"):

@@ -14,7 +14,7 @@ from classifold.dataset.limits import read_bytes
 from classifold.dataset.pictures import PictureError, read_picture
 from classifold.progress import show_progress
 
-_BATCH = 64
+_BATCH = 16
 
 
 def read_all(index: sqlite3.Connection, *, total: int, num_workers: int, max_pixels: int) -> None:
