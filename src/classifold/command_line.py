@@ -124,7 +124,7 @@ def _explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
     module = (error.name or "").partition(".")[0]
     if module not in (*_TRAIN_MODULES, _LITE0_MODULE):
         return None
-    hint = "pip install -r local_env_requirements.txt in the project's folder installs it"
+    hint = 'pip install "classifold[train]"'
     return MissingExtraError(Fault(module, "training needs this package, which is not installed", hint=hint))
 
 
