@@ -22,6 +22,35 @@ from classifold.config_template import build_config_file, build_settings_page
 ROOT = Path(__file__).parents[1]
 LIST_BEGINS = "<!-- made by docs/refresh.py from the files' first lines -->"
 LIST_ENDS = "<!-- end of what was made -->"
+BACKBONES = """
+## Backbones
+
+`EfficientNetLite0` brings its ImageNet weights with a package, so nothing is downloaded. These of
+keras.applications download theirs once; KerasHub presets are taken by name where keras-hub is installed:
+
+`ConvNeXtBase`, `ConvNeXtLarge`, `ConvNeXtSmall`, `ConvNeXtTiny`, `ConvNeXtXLarge`, `DenseNet121`,
+`DenseNet169`, `DenseNet201`, `EfficientNetB0`, `EfficientNetB1`, `EfficientNetB2`, `EfficientNetB3`,
+`EfficientNetB4`, `EfficientNetB5`, `EfficientNetB6`, `EfficientNetB7`, `EfficientNetV2B0`,
+`EfficientNetV2B1`, `EfficientNetV2B2`, `EfficientNetV2B3`, `EfficientNetV2L`, `EfficientNetV2M`,
+`EfficientNetV2S`, `InceptionResNetV2`, `InceptionV3`, `MobileNet`, `MobileNetV2`, `MobileNetV3Large`,
+`MobileNetV3Small`, `NASNetLarge`, `NASNetMobile`, `ResNet101`, `ResNet101V2`, `ResNet152`, `ResNet152V2`,
+`ResNet50`, `ResNet50V2`, `VGG16`, `VGG19`, `Xception`
+
+A function of your own is named by its file: `BACKBONE = "my_model.py:build"`. It takes the side of the
+pictures in pixels and returns a Keras model from RGB pixels 0..255 to features:
+
+```python
+import keras
+
+
+def build(image_size):
+    pixels = keras.Input((image_size, image_size, 3))
+    planes = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    for width in (32, 64, 128):
+        planes = keras.layers.Conv2D(width, 3, strides=2, padding="same", activation="relu")(planes)
+    return keras.Model(pixels, planes)
+```
+"""
 # Files that cannot hold a docstring and open with no comment.
 DESCRIPTIONS = {
     "parts.html.j2": "The parts that the report's page repeats: tables and galleries.",
@@ -98,7 +127,7 @@ def build_files() -> dict[Path, str]:
     """Return the text that each file should have."""
     return {
         ROOT / names.CONFIG_FILE: build_config_file(),
-        ROOT / "docs" / "settings.md": build_settings_page(),
+        ROOT / "docs" / "settings.md": build_settings_page() + BACKBONES,
         ROOT / "docs" / "commands.md": build_commands_page(),
         ROOT / "docs" / "architecture.md": build_architecture_page(),
         ROOT / "benchmarks" / "README.md": build_benchmarks_page(),

@@ -3,8 +3,9 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -101,6 +102,19 @@ def test_the_pages_have_every_setting_and_every_command() -> None:
     assert [name for name in Config.model_fields if f"| `{name}` |" not in settings] == []
     commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert [name for name in cli.commands if f"\n## classifold {name}\n" not in commands] == []
+
+
+@pytest.mark.slow
+def test_the_page_lists_every_backbone_that_keras_brings(run_python: Callable[..., Any]) -> None:
+    code = (
+        "from classifold.training.backend import start_keras; start_keras('tensorflow', seed=0);"
+        "from classifold.training.backbones import list_applications; print(*list_applications())"
+    )
+    answer = run_python("-c", code)
+    assert answer.code == 0, answer.err
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").partition("## Backbones")[2]
+    listed = page.partition("keras-hub is installed:")[2].partition("A function")[0]
+    assert re.findall(r"`(\w+)`", listed) == answer.out.split()
 
 
 def test_the_architecture_has_one_line_for_every_file_and_for_no_other() -> None:
