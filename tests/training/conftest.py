@@ -31,7 +31,7 @@ def build(image_size):
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
     for index, channels in enumerate((8, 12, 16)):
-        conv = keras.layers.Conv2D(channels, 3, strides=2, padding="same", use_bias=False, name=f"conv{index}")
+        conv = keras.layers.Conv2D(channels, 3, 2, padding="same", use_bias=False, name=f"conv{index}")
         x = conv(x)
         x = keras.layers.BatchNormalization(name=f"bn{index}")(x)
         x = keras.layers.ReLU(name=f"relu{index}")(x)

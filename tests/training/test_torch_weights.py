@@ -138,9 +138,7 @@ def test_a_call_hidden_anywhere_in_the_file_is_refused_and_never_made(
         "magic": good,
         "value": {"kernel": call},
         "name": [(call, good)],
-        "storage": {
-            "kernel": Call(torch.rebuild, Ref(("storage", call, "7", "cpu", 12, None)), 0, (1,), (1,))
-        },
+        "storage": {"kernel": Call(torch.rebuild, hidden, 0, (1,), (1,))},
         "nested": {"kernel": good, "more": [{"deeper": (call,)}]},
     }[place]
     path = write(tmp_path / "w.pth", state, {"7": FLOATS}, magic=call if place == "magic" else MAGIC)

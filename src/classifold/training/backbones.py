@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from classifold.training.lite0 import build_lite0, load_lite0_weights
 
 LITE0 = "EfficientNetLite0"
 _PIXELS = "pixels"
+_PREPROCESSING = "preprocessing"
 
 
 def build_backbone(name: str, *, image_size: int, weights: str | None) -> keras.Model:
@@ -70,42 +73,91 @@ def _unknown_backbone(name: str) -> Fault:
     return Fault("setting BACKBONE", "there is no such backbone", hint=hint, got=repr(name))
 
 
+_OWN_HINT = "def build(image_size): return a keras.Model from (image_size, image_size, 3) pixels to features"
+
+
 def _build_own(name: str, image_size: int) -> keras.Model:
     """Call the user's function `build(image_size)`; its model must take pixels 0..255 and give features."""
     function = _find_function(name)
-    hint = "def build(image_size): return a keras.Model from (image_size, image_size, 3) pixels to features"
+    where = f"backbone {name}"
     try:
         model = function(image_size)
-    except Exception as error:
-        raise BackboneError(
-            Fault(f"backbone {name}", f"{type(error).__name__}: {error}", hint=hint)
-        ) from error
-    if not isinstance(model, keras.Model) or not model.built:
-        raise BackboneError(
-            Fault(f"backbone {name}", "expected a built keras.Model", hint=hint, got=type(model).__name__)
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or model.input_shape[-1] != 3:
-        got = f"{model.input_shape} to {model.output_shape}"
-        raise BackboneError(
-            Fault(f"backbone {name}", "expected one input of 3 channels and one output", hint=hint, got=got)
-        )
-    return model
+    except (Exception, SystemExit) as error:
+        raise BackboneError(Fault(where, f"{type(error).__name__}: {error}", hint=_OWN_HINT)) from error
+    if not isinstance(model, keras.Model) or not model.built or not getattr(model, "inputs", None):
+        what, got = "expected a functional or a built Sequential keras.Model", type(model).__name__
+        raise BackboneError(Fault(where, what, hint=_OWN_HINT, got=got))
+    _check_ends(model, where, image_size)
+    _check_layers(model, where)
+    fixed = _fix_size(model, image_size)
+    # A Sequential's own layers stand in this model's graph, where a cut can be found between them.
+    return keras.Model(fixed.inputs[0], fixed.outputs[0], name=fixed.name)
+
+
+def _check_ends(model: keras.Model, where: str, image_size: int) -> None:
+    """Refuse a model that does not take pictures of the set size, or does not give features."""
+    shapes = [tuple(end.shape[1:]) for end in (*model.inputs, *model.outputs)]
+    sizes = (None, image_size)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        what = "expected one input and one output"
+    elif len(shapes[0]) != 3 or shapes[0][2] != 3 or any(side not in sizes for side in shapes[0][:2]):
+        what = f"expected an input of {image_size} x {image_size} pixels of 3 channels (IMAGE_SIZE)"
+    elif not 1 <= len(shapes[1]) <= 3 or shapes[1][-1] is None:
+        what = "expected features of shape (N, height, width, F), (N, tokens, F) or (N, F)"
+    else:
+        return
+    got = " and ".join(map(str, shapes))
+    raise BackboneError(Fault(where, what, hint=_OWN_HINT, got=got))
+
+
+def _check_layers(model: keras.Model, where: str) -> None:
+    """Refuse layers that model.keras could not be loaded with where the user's file is not."""
+    foreign = sorted({type(one).__name__ for one in _list_operations(model) if not _is_known(one)})
+    if foreign:
+        what = f"its own or Lambda layers cannot be loaded from a run folder elsewhere: {', '.join(foreign)}"
+        raise BackboneError(Fault(where, what, hint="build it of Keras's layers and keras.ops"))
+
+
+def _list_operations(model: Any) -> list[Any]:
+    """Return the layers and keras.ops of a model, and of the models nested in it."""
+    inside = getattr(model, "operations", None) or getattr(model, "layers", [])
+    return [*inside, *(found for one in inside for found in _list_operations(one))]
+
+
+def _is_known(operation: Any) -> bool:
+    package = type(operation).__module__.partition(".")[0]
+    return package in ("keras", "keras_hub") and not isinstance(operation, keras.layers.Lambda)
+
+
+def _fix_size(model: keras.Model, image_size: int) -> keras.Model:
+    """Return the model for one size of pictures, where it was built for any."""
+    if None not in model.inputs[0].shape[1:]:
+        return model
+    pixels = keras.Input((image_size, image_size, 3), name=_PIXELS)
+    fixed = keras.models.clone_model(model, input_tensors=pixels)
+    fixed.set_weights(model.get_weights())
+    return fixed
 
 
 def _find_function(name: str) -> Callable[[int], Any]:
     file, _, function = name.rpartition(":")
     path = Path(file)
     if not path.is_file():
-        raise BackboneError(Fault("setting BACKBONE", "there is no such file", got=repr(file)))
+        hint = "name it as my_model.py:build, from the folder in which the command runs"
+        raise BackboneError(Fault("setting BACKBONE", "there is no such file", hint=hint, got=repr(file)))
     spec = importlib.util.spec_from_file_location(f"classifold_backbone_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise BackboneError(Fault("setting BACKBONE", "not a Python file", got=repr(file)))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    # As for a script: what stands beside the file can be imported.
+    sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackboneError(Fault(file, f"{type(error).__name__}: {error}", hint="mend the file")) from error
+    finally:
+        sys.path.remove(str(path.parent))
     found = getattr(module, function, None)
     if not callable(found):
         defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -119,24 +171,57 @@ def _find_function(name: str) -> Callable[[int], Any]:
 
 def _build_application(name: str, image_size: int, *, published: bool) -> keras.Model:
     builder = getattr(keras.applications, name)
-    module = importlib.import_module(builder.__module__)
+    preprocess = importlib.import_module(builder.__module__).preprocess_input
     shape = (image_size, image_size, 3)
-    pixels = keras.Input(shape, name=_PIXELS)
-    preprocessed = _preprocess(pixels, *_probe(module.preprocess_input))
-    chosen = "imagenet" if published else None
     try:
-        return builder(include_top=False, weights=chosen, input_tensor=preprocessed, input_shape=shape)
+        # Keras remarks that MobileNet's weights were trained at another size, which is always so here.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            bare = builder(include_top=False, weights="imagenet", input_shape=shape) if published else None
+            preprocessed = _preprocess(keras.Input(shape, name=_PIXELS), *_probe(preprocess))
+            model = builder(include_top=False, weights=None, input_tensor=preprocessed, input_shape=shape)
     except ValueError as error:
         raise BackboneError(Fault(f"backbone {name}", " ".join(str(error).split()))) from error
     except Exception as error:  # downloads fail in as many ways as there are networks
         raise BackboneError(_no_weights(name, error)) from error
+    if bare is not None:
+        adopt_weights(model, bare)
+    return model
+
+
+def adopt_weights(model: keras.Model, bare: keras.Model) -> None:
+    """Give `model` the weights of the same backbone as it was published, which lacks our preprocessing.
+
+    EfficientNet has with its published weights, and only then, one more layer: a division by the square root
+    of the deviation, after the normalisation. It goes into the normalisation, so that the backbone is the
+    same whatever it starts from. Source: keras.applications.efficientnet.
+    """
+    ours = [layer for layer in model.layers if layer.weights and layer.name != _PREPROCESSING]
+    theirs = [layer for layer in bare.layers if layer.weights]
+    for layer, other in zip(ours, theirs, strict=True):
+        layer.set_weights(other.get_weights())
+    for layer, scaling in zip(bare.layers, bare.layers[1:], strict=False):
+        if isinstance(layer, keras.layers.Normalization) and isinstance(scaling, keras.layers.Rescaling):
+            normalization = ours[theirs.index(layer)]
+            mean, variance, count = layer.get_weights()
+            normalization.set_weights([mean, variance / np.square(scaling.scale), count])
+    finish_weights(model)
+
+
+def finish_weights(model: keras.Model) -> None:
+    """Let layers that keep something computed from their weights compute it anew (Normalization does)."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            finish_weights(layer)
+        elif hasattr(layer, "finalize_state") and layer.built:
+            layer.finalize_state()
 
 
 def _no_weights(name: str, error: Exception) -> Fault:
     reason = " ".join(str(error).split())
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
     hint = (
-        "behind a proxy set HTTPS_PROXY; without a network download the file elsewhere and name it in "
-        f"BACKBONE_WEIGHTS, or take BACKBONE = '{LITE0}', whose weights are installed with the package"
+        "behind a proxy set HTTPS_PROXY; without a network put that file, downloaded elsewhere, into "
+        f"{cache}; or take BACKBONE = '{LITE0}', whose weights are installed with the package"
     )
     return Fault(f"backbone {name}", f"its weights cannot be downloaded: {reason}", hint=hint)
 
@@ -183,8 +268,8 @@ def _preprocess(pixels: Any, matrix: np.ndarray, offset: np.ndarray) -> Any:
         return pixels
     if np.allclose(matrix, np.diag(np.diag(matrix))):
         scale, shift = np.diag(matrix).tolist(), offset.tolist()
-        return keras.layers.Rescaling(scale, offset=shift, name="preprocessing")(pixels)
-    mix = keras.layers.Conv2D(3, 1, trainable=False, name="preprocessing")
+        return keras.layers.Rescaling(scale, offset=shift, name=_PREPROCESSING)(pixels)
+    mix = keras.layers.Conv2D(3, 1, trainable=False, name=_PREPROCESSING)
     mixed = mix(pixels)
     mix.set_weights([matrix[None, None].astype(np.float32), offset.astype(np.float32)])
     return mixed

@@ -29,7 +29,7 @@ def choose_backend(config: Config) -> str:
 def start_keras(backend: str, *, seed: int) -> Any:
     """Import Keras on `backend`, seed it, and return the module.
 
-    Calling it again with the same backend only seeds again.
+    Calling it again with the same backend begins anew with the seeds and the names of layers.
 
     Args:
         backend: "tensorflow" or "jax".
@@ -56,6 +56,8 @@ def start_keras(backend: str, *, seed: int) -> Any:
     if keras.backend.backend() != backend:
         what = f"Keras already runs on {keras.backend.backend()} in this process, not on {backend}"
         raise UsageError(Fault("training", what, hint="start a new process for the other backend"))
+    # Layers are named by counting; from one in every run, so that its weights are found again by name.
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
     if backend == "tensorflow":
         import tensorflow as tf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import keras
 from classifold import names
 from classifold.config import Config
 from classifold.errors import BackboneError, Fault
-from classifold.training.backbones import build_backbone
+from classifold.training.backbones import build_backbone, finish_weights
+
+_LOG = logging.getLogger(__name__)
 
 # A cut is sought where the activations are small: at most so many times the smallest before it.
 _WIDEST_CUT = 2.0
@@ -68,10 +71,15 @@ def build_classifier(config: Config, class_names: Sequence[str]) -> Classifier:
     x = keras.layers.Dropout(config.DROPOUT, name="head_dropout")(x)
     logits = keras.layers.Dense(len(class_names), name="logits")(x)
     probabilities = keras.layers.Softmax(name="probabilities", dtype="float32")(logits)
-    model = keras.Model(backbone.inputs[0], probabilities, name="classifold")
+    try:
+        model = keras.Model(backbone.inputs[0], probabilities, name="classifold")
+    except ValueError as error:  # two layers of one name
+        hint = "rename the layers of the backbone that are called pooling, logits, probabilities or head_..."
+        fault = Fault(f"backbone {config.BACKBONE}", " ".join(str(error).split())[:200], hint=hint)
+        raise BackboneError(fault) from error
     classifier = Classifier(model=model, features=features, logits=logits, backbone=backbone)
     if config.BACKBONE_WEIGHTS not in ("imagenet", None):
-        load_earlier_weights(model, str(config.BACKBONE_WEIGHTS))
+        load_earlier_weights(classifier, str(config.BACKBONE_WEIGHTS))
     return classifier
 
 
@@ -84,42 +92,53 @@ def _pool(features: Any) -> Any:
     return keras.layers.Activation("linear", name="pooling")(features)
 
 
-def load_earlier_weights(model: keras.Model, source: str) -> None:
-    """Give `model` the weights of every layer that has the same name and shapes in an earlier model.
+def load_earlier_weights(classifier: Classifier, source: str) -> None:
+    """Give the classifier the weights of every layer that has the same name and shapes in an earlier model.
 
     Args:
-        model: The new classifier; its head keeps fresh weights where the classes are others.
+        classifier: The new one; its head keeps fresh weights where the number of classes is another.
         source: A run folder, or a `.keras` or `.h5` file.
 
     Raises:
-        BackboneError: If there is no such file, it cannot be read, or nothing in it fits.
+        BackboneError: If there is no such file, it cannot be read, or nothing in it fits the backbone.
     """
-    path = Path(source)
-    if path.is_dir():
-        path = path / names.MODEL_KERAS
-    hint = "name a run folder, or a .keras or .h5 file of the same backbone"
-    if source.startswith("s3://"):
-        hint = "download it first and name the file; training on AWS reads s3:// addresses"
-        raise BackboneError(
-            Fault("setting BACKBONE_WEIGHTS", "not a local file", hint=hint, got=repr(source))
-        )
-    if not path.is_file():
-        raise BackboneError(
-            Fault("setting BACKBONE_WEIGHTS", "there is no such file", hint=hint, got=repr(source))
-        )
+    path = _find_earlier(source)
     try:
         earlier = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BackboneError(
-            Fault(str(path), f"not a model that Keras can load: {reason}", hint=hint)
-        ) from error
+        what = f"not a model that Keras can load: {' '.join(str(error).split())[:200]}"
+        raise BackboneError(Fault(str(path), what, hint=_EARLIER_HINT)) from error
     layers = {layer.name: layer for layer in earlier.layers}
-    fitting = [(layer, layers[layer.name]) for layer in model.layers if _fits(layer, layers.get(layer.name))]
-    if not fitting:
-        raise BackboneError(Fault(str(path), "no layer of it fits this backbone", hint=hint))
-    for layer, other in fitting:
-        layer.set_weights(other.get_weights())
+    fitting = [layer for layer in classifier.model.layers if _fits(layer, layers.get(layer.name))]
+    weighted = [layer for layer in classifier.backbone.layers if layer.weights]
+    num_fitting = sum(1 for layer in weighted if layer in fitting)
+    if not num_fitting:
+        raise BackboneError(Fault(str(path), "no layer of it fits this backbone", hint=_EARLIER_HINT))
+    if num_fitting < len(weighted):
+        rest = f"only {num_fitting} of the backbone's {len(weighted)} layers with weights fit"
+        _LOG.warning("note: %s: %s; the others start from random weights", path, rest)
+    for layer in fitting:
+        layer.set_weights(layers[layer.name].get_weights())
+    finish_weights(classifier.model)
+
+
+_EARLIER_HINT = "name a run folder, or a .keras or .h5 file of the same backbone"
+
+
+def _find_earlier(source: str) -> Path:
+    """Return the file that BACKBONE_WEIGHTS names."""
+    path = Path(source)
+    if path.is_dir():
+        path = path / names.MODEL_KERAS
+    if path.is_file():
+        return path
+    if source.startswith("s3://"):
+        hint = "download it first and name the file; training on AWS reads s3:// addresses"
+        fault = Fault("setting BACKBONE_WEIGHTS", "not a local file", hint=hint, got=repr(source))
+    else:
+        what = "there is no such file"
+        fault = Fault("setting BACKBONE_WEIGHTS", what, hint=_EARLIER_HINT, got=repr(source))
+    raise BackboneError(fault)
 
 
 def _fits(layer: Any, other: Any) -> bool:
@@ -148,6 +167,8 @@ def split_parts(classifier: Classifier, share: float) -> Parts:
     frozen = {id(layer) for layer in weighted[: len(weighted) - num_learning]}
     for layer in _leaves(backbone):
         layer.trainable = id(layer) not in frozen and not _is_fixed(layer)
+        for part in layer._flatten_layers(include_self=False):  # within layers made of layers
+            part.trainable = part.trainable and not _is_fixed(part)
     if cut.tensor is backbone.inputs[0]:
         return Parts(
             frozen=None, learning=keras.Model(backbone.inputs[0], classifier.logits, name="learning")
@@ -218,9 +239,9 @@ def find_cuts(backbone: keras.Model) -> list[Cut]:
     for index, layer in enumerate(layers):
         seen += counts[index]
         output = _OUTPUT(layer)
-        size = math.prod(output.shape[1:])
-        is_alone = open_until <= index < last_use[index]
-        if seen and is_alone and size <= _WIDEST_CUT * smallest:
+        is_alone = open_until <= index < last_use[index] and not isinstance(output, list | tuple | dict)
+        size = math.prod(side or 0 for side in output.shape[1:]) if is_alone else 0
+        if seen and 0 < size <= _WIDEST_CUT * smallest:
             cuts.append(Cut(tensor=output, share=(total - seen) / total, size=size))
             smallest = min(smallest, size)
         open_until = max(open_until, last_use[index])
@@ -234,11 +255,11 @@ _INPUT = keras.Operation.input.fget
 
 def _last_uses(layers: Sequence[Any]) -> list[int]:
     """Return for every layer the index of the last layer that reads its output, its own where none does."""
-    place = {id(_OUTPUT(layer)): index for index, layer in enumerate(layers)}
+    outputs = [keras.tree.flatten(_OUTPUT(layer)) for layer in layers]
+    place = {id(tensor): index for index, tensors in enumerate(outputs) for tensor in tensors}
     last = list(range(len(layers)))
     for index, layer in enumerate(layers):
-        inputs = _INPUT(layer)
-        for tensor in inputs if isinstance(inputs, list | tuple) else [inputs]:
+        for tensor in keras.tree.flatten(_INPUT(layer)):
             if id(tensor) in place:
                 last[place[id(tensor)]] = max(last[place[id(tensor)]], index)
     return last
