@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.dataset.pictures import PictureError, load_picture
 from classifold.errors import Fault, RunError
-from classifold.inference import open_session
+from classifold.inference import open_session, run_session
 from classifold.machine import count_cores
 from classifold.serving.card import ModelCard, parse_card
 from classifold.serving.sources import find_sources
@@ -83,9 +83,7 @@ class Predictor:
             raise ValueError(f"expected pixels of shape (N, {size}, {size}, 3), got {pixels.shape}")
         if not len(pixels):
             return np.zeros((0, len(self.class_names)), np.float32)
-        feed = {self.card.input.name: pixels.astype(np.float32, copy=False)}
-        answer: NDArray[np.float32] = self._session.run([self.card.output], feed)[0]
-        return answer
+        return run_session(self._session, pixels, output=self.card.output)
 
     def predict_paths(
         self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int | None = None

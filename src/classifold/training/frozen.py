@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.inference import open_session
+from classifold.inference import open_session, run_session
 from classifold.training.export import export_onnx
 from classifold.training.pipeline import PictureReader, Storage, blocks
 
@@ -42,8 +42,7 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
     except Exception as error:  # a backbone that ONNX has no words for: slower, not worse
         _LOG.warning("note: the frozen part runs on TensorFlow, it has no ONNX form: %s", error)
         return lambda pixels: np.asarray(frozen.predict_on_batch(pixels.astype(np.float32)), np.float32)
-    name = session.get_inputs()[0].name
-    return lambda pixels: session.run(None, {name: pixels.astype(np.float32)})[0]
+    return lambda pixels: run_session(session, pixels)
 
 
 class Activations:

@@ -263,7 +263,7 @@ class _Run:
 
     def _evaluate(self) -> dict[str, Any]:
         """Ask the exported model about the evaluation set, and write what it answered."""
-        from classifold.inference import open_session
+        from classifold.inference import open_session, run_session
         from classifold.training.evaluate import Answers, build_metrics, write_predictions_csv
         from classifold.training.pipeline import PictureReader, Storage, blocks
 
@@ -274,7 +274,7 @@ class _Run:
             picked = set(np.linspace(0, len(reader) - 1, min(_SAMPLE_SIZE, len(reader))).astype(int).tolist())
             for indices in blocks(len(reader)):
                 pixels = reader.read(indices)
-                answers.append(session.run(["probabilities"], {"pixels": pixels.astype(np.float32)})[0])
+                answers.append(run_session(session, pixels))
                 sample += [pixels[i] for i, place in enumerate(indices.tolist()) if place in picked]
         probabilities = np.concatenate(answers)
         np.savez(
