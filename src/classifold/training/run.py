@@ -36,7 +36,7 @@ from classifold.training.backend import choose_backend, start_keras
 _LOG = logging.getLogger(__name__)
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.
-_SAMPLE_SIZE = 32
+_SAMPLE_SIZE = 16
 _TEMPORARY = ".partial"
 _INTERRUPTED = ".interrupted"
 

@@ -21,6 +21,7 @@ from classifold.inference import open_session
 
 # The largest difference between two forms' probabilities.
 TOLERANCE = 1e-4
+_BATCH = 4
 
 Answer = Callable[[NDArray[np.float32]], Any]
 
@@ -81,7 +82,7 @@ def compare_forms(
     answers: dict[str, float | str] = {}
     for form, load in _load_forms(run_dir).items():
         try:
-            given = np.asarray(load()(pixels.astype(np.float32)))
+            given = _ask(load(), pixels)
             answers[form] = (
                 float(np.abs(given - expected).max())
                 if given.shape == expected.shape
@@ -90,6 +91,12 @@ def compare_forms(
         except Exception as error:
             answers[form] = f"{type(error).__name__}: {error}"
     return answers
+
+
+def _ask(answer: Answer, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return a form's probabilities (N, C), asked a few pictures at a time to save memory."""
+    batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
+    return np.concatenate([np.asarray(answer(batch.astype(np.float32))) for batch in batches])
 
 
 def check_answers(answers: dict[str, float | str]) -> None:
