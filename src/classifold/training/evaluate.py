@@ -54,12 +54,11 @@ def build_metrics(
     score = _Scores(answers, top_k=top_k, num_bins=num_bins)
     everyone = np.ones(len(answers.labels))
     values = score.of(everyone)
-    recalls = _recalls(_count(answers, everyone))
-    samples, recall_samples = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
-    lows, highs = np.nanpercentile(samples, [2.5, 97.5], axis=0)
-    recall_lows, recall_highs = _percentiles(recall_samples)
     counts = _count(answers, everyone)
-    precisions, f1s = _precisions(counts), _f1s(counts)
+    precisions, recalls, f1s = _precisions(counts), _recalls(counts), _f1s(counts)
+    samples, recall_samples = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
+    lows, highs = _percentiles(samples, around=values)
+    recall_lows, recall_highs = _percentiles(recall_samples, around=recalls)
     return {
         "format": 1,
         "set": "evaluation",
@@ -104,7 +103,7 @@ class _Scores:
         of_truth = probabilities[np.arange(len(labels)), labels]
         self._answers = answers
         self._right = (answers.predicted == labels).astype(float)
-        self._losses = -np.log(np.clip(of_truth, 1e-15, 1))
+        self._losses = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))  # as scikit-learn does
         # A tie counts against the model: the true class is in the top k if fewer than k others reach it.
         rivals = (probabilities >= of_truth[:, None]).sum(axis=1) - 1
         self._in_top = (rivals < top_k).astype(float)
@@ -121,7 +120,7 @@ class _Scores:
             [
                 weights @ self._right / total,
                 np.nanmean(_recalls(counts)),
-                _f1s(counts)[counts.sum(axis=0) + counts.sum(axis=1) > 0].mean(),
+                _f1s(counts)[counts.support + counts.given > 0].mean(),
                 weights @ self._losses / total,
                 weights @ self._in_top / total,
                 np.abs(gaps).sum() / total,
@@ -129,18 +128,38 @@ class _Scores:
         )
 
 
-def _count(answers: Answers, weights: Floats) -> Floats:
-    """Return the weighted confusion matrix (C, C), rows true."""
+@dataclass(frozen=True)
+class _Counts:
+    """The margins of a weighted confusion matrix, by class (C,): all that the scores need of it.
+
+    Attributes:
+        right: Pictures of the class that the model called so.
+        support: Pictures of the class.
+        given: Pictures that the model called so.
+    """
+
+    right: Floats
+    support: Floats
+    given: Floats
+
+
+def _count(answers: Answers, weights: Floats) -> _Counts:
     size = len(answers.class_names)
-    pairs = answers.labels * size + answers.predicted
-    counts: Floats = np.bincount(pairs, weights, size * size).astype(float).reshape(size, size)
-    return counts
+    right = weights * (answers.predicted == answers.labels)
+    return _Counts(
+        right=_sum_by_class(answers.labels, right, size),
+        support=_sum_by_class(answers.labels, weights, size),
+        given=_sum_by_class(answers.predicted, weights, size),
+    )
 
 
-def _recalls(counts: Floats) -> Floats:
+def _sum_by_class(classes: NDArray[np.intp], weights: Floats, size: int) -> Floats:
+    return np.bincount(classes, weights, size).astype(np.float64)
+
+
+def _recalls(counts: _Counts) -> Floats:
     """Return the recall (C,) of every class; not a number where no picture is of the class."""
-    support = counts.sum(axis=1)
-    return _ratio(np.diag(counts), support, nothing=np.nan)
+    return _ratio(counts.right, counts.support, nothing=np.nan)
 
 
 def _ratio(parts: Floats, wholes: Floats, *, nothing: float) -> Floats:
@@ -150,14 +169,12 @@ def _ratio(parts: Floats, wholes: Floats, *, nothing: float) -> Floats:
     return ratio
 
 
-def _precisions(counts: Floats) -> Floats:
-    given = counts.sum(axis=0)
-    return _ratio(np.diag(counts), given, nothing=0.0)
+def _precisions(counts: _Counts) -> Floats:
+    return _ratio(counts.right, counts.given, nothing=0.0)
 
 
-def _f1s(counts: Floats) -> Floats:
-    whole = counts.sum(axis=0) + counts.sum(axis=1)
-    return _ratio(2 * np.diag(counts), whole, nothing=0.0)
+def _f1s(counts: _Counts) -> Floats:
+    return _ratio(2 * counts.right, counts.support + counts.given, nothing=0.0)
 
 
 def _bootstrap(
@@ -174,11 +191,16 @@ def _bootstrap(
     return np.array(scores), np.array(recalls)
 
 
-def _percentiles(samples: Floats) -> Floats:
-    """Return the 95 % interval (2, C) of columns; 0 to 1 where a column has no number."""
-    known = ~np.isnan(samples).all(axis=0)
+def _percentiles(samples: Floats, *, around: Floats) -> Floats:
+    """Return the 95 % interval (2, K) of columns; 0 to 1 where a column has no number.
+
+    It always holds the value itself: resampling shifts some scores (the calibration error upwards, F1 of
+    rare classes downwards), by more than the interval is wide where there are few pictures.
+    """
+    known = ~np.isnan(samples).all(axis=0) & ~np.isnan(around)
     interval = np.tile([[0.0], [1.0]], (1, samples.shape[1]))
-    interval[:, known] = np.nanpercentile(samples[:, known], [2.5, 97.5], axis=0)
+    lows, highs = np.nanpercentile(samples[:, known], [2.5, 97.5], axis=0)
+    interval[:, known] = np.minimum(lows, around[known]), np.maximum(highs, around[known])
     return interval
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -50,8 +51,19 @@ class Storage:
             return None
         # Without a name from the start, so that nothing is left behind however the run ends.
         with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
-            file.truncate(size)
+            try:
+                _reserve(file, size)
+            except OSError:  # others filled the disk in the meantime
+                return None
             return np.memmap(file, dtype, "r+", shape=tuple(shape))
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give a file its size, and its room on the disk: a mapped file without it ends the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
 
 
 class PictureReader:
@@ -118,10 +130,22 @@ class PictureReader:
         return load_picture(picture.path, size=self._config.IMAGE_SIZE, max_pixels=self._config.MAX_PIXELS)
 
     def read(self, indices: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Return pictures as the model sees them in evaluation: (N, size, size, 3) uint8."""
+        """Return pictures as the model sees them in evaluation: (N, size, size, 3) uint8.
+
+        Raises:
+            DataError: If a file that could be read before cannot be read any more.
+        """
         if self._kept is not None:
             return self._kept[np.asarray(indices, np.intp)]
-        return np.stack(list(self._pool.map(self._load, [self.pictures[i] for i in indices])))
+        return np.stack(list(self._pool.map(self._load_again, [self.pictures[i] for i in indices])))
+
+    def _load_again(self, picture: Picture) -> NDArray[np.uint8]:
+        answer = self._try(picture)
+        if isinstance(answer, str):
+            what = f"it was changed or moved away while it was in use: {answer}"
+            hint = "leave the pictures as they are, and run the command again"
+            raise DataError(Fault(str(picture.path), what, hint=hint))
+        return answer
 
     def read_augmented(self, indices: Sequence[int] | NDArray[np.intp], variant: int) -> NDArray[np.uint8]:
         """Return augmented pictures, (N, size, size, 3) uint8.

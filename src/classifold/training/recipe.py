@@ -15,19 +15,20 @@ from classifold.errors import Fault, SettingsError
 
 
 def build_optimizer(config: Config) -> Any:
-    """Return the Keras optimizer of the settings; its learning rate is set before every step."""
+    """Return the Keras optimizer of the settings; its learning rate is set before every step.
+
+    Weight decay shrinks kernels alone, neither biases nor the scales of normalisations.
+    """
     clip = {"global_clipnorm": config.GRADIENT_CLIP} if config.GRADIENT_CLIP else {}
-    if config.OPTIMIZER == "sgd":
-        return keras.optimizers.SGD(
-            config.LEARNING_RATE,
-            momentum=config.MOMENTUM,
-            nesterov=config.MOMENTUM > 0,
-            weight_decay=config.WEIGHT_DECAY or None,
-            **clip,
-        )
     if config.OPTIMIZER == "adam":
         return keras.optimizers.Adam(config.LEARNING_RATE, **clip)
-    optimizer = keras.optimizers.AdamW(config.LEARNING_RATE, weight_decay=config.WEIGHT_DECAY, **clip)
+    decay = {"weight_decay": config.WEIGHT_DECAY or None, **clip}
+    if config.OPTIMIZER == "sgd":
+        momentum = config.MOMENTUM
+        sgd = keras.optimizers.SGD
+        optimizer = sgd(config.LEARNING_RATE, momentum=momentum, nesterov=momentum > 0, **decay)
+    else:
+        optimizer = keras.optimizers.AdamW(config.LEARNING_RATE, **decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

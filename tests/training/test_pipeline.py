@@ -1,0 +1,205 @@
+"""From files to batches: room that is found or not, pictures that can be read or not, the same pixels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from classifold.config import Config
+from classifold.dataset.pictures import load_picture
+from classifold.dataset.scan import Picture
+from classifold.errors import DataError
+from classifold.training.pipeline import BLOCK, PictureReader, Storage, blocks
+
+KB = 1000
+
+
+def kind(array: Any) -> str:
+    return {np.memmap: "scratch file", np.ndarray: "memory", type(None): "none"}[type(array)]
+
+
+def test_room_is_found_in_memory_then_in_a_scratch_file_then_nowhere(tmp_path: Path):
+    storage = Storage(100 * KB, tmp_path)
+    kinds = [kind(storage.allocate((60, KB), np.uint8)) for _ in range(3)]
+    assert kinds == ["memory", "scratch file", "scratch file"]
+    assert kind(storage.allocate((40, KB), np.uint8)) == "memory"
+    too_much = shutil.disk_usage(tmp_path).free
+    assert kind(storage.allocate((too_much,), np.uint8)) == "none"
+
+
+def test_without_a_scratch_folder_there_is_memory_or_nothing():
+    storage = Storage(100 * KB, None)
+    assert kind(storage.allocate((101, KB), np.uint8)) == "none"
+    assert kind(storage.allocate((25, KB), np.float32)) == "memory"
+    assert kind(storage.allocate((1,), np.uint8)) == "none"
+    assert kind(storage.allocate((0, KB), np.uint8)) == "memory"
+
+
+def test_a_scratch_file_has_no_name_and_keeps_what_is_written(tmp_path: Path):
+    array = Storage(0, tmp_path).allocate((7, 5), np.float16)
+    assert array is not None
+    assert list(tmp_path.iterdir()) == []
+    array[3] = 2.5
+    assert array[3].tolist() == [2.5] * 5
+    assert array.shape == (7, 5)
+    assert array.dtype == np.float16
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_scratch_file_has_its_room_from_the_start(small_disk: Path):
+    array = Storage(0, small_disk).allocate((400 * KB,), np.uint8)
+    assert kind(array) == "scratch file"
+    # Others fill the disk; what was promised is still there, and writing does not end the process.
+    (small_disk / "other").write_bytes(b"x" * shutil.disk_usage(small_disk).free)
+    assert shutil.disk_usage(small_disk).free == 0
+    array[:] = 1
+    assert array.sum() == 400 * KB
+
+
+def test_no_more_than_half_of_the_free_disk_is_taken(small_disk: Path):
+    storage = Storage(0, small_disk)
+    assert kind(storage.allocate((600 * KB,), np.uint8)) == "none"
+    assert kind(storage.allocate((500 * KB,), np.uint8)) == "scratch file"
+
+
+def test_blocks_cover_every_place_once():
+    for count in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5):
+        found = list(blocks(count))
+        assert [place for block in found for place in block] == list(range(count))
+        assert all(1 <= len(block) <= BLOCK for block in found)
+
+
+# The reader
+
+
+@pytest.fixture
+def read(pictures: list[Picture], tiny: Callable[..., Config]) -> Iterator[Callable[..., PictureReader]]:
+    """read(memory=0, RANDOM_SEED=3) -> a reader of the seven pictures."""
+    readers = []
+
+    def read(chosen: list[Picture] | None = None, *, memory: float = 1e9, **settings: Any) -> PictureReader:
+        reader = PictureReader(
+            pictures if chosen is None else chosen,
+            tiny(**settings),
+            storage=Storage(memory, None),
+            name="training",
+        )
+        readers.append(reader)
+        return reader
+
+    yield read
+    for reader in readers:
+        reader.close()
+
+
+def test_pictures_come_as_load_picture_gives_them_kept_or_not(read, pictures):
+    expected = np.stack([load_picture(one.path, size=32, max_pixels=10**6) for one in pictures])
+    for memory in (1e9, 0):
+        reader = read(memory=memory)
+        assert len(reader) == 7
+        np.testing.assert_array_equal(reader.read([4, 0, 4]), expected[[4, 0, 4]])
+        np.testing.assert_array_equal(reader.read(np.arange(7)), expected)
+
+
+def test_augmented_pictures_are_the_same_kept_or_not_and_in_whatever_order(read):
+    kept, fresh = read(), read(memory=0)
+    for variant in (0, 3):
+        whole = kept.read_augmented(range(7), variant)
+        np.testing.assert_array_equal(fresh.read_augmented([5, 2], variant), whole[[5, 2]])
+        assert not np.array_equal(whole, kept.read(range(7)))
+    assert not np.array_equal(kept.read_augmented(range(7), 0), kept.read_augmented(range(7), 1))
+
+
+def test_augmented_pictures_follow_from_the_random_seed(read):
+    one, same, other = (read(RANDOM_SEED=seed).read_augmented(range(7), 0) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_one_thread_and_four_give_the_same(read):
+    one, four = (read(NUM_WORKERS=workers, memory=0).read_augmented(range(7), 2) for workers in (1, 4))
+    np.testing.assert_array_equal(one, four)
+
+
+def spoil(pictures: list[Picture], *places: int) -> None:
+    for place in places:
+        pictures[place].path.write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("memory", [1e9, 0])
+def test_unreadable_pictures_are_left_out_with_their_reason(memory, read, pictures):
+    expected = read().read(range(7))
+    spoil(pictures, 0, 5)
+    reader = read(memory=memory)
+    assert [key for key, _ in reader.unreadable] == [pictures[0].key, pictures[5].key]
+    assert all(reason for _, reason in reader.unreadable)
+    assert reader.pictures == [pictures[place] for place in (1, 2, 3, 4, 6)]
+    np.testing.assert_array_equal(reader.read(range(5)), expected[[1, 2, 3, 4, 6]])
+
+
+def test_a_file_that_is_gone_or_forbidden_is_an_unreadable_picture(read, pictures):
+    pictures[2].path.unlink()
+    pictures[3].path.unlink()
+    pictures[3].path.mkdir()
+    reader = read()
+    assert [key for key, _ in reader.unreadable] == [pictures[2].key, pictures[3].key]
+
+
+def test_where_the_settings_say_so_unreadable_pictures_end_the_run_and_all_are_named(read, pictures):
+    spoil(pictures, 0, 5)
+    with pytest.raises(DataError) as error:
+        read(UNREADABLE_PICTURES="fail")
+    wheres = [fault.where for fault in error.value.faults]
+    assert wheres == [f"training/{pictures[0].key}", f"training/{pictures[5].key}"]
+    assert all("UNREADABLE_PICTURES = 'skip'" in fault.hint for fault in error.value.faults)
+
+
+def test_of_very_many_unreadable_pictures_the_first_are_named_and_the_others_counted(read, pictures):
+    spoil(pictures, 0)
+    with pytest.raises(DataError) as error:
+        read([pictures[0]] * 30, UNREADABLE_PICTURES="fail")
+    assert len(error.value.faults) == 21
+    assert "10 more" in str(error.value.faults[-1].format())
+
+
+def test_a_picture_that_vanishes_while_it_is_in_use_is_named(read, pictures):
+    reader = read(memory=0)
+    pictures[3].path.unlink()
+    with pytest.raises(DataError) as error:
+        reader.read([2, 3])
+    assert str(pictures[3].path) in str(error.value)
+    assert "hint: " in str(error.value)
+
+
+def test_a_picture_of_more_pixels_than_allowed_is_left_out(read):
+    assert len(read(MAX_PIXELS=1000)) == 0
+    assert len(read(MAX_PIXELS=40 * 48)) == 7
+
+
+def test_closing_ends_the_threads(read):
+    import threading
+
+    before = threading.active_count()
+    with closing(read(NUM_WORKERS=3, memory=0)) as reader:
+        reader.read(range(7))
+        assert threading.active_count() == before + 3
+    assert threading.active_count() == before
