@@ -22,7 +22,7 @@ def build_optimizer(config: Config) -> Any:
     clip = {"global_clipnorm": config.GRADIENT_CLIP} if config.GRADIENT_CLIP else {}
     if config.OPTIMIZER == "adam":
         return keras.optimizers.Adam(config.LEARNING_RATE, **clip)
-    decay = {"weight_decay": config.WEIGHT_DECAY or None, **clip}
+    decay = {"weight_decay": config.WEIGHT_DECAY, **clip}
     if config.OPTIMIZER == "sgd":
         momentum = config.MOMENTUM
         sgd = keras.optimizers.SGD
