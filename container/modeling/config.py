@@ -43,8 +43,8 @@ CACHE_GB = 1.0  # memory for pictures and activations kept between epochs
 BATCH_SIZE = 32  # pictures a step
 STEPS_PER_EPOCH = "auto"  # auto: every picture once
 HEAD_EPOCHS = 40  # epochs of the head on frozen features
-HEAD_LEARNING_RATE = 0.002  # largest learning rate of the head's stage
-EPOCHS = 15  # epochs of fine-tuning; 0: the head only
+HEAD_LEARNING_RATE = 0.001  # largest learning rate of the head's stage
+EPOCHS = 20  # epochs of fine-tuning; 0: the head only
 LEARNING_RATE = 0.001  # largest learning rate of fine-tuning
 FINE_TUNE_SHARE = 0.3  # how much of the backbone learns, from its top
 OPTIMIZER = "adamw"  # of both stages
@@ -58,11 +58,13 @@ WARMUP_EPOCHS = 1.0  # the learning rate rises from zero in this time
 CLASS_WEIGHTS = "none"  # of the classes in the loss; balanced: rare ones count more; or {class: weight}
 LABEL_SMOOTHING = 0.1  # share of the truth spread over all classes, in the loss
 EARLY_STOPPING_MONITOR = "val_loss"  # the value whose standstill ends the training
-EARLY_STOPPING_PATIENCE = 6  # epochs without a better value; 0: never stop early
+EARLY_STOPPING_PATIENCE = 10  # epochs without a better value; 0: never stop early
 CHECKPOINT_MONITOR = "val_loss"  # the best epoch by this is kept
+CHECKPOINT_TOLERANCE = 1.0  # standard errors by which a later epoch may be worse and is kept; 0: the best
+AVERAGED_EPOCHS = 5  # an epoch's weights are the mean over so many; 1: its own
 
 # Augmentation of the training pictures
-AUGMENTATION_VARIANTS = 4  # versions of each picture; 0: new ones each epoch
+AUGMENTATION_VARIANTS = 8  # versions of each picture; 0: new ones each epoch
 ROTATION_RANGE = 15.0  # degrees to either side
 ZOOM_RANGE = 0.2  # in and out
 WIDTH_SHIFT_RANGE = 0.1  # share of the width

@@ -128,8 +128,8 @@ class Config(BaseModel):
     BATCH_SIZE: int = Field(32, ge=1, le=4096, description="pictures a step")
     STEPS_PER_EPOCH: Positive | Literal["auto"] = Field("auto", description="auto: every picture once")
     HEAD_EPOCHS: Count = Field(40, description="epochs of the head on frozen features")
-    HEAD_LEARNING_RATE: Rate = Field(2e-3, description="largest learning rate of the head's stage")
-    EPOCHS: Count = Field(15, description="epochs of fine-tuning; 0: the head only")
+    HEAD_LEARNING_RATE: Rate = Field(1e-3, description="largest learning rate of the head's stage")
+    EPOCHS: Count = Field(20, description="epochs of fine-tuning; 0: the head only")
     LEARNING_RATE: Rate = Field(1e-3, description="largest learning rate of fine-tuning")
     FINE_TUNE_SHARE: Fraction = Field(0.3, description="how much of the backbone learns, from its top")
     OPTIMIZER: Literal["adam", "adamw", "sgd"] = Field("adamw", description="of both stages")
@@ -148,12 +148,21 @@ class Config(BaseModel):
         "val_loss", description="the value whose standstill ends the training"
     )
     EARLY_STOPPING_PATIENCE: Count = Field(
-        6, description="epochs without a better value; 0: never stop early"
+        10, description="epochs without a better value; 0: never stop early"
     )
     CHECKPOINT_MONITOR: Monitor = Field("val_loss", description="the best epoch by this is kept")
+    CHECKPOINT_TOLERANCE: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="standard errors by which a later epoch may be worse and is kept; 0: the best",
+    )
+    AVERAGED_EPOCHS: int = Field(
+        5, ge=1, le=50, description="an epoch's weights are the mean over so many; 1: its own"
+    )
 
     # Augmentation of the training pictures
-    AUGMENTATION_VARIANTS: Count = Field(4, description="versions of each picture; 0: new ones each epoch")
+    AUGMENTATION_VARIANTS: Count = Field(8, description="versions of each picture; 0: new ones each epoch")
     ROTATION_RANGE: float = Field(15.0, ge=0, le=180, description="degrees to either side")
     ZOOM_RANGE: Share = Field(0.2, description="in and out")
     WIDTH_SHIFT_RANGE: Share = Field(0.1, description="share of the width")

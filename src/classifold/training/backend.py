@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -70,6 +71,8 @@ def start_keras(backend: str, *, seed: int) -> Any:
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
     """Keep what TensorFlow's C++ prints while it is imported off standard error, unless the import fails."""
+    # An interruption in the middle of an import is lost in C++; held back, it comes right afterwards.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as log, warnings.catch_warnings():
@@ -85,3 +88,4 @@ def quiet_start() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)

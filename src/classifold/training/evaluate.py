@@ -14,6 +14,9 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 Floats = NDArray[np.float64]
 
+# Of the normal distribution: 95 % lie within so many standard deviations.
+_Z = 1.96
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -57,8 +60,9 @@ def build_metrics(
     counts = _count(answers, everyone)
     precisions, recalls, f1s = _precisions(counts), _recalls(counts), _f1s(counts)
     samples, recall_samples = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
-    lows, highs = _percentiles(samples, around=values)
-    recall_lows, recall_highs = _percentiles(recall_samples, around=recalls)
+    shares = np.isin(_Scores.NAMES, _Scores.SHARES)
+    lows, highs = _percentiles(samples, around=values, counts=np.where(shares, len(answers.labels), 0))
+    recall_lows, recall_highs = _percentiles(recall_samples, around=recalls, counts=matrix.sum(axis=1))
     return {
         "format": 1,
         "set": "evaluation",
@@ -97,6 +101,7 @@ class _Scores:
         "top_k_accuracy",
         "calibration_error",
     )
+    SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy")
 
     def __init__(self, answers: Answers, *, top_k: int, num_bins: int) -> None:
         probabilities, labels = answers.probabilities, answers.labels
@@ -191,8 +196,11 @@ def _bootstrap(
     return np.array(scores), np.array(recalls)
 
 
-def _percentiles(samples: Floats, *, around: Floats) -> Floats:
+def _percentiles(samples: Floats, *, around: Floats, counts: NDArray[np.intp]) -> Floats:
     """Return the 95 % interval (2, K) of columns; 0 to 1 where a column has no number.
+
+    Where all were right, or all wrong, every sample says the same, which is no certainty: there the interval
+    is Wilson's (1927) for a share of so many `counts` pictures; a count of 0 is no share.
 
     It always holds the value itself: resampling shifts some scores (the calibration error upwards, F1 of
     rare classes downwards), by more than the interval is wide where there are few pictures.
@@ -201,6 +209,10 @@ def _percentiles(samples: Floats, *, around: Floats) -> Floats:
     interval = np.tile([[0.0], [1.0]], (1, samples.shape[1]))
     lows, highs = np.nanpercentile(samples[:, known], [2.5, 97.5], axis=0)
     interval[:, known] = np.minimum(lows, around[known]), np.maximum(highs, around[known])
+    doubt = _Z**2 / (counts + _Z**2)
+    agreed = known & (counts > 0) & (interval[0] == interval[1])
+    interval[0] = np.where(agreed & (around == 1), 1 - doubt, interval[0])
+    interval[1] = np.where(agreed & (around == 0), doubt, interval[1])
     return interval
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,8 +77,9 @@ class Feed:
 def fit_stage(learning: keras.Model, stage: Stage, feed: Feed, config: Config, *, reached: Reached) -> None:
     """Train `learning` for a stage, and leave it with the weights of the kept epoch.
 
-    That is the stage's best epoch by CHECKPOINT_MONITOR; but the weights from before the stage, if they were
-    better by more than chance would explain.
+    The weights of an epoch are the mean of those after the last AVERAGED_EPOCHS epochs of the stage: they are
+    what is validated and kept (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima"). `Selection`
+    says which epoch is kept; the weights from before the stage stay if they were clearly better.
 
     Args:
         learning: From activations to logits (N, C); its trainable flags are set.
@@ -86,8 +88,7 @@ def fit_stage(learning: keras.Model, stage: Stage, feed: Feed, config: Config, *
         config: The recipe.
         reached: Updated at every epoch, also right before an interruption.
     """
-    before = Kept(learning.get_weights(), reached.best)
-    kept = Kept(before.weights, None)
+    selection = Selection(config, weights=learning.get_weights(), before=reached.best)
     learning.compile(
         optimizer=build_optimizer(config),
         loss=build_loss(config),
@@ -95,42 +96,52 @@ def fit_stage(learning: keras.Model, stage: Stage, feed: Feed, config: Config, *
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     try:
-        _run_epochs(learning, stage, feed, config, reached=reached, kept=kept)
+        _run_epochs(learning, stage, feed, config, reached=reached, selection=selection)
     finally:
-        chosen = choose_kept(before, kept, config.CHECKPOINT_MONITOR)
-        learning.set_weights(chosen.weights)
-        reached.best = chosen.row
+        learning.set_weights(selection.weights)
+        reached.best = selection.row
         for row in reached.rows:
-            row.best = row is chosen.row
+            row.best = row is selection.row
 
 
-@dataclass
-class Kept:
-    """Weights of a learning part, and the epoch they are of."""
+class Selection:
+    """Chooses the epoch of a stage whose weights are kept.
 
-    weights: list[NDArray[Any]]
-    row: EpochRow | None
+    It is the latest whose CHECKPOINT_MONITOR is within CHECKPOINT_TOLERANCE standard errors of the best: over
+    few validation pictures the best of many epochs is partly luck, and the later ones have learned more. A
+    tolerance of 0 keeps the best. The weights from before the stage count as an epoch before its first.
 
-
-def choose_kept(before: Kept, after: Kept, monitor: str) -> Kept:
-    """Return the best of a stage, unless what was before is clearly better.
-
-    Clearly is by more than one standard error of the validation estimate, since a best of many epochs on a
-    few validation pictures is partly luck.
+    Args:
+        config: Monitor and tolerance.
+        weights: From before the stage.
+        before: The epoch they are of; None for weights that were never validated.
     """
-    if after.row is None or before.row is None:
-        return before if after.row is None else after
-    margin = after.row.standard_error(monitor)
-    return before if before.row.monitored(monitor) < after.row.monitored(monitor) - margin else after
+
+    def __init__(self, config: Config, *, weights: list[NDArray[Any]], before: EpochRow | None) -> None:
+        self._monitor, self._tolerance = config.CHECKPOINT_MONITOR, config.CHECKPOINT_TOLERANCE
+        self._best = before
+        self.weights, self.row = weights, before
+
+    def offer(self, row: EpochRow, weights: list[NDArray[Any]]) -> None:
+        """Keep an epoch's weights if it is to be preferred to all before it."""
+        value = row.monitored(self._monitor)
+        if not math.isfinite(value):
+            return
+        if self._best is None or value < self._best.monitored(self._monitor):
+            self._best = row
+        margin = self._tolerance * self._best.standard_error(self._monitor)
+        if value <= self._best.monitored(self._monitor) + margin:
+            self.weights, self.row = weights, row
 
 
 def _run_epochs(
-    learning: keras.Model, stage: Stage, feed: Feed, config: Config, *, reached: Reached, kept: Kept
+    learning: keras.Model, stage: Stage, feed: Feed, config: Config, *, reached: Reached, selection: Selection
 ) -> None:
     num_training = len(feed.training_labels)
     steps = config.STEPS_PER_EPOCH
     steps_per_epoch = math.ceil(num_training / config.BATCH_SIZE) if steps == "auto" else steps
     num_draws = num_training if steps == "auto" else steps_per_epoch * config.BATCH_SIZE
+    recent: deque[list[NDArray[Any]]] = deque(maxlen=config.AVERAGED_EPOCHS)
     best_watched, waited = math.inf, 0
     with show_progress(stage.name, stage.num_epochs * num_draws) as advance:
         for epoch in range(stage.num_epochs):
@@ -139,7 +150,11 @@ def _run_epochs(
             loss, accuracy, rate = _train_epoch(
                 learning, stage, feed, config, epoch=epoch, num_draws=num_draws, advance=advance
             )
+            recent.append(learning.get_weights())
+            averaged = average(recent)
+            learning.set_weights(averaged)
             val_loss, val_loss_error, val_accuracy = measure(learning, feed, config)
+            learning.set_weights(recent[-1])
             row = EpochRow(
                 stage=stage.name,
                 epoch=len(reached.rows) + 1,
@@ -153,8 +168,7 @@ def _run_epochs(
                 num_validation=len(feed.validation_labels),
             )
             reached.rows.append(row)
-            if row.is_better_than(kept.row, config.CHECKPOINT_MONITOR):
-                kept.weights, kept.row = learning.get_weights(), row
+            selection.offer(row, averaged)
             print_epoch(row, num_pictures=num_draws, advance=advance)
             watched = row.monitored(config.EARLY_STOPPING_MONITOR)
             waited = 0 if watched < best_watched else waited + 1
@@ -162,6 +176,13 @@ def _run_epochs(
             is_patient = not config.EARLY_STOPPING_PATIENCE or waited < config.EARLY_STOPPING_PATIENCE
             if not is_patient or not math.isfinite(loss):
                 break
+
+
+def average(weights: Sequence[list[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Return the mean of several models' weights, array by array."""
+    if len(weights) == 1:
+        return weights[0]
+    return [np.asarray(np.mean(arrays, axis=0)) for arrays in zip(*weights, strict=True)]
 
 
 def _train_epoch(

@@ -38,13 +38,6 @@ class EpochRow:
             return float("inf")
         return -value if name.endswith("accuracy") else value
 
-    def is_better_than(self, other: EpochRow | None, monitor: str) -> bool:
-        """Tell whether this epoch is to be kept instead; where the monitors are equal, by val_loss."""
-        mine = (self.monitored(monitor), self.monitored("val_loss"))
-        if mine[0] == float("inf"):
-            return False
-        return other is None or mine < (other.monitored(monitor), other.monitored("val_loss"))
-
     def standard_error(self, monitor: str) -> float:
         """Return by how much chance alone moves a monitor over so few validation pictures."""
         if monitor.endswith("accuracy"):
