@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.errors import BackboneError, Fault
 from classifold.inference import open_session, run_session
 from classifold.training.export import export_onnx
 from classifold.training.pipeline import PictureReader, Storage, blocks
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-_LOG = logging.getLogger(__name__)
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
@@ -29,6 +29,9 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
     Args:
         frozen: The layers below the cut; None where the cut is at the pixels.
         scratch_dir: Where the converted model stands for a moment.
+
+    Raises:
+        BackboneError: If the backbone cannot be converted.
     """
     if frozen is None:
         return lambda pixels: pixels.astype(np.float32)
@@ -39,9 +42,13 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
             path = Path(folder) / "frozen.onnx"
             export_onnx(frozen, path)
             session = open_session(path.read_bytes())
-    except Exception as error:  # a backbone that ONNX has no words for: slower, not worse
-        _LOG.warning("note: the frozen part runs on TensorFlow, it has no ONNX form: %s", error)
-        return lambda pixels: np.asarray(frozen.predict_on_batch(pixels.astype(np.float32)), np.float32)
+    except OSError:
+        raise
+    except Exception as error:
+        # The run folder holds model.onnx: better to say so now than after the training.
+        what = f"it has no ONNX form, which every run folder holds: {' '.join(str(error).split())[:300]}"
+        hint = "replace the layer or operation that is named, or choose another backbone"
+        raise BackboneError(Fault("backbone", what, hint=hint)) from error
     return lambda pixels: run_session(session, pixels)
 
 
@@ -94,7 +101,9 @@ class Activations:
         room = self._kept[self._variant]
         if room is not None:
             for indices in blocks(len(self)):
-                room[indices] = self._compute(self._reader.read_augmented(indices, self._variant))
+                activations = self._compute(self._reader.read_augmented(indices, self._variant))
+                # What float16 cannot hold would become infinite, and the loss no number.
+                room[indices] = np.clip(activations, -_LARGEST, _LARGEST)
 
     def _reuse_room(self) -> None:
         """Take over the room of the epoch before: its versions are not needed again."""
