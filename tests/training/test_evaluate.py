@@ -239,3 +239,18 @@ def test_predictions_read_back_as_they_were(tmp_path: Path):
     assert [float(row["confidence"]) for row in rows] == pytest.approx(read.max(axis=1).tolist())
     right = answers.labels == answers.predicted
     assert [row["correct"] for row in rows] == ["true" if one else "false" for one in right]
+
+
+def test_a_perfect_score_is_not_taken_for_certainty() -> None:
+    found = score(make([0, 1] * 20, [[0.9, 0.1], [0.1, 0.9]] * 20), top_k=1)
+    accuracy, recall = found["scores"]["accuracy"], found["per_class"][0]
+    assert accuracy["value"] == accuracy["high"] == 1
+    # Wilson's interval for 40 of 40, and for 20 of 20.
+    assert accuracy["low"] == pytest.approx(40 / (40 + 1.96**2))
+    assert recall["recall_low"] == pytest.approx(20 / (20 + 1.96**2))
+
+
+def test_a_class_that_is_never_named_right_keeps_a_chance() -> None:
+    found = score(make([0] * 10, [[0.1, 0.9]] * 10))
+    assert found["scores"]["accuracy"]["low"] == 0
+    assert found["scores"]["accuracy"]["high"] == pytest.approx(1.96**2 / (10 + 1.96**2))
