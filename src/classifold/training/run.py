@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
+import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,7 +26,15 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.config import Config
 from classifold.dataset.scan import Sets, load_sets
-from classifold.errors import DataError, Fault, Interrupted, RunError, disk_errors
+from classifold.errors import (
+    ClassifoldError,
+    DataError,
+    DiskError,
+    Fault,
+    Interrupted,
+    RunError,
+    disk_errors,
+)
 from classifold.training.artefacts import (
     build_card,
     build_environment,
@@ -95,7 +106,7 @@ def train_model(
     sets = load_sets(config.split_dir)
     run_dir = _choose_run_dir(config, started)
     partial = run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
-    with disk_errors(partial), _ending_gently(), _working_folder(partial):
+    with disk_errors(run_dir), _without_names_below(partial), _ending_gently(), _working_folder(partial):
         return _Run(config, sets, run_dir, partial, clock, started, add_report).finish(archive=archive)
 
 
@@ -110,6 +121,17 @@ def _choose_run_dir(config: Config, started: datetime) -> Path:
             return run_dir
         time.sleep(0.2)
         started = datetime.now().astimezone()
+
+
+@contextlib.contextmanager
+def _without_names_below(partial: Path) -> Iterator[None]:
+    """Take the hidden folder's name out of the system's errors: it says nothing to the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and str(partial) in str(error.filename):
+            error.filename = None
+        raise
 
 
 @contextlib.contextmanager
@@ -212,7 +234,8 @@ class _Run:
         reader = reader_class(self.sets.pictures[name], self.config, storage=storage, name=name)
         self._note_unreadable(reader.unreadable, name)
         if not len(reader):
-            raise DataError(Fault(f"{self.config.split_dir}/{name}", "none of its pictures can be read"))
+            where, hint = f"{self.config.split_dir}/{name}", "the notes above say why; split the folder again"
+            raise DataError(Fault(where, "none of its pictures can be read", hint=hint))
         return reader
 
     def _note_unreadable(self, unreadable: Sequence[tuple[str, str]], name: str) -> None:
@@ -350,7 +373,7 @@ class _Run:
             write_history(self.reached.rows, beside / names.HISTORY_CSV)
             beside.rename(kept)
             beside.mkdir()
-        hint = f"to go on from there: classifold train --set BACKBONE_WEIGHTS={kept}"
+        hint = f"to go on from there: classifold train --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
         what = f"interrupted after epoch {len(self.reached.rows)}; the best model so far is in {kept}"
         return Interrupted(Fault("training", what, hint=hint))
 
@@ -373,6 +396,19 @@ def _run_module(module: str, *arguments: Path) -> None:
         process.wait()
         raise
     if process.returncode:
-        reason = log.strip().splitlines()[-1] if log.strip() else f"exit code {process.returncode}"
-        hint = "the whole output of that step follows\n" + log.strip() if log.strip() else ""
-        raise RunError(Fault(module, f"this step failed: {reason}", hint=hint))
+        raise _explain_failure(module, process.returncode, log.strip())
+
+
+def _explain_failure(module: str, code: int, log: str) -> ClassifoldError:
+    """Return the error of a step that failed in its own process; what it printed goes to the log."""
+    if os.strerror(errno.ENOSPC) in log:
+        hint = "free some space or choose another disk, then run the command again"
+        return DiskError(Fault(module, "the disk is full", hint=hint))
+    if code == -signal.SIGKILL:
+        hint = "close other programs, or lower IMAGE_SIZE"
+        return RunError(Fault(module, "this step was killed, most likely for want of memory", hint=hint))
+    if log:
+        _LOG.error("%s", log)
+    reason = log.splitlines()[-1] if log else f"exit code {code}"
+    hint = "the lines above are all that it printed; the pictures and settings are as they were"
+    return RunError(Fault(module, f"this step failed: {reason}", hint=hint))
