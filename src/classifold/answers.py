@@ -111,7 +111,6 @@ def print_run(summary: RunSummary, *, as_json: bool) -> None:
             metrics=summary.metrics,
         )
         return
-    _print_notes(summary.notes)
     for table in build_score_tables(summary.metrics):
         print_table(table)
         click.echo()

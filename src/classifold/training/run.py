@@ -48,6 +48,8 @@ _LOG = logging.getLogger(__name__)
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.
 _SAMPLE_SIZE = 16
+# The most notes of one kind that are told one by one.
+_TOLD_NOTES = 20
 _TEMPORARY = ".partial"
 _INTERRUPTED = ".interrupted"
 
@@ -177,13 +179,14 @@ class _Run:
         self.clock, self.started, self.add_report = clock, started, add_report
         self.backend = choose_backend(config)
         self.card = build_card(config, sets.class_names, run_dir.name)
-        self.notes = list(sets.notes)
+        self.notes: list[str] = []
         self.classifier: Any = None
         self.reached: Any = None
 
     def finish(self, *, archive: bool) -> RunSummary:
         """Do every step; on Ctrl-C keep what was reached."""
         try:
+            self._tell(self.sets.notes)
             start_keras(self.backend, seed=self.config.RANDOM_SEED)
             self.clock.end("start")
             self._train()
@@ -239,10 +242,15 @@ class _Run:
         return reader
 
     def _note_unreadable(self, unreadable: Sequence[tuple[str, str]], name: str) -> None:
-        for key, reason in unreadable:
-            note = f"{name}/{key} was left out: {reason}"
-            self.notes.append(note)
-            _LOG.warning("note: %s", note)
+        self._tell([f"{name}/{key} was left out: {reason}" for key, reason in unreadable])
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        """Keep notes for the summary, and say them at once; of very many only the first."""
+        self.notes += notes
+        for note in notes[:_TOLD_NOTES]:
+            sys.stderr.write(f"note: {note}\n")
+        if len(notes) > _TOLD_NOTES:
+            sys.stderr.write(f"note: and {len(notes) - _TOLD_NOTES} more like it\n")
 
     def _labels(self, reader: Any) -> NDArray[np.intp]:
         index = {name: place for place, name in enumerate(self.sets.class_names)}
@@ -265,7 +273,6 @@ class _Run:
         if self.add_report is not None:
             self.add_report(self.partial)
             self.clock.end("report")
-            self._write_environment(verification)
         self._check_whole()
         packed = None
         if archive:
@@ -291,7 +298,7 @@ class _Run:
         from classifold.training.pipeline import PictureReader, Storage, blocks
 
         session = open_session(self.partial / names.MODEL_ONNX)
-        reader = self._open(PictureReader, names.EVALUATION, Storage(0, None))
+        reader = self._open(PictureReader, names.EVALUATION, Storage(self.config.CACHE_GB * 1e9, None))
         sample, answers = [], []
         with contextlib.closing(reader):
             picked = set(np.linspace(0, len(reader) - 1, min(_SAMPLE_SIZE, len(reader))).astype(int).tolist())
