@@ -130,7 +130,7 @@ class Config(BaseModel):
     HEAD_EPOCHS: Count = Field(40, description="epochs of the head on frozen features")
     HEAD_LEARNING_RATE: Rate = Field(1e-3, description="largest learning rate of the head's stage")
     EPOCHS: Count = Field(20, description="epochs of fine-tuning; 0: the head only")
-    LEARNING_RATE: Rate = Field(1e-3, description="largest learning rate of fine-tuning")
+    LEARNING_RATE: Rate = Field(5e-4, description="largest learning rate of fine-tuning")
     FINE_TUNE_SHARE: Fraction = Field(0.3, description="how much of the backbone learns, from its top")
     OPTIMIZER: Literal["adam", "adamw", "sgd"] = Field("adamw", description="of both stages")
     MOMENTUM: Share = Field(0.9, description="of sgd")
