@@ -1,0 +1,94 @@
+"""Keras's engine: chosen, started quietly, seeded."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from classifold.config import Config
+from classifold.errors import MissingExtraError, UsageError
+
+
+def test_the_settings_choose_the_engine(tiny: Callable[..., Config]):
+    from classifold.training.backend import choose_backend
+
+    assert choose_backend(tiny(BACKEND="tensorflow")) == "tensorflow"
+    assert choose_backend(tiny(BACKEND="jax")) == "jax"
+
+
+def test_a_machine_without_a_gpu_takes_tensorflow(tiny: Callable[..., Config]):
+    from classifold.training.backend import choose_backend
+
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has a GPU")
+    assert choose_backend(tiny(BACKEND="auto")) == "tensorflow"
+
+
+def test_another_engine_in_the_same_process_is_refused(keras: Any, monkeypatch):
+    from classifold.training.backend import start_keras
+
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(UsageError) as error:
+        start_keras("jax", seed=0)
+    assert "already runs on tensorflow" in str(error.value)
+    assert "new process" in str(error.value)
+
+
+def test_an_engine_that_is_not_installed_says_what_to_install(keras: Any, monkeypatch):
+    from classifold.training.backend import start_keras
+
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jax" else found(name))
+    with pytest.raises(MissingExtraError) as error:
+        start_keras("jax", seed=0)
+    assert "jax not installed" in str(error.value)
+    assert 'pip install "classifold[train]" jax' in str(error.value)
+
+
+def test_the_seed_decides_every_random_number(keras: Any):
+    import random
+
+    from classifold.training.backend import start_keras
+
+    def draw(seed: int) -> tuple[float, float, float]:
+        start_keras("tensorflow", seed=seed)
+        return float(keras.random.normal(())), random.random(), float(np.random.rand())
+
+    assert draw(3) == draw(3)
+    assert all(one != other for one, other in zip(draw(3), draw(4), strict=True))
+
+
+def test_starting_prints_nothing(run_python: Callable[..., Any]):
+    code = "from classifold.training.backend import start_keras; start_keras('tensorflow', seed=1)"
+    done = run_python("-c", code)
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_where_starting_fails_what_was_printed_is_seen():
+    code = """
+import os
+from classifold.training.backend import quiet_start
+with quiet_start():
+    os.write(2, b"quiet\\n")
+os.write(2, b"between\\n")
+with quiet_start():
+    os.write(2, b"the reason\\n")
+    raise RuntimeError("failed")
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stderr.startswith("between\nthe reason\nTraceback")
+    assert "RuntimeError: failed" in done.stderr

@@ -1,0 +1,79 @@
+"""Export: the ends of the graph have their names, and the card goes along."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.usefixtures("keras")
+
+
+def test_onnx_takes_pixels_and_gives_probabilities_for_any_number_of_pictures(finished):
+    import onnx
+
+    model = onnx.load(finished.run_dir / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    ends = {}
+    for end in (*model.graph.input, *model.graph.output):
+        dims = end.type.tensor_type.shape.dim
+        ends[end.name] = [dim.dim_value or None for dim in dims]
+    assert ends == {"pixels": [None, 32, 32, 3], "probabilities": [None, 3]}
+    names = [end.name for node in model.graph.node for end in node.attribute]
+    assert names
+
+
+@pytest.mark.parametrize("size", [1, 2, 33])
+def test_onnx_answers_any_number_of_pictures(size, finished, keras):
+    from classifold.inference import open_session
+
+    pixels = np.random.default_rng(size).integers(0, 256, (size, 32, 32, 3)).astype(np.float32)
+    given = open_session(finished.run_dir / "model.onnx").run(["probabilities"], {"pixels": pixels})[0]
+    model = keras.models.load_model(finished.run_dir / "model.keras", compile=False)
+    np.testing.assert_allclose(given, model.predict_on_batch(pixels), atol=1e-5)
+
+
+def test_a_model_with_the_card_in_it_is_still_keras_own(finished, keras):
+    for name in ("model.keras", "model.h5"):
+        model = keras.models.load_model(finished.run_dir / name, compile=False)
+        assert model.input_shape == (None, 32, 32, 3)
+        assert model.output_shape == (None, 3)
+
+
+def test_onnx_of_a_part_takes_the_place_of_the_part(keras, tmp_path: Path):
+    from classifold.inference import open_session
+    from classifold.training.export import export_onnx
+
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(pixels)
+    model = keras.Model(pixels, keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(x)))
+    export_onnx(model, tmp_path / "part.onnx")
+    values = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32)
+    session = open_session(tmp_path / "part.onnx")
+    given = session.run(None, {session.get_inputs()[0].name: values})[0]
+    np.testing.assert_allclose(given, model.predict_on_batch(values), atol=1e-5)
+
+
+def test_converters_are_kept_quiet_and_their_failures_are_not(capfd):
+    from classifold.training.export import quiet_export
+
+    with quiet_export():
+        print("chatter")
+        print("chatter", file=sys.stderr)
+    with pytest.raises(ValueError, match="failed"), quiet_export():
+        raise ValueError("failed")
+    assert capfd.readouterr() == ("", "")
+
+
+def run_module(run_python: Any, module: str, *arguments: object) -> Any:
+    return run_python("-m", f"classifold.training.{module}", *arguments)
+
+
+def test_the_export_of_a_folder_without_a_model_fails_with_its_name(run_python, tmp_path: Path):
+    done = run_module(run_python, "export", tmp_path)
+    assert done.code == 1
+    assert "classes.json" in done.err
+    assert list(tmp_path.iterdir()) == []
