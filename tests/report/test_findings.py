@@ -132,6 +132,10 @@ def test_the_learning_curves_are_put_into_words(history_rows: Callable[..., list
         return findings.describe_history([Epoch(**(row | {"best": row["best"] == "true"})) for row in rows])
 
     assert findings.describe_history([]) == "No epochs were recorded."
-    assert told(best=4).startswith("6 epochs of training. Epoch 4 was the best")
+    assert told(best=4).startswith("6 epochs of training. Epoch 4 was kept")
     assert "more epochs may help" in told(best=6)
+    rows = history_rows(3, 3, best=6)
+    rows[1]["val_loss"] = 0.0  # an earlier epoch had the smaller loss, so there is no trend to follow
+    epochs = [Epoch(**(row | {"best": row["best"] == "true"})) for row in rows]
+    assert "more epochs may help" not in findings.describe_history(epochs)
     assert "more epochs may help" not in told(best=4)

@@ -85,7 +85,9 @@ def describe_history(history: Sequence[Epoch]) -> str:
     kept = next((epoch for epoch in history if epoch.best), None)
     words = [f"{len(history)} epoch{'s' if len(history) > 1 else ''} of training."]
     if kept:
-        words.append(f"Epoch {kept.epoch} was the best on the validation pictures and was kept.")
+        words.append(
+            f"Epoch {kept.epoch} was kept: on the validation pictures none was better beyond chance."
+        )
         words += _training_hints(history, kept)
     if any(epoch.loss is None for epoch in history):
         words.append("Where a curve is broken, the loss was not a number: try a smaller learning rate.")
@@ -94,8 +96,9 @@ def describe_history(history: Sequence[Epoch]) -> str:
 
 def _training_hints(history: Sequence[Epoch], kept: Epoch) -> list[str]:
     hints = []
-    if kept is history[-1] and len(history) > 1:
-        hints.append("It was also the last one: more epochs may help.")
+    losses = [epoch.val_loss for epoch in history if epoch.val_loss is not None]
+    if kept is history[-1] and len(history) > 1 and kept.val_loss == min(losses, default=None):
+        hints.append("It was the last one, and its loss the smallest: more epochs may help.")
     if (
         kept.accuracy is not None
         and kept.val_accuracy is not None
