@@ -112,7 +112,7 @@ def test_the_environment_tells_of_machine_data_and_time(finished, sets_dir):
     assert environment["data"]["dir"] == str(sets_dir)
     assert environment["data"]["counts"]["training"] == dict.fromkeys(CLASSES, 12)
     assert environment["data"]["counts"]["evaluation"] == dict.fromkeys(CLASSES, 5)
-    phases = {"start", "reading", "head", "fine_tune", "export", "evaluate", "verify", "report"}
+    phases = {"start", "reading", "head", "fine_tune", "export", "evaluate", "verify"}
     assert set(environment["seconds"]) == phases
     assert 100 < environment["peak_memory_mb"] < 5000
     assert {"keras", "tensorflow", "numpy", "onnxruntime"} <= set(environment["packages"])
@@ -211,6 +211,22 @@ def test_ctrl_c_keeps_the_best_so_far_and_its_hint_goes_on_until_sigterm_ends_th
     np.testing.assert_array_equal(fit_key(again, keras)[0], fit_key(kept, keras)[0])
     assert float(read_rows(again / "history.csv")[0]["loss"]) < float(rows[0]["loss"])
     assert children(second.process.pid) == []
+
+
+def test_jax_trains_both_stages_as_quietly_and_its_model_is_tensorflows_too(start_train, keras):
+    import importlib.util
+
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    started = start_train(BACKEND="jax", EPOCHS=100_000, EARLY_STOPPING_PATIENCE=0)
+    started.wait_for(is_log(started, "fine_tune", 2))
+    kept = expect_interrupted(started, started.end(signal.SIGINT))
+    rows = read_rows(kept / "history.csv")
+    assert {row["stage"] for row in rows} == {"head", "fine_tune"}
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    model = keras.models.load_model(kept / "model.keras", compile=False)
+    shares = model.predict_on_batch(np.full((2, 32, 32, 3), 90, np.float32))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
 
 
 def test_an_interruption_before_the_first_epoch_keeps_nothing_and_says_so(start_train):

@@ -52,6 +52,11 @@ def start_keras(backend: str, *, seed: int) -> Any:
     with quiet_start():
         import keras
 
+        if backend == "jax":
+            # Keras saves models with TensorFlow's help: its greeting belongs here, not between the epochs.
+            with contextlib.suppress(ImportError):
+                importlib.import_module("tensorflow")
+
         # The engine looks for its devices at the first operation, and talks about them too.
         keras.ops.zeros(1)
     if keras.backend.backend() != backend:
