@@ -1,12 +1,12 @@
-"""How good a default run is, and how long it takes: `classifold split` and `train`, beside a frozen-feature floor.
+"""How good a default run is and how long it takes, beside a classifier on frozen features.
 
     python benchmarks/accuracy.py FOLDER [FOLDER ...] [--seeds 3] [--set NAME=VALUE ...] [--output FILE]
 
-For each folder of pictures (one sub-folder a class) and each seed (SPLIT_SEED and RANDOM_SEED alike) it divides the
-folder, trains with default settings in a process of its own, and reads metrics.json. Beside it, in the same
-division: a logistic regression on the features of the same frozen backbone, standardised, its strength chosen on
-the validation set. Time is of the whole `classifold train` process, memory the largest sum over it and its
-children. Writes benchmarks/results/accuracy.json.
+For each folder of pictures (one sub-folder a class) and each seed (SPLIT_SEED and RANDOM_SEED alike) it
+divides the folder, trains with default settings in a process of its own, and reads metrics.json. Beside it,
+in the same division: a logistic regression on the features of the same frozen backbone, its strength by
+the validation set. Time is of the whole `classifold train` process, memory the largest sum over it
+and its children. Writes benchmarks/results/accuracy.json.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run_once(folder: Path, seed: int, overrides: list[str]) -> dict[str, Any]:
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """Return the seconds of a command, and the largest memory in megabytes of it and its children together."""
+    """Return the seconds of a command, and the largest memory (MB) of it and its children together."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=2)
     peak = [0.0]
@@ -100,7 +100,7 @@ def measure(command: list[str]) -> tuple[float, float]:
 def watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:
     while process.poll() is None:
         peak[0] = max(peak[0], sum(resident_mb(pid) for pid in family(process.pid)))
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 def family(pid: int) -> list[int]:
@@ -132,17 +132,18 @@ from classifold.training.backend import start_keras
 start_keras("tensorflow", seed=0)
 from classifold.training.frozen import compile_frozen, compute_plain
 from classifold.training.model import build_classifier, split_parts
-from classifold.training.pipeline import PictureReader, Storage
+from classifold.training.pipeline import PictureReader, Storage, blocks
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 sets, config, storage = load_sets(Path(sys.argv[1])), build_config({}), Storage(4e9, None)
-compute = compile_frozen(split_parts(build_classifier(config, sets.class_names), 0).frozen, Path(sys.argv[1]).parent)
+frozen = split_parts(build_classifier(config, sets.class_names), 0).frozen
+compute = compile_frozen(frozen, Path(sys.argv[1]).parent)
 x, y = {}, {}
 for name, pictures in sets.pictures.items():
     reader = PictureReader(pictures, config, storage=storage, name=name)
-    x[name] = np.concatenate([compute(reader.read(np.arange(i, min(i + 64, len(reader))))) for i in range(0, len(reader), 64)])
+    x[name] = np.concatenate([compute(reader.read(indices)) for indices in blocks(len(reader))])
     y[name] = np.array([sets.class_names.index(picture.class_name) for picture in reader.pictures])
     reader.close()
 models = [
