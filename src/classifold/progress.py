@@ -11,15 +11,15 @@ from typing import Any
 class Advance:
     """Told how many units were finished since the last call; shows them where somebody watches."""
 
-    def __init__(self, bars: Any = None, task: Any = None) -> None:
-        self._bars, self._task = bars, task
+    def __init__(self, bars: Any = None, task: Any = None, unit: str = "") -> None:
+        self._bars, self._task, self._unit = bars, task, unit
 
     def __call__(self, count: int) -> None:
         """Count finished units."""
         if self._bars is not None:
             self._bars.advance(self._task, count)
             speed = self._bars.tasks[0].speed
-            self._bars.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
+            self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
 
     def describe(self, description: str) -> None:
         """Say anew what is being done."""
@@ -52,11 +52,10 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
+        BarColumn(bar_width=16),
+        *([MofNCompleteColumn()] if total is not None else []),
         TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if total is not None else []),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield Advance(bars, bars.add_task(description, total=total, rate=""))
+        yield Advance(bars, bars.add_task(description, total=total, rate=""), unit)

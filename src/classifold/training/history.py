@@ -50,9 +50,8 @@ def print_epoch(row: EpochRow, *, num_pictures: int, advance: Advance) -> None:
     """Tell of an epoch: on the progress bar for a person, as one line of `name=value` for a log."""
     rate = num_pictures / max(row.seconds, 1e-9)
     if is_terminal():
-        advance.describe(
-            f"{row.stage} epoch {row.epoch} loss {row.loss:.3f} validation accuracy {row.val_accuracy:.3f}"
-        )
+        # Short, so that it fits a terminal of 80 columns beside the bar, the rate and the time left.
+        advance.describe(f"{row.stage} {row.epoch}: val {row.val_accuracy:.3f}")
         return
     line = (
         f"stage={row.stage} epoch={row.epoch} loss={row.loss:.4f} accuracy={row.accuracy:.4f} "

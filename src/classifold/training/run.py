@@ -35,6 +35,7 @@ from classifold.errors import (
     RunError,
     disk_errors,
 )
+from classifold.progress import show_progress
 from classifold.training.artefacts import (
     build_card,
     build_environment,
@@ -263,7 +264,8 @@ class _Run:
 
         self._write_model(self.partial)
         write_history(self.reached.rows, self.partial / names.HISTORY_CSV)
-        _run_module("classifold.training.export", self.partial)
+        with show_progress("writing every format", None):
+            _run_module("classifold.training.export", self.partial)
         self.clock.end("export")
         metrics = self._evaluate()
         self.clock.end("evaluate")
@@ -333,7 +335,8 @@ class _Run:
         from classifold.training.verify import check_answers
 
         answer_path = self.partial / "sample.json"
-        _run_module("classifold.training.verify", self.partial, self.partial / "sample.npz", answer_path)
+        with show_progress("checking every format", None):
+            _run_module("classifold.training.verify", self.partial, self.partial / "sample.npz", answer_path)
         answers = json.loads(answer_path.read_text(encoding="utf-8"))
         check_answers(answers)
         return dict(answers)
