@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,10 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.setenv("LC_ALL", "C.UTF-8")
         # TensorFlow's C++ greets on standard error otherwise.
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+        # A job in the background of a shell ignores Ctrl-C, and so would every process that a test starts.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
