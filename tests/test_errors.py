@@ -42,7 +42,7 @@ def test_an_error_without_a_fault_is_a_bug_of_ours() -> None:
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_classes_with_their_exit_codes() -> None:
-    rows = re.findall(r"^[├└─ ]*(\w+) +exit (\d+)", inspect.getdoc(errors) or "", re.MULTILINE)
+    rows = re.findall(r"^[│├└─ ]*(\w+) +exit (\d+)", inspect.getdoc(errors) or "", re.MULTILINE)
     drawn = {name: int(code) for name, code in rows}
     classes = {name: one for name, one in vars(errors).items() if inspect.isclass(one)}
     real = {name: one.exit_code for name, one in classes.items() if issubclass(one, ClassifoldError)}

@@ -22,7 +22,14 @@ ROOMS = {
     "training": {"ground", "config", "dataset", "training"},
     "report": {"ground", "config", "dataset", "report"},
     "serving": {"ground", "config", "dataset", "serving"},
-    "top": {"ground", "config", "dataset", "training", "report", "serving", "top"},
+    "request": {"ground", "config", "dataset", "request"},
+    "container": {"ground", "config", "dataset", "training", "report", "container"},
+    "aws": {"ground", "config", "dataset", "request", "aws"},
+    "local": {"ground", "config", "dataset", "request", "container", "aws", "local"},
+    "top": {
+        *("ground", "config", "dataset", "request", "training", "report", "serving"),
+        *("container", "aws", "local", "top"),
+    },
 }
 TRAINING_ONLY = {
     "keras",
@@ -41,7 +48,11 @@ TRAINING_ONLY = {
 AWS = {"boto3", "botocore", "s3transfer", "sagemaker"}
 FILES = sorted(SRC.rglob("*.py"))
 # What a package brings to import, where that is not only its own name.
-IMPORT_NAMES = {"pillow": {"PIL"}, "jinja2": {"jinja2", "markupsafe"}}
+IMPORT_NAMES = {
+    "boto3": {"boto3", "botocore", "s3transfer"},
+    "pillow": {"PIL"},
+    "jinja2": {"jinja2", "markupsafe"},
+}
 
 
 def module_of(path: Path) -> str:

@@ -82,3 +82,26 @@ RUNS_DIR = "runs"  # where run folders go
 TOP_K = 3  # k of the top-k accuracy, and names a prediction shows
 BOOTSTRAP_SAMPLES = 2000  # draws behind the 95 % intervals
 CALIBRATION_BINS = 10  # rows of the reliability table
+
+# AWS: buckets, role, encryption
+DATA_BUCKET = ""  # the bucket of the pictures; empty: <PROJECT_NAME>.data
+OUTPUT_BUCKET = ""  # the bucket of the results; empty: <PROJECT_NAME>.output
+BUCKET_NAMESPACE = "global"  # account-regional: bucket names that nobody else can take
+ROLE = ""  # a role of your own for the jobs, name or ARN; empty: one is made
+KMS_KEY = ""  # ARN of the key that encrypts buckets, images, disks and results; empty: AWS's own
+UPLOAD_AS = "files"  # shards: the pictures packed into a few tar files, faster for many small ones
+SHARD_MB = 150  # size of a shard, in MB
+UPLOAD_THREADS = "auto"  # files that are sent at once
+
+# AWS: the training job
+INSTANCE_COUNT = 1  # machines of a job
+INSTANCE_PREFERENCES = ()  # further instance types, in the order in which they are tried
+VOLUME_GB = 50  # disk of the machine, where it can be chosen
+MAX_HOURS = 12.0  # a job that runs longer is stopped
+SPOT = False  # spare capacity: cheaper, may be interrupted and goes on later
+MAX_WAIT_HOURS = 24.0  # of a spot job, with waiting; at least MAX_HOURS
+KEEP_ALIVE_MINUTES = 0  # the machine waits so long for the next job
+INPUT_MODE = "File"  # File: downloaded before the start; FastFile: read from S3 as needed
+NETWORK_ISOLATION = True  # the container has no network and no credentials
+SUBNETS = ()  # of your VPC, where the job shall run in it
+SECURITY_GROUPS = ()  # of your VPC, with SUBNETS

@@ -55,6 +55,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 PathText = Annotated[str, BeforeValidator(_as_path_text), AfterValidator(_refuse_nul)]
 Units = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
 Decay = Literal["cosine", "exponential", "step", "constant"]
 
@@ -66,6 +67,8 @@ GROUPS = {
     "RANDOM_SEED": "Training",
     "AUGMENTATION_VARIANTS": "Augmentation of the training pictures",
     "RUNS_DIR": "Evaluation and results",
+    "DATA_BUCKET": "AWS: buckets, role, encryption",
+    "INSTANCE_COUNT": "AWS: the training job",
 }
 
 
@@ -181,6 +184,41 @@ class Config(BaseModel):
     BOOTSTRAP_SAMPLES: int = Field(2000, ge=100, le=100_000, description="draws behind the 95 % intervals")
     CALIBRATION_BINS: int = Field(10, ge=2, le=100, description="rows of the reliability table")
 
+    # AWS: buckets, role, encryption
+    DATA_BUCKET: str = Field("", description="the bucket of the pictures; empty: <PROJECT_NAME>.data")
+    OUTPUT_BUCKET: str = Field("", description="the bucket of the results; empty: <PROJECT_NAME>.output")
+    BUCKET_NAMESPACE: Literal["global", "account-regional"] = Field(
+        "global", description="account-regional: bucket names that nobody else can take"
+    )
+    ROLE: str = Field("", description="a role of your own for the jobs, name or ARN; empty: one is made")
+    KMS_KEY: str = Field(
+        "", description="ARN of the key that encrypts buckets, images, disks and results; empty: AWS's own"
+    )
+    UPLOAD_AS: Literal["files", "shards"] = Field(
+        "files", description="shards: the pictures packed into a few tar files, faster for many small ones"
+    )
+    SHARD_MB: int = Field(150, ge=1, le=5000, description="size of a shard, in MB")
+    UPLOAD_THREADS: Positive | Literal["auto"] = Field("auto", description="files that are sent at once")
+
+    # AWS: the training job
+    INSTANCE_COUNT: int = Field(1, ge=1, le=100, description="machines of a job")
+    INSTANCE_PREFERENCES: Texts = Field(
+        (), description="further instance types, in the order in which they are tried"
+    )
+    VOLUME_GB: int = Field(50, ge=1, le=16384, description="disk of the machine, where it can be chosen")
+    MAX_HOURS: float = Field(12.0, gt=0, le=672, description="a job that runs longer is stopped")
+    SPOT: bool = Field(False, description="spare capacity: cheaper, may be interrupted and goes on later")
+    MAX_WAIT_HOURS: float = Field(
+        24.0, gt=0, le=672, description="of a spot job, with waiting; at least MAX_HOURS"
+    )
+    KEEP_ALIVE_MINUTES: int = Field(0, ge=0, le=60, description="the machine waits so long for the next job")
+    INPUT_MODE: Literal["File", "FastFile"] = Field(
+        "File", description="File: downloaded before the start; FastFile: read from S3 as needed"
+    )
+    NETWORK_ISOLATION: bool = Field(True, description="the container has no network and no credentials")
+    SUBNETS: Texts = Field((), description="of your VPC, where the job shall run in it")
+    SECURITY_GROUPS: Texts = Field((), description="of your VPC, with SUBNETS")
+
     @model_validator(mode="after")
     def _check_together(self) -> Config:
         problems = find_problems(self)
@@ -197,6 +235,12 @@ class Config(BaseModel):
         # "." and ".." have no name of their own to put -split behind.
         data_dir = data_dir.resolve() if data_dir.name in ("", "..") else data_dir
         return Path(f"{data_dir}-split")
+
+    @property
+    def shards_dir(self) -> Path:
+        """Where `upload` packs the three sets into shards."""
+        split_dir = self.split_dir
+        return split_dir.with_name(f"{split_dir.name}-shards")
 
     def to_json(self) -> str:
         """Return the settings as JSON, in the order of this class."""
@@ -241,6 +285,16 @@ def override_config(overrides: Sequence[str]) -> Config:
     """
     faults: list[Fault] = []
     return _merge_layers({"--set": _read_overrides(overrides, faults)}, faults)
+
+
+def read_hyperparameters(texts: Mapping[str, str], *, fixed: Mapping[str, Any]) -> Config:
+    """Return a job's settings: defaults < hyperparameters < `fixed`, what the place where it runs decides.
+
+    Raises:
+        SettingsError: With every fault that was found.
+    """
+    given = {name: parse_value(name, text) for name, text in texts.items()}
+    return _merge_layers({"hyperparameters": given, "container": fixed}, [])
 
 
 def build_config(values: Mapping[str, Any]) -> Config:

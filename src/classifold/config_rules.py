@@ -96,6 +96,7 @@ def _relation_problems(config: Config) -> list[Fault]:
     if config.HEAD_EPOCHS + config.EPOCHS == 0:
         what = "nothing would be learnt; expected HEAD_EPOCHS or EPOCHS of at least 1"
         faults.append(Fault("setting HEAD_EPOCHS", what, got="0 and 0"))
+    faults += _aws_problems(config)
     if isinstance(config.CLASS_WEIGHTS, dict):
         bad = {name: weight for name, weight in config.CLASS_WEIGHTS.items() if weight <= 0}
         faults += [_fault("CLASS_WEIGHTS", "expected weights above 0", bad)] if bad else []
@@ -105,6 +106,42 @@ def _relation_problems(config: Config) -> list[Fault]:
         what = f"not a regular expression: {error}"
         faults.append(_fault("SPLIT_GROUP_PATTERN", what, config.SPLIT_GROUP_PATTERN))
     return faults
+
+
+def _aws_problems(config: Config) -> list[Fault]:
+    faults = [
+        _fault(name, "expected an S3 bucket's name: 3 to 63 of a-z, 0-9, '.' and '-'", value)
+        for name in ("DATA_BUCKET", "OUTPUT_BUCKET")
+        if (value := getattr(config, name)) and not names.BUCKET_NAME_PATTERN.fullmatch(value)
+    ]
+    rules = (
+        (
+            "MAX_WAIT_HOURS",
+            not config.SPOT or config.MAX_WAIT_HOURS >= config.MAX_HOURS,
+            "a spot job waits and runs in this time, so expected at least MAX_HOURS",
+        ),
+        (
+            "KEEP_ALIVE_MINUTES",
+            not (config.SPOT and config.KEEP_ALIVE_MINUTES),
+            "spot machines are not kept; expected 0 with SPOT",
+        ),
+        (
+            "INSTANCE_PREFERENCES",
+            not (config.SPOT and config.INSTANCE_PREFERENCES),
+            "spot jobs take one instance type; expected none with SPOT",
+        ),
+        (
+            "INSTANCE_PREFERENCES",
+            all(names.INSTANCE_TYPE_PATTERN.fullmatch(one) for one in config.INSTANCE_PREFERENCES),
+            "expected SageMaker instance types such as ml.g5.xlarge",
+        ),
+        (
+            "SECURITY_GROUPS",
+            bool(config.SUBNETS) == bool(config.SECURITY_GROUPS),
+            "a job in a VPC needs both SUBNETS and SECURITY_GROUPS",
+        ),
+    )
+    return faults + [_fault(name, what, getattr(config, name)) for name, good, what in rules if not good]
 
 
 def _fault(name: str, what: str, value: object) -> Fault:

@@ -94,6 +94,8 @@ def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return f"{', '.join(first)} or {last}" if first else last
     if origin in (Union, types.UnionType):
         return " or ".join(_describe(part) for part in parts)
+    if origin is tuple and parts[0] is str:
+        return 'a tuple or list of texts, such as ("one", "two")'
     if origin is tuple:
         return "a tuple or list of whole numbers of at least 1, such as (256, 64)"
     if origin is dict:

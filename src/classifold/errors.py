@@ -8,6 +8,10 @@ ClassifoldError            exit 1
 ├── RunError               exit 1   a run folder that is missing, damaged or refused
 ├── DiskError              exit 1   full, read-only, not permitted
 ├── MissingExtraError      exit 1   an optional part is not installed
+├── AwsError               exit 1   credentials, rights, quotas, buckets, the network
+│   └── MissingError       exit 1   what was asked for is not there
+├── DockerError            exit 1   the engine, the image, the registry
+├── JobError               exit 1   a training job that failed or was refused
 └── Interrupted            exit 130 Ctrl-C or SIGTERM, after what was reached was saved
 """
 
@@ -93,6 +97,22 @@ class DiskError(ClassifoldError):
 
 class MissingExtraError(ClassifoldError):
     """An optional part of the package is not installed."""
+
+
+class AwsError(ClassifoldError):
+    """AWS refused: credentials, rights, quotas, a bucket of somebody else's, no way to it."""
+
+
+class MissingError(AwsError):
+    """What was asked for is not there: a bucket, an object, a role, a job."""
+
+
+class DockerError(ClassifoldError):
+    """The container engine is not there, an image cannot be built or pushed, a container ended badly."""
+
+
+class JobError(ClassifoldError):
+    """A training job failed, or is not to be started as it was asked for."""
 
 
 class Interrupted(ClassifoldError):  # noqa: N818 - not a failure

@@ -64,6 +64,7 @@ JOB_NAME_LIMIT = 63
 ALGORITHM_NAME_LIMIT = JOB_NAME_LIMIT - 20
 ALGORITHM_NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 BUCKET_NAME_LIMIT = 63
+BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9](?=.{2,62}$)[a-z0-9.-]*[a-z0-9]")
 # What S3 takes in a bucket's name and ECR in a repository's, both: the project's name stands in both.
 PROJECT_NAME_PATTERN = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 PROJECT_NAME_REFUSED = ("xn--", "sthree-", "amzn-s3-demo-")
@@ -76,6 +77,42 @@ TAG_LIMIT, TAG_KEY_LIMIT, TAG_VALUE_LIMIT = 50, 128, 256
 TAG_CHARACTERS = "_.:/=+-@"
 
 
+# What this project leaves on AWS carries the user's tags and this one, whose value is the project's name.
+PROJECT_TAG = "classifold:project"
+POLICY_NAME = "classifold"
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
+# What commands remember about their last time: below the project's folder, safe to delete.
+STATE_DIR = ".classifold"
+REQUEST_TEMPLATE = "training-job-config-template.json"
+REQUEST_FILE = "training-job-config.json"
+DOCKERFILE = "container/Dockerfile"
+
+# Shards: the pictures of a set packed into plain tar files, and where each of them stands.
+SHARD_INDEX = "shards.json"
+SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.tar")
+
+# The container, as SageMaker lays it out.
+ML_DIR = "/opt/ml"
+HYPERPARAMETERS_JSON = "hyperparameters.json"
+DATA_CONFIG_JSON = "inputdataconfig.json"
+RESOURCE_CONFIG_JSON = "resourceconfig.json"
+CHECKPOINT_CONFIG_JSON = "checkpointconfig.json"
+FAILURE_FILE = "failure"
+FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
+STOP_SECONDS = 120  # from SIGTERM to SIGKILL
+
+# The figures of an epoch's line in a log, each with the regular expression that finds it there.
+METRICS = {
+    "loss": r" loss=([-+.0-9a-z]+)",
+    "accuracy": r" accuracy=([-+.0-9a-z]+)",
+    "val_loss": r" val_loss=([-+.0-9a-z]+)",
+    "val_accuracy": r" val_accuracy=([-+.0-9a-z]+)",
+    "learning_rate": r" learning_rate=([-+.0-9a-z]+)",
+    "pictures_per_second": r" pictures_per_second=([-+.0-9a-z]+)",
+}
+
+
 def data_bucket(project_name: str) -> str:
     """Return the name of the bucket that holds the pictures."""
     return f"{project_name}.data"
@@ -84,6 +121,36 @@ def data_bucket(project_name: str) -> str:
 def output_bucket(project_name: str) -> str:
     """Return the name of the bucket that receives results."""
     return f"{project_name}.output"
+
+
+def regional_bucket(name: str, *, account: str, region: str) -> str:
+    """Return a bucket's name in the account's own namespace, which nobody else can take."""
+    return f"{name.replace('.', '-')}-{account}-{region}-an"
+
+
+def repository(project_name: str) -> str:
+    """Return the name of the ECR repository that holds the training images."""
+    return project_name
+
+
+def role(project_name: str) -> str:
+    """Return the name of the role that jobs run under."""
+    return f"{project_name}-role"
+
+
+def data_prefix(data_name: str, *, as_shards: bool) -> str:
+    """Return where the three sets stand in the data bucket; ends in a slash, as FastFile mode wants it."""
+    return f"{data_name}.shards/" if as_shards else f"{data_name}/"
+
+
+def checkpoint_prefix(job: str) -> str:
+    """Return where a job's checkpoints stand in the output bucket."""
+    return f"{job}/checkpoints/"
+
+
+def archive_key(job: str) -> str:
+    """Return the key of a job's model.tar.gz in the output bucket."""
+    return f"{job}/output/{MODEL_ARCHIVE}"
 
 
 def job_name(algorithm_name: str, when: datetime) -> str:
