@@ -1,0 +1,194 @@
+"""The Docker engine through its own command: found, asked with lists of words, its refusals in our words."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
+
+from classifold.errors import DockerError, Fault
+
+_INSTALL_HINT = "install Docker (docs.docker.com/get-docker), start it, then run the command again"
+# What the engine's command says, and the cure; the first that is found counts.
+_ENGINE_FAULTS = (
+    (
+        r"permission denied while trying to connect|dial unix [^:]+: connect: permission denied",
+        "this user may not use the Docker engine",
+        "add yourself to its group with: sudo usermod -aG docker $USER; then sign in anew",
+    ),
+    (
+        r"cannot connect to the docker daemon|failed to connect to the docker api|error during connect"
+        r"|is the docker daemon running|docker daemon is not running",
+        "the Docker engine does not run",
+        "start Docker Desktop, or on Linux: sudo systemctl start docker; check DOCKER_HOST where it is set",
+    ),
+    (
+        r"context \"[^\"]*\": context not found|unable to resolve docker endpoint",
+        "there is no such Docker context",
+        "docker context ls lists those that there are; check DOCKER_CONTEXT",
+    ),
+)
+_OTHER_FAULTS = (
+    (
+        r"no space left on device",
+        "Docker's disk is full",
+        "docker system df shows what is on it, docker system prune removes what nothing uses",
+    ),
+    (
+        r"toomanyrequests|429 too many requests",
+        "the registry of the base image refuses further downloads for a while",
+        "run the command again later, or sign in with: docker login",
+    ),
+    (
+        r"no such host|i/o timeout|tls handshake timeout|network is unreachable|connection refused"
+        r"|temporary failure (in name )?resolution|x509: ",
+        "there is no way to a registry",
+        "check the network, and the proxy and certificates in Docker's own settings",
+    ),
+    (
+        r"no matching manifest|does not match the specified platform|exec format error",
+        "this machine cannot run linux/amd64",
+        "turn on emulation in Docker Desktop, or on Linux: docker run --privileged --rm tonistiigi/binfmt "
+        "--install amd64",
+    ),
+)
+
+
+def find_docker() -> str:
+    """Return the path of the `docker` command.
+
+    Raises:
+        DockerError: If it is not installed.
+    """
+    path = shutil.which("docker")
+    if path is None:
+        raise DockerError(Fault("docker", "it is not installed", hint=_INSTALL_HINT))
+    return path
+
+
+def run_docker(
+    words: Sequence[str],
+    *,
+    doing: str,
+    text: str | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run `docker WORDS` to its end and return it with what it printed.
+
+    Args:
+        words: After `docker`; never seen by a shell.
+        doing: What is being done, as in "build the image"; stands in the error.
+        text: For its standard input, such as a password.
+        env: Beside this process's own environment.
+        check: False returns a command that failed, too, unless the engine itself cannot be reached.
+
+    Raises:
+        DockerError: If Docker is not installed, its engine not reachable, or the command fails.
+    """
+    done = subprocess.run(  # noqa: S603 - words, no shell
+        [find_docker(), *words],
+        input=text,
+        stdin=subprocess.DEVNULL if text is None else None,
+        env=_build_environment(env),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode and (check or _find_fault(done.stderr, _ENGINE_FAULTS)):
+        raise explain_docker(done.stderr or done.stdout, doing=doing)
+    return done
+
+
+def start_docker(
+    words: Sequence[str],
+    *,
+    stdout: int | IO[str] | None = None,
+    stderr: int | IO[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """Start `docker WORDS` in a session of its own and return it while it runs: Ctrl-C reaches us alone.
+
+    Args:
+        words: After `docker`; never seen by a shell.
+        stdout: As in subprocess; None: this process's own.
+        stderr: As in subprocess; None: this process's own.
+        env: Beside this process's own environment.
+
+    Raises:
+        DockerError: If Docker is not installed.
+    """
+    return subprocess.Popen(  # noqa: S603 - words, no shell
+        [find_docker(), *words],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=_build_environment(env),
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+
+
+def stream_docker(
+    words: Sequence[str],
+    *,
+    doing: str,
+    see: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run `docker WORDS`, handing every line that it prints to `see` as it comes; its end is its last lines.
+
+    Args:
+        words: After `docker`; never seen by a shell.
+        doing: What is being done; stands in the error.
+        see: Told each line of both streams, without its end.
+        env: Beside this process's own environment.
+
+    Raises:
+        DockerError: If Docker is not installed, its engine not reachable, or the command fails.
+    """
+    process = start_docker(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+    lines: list[str] = []
+    try:
+        for line in process.stdout or ():
+            lines.append(line.rstrip())
+            see(lines[-1])
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if code:
+        raise explain_docker("\n".join(lines), doing=doing)
+
+
+def explain_docker(said: str, *, doing: str) -> DockerError:
+    """Return what the docker command printed as an error with its cure.
+
+    Args:
+        said: Everything it printed, or its standard error.
+        doing: What was being done, as in "build the image".
+    """
+    last = said.strip().splitlines()[-1:] or ["docker failed and said nothing"]
+    found = _find_fault(said, (*_ENGINE_FAULTS, *_OTHER_FAULTS))
+    if found is None:
+        return DockerError(Fault(doing, last[0].strip()))
+    what, hint = found
+    return DockerError(Fault(doing, f"{what} ({last[0].strip()})", hint=hint))
+
+
+def _find_fault(said: str, faults: Sequence[tuple[str, str, str]]) -> tuple[str, str] | None:
+    for pattern, what, hint in faults:
+        if re.search(pattern, said, re.IGNORECASE):
+            return what, hint
+    return None
+
+
+def _build_environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    # Docker's advertisements of its other products are no part of an answer.
+    return {**os.environ, "DOCKER_CLI_HINTS": "false", **(env or {})}
