@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from classifold import names
-from classifold.errors import DataError, Fault, disk_errors
+from classifold.errors import DataError, Fault
+from classifold.files import write_whole
 from classifold.report.build import build_page
 from classifold.report.records import Environment, read_records
 from classifold.report.view import Page
@@ -30,7 +30,10 @@ def write_report(run_dir: Path, *, data_dir: Path | None = None) -> Path:
         raise DataError(Fault(str(data_dir), "no such folder", hint))
     records = read_records(run_dir)
     page = build_page(records, data_dir=data_dir or _recorded_data_dir(records.environment))
-    return _write_whole(run_dir / names.REPORT_HTML, render_page(page))
+    path = run_dir / names.REPORT_HTML
+    with write_whole(path) as partial:
+        partial.write_text(render_page(page), encoding="utf-8", errors="backslashreplace", newline="\n")
+    return path
 
 
 def _recorded_data_dir(environment: Environment) -> Path | None:
@@ -50,15 +53,3 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
     )
     return templates.get_template("report.html.j2").render(page=page)
-
-
-def _write_whole(path: Path, html: str) -> Path:
-    """Write beside, then move: the page is the old one or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with disk_errors(path):
-        try:
-            partial.write_text(html, encoding="utf-8", errors="backslashreplace", newline="\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    return path

@@ -15,6 +15,7 @@ from typing import Any
 import classifold
 from classifold import names
 from classifold.config import Config
+from classifold.files import write_whole
 from classifold.machine import count_cores, peak_memory_mb
 from classifold.training.evaluate import Answers, build_confusion_matrix, build_text_report
 
@@ -115,13 +116,8 @@ def _find_versions() -> dict[str, str]:
 
 def write_archive(run_dir: Path, target: Path) -> Path:
     """Write the run folder's content as `model.tar.gz`, whole or not at all; return its path."""
-    temporary = target.with_name(f".{target.name}.partial")
-    try:
-        with tarfile.open(temporary, "w:gz", compresslevel=6) as archive:
-            for name in names.ARTEFACTS:
-                if (run_dir / name).exists():
-                    archive.add(run_dir / name, arcname=name)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(target) as partial, tarfile.open(partial, "w:gz", compresslevel=6) as archive:
+        for name in names.ARTEFACTS:
+            if (run_dir / name).exists():
+                archive.add(run_dir / name, arcname=name)
     return target
