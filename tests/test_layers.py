@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src"
-GROUND = {"classifold", "errors", "files", "names", "progress", "machine", "inference", "docker"}
+GROUND = {
+    "classifold",
+    "errors",
+    "files",
+    "names",
+    "progress",
+    "machine",
+    "inference",
+    "docker",
+    "run_folder",
+}
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words"}
 TOP = {"cli", "command_line", "answers"}
 # A room and the rooms that it may import from, itself included.

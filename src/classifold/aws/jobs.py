@@ -1,0 +1,210 @@
+"""This project's training jobs: the table of them, one of them whole, and stopping one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from classifold import names
+from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.cost import Price, find_price
+from classifold.errors import AwsError, Fault, MissingError
+
+RUNNING = ("InProgress", "Stopping")
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A training job as the table shows it.
+
+    Attributes:
+        name: Of the job, and of its run folder.
+        status: InProgress, Completed, Failed, Stopping or Stopped.
+        step: What it does or how it ended, SageMaker's secondary status.
+        created: When it was asked for.
+        seconds: From its start to its end, or to now; None before the start.
+        billable_seconds: Of all its machines together; None before the end.
+        cost: In US dollars, from the billable seconds; None where time or price is not known yet.
+        price_source: Where the price comes from.
+        metrics: The last value of each metric.
+        instance_type: The machine.
+        num_instances: How many of them.
+        is_spot: Whether it runs on spare capacity.
+        failure_reason: Whole, as SageMaker gives it; empty unless it failed.
+        archive_uri: Where its model.tar.gz is; empty before there is one.
+    """
+
+    name: str
+    status: str
+    step: str
+    created: datetime
+    seconds: float | None
+    billable_seconds: int | None
+    cost: float | None
+    price_source: str
+    metrics: dict[str, float]
+    instance_type: str
+    num_instances: int
+    is_spot: bool
+    failure_reason: str
+    archive_uri: str
+
+
+def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
+    """Return this project's jobs, the newest first.
+
+    SageMaker's search knows a new job after some seconds.
+
+    Args:
+        aws: The way in.
+        limit: At most so many.
+
+    Raises:
+        AwsError: If AWS refuses.
+    """
+    expression = {
+        "Filters": [
+            {
+                "Name": f"Tags.{names.PROJECT_TAG}",
+                "Operator": "Equals",
+                "Value": aws.config.PROJECT_NAME,
+            }
+        ]
+    }
+    found: list[dict[str, Any]] = []
+    with aws_errors("list the training jobs"):
+        pages = (
+            aws.client("sagemaker")
+            .get_paginator("search")
+            .paginate(
+                Resource="TrainingJob",
+                SearchExpression=expression,
+                SortBy="CreationTime",
+                SortOrder="Descending",
+                PaginationConfig={"MaxItems": limit, "PageSize": min(limit, 100)},
+            )
+        )
+        for page in pages:
+            found += [result["TrainingJob"] for result in page["Results"] if "TrainingJob" in result]
+    prices: dict[str, Price | None] = {}
+    return [_build_row(aws, job, prices) for job in found]
+
+
+def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
+    """Return what SageMaker knows of a job of this project; of the newest one where no name is given.
+
+    Raises:
+        MissingError: There is no such job, or none at all.
+        AwsError: The job is another project's.
+    """
+    if name is None:
+        rows = list_jobs(aws, limit=1)
+        if not rows:
+            what = f"project {aws.config.PROJECT_NAME} has no training job in {aws.region} yet"
+            raise MissingError(Fault("training job", what, hint="start one with: classifold launch"))
+        name = rows[0].name
+    job = describe_job(aws, name)
+    if not _is_ours(aws, job):
+        what = f"it writes to {job['OutputDataConfig']['S3OutputPath']}, which is not this project's"
+        hint = "set PROJECT_NAME or OUTPUT_BUCKET to the project that it belongs to"
+        raise AwsError(Fault(f"training job {name}", what, hint=hint))
+    return job
+
+
+def describe_job(aws: Aws, name: str) -> dict[str, Any]:
+    """Return SageMaker's description of a job.
+
+    Raises:
+        MissingError: There is no such job.
+    """
+    try:
+        with aws_errors(f"look at training job {name}"):
+            return dict(aws.client("sagemaker").describe_training_job(TrainingJobName=name))
+    except AwsError as error:
+        # SageMaker answers ValidationException for a name that it does not know.
+        if "not found" not in str(error).lower():
+            raise
+        what = f"there is no such job in {aws.region}"
+        hint = "`classifold jobs` lists this project's; PROJECT_REGION says where to look"
+        raise MissingError(Fault(f"training job {name}", what, hint=hint)) from error
+
+
+def _is_ours(aws: Aws, job: Mapping[str, Any]) -> bool:
+    path = str(job["OutputDataConfig"]["S3OutputPath"])
+    return path.removeprefix("s3://").partition("/")[0] == aws.output_bucket
+
+
+def stop_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> str:
+    """Ask a job to stop; it saves its best model first, for which it has two minutes.
+
+    Args:
+        aws: The way in.
+        name: Of the job; None for the newest.
+        tell: Told what happens, a line at a time.
+
+    Returns:
+        The job's name.
+    """
+    job = find_job(aws, name)
+    found = str(job["TrainingJobName"])
+    if job["TrainingJobStatus"] not in RUNNING:
+        tell(f"{found} has ended already: {job['TrainingJobStatus']}")
+        return found
+    if job["TrainingJobStatus"] == "Stopping":
+        tell(f"{found} is stopping already")
+        return found
+    with aws_errors(f"stop training job {found}"):
+        aws.client("sagemaker").stop_training_job(TrainingJobName=found)
+    tell(f"{found} is stopping; it has {names.STOP_SECONDS} seconds to save the best model so far")
+    return found
+
+
+def build_row(aws: Aws, job: Mapping[str, Any]) -> JobRow:
+    """Return a described job as a row of the table."""
+    return _build_row(aws, job, {})
+
+
+def _build_row(aws: Aws, job: Mapping[str, Any], prices: dict[str, Price | None]) -> JobRow:
+    resources = job.get("ResourceConfig", {})
+    instance_type = str(resources.get("InstanceType") or "")
+    num_instances = int(resources.get("InstanceCount") or 1)
+    if instance_type not in prices:
+        prices[instance_type] = _find_price(aws, instance_type)
+    price, billable = prices[instance_type], job.get("BillableTimeInSeconds")
+    billable = None if billable is None else int(billable) * num_instances
+    is_priced = price is not None and billable is not None
+    return JobRow(
+        name=str(job["TrainingJobName"]),
+        status=str(job["TrainingJobStatus"]),
+        step=str(job.get("SecondaryStatus", "")),
+        created=job["CreationTime"],
+        seconds=_measure_seconds(job),
+        billable_seconds=billable,
+        cost=round(price.usd_per_hour * billable / 3600, 4) if is_priced and price and billable else None,
+        price_source=price.source if price else "",
+        metrics={one["MetricName"]: one["Value"] for one in job.get("FinalMetricDataList") or []},
+        instance_type=instance_type,
+        num_instances=num_instances,
+        is_spot=bool(job.get("EnableManagedSpotTraining")),
+        failure_reason=str(job.get("FailureReason") or ""),
+        archive_uri=str((job.get("ModelArtifacts") or {}).get("S3ModelArtifacts") or ""),
+    )
+
+
+def _find_price(aws: Aws, instance_type: str) -> Price | None:
+    """Return the price; a table of jobs is of use without prices too."""
+    try:
+        # Billable seconds of a spot job are shortened by what it saved, so the full price applies.
+        return find_price(aws, instance_type, spot=False) if instance_type else None
+    except AwsError:
+        return None
+
+
+def _measure_seconds(job: Mapping[str, Any]) -> float | None:
+    started = job.get("TrainingStartTime")
+    if started is None:
+        return None
+    ended = job.get("TrainingEndTime") or datetime.now(UTC)
+    return float((ended - started).total_seconds())

@@ -1,0 +1,234 @@
+"""Following a job live: its status and its log lines until it ends, whatever happens to the line to AWS."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from classifold import names
+from classifold.aws.clients import Aws, aws_errors, is_expired, is_passing
+from classifold.aws.jobs import RUNNING, JobRow, build_row, find_job
+from classifold.config import parse_value
+from classifold.errors import AwsError, Fault, Interrupted, MissingError
+
+_Answer = TypeVar("_Answer")
+
+_POLL_SECONDS = 4.0
+# Log lines arrive some seconds after they were written.
+_LAST_LINES_SECONDS = 12.0
+# How long AWS may be out of reach, or the credentials expired, before following gives up.
+_PATIENCE_SECONDS = 3600.0
+_LONGEST_WAIT = 60.0
+_EPOCH = re.compile(r"\bstage=(\w+) epoch=([0-9]+) .*\bseconds=([0-9.]+)")
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended.
+
+    Attributes:
+        row: The job as the table shows it.
+        exit_code: 0 completed, the job's own code or 1 where it failed, 130 where it was stopped.
+    """
+
+    row: JobRow
+    exit_code: int
+
+
+def follow_job(
+    aws: Aws, name: str | None, *, tell: Callable[[str], None], poll_seconds: float = _POLL_SECONDS
+) -> JobEnd:
+    """Tell a job's status and log lines as they come, until it ends.
+
+    Throttling, a lost network and expired credentials are waited out: new credentials are taken up as
+    soon as there are some.
+
+    Args:
+        aws: The way in.
+        name: Of the job; None for the newest.
+        tell: Told a line at a time.
+        poll_seconds: Between two looks.
+
+    Raises:
+        MissingError: There is no such job.
+        AwsError: AWS refuses, or was out of reach for an hour.
+        Interrupted: On Ctrl-C; the job goes on.
+    """
+    follower = _Follower(aws, tell, poll_seconds)
+    found = None
+    try:
+        found = str(follower.ask(lambda a: find_job(a, name))["TrainingJobName"])
+        return follower.run(found)
+    except KeyboardInterrupt:
+        hint = f"look again with: classifold follow {found}; end it with: classifold stop {found}"
+        raise Interrupted(
+            Fault(f"training job {found}", "it goes on without you watching", hint=hint)
+        ) from None
+
+
+@dataclass
+class _Stream:
+    """A host's log: how far it was read."""
+
+    name: str
+    token: str | None = None
+
+
+@dataclass
+class _Follower:
+    aws: Aws
+    tell: Callable[[str], None]
+    poll_seconds: float
+    streams: dict[str, _Stream] = field(default_factory=dict)
+    told_steps: int = 0
+    told_step_message: str = ""
+
+    def run(self, name: str) -> JobEnd:
+        while True:
+            job = self.ask(lambda aws: find_job(aws, name))
+            self._tell_steps(job)
+            self._tell_lines(job)
+            if job["TrainingJobStatus"] not in RUNNING:
+                break
+            time.sleep(self.poll_seconds)
+        self._tell_last_lines(job)
+        row = build_row(self.aws, job)
+        return JobEnd(row, find_exit_code(row))
+
+    def ask(self, call: Callable[[Aws], _Answer]) -> _Answer:
+        """Return what AWS answers, after as many tries as an hour holds."""
+        wait, since, told = 2.0, time.monotonic(), ""
+        while True:
+            try:
+                return call(self.aws)
+            except AwsError as error:
+                cause = error.__cause__
+                if is_expired(cause):
+                    said = "the credentials have expired: sign in again elsewhere, following goes on then"
+                    self.aws = Aws(self.aws.config)
+                elif is_passing(cause):
+                    said = f"AWS is out of reach for the moment, trying again: {error.faults[0].what}"
+                else:
+                    raise
+                if time.monotonic() - since > _PATIENCE_SECONDS:
+                    raise
+                if said != told:
+                    self.tell(said)
+                told = said
+                time.sleep(min(wait, _LONGEST_WAIT))
+                wait *= 2
+
+    def _tell_steps(self, job: Mapping[str, Any]) -> None:
+        steps = job.get("SecondaryStatusTransitions") or []
+        for step in steps[max(self.told_steps - 1, 0) :]:
+            message = f"{step['Status']}: {step.get('StatusMessage', '')}".rstrip(": ")
+            if message != self.told_step_message:
+                self.tell(f"{_clock(step['StartTime'])} {message}")
+                self.told_step_message = message
+        self.told_steps = len(steps)
+
+    def _tell_lines(self, job: Mapping[str, Any]) -> int:
+        """Tell the new log lines of every host and return how many there were."""
+        self._find_streams(str(job["TrainingJobName"]))
+        totals = _total_epochs(job.get("HyperParameters") or {})
+        told = 0
+        for stream in self.streams.values():
+            host = stream.name.partition("/")[2].rpartition("-")[0]
+            prefix = f"{host}: " if len(self.streams) > 1 else ""
+            for line in self._read_new(stream):
+                self.tell(prefix + format_line(line, totals))
+                told += 1
+        return told
+
+    def _find_streams(self, job_name: str) -> None:
+        def find(aws: Aws) -> list[str]:
+            with aws_errors(f"find the log of {job_name}"):
+                pages = aws.client("logs").get_paginator("describe_log_streams")
+                found = pages.paginate(logGroupName=names.LOG_GROUP, logStreamNamePrefix=f"{job_name}/")
+                return [stream["logStreamName"] for page in found for stream in page["logStreams"]]
+
+        try:
+            for name in sorted(self.ask(find)):
+                self.streams.setdefault(name, _Stream(name))
+        except MissingError:
+            return  # the group is made with the account's first job
+
+    def _read_new(self, stream: _Stream) -> list[str]:
+        lines: list[str] = []
+        while True:
+            page = self.ask(lambda aws: _read_page(aws, stream))
+            lines += [event["message"].rstrip("\n") for event in page["events"]]
+            token = page["nextForwardToken"]
+            is_end = token == stream.token or not page["events"]
+            stream.token = token
+            if is_end:
+                return lines
+
+    def _tell_last_lines(self, job: Mapping[str, Any]) -> None:
+        """Wait for what was written last: CloudWatch is some seconds behind."""
+        if not self.streams:
+            return
+        until = time.monotonic() + min(_LAST_LINES_SECONDS, 3 * self.poll_seconds)
+        while time.monotonic() < until:
+            time.sleep(min(self.poll_seconds, 2.0))
+            self._tell_lines(job)
+
+
+def _read_page(aws: Aws, stream: _Stream) -> dict[str, Any]:
+    token = {"nextToken": stream.token} if stream.token else {}
+    with aws_errors(f"read the log {stream.name}"):
+        return dict(
+            aws.client("logs").get_log_events(
+                logGroupName=names.LOG_GROUP, logStreamName=stream.name, startFromHead=True, **token
+            )
+        )
+
+
+def _clock(when: datetime) -> str:
+    return when.astimezone().strftime("%H:%M:%S")
+
+
+def _total_epochs(hyperparameters: Mapping[str, str]) -> int:
+    """Return how many epochs a job has at most, from its hyperparameters and the defaults."""
+    from classifold.config import Config
+
+    total = 0
+    for name in ("HEAD_EPOCHS", "EPOCHS"):
+        given = parse_value(name, hyperparameters[name]) if name in hyperparameters else None
+        total += given if isinstance(given, int) else Config.model_fields[name].default
+    return total
+
+
+def format_line(line: str, num_epochs: int) -> str:
+    """Return a log line for a person: an epoch's figures with how far the job is, any other as it is.
+
+    Args:
+        line: As it stands in the log.
+        num_epochs: Of the whole job, at most.
+    """
+    found = _EPOCH.search(line)
+    if found is None:
+        return line
+    stage, epoch, seconds = found[1], int(found[2]), float(found[3])
+    figures = {name: said[1] for name, pattern in names.METRICS.items() if (said := re.search(pattern, line))}
+    shown = ", ".join(
+        f"{name} {figures[name]}" for name in ("loss", "val_loss", "val_accuracy") if name in figures
+    )
+    left = max(num_epochs - epoch, 0) * seconds / 60
+    # Stages differ in speed and may end early: the time left is a bound only for the last stage.
+    more = f", at most {left:.0f} min of it left" if stage == "fine_tune" and left >= 1 else ""
+    return f"epoch {epoch} of at most {num_epochs} ({stage}): {shown}, {seconds:.1f} s{more}"
+
+
+def find_exit_code(row: JobRow) -> int:
+    """Return the code that a script can rely on: 0 completed, the job's own or 1 failed, 130 stopped."""
+    if row.status == "Completed":
+        return 0
+    if row.status == "Stopped":
+        return 130
+    own = re.search(r"exit code: ([0-9]+)", row.failure_reason)
+    return int(own[1]) if own and 0 < int(own[1]) < 256 else 1

@@ -1,0 +1,102 @@
+"""A job's result brought home: downloaded, unpacked with care, checked, and put among the runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from classifold import names
+from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.failures import find_cure
+from classifold.aws.jobs import RUNNING, find_job
+from classifold.errors import Fault, JobError, disk_errors
+from classifold.progress import show_progress
+from classifold.run_folder import check_run, unpack_archive
+
+_HEADROOM = 2.0  # of the archive's size on the disk, for what is unpacked from it
+_INTERRUPTED = ".interrupted"
+
+
+def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Path:
+    """Download and unpack a job's result into RUNS_DIR; the folder appears whole or not at all.
+
+    A stopped job's best model so far goes to `<job>.interrupted`, as on this machine.
+
+    Args:
+        aws: The way in.
+        name: Of the job; None for the newest.
+        tell: Told what happens, a line at a time.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        JobError: The job still runs, or left nothing.
+        RunError: What it left is damaged, or not safe to unpack.
+        AwsError: AWS refuses.
+    """
+    job = find_job(aws, name)
+    found, runs_dir = str(job["TrainingJobName"]), Path(aws.config.RUNS_DIR)
+    is_whole = job["TrainingJobStatus"] == "Completed"
+    run_dir = runs_dir / (found if is_whole else found + _INTERRUPTED)
+    if run_dir.exists():
+        tell(f"{run_dir} is there already")
+        return run_dir
+    uri = _find_archive(job)
+    partial = runs_dir / f".{found}.fetch"
+    with disk_errors(run_dir):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            archive = partial / names.MODEL_ARCHIVE
+            _download(aws, uri, archive)
+            unpack_archive(archive, partial / "run")
+            check_run(partial / "run", is_whole=is_whole, where=uri)
+            (partial / "run").rename(run_dir)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    tell(f"{uri} is unpacked in {run_dir}")
+    return run_dir
+
+
+def _find_archive(job: dict[str, Any]) -> str:
+    name, status = job["TrainingJobName"], job["TrainingJobStatus"]
+    if status in RUNNING:
+        hint = f"wait for its end with: classifold follow {name}"
+        raise JobError(Fault(f"training job {name}", f"it still runs ({job['SecondaryStatus']})", hint=hint))
+    uri = (job.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
+    if status == "Failed" or not uri:
+        reason = str(job.get("FailureReason") or "it left no model")
+        raise JobError(Fault(f"training job {name}", f"{status}: {reason}", hint=find_cure(reason)))
+    return str(uri)
+
+
+def _download(aws: Aws, uri: str, target: Path) -> None:
+    """Download an object in parallel parts; S3's checksum is compared where it has one."""
+    from boto3.s3.transfer import TransferConfig
+
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    hint = "the result was removed, or never written; classifold jobs says how the job ended"
+    with aws_errors(f"download {uri}", hint=hint):
+        s3 = aws.client("s3")
+        size = int(s3.head_object(Bucket=bucket, Key=key)["ContentLength"])
+        _check_room(target.parent, size)
+        with show_progress("downloading", size, unit="bytes") as advance:
+            s3.download_file(
+                bucket,
+                key,
+                str(target),
+                ExtraArgs={"ChecksumMode": "ENABLED", "ExpectedBucketOwner": aws.account},
+                Callback=advance,
+                Config=TransferConfig(multipart_chunksize=16 * 10**6, num_download_attempts=10),
+            )
+
+
+def _check_room(folder: Path, size: int) -> None:
+    free, needed = shutil.disk_usage(folder).free, (1 + _HEADROOM) * size
+    if free < needed:
+        what = f"the result takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        hint = "free some space, or set RUNS_DIR to another disk"
+        raise DiskError(Fault(str(folder.parent), what, hint=hint))

@@ -1,0 +1,116 @@
+"""A run folder that comes from elsewhere: unpacked with care, and checked before it is believed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from classifold import names
+from classifold.errors import Fault, RunError
+
+# What a run folder may hold at most: a model of a few GB in six forms is far below.
+MAX_BYTES = 50 * 10**9
+MAX_ENTRIES = 100_000
+_CHUNK = 1 << 20
+
+
+def unpack_archive(archive: Path, target: Path) -> None:
+    """Unpack a model.tar.gz into a new folder: ordinary files and folders below it and nothing else.
+
+    Raises:
+        RunError: It is damaged, holds a link, a device or a path that leads out of the folder, or more
+            than `MAX_BYTES` or `MAX_ENTRIES`; nothing is left then.
+    """
+    target.mkdir()
+    try:
+        with tarfile.open(archive, "r|gz") as stream:
+            for member in _iter_safe(stream, archive.name):
+                _write_member(stream, member, target)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        shutil.rmtree(target, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's own refusal
+        what = f"it cannot be unpacked: {error or 'it ends in the middle'}"
+        raise RunError(Fault(archive.name, what, hint="fetch it again")) from error
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _iter_safe(stream: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
+    total, seen = 0, set[PurePosixPath]()
+    hint = "nothing was unpacked; this is not what classifold's training writes"
+    for member in stream:
+        path = PurePosixPath(member.name)
+        if path in (PurePosixPath("."), PurePosixPath("")):
+            continue
+        reason = ""
+        total += member.size
+        if not (member.isreg() or member.isdir()):
+            reason = "it holds a link or a device"
+        elif path.is_absolute() or ".." in path.parts or "\0" in member.name or "\\" in member.name:
+            reason = "it holds a path that leads out of the folder"
+        elif path in seen and not member.isdir():
+            reason = "it holds the same file twice"
+        elif total > MAX_BYTES or len(seen) >= MAX_ENTRIES:
+            reason = f"it holds more than {MAX_BYTES / 1e9:.0f} GB or {MAX_ENTRIES:,} files"
+        if reason:
+            raise RunError(Fault(where, reason, got=repr(member.name), hint=hint))
+        seen.add(path)
+        yield member
+
+
+def _write_member(stream: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    path = target / PurePosixPath(member.name)
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = stream.extractfile(member)
+    if source is not None:
+        # "x": what stands there already is never written through.
+        with source, path.open("xb") as file:
+            _copy(source, file)
+
+
+def _copy(source: IO[bytes], file: IO[bytes]) -> None:
+    while chunk := source.read(_CHUNK):
+        file.write(chunk)
+
+
+def check_run(run_dir: Path, *, is_whole: bool, where: str) -> None:
+    """Check that a folder is a run's: its files are there, are read, and the model loads.
+
+    Args:
+        run_dir: The unpacked folder.
+        is_whole: All artefacts are expected, and not only those of an interrupted run.
+        where: What it came from, for the error.
+
+    Raises:
+        RunError: With everything that is wrong.
+    """
+    from classifold.inference import open_session
+
+    partial = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
+    expected = names.ARTEFACTS if is_whole else partial
+    hint = "`classifold follow` shows what the job said about it"
+    faults = [
+        Fault(where, f"{name} is missing", hint=hint) for name in expected if not (run_dir / name).exists()
+    ]
+    for path in sorted(run_dir.glob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            faults.append(Fault(where, f"{path.name} is damaged: {error}", hint=hint))
+    if (run_dir / names.MODEL_ONNX).is_file():
+        try:
+            open_session(run_dir / names.MODEL_ONNX)
+        except Exception as error:  # whatever the engine raises, the file is of no use
+            faults.append(Fault(where, f"{names.MODEL_ONNX} does not load: {error}", hint=hint))
+    if faults:
+        raise RunError(*faults)
