@@ -11,7 +11,7 @@ from classifold import names
 from classifold.aws.clients import Aws, aws_errors
 from classifold.aws.failures import find_cure
 from classifold.aws.jobs import RUNNING, find_job
-from classifold.errors import Fault, JobError, disk_errors
+from classifold.errors import DiskError, Fault, JobError, disk_errors
 from classifold.progress import show_progress
 from classifold.run_folder import check_run, unpack_archive
 
