@@ -56,7 +56,11 @@ def answer_of(raising: BaseException, capfd: pytest.CaptureFixture[str]) -> tupl
 def test_help_lists_the_commands_in_the_order_of_the_work(classifold: Classifold) -> None:
     answer = classifold("--help")
     listed = [line.split()[0] for line in answer.out.partition("Commands:\n")[2].splitlines()]
-    assert listed == ["example", "split", "train", "report", "predict"]
+    assert listed == [
+        *("example", "split", "train"),
+        *("upload", "image", "launch", "jobs", "follow", "stop", "fetch"),
+        *("report", "predict", "destroy"),
+    ]
     assert answer.code == 0
     assert "..." not in answer.out.partition("Commands:\n")[2]
 

@@ -23,7 +23,7 @@ GROUND = {
     "run_folder",
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words"}
-TOP = {"cli", "command_line", "answers"}
+TOP = {"cli", "command_line", "answers", "options", "aws_commands", "aws_answers", "aws_removal"}
 # A room and the rooms that it may import from, itself included.
 ROOMS = {
     "ground": {"ground"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import click
 from rich.cells import cell_len
 
 from classifold import names
-from classifold.errors import DiskError, Fault, disk_errors
+from classifold.files import write_whole
 
 if TYPE_CHECKING:
     from classifold.dataset.split import SplitSummary
@@ -111,14 +110,28 @@ def print_run(summary: RunSummary, *, as_json: bool) -> None:
             metrics=summary.metrics,
         )
         return
-    for table in build_score_tables(summary.metrics):
+    _print_scores(summary.run_dir, summary.metrics, archive=summary.archive)
+
+
+def print_run_folder(run_dir: Path, *, archive: Path | None, as_json: bool) -> None:
+    """Print the same of a run that was made elsewhere, from the files of its folder."""
+    metrics = json.loads((run_dir / names.METRICS_JSON).read_text(encoding="utf-8"))
+    if as_json:
+        packed = None if archive is None else str(archive)
+        _print_json(run_dir=str(run_dir), archive=packed, metrics=metrics)
+        return
+    _print_scores(run_dir, metrics, archive=archive)
+
+
+def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | None) -> None:
+    for table in build_score_tables(metrics):
         print_table(table)
         click.echo()
-    click.echo(f"Run folder: {summary.run_dir}")
-    if summary.archive is not None:
-        click.echo(f"Archive:    {summary.archive}")
-    click.echo(f"Report:     {summary.run_dir / names.REPORT_HTML}")
-    click.echo(f"Predict:    classifold predict {shlex.quote(str(summary.run_dir))} PICTURE...")
+    click.echo(f"Run folder: {run_dir}")
+    if archive is not None:
+        click.echo(f"Archive:    {archive}")
+    click.echo(f"Report:     {run_dir / names.REPORT_HTML}")
+    click.echo(f"Predict:    classifold predict {shlex.quote(str(run_dir))} PICTURE...")
 
 
 def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
@@ -175,13 +188,5 @@ def open_answer(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    if not path.parent.is_dir():
-        raise DiskError(Fault(str(path.parent), "no such folder", hint="make it, or choose another one"))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with disk_errors(path):
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as stream:
-                yield stream
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with write_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        yield stream

@@ -1,4 +1,4 @@
-"""A run folder that comes from elsewhere: unpacked with care, and checked before it is believed."""
+"""A run folder as an archive: packed whole, unpacked with care, checked before it is believed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ from typing import IO
 
 from classifold import names
 from classifold.errors import Fault, RunError
+from classifold.files import write_whole
 
 # What a run folder may hold at most: a model of a few GB in six forms is far below.
 MAX_BYTES = 50 * 10**9
 MAX_ENTRIES = 100_000
 _CHUNK = 1 << 20
+
+
+def write_archive(run_dir: Path, target: Path) -> Path:
+    """Write the run folder's content as `model.tar.gz`, whole or not at all; return its path."""
+    with write_whole(target) as partial, tarfile.open(partial, "w:gz", compresslevel=6) as archive:
+        for name in names.ARTEFACTS:
+            if (run_dir / name).exists():
+                archive.add(run_dir / name, arcname=name)
+    return target
 
 
 def unpack_archive(archive: Path, target: Path) -> None:

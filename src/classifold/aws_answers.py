@@ -1,0 +1,171 @@
+"""What the commands on AWS print at their end: tables for a person, JSON for a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from classifold.answers import Table, print_table
+
+if TYPE_CHECKING:
+    from classifold.aws.image import Image, PushedImage
+    from classifold.aws.inventory import Resource
+    from classifold.aws.job import Launch
+    from classifold.aws.jobs import JobRow
+    from classifold.aws.logs import JobEnd
+    from classifold.aws.upload import UploadSummary
+
+# The most stale objects that are named one by one.
+_NAMED = 10
+
+
+def print_json(answer: object) -> None:
+    """Print an answer as JSON: dates in ISO 8601, paths as text."""
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False, default=_as_json))
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def print_upload(summary: UploadSummary, *, as_json: bool) -> None:
+    """Print what was sent, what was there already, and what is stale."""
+    if as_json:
+        print_json(asdict(summary))
+        return
+    click.echo(
+        f"{summary.sent:,} files sent ({_size(summary.bytes_sent)}), {summary.skipped:,} there already, "
+        f"{summary.deleted:,} removed, in {format_seconds(summary.seconds)}"
+    )
+    if summary.stale:
+        click.echo(f"{len(summary.stale):,} objects are not in the split any more, and would be trained on:")
+        for key in summary.stale[:_NAMED]:
+            click.echo(f"  {key}")
+        if len(summary.stale) > _NAMED:
+            click.echo(f"  and {len(summary.stale) - _NAMED:,} more")
+        click.echo("Remove them with: classifold upload --delete-stale")
+    click.echo(f"The three sets are in {summary.destination}")
+
+
+def print_image(image: Image, pushed: PushedImage | None, *, as_json: bool) -> None:
+    """Print the image's names, and its digest where it was pushed."""
+    if as_json:
+        print_json({"image": asdict(image), "pushed": asdict(pushed) if pushed else None})
+        return
+    verb = "built" if image.built else "there already"
+    click.echo(f"{image.reference}: {verb}, {_size(image.size_bytes)}")
+    if pushed is not None:
+        click.echo(f"{pushed.uri_by_digest}: {'pushed' if pushed.pushed else 'there already'}")
+
+
+def print_launch(launch: Launch, *, as_json: bool) -> None:
+    """Print the request, what it costs and what was found; on a real launch the job's name."""
+    if as_json:
+        print_json(asdict(launch))
+        return
+    if launch.is_dry_run:
+        click.echo(json.dumps(launch.request, indent=2, ensure_ascii=False))
+    for finding in launch.findings:
+        click.echo(f"{'missing' if finding.is_fatal else 'note'}: {finding.where}: {finding.what}")
+        if finding.hint:
+            click.echo(f"hint: {finding.hint}")
+    click.echo(f"Cost: {launch.cost.describe()}")
+    if launch.is_dry_run:
+        click.echo("Nothing was started.")
+        return
+    click.echo(f"Started: {launch.job_name}")
+    click.echo(f"Watch:   classifold follow {launch.job_name}")
+    click.echo(f"Result:  classifold fetch {launch.job_name}")
+
+
+def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
+    """Print a row a job, and where the prices come from."""
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    if not rows:
+        click.echo("No training jobs yet. Start one with: classifold launch")
+        return
+    print_table(build_jobs_table(rows))
+    for source in sorted({row.price_source for row in rows if row.price_source}):
+        click.echo(f"Prices: {source}")
+    for row in rows:
+        if row.failure_reason:
+            click.echo(f"{row.name} failed; the reason: classifold follow {row.name}")
+
+
+def build_jobs_table(rows: Sequence[JobRow]) -> Table:
+    """Return the table of jobs."""
+    header = ["job", "status", "step", "machine", "time", "billed", "cost", "val_accuracy", "val_loss"]
+    return Table("Training jobs", header, [_build_cells(row) for row in rows])
+
+
+def _build_cells(row: JobRow) -> list[str]:
+    machine = f"{row.num_instances} x {row.instance_type}{' spot' if row.is_spot else ''}"
+    return [
+        row.name,
+        row.status,
+        row.step,
+        machine,
+        "" if row.seconds is None else format_seconds(row.seconds),
+        "" if row.billable_seconds is None else f"{row.billable_seconds} s",
+        "" if row.cost is None else f"${row.cost:.2f}",
+        _metric(row.metrics, "val_accuracy"),
+        _metric(row.metrics, "val_loss"),
+    ]
+
+
+def _metric(metrics: Mapping[str, Any], name: str) -> str:
+    return f"{metrics[name]:.3f}" if name in metrics else ""
+
+
+def print_end(end: JobEnd, *, as_json: bool) -> None:
+    """Print how a job ended; for a failed one the cure first, then the whole reason."""
+    from classifold.aws.failures import find_cure
+
+    row = end.row
+    if as_json:
+        print_json({**asdict(row), "exit_code": end.exit_code})
+        return
+    billed = "" if row.billable_seconds is None else f", {row.billable_seconds} s billed"
+    cost = "" if row.cost is None else f", ${row.cost:.2f}"
+    click.echo(f"{row.name}: {row.status} ({row.step}){billed}{cost}")
+    if row.failure_reason:
+        click.echo(f"hint: {find_cure(row.failure_reason)}")
+        click.echo(row.failure_reason)
+    elif row.archive_uri:
+        click.echo(f"Result: classifold fetch {row.name}")
+
+
+def build_resources_table(resources: Sequence[Resource]) -> Table:
+    """Return the table of what a project has on AWS."""
+    rows = [[one.name, one.kind, one.detail] for one in resources]
+    return Table("On AWS", ["name", "kind", "what it holds"], rows)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time for a person: `48 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.2f} GB"

@@ -1,0 +1,237 @@
+"""The commands on AWS: data, image and job sent there, watched, brought home and removed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from classifold import names
+from classifold.options import json_option, load_settings, takes_settings
+
+if TYPE_CHECKING:
+    from classifold.aws.clients import Aws
+    from classifold.config import Config
+
+_job_argument = click.argument("name", metavar="[JOB]", required=False)
+
+
+def _tell(line: str) -> None:
+    """Say what is being done, beside the answer."""
+    click.echo(line, err=True)
+
+
+def _open_aws(config: Config) -> Aws:
+    """Return the way into the account, after one question that shows that it is open."""
+    from classifold.aws.clients import Aws
+
+    aws = Aws(config)
+    _tell(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
+    return aws
+
+
+def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = False) -> None:
+    """Make the buckets and the role, and send the three sets; what is there already stays."""
+    from classifold.aws.roles import ensure_role
+    from classifold.aws.storage import ensure_buckets
+    from classifold.aws.upload import upload_data
+    from classifold.aws_answers import print_upload
+    from classifold.dataset.scan import load_sets
+
+    # Nothing is made on AWS for pictures that cannot be trained on.
+    load_sets(config.split_dir)
+    aws = _open_aws(config)
+    ensure_buckets(aws, tell=_tell)
+    ensure_role(aws, tell=_tell)
+    print_upload(upload_data(aws, delete_stale=delete_stale, tell=_tell), as_json=as_json)
+
+
+def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, as_json: bool = False) -> None:
+    """Build the training image, and push it."""
+    from classifold.aws.image import build_image, push_image
+    from classifold.aws_answers import print_image
+
+    aws = _open_aws(config) if is_pushed else None
+    image = build_image(config, variant=variant, tell=_tell)
+    pushed = None if aws is None else push_image(aws, image, tell=_tell)
+    print_image(image, pushed, as_json=as_json)
+
+
+def train_in_docker(config: Config, *, is_archived: bool, as_json: bool) -> None:
+    """Train in the very image that SageMaker would run, built first where it is not there."""
+    from classifold.answers import print_run_folder
+    from classifold.aws.image import build_image
+    from classifold.local import run_in_docker
+    from classifold.run_folder import write_archive
+
+    built = build_image(config, tell=_tell)
+    run_dir = run_in_docker(config, built.reference, tell=_tell)
+    archive = write_archive(run_dir, run_dir / names.MODEL_ARCHIVE) if is_archived else None
+    print_run_folder(run_dir, archive=archive, as_json=as_json)
+
+
+def start_job(
+    config: Config, *, is_dry: bool = False, max_cost: float | None = None, as_json: bool = False
+) -> tuple[Aws, str | None]:
+    """Start the training job; return the way in, and the job's name where there is one."""
+    from classifold.aws.clients import Aws
+    from classifold.aws.job import launch_job
+    from classifold.aws_answers import print_launch
+
+    aws = Aws(config) if is_dry else _open_aws(config)
+    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, tell=_tell)
+    print_launch(launch, as_json=as_json)
+    return aws, None if is_dry else launch.job_name
+
+
+@click.command()
+@click.option("--delete-stale", is_flag=True, help="Also remove what the split does not hold any more.")
+@json_option
+@takes_settings
+def upload(delete_stale: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Make buckets and role, and send the three sets to S3.
+
+    Only what changed is sent, and an interrupted upload goes on where it stopped. Buckets are private and
+    encrypted; the role may do what this project's jobs need and nothing else.
+    """
+    send_data(load_settings(config_path, overrides), delete_stale=delete_stale, as_json=as_json)
+
+
+@click.command()
+@click.option("--no-push", is_flag=True, help="Build only; needs no AWS account.")
+@click.option(
+    "--variant", type=click.Choice(["cpu", "gpu"]), help="Which image (default: as INSTANCE_TYPE needs)."
+)
+@json_option
+@takes_settings
+def image(
+    no_push: bool, variant: str | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Build the training image and push it to ECR.
+
+    Its tag follows from its content: an image that is there is neither built nor pushed again.
+    """
+    config = load_settings(config_path, overrides)
+    make_image(config, is_pushed=not no_push, variant=variant, as_json=as_json)
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Show request, cost and what was checked; start nothing.")
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Never spend more."
+)
+@click.option("--follow", "is_followed", is_flag=True, help="Follow the job to its end.")
+@json_option
+@takes_settings
+def launch(
+    dry_run: bool,
+    max_cost: float | None,
+    is_followed: bool,
+    as_json: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Start a training job on SageMaker.
+
+    The request is made from training-job-config-template.json and the settings, checked against the API and
+    the account, and left in training-job-config.json. --max-cost shortens the job, or refuses it.
+    """
+    config = load_settings(config_path, overrides)
+    aws, name = start_job(config, is_dry=dry_run, max_cost=max_cost, as_json=as_json)
+    return _follow(aws, name, as_json=as_json) if is_followed and name else 0
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N")
+@json_option
+@takes_settings
+def jobs(limit: int, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """List this project's training jobs, the newest first."""
+    config = load_settings(config_path, overrides)
+    from classifold.aws.clients import Aws
+    from classifold.aws.jobs import list_jobs
+    from classifold.aws_answers import print_jobs
+
+    print_jobs(list_jobs(Aws(config), limit=limit), as_json=as_json)
+
+
+@click.command()
+@_job_argument
+@json_option
+@takes_settings
+def follow(name: str | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
+    """Show a job's status and log live, to its end.
+
+    JOB is the newest where it is left out. Ends with the job's own exit code; Ctrl-C leaves the job running.
+    """
+    config = load_settings(config_path, overrides)
+    from classifold.aws.clients import Aws
+
+    return _follow(Aws(config), name, as_json=as_json)
+
+
+def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
+    from classifold.aws.logs import follow_job
+    from classifold.aws_answers import print_end
+
+    end = follow_job(aws, name, tell=_tell if as_json else _print)
+    print_end(end, as_json=as_json)
+    return end.exit_code
+
+
+def _print(line: str) -> None:
+    """Print a line of the answer at once, also into a pipe."""
+    click.echo(line)
+    sys.stdout.flush()
+
+
+@click.command()
+@_job_argument
+@takes_settings
+def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """End a job early; it saves its best model first.
+
+    JOB is the newest where it is left out.
+    """
+    config = load_settings(config_path, overrides)
+    from classifold.aws.clients import Aws
+    from classifold.aws.jobs import stop_job
+
+    found = stop_job(Aws(config), name, tell=_tell)
+    click.echo(found)
+
+
+@click.command()
+@_job_argument
+@takes_settings
+def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Bring a job's result into RUNS_DIR, as if trained here.
+
+    JOB is the newest where it is left out.
+    """
+    config = load_settings(config_path, overrides)
+    from classifold.aws.clients import Aws
+    from classifold.aws.results import fetch_job
+
+    click.echo(fetch_job(Aws(config), name, tell=_tell))
+
+
+@click.command()
+@click.argument("named", metavar="[NAME]...", nargs=-1)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@takes_settings
+def destroy(
+    named: tuple[str, ...], yes: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """List what this project has on AWS, and remove it.
+
+    Asks before each thing. Buckets, with everything in them, are removed only where they are given as NAME;
+    with names, nothing else is touched.
+    """
+    config = load_settings(config_path, overrides)
+    from classifold.aws_removal import remove_project
+
+    remove_project(_open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=_tell)

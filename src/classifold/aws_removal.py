@@ -1,0 +1,75 @@
+"""Removing a project from AWS: what there is, what the user wants gone, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from classifold.answers import print_table
+from classifold.aws_answers import build_resources_table, print_json
+from classifold.errors import Fault, UsageError
+
+if TYPE_CHECKING:
+    from classifold.aws.clients import Aws
+    from classifold.aws.inventory import Resource
+
+
+def remove_project(
+    aws: Aws,
+    named: Sequence[str],
+    *,
+    is_confirmed: bool,
+    as_json: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """List what carries the project's tag, and remove what the user names or confirms.
+
+    Args:
+        aws: The way in.
+        named: Names of things to remove; without any, everything but the buckets is offered.
+        is_confirmed: Do not ask.
+        as_json: Print the list as JSON.
+        tell: Told what happens, a line at a time.
+
+    Raises:
+        UsageError: A name is not on the list.
+        AwsError: AWS refuses.
+    """
+    from classifold.aws.inventory import find_resources, remove_resources
+
+    resources = find_resources(aws)
+    _check_names(resources, named)
+    if as_json:
+        print_json([asdict(one) for one in resources])
+    elif resources:
+        print_table(build_resources_table(resources))
+    else:
+        click.echo(f"Project {aws.config.PROJECT_NAME} has nothing on AWS in {aws.region}.")
+    wanted = [one for one in resources if one.name in named or (not named and not one.is_data)]
+    chosen = [one for one in wanted if is_confirmed or _confirm(one)]
+    if chosen:
+        remove_resources(aws, chosen, tell=tell)
+    kept = [one.name for one in resources if one.is_data and one not in chosen]
+    if kept and not named:
+        tell(f"The data stays. To remove it as well: classifold destroy {' '.join(kept)}")
+
+
+def _check_names(resources: Sequence[Resource], named: Sequence[str]) -> None:
+    known = {one.name for one in resources}
+    hint = "`classifold destroy` without names lists what there is"
+    faults = [
+        Fault(name, "this project has nothing of that name", hint=hint) for name in named if name not in known
+    ]
+    if faults:
+        raise UsageError(*faults)
+
+
+def _confirm(resource: Resource) -> bool:
+    """Ask on a terminal; elsewhere nobody can answer, so nothing is removed without --yes."""
+    if not sys.stdin.isatty():
+        return False
+    return click.confirm(f"Remove {resource.kind} {resource.name} ({resource.detail})?", err=True)
