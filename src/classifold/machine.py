@@ -30,3 +30,25 @@ def _own_peak_bytes(unit: int) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def memory_bytes() -> int:
+    """Return the memory this process may use: the machine's, or the container's where that is less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    # The limit of the own control group, version 2 and version 1.
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(Path(path).read_text(encoding="ascii")))
+    return min(limits)
+
+
+def list_gpus() -> list[str]:
+    """Return the names of the NVIDIA GPUs that this process can use, without asking their driver's tools."""
+    found = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        with contextlib.suppress(OSError):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    devices = list(Path("/dev").glob("nvidia[0-9]*"))
+    # A container may see the machine's list and own fewer of its devices.
+    return found[: len(devices)] if found else ["NVIDIA GPU"] * len(devices)

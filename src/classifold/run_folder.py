@@ -93,13 +93,20 @@ def _copy(source: IO[bytes], file: IO[bytes]) -> None:
         file.write(chunk)
 
 
-def check_run(run_dir: Path, *, is_whole: bool, where: str) -> None:
+def check_run(
+    run_dir: Path,
+    *,
+    is_whole: bool,
+    where: str,
+    hint: str = "`classifold follow` shows what the job said about it",
+) -> None:
     """Check that a folder is a run's: its files are there, are read, and the model loads.
 
     Args:
         run_dir: The unpacked folder.
         is_whole: All artefacts are expected, and not only those of an interrupted run.
         where: What it came from, for the error.
+        hint: What to do about it.
 
     Raises:
         RunError: With everything that is wrong.
@@ -108,10 +115,7 @@ def check_run(run_dir: Path, *, is_whole: bool, where: str) -> None:
 
     partial = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
     expected = names.ARTEFACTS if is_whole else partial
-    hint = "`classifold follow` shows what the job said about it"
-    faults = [
-        Fault(where, f"{name} is missing", hint=hint) for name in expected if not (run_dir / name).exists()
-    ]
+    faults = [Fault(where, f"{name} is missing", hint=hint) for name in expected if not _holds(run_dir / name)]
     for path in sorted(run_dir.glob("*.json")):
         try:
             json.loads(path.read_text(encoding="utf-8"))
@@ -124,3 +128,8 @@ def check_run(run_dir: Path, *, is_whole: bool, where: str) -> None:
             faults.append(Fault(where, f"{names.MODEL_ONNX} does not load: {error}", hint=hint))
     if faults:
         raise RunError(*faults)
+
+
+def _holds(path: Path) -> bool:
+    """Tell whether a file or a folder is there with something in it."""
+    return any(path.iterdir()) if path.is_dir() else path.is_file() and path.stat().st_size > 0
