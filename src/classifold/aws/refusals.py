@@ -1,0 +1,259 @@
+"""What AWS, the credentials or the network refuse, in our words: the missing right, the cure."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from boto3.exceptions import Boto3Error
+from botocore import exceptions
+
+from classifold.errors import AwsError, Fault, MissingError
+
+_MISSING = re.compile(r"NoSuch|NotFound|^404$|Requested resource not found|Could not find requested job")
+_DENIED = re.compile(r"AccessDenied|^403$|^Forbidden$|Unauthorized|AllAccessDisabled|NotAuthorized")
+_ELSEWHERE = (
+    "301",
+    "307",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+)
+_THROTTLED = (
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "SlowDown",
+    "503",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+)
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "ExpiredTokenError")
+_CLOCK = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
+_INVALID = (
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "AuthFailure",
+    "InvalidToken",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+)
+_SIGN_IN = (
+    exceptions.TokenRetrievalError,
+    exceptions.SSOError,
+    exceptions.LoginError,
+    exceptions.CredentialRetrievalError,
+    exceptions.NoAuthTokenError,
+    exceptions.RefreshWithMFAUnsupportedError,
+)
+_LOGIN_HINT = "sign in again, for instance with: aws sso login; then run the command again"
+_KEYS_HINT = "run `aws configure`, or set AWS_PROFILE to a profile that has credentials"
+_INVALID_HINT = (
+    "check the keys with `aws sts get-caller-identity`; a region that the account has to switch on first "
+    "refuses good keys too"
+)
+_NETWORK_HINT = (
+    "check the network, HTTPS_PROXY and AWS_ENDPOINT_URL, then run the command again: it goes on from there"
+)
+# Services whose name in rights is not the one that they sign requests with.
+_RIGHTS_OF = {"monitoring": "cloudwatch", "tagging": "tag"}
+# Operations of S3 whose right has another name.
+_S3_RIGHTS = {
+    "HeadBucket": "ListBucket",
+    "ListObjects": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "ListBuckets": "ListAllMyBuckets",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListParts": "ListMultipartUploadParts",
+    "HeadObject": "GetObject",
+    "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "UploadPartCopy": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "DeleteObjects": "DeleteObject",
+    "PutBucketEncryption": "PutEncryptionConfiguration",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+}
+
+
+def note_origin(client: Any) -> None:
+    """Have every answer of a client say which service and region gave it, so that a refusal can name them.
+
+    Botocore's errors carry the operation's name alone.
+    """
+    region = client.meta.region_name
+
+    def note(parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        origin = {"Service": model.service_model.signing_name, "Region": region}
+        parsed.setdefault("ResponseMetadata", {}).update(origin)
+
+    client.meta.events.register("after-call", note)
+
+
+def error_code(error: Exception) -> str:
+    """Return AWS's own word for a refusal, such as AccessDenied; empty for anything else."""
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def is_missing(error: Exception) -> bool:
+    """Tell whether AWS says that what was asked for is not there."""
+    # SageMaker says ValidationException for everything, and only the message tells.
+    return bool(_MISSING.search(error_code(error)) or _MISSING.search(_message_of(error)))
+
+
+def is_denied(error: Exception) -> bool:
+    """Tell whether a right is missing."""
+    return bool(_DENIED.search(error_code(error)))
+
+
+def is_expired(error: BaseException | None) -> bool:
+    """Tell whether the credentials were good and have run out: signing in again is enough."""
+    is_local = isinstance(error, exceptions.TokenRetrievalError | exceptions.UnauthorizedSSOTokenError)
+    return is_local or (isinstance(error, Exception) and error_code(error) in _EXPIRED)
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Tell whether waiting may be all that it takes: too many requests, AWS's own faults, the network."""
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+        return True
+    if not isinstance(error, exceptions.ClientError):
+        return False
+    return error_code(error) in _THROTTLED or _status_of(error) >= 500
+
+
+def _status_of(error: exceptions.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _message_of(error: Exception) -> str:
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Message", "")).strip()
+
+
+@contextlib.contextmanager
+def aws_errors(doing: str, *, hint: str = "") -> Iterator[None]:
+    """Turn what boto3 raises into an AwsError that says what was being done, and the cure.
+
+    Args:
+        doing: What was being done, as in "make the bucket flowers.data".
+        hint: The cure, where the caller knows better than the general one.
+
+    Raises:
+        MissingError: What was asked for is not there.
+        AwsError: Any other refusal of AWS's, of the credentials or of the network.
+    """
+    try:
+        yield
+    except exceptions.ClientError as error:
+        raise explain_refusal(error, doing, hint=hint) from error
+    except exceptions.BotoCoreError as error:
+        raise AwsError(_explain_local(error, doing, hint)) from error
+    except Boto3Error as error:
+        # The managed transfers wrap what S3 said.
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, exceptions.ClientError):
+            raise explain_refusal(cause, doing, hint=hint) from error
+        raise AwsError(Fault(doing, " ".join(str(error).split()), hint=hint or _NETWORK_HINT)) from error
+
+
+def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = "") -> AwsError:
+    """Return AWS's refusal in our words; for a missing right, with the name of the right."""
+    code, message = error_code(error), _message_of(error)
+    if code in _EXPIRED:
+        return AwsError(Fault(doing, "the credentials have expired", hint=_LOGIN_HINT))
+    if code in _CLOCK:
+        return AwsError(Fault(doing, f"this machine's clock is wrong ({code})", hint="set the clock"))
+    if code in _INVALID:
+        return AwsError(Fault(doing, f"AWS does not take these credentials ({code})", hint=_INVALID_HINT))
+    if code in _ELSEWHERE:
+        return AwsError(_explain_elsewhere(error, doing))
+    if is_denied(error):
+        return AwsError(_explain_denied(error, doing, hint))
+    what = f"AWS refused ({code}): {message or error.operation_name}"
+    if is_passing(error):
+        cure = "AWS is short of breath: run the command again in a minute"
+        return AwsError(Fault(doing, what, hint=hint or cure))
+    kind = MissingError if is_missing(error) else AwsError
+    return kind(Fault(doing, what, hint=hint))
+
+
+def _explain_denied(error: exceptions.ClientError, doing: str, hint: str) -> Fault:
+    """Return which right is missing; S3 refuses another account's bucket with the very same words."""
+    right, message = find_right(error), _message_of(error)
+    says = f"{error_code(error)}: {message}" if message else error_code(error)
+    is_plain = right.startswith("s3:") and "perform" not in message
+    what = f"the right {right} is missing" + (", or the bucket is not this account's" if is_plain else "")
+    cure = f"ask whoever manages the account for the right {right}; docs/aws.md has the whole policy"
+    if "explicit deny" in message:
+        cure = f"a policy of the account's denies {right} to everybody: ask whoever manages the account"
+    return Fault(doing, f"{what} ({says})", hint=hint or cure)
+
+
+def _explain_elsewhere(error: exceptions.ClientError, doing: str) -> Fault:
+    """Return where a bucket is that was looked for in the project's region."""
+    metadata = error.response.get("ResponseMetadata", {})
+    headers = metadata.get("HTTPHeaders", {})
+    there = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
+    here = metadata.get("Region", "")
+    if there and there != here:
+        return describe_other_region(doing, there=there, here=here)
+    what = f"the bucket is in another region than {here} ({error_code(error)}: {_message_of(error)})"
+    return Fault(doing, what, hint="set PROJECT_REGION to the bucket's region, or name another bucket")
+
+
+def describe_other_region(where: str, *, there: str, here: str) -> Fault:
+    """Return the fault of a bucket that is in another region than the project."""
+    hint = f'set PROJECT_REGION = "{there}", or name a bucket in {here} with DATA_BUCKET or OUTPUT_BUCKET'
+    return Fault(where, f"the bucket is in {there}, the project in {here}", hint=hint)
+
+
+def find_right(error: exceptions.ClientError) -> str:
+    """Return the right whose want AWS names, else that of the operation: `s3:PutBucketPolicy`."""
+    named = re.search(r"perform:? ([a-z0-9-]+:[A-Za-z]+)", _message_of(error))
+    if named:
+        return named.group(1)
+    signed = str(error.response.get("ResponseMetadata", {}).get("Service", "s3"))
+    service, operation = _RIGHTS_OF.get(signed, signed), error.operation_name
+    return f"{service}:{_S3_RIGHTS.get(operation, operation) if service == 's3' else operation}"
+
+
+def _explain_local(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
+    """Return what stopped a request before AWS could answer it: credentials, profile, network, parameters."""
+    said = " ".join(str(error).split())
+    if isinstance(error, exceptions.NoCredentialsError):
+        return Fault(doing, "there are no AWS credentials", hint=_KEYS_HINT)
+    if isinstance(error, exceptions.PartialCredentialsError):
+        return Fault(doing, f"the AWS credentials are not whole: {said}", hint=_KEYS_HINT)
+    if isinstance(error, exceptions.ProfileNotFound):
+        cure = "`aws configure list-profiles` lists those that there are; set AWS_PROFILE"
+        return Fault(doing, said, hint=cure)
+    if isinstance(error, _SIGN_IN):
+        return Fault(doing, f"the credentials have expired or cannot be had: {said}", hint=_LOGIN_HINT)
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+        return Fault(doing, f"no way to AWS: {said}{_find_cause(error)}", hint=hint or _NETWORK_HINT)
+    return Fault(doing, said, hint=hint)
+
+
+def _find_cause(error: exceptions.BotoCoreError) -> str:
+    """Return the system's own word for a connection that failed, where botocore leaves it out."""
+    cause = str(error.kwargs.get("error", ""))
+    reason = re.search(r"\[Errno -?\d+\] ([^)'\"]+)", cause)
+    return f" ({reason.group(1)})" if reason and reason.group(1) not in str(error) else ""
