@@ -10,10 +10,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from lab.cloud import Cloud
+
 ROOT = Path(__file__).parents[1]
+# The stand-ins are a package of their own, `lab`.
+sys.path.insert(0, str(ROOT / "tests"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.
 ORIGINAL_ENVIRONMENT = dict(os.environ)
 _FOREIGN = ("AWS_", "KERAS_", "TF_", "CLASSIFOLD", "_CLASSIFOLD", "PYTHON")
@@ -160,3 +166,24 @@ def root() -> Path:
 def original_environment() -> dict[str, str]:
     """Return the environment before it was cleaned."""
     return ORIGINAL_ENVIRONMENT
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    """Return the stand-in for AWS, shared by all tests; those that talk to it take `aws_account`."""
+    from lab.cloud import Cloud
+
+    running = Cloud()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def aws_account(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """Return the stand-in with an empty account, and let boto3, here and in processes, reach it."""
+    for name, value in cloud.reset().items():
+        monkeypatch.setenv(name, value)
+    # boto3 remembers the session of a process's first client, with the credentials of another test.
+    if "boto3" in sys.modules:
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    return cloud

@@ -1,0 +1,32 @@
+"""The lab: what stands in for AWS in the tests, so that nothing of ours is mocked.
+
+The server (`python -m lab` in tests/) is moto's behind a layer of our own, in a process of its own. The fixture
+`cloud` starts it once; `aws_account` empties the account for one test and sets AWS_ENDPOINT_URL and keys, so that
+boto3 and the AWS command line reach it, here and in processes that the test starts:
+
+    def test_upload_survives_a_cut(aws_account, ...):
+        aws_account.cut("PutObject", count=2, after_bytes=50_000)
+        ...
+        assert len(aws_account.calls("PutObject")) == 12
+
+What `aws_account` (class Cloud in lab/cloud.py) can do:
+
+    throttle expire refuse_keys deny fail cut slow     what goes wrong, for the next `count` matching requests
+    clear()                                            nothing goes wrong any more
+    plain_http()                                       requests count as made without TLS
+    set_quota(name, value)  set_prices({...})          SageMaker's quotas, the price list
+    make_foreign_bucket(name)                          a bucket of somebody else's
+    calls(operation, service=...)  forget_calls()      what was asked: operation, region, headers, body ...
+    reset()                                            an empty account
+
+A fault strikes what its pattern matches: an operation (`PutObject`), a right (`s3:ListBucket`) or `iam:*`, `*`.
+
+Where moto 5.2.5 answers unlike AWS, the lab mends it:
+
+- conditions in bucket policies count (requests pass as TLS until `plain_http()`);
+- ExpectedBucketOwner is checked, a bucket of another account or another region is refused as S3 refuses it;
+- a body that does not agree with its checksum is refused;
+- GetCallerIdentity names the caller, and a denied right is named in AWS's words;
+- Service Quotas know SageMaker's, GetProducts answers in the shape of the price list;
+- connections are kept alive.
+"""

@@ -1,0 +1,135 @@
+"""The tests' side of the lab: starts the server, empties the account, and says what shall go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+
+
+class Cloud:
+    """A running lab.
+
+    Attributes:
+        url: Its address, for AWS_ENDPOINT_URL.
+        account: The number of its account.
+    """
+
+    account = "123456789012"
+
+    def __init__(self) -> None:
+        foreign = ("AWS_", "MOTO_", "PYTHON")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lab"],
+            cwd=TESTS,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        if self.process.stdout is None:
+            raise RuntimeError("no pipe to the lab")
+        self.url = str(json.loads(self.process.stdout.readline())["url"])
+
+    def stop(self) -> None:
+        """End the server: it stops when its standard input does."""
+        self.process.communicate(timeout=60)
+
+    def reset(self) -> dict[str, str]:
+        """Empty the account and lift every fault; return the environment in which clients reach it."""
+        keys = self._ask("reset")
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": keys["access_key"],
+            "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    # What goes wrong, each for the next `count` requests that match `on`; without a count for all of them
+
+    def throttle(self, on: str = "*", *, count: int | None = None, skip: int = 0) -> None:
+        """Answer "too many requests"."""
+        self._fault("throttle", on, count, skip)
+
+    def expire(self, on: str = "*", *, count: int | None = None, skip: int = 0) -> None:
+        """Answer "the token has expired"."""
+        self._fault("expire", on, count, skip)
+
+    def refuse_keys(self, on: str = "*", *, count: int | None = None, skip: int = 0) -> None:
+        """Answer "no such access key"."""
+        self._fault("unknown_key", on, count, skip)
+
+    def deny(self, right: str, *, count: int | None = None, skip: int = 0) -> None:
+        """Answer as for a caller without the right, such as `s3:PutObject` or `iam:PassRole`."""
+        self._fault("deny", right, count, skip)
+
+    def fail(self, on: str = "*", *, count: int | None = None, skip: int = 0) -> None:
+        """Answer 500."""
+        self._fault("fail", on, count, skip)
+
+    def cut(
+        self, on: str = "PutObject", *, count: int | None = 1, after_bytes: int = 0, skip: int = 0
+    ) -> None:
+        """Break the connection once so many bytes of the request have come."""
+        self._fault("cut", on, count, skip, after_bytes=after_bytes)
+
+    def slow(self, on: str = "*", *, seconds: float, count: int | None = None, skip: int = 0) -> None:
+        """Wait before the answer."""
+        self._fault("slow", on, count, skip, seconds=seconds)
+
+    def clear(self) -> None:
+        """Lift every fault."""
+        self._ask("clear")
+
+    def _fault(self, kind: str, on: str, count: int | None, skip: int, **more: float) -> None:
+        self._ask("fault", kind=kind, on=on, count=count, skip=skip, **more)
+
+    # What the account is like
+
+    def plain_http(self, *, value: bool = True) -> None:
+        """Let requests count as made without TLS, which the lab otherwise pretends."""
+        self._ask("secure", value=not value)
+
+    def set_quota(self, name: str, value: float) -> None:
+        """Set a quota of SageMaker's: `ml.g4dn.xlarge`, or `ml.g4dn.xlarge for spot training job usage`."""
+        self._ask("quota", name=name, value=value)
+
+    def set_prices(self, values: dict[str, float]) -> None:
+        """Set the price list: dollars an hour of training in us-east-1, by instance type."""
+        self._ask("prices", values=values)
+
+    def make_foreign_bucket(self, name: str, *, region: str = "eu-west-1") -> None:
+        """Make a bucket that belongs to somebody else."""
+        self._ask("foreign_bucket", name=name, region=region)
+
+    # What was asked
+
+    def calls(self, operation: str = "", *, service: str = "") -> list[dict[str, Any]]:
+        """Return the requests since the last reset, oldest first.
+
+        Each has `service operation region path query bytes headers body`; S3's bodies are left out.
+        """
+        return [
+            one
+            for one in self._ask("calls")
+            if operation in ("", one["operation"]) and service in ("", one["service"])
+        ]
+
+    def forget_calls(self) -> None:
+        """Forget the requests so far."""
+        self._ask("forget_calls")
+
+    def _ask(self, verb: str, **values: Any) -> Any:
+        request = urllib.request.Request(f"{self.url}/lab/{verb}", json.dumps(values).encode())
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        if isinstance(answer, dict) and "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer

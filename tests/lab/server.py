@@ -1,0 +1,334 @@
+"""The lab's server: moto behind a layer that checks what AWS checks, and goes wrong where a test says so."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from typing import Any
+
+from lab import mends, refusals
+from lab.faults import Fault, Faults
+from lab.operations import Caller, find_operation, find_resource, find_right, read_caller, split_path
+from lab.quotas import Quotas
+from lab.refusals import Refusal, StartResponse
+
+ACCOUNT = "123456789012"
+STRANGER = "999999999999"
+ACCESS_KEY = "AKIATESTERTESTERTEST"
+CONTROL_PATH = "/lab/"
+
+
+class Lab:
+    """A WSGI application in front of moto's; one in a process.
+
+    Attributes:
+        faults: What goes wrong on purpose.
+        quotas: SageMaker's quotas and prices.
+        secure: Whether requests count as made over TLS, as they would be on AWS.
+        calls: The latest requests, the oldest first.
+    """
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from moto.s3.models import s3_backends
+
+        mends.mend_moto()
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.buckets = s3_backends
+        self.faults = Faults()
+        self.quotas = Quotas()
+        self.secure = True
+        self.address = ""
+        self.arns: dict[str, str] = {}
+        self.calls: deque[dict[str, Any]] = deque(maxlen=100_000)
+
+    # Every request
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        """Answer a request."""
+        path = environ["PATH_INFO"]
+        if path.startswith(CONTROL_PATH):
+            return self._control(path.removeprefix(CONTROL_PATH), environ, start_response)
+        if path.startswith("/moto-api"):
+            return self.moto(environ, start_response)
+        caller = read_caller(environ)
+        # S3's bodies are read once, by moto; the others' are small.
+        body = b"" if caller.service in ("s3", "") else _read_body(environ)
+        self._record(caller, environ, body)
+        if self.faults.rules:
+            refusal = self._strike(caller, environ, body)
+            if refusal:
+                return refusals.answer(refusal, caller.service, environ, start_response)
+        if caller.service == "s3":
+            return self._answer_s3(caller, environ, start_response)
+        return self._answer_service(caller, environ, body, start_response)
+
+    def _record(self, caller: Caller, environ: dict[str, Any], body: bytes) -> None:
+        self.calls.append(
+            {
+                "service": caller.service,
+                "region": caller.region,
+                "access_key": caller.access_key,
+                "environ": {name: value for name, value in environ.items() if name in _RECORDED},
+                "headers": {name: value for name, value in environ.items() if name.startswith("HTTP_")},
+                "body": body,
+            }
+        )
+
+    def _strike(self, caller: Caller, environ: dict[str, Any], body: bytes) -> Refusal | None:
+        """Let the faults that are in force do their work; return the refusal of one that refuses."""
+        operation = find_operation(environ, body)
+        right = find_right(caller.service, operation)
+        for fault in self.faults.strike(operation=operation, right=right):
+            if fault.kind == "slow":
+                time.sleep(fault.seconds)
+            elif fault.kind == "cut":
+                _cut(environ, fault)
+            else:
+                return self._refuse(fault, caller, right, environ, body)
+        return None
+
+    def _refuse(
+        self, fault: Fault, caller: Caller, right: str, environ: dict[str, Any], body: bytes
+    ) -> Refusal | None:
+        if fault.kind == "deny":
+            # AWS refuses nobody the answer to who they are.
+            if right == "sts:GetCallerIdentity":
+                return None
+            return self.deny(caller, right, find_resource(caller, ACCOUNT, environ, body))
+        answers = {
+            "throttle": refusals.throttled,
+            "expire": refusals.expired,
+            "unknown_key": refusals.unknown_key,
+            "fail": refusals.failed,
+        }
+        return answers[fault.kind](caller.service)
+
+    def deny(self, caller: Caller, right: str, resource: str) -> Refusal:
+        """Return the refusal for want of a right, with the caller's name in it."""
+        who = self.arns.get(caller.access_key, f"arn:aws:iam::{ACCOUNT}:user/tester")
+        return refusals.denied(caller.service, who=who, right=right, resource=resource)
+
+    # S3: owners and regions, which moto does not look at
+
+    def _answer_s3(self, caller: Caller, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        name, key = split_path(environ["PATH_INFO"])
+        owner = self.buckets.bucket_accounts.get(name)
+        makes = environ["REQUEST_METHOD"] == "PUT" and not key and not environ.get("QUERY_STRING")
+        mends.context.values = {
+            "aws:SecureTransport": str(self.secure).lower(),
+            "aws:PrincipalAccount": ACCOUNT,
+            "aws:SourceAccount": ACCOUNT,
+            "s3:ResourceAccount": ACCOUNT,
+            "s3:TlsVersion": "1.3",
+        }
+        encryption = environ.get("HTTP_X_AMZ_SERVER_SIDE_ENCRYPTION")
+        if encryption:
+            mends.context.values["s3:x-amz-server-side-encryption"] = encryption
+        if owner and not makes:
+            refusal, headers = self._check_bucket(name, owner, caller, environ)
+            if refusal:
+                return refusals.answer(refusal, "s3", environ, start_response, headers=headers)
+        return self.moto(environ, start_response)
+
+    def _check_bucket(
+        self, name: str, owner: tuple[str, str], caller: Caller, environ: dict[str, Any]
+    ) -> tuple[Refusal | None, list[tuple[str, str]]]:
+        partition, account = owner
+        source = environ.get("HTTP_X_AMZ_COPY_SOURCE", "").lstrip("/").partition("/")[0]
+        source_owner = self.buckets.bucket_accounts.get(source, ("", ""))[1]
+        wanted = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", account)
+        source_wanted = environ.get("HTTP_X_AMZ_SOURCE_EXPECTED_BUCKET_OWNER", source_owner)
+        if wanted != account or account != ACCOUNT or source_wanted != source_owner:
+            return Refusal(403, "AccessDenied", "Access Denied"), []
+        bucket = self.buckets[account][partition].buckets.get(name)
+        if bucket is None:
+            return None, []
+        if bucket.region_name != caller.region and caller.region != "aws-global":
+            said = (
+                "The bucket you are attempting to access must be addressed using the specified endpoint. "
+                "Please send all future requests to this endpoint."
+            )
+            return Refusal(301, "PermanentRedirect", said), [("x-amz-bucket-region", bucket.region_name)]
+        if not self.secure and bucket.policy:
+            from moto.iam.access_control import PermissionResult
+
+            right = find_right("s3", find_operation(environ, b""))
+            resource = find_resource(caller, ACCOUNT, environ, b"")
+            if bucket.get_permission(right, resource) == PermissionResult.DENIED:
+                return Refusal(403, "AccessDenied", "Access Denied"), []
+        return None, []
+
+    # The other services
+
+    def _answer_service(
+        self, caller: Caller, environ: dict[str, Any], body: bytes, start_response: StartResponse
+    ) -> Any:
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        if target.startswith("ServiceQuotas") and json.loads(body).get("ServiceCode") == "sagemaker":
+            return self._answer_quotas(caller, target, environ, json.loads(body), start_response)
+        if caller.service == "sts" and caller.access_key in self.arns and b"Action=GetCallerIdentity" in body:
+            return refusals.answer_xml(self._identity(caller), start_response)
+        if target == "AWSPriceListService.GetProducts":
+            return refusals.answer_json(self.quotas.get_products(json.loads(body)), start_response)
+        return self.moto(environ, start_response)
+
+    def _identity(self, caller: Caller) -> str:
+        """Return the tester's identity; moto knows one caller only, of its own making."""
+        return (
+            '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
+            f"<Arn>{self.arns[caller.access_key]}</Arn><UserId>AIDATESTER</UserId><Account>{ACCOUNT}</Account>"
+            "</GetCallerIdentityResult><ResponseMetadata><RequestId>lab</RequestId></ResponseMetadata>"
+            "</GetCallerIdentityResponse>"
+        )
+
+    def _answer_quotas(
+        self,
+        caller: Caller,
+        target: str,
+        environ: dict[str, Any],
+        asked: dict[str, Any],
+        start_response: StartResponse,
+    ) -> Any:
+        if target.endswith(("ListServiceQuotas", "ListAWSDefaultServiceQuotas")):
+            found = self.quotas.list_quotas(asked, region=caller.region, account=ACCOUNT)
+            return refusals.answer_json(found, start_response)
+        quota = self.quotas.get_quota(asked, region=caller.region, account=ACCOUNT)
+        if quota is None:
+            missing = Refusal(
+                400, "NoSuchResourceException", "The request failed because there is no such quota."
+            )
+            return refusals.answer(missing, caller.service, environ, start_response)
+        return refusals.answer_json(quota, start_response)
+
+    # The tests' own requests
+
+    def _control(self, verb: str, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        try:
+            asked = json.loads(_read_body(environ) or b"{}")
+            answer: Any = getattr(self, f"do_{verb}")(**asked)
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        return refusals.answer_json(answer, start_response)
+
+    def do_reset(self) -> dict[str, str]:
+        """Empty the account and start over; return the keys of a new user."""
+        from moto.iam.models import iam_backends
+        from moto.moto_api._internal.models import moto_api_backend
+
+        moto_api_backend.reset()
+        self.faults.clear()
+        self.quotas.reset()
+        self.secure = True
+        self.calls.clear()
+        self.arns = {
+            ACCESS_KEY: iam_backends[ACCOUNT]["aws"].create_user("us-east-1", "tester", "/", None).arn
+        }
+        # The same after every reset: boto3 remembers the keys of a process's first client.
+        return {"access_key": ACCESS_KEY, "secret_key": "secret"}
+
+    def do_fault(self, **values: Any) -> None:
+        """Put a fault in force."""
+        self.faults.add(values)
+
+    def do_clear(self) -> None:
+        """Lift every fault."""
+        self.faults.clear()
+
+    def do_secure(self, *, value: bool) -> None:
+        """Let requests count as made over TLS, or not."""
+        self.secure = value
+
+    def do_quota(self, *, name: str, value: float) -> None:
+        """Set a quota."""
+        self.quotas.set(name, value)
+
+    def do_prices(self, *, values: dict[str, float]) -> None:
+        """Set the price list."""
+        self.quotas.prices = values
+
+    def do_foreign_bucket(self, *, name: str, region: str) -> None:
+        """Make a bucket of somebody else's."""
+        self.buckets[STRANGER]["aws"].create_bucket(name, region)
+
+    def do_calls(self) -> list[dict[str, Any]]:
+        """Return the requests since the start or the last reset, with their operations' names."""
+        return [_describe_call(one) for one in list(self.calls)]
+
+    def do_forget_calls(self) -> None:
+        """Forget the requests so far."""
+        self.calls.clear()
+
+
+_RECORDED = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "CONTENT_TYPE",
+    "CONTENT_LENGTH",
+    "HTTP_X_AMZ_TARGET",
+)
+_RECORDED += ("HTTP_X_AMZ_COPY_SOURCE",)
+
+
+def _describe_call(call: dict[str, Any]) -> dict[str, Any]:
+    environ = call["environ"]
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value for name, value in call["headers"].items()
+    }
+    return {
+        "service": call["service"],
+        "operation": find_operation(environ, call["body"]),
+        "region": call["region"],
+        "path": environ["PATH_INFO"],
+        "query": environ.get("QUERY_STRING", ""),
+        "bytes": int(environ.get("CONTENT_LENGTH") or 0),
+        "headers": {name: value for name, value in headers.items() if name != "authorization"},
+        "body": call["body"].decode("utf-8", "replace"),
+    }
+
+
+def _read_body(environ: dict[str, Any]) -> bytes:
+    """Return the request's body, and leave a fresh one for whoever comes next."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    body: bytes = environ["wsgi.input"].read(length) if length else b""
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _cut(environ: dict[str, Any], fault: Fault) -> None:
+    """Read a part of the body, then break the connection as a network does: with a reset."""
+    left = min(fault.after_bytes, int(environ.get("CONTENT_LENGTH") or 0))
+    while left > 0:
+        piece = environ["wsgi.input"].read(min(left, 65536))
+        if not piece:
+            break
+        left -= len(piece)
+    connection = environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError("cut on purpose")
+
+
+def serve(port: int) -> None:
+    """Serve until standard input ends, which it does when the process that started this one does."""
+    import logging
+
+    from werkzeug.serving import make_server
+
+    from lab.connection import KeptConnection
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    lab = Lab()
+    server = make_server("127.0.0.1", port, lab, threaded=True, request_handler=KeptConnection)
+    lab.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps({"url": lab.address}), flush=True)
+    sys.stdin.read()
