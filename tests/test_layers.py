@@ -22,7 +22,8 @@ GROUND = {
     "docker",
     "run_folder",
 }
-CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words"}
+CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}
+REQUEST = {"request", "request_template"}
 TOP = {"cli", "command_line", "answers", "options", "aws_commands", "aws_answers", "aws_removal"}
 # A room and the rooms that it may import from, itself included.
 ROOMS = {
@@ -73,7 +74,7 @@ def module_of(path: Path) -> str:
 def room_of(module: str) -> str:
     parts = module.split(".")
     name = parts[1] if len(parts) > 1 else parts[0]
-    for room, modules in (("ground", GROUND), ("config", CONFIG), ("top", TOP)):
+    for room, modules in (("ground", GROUND), ("config", CONFIG), ("request", REQUEST), ("top", TOP)):
         if name in modules:
             return room
     return name

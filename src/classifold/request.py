@@ -1,0 +1,337 @@
+"""The training job as one request: template and settings become CreateTrainingJob's parameters."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifold import names
+from classifold.config import JOB_SETTINGS, Config, build_config, read_hyperparameters
+from classifold.config_rules import shorten
+from classifold.config_words import explain_unknown
+from classifold.errors import Fault, SettingsError
+from classifold.files import write_whole
+from classifold.request_template import fill_template, merge_template
+
+CHECKPOINT_DIR = f"{names.ML_DIR}/checkpoints"
+# SageMaker's limits. Source: CreateTrainingJob's reference, HyperParameters.
+HYPERPARAMETER_LIMIT, VALUE_LIMIT = 100, 2500
+# What SageMaker's tuning and its own tools add to a job's hyperparameters; no settings.
+_FOREIGN_HYPERPARAMETERS = ("sagemaker_", "_tuning_")
+# Machines with disks of their own, whose size is fixed and which take no key of ours: by family, or a "d".
+# Source: https://aws.amazon.com/ec2/instance-types/, the column of instance storage.
+_OWN_DISKS = re.compile(r"ml\.(g[4-9]\w*|gr\d\w*|p[4-9][\w-]*|trn\d\w*|inf\d\w*|[a-z]+\d[a-z]*d[a-z]*)\..+")
+# What the template may repeat and not change, because something else relies on it; with where to change it.
+_FIXED = {
+    "TrainingJobName": "it is made from ALGORITHM_NAME and the time",
+    "RoleArn": "set ROLE in the settings",
+    "AlgorithmSpecification.TrainingImage": "it is the image that `classifold image` pushed",
+    "AlgorithmSpecification.AlgorithmName": "the job runs the image that `classifold image` pushed",
+    "HyperParameters.DATA_NAME": "set DATA_NAME in the settings",
+    "OutputDataConfig.S3OutputPath": "set OUTPUT_BUCKET in the settings",
+    "OutputDataConfig.CompressionType": "`classifold fetch` reads model.tar.gz",
+    "ResourceConfig.InstanceType": "set INSTANCE_TYPE in the settings: the image follows from it",
+    "ResourceConfig.InstanceCount": "set INSTANCE_COUNT in the settings",
+    "ResourceConfig.InstanceGroups": "set INSTANCE_TYPE and INSTANCE_COUNT in the settings",
+    "ResourceConfig.InstancePreferences": "set INSTANCE_PREFERENCES in the settings",
+    "EnableManagedSpotTraining": "set SPOT in the settings",
+    "CheckpointConfig.LocalPath": f"the image keeps its checkpoints in {CHECKPOINT_DIR}",
+    "ServerlessJobConfig": "the job runs the image that `classifold image` pushed",
+}
+# Which setting a part of the request comes from, for messages.
+SETTING_OF = {
+    "TrainingJobName": "ALGORITHM_NAME",
+    "RoleArn": "ROLE",
+    "InputDataConfig": "DATA_NAME",
+    "OutputDataConfig.KmsKeyId": "KMS_KEY",
+    "ResourceConfig.VolumeKmsKeyId": "KMS_KEY",
+    "ResourceConfig.InstanceType": "INSTANCE_TYPE",
+    "ResourceConfig.InstancePreferences": "INSTANCE_PREFERENCES",
+    "ResourceConfig.InstanceCount": "INSTANCE_COUNT",
+    "ResourceConfig.VolumeSizeInGB": "VOLUME_GB",
+    "ResourceConfig.KeepAlivePeriodInSeconds": "KEEP_ALIVE_MINUTES",
+    "StoppingCondition.MaxRuntimeInSeconds": "MAX_HOURS",
+    "StoppingCondition.MaxWaitTimeInSeconds": "MAX_WAIT_HOURS",
+    "VpcConfig.Subnets": "SUBNETS",
+    "VpcConfig.SecurityGroupIds": "SECURITY_GROUPS",
+    "Tags": "TAGS",
+}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A request and what is wrong with it."""
+
+    request: dict[str, Any]
+    faults: tuple[Fault, ...]
+
+
+def build_request(
+    config: Config,
+    *,
+    template: Mapping[str, Any],
+    job_name: str,
+    role_arn: str,
+    image_uri: str,
+    data_bucket: str,
+    output_bucket: str,
+    tags: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return CreateTrainingJob's parameters: what the settings say, with the template's fields on top.
+
+    Args:
+        config: The settings.
+        template: Of the request's own shape, as `read_template` returns it; what it leaves out is filled in.
+        job_name: Of the job, and of its run folder.
+        role_arn: The role that the job runs under.
+        image_uri: The training image, by its digest.
+        data_bucket: Where the pictures are.
+        output_bucket: Where results and checkpoints go.
+        tags: Of the job.
+
+    Raises:
+        SettingsError: With every fault of the template and of what would travel as hyperparameters.
+    """
+    draft = draft_request(
+        config,
+        template=template,
+        job_name=job_name,
+        role_arn=role_arn,
+        image_uri=image_uri,
+        data_bucket=data_bucket,
+        output_bucket=output_bucket,
+        tags=tags,
+    )
+    if draft.faults:
+        raise SettingsError(*draft.faults)
+    return draft.request
+
+
+def draft_request(
+    config: Config,
+    *,
+    template: Mapping[str, Any],
+    job_name: str,
+    role_arn: str,
+    image_uri: str,
+    data_bucket: str,
+    output_bucket: str,
+    tags: Mapping[str, str],
+) -> Draft:
+    """Return the request of `build_request` with its faults, for whoever has more to check before raising."""
+    given = {
+        "JOB_NAME": job_name,
+        "ROLE_ARN": role_arn,
+        "IMAGE_URI": image_uri,
+        "DATA_BUCKET": data_bucket,
+        "OUTPUT_BUCKET": output_bucket,
+    }
+    base = _build_base(config, given, tags)
+    values = {**config.model_dump(mode="json"), **given, **_derive_values(config)}
+    faults: list[Fault] = []
+    merged = merge_template(base, fill_template(template, values, faults=faults))
+    # What stands empty in the template only shows where something may be written.
+    request = {name: value for name, value in merged.items() if value not in ({}, []) or name in base}
+    faults += _check_fixed(request, base, config.DATA_NAME)
+    hyperparameters = request.get("HyperParameters")
+    if isinstance(hyperparameters, dict):
+        request["HyperParameters"] = {name: _as_text(value) for name, value in hyperparameters.items()}
+        faults += _check_hyperparameters(request["HyperParameters"])
+    return Draft(request, tuple(faults))
+
+
+# What the settings say
+
+
+def _derive_values(config: Config) -> dict[str, Any]:
+    """Return the placeholders that are no settings, and those whose setting means something else here."""
+    return {
+        "DATA_PREFIX": names.data_prefix(config.DATA_NAME, as_shards=config.UPLOAD_AS == "shards"),
+        "MAX_RUNTIME_SECONDS": _seconds(config.MAX_HOURS),
+        # Several types stand in a list of their own, and then not here.
+        "INSTANCE_TYPE": None if len(list_instance_types(config)) > 1 else config.INSTANCE_TYPE,
+    }
+
+
+def _build_base(config: Config, given: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the request that the settings alone make."""
+    job, output = given["JOB_NAME"], given["OUTPUT_BUCKET"]
+    request: dict[str, Any] = {
+        "TrainingJobName": job,
+        "HyperParameters": list_hyperparameters(config),
+        "AlgorithmSpecification": {
+            "TrainingImage": given["IMAGE_URI"],
+            "TrainingInputMode": config.INPUT_MODE,
+            "MetricDefinitions": list_metrics(),
+        },
+        "RoleArn": given["ROLE_ARN"],
+        "InputDataConfig": [_build_channel(config, given["DATA_BUCKET"])],
+        "OutputDataConfig": {"S3OutputPath": f"s3://{output}/", **_key("KmsKeyId", config.KMS_KEY)},
+        "ResourceConfig": _build_resources(config),
+        "StoppingCondition": {"MaxRuntimeInSeconds": _seconds(config.MAX_HOURS)},
+        "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+        "EnableNetworkIsolation": config.NETWORK_ISOLATION,
+        "EnableInterContainerTrafficEncryption": config.INSTANCE_COUNT > 1,
+        "EnableManagedSpotTraining": config.SPOT,
+        # Also without spot: a machine that breaks, or a time that was too short, costs minutes and not hours.
+        "CheckpointConfig": {
+            "S3Uri": f"s3://{output}/{names.checkpoint_prefix(job)}",
+            "LocalPath": CHECKPOINT_DIR,
+        },
+        # SageMaker's profiler would write into the output bucket all the time, for nobody.
+        "ProfilerConfig": {"DisableProfiler": True},
+    }
+    if config.SPOT:
+        request["StoppingCondition"]["MaxWaitTimeInSeconds"] = _seconds(config.MAX_WAIT_HOURS)
+    if config.SUBNETS:
+        vpc = {"Subnets": list(config.SUBNETS), "SecurityGroupIds": list(config.SECURITY_GROUPS)}
+        request["VpcConfig"] = vpc
+    return request
+
+
+def _build_channel(config: Config, bucket: str) -> dict[str, Any]:
+    prefix = names.data_prefix(config.DATA_NAME, as_shards=config.UPLOAD_AS == "shards")
+    return {
+        "ChannelName": config.DATA_NAME,
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": f"s3://{bucket}/{prefix}",
+                # Every machine sees every picture; training deals them out.
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+        "CompressionType": "None",
+        "RecordWrapperType": "None",
+        "InputMode": config.INPUT_MODE,
+    }
+
+
+def _build_resources(config: Config) -> dict[str, Any]:
+    """Return the machines; size and key of the disk only where the machine leaves a choice."""
+    types = list_instance_types(config)
+    machines: dict[str, Any] = {"InstanceType": types[0]}
+    if len(types) > 1:
+        machines = {"InstancePreferences": [{"InstanceType": one} for one in types]}
+    own_disks = [bool(_OWN_DISKS.fullmatch(one)) for one in types]
+    return {
+        **machines,
+        "InstanceCount": config.INSTANCE_COUNT,
+        **({} if all(own_disks) else {"VolumeSizeInGB": config.VOLUME_GB}),
+        **({} if any(own_disks) else _key("VolumeKmsKeyId", config.KMS_KEY)),
+        **({"KeepAlivePeriodInSeconds": config.KEEP_ALIVE_MINUTES * 60} if config.KEEP_ALIVE_MINUTES else {}),
+    }
+
+
+def _key(name: str, kms_key: str) -> dict[str, str]:
+    return {name: kms_key} if kms_key else {}
+
+
+def _seconds(hours: float) -> int:
+    return max(1, math.ceil(hours * 3600))
+
+
+def list_instance_types(config: Config) -> list[str]:
+    """Return INSTANCE_TYPE and INSTANCE_PREFERENCES, in the order in which they are tried, each once."""
+    return list(dict.fromkeys([config.INSTANCE_TYPE, *config.INSTANCE_PREFERENCES]))
+
+
+def list_metrics() -> list[dict[str, str]]:
+    """Return the figures that SageMaker is to find in the log, as CreateTrainingJob wants them."""
+    return [{"Name": name, "Regex": regex} for name, regex in names.METRICS.items()]
+
+
+def list_hyperparameters(config: Config) -> dict[str, str]:
+    """Return a job's hyperparameters: the settings of training that differ from the image's, as text."""
+    defaults, settings = build_config({}).to_hyperparameters(), config.to_hyperparameters()
+    return {
+        name: _one_line(text)
+        for name, text in settings.items()
+        if name in JOB_SETTINGS and text != defaults[name]
+    }
+
+
+def _one_line(text: str) -> str:
+    """Return text as SageMaker takes it, which refuses line breaks; `parse_value` reads both ways."""
+    return text if text.isprintable() else json.dumps(text)
+
+
+def _as_text(value: object) -> str:
+    """Return a template's hyperparameter as text: 3 and "3" are the same."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _check_hyperparameters(texts: Mapping[str, str]) -> list[Fault]:
+    """Return what is wrong with a job's hyperparameters: the image would refuse them at a price."""
+    settings = {name: text for name, text in texts.items() if not name.startswith(_FOREIGN_HYPERPARAMETERS)}
+    faults = [
+        explain_unknown(name, source="hyperparameters", known=dict.fromkeys(JOB_SETTINGS))
+        for name in settings
+        if name not in JOB_SETTINGS
+    ]
+    known = {name: text for name, text in settings.items() if name in JOB_SETTINGS}
+    try:
+        read_hyperparameters(known, fixed={})
+    except SettingsError as error:
+        faults += error.faults
+    if len(texts) > HYPERPARAMETER_LIMIT:
+        what = f"SageMaker takes at most {HYPERPARAMETER_LIMIT} hyperparameters"
+        faults.append(Fault(f"{names.REQUEST_FILE}: HyperParameters", what, got=str(len(texts))))
+    return faults + [_too_long(name, text) for name, text in texts.items() if len(text) > VALUE_LIMIT]
+
+
+def _too_long(name: str, text: str) -> Fault:
+    what = f"as a hyperparameter it may have {VALUE_LIMIT:,} characters"
+    hint = 'write CLASS_WEIGHTS = "balanced"' if name == "CLASS_WEIGHTS" else "shorten it"
+    return Fault(f"setting {name} (hyperparameters)", what, hint=hint, got=f"{len(text):,}")
+
+
+# What the template may not change
+
+
+def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any], channel: str) -> list[Fault]:
+    """Return what the template changes although something else relies on it."""
+    faults = [
+        _changed(path, hint, _find(request, path))
+        for path, hint in _FIXED.items()
+        if _find(request, path) != _find(base, path)
+    ]
+    found = [_find(entry, "DataSource") for entry in _entries(request) if entry.get("ChannelName") == channel]
+    if found != [base["InputDataConfig"][0]["DataSource"]]:
+        hint = (
+            "set DATA_BUCKET, DATA_NAME and UPLOAD_AS in the settings; channels of other names may be added"
+        )
+        faults.append(_changed(f"InputDataConfig: {channel}", hint, found[0] if found else None))
+    return faults
+
+
+def _entries(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    channels = request.get("InputDataConfig")
+    return [entry for entry in channels if isinstance(entry, dict)] if isinstance(channels, list) else []
+
+
+def _changed(path: str, hint: str, value: object) -> Fault:
+    where = f"{names.REQUEST_TEMPLATE}: {path}"
+    return Fault(where, "is not the template's to change", hint=hint, got=shorten(value))
+
+
+def _find(request: Any, path: str) -> Any:
+    """Return what stands at a path such as ResourceConfig.InstanceType, None where nothing does."""
+    for name in path.split("."):
+        request = request.get(name) if isinstance(request, Mapping) else None
+    return request
+
+
+def write_request(path: Path, request: Mapping[str, Any]) -> None:
+    """Write a request as JSON, as `aws sagemaker create-training-job --cli-input-json` takes it.
+
+    Raises:
+        DiskError: The disk is full, read-only or forbidden.
+    """
+    with write_whole(path) as partial:
+        partial.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
