@@ -115,7 +115,8 @@ def quota_code(name: str) -> str:
 
 def _matches(product: dict[str, Any], rule: dict[str, str]) -> bool:
     values = {**product["attributes"], "productFamily": product["productFamily"]}
-    return str(values.get(rule["Field"], "")).lower() == rule["Value"].lower()
+    value, wanted = str(values.get(rule["Field"], "")).lower(), rule["Value"].lower()
+    return wanted in value if rule["Type"] == "CONTAINS" else value == wanted
 
 
 def _describe_product(instance_type: str, price: float, region: str) -> dict[str, Any]:
