@@ -21,8 +21,13 @@ GROUND = {
     "inference",
     "docker",
     "run_folder",
+    "delivery",
+    "failure_file",
+    "ml_folder",
+    "pid_one",
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}
+CONTAINER = {"container", "job_order"}
 REQUEST = {"request", "request_template"}
 TOP = {"cli", "command_line", "answers", "options", "aws_commands", "aws_answers", "aws_removal"}
 # A room and the rooms that it may import from, itself included.
@@ -74,7 +79,14 @@ def module_of(path: Path) -> str:
 def room_of(module: str) -> str:
     parts = module.split(".")
     name = parts[1] if len(parts) > 1 else parts[0]
-    for room, modules in (("ground", GROUND), ("config", CONFIG), ("request", REQUEST), ("top", TOP)):
+    rooms = (
+        ("ground", GROUND),
+        ("config", CONFIG),
+        ("request", REQUEST),
+        ("container", CONTAINER),
+        ("top", TOP),
+    )
+    for room, modules in rooms:
         if name in modules:
             return room
     return name
