@@ -396,7 +396,12 @@ def parse_value(name: str, text: str) -> Any:
             return None
         value = _read_literal(bare) if bare.startswith('"') else text
         return value if isinstance(value, str) else text
-    return _WORDS[bare.lower()] if bare.lower() in _WORDS else _read_literal(bare)
+    if bare.lower() in _WORDS:
+        return _WORDS[bare.lower()]
+    literal = _read_literal(bare)
+    # SageMaker's SDK writes a string as JSON once more: "32" in its quotes is 32 as well.
+    is_wrapped = bare.startswith('"') and isinstance(literal, str) and literal != bare
+    return parse_value(name, literal) if is_wrapped else literal
 
 
 _TEXT_TYPES = (str, PathText | None)

@@ -1,0 +1,249 @@
+"""`train` in the container: what SageMaker laid out in /opt/ml is trained on, and the result left there.
+
+Exit codes: 0 done, 1 a mistake in data or machine (or a bug of ours), 2 settings, 143 stopped by SIGTERM,
+what was reached being saved. SageMaker calls a stopped job Stopped whatever its code, and 0 alone Completed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from classifold import names
+from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, JobError, RunError, explain_disk
+from classifold.ml_folder import MlFolder
+from classifold.pid_one import run_as_child
+
+if TYPE_CHECKING:
+    from classifold.job_order import JobOrder
+
+# Where /opt/ml is, for whoever lays it out elsewhere.
+ML_DIR_VARIABLE = "CLASSIFOLD_ML_DIR"
+STOPPED = 128 + signal.SIGTERM
+_INTERRUPTED = ".interrupted"
+_PACKAGES = ("keras", "tensorflow", "jax", "onnxruntime")
+# Cures that hold in a job, in place of those for a person at a machine; by what the fault says.
+_CURES = {
+    "disk is full": "raise VOLUME_GB, then launch again",
+    "memory": "choose a larger INSTANCE_TYPE, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE",
+}
+
+
+def main() -> int:
+    """Run the training job that /opt/ml describes, as process 1 of a container, and return the exit code."""
+    ml = MlFolder(Path(os.environ.get(ML_DIR_VARIABLE, names.ML_DIR)))
+    return run_as_child(lambda: run(ml.root), died=lambda number: _fail(ml, _explain_death(number)))
+
+
+def run(ml_dir: Path) -> int:
+    """Run the training job that a folder describes and return the exit code.
+
+    The result is in its `model` folder afterwards. Where the job failed, its `output/failure` says why; where
+    it was stopped, the best model so far is in `model`.
+
+    Args:
+        ml_dir: Laid out as /opt/ml.
+    """
+    from classifold.training.interruption import ending_gently
+
+    ml = MlFolder(ml_dir)
+    _prepare_output()
+    with ending_gently() as interruption:
+        try:
+            _work(ml)
+            return 0
+        except (KeyboardInterrupt, Interrupted) as stop:
+            interruption.arrive()
+            _say(_describe_stop(stop))
+            return STOPPED
+        except Exception as error:
+            return _fail(ml, error)
+
+
+def _prepare_output() -> None:
+    """Let every line be seen when it is printed, whatever names it holds, and our own log with it."""
+    import io
+    import logging
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("classifold").setLevel(logging.INFO)
+
+
+def _say(line: str) -> None:
+    # A log that cannot be written must not cost the run.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _describe_stop(stop: BaseException) -> str:
+    if isinstance(stop, Interrupted):
+        return f"stopped: {stop.faults[0].what}"
+    return "stopped before anything was learned"
+
+
+# The work
+
+
+def _work(ml: MlFolder) -> None:
+    """Train, and leave the result in the model folder; raise Interrupted once what was reached is there."""
+    import tempfile
+
+    from classifold.job_order import read_order
+
+    _say(describe_machine(ml.model_dir))
+    with tempfile.TemporaryDirectory(prefix="classifold-", ignore_cleanup_errors=True) as scratch:
+        order = read_order(ml, Path(scratch))
+        for line in _describe_order(order):
+            _say(line)
+        try:
+            _train(order)
+        except (KeyboardInterrupt, Interrupted):
+            # A run that was whole by then is done, whatever came after.
+            if not order.run_dir.exists():
+                with _deaf():
+                    raise _deliver_reached(order, ml) from None
+        with _deaf():
+            _deliver_run(order, ml)
+
+
+def describe_machine(folder: Path) -> str:
+    """Return one line that says where this runs: versions, cores, memory, GPUs, and the room at `folder`."""
+    import importlib.metadata
+    import platform
+    import shutil
+
+    import classifold
+    from classifold.machine import count_cores, list_gpus, memory_bytes
+
+    versions = [f"classifold {classifold.__version__}", f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    facts = [f"{count_cores()} cores", f"{memory_bytes() / 1e9:.1f} GB memory"]
+    facts.append(" and ".join(list_gpus()) or "no GPU")
+    with contextlib.suppress(OSError):
+        facts.append(f"{shutil.disk_usage(folder).free / 1e9:.1f} GB disk free")
+    return f"{', '.join(versions)}; {', '.join(facts)}"
+
+
+def _describe_order(order: JobOrder) -> Iterator[str]:
+    counts = [f"{len(order.sets.pictures[name])} {name}" for name in names.SETS]
+    yield f"job {order.name}: {len(order.sets.class_names)} classes; {', '.join(counts)} pictures"
+    if order.checkpoint_dir is not None and any(order.checkpoint_dir.iterdir()):
+        yield f"going on from what is in {order.checkpoint_dir}"
+    for note in order.notes:
+        yield f"note: {note}"
+
+
+def _train(order: JobOrder) -> None:
+    from classifold.report.page import write_report
+    from classifold.training.run import train_model
+
+    train_model(order.config, add_report=write_report, name=order.name, checkpoint_dir=order.checkpoint_dir)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Let no signal come between the files that belong together; it takes seconds, and SIGKILL is far."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _deliver_run(order: JobOrder, ml: MlFolder) -> None:
+    """Put the finished run into the model folder, and look at it there before it is called done.
+
+    Raises:
+        RunError: An artefact is missing, damaged or does not load.
+    """
+    from classifold.delivery import deliver_content
+    from classifold.run_folder import check_run
+
+    hint = "nothing but this machine's disk stands between the run and its result: launch again"
+    if not order.run_dir.is_dir():
+        raise RunError(Fault(str(ml.model_dir), "the run left no run folder", hint=hint))
+    deliver_content(order.run_dir, ml.model_dir)
+    check_run(ml.model_dir, is_whole=True, where=str(ml.model_dir), hint=hint)
+    _say(f"done: the run is in {ml.model_dir}, checked")
+
+
+def _deliver_reached(order: JobOrder, ml: MlFolder) -> Interrupted:
+    """Put the best model so far into the model folder, and return what is to be said of it."""
+    from classifold.delivery import deliver_content
+
+    reached = order.run_dir.with_name(order.run_dir.name + _INTERRUPTED)
+    if not reached.is_dir():
+        return Interrupted(Fault("training", "nothing was learned yet that could be kept"))
+    deliver_content(reached, ml.model_dir)
+    return Interrupted(Fault("training", f"the best model so far is in {ml.model_dir}"))
+
+
+# The end of a job that failed
+
+
+def _fail(ml: MlFolder, error: BaseException) -> int:
+    """Say what went wrong, in the log and in the failure file, and return the exit code."""
+    import traceback
+
+    from classifold.failure_file import describe_bug, describe_fault
+
+    known = _explain(error)
+    if known is None:
+        _say("".join(traceback.format_exception(error)))
+        text, code = describe_bug(error), 1
+    else:
+        _say(str(known))
+        text, code = describe_fault(known), known.exit_code
+    with contextlib.suppress(OSError):
+        ml.failure_path.parent.mkdir(parents=True, exist_ok=True)
+        ml.failure_path.write_text(text, encoding="utf-8")
+    return code
+
+
+def _explain(error: BaseException) -> ClassifoldError | None:
+    """Return the user's mistake behind an exception, with the cure that holds in a job; None for our bugs."""
+    known: ClassifoldError | None = None
+    if isinstance(error, ClassifoldError):
+        known = error
+    elif isinstance(error, OSError):
+        known = explain_disk(error, "training")
+    elif isinstance(error, MemoryError) or _is_device_full(error):
+        known = JobError(Fault("training", "the memory is used up"))
+    return None if known is None else type(known)(*map(_cure_in_job, known.faults))
+
+
+def _is_device_full(error: BaseException) -> bool:
+    """Tell whether TensorFlow or JAX ran out of the GPU's memory: neither raises a MemoryError."""
+    return type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)[:2000]
+
+
+def _cure_in_job(fault: Fault) -> Fault:
+    cures = [cure for words, cure in _CURES.items() if words in fault.what]
+    return Fault(fault.where, fault.what, got=fault.got, hint=cures[0]) if cures else fault
+
+
+def _explain_death(number: int) -> ClassifoldError:
+    """Return what to say of work that a signal ended: nothing of it was left to say it."""
+    if number == signal.SIGKILL:
+        return JobError(Fault("training", "it was killed, most likely for want of memory"))
+    if number == signal.SIGBUS:  # a file that is mapped into memory lost its room
+        return DiskError(Fault("training", "the disk is full"))
+    what = f"it ended in the middle of a library ({signal.Signals(number).name})"
+    hint = "set BACKEND to the other engine, or choose another INSTANCE_TYPE; the log may say more"
+    return JobError(Fault("training", what, hint=hint))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

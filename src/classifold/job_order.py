@@ -1,0 +1,257 @@
+"""What a training job asks for, read from /opt/ml: settings, pictures and places, every fault at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from classifold import names
+from classifold.errors import ClassifoldError, DiskError, Fault, JobError, SettingsError
+from classifold.ml_folder import MlFolder
+
+if TYPE_CHECKING:
+    from classifold.config import Config
+    from classifold.dataset.scan import Sets
+    from classifold.training.disk_needs import DiskNeeds
+
+JOB_VARIABLE = "TRAINING_JOB_NAME"
+DISK_HINT = "raise VOLUME_GB, then launch again"
+
+
+@dataclass(frozen=True)
+class JobOrder:
+    """A job that can be begun.
+
+    Attributes:
+        config: The settings; SPLIT_LOCAL_DIR is the channel, RUNS_DIR the scratch folder.
+        name: Of the job, and of its run folder.
+        sets: The pictures.
+        checkpoint_dir: Where it goes on from; None where no checkpoints are kept.
+        notes: What the user should know.
+    """
+
+    config: Config
+    name: str
+    sets: Sets
+    checkpoint_dir: Path | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the finished run stands before it is delivered."""
+        return Path(self.config.RUNS_DIR) / self.name
+
+
+def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
+    """Return what the job asks for, once nothing speaks against beginning it.
+
+    Args:
+        ml: Laid out by SageMaker.
+        scratch_dir: For the run while it goes on; on the machine's large disk.
+
+    Raises:
+        SettingsError: Where settings are among the faults.
+        JobError: For any other faults: machines, channels, pictures, disk.
+    """
+    faults: list[Fault] = []
+    texts: dict[str, str] = {}
+    with _collecting(faults):
+        texts = ml.read_hyperparameters()
+    channel = ""
+    with _collecting(faults):
+        channel = find_channel(ml, wanted=texts.get("DATA_NAME", ""))
+    config, num_setting_faults = None, len(faults)
+    with _collecting(faults):
+        config = read_settings(texts, ml, channel=channel, scratch_dir=scratch_dir)
+    num_setting_faults = len(faults) - num_setting_faults
+    with _collecting(faults):
+        check_hosts(ml.read_hosts())
+    faults += find_closed([ml.model_dir, *([ml.checkpoint_dir] if ml.has_checkpoints else [])])
+    sets = None
+    if channel:
+        with _collecting(faults):
+            sets = _load_sets(ml.channel_dir(channel))
+    notes: list[str] = []
+    if config is not None and sets is not None and not faults:
+        with _collecting(faults):
+            notes += _check_disk(config, sets, ml, scratch_dir)
+    if config is None or sets is None or faults:
+        # Settings first: what they cause is often among the rest.
+        faults.sort(key=lambda fault: not fault.where.startswith("setting "))
+        raise (SettingsError if num_setting_faults else JobError)(*faults)
+    foreign = ml.read_foreign()
+    if foreign:
+        notes.append(f"hyperparameters that are no settings are passed over: {', '.join(foreign)}")
+    return JobOrder(
+        config=config,
+        name=_choose_name(config),
+        sets=sets,
+        checkpoint_dir=ml.checkpoint_dir if ml.has_checkpoints else None,
+        notes=tuple(notes),
+    )
+
+
+@contextlib.contextmanager
+def _collecting(faults: list[Fault]) -> Iterator[None]:
+    try:
+        yield
+    except ClassifoldError as error:
+        faults += error.faults
+
+
+def _choose_name(config: Config) -> str:
+    given = os.environ.get(JOB_VARIABLE, "")
+    return given or names.job_name(config.ALGORITHM_NAME, datetime.now().astimezone())
+
+
+def read_settings(texts: dict[str, str], ml: MlFolder, *, channel: str, scratch_dir: Path) -> Config:
+    """Return the job's settings, with the places of this machine in them.
+
+    Raises:
+        SettingsError: With every fault that was found.
+    """
+    from classifold.config import read_hyperparameters
+
+    fixed: dict[str, Any] = {"RUNS_DIR": str(scratch_dir)}
+    if channel:
+        fixed |= {"DATA_NAME": channel, "SPLIT_LOCAL_DIR": str(ml.channel_dir(channel))}
+    return read_hyperparameters(texts, fixed=fixed)
+
+
+def find_channel(ml: MlFolder, *, wanted: str) -> str:
+    """Return the channel that holds the pictures: the only one, else the one that DATA_NAME names.
+
+    Args:
+        ml: Laid out by SageMaker.
+        wanted: DATA_NAME as the hyperparameters have it; empty: the default.
+
+    Raises:
+        JobError: There is none, or it cannot be told which, or its mode is not read.
+    """
+    channels = ml.read_channels()
+    if not channels:
+        hint = "launch with InputDataConfig as `classifold launch --dry-run` prints it"
+        raise JobError(Fault("InputDataConfig", "the job has no channel, so no pictures", hint=hint))
+    name = next(iter(channels)) if len(channels) == 1 else _read_data_name(wanted)
+    if name not in channels:
+        what = f"the job has several channels and none is called {name!r}, as DATA_NAME says"
+        hint = "launch with one channel, or set DATA_NAME to the one that holds the pictures"
+        raise JobError(Fault("InputDataConfig", what, got=", ".join(sorted(channels)), hint=hint))
+    mode = channels[name].get("TrainingInputMode", "File")
+    if mode == "Pipe":
+        hint = "set INPUT_MODE to 'File' or 'FastFile', then launch again"
+        raise JobError(Fault(f"channel {name}", "expected File or FastFile mode", got=mode, hint=hint))
+    return name
+
+
+def _read_data_name(text: str) -> str:
+    from classifold.config import Config, parse_value
+
+    return str(parse_value("DATA_NAME", text) if text else Config.model_fields["DATA_NAME"].default)
+
+
+def check_hosts(hosts: tuple[str, ...]) -> None:
+    """Refuse more machines than training uses.
+
+    Raises:
+        JobError: For more than one.
+    """
+    if len(hosts) > 1:
+        what = "training runs on one machine, and this job has several: each would train the same alone"
+        hint = "set INSTANCE_COUNT = 1, then launch again"
+        raise JobError(Fault("setting INSTANCE_COUNT", what, got=str(len(hosts)), hint=hint))
+
+
+def find_closed(folders: list[Path]) -> list[Fault]:
+    """Return a fault for every folder that is not there or cannot be written."""
+    faults = []
+    for folder in folders:
+        if not folder.is_dir():
+            faults.append(Fault(str(folder), "there is no such folder", hint=_START_HINT))
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            what = f"this process (user {os.getuid()}) may not write there"
+            faults.append(Fault(str(folder), what, hint=_START_HINT))
+    return faults
+
+
+_START_HINT = "start the image as SageMaker or `classifold train --docker` does"
+
+
+def _load_sets(channel_dir: Path) -> Sets:
+    from classifold.dataset.scan import load_sets
+
+    return load_sets(channel_dir)
+
+
+# The disk
+
+
+def _check_disk(config: Config, sets: Sets, ml: MlFolder, scratch_dir: Path) -> list[str]:
+    """Return what to know about the disks.
+
+    Raises:
+        DiskError: There is less room than the run needs.
+    """
+    from classifold.training.disk_needs import estimate_run
+
+    needs = estimate_run(config, sets)
+    places = spread_needs(
+        needs, scratch_dir=scratch_dir, model_dir=ml.model_dir, checkpoint_dir=ml.checkpoint_dir,
+        keeps_checkpoints=ml.has_checkpoints,
+    )  # fmt: skip
+    disks: dict[int, tuple[Path, float]] = {}
+    for place, need in places.items():
+        number = place.stat().st_dev
+        first, before = disks.get(number, (place, 0.0))
+        disks[number] = first, before + need
+    free = {place: float(shutil.disk_usage(place).free) for place, _ in disks.values()}
+    return check_room(dict(disks.values()), free, cache=needs.cache, scratch_dir=scratch_dir)
+
+
+def spread_needs(
+    needs: DiskNeeds, *, scratch_dir: Path, model_dir: Path, checkpoint_dir: Path, keeps_checkpoints: bool
+) -> dict[Path, float]:
+    """Return how many bytes each folder takes; the archive is made beside the model."""
+    places = {scratch_dir: needs.run_dir + needs.working, model_dir: needs.run_dir + needs.archive}
+    return places | ({checkpoint_dir: needs.checkpoints} if keeps_checkpoints else {})
+
+
+def check_room(
+    needs: dict[Path, float], free: dict[Path, float], *, cache: float, scratch_dir: Path
+) -> list[str]:
+    """Compare what is needed on each disk with what is free there.
+
+    Args:
+        needs: Bytes, by a folder on the disk.
+        free: Likewise.
+        cache: Bytes that training would keep on the scratch folder's disk, if there is room.
+        scratch_dir: The first folder of its disk in `needs`.
+
+    Returns:
+        What the user should know.
+
+    Raises:
+        DiskError: Where there is too little on any disk.
+    """
+    faults = [
+        Fault(str(place), f"the run takes about {_gb(need)}, and {_gb(free[place])} are free", hint=DISK_HINT)
+        for place, need in needs.items()
+        if free[place] < need
+    ]
+    if faults:
+        raise DiskError(*faults)
+    left = free[scratch_dir] - needs[scratch_dir]
+    if cache > left:
+        what = f"{_gb(cache)} would be kept between epochs, and {_gb(left)} are left for it on the disk"
+        return [f"{what}; raise VOLUME_GB or CACHE_GB for more speed"]
+    return []
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

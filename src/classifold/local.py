@@ -1,0 +1,356 @@
+"""`train --docker`: the very image that SageMaker would run, started here as SageMaker would start it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from classifold import names
+from classifold.config import Config
+from classifold.docker import explain_docker, run_docker, start_docker
+from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
+from classifold.failure_file import read_faults
+from classifold.machine import list_gpus
+from classifold.ml_folder import MlFolder
+from classifold.request import list_hyperparameters
+from classifold.run_folder import check_run
+
+Tell = Callable[[str], None]
+
+# As SageMaker's hosts: shared memory is for the libraries' threads, which use little of it.
+_HOST, _SHARED_MEMORY = "algo-1", "2g"
+_INTERRUPTED = ".interrupted"
+_JOB = "the job in Docker"
+# Exit codes of `docker run` itself: refused, not executable, not found in the image.
+_DOCKER_REFUSED = (125, 126, 127)
+_KILLED = 137
+_REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the Docker engine says of itself, as far as it changes how a container is started.
+
+    Attributes:
+        is_rootless: Root in a container is the user outside: nobody else there may write the user's files.
+        has_selinux: Folders of the user's are closed to containers unless that is turned off.
+    """
+
+    is_rootless: bool = False
+    has_selinux: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that `docker run` is told.
+
+    Attributes:
+        name: Of the container, and of the job.
+        image: The reference.
+        ml_dir: Becomes /opt/ml.
+        scratch_dir: Becomes /tmp.
+        data_dir: Becomes the channel, read-only.
+        channel: DATA_NAME.
+        is_isolated: Without any network.
+        has_gpus: Hand over the machine's.
+        engine: What it runs on.
+    """
+
+    name: str
+    image: str
+    ml_dir: Path
+    scratch_dir: Path
+    data_dir: Path
+    channel: str
+    is_isolated: bool = True
+    has_gpus: bool = False
+    engine: Engine = Engine()
+
+
+def run_in_docker(config: Config, image_reference: str, *, tell: Tell) -> Path:
+    """Train in a container as SageMaker would, and return the run folder.
+
+    The container runs as this user, with no capabilities, nothing to write but /opt/ml and /tmp, and under
+    NETWORK_ISOLATION no network. Its lines go to `tell` as they come. Ctrl-C lets it save what it has, for
+    120 seconds; a second one ends it at once.
+
+    Args:
+        config: The settings.
+        image_reference: The image, which is here already.
+        tell: Told every line.
+
+    Returns:
+        RUNS_DIR/<job>, which appears whole or not at all.
+
+    Raises:
+        DataError: The three sets cannot be trained on.
+        DockerError: The engine or the image is not there, or refuses.
+        JobError: The job failed; it says why.
+        Interrupted: After Ctrl-C, once what was reached is in RUNS_DIR/<job>.interrupted.
+    """
+    from classifold.dataset.scan import load_sets
+
+    sets = load_sets(config.split_dir)
+    labels, engine = _inspect_image(image_reference), _inspect_engine()
+    runs_dir = Path(config.RUNS_DIR).resolve()
+    with disk_errors(runs_dir), _working_folder(runs_dir, config) as (job, folder):
+        ml = MlFolder(folder / "ml")
+        _lay_out(ml, config)
+        (folder / "tmp").mkdir()
+        start = Start(
+            name=job,
+            image=image_reference,
+            ml_dir=ml.root,
+            scratch_dir=folder / "tmp",
+            data_dir=_find_data(config, sets, folder / "data"),
+            channel=config.DATA_NAME,
+            is_isolated=config.NETWORK_ISOLATION,
+            has_gpus=_can_use_gpus(labels, tell),
+            engine=engine,
+        )
+        code, lines, was_stopped = _run(start, tell)
+        return _settle(code, lines, ml, runs_dir / job, start, was_stopped=was_stopped)
+
+
+# What is there
+
+
+def _inspect_image(reference: str) -> Mapping[str, str]:
+    """Return the image's labels.
+
+    Raises:
+        DockerError: It is not here.
+    """
+    words = ["image", "inspect", "--format", "{{json .Config.Labels}}", reference]
+    done = run_docker(words, doing="look for the image", check=False)
+    if done.returncode:
+        hint = "build it with: classifold image --no-push"
+        raise DockerError(Fault(f"image {reference}", "it is not on this machine", hint=hint))
+    return json.loads(done.stdout) or {}
+
+
+def _inspect_engine() -> Engine:
+    words = ["info", "--format", "{{json .SecurityOptions}}"]
+    options = json.loads(run_docker(words, doing="ask the Docker engine").stdout or "null") or []
+    said = " ".join(options)
+    return Engine(is_rootless="name=rootless" in said, has_selinux="name=selinux" in said)
+
+
+def _can_use_gpus(labels: Mapping[str, str], tell: Tell) -> bool:
+    """Tell whether the image is made for GPUs and this machine has any."""
+    is_gpu_image = any(key.endswith("variant") and value == "gpu" for key, value in labels.items())
+    has_gpus = bool(list_gpus()) or shutil.which("nvidia-smi") is not None
+    if is_gpu_image and not has_gpus:
+        tell("note: this machine has no GPU, so the GPU image trains on the processor")
+    return is_gpu_image and has_gpus
+
+
+# The tree
+
+
+@contextlib.contextmanager
+def _working_folder(runs_dir: Path, config: Config) -> Iterator[tuple[str, Path]]:
+    """Yield a free job's name and a hidden folder beside its run folder, which is gone afterwards."""
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    while True:
+        job = names.job_name(config.ALGORITHM_NAME, datetime.now().astimezone())
+        folder = runs_dir / f".{job}.docker"
+        with contextlib.suppress(FileExistsError):
+            if not (runs_dir / job).exists():
+                folder.mkdir()
+                break
+        time.sleep(0.2)
+    try:
+        yield job, folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lay_out(ml: MlFolder, config: Config) -> None:
+    channel = {
+        "TrainingInputMode": "File",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": "None",
+    }
+    ml.write(
+        hyperparameters=list_hyperparameters(config),
+        channels={config.DATA_NAME: channel},
+        hosts=(_HOST,),
+        instance_type=config.INSTANCE_TYPE,
+        checkpoint_uri=f"file://{ml.checkpoint_dir}",
+    )
+
+
+def _find_data(config: Config, sets: Any, target: Path) -> Path:
+    """Return the folder to mount as the channel: the split, or a copy of it where links lead out of it."""
+    split_dir = config.split_dir.resolve()
+    if not _has_links(split_dir):
+        return split_dir
+    for set_name, pictures in sets.pictures.items():
+        for picture in pictures:
+            place = target / set_name / picture.key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link(picture.path.resolve(), place)
+    record = split_dir / names.SPLIT_RECORD
+    if record.is_file():
+        shutil.copyfile(record, target / names.SPLIT_RECORD)
+    return target
+
+
+def _has_links(folder: Path) -> bool:
+    """Tell whether there is a symbolic link anywhere below a folder: in a container it leads nowhere."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    return any(entry.is_symlink() for entry in found) or any(
+        _has_links(Path(entry.path)) for entry in found if entry.is_dir(follow_symlinks=False)
+    )
+
+
+def _link(source: Path, place: Path) -> None:
+    try:
+        place.hardlink_to(source)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, place)
+
+
+# The container
+
+
+def build_command(start: Start) -> list[str]:
+    """Return the words after `docker` that start a job's container as SageMaker would."""
+    user = "0:0" if start.engine.is_rootless else f"{os.getuid()}:{os.getgid()}"
+    words = ["run", "--rm", "--name", start.name, "--hostname", _HOST, "--pull", "never"]
+    words += ["--platform", "linux/amd64", "--user", user, "--cap-drop", "ALL"]
+    words += ["--security-opt", "no-new-privileges", "--read-only", "--shm-size", _SHARED_MEMORY]
+    words += ["--stop-timeout", str(names.STOP_SECONDS), "--log-driver", "none"]
+    if start.engine.has_selinux:
+        words += ["--security-opt", "label=disable"]
+    if start.is_isolated:
+        words += ["--network", "none"]
+    if start.has_gpus:
+        words += ["--gpus", "all"]
+    words += _mount(start.ml_dir, names.ML_DIR)
+    words += _mount(start.scratch_dir, "/tmp")  # noqa: S108 - the container's own
+    channel_dir = MlFolder().channel_dir(start.channel)
+    words += _mount(start.data_dir, str(channel_dir), read_only=True)
+    return [*words, "--env", f"TRAINING_JOB_NAME={start.name}", start.image, "train"]
+
+
+def _mount(source: Path, target: str, *, read_only: bool = False) -> list[str]:
+    """Return a bind mount's words; the option is a row of CSV, so that a path may hold a comma."""
+    row = ["type=bind", f"source={source}", f"target={target}", *(["readonly"] if read_only else [])]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(row)
+    return ["--mount", text.getvalue()]
+
+
+def _run(start: Start, tell: Tell) -> tuple[int, list[str], bool]:
+    """Run the container to its end; return the exit code, its last lines and whether it was stopped."""
+    process = start_docker(build_command(start), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines: list[str] = []
+    num_stops = 0
+    try:
+        while True:
+            try:
+                _stream(process, lines, tell)
+                return process.wait(), lines, num_stops > 0
+            except KeyboardInterrupt:
+                num_stops += 1
+                _stop(process, start.name, tell, at_once=num_stops > 1)
+    except BaseException:
+        # Whatever went wrong here, no container is left running.
+        run_docker(["kill", start.name], doing="end the container", check=False)
+        process.kill()
+        process.wait()
+        raise
+
+
+def _stream(process: subprocess.Popen[str], lines: list[str], tell: Tell) -> None:
+    for line in process.stdout or ():
+        lines.append(line.rstrip("\r\n"))
+        del lines[:-_KEPT_LINES]
+        tell(lines[-1])
+
+
+# The last lines say why docker refused; more need not be kept.
+_KEPT_LINES = 50
+
+
+def _stop(process: subprocess.Popen[str], name: str, tell: Tell, *, at_once: bool) -> None:
+    """Ask the container to end, SIGTERM first and SIGKILL after 120 seconds, while its lines still come."""
+    if at_once:
+        tell("ending the job at once")
+        words = ["kill", name]
+    else:
+        tell(f"stopping: the job has {names.STOP_SECONDS} s to save what it has; Ctrl-C again ends it now")
+        words = ["stop", "--time", str(names.STOP_SECONDS), name]
+
+    def stop() -> None:
+        # There is no container yet, or no more: then the command that starts it is to end.
+        if run_docker(words, doing="stop the container", check=False).returncode:
+            process.terminate()
+
+    threading.Thread(target=stop, daemon=True).start()
+
+
+# The end
+
+
+def _settle(
+    code: int, lines: Sequence[str], ml: MlFolder, run_dir: Path, start: Start, *, was_stopped: bool
+) -> Path:
+    """Give the result its place and return it, or raise what the job's end means."""
+    if code == 0:
+        check_run(ml.model_dir, is_whole=True, where=_JOB, hint="the lines above say what it did")
+        ml.model_dir.rename(run_dir)
+        return run_dir
+    if was_stopped:
+        raise _keep_reached(ml, run_dir)
+    raise _explain_end(code, lines, ml, start)
+
+
+def _keep_reached(ml: MlFolder, run_dir: Path) -> Interrupted:
+    """Keep the best model so far, and return the error that tells how to go on."""
+    if not all((ml.model_dir / name).exists() for name in _REACHED):
+        hint = "run the command again; nothing was learned yet that could be kept"
+        return Interrupted(Fault(_JOB, "stopped before the end of the first epoch", hint=hint))
+    kept = run_dir.with_name(run_dir.name + _INTERRUPTED)
+    ml.model_dir.rename(kept)
+    hint = f"to go on from there, add: --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
+    return Interrupted(Fault(_JOB, f"stopped; the best model so far is in {kept}", hint=hint))
+
+
+def _explain_end(code: int, lines: Sequence[str], ml: MlFolder, start: Start) -> ClassifoldError:
+    with contextlib.suppress(OSError):
+        faults = read_faults(ml.failure_path.read_text(encoding="utf-8"), where=_JOB)
+        if faults:
+            return JobError(*(_name_places(fault, start) for fault in faults))
+    if code in _DOCKER_REFUSED:
+        return explain_docker("\n".join(lines), doing="start the container")
+    hint = "the lines above are all that it said"
+    if code == _KILLED:
+        hint = "most likely for want of memory: close other programs, or give Docker more memory"
+    return JobError(Fault(_JOB, f"it ended with exit code {code}", hint=hint))
+
+
+def _name_places(fault: Fault, start: Start) -> Fault:
+    """Return the fault with the user's own path in place of the container's."""
+    inside = str(MlFolder().channel_dir(start.channel))
+
+    def outside(text: str) -> str:
+        return text.replace(inside, str(start.data_dir))
+
+    return Fault(outside(fault.where), outside(fault.what), hint=outside(fault.hint), got=fault.got)
