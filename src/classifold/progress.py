@@ -18,8 +18,9 @@ class Advance:
         """Count finished units."""
         if self._bars is not None:
             self._bars.advance(self._task, count)
-            speed = self._bars.tasks[0].speed
-            self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
+            if self._unit != "bytes":
+                speed = self._bars.tasks[0].speed
+                self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
 
     def describe(self, description: str) -> None:
         """Say anew what is being done."""
@@ -39,7 +40,7 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
     Args:
         description: What is being done, for instance "reading".
         total: How many units there will be; None when that is not known yet.
-        unit: What is counted, in the plural.
+        unit: What is counted, in the plural; bytes are shown as kB, MB and GB.
 
     Yields:
         What is told how many units were finished since its last call.
@@ -48,13 +49,26 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
         yield Advance()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
+    counted, rate = (
+        (DownloadColumn(), TransferSpeedColumn())
+        if unit == "bytes"
+        else (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    )
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),
-        *([MofNCompleteColumn()] if total is not None else []),
-        TextColumn("{task.fields[rate]}"),
+        *([counted] if total is not None else []),
+        rate,
         *([TimeRemainingColumn()] if total is not None else []),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:

@@ -1,0 +1,193 @@
+"""A large file in parts: side by side, each checked, and after an interruption only what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from classifold.aws.crc32 import encode_crc32, join_crc32
+from classifold.aws.file_content import UnsentError, has_md5, read_part
+from classifold.aws.refusals import aws_errors
+from classifold.aws.sending import Sender, Stored, find_content_type
+from classifold.aws.upload_record import LocalFile, UploadRecord
+from classifold.errors import Fault, MissingError
+
+MIB = 1 << 20
+PART_BYTES = 16 * MIB
+_PARTS_LIMIT = 10_000
+
+
+class Part(NamedTuple):
+    """A part that S3 has, and that is right."""
+
+    etag: str
+    crc32: int
+
+
+@dataclass
+class LargeFile:
+    """An upload in parts that is under way.
+
+    Attributes:
+        file: As it was when the upload began.
+        upload_id: S3's name of the upload.
+        there: What S3 says of the parts that it has from an earlier time, by number.
+        parts: The parts that are known to be right, by number.
+        num_done: Of how many parts it is known what became of them.
+        fault: Why the file cannot be sent.
+    """
+
+    file: LocalFile
+    upload_id: str
+    there: Mapping[int, Mapping[str, Any]]
+    parts: dict[int, Part] = field(default_factory=dict)
+    num_done: int = 0
+    fault: Fault | None = None
+
+    @property
+    def part_size(self) -> int:
+        """The bytes of every part but the last."""
+        return choose_part_size(self.file.size)
+
+    def iter_jobs(self) -> Iterator[PartJob]:
+        """Yield what is to be done for each part."""
+        for number in range(1, self.count_parts() + 1):
+            offset = (number - 1) * self.part_size
+            yield PartJob(self, number, offset, min(self.part_size, self.file.size - offset))
+
+    def count_parts(self) -> int:
+        """Return how many parts there are."""
+        return -(-self.file.size // self.part_size)
+
+
+class PartJob(NamedTuple):
+    """One part: which bytes of which file."""
+
+    large: LargeFile
+    number: int
+    offset: int
+    size: int
+
+
+class PartDone(NamedTuple):
+    """What became of a part; without `part` the whole file has a fault."""
+
+    job: PartJob
+    part: Part | None
+    bytes_sent: int
+
+
+def choose_part_size(size: int) -> int:
+    """Return the bytes of a part, whole MiB: 16, and more where there would be more parts than S3 takes."""
+    return max(PART_BYTES, -(-size // _PARTS_LIMIT // MIB) * MIB)
+
+
+def begin_large(sender: Sender, record: UploadRecord, file: LocalFile) -> LargeFile:
+    """Return the upload of a file: the one that was begun and interrupted, else a new one.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    part_size = choose_part_size(file.size)
+    upload_id = record.find_open(file.key, part_size=part_size)
+    there = _list_parts(sender, file.key, upload_id) if upload_id else None
+    if there is not None:
+        return LargeFile(file, upload_id, there)
+    with aws_errors(f"send {sender.uri(file.key)}"):
+        answer = sender.client.create_multipart_upload(
+            Bucket=sender.bucket,
+            Key=file.key,
+            ContentType=find_content_type(file.key),
+            ChecksumAlgorithm="CRC32",
+            ChecksumType="FULL_OBJECT",
+        )
+    record.note_open(file.key, answer["UploadId"], part_size=part_size)
+    return LargeFile(file, answer["UploadId"], {})
+
+
+def _list_parts(sender: Sender, key: str, upload_id: str) -> dict[int, Mapping[str, Any]] | None:
+    """Return the parts of an upload, None where it is no more: ended, or cleared away by the lifecycle."""
+    pages = sender.client.get_paginator("list_parts")
+    try:
+        with aws_errors(f"list what is there of {sender.uri(key)}"):
+            answers = pages.paginate(Bucket=sender.bucket, Key=key, UploadId=upload_id)
+            return {one["PartNumber"]: one for page in answers for one in page.get("Parts", ())}
+    except MissingError:
+        return None
+
+
+def send_part(job: PartJob, *, sender: Sender) -> PartDone:
+    """Send a part, unless S3 has it; S3 refuses it where what arrives has another checksum.
+
+    Raises:
+        AwsError: AWS refuses, or there is no way to it.
+    """
+    large = job.large
+    if large.fault is not None:
+        return PartDone(job, None, 0)
+    try:
+        data = read_part(large.file, offset=job.offset, size=job.size)
+    except UnsentError as error:
+        large.fault = error.faults[0]
+        return PartDone(job, None, 0)
+    crc32, there = zlib.crc32(data), large.there.get(job.number)
+    if there is not None and _is_same(there, data, crc32):
+        return PartDone(job, Part(there["ETag"], crc32), 0)
+    with aws_errors(f"send {sender.uri(large.file.key)}"):
+        answer = sender.client.upload_part(
+            Bucket=sender.bucket,
+            Key=large.file.key,
+            UploadId=large.upload_id,
+            PartNumber=job.number,
+            Body=data,
+            ChecksumCRC32=encode_crc32(crc32),
+        )
+    return PartDone(job, Part(answer["ETag"], crc32), job.size)
+
+
+def _is_same(there: Mapping[str, Any], data: bytes, crc32: int) -> bool:
+    if there.get("ChecksumCRC32"):
+        return bool(there["ChecksumCRC32"] == encode_crc32(crc32) and there["Size"] == len(data))
+    return has_md5(data, there["ETag"])
+
+
+def end_large(sender: Sender, large: LargeFile) -> Stored:
+    """Make one object of the parts; S3 refuses it where the whole has another checksum.
+
+    Raises:
+        AwsError: AWS refuses, or there is no way to it.
+    """
+    file, crc32, listed = large.file, 0, []
+    for job in large.iter_jobs():
+        part = large.parts[job.number]
+        crc32 = join_crc32(crc32, part.crc32, second_bytes=job.size)
+        listed.append(
+            {"PartNumber": job.number, "ETag": part.etag, "ChecksumCRC32": encode_crc32(part.crc32)}
+        )
+    with aws_errors(f"send {sender.uri(file.key)}"):
+        answer = sender.client.complete_multipart_upload(
+            Bucket=sender.bucket,
+            Key=file.key,
+            UploadId=large.upload_id,
+            MultipartUpload={"Parts": listed},
+            ChecksumCRC32=encode_crc32(crc32),
+            ChecksumType="FULL_OBJECT",
+            MpuObjectSize=file.size,
+        )
+    return Stored(etag=answer["ETag"], crc32=encode_crc32(crc32))
+
+
+def abort_large(sender: Sender, record: UploadRecord, large: LargeFile) -> None:
+    """Give up an upload whose file cannot be sent, so that its parts cost nothing.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    with contextlib.suppress(MissingError), aws_errors(f"give up {sender.uri(large.file.key)}"):
+        sender.client.abort_multipart_upload(
+            Bucket=sender.bucket, Key=large.file.key, UploadId=large.upload_id
+        )
+    record.forget_open(large.file.key)

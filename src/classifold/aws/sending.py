@@ -1,0 +1,190 @@
+"""One object at a time into a bucket, each with a CRC-32 that S3 checks, in as little work as it takes.
+
+A PutObject through boto3 costs a millisecond of a core: more than the wire, for a small picture. So the first
+one goes through boto3, and what boto3 made of it (address, region, headers) serves for the following ones:
+they are signed by botocore's own signer and sent over boto3's own connections, and only what differs is made
+anew. Whatever does not succeed so is done again by boto3, with its retries and its words.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError
+
+from classifold.aws.clients import Aws
+from classifold.aws.crc32 import decode_crc32, encode_crc32
+from classifold.aws.refusals import aws_errors
+
+_CHECKSUM_HEADER = "x-amz-checksum-crc32"
+# Of the headers that boto3 made, those that are the same for every object.
+_KEPT_HEADERS = ("User-Agent", "x-amz-expected-bucket-owner")
+_SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/[0-9]{8}/([^/]+)/([^/]+)/aws4_request,")
+# So many failures in a row, and the short way is given up: something on it is not as we think.
+_MISSES_LIMIT = 10
+_CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
+    ".mpo": "image/jpeg",
+    ".png": "image/png",
+    ".apng": "image/png",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".dib": "image/bmp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".hif": "image/heif",
+    ".json": "application/json",
+    ".tar": "application/x-tar",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What S3 has now: its name for the content, and the content's CRC-32 in base64."""
+
+    etag: str
+    crc32: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """What boto3 made of a first object."""
+
+    base_url: str  # the key comes behind it
+    headers: dict[str, str]
+    signer: S3SigV4Auth
+
+
+class Sender:
+    """Puts objects into the data bucket; several threads may use one.
+
+    Args:
+        aws: The way in.
+        connections: How many requests may be under way at once.
+    """
+
+    def __init__(self, aws: Aws, *, connections: int) -> None:
+        self.client = aws.client("s3", connections=connections)
+        self.bucket = aws.data_bucket
+        self._credentials = aws.session.get_credentials()
+        self._pattern: _Pattern | None = None
+        self._misses = 0
+        self._latest = threading.local()
+        self.client.meta.events.register("before-send.s3.PutObject", self._note_request)
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The client is shared with whoever else talks to S3.
+        self.client.meta.events.unregister("before-send.s3.PutObject", self._note_request)
+
+    def put(self, key: str, body: bytes) -> Stored:
+        """Store an object; S3 refuses it where what arrives has another checksum.
+
+        Raises:
+            AwsError: AWS refuses, or there is no way to it.
+        """
+        crc32 = encode_crc32(zlib.crc32(body))
+        etag = self._put_short(key, body, crc32) or self._put_by_boto3(key, body, crc32)
+        return Stored(etag=etag, crc32=crc32)
+
+    def find_crc32(self, key: str) -> int | None:
+        """Return the CRC-32 that S3 keeps of a whole object, None where it has none or does not say."""
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        except ClientError:
+            return None
+        text = head.get("ChecksumCRC32", "")
+        is_whole = head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in text
+        return decode_crc32(text) if text and is_whole else None
+
+    def _put_by_boto3(self, key: str, body: bytes, crc32: str) -> str:
+        self._latest.request = None
+        with aws_errors(f"send {self.uri(key)}"):
+            answer = self.client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,
+                ContentType=find_content_type(key),
+                ChecksumCRC32=crc32,
+            )
+        # Made anew after each failure of the short way: the address may have changed.
+        self._pattern = self._read_pattern(key) if self._misses < _MISSES_LIMIT else None
+        return str(answer["ETag"])
+
+    def uri(self, key: str) -> str:
+        """Return an object's address for people."""
+        return f"s3://{self.bucket}/{key}"
+
+    def _note_request(self, request: Any, **_: Any) -> None:
+        self._latest.request = request
+
+    def _read_pattern(self, key: str) -> _Pattern | None:
+        """Return what the thread's last request teaches; None where it is not of the usual kind."""
+        request = getattr(self._latest, "request", None)
+        if request is None or self._credentials is None:
+            return None
+        ending = quote(key, safe="-._~/")
+        scope = _SCOPE.match(_text(request.headers.get("Authorization", "")))
+        if scope is None or scope.group(2) != "s3" or not request.url.endswith(f"/{ending}"):
+            return None
+        headers = {name: _text(request.headers[name]) for name in _KEPT_HEADERS if name in request.headers}
+        signer = S3SigV4Auth(self._credentials, "s3", scope.group(1))
+        return _Pattern(request.url.removesuffix(ending), headers, signer)
+
+    def _put_short(self, key: str, body: bytes, crc32: str) -> str:
+        """Return the ETag of the object, "" where it is for boto3 to send it."""
+        pattern, session = self._pattern, getattr(self.client._endpoint, "http_session", None)
+        if pattern is None or session is None:
+            return ""
+        request = AWSRequest(
+            "PUT",
+            pattern.base_url + quote(key, safe="-._~/"),
+            data=body,
+            headers={
+                **pattern.headers,
+                "Content-Type": find_content_type(key),
+                _CHECKSUM_HEADER: crc32,
+            },
+        )
+        # As boto3 has it: over TLS the checksum stands for the body, and only the header is signed.
+        request.context = {
+            "client_config": self.client.meta.config,
+            "has_streaming_input": True,
+            "checksum": {"request_algorithm": {"in": "header", "name": _CHECKSUM_HEADER}},
+        }
+        try:
+            pattern.signer.add_auth(request)
+            answer = session.send(request.prepare())
+        except BotoCoreError:
+            self._misses += 1
+            return ""
+        if answer.status_code != 200 or "ETag" not in answer.headers:
+            self._misses += 1
+            return ""
+        self._misses = 0
+        return str(answer.headers["ETag"])
+
+
+def find_content_type(key: str) -> str:
+    """Return the media type that a file's ending promises."""
+    return _CONTENT_TYPES.get(PurePosixPath(key).suffix.lower(), "application/octet-stream")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else value

@@ -1,0 +1,150 @@
+"""What the split has and what the bucket has, each gone through without being held in memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from classifold import names
+from classifold.aws.refusals import aws_errors
+from classifold.aws.upload_record import LocalFile, Remote
+from classifold.dataset.scan import find_own_split, iter_pictures
+from classifold.errors import AwsError, DataError, Fault
+
+_KEY_BYTES = 1024
+# What XML 1.0 cannot say, and control characters beside: S3 could neither list nor delete such a key by name.
+_UNSAFE = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_DELETED_AT_ONCE = 1000
+_FAULT_LIMIT = 20
+
+
+def iter_split(split_dir: Path, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
+    """Yield the pictures of the three sets and, in the end, split.json; nothing else that lies there.
+
+    Args:
+        split_dir: The folder that `split` made, or a split of the user's own.
+        prefix: What their keys begin with.
+        faults: Receives what cannot be sent.
+
+    Raises:
+        DataError: It is not divided into sets, or a folder cannot be entered.
+    """
+    sets = find_own_split(split_dir)
+    if sets is None:
+        what = "it does not hold the folders training, validation and evaluation with classes in each"
+        raise DataError(Fault(str(split_dir), what, hint="run `classifold split` first"))
+    for set_name, folder in sets.items():
+        # In the disk's order: a folder of a million files is not held in memory to be sorted.
+        for picture in iter_pictures(folder, ordered=False):
+            key = f"{prefix}{set_name}/{picture.key}"
+            yield from _look_at(os.fspath(picture.path), key, faults)
+    yield from _iter_indexes(split_dir, prefix, faults)
+
+
+def iter_shards(shards_dir: Path, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
+    """Yield the shards of the three sets and, in the end, the indexes."""
+    for set_name in names.SETS:
+        folder = shards_dir / set_name
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if names.SHARD_PATTERN.fullmatch(path.name):
+                yield from _look_at(str(path), f"{prefix}{set_name}/{path.name}", faults)
+    yield from _iter_indexes(shards_dir, prefix, faults)
+
+
+def _iter_indexes(folder: Path, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
+    for name in (names.SPLIT_RECORD, names.SHARD_INDEX):
+        path = folder / name
+        if path.is_file():
+            yield from _look_at(str(path), f"{prefix}{name}", faults, is_index=True)
+
+
+def _look_at(path: str, key: str, faults: list[Fault], *, is_index: bool = False) -> Iterator[LocalFile]:
+    fault = check_key(path, key)
+    if fault is None:
+        try:
+            state = os.stat(path)  # noqa: PTH116 - a Path a file is slow
+        except OSError as error:
+            fault = explain_file(path, error)
+        else:
+            yield LocalFile(key, path, state.st_size, state.st_mtime_ns, state.st_ino, is_index)
+    if fault is not None:
+        faults.append(fault)
+
+
+def check_key(path: str, key: str) -> Fault | None:
+    """Return what is wrong with the name that a file would have in the bucket."""
+    if len(key.encode()) > _KEY_BYTES:
+        what = f"its name in the bucket would have {len(key.encode()):,} bytes, and S3 takes {_KEY_BYTES:,}"
+        return Fault(path, what, hint="shorten the name of the file or of its folders, and split again")
+    if _UNSAFE.search(key):
+        what = "its name holds control characters, which S3 and SageMaker do not carry safely"
+        return Fault(path, what, hint="rename the file or its folder, and split again")
+    return None
+
+
+def explain_file(path: str, error: OSError) -> Fault:
+    """Return what kept a file from being read."""
+    if isinstance(error, FileNotFoundError):
+        return Fault(path, "it vanished", hint="run `classifold split`, then upload again")
+    hint = "change its owner or mode, or split again without it"
+    return Fault(path, f"it cannot be read: {error.strerror or error}", hint=hint)
+
+
+def iter_bucket(client: Any, bucket: str, prefix: str) -> Iterator[list[Remote]]:
+    """Yield what the bucket has below the prefix, a page of up to a thousand at a time.
+
+    Raises:
+        AwsError: The bucket is not there, or AWS refuses.
+    """
+    request = {"Bucket": bucket, "Prefix": prefix}
+    while True:
+        with aws_errors(f"list s3://{bucket}/{prefix}"):
+            page = client.list_objects_v2(**request)
+        yield [Remote(one["Key"], one["Size"], one["ETag"]) for one in page.get("Contents", ())]
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def delete_objects(client: Any, bucket: str, keys: Sequence[str], *, advance: Callable[[int], None]) -> int:
+    """Delete objects, a thousand a request; in a bucket with versions the old ones stay until they expire.
+
+    Returns:
+        How many were deleted.
+
+    Raises:
+        AwsError: Some could not be deleted; each is named, after the others were.
+    """
+    faults, safe = list[Fault](), [key for key in keys if not _UNSAFE.search(key)]
+    for start in range(0, len(safe), _DELETED_AT_ONCE):
+        batch = [{"Key": key} for key in safe[start : start + _DELETED_AT_ONCE]]
+        with aws_errors(f"delete objects of s3://{bucket}"):
+            answer = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+        faults += [_explain_kept(bucket, error) for error in answer.get("Errors", ())]
+        advance(len(batch))
+    # A list in XML cannot name these, an address can.
+    for key in (key for key in keys if _UNSAFE.search(key)):
+        with aws_errors(f"delete s3://{bucket}/{key}"):
+            client.delete_object(Bucket=bucket, Key=key)
+        advance(1)
+    if faults:
+        raise AwsError(*limit_faults(faults, "could not be deleted"))
+    return len(keys)
+
+
+def _explain_kept(bucket: str, error: Mapping[str, str]) -> Fault:
+    code, where = error.get("Code", ""), f"s3://{bucket}/{error.get('Key', '')}"
+    if code == "AccessDenied":
+        hint = "ask whoever manages the account for the right s3:DeleteObject; docs/aws.md has the policy"
+        return Fault(where, "the right s3:DeleteObject is missing", hint=hint)
+    return Fault(where, f"it could not be deleted ({code}: {error.get('Message', '')})", hint="try again")
+
+
+def limit_faults(faults: Sequence[Fault], verb: str) -> list[Fault]:
+    """Return the first faults, and how many more there are."""
+    more = len(faults) - _FAULT_LIMIT
+    rest = [Fault(f"{more:,} more", verb)] if more > 0 else []
+    return [*faults[:_FAULT_LIMIT], *rest]

@@ -1,0 +1,215 @@
+"""What an upload knows: what is here, what is there, and what went there last time; in one SQLite file.
+
+The file lies below the project's folder and is safe to delete: contents are compared then. Lists of a million
+pictures pass through it, so that memory stays flat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from classifold import names
+from classifold.errors import AwsError, DiskError, Fault, disk_errors
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS sent (      -- what went there, and the file as it was then
+    key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, crc32 TEXT, etag TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS open_upload (   -- large files of which parts are there
+    key TEXT PRIMARY KEY, upload_id TEXT, part_size INTEGER
+) WITHOUT ROWID;
+CREATE TEMP TABLE here (               -- what the split has, in the walk's order
+    number INTEGER PRIMARY KEY, key TEXT UNIQUE, path BLOB, size INTEGER, mtime_ns INTEGER, inode INTEGER,
+    is_index INTEGER, twin BLOB, is_due INTEGER DEFAULT 1
+);
+CREATE TEMP TABLE there (key TEXT PRIMARY KEY, size INTEGER, etag TEXT) WITHOUT ROWID;
+"""
+_COMMIT_SECONDS = 1.0
+
+
+class LocalFile(NamedTuple):
+    """A file to be had in the bucket: its whole key, and how it looked when it was found."""
+
+    key: str
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    is_index: bool
+
+
+class Due(NamedTuple):
+    """A file that may have to be sent; `remote_etag` where an object of its size is there already."""
+
+    key: str
+    path: str
+    size: int
+    remote_etag: str
+
+
+class Remote(NamedTuple):
+    """An object in the bucket."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class UploadRecord:
+    """The file of one bucket's prefix. One thread uses it, the one that opened it."""
+
+    def __init__(self, base: sqlite3.Connection) -> None:
+        self._base = base
+        self._committed = time.monotonic()
+
+    # What is here and what is there
+
+    def add_local(self, files: Iterable[LocalFile]) -> None:
+        """Note what the split has."""
+        self._base.executemany(
+            """INSERT INTO here (key, path, size, mtime_ns, inode, is_index) VALUES (?, ?, ?, ?, ?, ?)
+               ON CONFLICT (key) DO UPDATE SET twin = excluded.path""",
+            ((file.key, os.fsencode(file.path), *file[2:]) for file in files),
+        )
+
+    def add_remote(self, objects: Iterable[Remote]) -> None:
+        """Note what the bucket has."""
+        self._base.executemany("INSERT OR REPLACE INTO there VALUES (?, ?, ?)", objects)
+
+    def find_twins(self) -> list[tuple[str, str, str]]:
+        """Return (key, one path, another path) of files whose names differ only in how they are spelled."""
+        query = "SELECT key, path, twin FROM here WHERE twin IS NOT NULL ORDER BY key"
+        return [(key, os.fsdecode(one), os.fsdecode(two)) for key, one, two in self._base.execute(query)]
+
+    def mark_unchanged(self) -> int:
+        """Leave out what is there as it was sent, and is here as it was then; return how many those are."""
+        done = self._base.execute(
+            """UPDATE here SET is_due = 0 FROM sent, there
+               WHERE sent.key = here.key AND there.key = here.key
+               AND (here.size, here.mtime_ns, here.inode) = (sent.size, sent.mtime_ns, sent.inode)
+               AND (there.size, there.etag) = (sent.size, sent.etag)"""
+        )
+        return done.rowcount
+
+    def count_due(self) -> tuple[int, int]:
+        """Return how many files may have to be sent, and their bytes."""
+        query = "SELECT COUNT(*), TOTAL(size) FROM here WHERE is_due"
+        count, num_bytes = self._base.execute(query).fetchone()
+        return count, int(num_bytes)
+
+    def iter_due(self, *, is_index: bool, min_size: int, max_size: int) -> Iterator[Due]:
+        """Yield the files that may have to be sent, of a range of sizes in bytes, in the walk's order."""
+        query = """SELECT here.number, here.key, path, here.size, COALESCE(there.etag, '') FROM here
+                   LEFT JOIN there ON there.key = here.key AND there.size = here.size
+                   WHERE is_due AND is_index = ? AND here.size BETWEEN ? AND ? AND number > ?
+                   ORDER BY number LIMIT 500"""
+        last = 0
+        while rows := self._base.execute(query, (is_index, min_size, max_size, last)).fetchall():
+            last = rows[-1][0]
+            yield from (Due(key, os.fsdecode(path), size, etag) for _, key, path, size, etag in rows)
+
+    def list_stale(self) -> list[str]:
+        """Return the keys that the bucket has and the split has not."""
+        return [key for (key,) in self._base.execute("SELECT key FROM there EXCEPT SELECT key FROM here")]
+
+    # What was sent
+
+    def note_sent(self, file: LocalFile, *, crc32: str, etag: str) -> None:
+        """Note that a file is there; written to the disk at most a second later."""
+        self._base.execute(
+            "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?)", (file.key, *file[2:5], crc32, etag)
+        )
+        self._base.execute("DELETE FROM open_upload WHERE key = ?", (file.key,))
+        if time.monotonic() - self._committed > _COMMIT_SECONDS:
+            self.save()
+
+    def find_open(self, key: str, *, part_size: int) -> str:
+        """Return the upload of a large file that was begun and not ended, "" where there is none."""
+        query = "SELECT upload_id FROM open_upload WHERE key = ? AND part_size = ?"
+        row = self._base.execute(query, (key, part_size)).fetchone()
+        return str(row[0]) if row else ""
+
+    def note_open(self, key: str, upload_id: str, *, part_size: int) -> None:
+        """Note an upload in parts before its first part goes out."""
+        self._base.execute("INSERT OR REPLACE INTO open_upload VALUES (?, ?, ?)", (key, upload_id, part_size))
+        self.save()
+
+    def forget_open(self, key: str) -> None:
+        """Forget an upload in parts that is no more."""
+        self._base.execute("DELETE FROM open_upload WHERE key = ?", (key,))
+
+    def forget_gone(self) -> None:
+        """Forget what is not in the split any more."""
+        self._base.execute("DELETE FROM sent WHERE key NOT IN (SELECT key FROM here)")
+
+    def save(self) -> None:
+        """Write to the disk."""
+        self._base.commit()
+        self._committed = time.monotonic()
+
+
+@contextlib.contextmanager
+def open_record(bucket: str, prefix: str) -> Iterator[UploadRecord]:
+    """Open the record of a bucket's prefix; what was noted is kept however the block ends.
+
+    Raises:
+        AwsError: Another upload to the same place is under way.
+        DiskError: The project's folder cannot be written.
+    """
+    name = hashlib.sha256(f"{bucket}/{prefix}".encode()).hexdigest()[:16]
+    path = Path(names.STATE_DIR) / f"upload-{name}.sqlite"
+    with disk_errors(path), _sqlite_errors(path, place=f"s3://{bucket}/{prefix}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        base = _connect(path)
+        try:
+            yield UploadRecord(base)
+        finally:
+            base.commit()
+            base.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return _open_base(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR"):
+            raise
+        # Not ours, or damaged: contents are compared in its place.
+        path.unlink()
+        return _open_base(path)
+
+
+def _open_base(path: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(path, timeout=0.5)
+    try:
+        # A power cut may damage it: it is safe to lose, so nothing waits for the disk.
+        base.execute("PRAGMA locking_mode = EXCLUSIVE")
+        base.execute("PRAGMA synchronous = OFF")
+        base.executescript(f"BEGIN EXCLUSIVE; {_TABLES} COMMIT;")
+        base.execute("SELECT key, size, mtime_ns, inode, crc32, etag FROM sent LIMIT 1").fetchone()
+    except BaseException:
+        base.close()
+        raise
+    return base
+
+
+@contextlib.contextmanager
+def _sqlite_errors(path: Path, *, place: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname == "SQLITE_BUSY":
+            fault = Fault(place, "another upload to it is under way", hint="wait until it is done")
+            raise AwsError(fault) from error
+        if error.sqlite_errorname == "SQLITE_FULL":
+            raise DiskError(Fault(str(path.parent), "the disk is full", hint="free some space")) from error
+        if error.sqlite_errorname in ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"):
+            raise DiskError(Fault(str(path), "it cannot be written", hint="change its mode")) from error
+        raise
