@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 import threading
 from typing import Any
 
@@ -46,6 +47,7 @@ __all__ = [
 # the later ones outlast a busy API. AWS_MAX_ATTEMPTS and the profile's max_attempts go before.
 _FIRST_ATTEMPTS, _ATTEMPTS = 3, 8
 _CONNECT_SECONDS = 10
+_KEY_ARN = re.compile(r"arn:[a-z-]+:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:key/.+")
 
 
 class Aws:
@@ -200,6 +202,26 @@ class Aws:
         if self.config.BUCKET_NAMESPACE == "global":
             return name
         return names.regional_bucket(name, account=self.account, region=self.region)
+
+    @functools.cached_property
+    def kms_key(self) -> str:
+        """ARN of the key itself, also where KMS_KEY names it by alias or number; empty: AWS's own.
+
+        Policies of roles count for a key under this name alone.
+
+        Raises:
+            AwsError: There is no such key in the project's region, or a right is missing.
+        """
+        given = self.config.KMS_KEY
+        found = _KEY_ARN.fullmatch(given)
+        if found and found["region"] != self.region:
+            what = f"the key is in {found['region']}, the project in {self.region}"
+            hint = f"name a key in {self.region}: S3 and SageMaker take none of another region"
+            raise AwsError(Fault("setting KMS_KEY", what, hint=hint))
+        if found or not given:
+            return given
+        with aws_errors(f"look at the key {given}"):
+            return str(self.client("kms").describe_key(KeyId=given)["KeyMetadata"]["Arn"])
 
     @property
     def tags(self) -> dict[str, str]:
