@@ -39,6 +39,18 @@ def taking_turns(width: int, height: int) -> Iterator[None]:
         yield
 
 
+def check_bytes(size: int, *, max_pixels: int) -> None:
+    """Refuse an encoded picture of `size` bytes that no picture of `max_pixels` can have.
+
+    Raises:
+        PictureError: Too large.
+    """
+    if size > max_pixels * _BYTES_A_PIXEL + _ROOM_FOR_METADATA:
+        raise PictureError(
+            f"{size / 1e6:.0f} MB is more than a picture of MAX_PIXELS = {max_pixels} can have"
+        )
+
+
 def read_bytes(path: Path, *, max_pixels: int) -> bytes:
     """Return a file's bytes, or refuse what cannot be a picture of `max_pixels` before reading it.
 
@@ -50,11 +62,7 @@ def read_bytes(path: Path, *, max_pixels: int) -> bytes:
         # Opening a pipe or a device could wait for ever.
         if not stat.S_ISREG(status.st_mode):
             raise PictureError("not an ordinary file")
-        if status.st_size > max_pixels * _BYTES_A_PIXEL + _ROOM_FOR_METADATA:
-            reason = (
-                f"{status.st_size / 1e6:.0f} MB is more than a picture of MAX_PIXELS = {max_pixels} can have"
-            )
-            raise PictureError(reason)
+        check_bytes(status.st_size, max_pixels=max_pixels)
         return path.read_bytes()
     except OSError as error:
         raise PictureError(f"the file cannot be opened: {error.strerror or error}") from None

@@ -53,7 +53,7 @@ def place_pictures(index: sqlite3.Connection, folder: Path) -> int:
         # A link to a link would break when the first one moves.
         source = os.path.realpath(picture.path) if os.path.islink(picture.path) else picture.path  # noqa: PTH114
         try:
-            if num_copied or not _link(source, place):
+            if num_copied or not link_file(source, place):
                 if not num_copied:
                     _check_room(index, folder)
                 shutil.copyfile(source, place)
@@ -72,7 +72,8 @@ def iter_placed(index: sqlite3.Connection) -> Iterator[Placed]:
         yield Placed(SET_RANKS[rank], key, class_name, os.fsdecode(path), size, digest.hex())
 
 
-def _link(source: str, place: str) -> bool:
+def link_file(source: str, place: str) -> bool:
+    """Give a file a second name; tell whether the disk can do that."""
     try:
         os.link(source, place)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""split.json: what went where and why; written and read line by line, so that memory does not grow with it.
+"""Records such as split.json, written and read line by line, so that memory does not grow with them.
 
-It is one JSON object. Its first line holds the head; below come lists with one entry a line.
+A record is one JSON object. Its first line holds the head; below come lists with one entry a line.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from typing import Any
 RECORD_FORMAT = 1
 
 
-def write_record(
-    path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Mapping[str, Any]]]
-) -> None:
-    """Write a split.json.
+def write_record(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
+    """Write a record.
 
     Args:
         path: The file.
-        head: What describes the split as a whole.
+        head: What describes the whole; may have a `format` of its own.
         lists: What describes its pictures, by name, each written entry by entry.
     """
     with path.open("w", encoding="utf-8") as file:
@@ -37,17 +35,23 @@ def write_record(
 
 def read_record_head(path: Path) -> dict[str, Any] | None:
     """Return the head of a split.json, None where there is none or it is not ours."""
+    head = read_any_head(path)
+    return head if head is not None and head.get("format") == RECORD_FORMAT else None
+
+
+def read_any_head(path: Path) -> dict[str, Any] | None:
+    """Return the head of a record of whatever format, None where there is none."""
     try:
         with path.open(encoding="utf-8") as file:
             line = file.readline()
             head = json.loads(line.rstrip().rstrip(",") + "}") if line.count("{") else None
     except (OSError, ValueError):
         return None
-    return head if isinstance(head, dict) and head.get("format") == RECORD_FORMAT else None
+    return head if isinstance(head, dict) else None
 
 
-def read_record_list(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the entries of one list of a split.json whose head was read.
+def read_record_list(path: Path, name: str) -> Iterator[Any]:
+    """Yield the entries of one list of a record whose head was read.
 
     Raises:
         ValueError: The file is damaged.

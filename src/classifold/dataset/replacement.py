@@ -24,6 +24,8 @@ _COMPLETE = ".classifold-complete"
 def replace_folder(target: Path) -> Iterator[Path]:
     """Yield a new empty folder that takes `target`'s place at the end, or vanishes where anything is raised.
 
+    A block that puts nothing into it leaves `target` as it was.
+
     What an earlier run left behind is mended first, so `target` is as it should be when the block starts.
 
     Args:
@@ -43,7 +45,10 @@ def replace_folder(target: Path) -> Iterator[Path]:
             try:
                 _clear(target, new=new, old=old)
                 yield new
-                _take_place(target, new=new, old=old)
+                if {entry.name for entry in new.iterdir()} > {_LOCK}:
+                    _take_place(target, new=new, old=old)
+                else:
+                    _delete(new)
             except BaseException:
                 if old.exists() and not target.exists():
                     old.rename(target)

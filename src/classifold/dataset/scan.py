@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from classifold.dataset.record import read_record_head
+from classifold.dataset.shard_index import holds_shards, load_shards
 from classifold.dataset.walk import Picture, check_folder, find_classes, holds_classes, iter_pictures
 from classifold.errors import DataError, Fault
 from classifold.names import EVALUATION, SET_ALIASES, SETS, SPLIT_RECORD, TRAINING, VALIDATION
@@ -17,13 +18,16 @@ __all__ = [
     "Picture",
     "Scan",
     "Sets",
+    "check_sets",
     "find_own_split",
+    "find_sets",
     "iter_pictures",
     "listing_hash",
     "load_sets",
     "scan_folder",
 ]
 
+_SPLIT_HINT = "run `classifold split` first, or set SPLIT_LOCAL_DIR"
 _ALIAS_OF = {alias: name for name, aliases in SET_ALIASES.items() for alias in aliases}
 
 
@@ -112,29 +116,66 @@ def load_sets(split_dir: Path) -> Sets:
     """Return the three sets that training reads.
 
     Args:
-        split_dir: A folder made by `classifold split`, or a split of the user's own that has all three sets.
+        split_dir: A folder made by `classifold split`, a split of the user's own that has all three sets, or
+            either of them packed into shards, which gives the same pictures in the same order.
+
+    Raises:
+        DataError: A set is missing or empty, a class has no training pictures, or there are fewer than two
+            classes; shards are missing or damaged. With every fault that was found.
+    """
+    check_folder(split_dir, hint=_SPLIT_HINT)
+    pictures = load_shards(split_dir) if holds_shards(split_dir) else _load_files(split_dir)
+    found = {name: {picture.class_name for picture in pictures[name]} for name in pictures}
+    check_sets(split_dir, found)
+    fingerprint, notes = _fingerprint(split_dir, pictures)
+    class_names = tuple(sorted(set().union(*found.values())))
+    return Sets(
+        class_names=class_names,
+        pictures={name: pictures[name] for name in SETS},
+        fingerprint=fingerprint,
+        notes=[*notes, *_absent_notes(found, class_names)],
+    )
+
+
+def find_sets(split_dir: Path) -> dict[str, Path]:
+    """Return the folder of each set, as `find_own_split` does.
+
+    Raises:
+        DataError: It is no split.
+    """
+    check_folder(split_dir, hint=_SPLIT_HINT)
+    folders = find_own_split(split_dir)
+    if folders is None:
+        what = "it does not hold the folders training, validation and evaluation with classes in each"
+        raise DataError(Fault(str(split_dir), what, hint="run `classifold split` first"))
+    return folders
+
+
+def _load_files(split_dir: Path) -> dict[str, list[Picture]]:
+    folders = find_sets(split_dir)
+    return {name: list(iter_pictures(path)) for name, path in folders.items()}
+
+
+def check_sets(split_dir: Path, class_names: Mapping[str, Collection[str]]) -> None:
+    """Refuse sets that training cannot use.
+
+    Args:
+        split_dir: The folder, for the message.
+        class_names: Of the classes that have pictures, by set.
 
     Raises:
         DataError: A set is missing or empty, a class has no training pictures, or there are fewer than two
             classes; with every fault that was found.
     """
-    check_folder(split_dir, hint="run `classifold split` first, or set SPLIT_LOCAL_DIR")
-    folders = find_own_split(split_dir)
-    if folders is None:
-        what = "it does not hold the folders training, validation and evaluation with classes in each"
-        raise DataError(Fault(str(split_dir), what, hint="run `classifold split` first"))
-    scans = {name: scan_folder(path) for name, path in folders.items()}
-    class_names = tuple(sorted({c for scan in scans.values() for c in scan.class_names}))
-    faults = [*_missing_sets(split_dir, scans), *_class_faults(split_dir, scans, class_names)]
+    hint = "run `classifold split` on this folder: it takes the sets that are there and makes the others"
+    faults = [
+        Fault(str(split_dir), f"there are no {name} pictures", hint=hint)
+        for name in SETS
+        if not class_names.get(name)
+    ]
+    faults += _class_faults(split_dir, class_names)
     if faults:
         raise DataError(*faults)
-    fingerprint, notes = _fingerprint(split_dir, scans)
-    return Sets(
-        class_names=class_names,
-        pictures={name: list(scans[name].pictures) for name in SETS},
-        fingerprint=fingerprint,
-        notes=[*notes, *_absent_notes(scans, class_names)],
-    )
 
 
 def listing_hash(rows: Iterable[tuple[str, int]]) -> str:
@@ -145,20 +186,12 @@ def listing_hash(rows: Iterable[tuple[str, int]]) -> str:
     return f"{total % 2**256:064x}"
 
 
-def _missing_sets(split_dir: Path, scans: Mapping[str, Scan]) -> list[Fault]:
-    hint = "run `classifold split` on this folder: it takes the sets that are there and makes the others"
-    return [
-        Fault(str(split_dir), f"there are no {name} pictures", hint=hint)
-        for name in SETS
-        if name not in scans or not scans[name].pictures
-    ]
-
-
-def _class_faults(split_dir: Path, scans: Mapping[str, Scan], class_names: tuple[str, ...]) -> list[Fault]:
+def _class_faults(split_dir: Path, found: Mapping[str, Collection[str]]) -> list[Fault]:
+    class_names = sorted(set().union(*found.values()))
     if len(class_names) < 2:
         what = "a classifier needs at least two classes"
         return [Fault(str(split_dir), what, got=", ".join(class_names) or "none")]
-    training = scans[TRAINING].class_names if TRAINING in scans else class_names
+    training = found.get(TRAINING, class_names)
     hint = "add training pictures of it, or remove the class from the other sets"
     return [
         Fault(str(split_dir), f"class {name!r} has no training pictures", hint=hint)
@@ -167,22 +200,18 @@ def _class_faults(split_dir: Path, scans: Mapping[str, Scan], class_names: tuple
     ]
 
 
-def _absent_notes(scans: Mapping[str, Scan], class_names: tuple[str, ...]) -> list[str]:
+def _absent_notes(found: Mapping[str, Collection[str]], class_names: tuple[str, ...]) -> list[str]:
     return [
         f"class {name!r} has no {set_name} pictures"
         for set_name in (VALIDATION, EVALUATION)
         for name in class_names
-        if name not in scans[set_name].class_names
+        if name not in found[set_name]
     ]
 
 
-def _fingerprint(split_dir: Path, scans: Mapping[str, Scan]) -> tuple[str, list[str]]:
+def _fingerprint(split_dir: Path, pictures: Mapping[str, list[Picture]]) -> tuple[str, list[str]]:
     """Return the fingerprint of split.json while it describes the files, else one made from the listing."""
-    rows = (
-        (f"{name}/{picture.key}", picture.path.stat().st_size)
-        for name in SETS
-        for picture in scans[name].pictures
-    )
+    rows = ((f"{name}/{picture.key}", picture.size) for name in SETS for picture in pictures[name])
     listing = listing_hash(rows)
     head = read_record_head(split_dir / SPLIT_RECORD)
     if head is None:

@@ -17,6 +17,8 @@ from classifold.dataset.formats import (
     is_unread_picture,
     name_content,
 )
+from classifold.dataset.limits import check_bytes, read_bytes
+from classifold.dataset.members import Member
 from classifold.errors import DataError, Fault
 
 # What systems and programs leave behind in folders, beside everything that starts with a dot.
@@ -29,17 +31,41 @@ _FOLDER_HINT = "set DATA_LOCAL_DIR to the folder that holds one sub-folder a cla
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture on the disk.
+    """One picture on the disk: a file of its own, or one among others in a shard.
 
     Attributes:
-        path: Where it is.
+        path: Where it is: its own file, or the shard's.
         class_name: Its class, which is the name of the folder that holds it.
         key: Its place below the scanned folder, `<class>/<sub>/<file>`, always valid Unicode.
+        member: Where it stands in the shard, None for a file of its own.
     """
 
     path: Path
     class_name: str
     key: str
+    member: Member | None = None
+
+    @property
+    def where(self) -> str:
+        """The place as a message names it."""
+        return str(self.path) if self.member is None else f"{self.path}: {self.key}"
+
+    @property
+    def size(self) -> int:
+        """The encoded picture's size in bytes."""
+        return self.path.stat().st_size if self.member is None else self.member.size
+
+    def read_bytes(self, *, max_pixels: int) -> bytes:
+        """Return the encoded picture, for `load_picture` and its like; any number of threads may do so.
+
+        Raises:
+            PictureError: It cannot be read, or is larger than a picture of `max_pixels` can be.
+            DataError: It stands in a shard that is damaged.
+        """
+        if self.member is None:
+            return read_bytes(self.path, max_pixels=max_pixels)
+        check_bytes(self.member.size, max_pixels=max_pixels)
+        return self.member.read()
 
 
 def clean_name(name: str) -> str:
@@ -170,13 +196,15 @@ def _reason_no_picture(entry: os.DirEntry[str]) -> str:
         if entry.is_symlink():
             return "link to a folder" if entry.is_dir() else "broken link"
         return "not an ordinary file"
-    promised = os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS  # noqa: PTH122 - a Path a file is slow
+    # Not opened: where the disk is a bucket, every opening is a request.
+    if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path a file is slow
+        return ""
     try:
         with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123
             head = file.read(HEAD_BYTES)
     except OSError:
-        return "" if promised else "file that cannot be opened"
-    if promised or identify_format(head):
+        return "file that cannot be opened"
+    if identify_format(head):
         return ""
     content = name_content(head)
     if not is_unread_picture(content):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from classifold import names
 from classifold.config import Config
+from classifold.dataset.walk import Picture
 from classifold.report import charts, findings
 from classifold.report.findings import NBSP, percent
-from classifold.report.mistakes import Picked, find_picture, pick_pictures, read_thumbnail
+from classifold.report.mistakes import Picked, find_pictures, pick_pictures, read_thumbnail
 from classifold.report.records import (
     ClassScores,
     Environment,
@@ -64,8 +65,9 @@ def build_page(records: RunRecords, *, data_dir: Path | None) -> Page:
     """
     metrics, environment = records.metrics, records.environment
     picked = pick_pictures(iter_predictions(records.run_dir), num_wrong=NUM_WRONG, num_unsure=NUM_UNSURE)
+    found = find_pictures([row.key for row in (*picked.wrong, *picked.unsure)], data_dir=data_dir)
     wrong, unsure = (
-        [_build_picture(row, records.settings, data_dir) for row in rows]
+        [_build_picture(row, records.settings, found) for row in rows]
         for rows in (picked.wrong, picked.unsure)
     )
     changed, others = _build_settings(records.settings)
@@ -239,12 +241,14 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
 # Pictures
 
 
-def _build_picture(row: PredictedPicture, settings: dict[str, Any], data_dir: Path | None) -> PictureTile:
-    path = find_picture(row.key, data_dir=data_dir)
+def _build_picture(
+    row: PredictedPicture, settings: dict[str, Any], found: Mapping[str, Picture]
+) -> PictureTile:
+    picture = found.get(row.key)
     limit = settings.get("MAX_PIXELS", _DEFAULT_MAX_PIXELS)
     max_pixels = limit if isinstance(limit, int) else _DEFAULT_MAX_PIXELS
     return PictureTile(
-        image=read_thumbnail(path, max_pixels=max_pixels) if path else None,
+        image=read_thumbnail(picture, max_pixels=max_pixels) if picture else None,
         key=row.key,
         true_class=row.true_class,
         predicted_class=row.predicted_class,

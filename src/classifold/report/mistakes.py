@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import heapq
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from classifold.dataset.shard_index import holds_shards, iter_packed, read_index_head
+from classifold.dataset.walk import Picture, clean_name
+from classifold.errors import DataError
 from classifold.names import EVALUATION, SET_ALIASES
 from classifold.report.records import PredictedPicture
 
@@ -60,15 +63,37 @@ class _Largest:
         return [row for _, _, row in sorted(self._heap, key=lambda entry: (-entry[0], entry[2].key))]
 
 
-def find_picture(key: str, *, data_dir: Path | None) -> Path | None:
-    """Return the file of a picture of the evaluation set, or None where it is not there.
+def find_pictures(keys: Iterable[str], *, data_dir: Path | None) -> dict[str, Picture]:
+    """Return those pictures of the evaluation set that are there, by their keys.
 
     Args:
-        key: `<class>/<file>` as in predictions.csv; one that leads out of the folder is not followed.
-        data_dir: The evaluation folder, or the folder that holds it.
+        keys: `<class>/<file>` as in predictions.csv; one that leads out of the folder is not followed.
+        data_dir: The evaluation folder, or the folder that holds it: the sets in files, or in shards.
     """
+    if data_dir is None:
+        return {}
+    shards_dir = data_dir.parent if data_dir.name == EVALUATION else data_dir
+    if holds_shards(shards_dir):
+        return _find_packed(set(keys), shards_dir)
+    paths = {key: _find_file(key, data_dir) for key in keys}
+    return {key: Picture(path, key.partition("/")[0], key) for key, path in paths.items() if path}
+
+
+def _find_packed(keys: Collection[str], shards_dir: Path) -> dict[str, Picture]:
+    """Go once through the index; what is damaged gives no pictures, for the page is not about that."""
+    found: dict[str, Picture] = {}
+    try:
+        for picture in iter_packed(shards_dir, read_index_head(shards_dir), EVALUATION):
+            if picture.key in keys:
+                found.setdefault(picture.key, picture)
+    except DataError:
+        pass
+    return found
+
+
+def _find_file(key: str, data_dir: Path) -> Path | None:
     place = PurePosixPath(key)
-    if data_dir is None or place.is_absolute() or ".." in place.parts or "\0" in key:
+    if place.is_absolute() or ".." in place.parts or "\0" in key:
         return None
     for folder in _iter_evaluation_dirs(data_dir):
         if (folder / place).is_file():
@@ -80,8 +105,6 @@ def find_picture(key: str, *, data_dir: Path | None) -> Path | None:
 
 def _find_by_clean_name(folder: Path, parts: Sequence[str]) -> Path | None:
     """Return the file whose composed (NFC) names are `parts`; a disk may spell them otherwise."""
-    from classifold.dataset.walk import clean_name
-
     if not parts:
         return folder if folder.is_file() else None
     if not folder.is_dir():
@@ -100,18 +123,19 @@ def _iter_evaluation_dirs(data_dir: Path) -> Iterator[Path]:
                 yield folder
 
 
-def read_thumbnail(path: Path, *, max_pixels: int) -> str | None:
+def read_thumbnail(picture: Picture, *, max_pixels: int) -> str | None:
     """Return the picture, small, as a `data:` address of a JPEG; None where it cannot be read."""
     from PIL import Image
 
     from classifold.dataset.pictures import PictureError, read_picture
 
     try:
-        pixels = read_picture(path, max_pixels=max_pixels, min_side=THUMBNAIL_SIDE)
-    except PictureError:
+        content = picture.read_bytes(max_pixels=max_pixels)
+        pixels = read_picture(content, max_pixels=max_pixels, min_side=THUMBNAIL_SIDE)
+    except (PictureError, DataError):
         return None
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    small = Image.fromarray(pixels)
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    small.save(jpeg, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""From picture files to batches: decoded once by all cores, kept while they fit, augmented from seeds."""
+"""From pictures to batches: read and decoded once by all cores, kept while they fit, augmented from seeds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class PictureReader:
     """The pictures of one set as squares of pixels.
 
     Args:
-        pictures: The files.
+        pictures: In files of their own or in shards.
         config: Size, limits, threads, and what to do with a picture that cannot be read.
         storage: Where decoded pictures are kept.
         name: Of the set, for the progress bar.
@@ -80,7 +80,7 @@ class PictureReader:
         unreadable: (key, reason) of the others.
 
     Raises:
-        DataError: If a picture cannot be read and the settings say that this is fatal.
+        DataError: If a picture cannot be read and the settings say that this is fatal, or a shard is damaged.
     """
 
     def __init__(self, pictures: Sequence[Picture], config: Config, *, storage: Storage, name: str) -> None:
@@ -127,7 +127,9 @@ class PictureReader:
             return error.strerror or str(error)
 
     def _load(self, picture: Picture) -> NDArray[np.uint8]:
-        return load_picture(picture.path, size=self._config.IMAGE_SIZE, max_pixels=self._config.MAX_PIXELS)
+        max_pixels = self._config.MAX_PIXELS
+        content = picture.read_bytes(max_pixels=max_pixels)
+        return load_picture(content, size=self._config.IMAGE_SIZE, max_pixels=max_pixels)
 
     def read(self, indices: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
         """Return pictures as the model sees them in evaluation: (N, size, size, 3) uint8.
@@ -144,7 +146,7 @@ class PictureReader:
         if isinstance(answer, str):
             what = f"it was changed or moved away while it was in use: {answer}"
             hint = "leave the pictures as they are, and run the command again"
-            raise DataError(Fault(str(picture.path), what, hint=hint))
+            raise DataError(Fault(picture.where, what, hint=hint))
         return answer
 
     def read_augmented(self, indices: Sequence[int] | NDArray[np.intp], variant: int) -> NDArray[np.uint8]:

@@ -1,0 +1,122 @@
+"""Writing a plain tar file of pictures, byte for byte the same wherever it is written.
+
+POSIX.1-2001 (pax): names of any length and script. Nothing of the machine goes in: no owner, no time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+BLOCK = tarfile.BLOCKSIZE
+# Two empty blocks end an archive, and it is filled up to whole records.
+END_BYTES = 2 * BLOCK
+RECORD = tarfile.RECORDSIZE
+_CHUNK = 2**20
+
+
+class Place(NamedTuple):
+    """Where a file stands in the archive: offset of its first byte, size in bytes, CRC-32."""
+
+    offset: int
+    size: int
+    crc32: int
+
+
+class SourceError(Exception):
+    """A file that is to be packed cannot be read; says why."""
+
+
+class TarWriter:
+    """A tar file that is being written; as a context it is closed, not finished, at the end.
+
+    Args:
+        path: The file to make.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=_CHUNK)
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def __enter__(self) -> TarWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, name: str, source: Path | str) -> Place:
+        """Append a file under a name and return where it went.
+
+        Raises:
+            SourceError: The file cannot be read, or changes meanwhile.
+            OSError: The archive cannot be written.
+        """
+        with _reading():
+            number = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return self._copy(name, number)
+        finally:
+            os.close(number)
+
+    def _copy(self, name: str, source: int) -> Place:
+        with _reading():
+            size = os.fstat(source).st_size
+        self._write(build_header(name, size))
+        offset, crc, missing = self.size, 0, size
+        while missing:
+            with _reading():
+                content = os.read(source, min(missing, _CHUNK))
+            if not content:
+                raise SourceError("it was changed while it was read")
+            crc = zlib.crc32(content, crc)
+            self._write(content)
+            missing -= len(content)
+        self._write(bytes(-size % BLOCK))
+        return Place(offset, size, crc)
+
+    def finish(self) -> str:
+        """Write the archive's end and return the SHA-256 of the whole, in hexadecimal."""
+        self._write(bytes(archive_size(self.size) - self.size))
+        self._file.flush()
+        return self._digest.hexdigest()
+
+    def _write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._digest.update(content)
+        self.size += len(content)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(error.strerror or str(error)) from error
+
+
+def build_header(name: str, size: int) -> bytes:
+    """Return what stands before a file in the archive: readable by all, of nobody, from 1970."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def member_size(name: str, size: int) -> int:
+    """Return how many bytes of the archive a file takes."""
+    header = BLOCK if len(name) <= tarfile.LENGTH_NAME and name.isascii() and size < 8**11 else None
+    return (header or len(build_header(name, size))) + size + -size % BLOCK
+
+
+def archive_size(content: int) -> int:
+    """Return the size of an archive whose members take `content` bytes."""
+    return content + END_BYTES + -(content + END_BYTES) % RECORD
