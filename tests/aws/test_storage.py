@@ -262,8 +262,14 @@ def test_one_bucket_may_serve_for_both(aws_account: Cloud) -> None:
     assert ensure(DATA_BUCKET="both", OUTPUT_BUCKET="both") == ["both: made"]
 
 
-RIGHTS = {
+# In the order in which they are asked for, so that none has done its work before it is denied.
+RIGHTS = (
     "s3:CreateBucket",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketTagging",
+    "s3:GetEncryptionConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:GetBucketPolicy",
     "s3:PutBucketPublicAccessBlock",
     "s3:PutBucketTagging",
     "s3:PutBucketOwnershipControls",
@@ -271,17 +277,12 @@ RIGHTS = {
     "s3:PutBucketVersioning",
     "s3:PutLifecycleConfiguration",
     "s3:PutBucketPolicy",
-    "s3:GetBucketPublicAccessBlock",
-    "s3:GetBucketTagging",
-    "s3:GetEncryptionConfiguration",
-    "s3:GetLifecycleConfiguration",
-    "s3:GetBucketPolicy",
-}
+)
 
 
 def test_a_denied_right_is_named_and_the_next_run_goes_on(aws_account: Cloud) -> None:
     aws = aws_of()
-    for right in sorted(RIGHTS):
+    for right in RIGHTS:
         aws_account.deny(right)
         with pytest.raises(AwsError, match=f"the right {right} is missing"):
             ensure_again(aws)
