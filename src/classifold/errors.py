@@ -116,9 +116,17 @@ class JobError(ClassifoldError):
 
 
 class Interrupted(ClassifoldError):  # noqa: N818 - not a failure
-    """Ctrl-C or SIGTERM ended the work early, after what was reached was saved."""
+    """Ctrl-C or SIGTERM ended the work early, after what was reached was saved.
+
+    Attributes:
+        kept: The folder with the best model so far, None where there is none yet.
+    """
 
     exit_code = 130
+
+    def __init__(self, *faults: Fault, kept: Path | None = None) -> None:
+        super().__init__(*faults)
+        self.kept = kept
 
 
 _DISK_CURES = {

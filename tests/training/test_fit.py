@@ -88,7 +88,8 @@ def fit(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
         model: Any = None,
         reached: Any = None,
         weights: Any = (1, 1, 1),
-        feed: Any = None,
+        inside: Any = None,
+        mark: Any = None,
         **settings: Any,
     ) -> Any:
         base = {"WARMUP_EPOCHS": 0.0, "LABEL_SMOOTHING": 0.0, "EARLY_STOPPING_PATIENCE": 0}
@@ -98,7 +99,7 @@ def fit(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
             model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         reached = reached or Reached()
         stage = Stage("head", share=0.0, num_epochs=num_epochs, peak=peak, number=0)
-        fit_stage(model, stage, feed or data.feed(weights), config, reached=reached)
+        fit_stage(model, stage, data.feed(weights), config, reached=reached, inside=inside, mark=mark)
         return model, reached
 
     return fit
@@ -209,26 +210,74 @@ def test_a_loss_that_is_no_number_ends_the_stage_and_is_never_kept(fit):
     assert all(np.isfinite(weights).all() for weights in model.get_weights())
 
 
-def test_an_interruption_leaves_the_best_so_far(fit):
+class StopError(Exception):
+    """Ends a stage early."""
+
+
+@pytest.fixture
+def stop_and_go_on(fit: Callable[..., Any], keras: Any) -> Callable[..., Any]:
+    """stop_and_go_on(3, num_epochs=9) -> the model and what it reached, with a new start after epoch 3."""
     from classifold.training.fit import Reached
 
-    data, reached = Data(), Reached()
-    feed = data.feed()
+    def build(seed: int) -> Any:
+        keras.utils.set_random_seed(seed)
+        layers = [keras.Input((4,)), keras.layers.Dropout(0.3), keras.layers.Dense(3)]
+        return keras.Sequential(layers)
 
-    def begin(epoch: int) -> None:
-        if epoch == 3:
-            raise KeyboardInterrupt
+    def stop_and_go_on(after: int | None, **settings: Any) -> Any:
+        states: list[Any] = []
 
-    object.__setattr__(feed, "begin_epoch", begin)
-    import keras
+        def mark(inside: Any) -> None:
+            states.append(inside)
+            if len(states) == after:
+                raise StopError
 
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    with pytest.raises(KeyboardInterrupt):
-        fit(data, num_epochs=9, model=model, reached=reached, feed=feed)
-    assert len(reached.rows) == 3
-    assert reached.best in reached.rows
-    loss = -log_shares(model, data.features[1])[np.arange(11), data.labels[1]].mean()
-    assert loss == pytest.approx(reached.best.val_loss, abs=1e-4)
+        reached = Reached()
+        if after is None:
+            return fit(Data(noise=1.5), model=build(1), reached=reached, mark=mark, **settings)
+        with pytest.raises(StopError):
+            fit(Data(noise=1.5), model=build(1), reached=reached, mark=mark, **settings)
+        # Another model with other weights: all that counts is in the state.
+        other = build(2)
+        fit(Data(noise=1.5), model=other, reached=reached, inside=states[-1], **settings)
+        return other, reached
+
+    return stop_and_go_on
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"OPTIMIZER": "sgd", "AVERAGED_EPOCHS": 1},
+        {"OPTIMIZER": "adam", "EARLY_STOPPING_PATIENCE": 2, "EARLY_STOPPING_MONITOR": "accuracy"},
+        {"peak": 10.0, "CHECKPOINT_TOLERANCE": 0.0, "GRADIENT_CLIP": 0.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("after", [1, 4, 7, 8])
+def test_a_stage_that_is_stopped_and_gone_on_with_ends_with_the_same_bits(after, settings, stop_and_go_on):
+    straight, reached = stop_and_go_on(None, num_epochs=8, **settings)
+    again, reached_again = stop_and_go_on(min(after, len(reached.rows)), num_epochs=8, **settings)
+    for row in (*reached.rows, *reached_again.rows):
+        row.seconds = 0.0
+    assert reached_again.rows == reached.rows
+    for one, other in zip(straight.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_state_holds_the_best_so_far_and_stays_as_it_is(fit):
+    states: list[Any] = []
+    model, _ = fit(Data(), num_epochs=6, mark=states.append)
+    assert len(states) == 6
+    for kept, weights in zip(states[-1].kept, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, weights)
+    # The first state is still that of the first epoch, though training went on.
+    again: list[Any] = []
+    fit(Data(), num_epochs=6, mark=again.append)
+    for one, other in zip(states[0].optimizer, again[0].optimizer, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(states[0].recent[-1][0], states[5].recent[-1][0])
 
 
 def test_a_stage_that_only_spoils_leaves_what_was_before(fit):

@@ -375,17 +375,17 @@ def test_a_full_disk_is_named_whatever_step_fills_it_and_left_as_it_was(size, tr
 
 
 def test_a_step_that_is_killed_or_fails_says_so(tmp_path: Path, caplog):
-    from classifold.training.run import _explain_failure, _run_module
+    from classifold.training.own_process import explain_failure, run_module
 
     with pytest.raises(RunError) as error:
-        _run_module("classifold.training.export", tmp_path / "no such run")
+        run_module("classifold.training.export", tmp_path / "no such run")
     lines = str(error.value).splitlines()
     assert len(lines) == 2
     assert "No such file" in lines[0]
     assert "Traceback" in caplog.text
-    assert "memory" in str(_explain_failure("export", -9, ""))
-    assert "exit code 3" in str(_explain_failure("export", 3, ""))
-    full = _explain_failure("export", 1, "Traceback\nOSError: [Errno 28] No space left on device")
+    assert "memory" in str(explain_failure("export", -9, ""))
+    assert "exit code 3" in str(explain_failure("export", 3, ""))
+    full = explain_failure("export", 1, "Traceback\nOSError: [Errno 28] No space left on device")
     assert isinstance(full, DiskError)
 
 

@@ -22,6 +22,7 @@ from classifold.training.evaluate import Answers, build_confusion_matrix, build_
 _PACKAGES = (
     "keras",
     "tensorflow",
+    "tensorflow-cpu",
     "jax",
     "tf-keras",
     "onnx",
@@ -93,7 +94,7 @@ def build_environment(
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": count_cores(),
-        "packages": _find_versions(),
+        "packages": find_versions(),
         "backend": backend,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": started,
@@ -104,7 +105,8 @@ def build_environment(
     }
 
 
-def _find_versions() -> dict[str, str]:
+def find_versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on, of those that are installed."""
     versions = {}
     for name in _PACKAGES:
         try:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from classifold.config import Config
 from classifold.progress import Advance, show_progress
+from classifold.training.boundary import Arrays, Inside, assign_arrays, copy_arrays, list_seeds
 from classifold.training.history import EpochRow, print_epoch
 from classifold.training.recipe import build_loss, build_optimizer, learning_rate_at
 
@@ -42,15 +43,23 @@ class Stage:
 
 @dataclass
 class Reached:
-    """What training reached so far, across stages; it outlives an interruption.
+    """What training reached so far, across stages.
 
     Attributes:
-        rows: One an epoch, of all stages.
-        best: The kept epoch; None while there is none with a finite value.
+        rows: One an epoch, of all stages; `best` marks the kept one.
     """
 
     rows: list[EpochRow] = field(default_factory=list)
-    best: EpochRow | None = None
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The kept epoch; None while there is none with a finite value."""
+        return next((row for row in self.rows if row.best), None)
+
+    def keep(self, best: EpochRow | None) -> None:
+        """Mark the kept epoch."""
+        for row in self.rows:
+            row.best = row is best
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,16 @@ class Feed:
     class_weights: NDArray[np.float32]
 
 
-def fit_stage(learning: keras.Model, stage: Stage, feed: Feed, config: Config, *, reached: Reached) -> None:
+def fit_stage(
+    learning: keras.Model,
+    stage: Stage,
+    feed: Feed,
+    config: Config,
+    *,
+    reached: Reached,
+    inside: Inside | None = None,
+    mark: Callable[[Inside], None] | None = None,
+) -> None:
     """Train `learning` for a stage, and leave it with the weights of the kept epoch.
 
     The weights of an epoch are the mean of those after the last AVERAGED_EPOCHS epochs of the stage: they are
@@ -86,22 +104,21 @@ def fit_stage(learning: keras.Model, stage: Stage, feed: Feed, config: Config, *
         stage: How long and how fast.
         feed: The data.
         config: The recipe.
-        reached: Updated at every epoch, also right before an interruption.
+        reached: Updated at every epoch.
+        inside: The state after the stage's latest epoch in `reached`, from which it goes on.
+        mark: Told the state after every epoch.
     """
-    selection = Selection(config, weights=learning.get_weights(), before=reached.best)
     learning.compile(
         optimizer=build_optimizer(config),
         loss=build_loss(config),
         weighted_metrics=["accuracy"],
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
-    try:
-        _run_epochs(learning, stage, feed, config, reached=reached, selection=selection)
-    finally:
-        learning.set_weights(selection.weights)
-        reached.best = selection.row
-        for row in reached.rows:
-            row.best = row is selection.row
+    learning.optimizer.build(learning.trainable_variables)
+    run = _StageRun(learning, stage, feed, config, reached=reached)
+    if inside is not None:
+        run.go_on_from(inside)
+    run.finish(mark or (lambda _: None))
 
 
 class Selection:
@@ -117,12 +134,12 @@ class Selection:
         before: The epoch they are of; None for weights that were never validated.
     """
 
-    def __init__(self, config: Config, *, weights: list[NDArray[Any]], before: EpochRow | None) -> None:
+    def __init__(self, config: Config, *, weights: Arrays, before: EpochRow | None) -> None:
         self._monitor, self._tolerance = config.CHECKPOINT_MONITOR, config.CHECKPOINT_TOLERANCE
         self._best = before
         self.weights, self.row = weights, before
 
-    def offer(self, row: EpochRow, weights: list[NDArray[Any]]) -> None:
+    def offer(self, row: EpochRow, weights: Arrays) -> None:
         """Keep an epoch's weights if it is to be preferred to all before it."""
         value = row.monitored(self._monitor)
         if not math.isfinite(value):
@@ -134,51 +151,109 @@ class Selection:
             self.weights, self.row = weights, row
 
 
-def _run_epochs(
-    learning: keras.Model, stage: Stage, feed: Feed, config: Config, *, reached: Reached, selection: Selection
-) -> None:
-    num_training = len(feed.training_labels)
-    steps = config.STEPS_PER_EPOCH
-    steps_per_epoch = math.ceil(num_training / config.BATCH_SIZE) if steps == "auto" else steps
-    num_draws = num_training if steps == "auto" else steps_per_epoch * config.BATCH_SIZE
-    recent: deque[list[NDArray[Any]]] = deque(maxlen=config.AVERAGED_EPOCHS)
-    best_watched, waited = math.inf, 0
-    with show_progress(stage.name, stage.num_epochs * num_draws) as advance:
-        for epoch in range(stage.num_epochs):
-            started = time.perf_counter()
-            feed.begin_epoch(epoch)
-            loss, accuracy, rate = _train_epoch(
-                learning, stage, feed, config, epoch=epoch, num_draws=num_draws, advance=advance
-            )
-            recent.append(learning.get_weights())
-            averaged = average(recent)
-            learning.set_weights(averaged)
-            val_loss, val_loss_error, val_accuracy = measure(learning, feed, config)
-            learning.set_weights(recent[-1])
-            row = EpochRow(
-                stage=stage.name,
-                epoch=len(reached.rows) + 1,
-                loss=loss,
-                accuracy=accuracy,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                learning_rate=rate,
-                seconds=time.perf_counter() - started,
-                val_loss_error=val_loss_error,
-                num_validation=len(feed.validation_labels),
-            )
-            reached.rows.append(row)
-            selection.offer(row, averaged)
-            print_epoch(row, num_pictures=num_draws, advance=advance)
-            watched = row.monitored(config.EARLY_STOPPING_MONITOR)
-            waited = 0 if watched < best_watched else waited + 1
-            best_watched = min(best_watched, watched)
-            is_patient = not config.EARLY_STOPPING_PATIENCE or waited < config.EARLY_STOPPING_PATIENCE
-            if not is_patient or not math.isfinite(loss):
-                break
+class _StageRun:
+    """A stage under way."""
+
+    def __init__(
+        self, learning: keras.Model, stage: Stage, feed: Feed, config: Config, *, reached: Reached
+    ) -> None:
+        self.learning, self.stage, self.feed, self.config = learning, stage, feed, config
+        self.reached = reached
+        before = reached.best
+        self.before = None if before is None else reached.rows.index(before)
+        self.selection = Selection(config, weights=learning.get_weights(), before=before)
+        self.recent: deque[Arrays] = deque(maxlen=config.AVERAGED_EPOCHS)
+        self.best_watched, self.waited, self.epoch = math.inf, 0, 0
+        num_training, steps = len(feed.training_labels), config.STEPS_PER_EPOCH
+        self.num_draws = num_training if steps == "auto" else steps * config.BATCH_SIZE
+
+    def go_on_from(self, inside: Inside) -> None:
+        """Take up the state after an earlier epoch; what follows from the rows is reckoned from them."""
+        rows = self.reached.rows
+        self.before = inside.before
+        before = None if inside.before is None else rows[inside.before]
+        self.selection = Selection(self.config, weights=inside.kept, before=before)
+        for row in rows:
+            if row.stage == self.stage.name:
+                self.selection.offer(row, inside.kept)
+                self._watch(row)
+                self.epoch += 1
+        self.recent.extend(inside.recent)
+        self.learning.set_weights(list(inside.recent[-1]))
+        assign_arrays(self.learning.optimizer.variables, inside.optimizer)
+        assign_arrays(list_seeds(self.learning), inside.seeds)
+
+    def finish(self, mark: Callable[[Inside], None]) -> None:
+        """Train the epochs that are left, and leave the model with the kept weights."""
+        with show_progress(self.stage.name, self.stage.num_epochs * self.num_draws) as advance:
+            advance(self.epoch * self.num_draws)
+            while self.epoch < self.stage.num_epochs and self._is_worthwhile():
+                self._train(advance)
+                mark(self._describe())
+        self.learning.set_weights(list(self.selection.weights))
+
+    def _train(self, advance: Advance) -> None:
+        """Train and measure one epoch."""
+        started = time.perf_counter()
+        learning = self.learning
+        self.feed.begin_epoch(self.epoch)
+        loss, accuracy, rate = _train_epoch(
+            learning,
+            self.stage,
+            self.feed,
+            self.config,
+            epoch=self.epoch,
+            num_draws=self.num_draws,
+            advance=advance,
+        )
+        self.recent.append(learning.get_weights())
+        averaged = average(self.recent)
+        learning.set_weights(list(averaged))
+        val_loss, val_loss_error, val_accuracy = measure(learning, self.feed, self.config)
+        learning.set_weights(list(self.recent[-1]))
+        row = EpochRow(
+            stage=self.stage.name,
+            epoch=len(self.reached.rows) + 1,
+            loss=loss,
+            accuracy=accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            learning_rate=rate,
+            seconds=time.perf_counter() - started,
+            val_loss_error=val_loss_error,
+            num_validation=len(self.feed.validation_labels),
+        )
+        self.epoch += 1
+        self.reached.rows.append(row)
+        self.selection.offer(row, averaged)
+        self.reached.keep(self.selection.row)
+        self._watch(row)
+        print_epoch(row, num_pictures=self.num_draws, advance=advance)
+
+    def _watch(self, row: EpochRow) -> None:
+        """Count the epochs without a better value."""
+        watched = row.monitored(self.config.EARLY_STOPPING_MONITOR)
+        self.waited = 0 if watched < self.best_watched else self.waited + 1
+        self.best_watched = min(self.best_watched, watched)
+
+    def _is_worthwhile(self) -> bool:
+        """Tell whether another epoch may make anything better."""
+        patience = self.config.EARLY_STOPPING_PATIENCE
+        is_sound = not self.epoch or math.isfinite(self.reached.rows[-1].loss)
+        return is_sound and (not patience or self.waited < patience)
+
+    def _describe(self) -> Inside:
+        """Return the state as it is now; the arrays are not changed any more by what follows."""
+        return Inside(
+            recent=tuple(self.recent),
+            kept=self.selection.weights,
+            optimizer=copy_arrays(self.learning.optimizer.variables),
+            seeds=copy_arrays(list_seeds(self.learning)),
+            before=self.before,
+        )
 
 
-def average(weights: Sequence[list[NDArray[Any]]]) -> list[NDArray[Any]]:
+def average(weights: Sequence[Arrays]) -> Arrays:
     """Return the mean of several models' weights, array by array."""
     if len(weights) == 1:
         return weights[0]

@@ -84,6 +84,7 @@ class Activations:
         self._shape = shape
         self._is_identity = is_identity
         self._kept: dict[int, NDArray[np.float16] | None] = {}
+        self._computed: set[int] = set()
         self._variant = 0
 
     def __len__(self) -> int:
@@ -92,32 +93,45 @@ class Activations:
     def begin_epoch(self, epoch: int) -> None:
         """Choose the augmented version of this epoch (counted from 0), and compute it where it is kept."""
         self._variant = epoch % self._num_variants if self._num_variants else epoch
-        if self._is_identity or self._variant in self._kept:
+        if self._is_identity:
             return
-        if not self._num_variants:
-            self._reuse_room()
-        else:
-            self._kept[self._variant] = self._storage.allocate((len(self), *self._shape), np.float16)
+        self._make_room()
         room = self._kept[self._variant]
-        if room is not None:
-            for indices in blocks(len(self)):
-                activations = self._compute(self._reader.read_augmented(indices, self._variant))
-                # What float16 cannot hold would become infinite, and the loss no number.
-                room[indices] = np.clip(activations, -_LARGEST, _LARGEST)
+        if room is None or self._variant in self._computed:
+            return
+        for indices in blocks(len(self)):
+            activations = self._compute(self._reader.read_augmented(indices, self._variant))
+            room[indices] = _halve(activations)
+        self._computed.add(self._variant)
 
-    def _reuse_room(self) -> None:
-        """Take over the room of the epoch before: its versions are not needed again."""
-        if self._kept:
-            self._kept = {self._variant: self._kept.popitem()[1]}
-        else:
-            self._kept[self._variant] = self._storage.allocate((len(self), *self._shape), np.float16)
+    def _make_room(self) -> None:
+        """Find room for this epoch's version."""
+        if not self._num_variants:
+            # The versions of the epoch before are not needed again: their room is taken over.
+            room = self._kept.popitem()[1] if self._kept else self._allocate()
+            self._kept = {self._variant: room}
+            return
+        # In the order of the versions, so that the same ones find room wherever training begins.
+        for variant in range(self._variant + 1):
+            if variant not in self._kept:
+                self._kept[variant] = self._allocate()
+
+    def _allocate(self) -> NDArray[np.float16] | None:
+        return self._storage.allocate((len(self), *self._shape), np.float16)
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the activations (N, ...) float32 of this epoch's version of some pictures."""
         room = self._kept.get(self._variant)
         if room is not None:
             return room[indices].astype(np.float32)
-        return self._compute(self._reader.read_augmented(indices, self._variant))
+        activations = self._compute(self._reader.read_augmented(indices, self._variant))
+        # As exact as what is kept, so that it makes no difference whether there was room.
+        return activations if self._is_identity else _halve(activations).astype(np.float32)
+
+
+def _halve(activations: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return activations in half precision, cut off where that ends: infinity makes the loss no number."""
+    return np.clip(activations, -_LARGEST, _LARGEST).astype(np.float16)
 
 
 def compute_plain(

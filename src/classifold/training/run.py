@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
-import logging
+import fcntl
 import os
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from classifold import names
 from classifold.config import Config
 from classifold.dataset.scan import Sets, load_sets
-from classifold.errors import (
-    ClassifoldError,
-    DataError,
-    DiskError,
-    Fault,
-    Interrupted,
-    RunError,
-    disk_errors,
-)
-from classifold.progress import show_progress
-from classifold.training.artefacts import (
-    build_card,
-    build_environment,
-    write_archive,
-    write_json,
-    write_pickles,
-)
+from classifold.errors import DiskError, Fault, Interrupted, RunError, disk_errors
+from classifold.training.artefacts import build_card, write_archive
 from classifold.training.backend import choose_backend, start_keras
+from classifold.training.boundary import Boundary
+from classifold.training.checkpoint_writer import CheckpointWriter
+from classifold.training.clock import Clock
+from classifold.training.delivery import Delivery, write_model
+from classifold.training.interruption import ending_gently
+from classifold.training.learning import Learning, build_facts
+from classifold.training.notes import Notes
+from classifold.training.resume import Checkpoints, Found, check_facts
 
-_LOG = logging.getLogger(__name__)
-
-# Evaluation pictures that every form of the model is asked about before the run is called done.
-_SAMPLE_SIZE = 16
-# The most notes of one kind that are told one by one.
-_TOLD_NOTES = 20
 _TEMPORARY = ".partial"
 _INTERRUPTED = ".interrupted"
 
@@ -74,24 +52,14 @@ class RunSummary:
     archive: Path | None = None
 
 
-class _Clock:
-    """Measures phases that follow one another."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def end(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._since
-        self._since = now
-
-
 def train_model(
     config: Config,
     *,
     archive: bool = False,
     add_report: Callable[[Path], object] | None = None,
+    name: str | None = None,
+    checkpoint_dir: Path | None = None,
+    host: str = "",
 ) -> RunSummary:
     """Train, evaluate, export and verify; the run folder appears whole or not at all.
 
@@ -99,31 +67,50 @@ def train_model(
         config: The settings.
         archive: Also write model.tar.gz into the run folder.
         add_report: Called with the folder before it gets its name, to put the page into it.
+        name: Of the run and its folder; None takes the algorithm's and the time.
+        checkpoint_dir: Where the state is saved as the run goes on. What an earlier part of the same run left
+            there is gone on from: the result is the same, bit for bit, as if it had never been interrupted.
+        host: This machine's name, where several share `checkpoint_dir`.
 
     Raises:
         ClassifoldError: For every mistake of the user's; see `errors`.
-        RunError: If a form of the model does not give the same probabilities as the others.
+        RunError: If a form of the model does not give the same probabilities as the others, or the checkpoint
+            is of other settings or other data.
         Interrupted: After Ctrl-C or SIGTERM, once what was reached was saved.
     """
-    clock, started = _Clock(), datetime.now().astimezone()
-    sets = load_sets(config.split_dir)
-    run_dir = _choose_run_dir(config, started)
-    partial = run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
-    with disk_errors(run_dir), _without_names_below(partial), _ending_gently(), _working_folder(partial):
-        return _Run(config, sets, run_dir, partial, clock, started, add_report).finish(archive=archive)
+    run: _Run | None = None
+    with ending_gently() as interruption:
+        try:
+            started = datetime.now().astimezone()
+            sets = load_sets(config.split_dir)
+            checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, host=host)
+            run = _Run(config, sets, _choose_run_dir(config, name, started), started, checkpoints)
+            return run.finish(archive=archive, add_report=add_report)
+        except KeyboardInterrupt:
+            interruption.arrive()
+            raise _explain_interruption(run) from None
 
 
-def _choose_run_dir(config: Config, started: datetime) -> Path:
+def _choose_run_dir(config: Config, name: str | None, started: datetime) -> Path:
     """Return a run folder's path that is free; two runs in one second are told apart by the second."""
     runs_dir = Path(config.RUNS_DIR)
     with disk_errors(runs_dir):
         runs_dir.mkdir(parents=True, exist_ok=True)
+    if name is not None:
+        if (runs_dir / name).exists():
+            hint = "choose another name, or move that folder away"
+            raise RunError(Fault(str(runs_dir / name), "this run is there already, and finished", hint=hint))
+        return runs_dir / name
     while True:
         run_dir = runs_dir / names.job_name(config.ALGORITHM_NAME, started)
-        if not run_dir.exists() and not run_dir.with_name(f".{run_dir.name}{_TEMPORARY}").exists():
+        if not run_dir.exists() and not _partial_of(run_dir).exists():
             return run_dir
         time.sleep(0.2)
         started = datetime.now().astimezone()
+
+
+def _partial_of(run_dir: Path) -> Path:
+    return run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
 
 
 @contextlib.contextmanager
@@ -139,286 +126,174 @@ def _without_names_below(partial: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _working_folder(partial: Path) -> Iterator[None]:
-    partial.mkdir()
+    """Make a folder that is gone at the end; what a killed run of this name left in it goes first."""
+    partial.mkdir(exist_ok=True)
+    held = os.open(partial, os.O_RDONLY)
     try:
-        yield
+        _lock(held, partial)
+        for left in partial.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        try:
+            yield
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.close(held)
 
 
-@contextlib.contextmanager
-def _ending_gently() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def _lock(folder: int, partial: Path) -> None:
+    """Hold an open folder for this process alone, where its disk can do that."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        name = partial.name.removesuffix(_TEMPORARY).removeprefix(".")
+        hint = "wait for it, or choose another name"
+        raise RunError(Fault(name, "another process is training this run", hint=hint)) from None
+    except OSError:
         return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Run:
     """The state of one run, from the sets to the finished folder."""
 
     def __init__(
-        self,
-        config: Config,
-        sets: Sets,
-        run_dir: Path,
-        partial: Path,
-        clock: _Clock,
-        started: datetime,
-        add_report: Callable[[Path], object] | None,
+        self, config: Config, sets: Sets, run_dir: Path, started: datetime, checkpoints: Checkpoints | None
     ) -> None:
-        self.config, self.sets, self.run_dir, self.partial = config, sets, run_dir, partial
-        self.clock, self.started, self.add_report = clock, started, add_report
+        self.config, self.sets, self.run_dir, self.started = config, sets, run_dir, started
+        self.checkpoints = checkpoints
+        self.partial = _partial_of(run_dir)
+        self.clock, self.notes = Clock(), Notes()
         self.backend = choose_backend(config)
         self.card = build_card(config, sets.class_names, run_dir.name)
-        self.notes: list[str] = []
-        self.classifier: Any = None
-        self.reached: Any = None
+        self.learning = Learning(config, sets, self.partial, clock=self.clock, notes=self.notes)
+        self.found: Found | None = None
+        self.writer: CheckpointWriter | None = None
 
-    def finish(self, *, archive: bool) -> RunSummary:
-        """Do every step; on Ctrl-C keep what was reached."""
-        try:
-            self._tell(self.sets.notes)
-            start_keras(self.backend, seed=self.config.RANDOM_SEED)
-            self.clock.end("start")
-            self._train()
-            return self._complete(archive=archive)
-        except KeyboardInterrupt:
-            raise self._keep_reached() from None
+    def finish(self, *, archive: bool, add_report: Callable[[Path], object] | None) -> RunSummary:
+        """Do every step."""
+        with (
+            disk_errors(self.run_dir),
+            _without_names_below(self.partial),
+            _working_folder(self.partial),
+        ):
+            self.notes.tell_all(self.sets.notes)
+            facts = build_facts(self.config, self.sets, backend=self.backend)
+            self._find_checkpoint(facts)
+            self._build()
+            self.learning.train(self.found, facts=facts, mark=self._mark)
+            return self._complete(archive=archive, add_report=add_report)
 
-    # Training
+    def _build(self) -> None:
+        start_keras(self.backend, seed=self.config.RANDOM_SEED)
+        self.learning.build(self.found)
 
-    def _train(self) -> None:
-        from classifold.training.fit import Reached
-        from classifold.training.model import build_classifier
-        from classifold.training.pipeline import PictureReader, Storage
-        from classifold.training.recipe import class_weights
-        from classifold.training.stages import plan_stages, train_stage
+    # The checkpoint
 
-        storage = Storage(self.config.CACHE_GB * 1e9, self.partial)
-        # What Keras prints of a download belongs to the log, not to the answer.
-        with contextlib.redirect_stdout(sys.stderr):
-            self.classifier = build_classifier(self.config, self.sets.class_names)
-        self.clock.end("start")
-        training, validation = (
-            self._open(PictureReader, name, storage) for name in (names.TRAINING, names.VALIDATION)
+    def _find_checkpoint(self, facts: dict[str, Any]) -> None:
+        """Find what the run goes on from, and say so; and make ready what is saved from now on."""
+        if self.checkpoints is None:
+            return
+        found = self.checkpoints.load(tell=self.notes.tell)
+        if found is not None:
+            self.notes.tell_all(check_facts(found, facts))
+            self.notes.tell(found.describe())
+            self.clock.go_on_from(found.seconds)
+        self.found = found
+        self.writer = CheckpointWriter(
+            self.checkpoints,
+            facts=facts,
+            count_seconds=lambda: self.clock.count(self.learning.stage),
+            tell=self.notes.tell,
+            saved=None if found is None else found.boundary,
         )
-        self.clock.end("reading")
-        self.reached = Reached()
-        labels = self._labels(training), self._labels(validation)
-        weights = class_weights(self.config, self.sets.class_names, labels[0])
-        with contextlib.closing(training), contextlib.closing(validation):
-            for stage in plan_stages(self.config):
-                train_stage(
-                    self.classifier,
-                    stage,
-                    self.config,
-                    readers=(training, validation),
-                    labels=labels,
-                    class_weights=weights,
-                    storage=storage,
-                    scratch_dir=self.partial,
-                    reached=self.reached,
-                )
-                self.clock.end(stage.name)
-        if self.reached.best is None:
-            hint = "lower LEARNING_RATE and HEAD_LEARNING_RATE, or raise GRADIENT_CLIP above 0"
-            raise RunError(Fault("training", "the loss is not a number from the first epoch on", hint=hint))
 
-    def _open(self, reader_class: Any, name: str, storage: Any) -> Any:
-        reader = reader_class(self.sets.pictures[name], self.config, storage=storage, name=name)
-        self._note_unreadable(reader.unreadable, name)
-        if not len(reader):
-            where, hint = f"{self.config.split_dir}/{name}", "the notes above say why; split the folder again"
-            raise DataError(Fault(where, "none of its pictures can be read", hint=hint))
-        return reader
+    def _mark(self, boundary: Boundary) -> None:
+        if self.writer is None:
+            return
+        if boundary.inside is None:
+            self.writer.save_soon(boundary)
+        else:
+            self.writer.offer(boundary)
 
-    def _note_unreadable(self, unreadable: Sequence[tuple[str, str]], name: str) -> None:
-        self._tell([f"{name}/{key} was left out: {reason}" for key, reason in unreadable])
+    @property
+    def reached(self) -> Boundary | None:
+        """The latest state, of this part of the run or of the one before."""
+        return self.learning.boundary or (None if self.found is None else self.found.boundary)
 
-    def _tell(self, notes: Sequence[str]) -> None:
-        """Keep notes for the summary, and say them at once; of very many only the first."""
-        self.notes += notes
-        for note in notes[:_TOLD_NOTES]:
-            sys.stderr.write(f"note: {note}\n")
-        if len(notes) > _TOLD_NOTES:
-            sys.stderr.write(f"note: and {len(notes) - _TOLD_NOTES} more like it\n")
+    def save_checkpoint(self) -> bool:
+        """Save the latest state; return whether that went well."""
+        if self.writer is None:
+            return False
+        return self.learning.boundary is None or self.writer.save(self.learning.boundary)
 
-    def _labels(self, reader: Any) -> NDArray[np.intp]:
-        index = {name: place for place, name in enumerate(self.sets.class_names)}
-        return np.array([index[picture.class_name] for picture in reader.pictures], np.intp)
+    # What follows the training
 
-    # What follows
-
-    def _complete(self, *, archive: bool) -> RunSummary:
-        from classifold.training.history import write_history
-
-        self._write_model(self.partial)
-        write_history(self.reached.rows, self.partial / names.HISTORY_CSV)
-        with show_progress("writing every format", None):
-            _run_module("classifold.training.export", self.partial)
-        self.clock.end("export")
-        metrics = self._evaluate()
-        self.clock.end("evaluate")
-        verification = self._verify()
-        self.clock.end("verify")
-        self._write_environment(verification)
-        if self.add_report is not None:
-            self.add_report(self.partial)
+    def _complete(self, *, archive: bool, add_report: Callable[[Path], object] | None) -> RunSummary:
+        folder = self.partial
+        self._write_model(folder)
+        delivery = Delivery(folder, self.config, self.sets, clock=self.clock, notes=self.notes)
+        metrics = delivery.fill(backend=self.backend, started=self.started)
+        if add_report is not None:
+            add_report(folder)
             self.clock.end("report")
-        self._check_whole()
-        packed = None
+        delivery.check_whole(has_report=add_report is not None, name=str(self.run_dir))
         if archive:
-            packed = write_archive(self.partial, self.partial / names.MODEL_ARCHIVE)
-        for scratch in self.partial.glob("sample*"):
-            scratch.unlink()
-        self.partial.rename(self.run_dir)
-        if packed is not None:
-            packed = self.run_dir / names.MODEL_ARCHIVE
-        return RunSummary(self.run_dir, metrics, self.clock.seconds, self.notes, packed)
+            write_archive(folder, folder / names.MODEL_ARCHIVE)
+        self.save_checkpoint()
+        folder.rename(self.run_dir)
+        packed = self.run_dir / names.MODEL_ARCHIVE if archive else None
+        return RunSummary(self.run_dir, metrics, self.clock.seconds, self.notes.kept, packed)
 
     def _write_model(self, folder: Path) -> None:
-        from classifold.training.export import save_keras
+        boundary = self.learning.boundary
+        if boundary is not None:
+            write_model(folder, self.learning.classifier, boundary.rows, card=self.card, config=self.config)
 
-        (folder / names.CLASSES_JSON).write_text(self.card, encoding="utf-8")
-        (folder / names.CONFIG_JSON).write_text(self.config.to_json(), encoding="utf-8")
-        save_keras(self.classifier.model, folder / names.MODEL_KERAS, self.card)
+    def keep_best(self) -> Path | None:
+        """Save the best model so far beside the runs; return its folder, None where there is no model yet.
 
-    def _evaluate(self) -> dict[str, Any]:
-        """Ask the exported model about the evaluation set, and write what it answered."""
-        from classifold.inference import open_session, run_session
-        from classifold.training.evaluate import Answers, build_metrics, write_predictions_csv
-        from classifold.training.pipeline import PictureReader, Storage, blocks
+        Raises:
+            DiskError: If it cannot be written.
+        """
+        from classifold.training.stages import put_kept
 
-        session = open_session(self.partial / names.MODEL_ONNX)
-        reader = self._open(PictureReader, names.EVALUATION, Storage(self.config.CACHE_GB * 1e9, None))
-        sample, answers = [], []
-        with contextlib.closing(reader):
-            picked = set(np.linspace(0, len(reader) - 1, min(_SAMPLE_SIZE, len(reader))).astype(int).tolist())
-            for indices in blocks(len(reader)):
-                pixels = reader.read(indices)
-                answers.append(run_session(session, pixels))
-                sample += [pixels[i] for i, place in enumerate(indices.tolist()) if place in picked]
-        probabilities = np.concatenate(answers)
-        np.savez(
-            self.partial / "sample.npz", pixels=np.stack(sample), probabilities=probabilities[sorted(picked)]
-        )
-        given = Answers(
-            labels=self._labels(reader),
-            probabilities=probabilities.astype(np.float64),
-            class_names=self.sets.class_names,
-            keys=[picture.key for picture in reader.pictures],
-        )
-        metrics = build_metrics(
-            given,
-            top_k=self.config.TOP_K,
-            num_bins=self.config.CALIBRATION_BINS,
-            num_samples=self.config.BOOTSTRAP_SAMPLES,
-            seed=self.config.RANDOM_SEED,
-        )
-        metrics["unreadable"] = [{"path": key, "reason": reason} for key, reason in reader.unreadable]
-        write_json(metrics, self.partial / names.METRICS_JSON)
-        write_predictions_csv(given, self.partial / names.PREDICTIONS_CSV)
-        write_pickles(self.partial, given, self.config)
-        return metrics
-
-    def _verify(self) -> dict[str, float]:
-        from classifold.training.verify import check_answers
-
-        answer_path = self.partial / "sample.json"
-        with show_progress("checking every format", None):
-            _run_module("classifold.training.verify", self.partial, self.partial / "sample.npz", answer_path)
-        answers = json.loads(answer_path.read_text(encoding="utf-8"))
-        check_answers(answers)
-        return dict(answers)
-
-    def _write_environment(self, verification: dict[str, float]) -> None:
-        counts = {
-            name: {
-                class_name: sum(1 for picture in pictures if picture.class_name == class_name)
-                for class_name in self.sets.class_names
-            }
-            for name, pictures in self.sets.pictures.items()
-        }
-        data = {
-            "dir": str(self.config.split_dir),
-            "fingerprint": self.sets.fingerprint,
-            "counts": counts,
-        }
-        environment = build_environment(
-            backend=self.backend,
-            started=self.started.isoformat(timespec="seconds"),
-            seconds=self.clock.seconds,
-            data=data,
-            verification=verification,
-        )
-        write_json(environment, self.partial / names.ENVIRONMENT_JSON)
-
-    def _check_whole(self) -> None:
-        expected = [name for name in names.ARTEFACTS if name != names.REPORT_HTML or self.add_report]
-        missing = [name for name in expected if not (self.partial / name).exists()]
-        if missing:
-            raise RunError(Fault(str(self.run_dir), f"the run did not write {', '.join(missing)}"))
-
-    def _keep_reached(self) -> Interrupted:
-        """Save the best so far beside the runs, and return the error that tells how to go on."""
-        from classifold.training.history import write_history
-
-        if self.reached is None or self.reached.best is None:
-            hint = "run `classifold train` again; nothing was learned yet that could be kept"
-            return Interrupted(Fault("training", "interrupted before the end of the first epoch", hint=hint))
+        if self.learning.boundary is None and self.found is not None:
+            self._build()
+        boundary = self.learning.boundary
+        if boundary is None or not boundary.has_best:
+            return None
+        put_kept(self.learning.classifier, boundary, self.config)
         kept = self.run_dir.with_name(self.run_dir.name + _INTERRUPTED)
-        beside = kept.with_name(f".{kept.name}{_TEMPORARY}")
-        with _working_folder(beside):
+        beside = _partial_of(kept)
+        with disk_errors(kept), _without_names_below(beside), _working_folder(beside):
             self._write_model(beside)
-            write_history(self.reached.rows, beside / names.HISTORY_CSV)
+            if kept.exists():  # of an earlier part of this run
+                shutil.rmtree(kept)
             beside.rename(kept)
-            beside.mkdir()
-        hint = f"to go on from there: classifold train --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
-        what = f"interrupted after epoch {len(self.reached.rows)}; the best model so far is in {kept}"
-        return Interrupted(Fault("training", what, hint=hint))
+        return kept
 
 
-def _run_module(module: str, *arguments: Path) -> None:
-    """Run one of our modules in a fresh Python process.
-
-    Raises:
-        RunError: With the end of what it printed, if it failed.
-    """
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    # Ctrl-C reaches this process alone, which then ends the other.
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+def _explain_interruption(run: _Run | None) -> Interrupted:
+    """Save what was reached, and return the error that tells how to go on."""
+    if run is not None and run.run_dir.exists():
+        what = f"interrupted after its end; the run is whole in {run.run_dir}"
+        return Interrupted(Fault("training", what), kept=run.run_dir)
+    reached = None if run is None else run.reached
+    if run is None or reached is None:
+        hint = "run `classifold train` again; nothing was learned yet that could be kept"
+        return Interrupted(Fault("training", "interrupted before the end of the first epoch", hint=hint))
+    is_saved = run.save_checkpoint()
+    what, kept = f"interrupted after epoch {len(reached.rows)}", None
     try:
-        _, log = process.communicate()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode:
-        raise _explain_failure(module, process.returncode, log.strip())
-
-
-def _explain_failure(module: str, code: int, log: str) -> ClassifoldError:
-    """Return the error of a step that failed in its own process; what it printed goes to the log."""
-    if os.strerror(errno.ENOSPC) in log:
-        hint = "free some space or choose another disk, then run the command again"
-        return DiskError(Fault(module, "the disk is full", hint=hint))
-    if code == -signal.SIGKILL:
-        hint = "close other programs, or lower IMAGE_SIZE"
-        return RunError(Fault(module, "this step was killed, most likely for want of memory", hint=hint))
-    if log:
-        _LOG.error("%s", log)
-    reason = log.splitlines()[-1] if log else f"exit code {code}"
-    hint = "the lines above are all that it printed; the pictures and settings are as they were"
-    return RunError(Fault(module, f"this step failed: {reason}", hint=hint))
+        kept = run.keep_best()
+    except DiskError as error:
+        what = f"{what}; the best model so far could not be kept ({error.faults[0].what})"
+    if kept is not None:
+        what = f"{what}; the best model so far is in {kept}"
+    if is_saved and run.checkpoints is not None:
+        hint = f"run it again: it goes on from the checkpoint in {run.checkpoints.folder}"
+    elif kept is not None:
+        hint = f"to go on from there: classifold train --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
+    else:
+        hint = "run it again; nothing was learned yet that could be kept"
+    return Interrupted(Fault("training", what, hint=hint), kept=kept)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.config import Config
+from classifold.training.backbones import finish_weights
+from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds
 from classifold.training.fit import Feed, Reached, Stage, fit_stage
 from classifold.training.frozen import Activations, compile_frozen, compute_plain
 from classifold.training.model import Classifier, split_parts
@@ -42,6 +47,8 @@ def train_stage(
     storage: Storage,
     scratch_dir: Path,
     reached: Reached,
+    inside: Inside | None = None,
+    mark: Callable[[Inside], None] | None = None,
 ) -> None:
     """Train one stage; the classifier is left with the best weights of all stages so far.
 
@@ -52,11 +59,15 @@ def train_stage(
         readers: Of the training and the validation pictures.
         labels: Of both.
         class_weights: (C,), in the loss.
-        storage: Where activations are kept.
+        storage: Where activations are kept; each stage has the same room, as those of the last are gone.
         scratch_dir: For files of a moment.
         reached: The best so far, updated.
+        inside: The state after an epoch of this stage, from which it goes on; the classifier must have the
+            weights from the beginning of the stage.
+        mark: Told the state after every epoch.
     """
     training, validation = readers
+    storage = copy.copy(storage)
     parts = split_parts(classifier, stage.share)
     compute = compile_frozen(parts.frozen, scratch_dir)
     shape = tuple(parts.learning.inputs[0].shape[1:])
@@ -69,12 +80,11 @@ def train_stage(
         is_identity=parts.frozen is None,
     )
     plain = compute_plain(validation, compute, shape=shape, storage=storage)
-    scaling, first = None, None
+    scaling = None
     if stage.share == 0:
-        activations.begin_epoch(0)
-        some = np.arange(min(len(training), _SCALING_SAMPLE))
-        scaling, first = measure_scaling(activations.read(some)), _first_dense(classifier)
-        scaling.unfold(first)
+        scaling = inside.scaling if inside else _measure_scaling(activations)
+    if scaling is not None:
+        scaling.unfold(_first_dense(classifier))
     feed = Feed(
         begin_epoch=activations.begin_epoch,
         read_training=_scaled(activations.read, scaling),
@@ -83,15 +93,45 @@ def train_stage(
         validation_labels=labels[1],
         class_weights=class_weights,
     )
-    try:
-        fit_stage(parts.learning, stage, feed, config, reached=reached)
-    finally:
-        if scaling is not None:
-            scaling.fold(first)
+
+    def mark_scaled(state: Inside) -> None:
+        if mark is not None:
+            mark(replace(state, scaling=scaling))
+
+    fit_stage(parts.learning, stage, feed, config, reached=reached, inside=inside, mark=mark_scaled)
+    if scaling is not None:
+        scaling.fold(_first_dense(classifier))
+
+
+def put_kept(classifier: Classifier, boundary: Boundary, config: Config) -> None:
+    """Give the classifier the weights that were the best at a boundary, whatever it holds now."""
+    put_start(classifier, boundary)
+    if boundary.inside is None:
+        return
+    parts = split_parts(classifier, plan_stages(config)[boundary.stage].share)
+    parts.learning.set_weights(list(boundary.inside.kept))
+    if boundary.inside.scaling is not None:
+        boundary.inside.scaling.fold(_first_dense(classifier))
+
+
+def put_start(classifier: Classifier, boundary: Boundary) -> None:
+    """Give the classifier the weights from the beginning of the stage at a boundary.
+
+    Raises:
+        ValueError: If the classifier's weights have other shapes.
+    """
+    classifier.model.set_weights(list(boundary.weights))
+    assign_arrays(list_seeds(classifier.model), boundary.seeds)
+    finish_weights(classifier.model)
 
 
 # Pictures whose features say how large features are.
 _SCALING_SAMPLE = 4096
+
+
+def _measure_scaling(activations: Activations) -> Scaling:
+    activations.begin_epoch(0)
+    return measure_scaling(activations.read(np.arange(min(len(activations), _SCALING_SAMPLE))))
 
 
 def _scaled(read: Any, scaling: Scaling | None) -> Any:

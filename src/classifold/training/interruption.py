@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM: both end a run in the same gentle way, and neither gets lost."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+# An exception that is raised in the middle of C++ code, of an import or a callback, can be swallowed there.
+_AGAIN_SECONDS = 3.0
+
+
+class Interruption:
+    """Turns signals into KeyboardInterrupt, again and again until somebody says that it arrived."""
+
+    def __init__(self) -> None:
+        self._again: threading.Timer | None = None
+        self._arrived = False
+
+    def arrive(self) -> None:
+        """Say that the interruption is being dealt with: it is not repeated any more."""
+        self._arrived = True
+        if self._again is not None:
+            self._again.cancel()
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Answer a signal."""
+        if not self._arrived:
+            target = threading.main_thread().ident or 0
+            self._again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (target, number))
+            self._again.daemon = True
+            self._again.start()
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def ending_gently() -> Iterator[Interruption]:
+    """Let SIGTERM do what Ctrl-C does, and see to it that both are heard; where signals can be answered."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    # What is ignored stays so: a job in the background of a shell has nothing to do with Ctrl-C.
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interruption.handle) for number in numbers}
+    try:
+        yield interruption
+    finally:
+        interruption.arrive()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,52 @@
+"""A step of a run in a Python process of its own: the export and the verification."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from classifold.errors import ClassifoldError, DiskError, Fault, RunError
+
+_LOG = logging.getLogger(__name__)
+
+
+def run_module(module: str, *arguments: Path) -> None:
+    """Run one of our modules in a fresh Python process, which ends when this one is interrupted.
+
+    Raises:
+        RunError: With the end of what it printed, if it failed.
+        DiskError: If it filled the disk.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    # Ctrl-C reaches this process alone, which then ends the other.
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, log = process.communicate()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode:
+        raise explain_failure(module, process.returncode, log.strip())
+
+
+def explain_failure(module: str, code: int, log: str) -> ClassifoldError:
+    """Return the error of a step that failed in its own process; what it printed goes to the log."""
+    if os.strerror(errno.ENOSPC) in log:
+        hint = "free some space or choose another disk, then run the command again"
+        return DiskError(Fault(module, "the disk is full", hint=hint))
+    if code == -signal.SIGKILL:
+        hint = "close other programs, or lower IMAGE_SIZE"
+        return RunError(Fault(module, "this step was killed, most likely for want of memory", hint=hint))
+    if log:
+        _LOG.error("%s", log)
+    reason = log.splitlines()[-1] if log else f"exit code {code}"
+    hint = "the lines above are all that it printed; the pictures and settings are as they were"
+    return RunError(Fault(module, f"this step failed: {reason}", hint=hint))

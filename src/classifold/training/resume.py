@@ -1,0 +1,314 @@
+"""Checkpoints: a run's state in a few plain files, of which only whole and unchanged ones are ever taken.
+
+A generation is two files: the arrays one behind the other (`.bin`), and in JSON what they are, their
+checksum, and everything else of the run. Two generations are kept. The folder may be one that is copied to
+and from another place while the run goes on: where something is missing or damaged, the generation before it
+is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifold.errors import Fault, RunError, disk_errors
+from classifold.files import write_whole
+from classifold.training.boundary import Arrays, Boundary, Inside
+from classifold.training.history import EpochRow
+from classifold.training.scaling import Scaling
+
+_FORMAT = 1
+_GENERATIONS = 2
+
+Tell = Callable[[str], None]
+
+
+class _DamagedError(Exception):
+    """A generation that cannot be taken; says why."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run goes on from.
+
+    Attributes:
+        folder: Where it was found.
+        boundary: The state.
+        facts: Of the run that left it: settings, data, versions.
+        written: When.
+        seconds: Of every phase until then.
+    """
+
+    folder: Path
+    boundary: Boundary
+    facts: dict[str, Any]
+    written: datetime
+    seconds: dict[str, float]
+
+    def describe(self) -> str:
+        """Return the line that says where the run goes on."""
+        last = self.boundary.rows[-1]
+        when = f"{self.written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return f"resumed from epoch {last.epoch} of stage {last.stage} (checkpoint of {when})"
+
+
+class Checkpoints:
+    """The generations in a folder.
+
+    Args:
+        folder: Made where it is not there.
+        host: This machine's name, where several share the folder: each has files of its own.
+    """
+
+    def __init__(self, folder: Path, *, host: str = "") -> None:
+        self.folder = folder
+        self._prefix = f"{host}-checkpoint-" if host else "checkpoint-"
+        self._good: list[int] = []
+        self._last = 0
+
+    def load(self, *, tell: Tell) -> Found | None:
+        """Return the newest whole generation, None where there is none.
+
+        Args:
+            tell: Told of every damaged one.
+
+        Raises:
+            RunError: If it was written by another version of Classifold, in a form unknown to this one.
+            DiskError: If the folder cannot be made or read.
+        """
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            numbers = self._list_numbers()
+        self._last = max(numbers, default=0)
+        for number in sorted(numbers, reverse=True):
+            try:
+                found = self._read(number)
+            except _DamagedError as error:
+                tell(f"the checkpoint {self._path(number, 'json')} cannot be used: {error}")
+                continue
+            self._good = [number]
+            return found
+        if numbers:
+            tell(f"no checkpoint in {self.folder} can be used; training begins anew")
+        return None
+
+    def save(self, boundary: Boundary, *, facts: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
+        """Write a generation, then remove what is older than the one before it.
+
+        Raises:
+            DiskError: If the disk is full, read-only or forbidden; earlier generations stay as they are.
+        """
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        number = self._last + 1
+        groups = dict(_list_groups(boundary))
+        with write_whole(self._path(number, "bin")) as partial:
+            size, checksum = _write_arrays(groups, partial)
+        head = {
+            "format": _FORMAT,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "stage": boundary.stage,
+            "rows": [_pack_row(row) for row in boundary.rows],
+            "inside": None if boundary.inside is None else {"before": boundary.inside.before},
+            "seconds": dict(seconds),
+            "facts": dict(facts),
+            "arrays": {name: [[a.dtype.str, a.shape] for a in arrays] for name, arrays in groups.items()},
+            "files": {self._path(number, "bin").name: {"bytes": size, "sha256": checksum}},
+        }
+        text = json.dumps({**head, "sha256": _sign(head)}, ensure_ascii=False, allow_nan=False)
+        with write_whole(self._path(number, "json")) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
+        self._last = number
+        self._good = [*self._good, number][-_GENERATIONS:]
+        self._prune()
+
+    def _prune(self) -> None:
+        """Remove all of this machine's files but those of the good generations."""
+        kept = {self._path(number, end).name for number in self._good for end in ("json", "bin")}
+        with contextlib.suppress(OSError):  # what cannot be removed does no harm
+            for path in sorted(self.folder.iterdir(), reverse=True):  # .json first
+                is_ours = path.name.startswith((self._prefix, f".{self._prefix}"))
+                if is_ours and path.name not in kept:
+                    path.unlink(missing_ok=True)
+
+    def _path(self, number: int, end: str) -> Path:
+        return self.folder / f"{self._prefix}{number:06d}.{end}"
+
+    def _list_numbers(self) -> list[int]:
+        """Return the numbers of all generations of which anything is there."""
+        pattern = re.compile(re.escape(self._prefix) + r"([0-9]{6,})\.(json|bin)")
+        matches = [pattern.fullmatch(path.name) for path in self.folder.iterdir()]
+        return sorted({int(match[1]) for match in matches if match})
+
+    def _read(self, number: int) -> Found:
+        head = _read_head(self._path(number, "json"))
+        if head["format"] != _FORMAT:
+            hint = f"use the version of Classifold that wrote it, or remove {self.folder} to begin anew"
+            what = "this checkpoint is of another version"
+            raise RunError(Fault(str(self._path(number, "json")), what, hint=hint))
+        path = self._path(number, "bin")
+        data = _read_checked(path, head["files"].get(path.name, {}))
+        groups = dict(_split_arrays(data, head["arrays"]))
+        return Found(
+            folder=self.folder,
+            boundary=_build_boundary(head, groups),
+            facts=head["facts"],
+            written=datetime.fromisoformat(head["written"]),
+            seconds=head["seconds"],
+        )
+
+
+def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
+    """Refuse to go on with other settings, other data or another engine; return notes on the versions.
+
+    Args:
+        found: The checkpoint.
+        facts: Those of this run; only what is in both is compared.
+
+    Raises:
+        RunError: With everything that differs.
+    """
+    before, made = found.facts, f"the checkpoint in {found.folder} was made with"
+    faults = []
+    for name, value in facts["settings"].items():
+        if name in before["settings"] and before["settings"][name] != value:
+            hint = f"set it back to go on from there, or remove {found.folder} to begin anew"
+            what = f"{made} {_show(before['settings'][name])}"
+            faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
+    for name, words in _SAME.items():
+        if name in before and name in facts and before[name] != facts[name]:
+            hint = f"bring back what was there to go on, or remove {found.folder} to begin anew"
+            faults.append(Fault("training", f"{made} {words}", hint=hint))
+    if faults:
+        raise RunError(*faults)
+    versions = [
+        f"{name} {facts['versions'].get(name)}, before it was {version}"
+        for name, version in before["versions"].items()
+        if facts["versions"].get(name) != version
+    ]
+    note = "resumed with other versions, so the result can differ in its last digits: "
+    return [note + "; ".join(versions)] if versions else []
+
+
+_SAME = {
+    "data": "other pictures, or another division into sets",
+    "class_names": "other classes",
+    "backend": "another engine of Keras (BACKEND)",
+    "pictures": "other pictures: some that could be read then cannot now, or the other way round",
+}
+
+
+def _show(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _list_groups(boundary: Boundary) -> Iterator[tuple[str, Arrays]]:
+    """Yield a boundary's arrays, group by group."""
+    yield "weights", boundary.weights
+    yield "seeds", boundary.seeds
+    if boundary.inside is None:
+        return
+    yield "kept", boundary.inside.kept
+    yield "optimizer", boundary.inside.optimizer
+    yield "inside_seeds", boundary.inside.seeds
+    for place, weights in enumerate(boundary.inside.recent):
+        yield f"recent{place}", weights
+    if boundary.inside.scaling is not None:
+        yield "scaling", [boundary.inside.scaling.mean, boundary.inside.scaling.spread]
+
+
+def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Boundary:
+    inside = None
+    if head["inside"] is not None:
+        inside = Inside(
+            recent=tuple(arrays for name, arrays in groups.items() if name.startswith("recent")),
+            kept=groups["kept"],
+            optimizer=groups["optimizer"],
+            seeds=groups["inside_seeds"],
+            before=head["inside"]["before"],
+            scaling=Scaling(*groups["scaling"]) if "scaling" in groups else None,
+        )
+    return Boundary(
+        stage=head["stage"],
+        rows=tuple(_unpack_row(row) for row in head["rows"]),
+        weights=groups["weights"],
+        seeds=groups["seeds"],
+        inside=inside,
+    )
+
+
+def _pack_row(row: EpochRow) -> dict[str, Any]:
+    """Return a row for JSON, which has no infinity and no nan."""
+    packed = asdict(row).items()
+    return {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in packed}
+
+
+_NUMBERS = [field.name for field in fields(EpochRow) if field.type == "float"]
+
+
+def _unpack_row(packed: Mapping[str, Any]) -> EpochRow:
+    return EpochRow(**{**packed, **{name: float(packed[name]) for name in _NUMBERS}})
+
+
+def _write_arrays(groups: Mapping[str, Arrays], path: Path) -> tuple[int, str]:
+    """Write arrays one behind the other; return the size in bytes and the SHA-256."""
+    size, checksum = 0, hashlib.sha256()
+    with path.open("wb") as file:
+        for arrays in groups.values():
+            for array in arrays:
+                data = array.tobytes()
+                size += file.write(data)
+                checksum.update(data)
+    return size, checksum.hexdigest()
+
+
+def _split_arrays(data: bytes, layout: Mapping[str, Any]) -> Iterator[tuple[str, Arrays]]:
+    place = 0
+    for name, shapes in layout.items():
+        arrays = []
+        for kind, shape in shapes:
+            count = math.prod(shape)
+            arrays.append(np.frombuffer(data, kind, count, place).reshape(shape))
+            place += arrays[-1].nbytes
+        yield name, arrays
+
+
+def _sign(head: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a head's content, which says that its JSON was not changed."""
+    return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _DamagedError("it is missing") from None
+    except (OSError, ValueError) as error:
+        raise _DamagedError(f"it is damaged ({error})") from error
+    if not isinstance(head, dict) or head.pop("sha256", None) != _sign(head):
+        raise _DamagedError("it is damaged (its checksum is another)")
+    return head
+
+
+def _read_checked(path: Path, expected: Mapping[str, Any]) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise _DamagedError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise _DamagedError(f"{path.name} cannot be read ({error.strerror})") from error
+    if len(data) != expected.get("bytes"):
+        raise _DamagedError(f"{path.name} has {len(data)} bytes, expected {expected.get('bytes')}")
+    if hashlib.sha256(data).hexdigest() != expected.get("sha256"):
+        raise _DamagedError(f"{path.name} is damaged (its checksum is another)")
+    return data
