@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
+from classifold.baked import locate_baked
 from classifold.config import JOB_SETTINGS, Config, build_config, read_hyperparameters
 from classifold.config_rules import shorten
 from classifold.config_words import explain_unknown
@@ -247,8 +248,12 @@ def list_metrics() -> list[dict[str, str]]:
 
 
 def list_hyperparameters(config: Config) -> dict[str, str]:
-    """Return a job's hyperparameters: the settings of training that differ from the image's, as text."""
-    defaults, settings = build_config({}).to_hyperparameters(), config.to_hyperparameters()
+    """Return a job's hyperparameters: the settings of training that differ from the image's, as text.
+
+    Files of the user's own have the names that they have inside the image.
+    """
+    inside = config.model_copy(update=locate_baked(config))
+    defaults, settings = build_config({}).to_hyperparameters(), inside.to_hyperparameters()
     return {
         name: _one_line(text)
         for name, text in settings.items()

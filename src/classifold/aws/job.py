@@ -1,0 +1,265 @@
+"""Starting a training job: everything is looked at first, then one request is sent, once."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from classifold import names
+from classifold.aws.clients import Aws, aws_errors, error_code, is_passing
+from classifold.aws.cost import CostEstimate, estimate_cost, fit_budget
+from classifold.aws.findings import Finding, explain_blind
+from classifold.aws.image import find_image
+from classifold.aws.preflight import check_job, explain_quota
+from classifold.aws.request_check import check_request
+from classifold.aws.roles import find_role
+from classifold.config import Config
+from classifold.errors import AwsError, ClassifoldError, Fault, JobError, SettingsError
+from classifold.request import draft_request, write_request
+from classifold.request_template import read_template
+
+# A role that was made a moment ago cannot be taken on everywhere yet; seconds between the attempts.
+_ROLE_WAITS = (2, 4, 8, 15, 30)
+_YOUNG_ROLE = re.compile(r"assume role|that the role|role has proper", re.IGNORECASE)
+_QUOTA_NAME = re.compile(r"service limit '([^']+)'")
+_NO_ACCOUNT = "000000000000"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A job that was started, or would be.
+
+    Attributes:
+        job_name: Of the job, and of its run folder.
+        request: What was sent to CreateTrainingJob, or would be.
+        cost: What it costs.
+        findings: What was found before; after a start only notes.
+        request_path: The request as a file; None for a dry run, which writes nothing.
+        is_dry_run: Whether nothing was started.
+    """
+
+    job_name: str
+    request: dict[str, Any]
+    cost: CostEstimate
+    findings: list[Finding]
+    request_path: Path | None
+    is_dry_run: bool
+
+
+@dataclass
+class _Places:
+    """What a request names on AWS; where something is not there, what it would be called."""
+
+    config: Config
+    role_arn: str
+    image_uri: str
+    data_bucket: str
+    output_bucket: str
+    findings: list[Finding] = field(default_factory=list)
+    made_up: tuple[str, ...] = ()
+    is_account_known: bool = True
+
+
+def launch_job(
+    aws: Aws, *, dry_run: bool = False, max_cost: float | None = None, tell: Callable[[str], None]
+) -> Launch:
+    """Start the training job that settings and template ask for.
+
+    Args:
+        aws: The way in.
+        dry_run: Only look: nothing is sent that changes anything, and nothing is written. Works without
+            credentials too; what is missing is among the findings.
+        max_cost: US dollars; the job is stopped before it costs more, or refused.
+        tell: Told what happens, a line at a time.
+
+    Raises:
+        SettingsError: The request would not be one: every fault of template and settings.
+        JobError: Something speaks against the start, all of it at once; or AWS's quota does.
+        AwsError: If AWS refuses.
+    """
+    places = _find_places(aws, is_dry_run=dry_run)
+    job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
+    request = _build_request(aws, places, job_name)
+    cost = estimate_cost(aws, request)
+    findings = list(places.findings)
+    if max_cost is not None:
+        request, cost, said = fit_budget(request, cost, max_cost=max_cost)
+        findings += [Finding(f"--max-cost {max_cost:g}", said, is_fatal=False)] if said else []
+    findings += _look(aws, request, places)
+    if dry_run:
+        return Launch(job_name, request, cost, findings, None, is_dry_run=True)
+    fatal = [one.to_fault() for one in findings if one.is_fatal]
+    if fatal:
+        raise JobError(*fatal)
+    path = Path(names.REQUEST_FILE)
+    write_request(path, request)
+    _create_job(aws, request, tell=tell)
+    return Launch(job_name, request, cost, findings, path, is_dry_run=False)
+
+
+# What the request names
+
+
+def _find_places(aws: Aws, *, is_dry_run: bool) -> _Places:
+    """Return role, image, buckets and key; what is missing is made up and among the findings.
+
+    Raises:
+        AwsError: Without a way to AWS, unless only looking.
+    """
+    config = aws.config
+    try:
+        account = aws.account
+        kms_key = aws.kms_key
+    except AwsError as error:
+        if not is_dry_run:
+            raise
+        return _make_up_places(aws, explain_blind(error))
+    findings: list[Finding] = []
+    role = _find_or_note(lambda: find_role(aws), findings)
+    image = _find_or_note(lambda: find_image(aws).uri_by_digest, findings)
+    made_up = _make_up_names(aws, account)
+    return _Places(
+        config=config.model_copy(update={"KMS_KEY": kms_key}),
+        role_arn=role or made_up[0],
+        image_uri=image or made_up[1],
+        data_bucket=aws.data_bucket,
+        output_bucket=aws.output_bucket,
+        findings=findings,
+        made_up=tuple(name for name, found in zip(made_up, (role, image), strict=True) if not found),
+    )
+
+
+def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:
+    """Return what is found; where it is not there, an empty text, and why among the findings."""
+    try:
+        return find()
+    except ClassifoldError as error:
+        # Without it there is no request: also a look that was denied keeps the job from being started.
+        findings += [Finding(fault.where, fault.what, hint=fault.hint) for fault in error.faults]
+        return ""
+
+
+def _make_up_places(aws: Aws, findings: list[Finding]) -> _Places:
+    """Return the names that things would have in an account that is not known."""
+    config, role_and_image = aws.config, _make_up_names(aws, _NO_ACCOUNT)
+    buckets = names.data_bucket(config.PROJECT_NAME), names.output_bucket(config.PROJECT_NAME)
+    if config.BUCKET_NAMESPACE != "global":
+        data, output = (names.regional_bucket(one, account=_NO_ACCOUNT, region=aws.region) for one in buckets)
+        buckets = data, output
+    return _Places(
+        config,
+        *role_and_image,
+        data_bucket=config.DATA_BUCKET or buckets[0],
+        output_bucket=config.OUTPUT_BUCKET or buckets[1],
+        findings=findings,
+        is_account_known=False,
+    )
+
+
+def _make_up_names(aws: Aws, account: str) -> tuple[str, str]:
+    role = aws.config.ROLE or names.role(aws.config.PROJECT_NAME)
+    arn = role if role.startswith("arn:") else f"arn:aws:iam::{account}:role/{role}"
+    repository = names.repository(aws.config.PROJECT_NAME)
+    return arn, f"{account}.dkr.ecr.{aws.region}.amazonaws.com/{repository}:not-pushed-yet"
+
+
+def _build_request(aws: Aws, places: _Places, job_name: str) -> dict[str, Any]:
+    """Return the request.
+
+    Raises:
+        SettingsError: With every fault that is known without asking AWS.
+    """
+    draft = draft_request(
+        places.config,
+        template=read_template(Path(names.REQUEST_TEMPLATE)),
+        job_name=job_name,
+        role_arn=places.role_arn,
+        image_uri=places.image_uri,
+        data_bucket=places.data_bucket,
+        output_bucket=places.output_bucket,
+        tags=aws.tags,
+    )
+    faults = [*draft.faults, *check_request(draft.request)]
+    if faults:
+        raise SettingsError(*faults)
+    return draft.request
+
+
+def _look(aws: Aws, request: Mapping[str, Any], places: _Places) -> list[Finding]:
+    """Return what speaks against the start, without a second word on what is known to be missing."""
+    if not places.is_account_known:
+        return []
+    found = check_job(aws, request)
+    return [one for one in found if not any(name in one.where for name in places.made_up)]
+
+
+# Sending it
+
+
+def _create_job(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], None]) -> None:
+    """Send the request; a role that is too young is waited for.
+
+    Raises:
+        JobError: The quota is too small, or there is another job of this name.
+        AwsError: AWS refuses, or there is no way to it.
+    """
+    client, job_name, began = aws.client("sagemaker"), request["TrainingJobName"], datetime.now(UTC)
+    for wait in (*_ROLE_WAITS, 0):
+        try:
+            with aws_errors(f"start the job {job_name}"):
+                client.create_training_job(**request)
+            return
+        except AwsError as error:
+            # A request that was cut off on its way back is sent again, and then the job is there already.
+            if _code_of(error) == "ResourceInUse" and _is_this(aws, request, began):
+                return
+            if not wait or not _is_young_role(error):
+                raise _explain(error, job_name) from error
+        tell(
+            f"the role is not ready yet, which takes some seconds after it was made: trying again in {wait} s"
+        )
+        time.sleep(wait)
+
+
+def _code_of(error: AwsError) -> str:
+    return error_code(error.__cause__) if isinstance(error.__cause__, Exception) else ""
+
+
+def _is_young_role(error: AwsError) -> bool:
+    return _code_of(error) == "ValidationException" and any(
+        _YOUNG_ROLE.search(fault.what) for fault in error.faults
+    )
+
+
+def _is_this(aws: Aws, request: Mapping[str, Any], began: datetime) -> bool:
+    """Tell whether the job of this name is the one that was just asked for."""
+    with aws_errors("look at the job that is there"):
+        job = aws.client("sagemaker").describe_training_job(TrainingJobName=request["TrainingJobName"])
+    same = all(
+        job.get(name) == request.get(name) for name in ("RoleArn", "HyperParameters", "StoppingCondition")
+    )
+    # The clocks of two machines may differ by a little.
+    return same and bool(job["CreationTime"] >= began - timedelta(minutes=5))
+
+
+def _explain(error: AwsError, job_name: str) -> AwsError | JobError:
+    """Return AWS's refusal of a job with the cure that we know."""
+    cause, fault = error.__cause__, error.faults[0]
+    code = _code_of(error)
+    if code == "ResourceLimitExceeded":
+        found = _QUOTA_NAME.search(fault.what)
+        return JobError(
+            Fault(fault.where, fault.what, hint=explain_quota(found[1] if found else "the quota"))
+        )
+    if code == "ResourceInUse":
+        what = f"there is another job of this name: {job_name}"
+        return JobError(Fault(fault.where, what, hint="run the command again: the name has the time in it"))
+    if is_passing(cause):
+        hint = f"`classifold jobs` shows whether {job_name} was started all the same; {fault.hint}"
+        return AwsError(Fault(fault.where, fault.what, hint=hint))
+    return error

@@ -1,0 +1,272 @@
+"""A look at everything a job needs, before it is started: data, role, image, quota, keys, network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from classifold.aws.clients import Aws, aws_errors, is_missing
+from classifold.aws.cost import list_machines
+from classifold.aws.findings import Finding, explain_blind, guard
+from classifold.aws.preflight_data import check_bucket, check_data
+from classifold.errors import AwsError
+
+__all__ = ["Finding", "check_job"]
+
+_IMAGE_URI = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
+    r"(?P<repository>[^@:]+)(@(?P<digest>sha256:[0-9a-f]{64})|:(?P<tag>.+))"
+)
+_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_TRAINING_SERVICE = "sagemaker.amazonaws.com"
+# Jobs whose machines are counted against the quota; more are hardly ever under way at once.
+_JOBS_LOOKED_AT = 20
+Check = Callable[[Aws, Mapping[str, Any]], Iterable[Finding]]
+
+
+def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
+    """Return everything that speaks against starting a job, without changing anything.
+
+    A right that is missing for a look makes a note of it, not a fault: the job may run all the same.
+
+    Args:
+        aws: The way in.
+        request: CreateTrainingJob's parameters, which boto3's own description of them has passed.
+
+    Returns:
+        In the order data, output, role, image, machines, keys, network.
+    """
+    try:
+        _ = aws.account
+    except AwsError as error:
+        return explain_blind(error)
+    checks: tuple[Check, ...] = (
+        check_data,
+        _check_output,
+        _check_role,
+        _check_image,
+        _check_quotas,
+        _check_keys,
+        _check_network,
+    )
+    with ThreadPoolExecutor(len(checks)) as threads:
+        found = threads.map(lambda check: list(guard(lambda: check(aws, request))), checks)
+        return [finding for findings in found for finding in findings]
+
+
+def _check_output(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
+    bucket = str(request["OutputDataConfig"]["S3OutputPath"]).removeprefix("s3://").partition("/")[0]
+    return check_bucket(aws, bucket, setting="OUTPUT_BUCKET")
+
+
+# The role
+
+
+def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield whether the role is there and SageMaker may take it on."""
+    arn = str(request["RoleArn"])
+    where, account = f"role {arn}", arn.split(":")[4]
+    if account != aws.account:
+        yield Finding(
+            where,
+            f"it is of account {account}, the job of {aws.account}",
+            hint="set ROLE to one of this account's",
+        )
+        return
+    try:
+        with aws_errors(f"read {where}"):
+            role = aws.client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
+    except AwsError as error:
+        if not (isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)):
+            raise
+        yield Finding(
+            where, "there is no such role", hint="run `classifold upload`, which makes one, or set ROLE"
+        )
+        return
+    statements = role.get("AssumeRolePolicyDocument", {}).get("Statement", [])
+    if not any(_trusts(one, aws.account) for one in _as_list(statements)):
+        hint = f"let its trust policy allow sts:AssumeRole to {_TRAINING_SERVICE}; docs/aws.md has one"
+        yield Finding(where, "SageMaker may not take it on", hint=hint)
+
+
+def _trusts(statement: Mapping[str, Any], account: str) -> bool:
+    """Tell whether a statement of a trust policy lets SageMaker take the role on for this account."""
+    principal = statement.get("Principal", {})
+    services = _as_list(principal.get("Service", [])) if isinstance(principal, Mapping) else []
+    actions = {str(one).lower() for one in _as_list(statement.get("Action", []))}
+    is_meant = _TRAINING_SERVICE in services and bool(actions & {"sts:assumerole", "sts:*", "*"})
+    return (
+        statement.get("Effect") == "Allow" and is_meant and _is_for(statement.get("Condition", {}), account)
+    )
+
+
+def _is_for(conditions: Mapping[str, Any], account: str) -> bool:
+    """Tell whether a condition on the account, where there is one, names this one."""
+    for test in ("StringEquals", "StringLike"):
+        for key, value in conditions.get(test, {}).items():
+            if key.lower() == "aws:sourceaccount" and account not in _as_list(value):
+                return False
+    return True
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+# The image
+
+
+def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield whether the image is there, in this region, with a manifest that SageMaker reads."""
+    uri = str(request["AlgorithmSpecification"]["TrainingImage"])
+    where, hint = f"image {uri}", "run `classifold image`"
+    found = _IMAGE_URI.fullmatch(uri)
+    if found is None:
+        yield Finding(where, "it is in no repository of ECR, so nothing is known of it", is_fatal=False)
+        return
+    if found["region"] != aws.region:
+        yield Finding(where, f"it is in {found['region']}, the job in {aws.region}", hint=hint)
+        return
+    name = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"]}
+    repository = {"registryId": found["account"], "repositoryName": found["repository"]}
+    try:
+        with aws_errors(f"look at {where}"):
+            answer = aws.client("ecr").describe_images(**repository, imageIds=[name])
+    except AwsError as error:
+        if not (isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)):
+            raise
+        yield Finding(where, "there is no such image", hint=hint)
+        return
+    kind = answer["imageDetails"][0].get("imageManifestMediaType", _DOCKER_MANIFEST)
+    if kind != _DOCKER_MANIFEST:
+        what = f"its manifest is of the kind {kind}, and SageMaker takes Docker's alone"
+        yield Finding(where, what, hint=hint)
+
+
+# The machines
+
+
+def _check_quotas(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield whether the account may use so many of these machines at once."""
+    machines, count = list_machines(request), int(request["ResourceConfig"].get("InstanceCount", 1))
+    spot = "spot " if request.get("EnableManagedSpotTraining") else ""
+    wanted = {one: f"{one} for {spot}training job usage" for one in machines}
+    warm = {}
+    if request["ResourceConfig"].get("KeepAlivePeriodInSeconds"):
+        warm = {one: f"{one} for training warm pool usage" for one in machines}
+    quotas = _read_quotas(aws, {*wanted.values(), *warm.values()})
+    short = [one for one in machines if quotas.get(wanted[one], count) < count]
+    for one in short:
+        # With several types the next one is taken, so that one is enough.
+        yield _short_of(wanted[one], quotas[wanted[one]], count, is_fatal=len(short) == len(machines))
+    for name in (warm[one] for one in warm if quotas.get(warm[one], count) < count):
+        yield _short_of(name, quotas[name], count, is_fatal=True)
+    unknown = [wanted[one] for one in machines if wanted[one] not in quotas]
+    if unknown:
+        what = "AWS lists no such quota in this region: it may not have the machine"
+        yield Finding(f"quota {unknown[0]}", what, is_fatal=False)
+    if not short and len(machines) == 1 and wanted[machines[0]] in quotas:
+        yield from _check_use(aws, machines[0], quotas[wanted[machines[0]]], count, is_spot=bool(spot))
+
+
+def _read_quotas(aws: Aws, wanted: set[str]) -> dict[str, float]:
+    """Return the quotas of these names; SageMaker has some thousands, asked for a page at a time."""
+    found: dict[str, float] = {}
+    with aws_errors("read SageMaker's quotas"):
+        pages = aws.client("service-quotas").get_paginator("list_service_quotas")
+        for page in pages.paginate(ServiceCode="sagemaker", PaginationConfig={"PageSize": 100}):
+            found |= {one["QuotaName"]: one["Value"] for one in page["Quotas"] if one["QuotaName"] in wanted}
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def explain_quota(name: str) -> str:
+    """Return what to do about a quota that is too small."""
+    return (
+        f"ask for more of '{name}' in the console's Service Quotas, Amazon SageMaker, or take another "
+        "INSTANCE_TYPE"
+    )
+
+
+def _short_of(name: str, value: float, count: int, *, is_fatal: bool) -> Finding:
+    what = f"this account may use {value:g}, and the job wants {count}"
+    return Finding(f"quota {name}", what, hint=explain_quota(name), is_fatal=is_fatal)
+
+
+def _check_use(aws: Aws, machine: str, quota: float, count: int, *, is_spot: bool) -> Iterator[Finding]:
+    """Yield whether jobs that are under way leave too few machines for this one."""
+    client = aws.client("sagemaker")
+    with aws_errors("count the machines in use"):
+        answer = client.list_training_jobs(StatusEquals="InProgress", MaxResults=_JOBS_LOOKED_AT)
+        jobs = [
+            client.describe_training_job(TrainingJobName=one["TrainingJobName"])
+            for one in answer["TrainingJobSummaries"]
+        ]
+    used = sum(
+        int(job["ResourceConfig"].get("InstanceCount", 1))
+        for job in jobs
+        if job["ResourceConfig"].get("InstanceType") == machine
+        and bool(job.get("EnableManagedSpotTraining")) == is_spot
+    )
+    if used + count > quota:
+        what = f"{used} of {quota:g} are in use, and the job wants {count}: AWS may refuse it"
+        hint = "wait for a job to end, or `classifold stop` one"
+        yield Finding(f"machines {machine}", what, hint=hint, is_fatal=False)
+
+
+# Keys and network
+
+
+def _check_keys(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield whether the keys are there, in this region and in use."""
+    keys = [request["OutputDataConfig"].get("KmsKeyId"), request["ResourceConfig"].get("VolumeKmsKeyId")]
+    for key in dict.fromkeys(one for one in keys if one):
+        where = f"key {key}"
+        region = key.split(":")[3] if key.startswith("arn:") else aws.region
+        if region != aws.region:
+            yield Finding(
+                where, f"it is in {region}, the job in {aws.region}", hint="set KMS_KEY to one of this region"
+            )
+            continue
+        try:
+            with aws_errors(f"look at {where}"):
+                state = aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
+        except AwsError as error:
+            if not (isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)):
+                raise
+            yield Finding(where, "there is no such key", hint="check KMS_KEY")
+            continue
+        if state != "Enabled":
+            yield Finding(
+                where, f"it cannot be used: it is {state}", hint="enable it, or set another KMS_KEY"
+            )
+
+
+def _check_network(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield whether the job's subnets and security groups are there, and S3 can be reached from them."""
+    vpc = request.get("VpcConfig")
+    if not vpc:
+        return
+    client = aws.client("ec2")
+    with aws_errors("look at SUBNETS"):
+        subnets = client.describe_subnets(SubnetIds=list(vpc["Subnets"]))["Subnets"]
+    with aws_errors("look at SECURITY_GROUPS"):
+        groups = client.describe_security_groups(GroupIds=list(vpc["SecurityGroupIds"]))["SecurityGroups"]
+    vpcs = sorted({one["VpcId"] for one in [*subnets, *groups]})
+    if len(vpcs) > 1:
+        what = f"they are of different VPCs: {', '.join(vpcs)}"
+        yield Finding("settings SUBNETS and SECURITY_GROUPS", what, hint="name those of one VPC")
+        return
+    service = f"com.amazonaws.{aws.region}.s3"
+    filters = [{"Name": "vpc-id", "Values": vpcs}, {"Name": "service-name", "Values": [service]}]
+    with aws_errors("look for S3's endpoint in the VPC"):
+        endpoints = client.describe_vpc_endpoints(Filters=filters)["VpcEndpoints"]
+    if not endpoints:
+        what = "it has no endpoint of S3; without one, or a NAT gateway, the job cannot read its data"
+        hint = "add a gateway endpoint of S3, which costs nothing"
+        yield Finding(f"network {vpcs[0]}", what, hint=hint, is_fatal=False)
