@@ -1,0 +1,153 @@
+"""Building a training image: the engine's builder is run, told of step by step, and its failure explained."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from classifold import names
+from classifold.aws.image_context import ImagePlan, write_context
+from classifold.docker import explain_docker, run_docker, stream_docker
+from classifold.errors import DockerError, Fault
+
+Tell = Callable[[str], None]
+
+PLATFORM = "linux/amd64"
+_BUILDING = "build the image"
+# Predefined in every Dockerfile and stored in no image; the last is declared by ours, in stages that are
+# left behind.
+_PASSED_ON = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    "PIP_INDEX_URL",
+)
+_LOG_LINES = 25
+_BUILD_FAULTS = (
+    (
+        r"do not match the hashes",
+        "a wheel is not the one that was pinned",
+        "pin them anew with scripts/requirements, or look into who changed it on the way",
+    ),
+    (
+        r"no matching distribution found|could not find a version",
+        "the package index does not have a pinned wheel",
+        "check PIP_INDEX_URL where it is set, or pin anew with scripts/requirements",
+    ),
+    (
+        r"connection to \S+ timed out|max retries exceeded|failed to establish a new connection"
+        r"|url fetch failure|newconnectionerror",
+        "the build has no way to the packages or weights that it downloads",
+        "check the network; behind a proxy set HTTPS_PROXY, for a mirror PIP_INDEX_URL; weights that Keras "
+        "has in ~/.keras/models are taken from there",
+    ),
+    (
+        r"pull access denied|manifest unknown|repository does not exist",
+        "the base image cannot be had",
+        "check the name behind ARG BASE in container/Dockerfile",
+    ),
+)
+
+
+def run_build(plan: ImagePlan, *, tell: Tell) -> None:
+    """Build the image of a plan; its log is shown where it fails.
+
+    Args:
+        plan: What the image is made of.
+        tell: Told a line for each step that takes time.
+
+    Raises:
+        DockerError: The engine is not there, or a step of the build failed.
+        DiskError: The disk is full.
+    """
+    log: list[str] = []
+    steps = StepReader()
+
+    def see(line: str) -> None:
+        log.append(line)
+        told = steps.read(line)
+        if told:
+            tell(told)
+
+    with tempfile.TemporaryDirectory(prefix="classifold-image-") as scratch:
+        folder = Path(scratch)
+        write_context(plan, folder)
+        words, env = _build_words(plan, folder, has_buildx=_has_buildx())
+        try:
+            stream_docker(words, doing=_BUILDING, see=see, env=env)
+        except DockerError as error:
+            for line in log[-_LOG_LINES:]:
+                tell(f"  {line}")
+            raise _explain_build(log) from error
+
+
+def _has_buildx() -> bool:
+    return run_docker(["buildx", "version"], doing=_BUILDING, check=False).returncode == 0
+
+
+def _build_words(plan: ImagePlan, folder: Path, *, has_buildx: bool) -> tuple[list[str], dict[str, str]]:
+    """Return the docker command's words and what it needs in its environment.
+
+    SageMaker takes Docker's manifests only, and no list of them, which attestations would make.
+    """
+    if has_buildx:
+        words = ["buildx", "build", "--provenance=false", "--sbom=false", "--output", "type=docker"]
+        words += ["--progress", "plain"]
+    else:
+        words = ["build", "--force-rm"]
+    words += ["--platform", PLATFORM, "--tag", plan.reference, "--file", str(folder / names.DOCKERFILE)]
+    for name, value in plan.arguments.items():
+        words += ["--build-arg", f"{name}={value}"]
+    for name in _PASSED_ON:
+        if os.environ.get(name):
+            words += ["--build-arg", name]
+    for name, value in plan.labels.items():
+        words += ["--label", f"{name}={value}"]
+    return [*words, str(folder)], {} if has_buildx else {"DOCKER_BUILDKIT": "0"}
+
+
+class StepReader:
+    """Reads a builder's log for the steps that are run, not taken from its cache; of either builder."""
+
+    _CLASSIC = re.compile(r"Step (\d+/\d+) : (RUN .*)")
+    _BUILDKIT = re.compile(r"#(\d+) \[(.*?)\] (RUN .*)")
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, str] = {}
+
+    def read(self, line: str) -> str:
+        """Return what is to be told after this line of the log; mostly nothing."""
+        if classic := self._CLASSIC.match(line):
+            self._waiting["classic"] = _shorten(f"step {classic[1]}: {classic[2]}")
+        elif line.startswith(" ---> Running in"):
+            return self._waiting.pop("classic", "")
+        elif buildkit := self._BUILDKIT.match(line):
+            self._waiting[buildkit[1]] = _shorten(f"step {buildkit[2]}: {buildkit[3]}")
+        elif running := re.match(r"#(\d+) \d+\.\d+ ", line):
+            return self._waiting.pop(running[1], "")
+        return ""
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 76 else f"{text[:75]}…"
+
+
+def _explain_build(log: list[str]) -> DockerError:
+    """Return the failed build as an error with its cure; the log's end says what failed."""
+    tail = list(_last_words(log))
+    said = "\n".join(log[-4 * _LOG_LINES :])
+    for pattern, what, hint in _BUILD_FAULTS:
+        if re.search(pattern, said, re.IGNORECASE):
+            return DockerError(Fault(_BUILDING, what, hint=hint, got=""))
+    error = explain_docker("\n".join(tail), doing=_BUILDING)
+    if error.faults[0].hint:
+        return error
+    hint = "the lines above are the end of the build's log"
+    return DockerError(Fault(_BUILDING, error.faults[0].what, hint=hint))
+
+
+def _last_words(log: list[str]) -> Iterator[str]:
+    """Yield the last lines of a log that say something."""
+    yield from [line for line in log if line.strip() and not line.startswith("---")][-_LOG_LINES:]

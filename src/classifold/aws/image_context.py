@@ -1,0 +1,185 @@
+"""What a training image is made of: the files, arguments and labels of its build, and the tag they give."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import classifold
+from classifold import names
+from classifold.baked import BakedFile, find_application, list_baked
+from classifold.config import Config
+from classifold.errors import BackboneError, DockerError, Fault, disk_errors
+
+Variant = Literal["cpu", "gpu"]
+
+_PACKAGE = Path(classifold.__file__).parent
+# A checkout's own files; an installed package carries them in a folder of its own.
+_CHECKOUT, _CARRIED = _PACKAGE.parents[1], _PACKAGE / "project"
+_CONTAINER_FILES = ("Dockerfile", "lean.py", "requirements-build.txt")
+_PROJECT_FILES = ("pyproject.toml", "LICENSE")
+# The wheel's description: the real one would make a new image of every change to it.
+_README = "# Classifold, in its training image\n"
+_TAG_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """Everything that makes an image what it is.
+
+    Attributes:
+        variant: "cpu" or "gpu".
+        files: The build's context: path in it to a file here or to content.
+        cached: Further files of the context that only save a download.
+        arguments: The Dockerfile's arguments.
+        labels: What the image says of itself.
+        tag: Follows from all the above: another content, another tag.
+        reference: The image's name in the local engine.
+    """
+
+    variant: Variant
+    files: Mapping[str, Path | bytes]
+    cached: Mapping[str, Path]
+    arguments: Mapping[str, str]
+    labels: Mapping[str, str]
+    tag: str
+    reference: str
+
+
+def plan_image(config: Config, *, variant: Variant) -> ImagePlan:
+    """Return what the image of these settings is made of; reads files, writes nothing.
+
+    Settings alone never change an image, except those that name a backbone and its weights, and what labels
+    are made of.
+
+    Args:
+        config: The settings.
+        variant: "cpu" or "gpu".
+
+    Raises:
+        BackboneError: A file that should go into the image is not there, or cannot.
+        DockerError: The package lacks its own build files.
+    """
+    application = find_application(config)
+    files: dict[str, Path | bytes] = {**_find_project(variant), **_find_baked(list_baked(config))}
+    arguments = {"VARIANT": variant, "APPLICATION": application}
+    labels = _build_labels(config, variant)
+    tag = f"{variant}-{_hash_content(files, arguments, labels)}"
+    return ImagePlan(
+        variant=variant,
+        files=files,
+        cached=_find_cached(application),
+        arguments=arguments,
+        labels=labels,
+        tag=tag,
+        reference=f"{names.repository(config.PROJECT_NAME)}:{tag}",
+    )
+
+
+def write_context(plan: ImagePlan, folder: Path) -> None:
+    """Write the build's context: the files of the plan and nothing else, readable for everybody.
+
+    Raises:
+        DiskError: The disk is full or not ours to write.
+    """
+    with disk_errors(folder):
+        for name in ("baked/keras/models", "baked/project"):
+            (folder / name).mkdir(parents=True)
+        for name, content in {**plan.files, **plan.cached}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                shutil.copyfile(content, path)
+        # The image's user may be anybody, whatever this user's umask.
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _find_project(variant: Variant) -> dict[str, Path | bytes]:
+    """Return the package's source and what builds it; the user's own container/ goes before ours."""
+    home = _CHECKOUT if (_CHECKOUT / names.DOCKERFILE).is_file() else _CARRIED
+    files: dict[str, Path | bytes] = {name: home / name for name in _PROJECT_FILES}
+    for name in (*_CONTAINER_FILES, "requirements-cpu.txt", "requirements-gpu.txt"):
+        own = Path("container") / name
+        files[f"container/{name}"] = own if own.is_file() else home / own
+    missing = [str(path) for path in files.values() if isinstance(path, Path) and not path.is_file()]
+    if missing:
+        what = f"files that the image is built from are missing: {', '.join(missing)}"
+        raise DockerError(Fault("build the image", what, hint="install classifold anew"))
+    # The other variant's wheels are no part of this image.
+    other = "gpu" if variant == "cpu" else "cpu"
+    files[f"container/requirements-{other}.txt"] = b""
+    files["README.md"] = _README.encode()
+    files |= {f"src/classifold/{path.relative_to(_PACKAGE).as_posix()}": path for path in _list_source()}
+    return files
+
+
+def _list_source() -> list[Path]:
+    return [
+        path
+        for path in sorted(_PACKAGE.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and not path.is_relative_to(_CARRIED)
+        if not path.name.startswith(".")
+    ]
+
+
+def _find_baked(baked: list[BakedFile]) -> dict[str, Path | bytes]:
+    missing = [one for one in baked if not one.source.is_file()]
+    if missing:
+        hint = "the image takes a local file or run folder; download an s3:// address first"
+        what = "there is no such file to put into the image"
+        raise BackboneError(
+            *(Fault(f"setting {one.setting}", what, hint=hint, got=repr(str(one.source))) for one in missing)
+        )
+    return {f"baked/project/{one.name}": one.source for one in baked}
+
+
+def _find_cached(application: str) -> dict[str, Path]:
+    """Return the published weights that this machine's Keras has already; Keras checks them in the build."""
+    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    wanted = _letters(application.partition(":")[0])
+    found = sorted((home / "models").glob("*.h5")) if wanted else []
+    fitting = [path for path in found if wanted in _letters(path.name) and "notop" in _letters(path.name)]
+    return {f"baked/keras/models/{path.name}": path for path in fitting}
+
+
+def _letters(name: str) -> str:
+    return "".join(char for char in name.lower() if char.isalnum())
+
+
+def _build_labels(config: Config, variant: Variant) -> dict[str, str]:
+    """Return the image's labels, with no time in them: the same content is the same image."""
+    return {
+        # A label's name ends at its first equals sign.
+        **{key: value for key, value in config.TAGS.items() if "=" not in key},
+        names.PROJECT_TAG: config.PROJECT_NAME,
+        "org.opencontainers.image.title": f"Classifold training, {variant.upper()}",
+        "org.opencontainers.image.version": classifold.__version__,
+        "org.opencontainers.image.licenses": "Apache-2.0",
+        "org.opencontainers.image.source": "https://github.com/classifold/classifold",
+    }
+
+
+def _hash_content(
+    files: Mapping[str, Path | bytes], arguments: Mapping[str, str], labels: Mapping[str, str]
+) -> str:
+    said = json.dumps([dict(arguments), dict(labels)], sort_keys=True)
+    digest = hashlib.sha256(said.encode())
+    for name in sorted(files):
+        content = files[name]
+        digest.update(f"\0{name}\0".encode())
+        digest.update(hashlib.sha256(content).digest() if isinstance(content, bytes) else _hash_file(content))
+    return digest.hexdigest()[:_TAG_DIGITS]
+
+
+def _hash_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,187 @@
+"""The project's ECR repository: made with every safeguard on, and held to them; never deleted here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from classifold import names
+from classifold.aws.clients import Aws, aws_errors
+
+Tell = Callable[[str], None]
+
+# Images of earlier content that stay; a job's image is named by its digest, so an old job can be repeated.
+KEPT_IMAGES = 20
+_UNTAGGED_DAYS = 1
+LIFECYCLE = {
+    "rules": [
+        {
+            "rulePriority": 1,
+            "description": "images that lost their tag",
+            "selection": {
+                "tagStatus": "untagged",
+                "countType": "sinceImagePushed",
+                "countUnit": "days",
+                "countNumber": _UNTAGGED_DAYS,
+            },
+            "action": {"type": "expire"},
+        },
+        {
+            "rulePriority": 2,
+            "description": f"all but the newest {KEPT_IMAGES} images",
+            "selection": {
+                "tagStatus": "any",
+                "countType": "imageCountMoreThan",
+                "countNumber": KEPT_IMAGES,
+            },
+            "action": {"type": "expire"},
+        },
+    ]
+}
+
+
+def find_repository(aws: Aws) -> dict[str, Any] | None:
+    """Return what ECR says of the project's repository, and None where there is none.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    name = names.repository(aws.config.PROJECT_NAME)
+    with aws_errors(f"look for the repository {name}"):
+        try:
+            answer = aws.client("ecr").describe_repositories(registryId=aws.account, repositoryNames=[name])
+        except aws.client("ecr").exceptions.RepositoryNotFoundException:
+            return None
+    return dict(answer["repositories"][0])
+
+
+def ensure_repository(aws: Aws, *, tell: Tell) -> str:
+    """Make the project's repository, or put right what differs from its safeguards; return its URI.
+
+    Tags of images cannot be moved, images are scanned when they are pushed, encrypted, and expire but for the
+    newest. What else there is in the repository stays as it is.
+
+    Args:
+        aws: The way to AWS.
+        tell: Told a line for what was made or changed.
+
+    Returns:
+        `<registry>/<repository>`.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    found = find_repository(aws)
+    if found is None:
+        found = _create(aws)
+        tell(f"made the repository {found['repositoryName']}")
+        _put_lifecycle(aws, found["repositoryName"])
+        return str(found["repositoryUri"])
+    changed = [
+        said
+        for said in (
+            _fix_mutability(aws, found),
+            _fix_scanning(aws, found),
+            _fix_lifecycle(aws, found),
+            _fix_tags(aws, found),
+        )
+        if said
+    ]
+    name = found["repositoryName"]
+    tell(f"repository {name}: {', '.join(changed)}" if changed else f"repository {name} is as it should be")
+    _note_encryption(aws, found, tell=tell)
+    return str(found["repositoryUri"])
+
+
+def _create(aws: Aws) -> dict[str, Any]:
+    name = names.repository(aws.config.PROJECT_NAME)
+    with aws_errors(f"make the repository {name}"):
+        answer = aws.client("ecr").create_repository(
+            registryId=aws.account,
+            repositoryName=name,
+            imageTagMutability="IMMUTABLE",
+            imageScanningConfiguration={"scanOnPush": True},
+            encryptionConfiguration=_encryption(aws),
+            tags=_format_tags(aws.tags),
+        )
+    return dict(answer["repository"])
+
+
+def _encryption(aws: Aws) -> dict[str, str]:
+    if not aws.config.KMS_KEY:
+        return {"encryptionType": "AES256"}
+    return {"encryptionType": "KMS", "kmsKey": aws.kms_key}
+
+
+def _format_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _fix_mutability(aws: Aws, found: Mapping[str, Any]) -> str:
+    if found.get("imageTagMutability") == "IMMUTABLE":
+        return ""
+    name = found["repositoryName"]
+    with aws_errors(f"make the tags of the repository {name} immutable"):
+        aws.client("ecr").put_image_tag_mutability(
+            registryId=aws.account, repositoryName=name, imageTagMutability="IMMUTABLE"
+        )
+    return "made its tags immutable"
+
+
+def _fix_scanning(aws: Aws, found: Mapping[str, Any]) -> str:
+    if found.get("imageScanningConfiguration", {}).get("scanOnPush"):
+        return ""
+    name = found["repositoryName"]
+    with aws_errors(f"turn on the scanning of images in the repository {name}"):
+        aws.client("ecr").put_image_scanning_configuration(
+            registryId=aws.account,
+            repositoryName=name,
+            imageScanningConfiguration={"scanOnPush": True},
+        )
+    return "turned on scanning"
+
+
+def _fix_lifecycle(aws: Aws, found: Mapping[str, Any]) -> str:
+    name = found["repositoryName"]
+    with aws_errors(f"read the lifecycle policy of the repository {name}"):
+        try:
+            answer = aws.client("ecr").get_lifecycle_policy(registryId=aws.account, repositoryName=name)
+        except aws.client("ecr").exceptions.LifecyclePolicyNotFoundException:
+            answer = {"lifecyclePolicyText": "{}"}
+    if json.loads(answer["lifecyclePolicyText"]) == LIFECYCLE:
+        return ""
+    _put_lifecycle(aws, name)
+    return f"set it to keep the newest {KEPT_IMAGES} images"
+
+
+def _put_lifecycle(aws: Aws, name: str) -> None:
+    with aws_errors(f"set the lifecycle policy of the repository {name}"):
+        aws.client("ecr").put_lifecycle_policy(
+            registryId=aws.account, repositoryName=name, lifecyclePolicyText=json.dumps(LIFECYCLE)
+        )
+
+
+def _fix_tags(aws: Aws, found: Mapping[str, Any]) -> str:
+    """Add the tags that are missing or different; others stay."""
+    arn = found["repositoryArn"]
+    with aws_errors(f"read the tags of the repository {found['repositoryName']}"):
+        answer = aws.client("ecr").list_tags_for_resource(resourceArn=arn)
+    there = {tag["Key"]: tag["Value"] for tag in answer["tags"]}
+    wanted = {key: value for key, value in aws.tags.items() if there.get(key) != value}
+    if not wanted:
+        return ""
+    with aws_errors(f"tag the repository {found['repositoryName']}"):
+        aws.client("ecr").tag_resource(resourceArn=arn, tags=_format_tags(wanted))
+    return f"set the tags {', '.join(wanted)}"
+
+
+def _note_encryption(aws: Aws, found: Mapping[str, Any], *, tell: Tell) -> None:
+    """Say where the key is another than KMS_KEY: ECR fixes it when a repository is made."""
+    wanted = _encryption(aws)
+    has = found.get("encryptionConfiguration") or {"encryptionType": "AES256"}
+    if has.get("encryptionType") != wanted["encryptionType"] or has.get("kmsKey") != wanted.get("kmsKey"):
+        key = has.get("kmsKey", "AWS's own key")
+        tell(
+            f"note: repository {found['repositoryName']} is encrypted with {key}, and ECR cannot change that"
+        )
