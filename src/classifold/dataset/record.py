@@ -45,7 +45,7 @@ def read_any_head(path: Path) -> dict[str, Any] | None:
         with path.open(encoding="utf-8") as file:
             line = file.readline()
             head = json.loads(line.rstrip().rstrip(",") + "}") if line.count("{") else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return head if isinstance(head, dict) else None
 

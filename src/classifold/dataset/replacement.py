@@ -49,10 +49,12 @@ def replace_folder(target: Path) -> Iterator[Path]:
                     _take_place(target, new=new, old=old)
                 else:
                     _delete(new)
-            except BaseException:
+            except BaseException as error:
                 if old.exists() and not target.exists():
                     old.rename(target)
                 _delete(new)
+                if isinstance(error, OSError) and str(error.filename).startswith(str(new)):
+                    error.filename = None  # the hidden folder's name says nothing to the user
                 raise
 
 

@@ -110,7 +110,7 @@ def iter_entries(folder: Path, head: IndexHead, set_name: str) -> Iterator[Entry
             raise ValueError(
                 f"it lists {head.counts[set_name] - missing} {set_name} pictures, not {head.counts[set_name]}"
             )
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise DataError(_damage(path, str(error))) from error
 
 
@@ -172,7 +172,7 @@ def _parse_entry(values: Any, limits: list[int]) -> Entry:
     """
     entry = Entry(*values)
     if [type(value) for value in entry] != [str, int, int, int, int]:
-        raise ValueError(f"no entry: {values!r}")
+        raise ValueError(f"no entry: {values!r:.100}")
     key, shard, offset, size, _ = entry
     parts = key.split("/")
     if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts) or "\0" in key:

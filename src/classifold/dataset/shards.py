@@ -93,7 +93,7 @@ def write_shards(sets_dir: Path, shards_dir: Path, *, shard_mb: int) -> ShardSum
         shard_mb: About how large a shard shall be, in MB; another size than the last time packs all anew.
 
     Raises:
-        DataError: The sets cannot be used for training, a picture cannot be packed, or `shards_dir` is not ours.
+        DataError: Training cannot use the sets, a picture cannot be packed, or `shards_dir` is not ours.
         DiskError: There is not enough room, or the place cannot be written.
         SettingsError: The shards would be too many.
     """
