@@ -12,7 +12,7 @@ from typing import Any
 
 from classifold import names
 from classifold.baked import locate_baked
-from classifold.config import JOB_SETTINGS, Config, build_config, read_hyperparameters
+from classifold.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
 from classifold.config_rules import shorten
 from classifold.config_words import explain_unknown
 from classifold.errors import Fault, SettingsError
@@ -135,9 +135,10 @@ def draft_request(
     base = _build_base(config, given, tags)
     values = {**config.model_dump(mode="json"), **given, **_derive_values(config)}
     faults: list[Fault] = []
-    merged = merge_template(base, fill_template(template, values, faults=faults))
-    # What stands empty in the template only shows where something may be written.
-    request = {name: value for name, value in merged.items() if value not in ({}, []) or name in base}
+    request = merge_template(base, fill_template(template, values, faults=faults))
+    if request.get("Environment") == {}:
+        # It stands empty in the template that comes along, to show where it may be written.
+        del request["Environment"]
     faults += _check_fixed(request, base, config.DATA_NAME)
     hyperparameters = request.get("HyperParameters")
     if isinstance(hyperparameters, dict):
@@ -274,11 +275,7 @@ def _as_text(value: object) -> str:
 def _check_hyperparameters(texts: Mapping[str, str]) -> list[Fault]:
     """Return what is wrong with a job's hyperparameters: the image would refuse them at a price."""
     settings = {name: text for name, text in texts.items() if not name.startswith(_FOREIGN_HYPERPARAMETERS)}
-    faults = [
-        explain_unknown(name, source="hyperparameters", known=dict.fromkeys(JOB_SETTINGS))
-        for name in settings
-        if name not in JOB_SETTINGS
-    ]
+    faults = [_no_hyperparameter(name) for name in settings if name not in JOB_SETTINGS]
     known = {name: text for name, text in settings.items() if name in JOB_SETTINGS}
     try:
         read_hyperparameters(known, fixed={})
@@ -288,6 +285,13 @@ def _check_hyperparameters(texts: Mapping[str, str]) -> list[Fault]:
         what = f"SageMaker takes at most {HYPERPARAMETER_LIMIT} hyperparameters"
         faults.append(Fault(f"{names.REQUEST_FILE}: HyperParameters", what, got=str(len(texts))))
     return faults + [_too_long(name, text) for name, text in texts.items() if len(text) > VALUE_LIMIT]
+
+
+def _no_hyperparameter(name: str) -> Fault:
+    if name not in HOME_SETTINGS:
+        return explain_unknown(name, source="hyperparameters", known=dict.fromkeys(JOB_SETTINGS))
+    what, hint = "it is not training's, so no job is told of it", "set it in the settings"
+    return Fault(f"setting {name} (hyperparameters)", what, hint=hint)
 
 
 def _too_long(name: str, text: str) -> Fault:
