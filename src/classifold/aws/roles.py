@@ -1,0 +1,172 @@
+"""The role that jobs run under: made with the rights of this project alone, or the user's own, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from classifold import names
+from classifold.aws.clients import Aws, aws_errors, error_code, is_denied, is_missing
+from classifold.aws.named_role import (
+    cause_of,
+    check_named_role,
+    find_missing_rights,
+    get_role,
+    read_role_name,
+)
+from classifold.aws.policies import Scope, build_caller_policy, build_policy, build_scope, build_trust
+from classifold.errors import AwsError, Fault, MissingError
+
+__all__ = [
+    "build_caller_policy",
+    "build_policy",
+    "build_scope",
+    "ensure_role",
+    "find_missing_rights",
+    "find_role",
+]
+
+
+def ensure_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
+    """Make the role of this project's jobs, or put right what differs; check one that the settings name.
+
+    Args:
+        aws: The way in.
+        tell: Told what was found and done, a line or two.
+
+    Returns:
+        The role's ARN. One that was made just now takes some seconds until a job can have it.
+
+    Raises:
+        AwsError: The role is somebody else's, or does not do, or a right is missing.
+        MissingError: The role that the settings name is not there.
+    """
+    if aws.config.ROLE:
+        return check_named_role(aws, tell=tell)
+    name, scope = names.role(aws.config.PROJECT_NAME), build_scope(aws)
+    role = get_role(aws, name)
+    is_new = role is None
+    if role is None:
+        role = _create_role(aws, name, build_trust(scope))
+    _refuse_others(aws, role)
+    done = _correct(aws, role, scope)
+    tell(f"{name}: {'made' if is_new else ', '.join(done) or 'as it should be'}")
+    further = [] if is_new else _find_further(aws, name)
+    if further:
+        tell(f"{name}: has further policies that are not ours, left as they are: {', '.join(further)}")
+    return str(role["Arn"])
+
+
+def find_role(aws: Aws) -> str:
+    """Return the ARN of the role that jobs run under: this project's, or the one that the settings name.
+
+    Raises:
+        MissingError: There is no such role.
+        AwsError: It is another account's, or a right is missing.
+    """
+    given = aws.config.ROLE
+    name = read_role_name(aws, given) if given else names.role(aws.config.PROJECT_NAME)
+    try:
+        role = get_role(aws, name)
+    except AwsError as error:
+        # A whole ARN can be taken at its word; launching it will tell.
+        if given.startswith("arn:") and is_denied(cause_of(error)):
+            return given
+        raise
+    if role is None:
+        hint = "check the setting ROLE" if given else "make it with: classifold upload"
+        raise MissingError(Fault(f"role {name}", f"account {aws.account} has no such role", hint=hint))
+    return str(role["Arn"])
+
+
+# The project's own role
+
+
+def _create_role(aws: Aws, name: str, trust: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the role with its tags in one request, so that no interruption leaves one without."""
+    try:
+        with aws_errors(f"make role {name}"):
+            answer = aws.client("iam").create_role(
+                RoleName=name,
+                AssumeRolePolicyDocument=json.dumps(trust),
+                Description=f"Training jobs of project {aws.config.PROJECT_NAME}",
+                Tags=_list_tags(aws.tags),
+            )
+            # The answer may leave out what was just asked for.
+            made = {"Tags": _list_tags(aws.tags), "AssumeRolePolicyDocument": trust}
+            return {**answer["Role"], **made}
+    except AwsError as error:
+        # Made by another run in the meantime.
+        found = get_role(aws, name) if error_code(cause_of(error)) == "EntityAlreadyExists" else None
+        if found is None:
+            raise
+        return found
+
+
+def _refuse_others(aws: Aws, role: Mapping[str, Any]) -> None:
+    """Refuse a role of our name that this project did not make: others may rely on what it is."""
+    project = _read_tags(role).get(names.PROJECT_TAG)
+    if project == aws.config.PROJECT_NAME:
+        return
+    whose = f"project {project} made it" if project else "this project did not make it"
+    hint = (
+        f'to use it as it is, set ROLE = "{role["RoleName"]}"; else choose another PROJECT_NAME, or give it '
+        f"the tag {names.PROJECT_TAG}={aws.config.PROJECT_NAME} to have its trust and rights replaced"
+    )
+    raise AwsError(Fault(f"role {role['RoleName']}", f"it is there already, and {whose}", hint=hint))
+
+
+def _correct(aws: Aws, role: Mapping[str, Any], scope: Scope) -> list[str]:
+    """Put right what differs, and return it in words."""
+    iam, name, done = aws.client("iam"), str(role["RoleName"]), []
+    trust, policy, tags = build_trust(scope), build_policy(scope), _read_tags(role)
+    if role.get("AssumeRolePolicyDocument") != trust:
+        with aws_errors(f"set whom role {name} trusts"):
+            iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust))
+        done.append("trust set")
+    if _read_policy(aws, name) != policy:
+        with aws_errors(f"set the rights of role {name}"):
+            iam.put_role_policy(
+                RoleName=name, PolicyName=names.POLICY_NAME, PolicyDocument=json.dumps(policy)
+            )
+        done.append("rights set")
+    missing = {key: value for key, value in aws.tags.items() if tags.get(key) != value}
+    if missing:
+        with aws_errors(f"set the tags of role {name}"):
+            iam.tag_role(RoleName=name, Tags=_list_tags(missing))
+        done.append("tags set")
+    return done
+
+
+def _read_policy(aws: Aws, name: str) -> dict[str, Any] | None:
+    with aws_errors(f"look at the rights of role {name}"):
+        try:
+            found = aws.client("iam").get_role_policy(RoleName=name, PolicyName=names.POLICY_NAME)
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+    return dict(found["PolicyDocument"])
+
+
+def _find_further(aws: Aws, name: str) -> list[str]:
+    """Return what else the role may do, such as full access by hand; nothing where we may not look."""
+    iam = aws.client("iam")
+    try:
+        attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        inline = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    except (ClientError, BotoCoreError):
+        return []
+    own = [one for one in inline if one != names.POLICY_NAME]
+    return [*(str(one["PolicyName"]) for one in attached), *own]
+
+
+def _list_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _read_tags(role: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in role.get("Tags", ())}

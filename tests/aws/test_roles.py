@@ -1,0 +1,409 @@
+"""The role of the jobs: least privilege, drift put right; a role of the user's checked and never changed."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import boto3
+import pytest
+
+from classifold.aws.clients import Aws
+from classifold.aws.named_role import trusts_sagemaker
+from classifold.aws.policies import Scope, build_caller_policy, build_policy, build_trust
+from classifold.aws.roles import ensure_role, find_missing_rights, find_role
+from classifold.aws.storage import ensure_buckets
+from classifold.config import build_config
+from classifold.errors import AwsError, MissingError
+
+if TYPE_CHECKING:
+    from lab.cloud import Cloud
+
+ROLE = "roses-role"
+ARN = f"arn:aws:iam::123456789012:role/{ROLE}"
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+SCOPE = Scope(
+    partition="aws",
+    region="eu-west-1",
+    account="123456789012",
+    data_bucket="roses.data",
+    output_bucket="roses.output",
+    repository="roses",
+    role_arn=ARN,
+)
+FULL = Scope(**{**vars(SCOPE), "kms_key": KEY, "in_vpc": True, "data_prefixes": ("roses/", "roses.shards/")})
+SERVICE_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+
+
+FULL_ACCESS = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+}
+
+
+def aws_of(**values: object) -> Aws:
+    return Aws(build_config({"PROJECT_NAME": "roses", **values}))
+
+
+def ensure(aws: Aws) -> list[str]:
+    said: list[str] = []
+    assert ensure_role(aws, tell=said.append).startswith("arn:aws:iam::123456789012:role/")
+    return said
+
+
+def own_iam() -> Any:
+    return boto3.client("iam", region_name="us-east-1")
+
+
+def make_role(name: str, trust: dict[str, Any] | None = None, **values: Any) -> str:
+    document = json.dumps(SERVICE_TRUST if trust is None else trust)
+    return str(
+        own_iam().create_role(RoleName=name, AssumeRolePolicyDocument=document, **values)["Role"]["Arn"]
+    )
+
+
+def allows(policy: dict[str, Any], action: str, resource: str) -> bool:
+    """Tell whether a policy of ours allows an action on a thing, its conditions held to be met."""
+    return any(
+        action in statement["Action"]
+        and any(fnmatch.fnmatchcase(resource, one) for one in as_list(statement["Resource"]))
+        for statement in policy["Statement"]
+    )
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_the_role_is_made_with_trust_rights_and_tags_and_found_again(aws_account: Cloud) -> None:
+    aws = aws_of()
+    assert ensure(aws) == [f"{ROLE}: made"]
+    iam = own_iam()
+    role = iam.get_role(RoleName=ROLE)["Role"]
+    assert role["AssumeRolePolicyDocument"] == build_trust(SCOPE)
+    assert {tag["Key"]: tag["Value"] for tag in role["Tags"]} == aws.tags
+    policy = iam.get_role_policy(RoleName=ROLE, PolicyName="classifold")["PolicyDocument"]
+    assert policy == build_policy(SCOPE)
+    assert find_role(aws) == role["Arn"] == ARN
+    aws_account.forget_calls()
+    assert ensure(aws) == [f"{ROLE}: as it should be"]
+    assert all(one["operation"].startswith(("Get", "List")) for one in aws_account.calls())
+
+
+def test_drift_is_put_right_and_told(aws_account: Cloud) -> None:
+    aws = aws_of()
+    ensure(aws)
+    iam = own_iam()
+    iam.update_assume_role_policy(RoleName=ROLE, PolicyDocument=json.dumps(SERVICE_TRUST))
+    assert ensure(aws) == [f"{ROLE}: trust set"]
+    iam.put_role_policy(RoleName=ROLE, PolicyName="classifold", PolicyDocument=json.dumps(FULL_ACCESS))
+    assert ensure(aws) == [f"{ROLE}: rights set"]
+    iam.delete_role_policy(RoleName=ROLE, PolicyName="classifold")
+    assert ensure(aws) == [f"{ROLE}: rights set"]
+    iam.untag_role(RoleName=ROLE, TagKeys=["Customer"])
+    iam.tag_role(RoleName=ROLE, Tags=[{"Key": "mine", "Value": "kept"}])
+    assert ensure(aws) == [f"{ROLE}: tags set"]
+    assert {"Key": "mine", "Value": "kept"} in iam.get_role(RoleName=ROLE)["Role"]["Tags"]
+    assert ensure(aws) == [f"{ROLE}: as it should be"]
+
+
+def test_rights_follow_the_settings(aws_account: Cloud) -> None:
+    ensure(aws_of())
+    aws = aws_of(KMS_KEY=KEY, SUBNETS=["subnet-1"], SECURITY_GROUPS=["sg-1"], DATA_BUCKET="pictures")
+    assert ensure(aws) == [f"{ROLE}: rights set"]
+    policy = own_iam().get_role_policy(RoleName=ROLE, PolicyName="classifold")["PolicyDocument"]
+    assert allows(policy, "kms:Decrypt", KEY)
+    assert allows(policy, "ec2:CreateNetworkInterface", "arn:aws:ec2:eu-west-1:123456789012:subnet/subnet-1")
+    assert allows(policy, "s3:GetObject", "arn:aws:s3:::pictures/flowers/training/rose/a.jpg")
+    assert allows(policy, "s3:GetObject", "arn:aws:s3:::pictures/flowers.shards/training/shard-00000.tar")
+    assert not allows(policy, "s3:GetObject", "arn:aws:s3:::pictures/others/a.jpg")
+
+
+def test_further_policies_are_told_and_left(aws_account: Cloud) -> None:
+    ensure(aws_of())
+    iam = own_iam()
+    made = iam.create_policy(PolicyName="FullAccess", PolicyDocument=json.dumps(FULL_ACCESS))
+    iam.attach_role_policy(RoleName=ROLE, PolicyArn=made["Policy"]["Arn"])
+    iam.put_role_policy(RoleName=ROLE, PolicyName="mine", PolicyDocument=json.dumps(FULL_ACCESS))
+    said = ensure(aws_of())
+    assert said[0] == f"{ROLE}: as it should be"
+    assert said[1].endswith("left as they are: FullAccess, mine")
+    assert iam.list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
+
+
+@pytest.mark.parametrize("tags", [[], [{"Key": "classifold:project", "Value": "tulips"}]])
+def test_a_role_of_our_name_that_others_made_is_refused_and_left(
+    aws_account: Cloud, tags: list[dict[str, str]]
+) -> None:
+    make_role(ROLE, Tags=tags)
+    with pytest.raises(AwsError, match="it is there already") as caught:
+        ensure_role(aws_of(), tell=str)
+    assert f'set ROLE = "{ROLE}"' in str(caught.value)
+    assert own_iam().get_role(RoleName=ROLE)["Role"]["AssumeRolePolicyDocument"] == SERVICE_TRUST
+
+
+def test_denied_rights_are_named_and_the_next_run_goes_on(aws_account: Cloud) -> None:
+    aws = aws_of()
+    rights = ("iam:GetRole", "iam:CreateRole", "iam:GetRolePolicy", "iam:PutRolePolicy")
+    for right in rights:
+        aws_account.deny(right)
+        with pytest.raises(AwsError, match=f"the right {right} is missing"):
+            ensure_role(aws, tell=str)
+        aws_account.clear()
+    own_iam().untag_role(RoleName=ROLE, TagKeys=["Customer"])
+    own_iam().update_assume_role_policy(RoleName=ROLE, PolicyDocument=json.dumps(SERVICE_TRUST))
+    for right in ("iam:UpdateAssumeRolePolicy", "iam:TagRole"):
+        aws_account.deny(right)
+        with pytest.raises(AwsError, match=f"the right {right} is missing"):
+            ensure_role(aws, tell=str)
+        aws_account.clear()
+    aws_account.deny("iam:ListAttachedRolePolicies")
+    assert ensure(aws) == [f"{ROLE}: tags set"]
+
+
+def test_a_missing_role_names_the_command_that_makes_it(aws_account: Cloud) -> None:
+    with pytest.raises(MissingError, match="classifold upload"):
+        find_role(aws_of())
+    with pytest.raises(MissingError, match="check the setting ROLE"):
+        find_role(aws_of(ROLE="nobody"))
+    with pytest.raises(MissingError, match="check the setting ROLE"):
+        ensure_role(aws_of(ROLE="nobody"), tell=str)
+
+
+# A role that the settings name
+
+
+@pytest.mark.parametrize("given", ["theirs", "service-role/theirs", "arn"])
+def test_a_named_role_is_found_by_name_path_or_arn_and_never_changed(aws_account: Cloud, given: str) -> None:
+    arn = make_role("theirs", Path="/service-role/")
+    aws = aws_of(ROLE=arn if given == "arn" else given)
+    said: list[str] = []
+    aws_account.forget_calls()
+    assert ensure_role(aws, tell=said.append) == find_role(aws) == arn
+    assert said == [
+        "theirs: yours; SageMaker can have it; its rights could not be checked (iam:SimulatePrincipalPolicy)"
+    ]
+    asked = {one["operation"] for one in aws_account.calls(service="iam")}
+    assert asked == {"GetRole", "SimulatePrincipalPolicy"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("arn:aws:iam::999999999999:role/theirs", "account 999999999999's"),
+        ("arn:aws:iam::123456789012:user/theirs", "expected a role's name"),
+        ("arn:aws:sts::123456789012:assumed-role/theirs/me", "expected a role's name"),
+        ("not a role", "expected a role's name"),
+        (
+            "arn:aws:iam::123456789012:role/elsewhere/theirs",
+            "the role of this name is arn:aws:iam::1234567890",
+        ),
+    ],
+)
+def test_what_is_no_role_of_this_account_is_refused(aws_account: Cloud, given: str, said: str) -> None:
+    make_role("theirs")
+    with pytest.raises(AwsError, match=said):
+        ensure_role(aws_of(ROLE=given), tell=str)
+
+
+def test_a_named_role_that_sagemaker_cannot_have_is_refused(aws_account: Cloud) -> None:
+    make_role("theirs", {"Version": "2012-10-17", "Statement": []})
+    with pytest.raises(AwsError, match="does not trust sagemaker") as caught:
+        ensure_role(aws_of(ROLE="theirs"), tell=str)
+    assert "leave ROLE empty" in str(caught.value)
+
+
+def test_a_named_role_that_may_not_be_looked_at_is_taken_at_its_arn_s_word(aws_account: Cloud) -> None:
+    arn = make_role("theirs")
+    aws_account.deny("iam:GetRole")
+    said: list[str] = []
+    assert ensure_role(aws_of(ROLE=arn), tell=said.append) == find_role(aws_of(ROLE=arn)) == arn
+    assert "iam:GetRole" in said[0]
+    with pytest.raises(AwsError, match="the right iam:GetRole is missing"):
+        ensure_role(aws_of(ROLE="theirs"), tell=str)
+
+
+@pytest.fixture
+def simulator(
+    aws_account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[set[str], list[dict[str, list[str]]]]]:
+    """Put IAM's simulator, which moto lacks, before the lab; return what it denies, and what it was asked."""
+    denied: set[str] = set()
+    asked: list[dict[str, list[str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            form = parse_qs(body.decode())
+            if form["Action"] == ["SimulatePrincipalPolicy"]:
+                asked.append(form)
+                return self.answer(200, simulate(form, denied))
+            request = urllib.request.Request(aws_account.url, body, dict(self.headers))
+            with urllib.request.urlopen(request) as response:
+                return self.answer(200, response.read())
+
+        def answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", f"http://127.0.0.1:{server.server_port}")
+        yield denied, asked
+        server.shutdown()
+
+
+def simulate(form: dict[str, list[str]], denied: set[str]) -> bytes:
+    actions = [value[0] for key, value in form.items() if key.startswith("ActionNames")]
+    resources = [value[0] for key, value in form.items() if key.startswith("ResourceArns")]
+    members = "".join(
+        f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{resource}</EvalResourceName>"
+        f"<EvalDecision>{'implicitDeny' if action in denied else 'allowed'}</EvalDecision></member>"
+        for action in actions
+        for resource in resources
+    )
+    return (
+        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+        f"<SimulatePrincipalPolicyResult><EvaluationResults>{members}</EvaluationResults>"
+        "<IsTruncated>false</IsTruncated></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+    ).encode()
+
+
+def test_rights_that_a_named_role_lacks_are_named(
+    simulator: tuple[set[str], list[dict[str, list[str]]]],
+) -> None:
+    denied, asked = simulator
+    arn = make_role("theirs")
+    aws = aws_of(ROLE="theirs")
+    assert ensure(aws) == ["theirs: yours, as it should be"]
+    contexts = {
+        form[key][0]: form[key.replace("KeyName", "KeyValues.member.1")][0]
+        for form in asked
+        for key in form
+        if key.endswith("ContextKeyName")
+    }
+    assert contexts["aws:ResourceAccount"] == "123456789012"
+    assert contexts["s3:prefix"] == "x/checkpoints/x"
+    denied |= {"s3:PutObject", "ecr:BatchGetImage"}
+    assert find_missing_rights(aws, arn) == [
+        "s3:PutObject on arn:aws:s3:::roses.output/x",
+        "s3:PutObject on arn:aws:s3:::roses.output/x/checkpoints/x",
+        "ecr:BatchGetImage on arn:aws:ecr:eu-west-1:123456789012:repository/roses",
+    ]
+    assert "but its policies lack s3:PutObject on" in ensure(aws)[0]
+
+
+# The policies
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "is_allowed"),
+    [
+        ("s3:ListBucket", "arn:aws:s3:::roses.data", True),
+        ("s3:GetObject", "arn:aws:s3:::roses.data/flowers/training/rose/a.jpg", True),
+        ("s3:PutObject", "arn:aws:s3:::roses.data/flowers/a.jpg", False),
+        ("s3:DeleteObject", "arn:aws:s3:::roses.data/flowers/a.jpg", False),
+        ("s3:PutObject", "arn:aws:s3:::roses.output/job/output/model.tar.gz", True),
+        ("s3:GetObject", "arn:aws:s3:::roses.output/job/output/model.tar.gz", False),
+        ("s3:GetObject", "arn:aws:s3:::roses.output/job/checkpoints/a.npz", True),
+        ("s3:DeleteObject", "arn:aws:s3:::roses.output/job/checkpoints/a.npz", True),
+        ("s3:GetObject", "arn:aws:s3:::tulips.data/a", False),
+        ("ecr:GetAuthorizationToken", "*", True),
+        ("ecr:BatchGetImage", "arn:aws:ecr:eu-west-1:123456789012:repository/roses", True),
+        ("ecr:BatchGetImage", "arn:aws:ecr:eu-west-1:123456789012:repository/tulips", False),
+        ("ecr:PutImage", "arn:aws:ecr:eu-west-1:123456789012:repository/roses", False),
+        (
+            "logs:PutLogEvents",
+            "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/sagemaker/TrainingJobs:log-stream:a/b",
+            True,
+        ),
+        ("cloudwatch:PutMetricData", "*", True),
+        ("kms:Decrypt", KEY, False),
+        ("ec2:CreateNetworkInterface", "arn:aws:ec2:eu-west-1:123456789012:subnet/a", False),
+    ],
+)
+def test_a_job_may_do_what_it_needs_and_no_more(action: str, resource: str, is_allowed: bool) -> None:
+    assert allows(build_policy(SCOPE), action, resource) is is_allowed
+
+
+@pytest.mark.parametrize("scope", [SCOPE, FULL])
+@pytest.mark.parametrize("build", [build_policy, build_caller_policy])
+def test_no_policy_has_wild_actions_and_all_fit_what_iam_takes(
+    build: Callable[[Scope], dict[str, Any]], scope: Scope
+) -> None:
+    policy = build(scope)
+    actions = [action for one in policy["Statement"] for action in one["Action"]]
+    assert not [action for action in actions if "*" in action]
+    sids = [one["Sid"] for one in policy["Statement"]]
+    assert len(set(sids)) == len(sids)
+    assert all(sid.isalnum() for sid in sids)
+    # The smallest of IAM's limits, that of a managed policy.
+    assert len(json.dumps(policy, separators=(",", ":"))) <= 6144
+    for one in policy["Statement"]:
+        if one["Resource"] == "*" and one["Sid"] not in ("SignInToRegistry", "WhoseBuckets"):
+            reads = ("Get", "List", "Describe", "Search")
+            assert "Condition" in one or all(
+                action.partition(":")[2].startswith(reads) for action in one["Action"]
+            )
+
+
+def test_the_role_is_handed_to_sagemaker_alone() -> None:
+    for makes_role in (True, False):
+        policy = build_caller_policy(SCOPE, makes_role=makes_role)
+        (passing,) = [one for one in policy["Statement"] if "iam:PassRole" in one["Action"]]
+        assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+        assert passing["Resource"] == ARN
+        assert allows(policy, "iam:CreateRole", ARN) is makes_role
+
+
+def test_everything_that_is_asked_of_aws_here_is_in_the_caller_s_policy(aws_account: Cloud) -> None:
+    from lab.operations import find_right
+
+    aws = aws_of()
+    for _ in range(2):
+        ensure_buckets(aws, tell=str)
+        ensure_role(aws, tell=str)
+    calls = [one for one in aws_account.calls() if one["service"] != "sts"]
+    rights = {find_right(one["service"], one["operation"]) for one in calls}
+    allowed = {action for one in build_caller_policy(SCOPE)["Statement"] for action in one["Action"]}
+    assert len(rights) > 20
+    assert rights <= allowed
+
+
+@pytest.mark.parametrize(
+    ("change", "is_trusted"),
+    [
+        ({}, True),
+        ({"Action": ["sts:TagSession", "sts:AssumeRole"]}, True),
+        ({"Condition": {"StringEquals": {"AWS:SourceAccount": "123456789012"}}}, True),
+        ({"Condition": {"StringEquals": {"aws:SourceAccount": ["999999999999"]}}}, False),
+        ({"Effect": "Deny"}, False),
+        ({"Principal": "*"}, False),
+        ({"Principal": {"AWS": "arn:aws:iam::123456789012:root"}}, False),
+        ({"Action": "sts:AssumeRoleWithSAML"}, False),
+    ],
+)
+def test_who_is_trusted_is_read_from_the_trust_policy(change: dict[str, Any], is_trusted: bool) -> None:
+    statement = {**SERVICE_TRUST["Statement"][0], **change}
+    assert trusts_sagemaker({"Statement": statement}, account="123456789012") is is_trusted
+    assert trusts_sagemaker(build_trust(SCOPE), account=SCOPE.account)
