@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import pytest
 
 from classifold.config import Config
 from classifold.dataset.pictures import load_picture
-from classifold.dataset.scan import Picture
+from classifold.dataset.scan import Picture, load_sets
+from classifold.dataset.shards import write_shards
 from classifold.errors import DataError
+from classifold.names import SETS
 from classifold.training.pipeline import BLOCK, PictureReader, Storage, blocks
 
 KB = 1000
@@ -203,3 +205,110 @@ def test_closing_ends_the_threads(read):
         reader.read(range(7))
         assert threading.active_count() == before + 3
     assert threading.active_count() == before
+
+
+# Pictures in shards
+
+
+@pytest.fixture
+def shards_dir(sets_dir: Path, tmp_path: Path) -> Path:
+    """The three sets, packed."""
+    write_shards(sets_dir, tmp_path / "shards", shard_mb=1)
+    return tmp_path / "shards"
+
+
+def test_pictures_in_shards_give_the_same_pixels_in_the_same_order(read, sets_dir, shards_dir):
+    files, shards = load_sets(sets_dir), load_sets(shards_dir)
+    assert (files.class_names, files.fingerprint) == (shards.class_names, shards.fingerprint)
+    for name in SETS:
+        for memory in (1e9, 0):
+            one, other = (read(sets.pictures[name], memory=memory) for sets in (files, shards))
+            labels = [[picture.class_name for picture in reader.pictures] for reader in (one, other)]
+            assert labels[0] == labels[1]
+            places = np.random.default_rng(0).permutation(len(one))
+            np.testing.assert_array_equal(one.read(places), other.read(places))
+            np.testing.assert_array_equal(one.read_augmented(places, 3), other.read_augmented(places, 3))
+
+
+def test_a_picture_in_a_shard_is_left_out_for_the_same_reasons_as_a_file(read, sets_dir, tmp_path):
+    shutil.copytree(sets_dir, tmp_path / "sets")
+    folder = tmp_path / "sets" / "training" / "blue"
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "huge.png").write_bytes(bytes(7 * 10**7))
+    write_shards(tmp_path / "sets", tmp_path / "shards", shard_mb=1)
+    files, shards = (
+        read(load_sets(tmp_path / name).pictures["training"], MAX_PIXELS=40 * 48).unreadable
+        for name in ("sets", "shards")
+    )
+    assert [key for key, _ in files] == ["blue/broken.png", "blue/empty.png", "blue/huge.png"]
+    assert files == shards
+
+
+@pytest.mark.parametrize("unreadable", ["skip", "fail"])
+def test_a_damaged_shard_ends_the_run_and_is_no_unreadable_picture(read, shards_dir, unreadable):
+    pictures = load_sets(shards_dir).pictures["training"]
+    member = pictures[5].member
+    with pictures[5].path.open("r+b") as file:
+        file.seek(member.offset + member.size // 2)
+        file.write(b"rot")
+    for memory in (1e9, 0):
+        with pytest.raises(DataError, match="the shard is damaged") as error:
+            read(pictures, memory=memory, UNREADABLE_PICTURES=unreadable)
+        assert error.value.faults[0].where == str(pictures[5].path)
+
+
+def test_a_shard_that_rots_while_it_is_in_use_is_named(read, shards_dir):
+    pictures = load_sets(shards_dir).pictures["training"]
+    reader = read(pictures, memory=0)
+    with pictures[5].path.open("r+b") as file:
+        file.write(bytes(pictures[5].path.stat().st_size))
+    with pytest.raises(DataError, match="the shard is damaged"):
+        reader.read([5])
+
+
+def test_training_from_shards_learns_the_very_weights_of_training_from_files(
+    tiny: Callable[..., Config], keras: Any, sets_dir: Path, shards_dir: Path, tmp_path: Path
+):
+    one, same = (learn(tiny(), folder, tmp_path) for folder in (sets_dir, shards_dir))
+    other = learn(tiny(RANDOM_SEED=7), sets_dir, tmp_path)
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
+    """Train both stages and return the weights, and what they say of the evaluation pictures."""
+    from classifold.training.backend import start_keras
+    from classifold.training.fit import Reached
+    from classifold.training.model import build_classifier
+    from classifold.training.recipe import class_weights
+    from classifold.training.stages import plan_stages, train_stage
+
+    start_keras("tensorflow", seed=config.RANDOM_SEED)
+    sets, storage = load_sets(sets_dir), Storage(config.CACHE_GB * 1e9, scratch_dir)
+    classifier, reached = build_classifier(config, sets.class_names), Reached()
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(
+                closing(PictureReader(sets.pictures[name], config, storage=storage, name=name))
+            )
+            for name in SETS
+        ]
+        labels = [
+            np.array([sets.class_names.index(picture.class_name) for picture in reader.pictures])
+            for reader in readers
+        ]
+        for stage in plan_stages(config):
+            train_stage(
+                classifier,
+                stage,
+                config,
+                readers=(readers[0], readers[1]),
+                labels=(labels[0], labels[1]),
+                class_weights=class_weights(config, sets.class_names, labels[0]),
+                storage=storage,
+                scratch_dir=scratch_dir,
+                reached=reached,
+            )
+        pixels = readers[2].read(range(len(readers[2]))).astype(np.float32)
+    return [*classifier.model.get_weights(), classifier.model.predict_on_batch(pixels)]
