@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
+    from lab.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
@@ -187,3 +189,50 @@ def aws_account(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     if "boto3" in sys.modules:
         monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     return cloud
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> str:
+    """Return the version of the Docker engine; without one the test is skipped."""
+    if not shutil.which("docker"):
+        pytest.skip("there is no docker command")
+    done = subprocess.run(
+        ["docker", "version", "--format", "{{.Server.Version}}"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"no Docker engine answers: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def base_image(docker_engine: str) -> str:
+    """Return the image that ours are built on; where the engine has none and can get none, the test is skipped."""
+    name = "python:3.11-slim"
+    for command in (["image", "inspect", name], ["pull", "--quiet", name]):
+        done = subprocess.run(
+            ["docker", *command], capture_output=True, encoding="utf-8", timeout=300, check=False
+        )
+        if done.returncode == 0:
+            return name
+    pytest.skip(f"there is no image {name}, and none can be pulled: {done.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """Return the registry that answers under ECR's name in eu-west-1; without it the test is skipped."""
+    from lab.registry import Registry
+
+    found = Registry("123456789012", "eu-west-1")
+    if not found.is_there():
+        pytest.skip(f"no registry answers as {found.host}")
+    return found
+
+
+@pytest.fixture
+def lab(aws_account: Cloud, base_image: str, registry: Registry) -> Cloud:
+    """Return `aws_account` where jobs can run their images: with Docker, its base image and the registry."""
+    return aws_account

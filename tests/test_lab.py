@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import tarfile
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import boto3
@@ -208,3 +212,325 @@ def test_the_aws_command_line_reaches_the_lab(aws_account: Cloud) -> None:
         pytest.skip("the AWS command line is not installed")
     done = subprocess.run([aws, "s3", "ls"], capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.stdout.split()[-1:] == ["flowers.data"], done.stderr
+
+
+# Training jobs
+
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": ["arn:aws:s3:::b.data", "arn:aws:s3:::b.output"],
+        },
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b.data/*"},
+        {"Effect": "Allow", "Action": ["s3:*Object"], "Resource": "arn:aws:s3:::b.output/*"},
+        {"Effect": "Allow", "Action": "logs:*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "ecr:*", "Resource": "*"},
+    ],
+}
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "sagemaker.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": "123456789012"},
+                "ArnLike": {"aws:SourceArn": "arn:aws:sagemaker:eu-west-1:123456789012:training-job/b-*"},
+            },
+        }
+    ],
+}
+
+
+@pytest.fixture
+def training(aws_account: Cloud) -> Callable[..., dict]:
+    """Return a function that makes a request for a job; buckets, data and role are there."""
+    s3 = make_bucket("b.data")
+    make_bucket("b.output")
+    for key in ("d/training/red/1.png", "d/training/blue/2.png", "d/split.json", "other/x"):
+        s3.put_object(Bucket="b.data", Key=key, Body=key.encode())
+    iam = client("iam")
+    role = iam.create_role(RoleName="b-role", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    iam.put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=json.dumps(POLICY))
+
+    def build(name: str = "b-1", **values: object) -> dict:
+        source = {
+            "S3DataType": "S3Prefix",
+            "S3Uri": "s3://b.data/d/",
+            "S3DataDistributionType": "FullyReplicated",
+        }
+        return {
+            "TrainingJobName": name,
+            "RoleArn": role,
+            "AlgorithmSpecification": {
+                "TrainingImage": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/b:1",
+                "TrainingInputMode": "File",
+                "MetricDefinitions": [{"Name": "loss", "Regex": r" loss=([-+.0-9a-z]+)"}],
+            },
+            "HyperParameters": {"EPOCHS": "3"},
+            "InputDataConfig": [{"ChannelName": "d", "DataSource": {"S3DataSource": source}}],
+            "OutputDataConfig": {"S3OutputPath": "s3://b.output/"},
+            "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+            "EnableNetworkIsolation": True,
+            "Tags": [{"Key": "Project", "Value": "flowers"}],
+            **values,
+        }
+
+    return build
+
+
+def wait_for(name: str, *wanted: str, seconds: float = 90) -> dict:
+    """Return a job's description once its secondary status is one of these."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = client("sagemaker").describe_training_job(TrainingJobName=name)
+        if found["SecondaryStatus"] in wanted:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{name} is {found['SecondaryStatus']}, not {wanted}: {found.get('FailureReason')}")
+
+
+def steps(found: dict) -> list[str]:
+    return [one["Status"] for one in found["SecondaryStatusTransitions"]]
+
+
+def log_lines(name: str) -> list[str]:
+    logs = client("logs")
+    group = "/aws/sagemaker/TrainingJobs"
+    (stream,) = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
+    events = logs.get_log_events(
+        logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True
+    )
+    return [one["message"] for one in events["events"]]
+
+
+def unpack(key: str) -> dict[str, str]:
+    body = client("s3").get_object(Bucket="b.output", Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        return {one.name: archive.extractfile(one).read().decode() for one in archive if one.isfile()}
+
+
+def test_a_job_goes_through_every_status_and_leaves_its_model(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(
+        """
+        import json, os, pathlib
+        here = pathlib.Path.cwd()
+        print("epoch 1 loss=0.5")
+        print("epoch 2 loss=0.25 of", os.environ["TRAINING_JOB_NAME"])
+        inputs = sorted(path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file())
+        values = {path.stem: json.loads(path.read_text()) for path in (here / "input/config").iterdir()}
+        (here / "model/seen.json").write_text(json.dumps([inputs, values]))
+        (here / "output/data/more.txt").write_text("more")
+        """
+    )
+    client("sagemaker").create_training_job(**training())
+    found = wait_for("b-1", "Completed", "Failed")
+    assert steps(found) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    assert [(one["MetricName"], one["Value"]) for one in found["FinalMetricDataList"]] == [("loss", 0.25)]
+    assert log_lines("b-1") == ["epoch 1 loss=0.5", "epoch 2 loss=0.25 of b-1"]
+    assert found["ModelArtifacts"]["S3ModelArtifacts"] == "s3://b.output/b-1/output/model.tar.gz"
+    assert found["BillableTimeInSeconds"] == found["TrainingTimeInSeconds"] >= 1
+    files, values = json.loads(unpack("b-1/output/model.tar.gz")["seen.json"])
+    assert [one for one in files if one.startswith("input/data")] == [
+        "input/data/d/split.json",
+        "input/data/d/training/blue/2.png",
+        "input/data/d/training/red/1.png",
+    ]
+    assert values["hyperparameters"] == {"EPOCHS": "3"}
+    assert values["inputdataconfig"]["d"]["TrainingInputMode"] == "File"
+    assert values["resourceconfig"]["hosts"] == ["algo-1"]
+    assert unpack("b-1/output/output.tar.gz") == {"more.txt": "more"}
+
+
+def test_a_failed_job_tells_what_its_failure_file_says(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(
+        """
+        import pathlib, sys
+        pathlib.Path("output/failure").write_text("no picture\\nadd some" + "x" * 5000)
+        sys.exit(3)
+        """
+    )
+    client("sagemaker").create_training_job(**training())
+    found = wait_for("b-1", "Completed", "Failed")
+    assert found["TrainingJobStatus"] == "Failed"
+    assert found["FailureReason"].startswith("AlgorithmError: no picture\nadd some")
+    assert found["FailureReason"].endswith(", exit code: 3")
+    assert len(found["FailureReason"]) == 1024
+
+
+WAITS = """
+import pathlib, signal, sys, time
+def leave(*_):
+    pathlib.Path("model/best").write_text("so far")
+    pathlib.Path("checkpoints/last").write_text("so far") if pathlib.Path("checkpoints").is_dir() else None
+    print("saved")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+seen = pathlib.Path("checkpoints/last")
+if seen.exists():
+    pathlib.Path("model/best").write_text("resumed")
+    (seen.parent / "last").unlink()
+    (seen.parent / "new").write_text("1")
+    sys.exit(0)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def wait_until_ready(name: str) -> None:
+    wait_for(name, "Training")
+    end = time.monotonic() + 60
+    while "ready" not in log_lines(name) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def test_a_stopped_job_gets_sigterm_and_keeps_its_model(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(WAITS)
+    client("sagemaker").create_training_job(**training())
+    wait_until_ready("b-1")
+    client("sagemaker").stop_training_job(TrainingJobName="b-1")
+    found = wait_for("b-1", "Stopped", "Failed")
+    assert steps(found) == ["Starting", "Downloading", "Training", "Stopping", "Uploading", "Stopped"]
+    assert log_lines("b-1")[-1] == "saved"
+    assert unpack("b-1/output/model.tar.gz") == {"best": "so far"}
+    assert "is in status Stopped" in refusal(client("sagemaker").stop_training_job, TrainingJobName="b-1")[1]
+
+
+def test_a_job_that_does_not_heed_sigterm_is_killed(aws_account: Cloud, training) -> None:
+    aws_account.set_jobs(stop_seconds=0.3)
+    aws_account.run_jobs_as(
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready'); time.sleep(60)"
+    )
+    client("sagemaker").create_training_job(**training())
+    wait_until_ready("b-1")
+    client("sagemaker").stop_training_job(TrainingJobName="b-1")
+    assert "ModelArtifacts" not in wait_for("b-1", "Stopped", seconds=10)
+
+
+def test_a_job_that_runs_too_long_is_stopped(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(WAITS)
+    client("sagemaker").create_training_job(**training(StoppingCondition={"MaxRuntimeInSeconds": 1}))
+    found = wait_for("b-1", "MaxRuntimeExceeded", "Failed", "Completed")
+    assert found["TrainingJobStatus"] == "Stopped"
+    assert unpack("b-1/output/model.tar.gz") == {"best": "so far"}
+
+
+SPOT = {
+    "EnableManagedSpotTraining": True,
+    "StoppingCondition": {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 900},
+    "CheckpointConfig": {"S3Uri": "s3://b.output/b-1/checkpoints/"},
+}
+
+
+def test_an_interrupted_spot_job_goes_on_from_its_checkpoints(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(WAITS)
+    client("sagemaker").create_training_job(**training(**SPOT))
+    wait_until_ready("b-1")
+    aws_account.interrupt("b-1")
+    found = wait_for("b-1", "Completed", "Failed")
+    way = ["Starting", "Downloading", "Training"]
+    assert steps(found) == [*way, "Interrupted", *way, "Uploading", "Completed"]
+    assert unpack("b-1/output/model.tar.gz") == {"best": "resumed"}
+    # What the second machine removed is removed in S3 too.
+    listed = client("s3").list_objects_v2(Bucket="b.output", Prefix="b-1/checkpoints/")["Contents"]
+    assert [one["Key"] for one in listed] == ["b-1/checkpoints/new"]
+
+
+def change(request: dict, path: str, value: object) -> dict:
+    """Return the request with one value changed; `a.b` names a member of a member."""
+    *parents, last = path.split(".")
+    place = request
+    for one in parents:
+        place = place[one]
+    place[last] = value
+    return request
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code", "said"),
+    [
+        ("StoppingCondition.MaxRuntimeInSeconds", 0, "ValidationException", "greater than or equal to 1"),
+        ("ResourceConfig.InstanceType", "ml.huge", "ValidationException", "enum value set"),
+        ("RoleArn", "arn:aws:iam::123456789012:role/none", "ValidationException", "Could not assume role"),
+        ("OutputDataConfig.S3OutputPath", "s3://nobody/", "ValidationException", "nobody"),
+        ("EnableManagedSpotTraining", True, "ValidationException", "MaxWaitTimeInSeconds"),
+        ("ResourceConfig.InstanceType", "ml.p4d.24xlarge", "ResourceLimitExceeded", "is 0 Instances"),
+        ("TrainingJobName", "other-1", "ValidationException", "Could not assume role"),
+    ],
+)
+def test_a_request_that_the_service_would_refuse_is_refused(
+    aws_account: Cloud, training, path: str, value: object, code: str, said: str
+) -> None:
+    aws_account.run_jobs_as("pass")
+    sagemaker = boto3.client("sagemaker", region_name=REGION, config=Config(parameter_validation=False))
+    got = refusal(sagemaker.create_training_job, **change(training(), path, value))
+    assert got[0] == code
+    assert said in got[1]
+
+
+def test_data_that_the_role_may_not_list_is_data_that_is_not_there(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as("pass")
+    request = training()
+    client("iam").delete_role_policy(RoleName="b-role", PolicyName="p")
+    _, message = refusal(client("sagemaker").create_training_job, **request)
+    assert 'has "s3:ListBucket" permissions on bucket "b.data"' in message
+
+
+def test_a_job_whose_role_may_not_write_fails_and_says_so(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as("pass")
+    request = training()
+    policy = {**POLICY, "Statement": [one for one in POLICY["Statement"] if one["Action"] != ["s3:*Object"]]}
+    client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=json.dumps(policy))
+    client("sagemaker").create_training_job(**request)
+    assert "s3:PutObject" in wait_for("b-1", "Failed")["FailureReason"]
+
+
+def test_names_are_taken_once_and_passing_the_role_is_a_right(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as("pass")
+    aws_account.deny("iam:PassRole", count=1)
+    code, message = refusal(client("sagemaker").create_training_job, **training())
+    assert (code, "perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/b-role" in message) == (
+        "AccessDeniedException",
+        True,
+    )
+    client("sagemaker").create_training_job(**training())
+    assert refusal(client("sagemaker").create_training_job, **training())[0] == "ResourceInUse"
+
+
+def test_quotas_count_running_jobs_and_capacity_may_be_missing(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(WAITS)
+    aws_account.set_quota("ml.m5.xlarge", 1)
+    client("sagemaker").create_training_job(**training())
+    code, message = refusal(client("sagemaker").create_training_job, **training("b-2"))
+    assert code == "ResourceLimitExceeded"
+    assert "is 1 Instances, with current utilization of 1 Instances" in message
+    aws_account.set_quota("ml.m5.xlarge", 2)
+    aws_account.set_jobs(capacity_errors=1)
+    client("sagemaker").create_training_job(**training("b-2"))
+    assert wait_for("b-2", "Failed")["FailureReason"].startswith("CapacityError: ")
+
+
+def test_jobs_are_listed_found_by_tag_and_tagged(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as("pass")
+    sagemaker = client("sagemaker")
+    arns = [sagemaker.create_training_job(**training(f"b-{one}"))["TrainingJobArn"] for one in range(3)]
+    for one in range(3):
+        wait_for(f"b-{one}", "Completed")
+    sagemaker.add_tags(ResourceArn=arns[1], Tags=[{"Key": "Project", "Value": "cats"}])
+    assert sagemaker.list_tags(ResourceArn=arns[1])["Tags"] == [{"Key": "Project", "Value": "cats"}]
+    rule = {"Name": "Tags.Project", "Operator": "Equals", "Value": "flowers"}
+    pages = sagemaker.get_paginator("search").paginate(
+        Resource="TrainingJob", SearchExpression={"Filters": [rule]}, SortBy="CreationTime", MaxResults=1
+    )
+    found = [one["TrainingJob"]["TrainingJobName"] for page in pages for one in page["Results"]]
+    assert found == ["b-2", "b-0"]
+    listed = sagemaker.list_training_jobs(
+        NameContains="b-", SortBy="Name", SortOrder="Ascending", MaxResults=2
+    )
+    assert [one["TrainingJobName"] for one in listed["TrainingJobSummaries"]] == ["b-0", "b-1"]
+    assert listed["NextToken"]

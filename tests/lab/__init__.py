@@ -1,8 +1,8 @@
 """The lab: what stands in for AWS in the tests, so that nothing of ours is mocked.
 
-The server (`python -m lab` in tests/) is moto's behind a layer of our own, in a process of its own. The fixture
-`cloud` starts it once; `aws_account` empties the account for one test and sets AWS_ENDPOINT_URL and keys, so that
-boto3 and the AWS command line reach it, here and in processes that the test starts:
+The server (`python -m lab` in tests/) is moto's behind a layer of our own, in a process of its own. The
+fixture `cloud` starts it once; `aws_account` empties the account for one test and sets AWS_ENDPOINT_URL and
+keys, so that boto3 and the AWS command line reach it, here and in processes that the test starts:
 
     def test_upload_survives_a_cut(aws_account, ...):
         aws_account.cut("PutObject", count=2, after_bytes=50_000)
@@ -16,10 +16,12 @@ What `aws_account` (class Cloud in lab/cloud.py) can do:
     plain_http()                                       requests count as made without TLS
     set_quota(name, value)  set_prices({...})          SageMaker's quotas, the price list
     make_foreign_bucket(name)                          a bucket of somebody else's
+    run_jobs_as(script)                                training jobs run a script, with no image and no Docker
+    set_jobs(stop_seconds=..., ...)  interrupt(job)    how a job's machine behaves; a spot machine taken back
     calls(operation, service=...)  forget_calls()      what was asked: operation, region, headers, body ...
     reset()                                            an empty account
 
-A fault strikes what its pattern matches: an operation (`PutObject`), a right (`s3:ListBucket`) or `iam:*`, `*`.
+A fault strikes what its pattern matches: an operation (`PutObject`), a right (`s3:ListBucket`), `iam:*`, `*`.
 
 Where moto 5.2.5 answers unlike AWS, the lab mends it:
 
@@ -28,5 +30,10 @@ Where moto 5.2.5 answers unlike AWS, the lab mends it:
 - a body that does not agree with its checksum is refused;
 - GetCallerIdentity names the caller, and a denied right is named in AWS's words;
 - Service Quotas know SageMaker's, GetProducts answers in the shape of the price list;
+- ECR knows the images that were pushed to the registry, by their real digests; its token is valid;
 - connections are kept alive.
+
+SageMaker's training is the lab's own (lab/sagemaker.py): it checks a request as the service does, then runs
+the image with /opt/ml laid out from S3, under the role's own rights; the fixture `lab` is `aws_account` where
+a Docker engine and the registry are there, and skips the test with the reason where they are not.
 """

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,41 @@ class Cloud:
     def make_foreign_bucket(self, name: str, *, region: str = "eu-west-1") -> None:
         """Make a bucket that belongs to somebody else."""
         self._ask("foreign_bucket", name=name, region=region)
+
+    # Training jobs
+
+    def run_jobs_as(self, script: str) -> None:
+        """Let jobs run this Python code in the place of their image, which need not be there.
+
+        Its current folder is what would be /opt/ml; what it prints is the log. For the tests of what goes on
+        around a job: it needs no Docker.
+        """
+        self._ask("jobs", script=textwrap.dedent(script))
+
+    def set_jobs(
+        self,
+        *,
+        stop_seconds: float | None = None,
+        start_seconds: float | None = None,
+        capacity_errors: int | None = None,
+    ) -> None:
+        """Set how machines behave.
+
+        Args:
+            stop_seconds: From SIGTERM to SIGKILL; 120 where nothing is said.
+            start_seconds: How long a machine takes to come.
+            capacity_errors: How many of the next jobs find no machine.
+        """
+        values = {
+            "stop_seconds": stop_seconds,
+            "start_seconds": start_seconds,
+            "capacity_errors": capacity_errors,
+        }
+        self._ask("jobs", **{name: value for name, value in values.items() if value is not None})
+
+    def interrupt(self, job_name: str) -> None:
+        """Take a spot job's machine back; it goes on with another one, from its checkpoints."""
+        self._ask("interrupt", name=job_name)
 
     # What was asked
 

@@ -33,7 +33,7 @@ def _get_permission(bucket: Any, action: str, resource: str) -> Any:
 
     found = PermissionResult.NEUTRAL
     for statement in _read_statements(bucket.policy):
-        if all(_holds(test, wanted) for test, wanted in statement.get("Condition", {}).items()):
+        if all(holds(test, wanted) for test, wanted in statement.get("Condition", {}).items()):
             bare = {name: value for name, value in statement.items() if name != "Condition"}
             result = IAMPolicyStatement(bare).is_action_permitted(action, resource)
             if result == PermissionResult.DENIED:
@@ -48,7 +48,7 @@ def _read_statements(policy: bytes | None) -> list[dict[str, Any]]:
     return statements if isinstance(statements, list) else [statements]
 
 
-def _holds(test: str, wanted: dict[str, Any]) -> bool:
+def holds(test: str, wanted: dict[str, Any]) -> bool:
     """Tell whether a condition holds for the request of this thread."""
     values: dict[str, str] = getattr(context, "values", {})
     for name, expected in wanted.items():

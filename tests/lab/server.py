@@ -13,11 +13,13 @@ import traceback
 from collections import deque
 from typing import Any
 
-from lab import mends, refusals
+from lab import ecr, mends, refusals
 from lab.faults import Fault, Faults
 from lab.operations import Caller, find_operation, find_resource, find_right, read_caller, split_path
 from lab.quotas import Quotas
 from lab.refusals import Refusal, StartResponse
+from lab.sagemaker import OPERATIONS, SageMaker
+from lab.validation import InvalidError
 
 ACCOUNT = "123456789012"
 STRANGER = "999999999999"
@@ -40,10 +42,12 @@ class Lab:
         from moto.s3.models import s3_backends
 
         mends.mend_moto()
+        ecr.mend_digests()
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.buckets = s3_backends
         self.faults = Faults()
         self.quotas = Quotas()
+        self.sagemaker = SageMaker(ACCOUNT, self.quotas)
         self.secure = True
         self.address = ""
         self.arns: dict[str, str] = {}
@@ -178,7 +182,32 @@ class Lab:
             return refusals.answer_xml(self._identity(caller), start_response)
         if target == "AWSPriceListService.GetProducts":
             return refusals.answer_json(self.quotas.get_products(json.loads(body)), start_response)
+        operation = target.rpartition(".")[2]
+        if target.startswith("SageMaker.") and operation in OPERATIONS:
+            return self._answer_sagemaker(caller, operation, environ, json.loads(body), start_response)
+        if target.startswith("AmazonEC2ContainerRegistry_"):
+            if operation == "GetAuthorizationToken":
+                return refusals.answer_json(ecr.answer_token(ACCOUNT, caller.region), start_response)
+            ecr.prepare(operation, json.loads(body), account=ACCOUNT, region=caller.region)
         return self.moto(environ, start_response)
+
+    def _answer_sagemaker(
+        self,
+        caller: Caller,
+        operation: str,
+        environ: dict[str, Any],
+        asked: dict[str, Any],
+        start_response: StartResponse,
+    ) -> Any:
+        if operation == "CreateTrainingJob" and self.faults.denies("iam:PassRole"):
+            refusal = self.deny(caller, "iam:PassRole", asked.get("RoleArn", "*"))
+            return refusals.answer(refusal, caller.service, environ, start_response)
+        try:
+            answer = self.sagemaker.answer(operation, asked, caller.region)
+        except InvalidError as invalid:
+            refusal = Refusal(400, invalid.code, invalid.message)
+            return refusals.answer(refusal, caller.service, environ, start_response)
+        return refusals.answer_json(answer, start_response)
 
     def _identity(self, caller: Caller) -> str:
         """Return the tester's identity; moto knows one caller only, of its own making."""
@@ -223,6 +252,7 @@ class Lab:
         from moto.iam.models import iam_backends
         from moto.moto_api._internal.models import moto_api_backend
 
+        self.sagemaker.reset()
         moto_api_backend.reset()
         self.faults.clear()
         self.quotas.reset()
@@ -257,6 +287,15 @@ class Lab:
     def do_foreign_bucket(self, *, name: str, region: str) -> None:
         """Make a bucket of somebody else's."""
         self.buckets[STRANGER]["aws"].create_bucket(name, region)
+
+    def do_jobs(self, **values: Any) -> None:
+        """Set how the machines of training jobs behave."""
+        for name, value in values.items():
+            setattr(self.sagemaker.behaviour, name, value)
+
+    def do_interrupt(self, *, name: str) -> None:
+        """Take a spot job's machine back."""
+        self.sagemaker.find_anywhere(name).interrupt.set()
 
     def do_calls(self) -> list[dict[str, Any]]:
         """Return the requests since the start or the last reset, with their operations' names."""
@@ -332,3 +371,4 @@ def serve(port: int) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps({"url": lab.address}), flush=True)
     sys.stdin.read()
+    lab.sagemaker.reset()

@@ -1,0 +1,178 @@
+"""The stand-in for SageMaker's training: its API, and the jobs that it runs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from typing import Any
+
+from botocore import xform_name
+
+from lab.finding import find_jobs, list_page, sort_jobs
+from lab.job import Job
+from lab.machine import Behaviour, Machine
+from lab.quotas import Quotas
+from lab.rules import check_job, choose_machine
+from lab.validation import InvalidError, check_request
+
+# What the stand-in answers; anything else goes to moto.
+OPERATIONS = (
+    *("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "ListTrainingJobs", "DeleteTrainingJob"),
+    *("Search", "AddTags", "ListTags", "DeleteTags"),
+)
+
+
+@functools.cache
+def _model() -> Any:
+    import botocore.session
+
+    return botocore.session.get_session().get_service_model("sagemaker")
+
+
+class SageMaker:
+    """The training jobs of one account.
+
+    Attributes:
+        behaviour: How machines behave.
+        jobs: Every job by region and name, the oldest first.
+    """
+
+    def __init__(self, account: str, quotas: Quotas) -> None:
+        self.account = account
+        self.quotas = quotas
+        self.behaviour = Behaviour()
+        self.jobs: dict[tuple[str, str], Job] = {}
+        self.machines: list[Machine] = []
+        self._lock = threading.Lock()
+
+    def reset(self) -> None:
+        """End every job and forget it."""
+        for job in self.jobs.values():
+            job.abandon.set()
+            job.stop.set()
+        for machine in self.machines:
+            machine.join(timeout=60)
+        self.jobs.clear()
+        self.machines.clear()
+        self.behaviour = Behaviour()
+
+    def answer(self, operation: str, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        """Answer a request.
+
+        Raises:
+            InvalidError: With the service's code and message.
+        """
+        check_request(asked, _model().operation_model(operation).input_shape)
+        method = getattr(self, f"_{xform_name(operation)}")
+        answer: dict[str, Any] = method(asked, region)
+        return answer
+
+    def find(self, name: str, region: str) -> Job:
+        """Return a job; an unknown one is refused as the service refuses it."""
+        try:
+            return self.jobs[region, name]
+        except KeyError:
+            raise InvalidError("Requested resource not found.") from None
+
+    def find_anywhere(self, name: str) -> Job:
+        """Return a job of any region."""
+        return next(job for (_, one), job in self.jobs.items() if one == name)
+
+    # The API
+
+    def _create_training_job(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        name = asked["TrainingJobName"]
+        arn = f"arn:aws:sagemaker:{region}:{self.account}:training-job/{name.lower()}"
+        with self._lock:
+            if (region, name) in self.jobs:
+                raise InvalidError(
+                    "Training job names must be unique within an AWS account and region, "
+                    f"and a training job with this name already exists ({arn})",
+                    code="ResourceInUse",
+                )
+            needs_image = not self.behaviour.script
+            role = check_job(asked, account=self.account, region=region, arn=arn, needs_image=needs_image)
+            running = [one.instance_type for one in self.jobs.values() if not one.has_ended]
+            machine = choose_machine(asked, self.quotas, running=running)
+            job = Job(asked, arn, region, machine)
+            job.tags = {one["Key"]: one["Value"] for one in asked.get("Tags", [])}
+            job.enter("Starting")
+            self.jobs[region, name] = job
+            self.machines.append(Machine(job, account=self.account, role=role, behaviour=self.behaviour))
+            self.machines[-1].start()
+        return {"TrainingJobArn": arn}
+
+    def _describe_training_job(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        return self.find(asked["TrainingJobName"], region).describe()
+
+    def _stop_training_job(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        job = self.find(asked["TrainingJobName"], region)
+        if job.has_ended or job.stop.is_set():
+            raise InvalidError(
+                f"The request was rejected because the training job is in status {job.status}.",
+            )
+        job.ask_to_stop()
+        return {}
+
+    def _delete_training_job(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        job = self.find(asked["TrainingJobName"], region)
+        if not job.has_ended:
+            raise InvalidError(
+                f"The training job {job.name} is in status {job.status}: it must have ended.",
+                code="ResourceInUse",
+            )
+        del self.jobs[region, job.name]
+        return {}
+
+    def _list_training_jobs(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        jobs = [
+            job
+            for (where, name), job in self.jobs.items()
+            if where == region
+            and asked.get("NameContains", "") in name
+            and asked.get("StatusEquals", job.status) == job.status
+            and float(asked.get("CreationTimeAfter", 0)) <= job.created
+            and float(asked.get("CreationTimeBefore", time.time() + 1)) >= job.created
+        ]
+        by = {"Name": "TrainingJobName", "Status": "TrainingJobStatus"}.get(
+            asked.get("SortBy", ""), "CreationTime"
+        )
+        ordered = sort_jobs(jobs, by=by, order=asked.get("SortOrder", "Descending"))
+        page, rest = list_page(ordered, asked)
+        return {"TrainingJobSummaries": [job.summarise() for job in page], **rest}
+
+    def _search(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        if asked["Resource"] != "TrainingJob":
+            raise InvalidError("the lab searches training jobs only", code="LabLimit")
+        jobs = [job for (where, _), job in self.jobs.items() if where == region]
+        found = find_jobs(jobs, asked.get("SearchExpression", {}))
+        ordered = sort_jobs(
+            found, by=asked.get("SortBy", "LastModifiedTime"), order=asked.get("SortOrder", "Descending")
+        )
+        page, rest = list_page(ordered, asked)
+        tagged = [{**job.describe(), "Tags": _as_tags(job.tags)} for job in page]
+        return {"Results": [{"TrainingJob": one} for one in tagged], **rest}
+
+    def _add_tags(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        job = self._find_by_arn(asked["ResourceArn"])
+        job.tags |= {one["Key"]: one["Value"] for one in asked["Tags"]}
+        return {"Tags": _as_tags(job.tags)}
+
+    def _list_tags(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        return {"Tags": _as_tags(self._find_by_arn(asked["ResourceArn"]).tags)}
+
+    def _delete_tags(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
+        job = self._find_by_arn(asked["ResourceArn"])
+        job.tags = {name: value for name, value in job.tags.items() if name not in asked["TagKeys"]}
+        return {}
+
+    def _find_by_arn(self, arn: str) -> Job:
+        for job in self.jobs.values():
+            if job.arn == arn:
+                return job
+        raise InvalidError("Requested resource not found.")
+
+
+def _as_tags(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": name, "Value": value} for name, value in tags.items()]
