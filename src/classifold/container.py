@@ -112,7 +112,7 @@ def _work(ml: MlFolder) -> None:
                 with _deaf():
                     raise _deliver_reached(order, ml) from None
         with _deaf():
-            _deliver_run(order, ml)
+            deliver_run(order.run_dir, ml)
 
 
 def describe_machine(folder: Path) -> str:
@@ -138,8 +138,6 @@ def describe_machine(folder: Path) -> str:
 def _describe_order(order: JobOrder) -> Iterator[str]:
     counts = [f"{len(order.sets.pictures[name])} {name}" for name in names.SETS]
     yield f"job {order.name}: {len(order.sets.class_names)} classes; {', '.join(counts)} pictures"
-    if order.checkpoint_dir is not None and any(order.checkpoint_dir.iterdir()):
-        yield f"going on from what is in {order.checkpoint_dir}"
     for note in order.notes:
         yield f"note: {note}"
 
@@ -148,7 +146,12 @@ def _train(order: JobOrder) -> None:
     from classifold.report.page import write_report
     from classifold.training.run import train_model
 
-    train_model(order.config, add_report=write_report, name=order.name, checkpoint_dir=order.checkpoint_dir)
+    summary = train_model(
+        order.config, add_report=write_report, name=order.name, checkpoint_dir=order.checkpoint_dir
+    )
+    share, count = summary.metrics["scores"]["accuracy"]["value"], summary.metrics["num_pictures"]
+    # Not as name=value: that is how an epoch's figures are found in the log.
+    _say(f"evaluation: {100 * share:.1f} % of {count} pictures right")
 
 
 @contextlib.contextmanager
@@ -162,19 +165,24 @@ def _deaf() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _deliver_run(order: JobOrder, ml: MlFolder) -> None:
-    """Put the finished run into the model folder, and look at it there before it is called done.
+def deliver_run(run_dir: Path, ml: MlFolder) -> None:
+    """Put a finished run into the model folder, and look at it there before it is called done.
+
+    Args:
+        run_dir: The run folder.
+        ml: Laid out as /opt/ml.
 
     Raises:
         RunError: An artefact is missing, damaged or does not load.
+        DiskError: The model folder is full or not ours to write.
     """
     from classifold.delivery import deliver_content
     from classifold.run_folder import check_run
 
     hint = "nothing but this machine's disk stands between the run and its result: launch again"
-    if not order.run_dir.is_dir():
+    if not run_dir.is_dir():
         raise RunError(Fault(str(ml.model_dir), "the run left no run folder", hint=hint))
-    deliver_content(order.run_dir, ml.model_dir)
+    deliver_content(run_dir, ml.model_dir)
     check_run(ml.model_dir, is_whole=True, where=str(ml.model_dir), hint=hint)
     _say(f"done: the run is in {ml.model_dir}, checked")
 
