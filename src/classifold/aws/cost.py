@@ -106,7 +106,7 @@ def _ask_price(aws: Aws, instance_type: str) -> float | None:
                 usd
                 for page in pages.paginate(ServiceCode="AmazonSageMaker", Filters=filters)
                 for product in page["PriceList"]
-                for usd in _read_product(product, instance_type)
+                for usd in read_product(product, instance_type)
             ]
     except AwsError:
         return None
@@ -122,7 +122,7 @@ def _pricing_client(aws: Aws) -> Any:
     return aws.session.client("pricing", region_name=region, config=settings)
 
 
-def _read_product(text: str, instance_type: str) -> Iterator[float]:
+def read_product(text: str, instance_type: str) -> Iterator[float]:
     """Yield the prices an hour of one product, where that is training on this machine.
 
     Its usage type is `<region's short name>-Train:<machine>`; those of hosting, notebooks and warm pools have
