@@ -25,7 +25,7 @@ class Crew:
         self._is_closed = threading.Event()
         for _ in range(count):
             # Daemons: what is under way on a slow line must not keep the process alive.
-            threading.Thread(target=self._run, daemon=True).start()
+            threading.Thread(target=self._run, name="crew", daemon=True).start()
 
     def map(self, work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
         """Yield what `work` makes of each job, in the order in which they are done.

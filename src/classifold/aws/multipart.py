@@ -143,6 +143,7 @@ def send_part(job: PartJob, *, sender: Sender) -> PartDone:
             UploadId=large.upload_id,
             PartNumber=job.number,
             Body=data,
+            ChecksumAlgorithm="CRC32",
             ChecksumCRC32=encode_crc32(crc32),
         )
     return PartDone(job, Part(answer["ETag"], crc32), job.size)

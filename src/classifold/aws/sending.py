@@ -121,6 +121,7 @@ class Sender:
                 Key=key,
                 Body=body,
                 ContentType=find_content_type(key),
+                ChecksumAlgorithm="CRC32",
                 ChecksumCRC32=crc32,
             )
         # Made anew after each failure of the short way: the address may have changed.
@@ -160,6 +161,7 @@ class Sender:
                 **pattern.headers,
                 "Content-Type": find_content_type(key),
                 _CHECKSUM_HEADER: crc32,
+                "x-amz-sdk-checksum-algorithm": "CRC32",
             },
         )
         # As boto3 has it: over TLS the checksum stands for the body, and only the header is signed.
