@@ -210,7 +210,7 @@ def docker_engine() -> str:
 
 @pytest.fixture(scope="session")
 def base_image(docker_engine: str) -> str:
-    """Return the image that ours are built on; where the engine has none and can get none, the test is skipped."""
+    """Return the image that ours are built on; where it cannot be had the test is skipped."""
     name = "python:3.11-slim"
     for command in (["image", "inspect", name], ["pull", "--quiet", name]):
         done = subprocess.run(

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -18,6 +19,7 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
+    from lab.registry import Registry
 
 REGION = "eu-west-1"
 SECURE_ONLY = {
@@ -534,3 +536,103 @@ def test_jobs_are_listed_found_by_tag_and_tagged(aws_account: Cloud, training) -
     )
     assert [one["TrainingJobName"] for one in listed["TrainingJobSummaries"]] == ["b-0", "b-1"]
     assert listed["NextToken"]
+
+
+# The same in Docker
+
+TRAIN = f"""#!/usr/bin/python3 -u
+import os, pathlib, signal, sys, time
+ml = pathlib.Path("/opt/ml")
+status = pathlib.Path("/proc/self/status").read_text()
+print("pid", os.getpid(), sys.argv[1:], os.uname().nodename, os.environ["TRAINING_JOB_NAME"])
+print("capabilities", [line.split()[1] for line in status.splitlines() if line.startswith("CapEff")][0])
+print("network", sorted(os.listdir("/sys/class/net")))
+print("data", sorted(path.name for path in (ml / "input/data/d").rglob("*.png")))
+mode = (ml / "input/config/hyperparameters.json").read_text()
+if "fail" in mode:
+    (ml / "output/failure").write_text("no picture at all")
+    sys.exit(1)
+if "wait" in mode:
+    os.chdir(ml)
+    exec({WAITS!r})
+(ml / "model/done").write_text("done")
+"""
+
+
+@pytest.fixture
+def image(lab: Cloud, tmp_path: Path, registry: Registry) -> Iterator[str]:
+    """Return the digest reference of a tiny image, built and pushed as a user would."""
+    name = f"{registry.host}/lab-test"
+    (tmp_path / "entry").write_text(TRAIN)
+    (tmp_path / "entry").chmod(0o755)
+    (tmp_path / "Dockerfile").write_text('FROM python:3.11-slim\nCOPY entry /\nENTRYPOINT ["/entry"]\n')
+    client("ecr").create_repository(repositoryName="lab-test")
+    token = client("ecr").get_authorization_token()["authorizationData"][0]
+    config = tmp_path / "docker"
+    config.mkdir()
+    (config / "config.json").write_text(
+        json.dumps({"auths": {registry.host: {"auth": token["authorizationToken"]}}})
+    )
+    for command in (["build", "--quiet", "-t", f"{name}:1", str(tmp_path)], ["push", "--quiet", f"{name}:1"]):
+        subprocess.run(
+            ["docker", "--config", str(config), *command], check=True, capture_output=True, timeout=300
+        )
+    (found,) = client("ecr").describe_images(repositoryName="lab-test")["imageDetails"]
+    assert found["imageTags"] == ["1"]
+    yield f"{name}@{found['imageDigest']}"
+    subprocess.run(["docker", "rmi", f"{name}:1"], check=False, capture_output=True, timeout=60)
+
+
+def run_image(training, image: str, mode: str = "", **values: object) -> None:
+    request = training(HyperParameters={"mode": mode}, **values)
+    request["AlgorithmSpecification"]["TrainingImage"] = image
+    client("sagemaker").create_training_job(**request)
+
+
+def test_an_image_runs_as_sagemaker_runs_it(lab: Cloud, training, image: str) -> None:
+    run_image(training, image)
+    wait_for("b-1", "Completed", "Failed")
+    assert log_lines("b-1") == [
+        "pid 1 ['train'] algo-1 b-1",
+        "capabilities 0000000000000000",
+        "network ['lo']",
+        "data ['1.png', '2.png']",
+    ]
+    assert unpack("b-1/output/model.tar.gz") == {"done": "done"}
+
+
+def test_an_image_that_fails_leaves_its_reason(lab: Cloud, training, image: str) -> None:
+    run_image(training, image, "fail")
+    found = wait_for("b-1", "Completed", "Failed")
+    assert found["FailureReason"] == "AlgorithmError: no picture at all, exit code: 1"
+
+
+def test_an_image_is_stopped_by_sigterm_to_its_first_process(lab: Cloud, training, image: str) -> None:
+    run_image(training, image, "wait")
+    wait_until_ready("b-1")
+    client("sagemaker").stop_training_job(TrainingJobName="b-1")
+    wait_for("b-1", "Stopped", "Failed")
+    assert unpack("b-1/output/model.tar.gz") == {"best": "so far"}
+
+
+def test_an_interrupted_image_goes_on_from_its_checkpoints(lab: Cloud, training, image: str) -> None:
+    run_image(training, image, "wait", **SPOT)
+    wait_until_ready("b-1")
+    lab.interrupt("b-1")
+    found = wait_for("b-1", "Completed", "Failed")
+    assert "Interrupted" in steps(found)
+    assert unpack("b-1/output/model.tar.gz") == {"best": "resumed"}
+
+
+def test_an_image_that_is_not_there_is_refused(lab: Cloud, training, image: str) -> None:
+    wrong = f"{image.partition('@')[0]}@sha256:{'0' * 64}"
+    with pytest.raises(botocore.exceptions.ClientError, match="Cannot find Image: lab-test"):
+        run_image(training, wrong)
+
+
+def test_the_aws_command_line_describes_a_job(lab: Cloud, training, image: str) -> None:
+    run_image(training, image)
+    wait_for("b-1", "Completed", "Failed")
+    command = ["aws", "sagemaker", "describe-training-job", "--training-job-name", "b-1", "--region", REGION]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert json.loads(done.stdout)["TrainingJobStatus"] == "Completed", done.stderr

@@ -124,8 +124,8 @@ def _check_buckets(request: dict[str, Any], storage: JobStorage, region: str) ->
             raise InvalidError(
                 f'No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. '
                 f"Please ensure that the bucket exists in the selected region ({region}), that objects exist "
-                f'under that S3 prefix, and that the role "{storage.role.arn}" has "s3:ListBucket" permissions on bucket '
-                f'"{bucket}".'
+                f'under that S3 prefix, and that the role "{storage.role.arn}" has "s3:ListBucket" '
+                f'permissions on bucket "{bucket}".'
             )
     for where in _outputs(request):
         bucket = split_uri(where)[0]
