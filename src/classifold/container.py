@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ML_DIR_VARIABLE = "CLASSIFOLD_ML_DIR"
 STOPPED = 128 + signal.SIGTERM
 _INTERRUPTED = ".interrupted"
-_PACKAGES = ("keras", "tensorflow", "jax", "onnxruntime")
+_PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "onnxruntime")
 # Cures that hold in a job, in place of those for a person at a machine; by what the fault says.
 _CURES = {
     "disk is full": "raise VOLUME_GB, then launch again",

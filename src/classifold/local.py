@@ -37,6 +37,8 @@ _JOB = "the job in Docker"
 # Exit codes of `docker run` itself: refused, not executable, not found in the image.
 _DOCKER_REFUSED = (125, 126, 127)
 _KILLED = 137
+# The label that tells the variants apart.
+_TITLE = "org.opencontainers.image.title"
 _REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
 
 
@@ -151,7 +153,7 @@ def _inspect_engine() -> Engine:
 
 def _can_use_gpus(labels: Mapping[str, str], tell: Tell) -> bool:
     """Tell whether the image is made for GPUs and this machine has any."""
-    is_gpu_image = any(key.endswith("variant") and value == "gpu" for key, value in labels.items())
+    is_gpu_image = labels.get(_TITLE, "").endswith("GPU")
     has_gpus = bool(list_gpus()) or shutil.which("nvidia-smi") is not None
     if is_gpu_image and not has_gpus:
         tell("note: this machine has no GPU, so the GPU image trains on the processor")
@@ -195,7 +197,12 @@ def _lay_out(ml: MlFolder, config: Config) -> None:
 
 
 def _find_data(config: Config, sets: Any, target: Path) -> Path:
-    """Return the folder to mount as the channel: the split, or a copy of it where links lead out of it."""
+    """Return the folder to mount as the channel: what `upload` would send, with no link that leads out."""
+    if config.UPLOAD_AS == "shards":
+        from classifold.dataset.shards import write_shards
+
+        write_shards(config.split_dir, config.shards_dir, shard_mb=config.SHARD_MB)
+        return config.shards_dir.resolve()
     split_dir = config.split_dir.resolve()
     if not _has_links(split_dir):
         return split_dir

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from classifold.training.boundary import Boundary, Inside, copy_arrays, list_see
 from classifold.training.clock import Clock
 from classifold.training.notes import Notes
 from classifold.training.resume import Found, check_facts
+
+_LOG = logging.getLogger(__name__)
 
 # What may be changed between two parts of a run: it makes no difference to what is learned.
 _FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB")
@@ -53,6 +56,8 @@ def open_reader(name: str, sets: Sets, config: Config, *, storage: Any, notes: N
     """
     from classifold.training.pipeline import PictureReader
 
+    # For the log of a job; on a terminal the progress bar says it.
+    _LOG.info("reading %d %s pictures", len(sets.pictures[name]), name)
     reader = PictureReader(sets.pictures[name], config, storage=storage, name=name)
     notes.tell_all([f"{name}/{key} was left out: {reason}" for key, reason in reader.unreadable])
     if not len(reader):
