@@ -51,6 +51,24 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path, error):
     assert names(tmp_path / "sets") == ["old.txt"]
 
 
+def test_a_block_that_puts_nothing_in_leaves_the_folder_as_it_was(tmp_path):
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "old.txt").write_text("old")
+    inode = (tmp_path / "sets").stat().st_ino
+    with replace_folder(tmp_path / "sets"):
+        pass
+    assert names(tmp_path) == ["sets"]
+    assert names(tmp_path / "sets") == ["old.txt"]
+    assert (tmp_path / "sets").stat().st_ino == inode
+
+
+def test_the_hidden_folder_is_not_named_when_the_disk_refuses(tmp_path):
+    with pytest.raises(DiskError) as error, replace_folder(tmp_path / "sets") as new:  # noqa: PT012
+        (new / "file").mkdir()
+        (new / "file").write_text("text")
+    assert [fault.where for fault in error.value.faults] == [str(tmp_path / "sets")]
+
+
 def test_a_failure_takes_back_the_folders_that_were_made_above(tmp_path):
     with pytest.raises(ValueError, match="bad"), replace_folder(tmp_path / "a" / "b" / "sets"):
         raise ValueError("bad")
