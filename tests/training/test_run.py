@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
 import shutil
 import signal
-import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -336,25 +334,6 @@ def test_pictures_that_cannot_be_read_are_noted_and_a_set_without_any_other_is_r
 def test_a_file_where_the_runs_should_go_is_named(train, tmp_path: Path):
     (tmp_path / "runs").write_text("")
     assert str(tmp_path / "runs") in refuse(DiskError, train)
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """mount("size=100k") -> a small disk of its own; mount("size=1m", "ro") one that cannot be written."""
-    folders = []
-
-    def mount(options: str) -> Path:
-        folder = tmp_path / f"disk{len(folders)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
-        if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("only root can mount a small disk")
-        folders.append(folder)
-        return folder
-
-    yield mount
-    for folder in folders:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_read_only_disk_is_named(train, mount):

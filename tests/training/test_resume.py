@@ -1,0 +1,602 @@
+"""Checkpoints: read back bit for bit, never taken when damaged, refused for another run; and whole runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from classifold.errors import DiskError, RunError
+from classifold.training.boundary import Boundary, Inside
+from classifold.training.checkpoint_writer import CheckpointWriter
+from classifold.training.history import EpochRow
+from classifold.training.resume import Checkpoints, Found, check_facts
+from classifold.training.scaling import Scaling
+
+FACTS = {
+    "settings": {"EPOCHS": 3, "BACKBONE": "tiny"},
+    "data": "abc",
+    "class_names": ["a", "b"],
+    "backend": "tensorflow",
+    "versions": {"keras": "3.0"},
+}
+
+
+def make(number: int = 1, *, size: int = 6) -> Boundary:
+    """A state whose arrays tell its number."""
+    arrays = [np.full((2, size), number, np.float32), np.array(number, np.int64), np.zeros((0, 3), np.uint32)]
+    row = EpochRow("head", number, 0.1, math.nan, math.inf, 1 / 3, 1e-300, 0.5, True, 0.25, 7)
+    inside = Inside(
+        recent=(arrays, arrays[:1]),
+        kept=arrays,
+        optimizer=arrays,
+        seeds=[np.array([1, 2**32 - 1], np.uint32)],
+        before=0,
+        scaling=Scaling(np.arange(3, dtype=np.float32), np.ones(3, np.float32)),
+    )
+    return Boundary(stage=1, rows=(row,) * number, weights=arrays, seeds=arrays[1:2], inside=inside)
+
+
+def expect_same(one: Any, other: Any) -> None:
+    """Two values of dataclasses, sequences, arrays and numbers are the same, to the last bit."""
+    if isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        assert one.tobytes() == other.tobytes()
+    elif hasattr(one, "__dataclass_fields__"):
+        for name in one.__dataclass_fields__:
+            expect_same(getattr(one, name), getattr(other, name))
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            expect_same(a, b)
+    else:
+        assert repr(one) == repr(other)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+def save(folder: Path, boundary: Boundary, *, host: str = "", checkpoints: Any = None) -> Checkpoints:
+    checkpoints = checkpoints or Checkpoints(folder, host=host)
+    checkpoints.save(boundary, facts=FACTS, seconds={"head": 1.5})
+    return checkpoints
+
+
+def load(folder: Path, *, host: str = "") -> tuple[Found | None, list[str]]:
+    notes: list[str] = []
+    return Checkpoints(folder, host=host).load(tell=notes.append), notes
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Writing and reading
+
+
+def test_what_was_saved_is_loaded_bit_for_bit(folder):
+    for boundary in (make(3), replace(make(2), inside=None), replace(make(4), stage=0)):
+        save(folder, boundary)
+        found, notes = load(folder)
+        assert notes == []
+        expect_same(found.boundary, boundary)
+        assert found.facts == FACTS
+        assert found.seconds == {"head": 1.5}
+        shutil.rmtree(folder)
+
+
+def test_the_state_of_a_stage_without_scaling_has_none(folder):
+    boundary = make()
+    save(folder, replace(boundary, inside=replace(boundary.inside, scaling=None, before=None)))
+    found, _ = load(folder)
+    assert found.boundary.inside.scaling is None
+    assert found.boundary.inside.before is None
+
+
+ARRAYS = st.lists(
+    hnp.arrays(
+        st.sampled_from([np.dtype(name) for name in ("f4", "f8", "f2", "i8", "u4", "?")]),
+        hnp.array_shapes(min_dims=0, max_dims=3, max_side=4),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(weights=ARRAYS, kept=ARRAYS, recent=st.lists(ARRAYS, min_size=1, max_size=12))
+def test_arrays_of_any_kind_and_number_come_back_in_their_order(tmp_path_factory, weights, kept, recent):
+    folder = tmp_path_factory.mktemp("any") / "checkpoints"
+    inside = Inside(recent=tuple(recent), kept=kept, optimizer=[], seeds=[])
+    boundary = Boundary(0, make().rows, weights, [], inside)
+    save(folder, boundary)
+    found, _ = load(folder)
+    expect_same(found.boundary, boundary)
+
+
+def test_nothing_saved_is_nothing_found(folder):
+    assert load(folder) == (None, [])
+
+
+def test_a_line_says_where_the_run_goes_on(folder):
+    save(folder, make(3))
+    found, _ = load(folder)
+    line = replace(found, written=found.written.replace(2026, 1, 2, 3, 4, 5)).describe()
+    assert line == "resumed from epoch 3 of stage head (checkpoint of 2026-01-02 03:04:05 UTC)"
+
+
+def test_two_generations_are_kept_in_two_plain_files_each(folder):
+    checkpoints = save(folder, make(1))
+    for number in (2, 3, 4):
+        save(folder, make(number), checkpoints=checkpoints)
+    assert files(folder) == [f"checkpoint-{n:06d}.{end}" for n in (3, 4) for end in ("bin", "json")]
+    head = json.loads((folder / "checkpoint-000004.json").read_text())
+    assert head["rows"][0]["val_loss"] == "inf"
+    assert list(head["files"]) == ["checkpoint-000004.bin"]
+    # Nothing but arrays: no pickle that could run code.
+    assert b"numpy" not in (folder / "checkpoint-000004.bin").read_bytes()
+
+
+def test_several_machines_share_a_folder_without_touching_each_others_files(folder):
+    first, second = (save(folder, make(n), host=f"algo-{n}") for n in (1, 2))
+    for _ in range(3):
+        save(folder, make(1), checkpoints=first)
+    save(folder, make(2), checkpoints=second)
+    assert len(files(folder)) == 8
+    assert all(name.startswith(("algo-1-checkpoint-", "algo-2-checkpoint-")) for name in files(folder))
+    assert len(load(folder, host="algo-2")[0].boundary.rows) == 2
+    assert load(folder, host="algo-3") == (None, [])
+
+
+def test_what_a_killed_writer_left_is_cleared_away(folder):
+    save(folder, make(1))
+    left = folder / ".checkpoint-000002.bin.123-abc.partial"
+    left.write_bytes(b"half")
+    (folder / "notes.txt").write_text("the user's own")
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.load(tell=pytest.fail) is not None
+    save(folder, make(2), checkpoints=checkpoints)
+    assert not left.exists()
+    assert (folder / "notes.txt").exists()
+
+
+# Damage
+
+
+def damage_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("end", ["json", "bin"])
+@pytest.mark.parametrize("harm", [damage_bit, cut, empty, Path.unlink])
+def test_a_damaged_newest_generation_gives_way_to_the_one_before_and_is_named(harm, end, folder):
+    checkpoints = save(folder, make(1))
+    save(folder, make(2), checkpoints=checkpoints)
+    harm(folder / f"checkpoint-000002.{end}")
+    found, notes = load(folder)
+    expect_same(found.boundary, make(1))
+    assert len(notes) == 1
+    assert str(folder / "checkpoint-000002.json") in notes[0]
+
+
+def test_where_nothing_whole_is_left_training_begins_anew_and_that_is_said(folder):
+    save(folder, make(1))
+    (folder / "checkpoint-000001.bin").unlink()
+    found, notes = load(folder)
+    assert found is None
+    assert "training begins anew" in notes[-1]
+
+
+def test_what_follows_a_damaged_generation_never_replaces_the_last_good_one(folder):
+    checkpoints = save(folder, make(1))
+    save(folder, make(2), checkpoints=checkpoints)
+    cut(folder / "checkpoint-000002.bin")
+    again = Checkpoints(folder)
+    again.load(tell=lambda _: None)
+    save(folder, make(3), checkpoints=again)
+    assert files(folder) == [f"checkpoint-{n:06d}.{end}" for n in (1, 3) for end in ("bin", "json")]
+
+
+def test_a_checkpoint_of_a_later_form_is_refused(folder):
+    from classifold.training.resume import _sign
+
+    save(folder, make(1))
+    path = folder / "checkpoint-000001.json"
+    head = json.loads(path.read_text())
+    del head["sha256"]
+    head["format"] = 2
+    path.write_text(json.dumps({**head, "sha256": _sign(head)}))
+    with pytest.raises(RunError, match="another version"):
+        load(folder)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_resume import make
+from classifold.training.resume import Checkpoints
+
+checkpoints = Checkpoints(Path(sys.argv[1]))
+found = checkpoints.load(tell=lambda note: sys.exit(f"damaged: {note}"))
+number = len(found.boundary.rows) if found else 0
+print("begun", flush=True)
+while True:
+    number += 1
+    checkpoints.save(make(number, size=200_000), facts={}, seconds={})
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_generation(folder):
+    generator, reached = np.random.default_rng(0), 0
+    for _ in range(6):
+        command = [sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(generator.uniform(0.02, 0.2))
+            process.kill()
+        found, notes = load(folder)
+        # The file that was being written may be half there, under a name that nobody looks at.
+        assert all("is missing" in note for note in notes)
+        number = len(found.boundary.rows) if found else 0
+        assert number >= reached
+        if found:
+            expect_same(found.boundary.weights, make(number, size=200_000).weights)
+        reached = number
+    assert reached > 3
+
+
+# What must be the same
+
+
+def test_the_same_facts_are_taken_without_a_word(folder):
+    save(folder, make())
+    found, _ = load(folder)
+    assert check_facts(found, {**FACTS, "pictures": ["x"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"settings": {"EPOCHS": 9, "BACKBONE": "tiny"}}, ["EPOCHS", "3", "9"]),
+        ({"settings": {"EPOCHS": 1, "BACKBONE": "x"}}, ["EPOCHS", "BACKBONE", "tiny"]),
+        ({"data": "xyz"}, ["other pictures"]),
+        ({"class_names": ["a", "c"]}, ["other classes"]),
+        ({"backend": "jax"}, ["engine"]),
+    ],
+)
+def test_other_settings_or_data_are_refused_with_all_that_differs(changed, words, folder):
+    save(folder, make())
+    found, _ = load(folder)
+    with pytest.raises(RunError) as error:
+        check_facts(found, {**FACTS, **changed})
+    text = str(error.value)
+    assert all(word in text for word in words)
+    assert f"remove {folder}" in text
+
+
+def test_other_versions_are_remarked_upon(folder):
+    save(folder, make())
+    found, _ = load(folder)
+    (note,) = check_facts(found, {**FACTS, "versions": {"keras": "3.1"}})
+    assert "keras 3.1" in note
+    assert "3.0" in note
+
+
+def test_every_setting_of_model_and_training_counts_and_no_other(tiny, sets_dir: Path):
+    from classifold.dataset.scan import load_sets
+    from classifold.training.learning import build_facts
+
+    found = build_facts(tiny(), load_sets(sets_dir), backend="tensorflow")["settings"]
+    assert {"BACKBONE", "IMAGE_SIZE", "RANDOM_SEED", "EPOCHS", "DROPOUT", "ERASING_PROBABILITY"} <= set(found)
+    free = {"RUNS_DIR", "TAGS", "INSTANCE_TYPE", "CACHE_GB", "NUM_WORKERS", "TOP_K", "SPOT", "DATA_LOCAL_DIR"}
+    assert not free & set(found)
+    json.dumps(found)
+
+
+# Writing while training goes on
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[..., Any]:
+    """write() -> a writer, and what it told."""
+
+    def write(where: Path = folder, **options: Any) -> Any:
+        notes: list[str] = []
+        writer = CheckpointWriter(
+            Checkpoints(where), facts=FACTS, count_seconds=dict, tell=notes.append, **options
+        )
+        return writer, notes
+
+    return write
+
+
+def test_the_first_state_is_saved_and_those_right_after_it_are_not(write, folder):
+    writer, _ = write()
+    states = [make(n) for n in range(1, 6)]
+    for state in states:
+        writer.offer(state)
+        time.sleep(0.1)
+    assert len(load(folder)[0].boundary.rows) == 1
+    # At an interruption the last one is saved whatever the time.
+    assert writer.save(states[-1])
+    assert len(load(folder)[0].boundary.rows) == 5
+    before = files(folder)
+    assert writer.save(states[-1])
+    assert files(folder) == before
+
+
+def test_what_was_found_is_not_written_again(write, folder):
+    state = make()
+    writer, _ = write(saved=state)
+    assert writer.save(state)
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_once_and_tried_again(write, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    where = tmp_path / "file" / "checkpoints"
+    writer, notes = write(where)
+    assert not writer.save(make(1))
+    assert not writer.save(make(2))
+    assert len(notes) == 1
+    assert str(tmp_path / "file") in notes[0]
+    assert "training goes on" in notes[0]
+    (tmp_path / "file").unlink()
+    assert writer.save(make(3))
+    assert len(load(where)[0].boundary.rows) == 3
+
+
+def test_a_full_disk_leaves_the_last_good_generation(write, mount):
+    disk = mount("size=1m")
+    writer, notes = write(disk)
+    assert writer.save(make(1))
+    assert not writer.save(make(2, size=200_000))
+    assert "the disk is full" in notes[0]
+    found, damaged = load(disk)
+    assert len(found.boundary.rows) == 1
+    assert damaged == []
+    assert files(disk) == ["checkpoint-000001.bin", "checkpoint-000001.json"]
+
+
+def test_a_disk_that_becomes_read_only_leaves_the_last_good_generation(write, mount):
+    disk = mount("size=9m")
+    writer, notes = write(disk)
+    assert writer.save(make(1))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    assert not writer.save(make(2))
+    assert "read-only" in notes[0]
+    assert len(load(disk)[0].boundary.rows) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="file"):
+        load(tmp_path / "file")
+
+
+# Runs
+
+
+@pytest.fixture
+def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) -> Callable[..., Any]:
+    """learn(found) -> the trained part of a run, and all of its states."""
+    from classifold.dataset.scan import load_sets
+    from classifold.training.backend import start_keras
+    from classifold.training.clock import Clock
+    from classifold.training.learning import Learning, build_facts
+    from classifold.training.notes import Notes
+
+    def learn(found: Found | None = None, **settings: Any) -> Any:
+        config, sets, states = tiny(**settings), load_sets(sets_dir), []
+        start_keras("tensorflow", seed=config.RANDOM_SEED)
+        learning = Learning(config, sets, tmp_path, clock=Clock(), notes=Notes())
+        learning.build(found)
+        facts = build_facts(config, sets, backend="tensorflow")
+        learning.train(found, facts=facts, mark=states.append)
+        return learning, states, facts
+
+    return learn
+
+
+def without_seconds(rows: Any) -> list[EpochRow]:
+    return [replace(row, seconds=0.0) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"DROPOUT": 0.4, "HEAD_LAYERS": (6,), "AVERAGED_EPOCHS": 2},
+        # Room for some of the augmented versions only, or new ones each epoch.
+        {"CACHE_GB": 0.0004, "AUGMENTATION_VARIANTS": 3, "OPTIMIZER": "sgd"},
+        {"FINE_TUNE_SHARE": 1.0, "AUGMENTATION_VARIANTS": 0, "CACHE_GB": 0.0},
+    ],
+    ids=str,
+)
+def test_a_run_that_goes_on_from_any_state_ends_with_the_same_bits(settings, learn, folder):
+    straight, states, facts = learn(**settings)
+    assert len(states) == 4 + 1 + 3 + 1
+    weights = straight.classifier.model.get_weights()
+    # Within the head's stage, between the stages, within the second.
+    for place in (1, 4, 6):
+        Checkpoints(folder).save(states[place], facts=facts, seconds={})
+        found = Checkpoints(folder).load(tell=pytest.fail)
+        again, more, _ = learn(found, **settings)
+        assert len(more) == len(states) - 1 - place
+        assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
+        expect_same(again.classifier.model.get_weights(), weights)
+        shutil.rmtree(folder)
+
+
+def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: Path, keras):
+    from classifold.dataset.pictures import load_picture
+    from classifold.dataset.scan import load_sets
+    from classifold.training.stages import put_kept
+
+    learning, states, _ = learn()
+    sets = load_sets(sets_dir)
+    pictures = sets.pictures["validation"]
+    pixels = np.stack(
+        [load_picture(one.read_bytes(max_pixels=10**6), size=32, max_pixels=10**6) for one in pictures]
+    )
+    labels = [sets.class_names.index(one.class_name) for one in pictures]
+    for state in states:
+        put_kept(learning.classifier, state, tiny())
+        shares = learning.classifier.model.predict_on_batch(pixels.astype(np.float32))
+        loss = -np.log(shares[np.arange(len(labels)), labels]).mean()
+        (best,) = [row for row in state.rows if row.best]
+        assert loss == pytest.approx(best.val_loss, abs=2e-3)
+
+
+DRIVER = """
+import json, os, signal, sys
+from pathlib import Path
+from classifold.config import build_config
+from classifold.errors import ClassifoldError
+from classifold.training.run import train_model
+
+order = json.loads(sys.argv[1])
+
+class Killer:
+    '''Sends this process a signal at a line of its log.'''
+    def __init__(self, stream): self.stream, self.count = stream, 0
+    def __getattr__(self, name): return getattr(self.stream, name)
+    def write(self, text):
+        self.stream.write(text)
+        self.stream.flush()
+        self.count += text.startswith("stage=")
+        if self.count == order["line"] and text.startswith("stage="):
+            os.kill(os.getpid(), order["signal"])
+
+if order["line"]:
+    sys.stderr = Killer(sys.stderr)
+try:
+    summary = train_model(build_config({**order["config"], "HEAD_LAYERS": ()}), name="run",
+                          checkpoint_dir=Path(order["checkpoints"]))
+    print(summary.run_dir)
+except ClassifoldError as error:
+    print(getattr(error, "kept", None))
+    print(error, file=sys.__stderr__)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.fixture
+def drive(finished: Any, tmp_path: Path, folder: Path) -> Callable[..., Any]:
+    """drive(line=3, signal=SIGTERM) -> a run in a process of its own, with the settings of `finished`."""
+    config = {**finished.config, "RUNS_DIR": str(tmp_path / "runs"), "TAGS": {}}
+    config.pop("HEAD_LAYERS")
+
+    def drive(*, line: int = 0, how: signal.Signals = signal.SIGTERM, **changed: Any) -> Any:
+        kept = {name: tuple(x) if isinstance(x, list) else x for name, x in config.items()}
+        order = {"line": line, "signal": how, "config": {**kept, **changed}, "checkpoints": str(folder)}
+        return subprocess.Popen(
+            [sys.executable, "-c", DRIVER, json.dumps(order)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+    return drive
+
+
+def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_in_the_end(
+    drive, finished, children, folder, tmp_path: Path, keras
+):
+    # 1. SIGTERM within the third epoch of the head.
+    out, err = drive(line=3).communicate(timeout=300)
+    kept = tmp_path / "runs" / "run.interrupted"
+    assert out.splitlines() == [str(kept)], err
+    assert "interrupted after epoch 2" in err
+    assert str(folder) in err
+    assert (kept / "model.keras").exists()
+
+    # 2. SIGKILL within fine-tuning.
+    process = drive(line=4, how=signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    assert "note: resumed from epoch 2 of stage head (checkpoint of 20" in err
+    assert next(line for line in err.splitlines() if line.startswith("stage=")).startswith(
+        "stage=head epoch=3 "
+    )
+
+    # 3. SIGTERM while every format is written.
+    process = drive()
+    end = time.monotonic() + 120
+    working = tmp_path / "runs" / ".run.partial"
+    while not ((working / "model.keras").exists() and children(process.pid)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    since = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - since < 10
+    assert out.splitlines() == [str(kept)], err
+    assert not working.exists()
+
+    # 4. To the end.
+    process = drive()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "resumed from epoch 7 of stage fine_tune" in err
+    assert "\nstage=" not in err
+    run = Path(out.strip())
+    assert run == tmp_path / "runs" / "run"
+    expect_same_runs(run, finished.run_dir, keras)
+    assert not [name for name in files(folder) if name.startswith(".")]
+    assert len(files(folder)) <= 4
+
+    # Other settings would not be the same run.
+    process = drive(EPOCHS=4)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "this run is there already" in err
+    run.rename(run.with_name("other"))
+    process = drive(EPOCHS=4, CACHE_GB=0.5)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"error: setting EPOCHS: the checkpoint in {folder} was made with 3, got 4" in err
+    assert err.count("error:") == 1
+
+
+def expect_same_runs(one: Path, other: Path, keras: Any) -> None:
+    """Weights, history and predictions are the same to the last bit."""
+    models = [keras.models.load_model(path / "model.keras", compile=False) for path in (one, other)]
+    expect_same(*(model.get_weights() for model in models))
+    assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+    histories = [(path / "history.csv").read_text().splitlines() for path in (one, other)]
+    place = histories[0][0].split(",").index("seconds")
+    rows = [[line.split(",")[:place] + line.split(",")[place + 1 :] for line in lines] for lines in histories]
+    assert rows[0] == rows[1]
+    metrics = [json.loads((path / "metrics.json").read_text()) for path in (one, other)]
+    assert metrics[0] == metrics[1]
