@@ -34,8 +34,10 @@ def trusts_service(role: Any, *, account: str, job_arn: str) -> bool:
 def allows(role: Any, action: str, resource: str, *, context: dict[str, str] | None = None) -> bool:
     """Tell whether the role's own policies allow an action; `context` is what conditions are held against."""
     allowed = False
+    # What is asked for is the account's own: a stranger's bucket is refused before.
+    values = {"aws:ResourceAccount": str(role.arn).split(":")[4], **(context or {})}
     for statement in _role_statements(role):
-        if not _is_about(statement, action, resource) or not _conditions_hold(statement, context or {}):
+        if not _is_about(statement, action, resource) or not _conditions_hold(statement, values):
             continue
         if statement["Effect"] == "Deny":
             return False
