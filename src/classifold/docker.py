@@ -152,17 +152,16 @@ def stream_docker(
     Raises:
         DockerError: If Docker is not installed, its engine not reachable, or the command fails.
     """
-    process = start_docker(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
     lines: list[str] = []
-    try:
-        for line in process.stdout or ():
-            lines.append(line.rstrip())
-            see(lines[-1])
-        code = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+    with start_docker(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env) as process:
+        try:
+            for line in process.stdout or ():
+                lines.append(line.rstrip())
+                see(lines[-1])
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
     if code:
         raise explain_docker("\n".join(lines), doing=doing)
 

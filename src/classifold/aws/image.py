@@ -137,7 +137,7 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
     is_new = found is None
     if found is None:
         _check_form(image)
-        tell(f"pushing {image.reference}")
+        tell(f"pushing {image.reference}, {image.size_bytes / 1e9:.1f} GB before it is compressed")
         push(aws, image.reference, uri=f"{repository_uri}:{image.tag}", tell=tell)
         found = find_manifest(aws, repository_uri, image.tag)
     if found is None:

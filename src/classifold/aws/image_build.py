@@ -110,7 +110,7 @@ def _build_words(plan: ImagePlan, folder: Path, *, has_buildx: bool) -> tuple[li
 class StepReader:
     """Reads a builder's log for the steps that are run, not taken from its cache; of either builder."""
 
-    _CLASSIC = re.compile(r"Step (\d+/\d+) : (RUN .*)")
+    _CLASSIC = re.compile(r"Step (\d+/\d+) : (.*)")
     _BUILDKIT = re.compile(r"#(\d+) \[(.*?)\] (RUN .*)")
 
     def __init__(self) -> None:
@@ -119,7 +119,9 @@ class StepReader:
     def read(self, line: str) -> str:
         """Return what is to be told after this line of the log; mostly nothing."""
         if classic := self._CLASSIC.match(line):
-            self._waiting["classic"] = _shorten(f"step {classic[1]}: {classic[2]}")
+            # The other instructions take no time.
+            is_work = classic[2].startswith("RUN ")
+            self._waiting["classic"] = _shorten(f"step {classic[1]}: {classic[2]}") if is_work else ""
         elif line.startswith(" ---> Running in"):
             return self._waiting.pop("classic", "")
         elif buildkit := self._BUILDKIT.match(line):

@@ -27,6 +27,7 @@ _PROJECT_FILES = ("pyproject.toml", "LICENSE")
 # The wheel's description: the real one would make a new image of every change to it.
 _README = "# Classifold, in its training image\n"
 _TAG_DIGITS = 16
+VARIANT_LABEL = "classifold:variant"
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def _build_labels(config: Config, variant: Variant) -> dict[str, str]:
         # A label's name ends at its first equals sign.
         **{key: value for key, value in config.TAGS.items() if "=" not in key},
         names.PROJECT_TAG: config.PROJECT_NAME,
+        VARIANT_LABEL: variant,
         "org.opencontainers.image.title": f"Classifold training, {variant.upper()}",
         "org.opencontainers.image.version": classifold.__version__,
         "org.opencontainers.image.licenses": "Apache-2.0",

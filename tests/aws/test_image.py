@@ -1,0 +1,622 @@
+"""The training image: its content gives its tag; it is built, pushed and found again by real parts."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import tomllib
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import classifold
+from classifold.aws import registry as registry_module
+from classifold.aws.clients import Aws
+from classifold.aws.image import Image, build_image, choose_variant, find_image, push_image
+from classifold.aws.image_build import StepReader
+from classifold.aws.image_context import plan_image, write_context
+from classifold.aws.registry import Manifest, find_manifest, push
+from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
+from classifold.baked import PROJECT_DIR, locate_baked, open_keras_home
+from classifold.config import build_config
+from classifold.errors import AwsError, BackboneError, DockerError, MissingError
+
+if TYPE_CHECKING:
+    from lab.cloud import Cloud
+    from lab.registry import Registry
+
+CPU = {"PROJECT_NAME": "roses", "INSTANCE_TYPE": "ml.m5.xlarge"}
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+# Builds in a moment and is a few bytes large: the user's own container/Dockerfile goes before ours.
+TINY = "FROM scratch\nARG VARIANT\nCOPY baked/project /project\nENV VARIANT=$VARIANT\n"
+
+
+@pytest.fixture
+def tiny(project: Path) -> Path:
+    """Return a project whose image is built in a moment."""
+    (project / "container" / "Dockerfile").write_text(TINY)
+    return project
+
+
+@pytest.fixture
+def remove_images(docker_engine: str) -> Any:
+    """Remove what a test left in the engine."""
+    yield
+    words = ["docker", "images", "--quiet", "--filter", "label=classifold:project=roses"]
+    found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    if found:
+        subprocess.run(["docker", "rmi", "--force", *found], capture_output=True, check=False)
+
+
+def build(**values: object) -> tuple[Image, list[str]]:
+    said: list[str] = []
+    return build_image(build_config({**CPU, **values}), tell=said.append), said
+
+
+def aws_of(**values: object) -> Aws:
+    return Aws(build_config({**CPU, **values}))
+
+
+def tag_of(*, variant: Any = "cpu", **values: object) -> str:
+    return plan_image(build_config({**CPU, **values}), variant=variant).tag
+
+
+def inspect(reference: str) -> dict[str, Any]:
+    done = subprocess.run(["docker", "inspect", reference], capture_output=True, text=True, check=True)
+    (found,) = json.loads(done.stdout)
+    return found
+
+
+# Which image
+
+
+@pytest.mark.parametrize(
+    ("machines", "variant"),
+    [
+        ("ml.m5.large ml.c7i.xlarge ml.t3.medium ml.r5.large ml.trn1.2xlarge ml.inf2.xlarge", "cpu"),
+        ("ml.g4dn.xlarge ml.g5.2xlarge ml.g6e.xlarge ml.gr6.4xlarge ml.p3.2xlarge ml.p5en.48xlarge", "gpu"),
+    ],
+)
+def test_machines_with_a_gpu_get_the_gpu_image(machines: str, variant: str) -> None:
+    assert {choose_variant(one) for one in machines.split()} == {variant}
+
+
+# The tag
+
+
+def test_the_same_content_has_the_same_tag_whatever_the_settings_of_training(project: Path) -> None:
+    assert re.fullmatch(r"cpu-[0-9a-f]{16}", tag_of())
+    assert tag_of() == tag_of(EPOCHS=3, BATCH_SIZE=8, MAX_HOURS=1.0, IMAGE_SIZE=96)
+
+
+def test_what_changes_the_image_changes_its_tag(project: Path) -> None:
+    (project / "a.keras").write_bytes(b"a")
+    (project / "b.keras").write_bytes(b"b")
+    tags = [
+        tag_of(),
+        tag_of(variant="gpu"),
+        tag_of(TAGS={"Customer": "somebody else"}),
+        tag_of(BACKBONE_WEIGHTS="a.keras"),
+        tag_of(BACKBONE_WEIGHTS="b.keras"),
+        tag_of(BACKBONE="MobileNetV2"),
+        tag_of(BACKBONE="MobileNetV2", IMAGE_SIZE=96),
+        tag_of(BACKBONE="MobileNetV2", BACKBONE_WEIGHTS=None),
+    ]
+    (project / "container" / "Dockerfile").write_text(TINY)
+    tags.append(tag_of())
+    # Random weights of a backbone of keras.applications need nothing in the image.
+    assert tags.pop(7) == tags[0]
+    assert len(set(tags)) == len(tags)
+
+
+def test_the_name_of_a_file_of_weights_is_no_content(project: Path) -> None:
+    (project / "a.keras").write_bytes(b"same")
+    (project / "earlier-run").mkdir()
+    (project / "earlier-run" / "model.keras").write_bytes(b"same")
+    assert tag_of(BACKBONE_WEIGHTS="a.keras") == tag_of(BACKBONE_WEIGHTS="earlier-run")
+
+
+def test_what_keras_has_already_is_copied_and_changes_no_tag(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tag_of(BACKBONE="MobileNetV2")
+    models = project / "keras" / "models"
+    models.mkdir(parents=True)
+    for name in ("mobilenet_v2_weights_1.0_224_no_top.h5", "vgg16_notop.h5", "mobilenet_v2_weights.h5"):
+        (models / name).write_bytes(b"weights")
+    monkeypatch.setenv("KERAS_HOME", str(project / "keras"))
+    plan = plan_image(build_config({**CPU, "BACKBONE": "MobileNetV2"}), variant="cpu")
+    assert list(plan.cached) == ["baked/keras/models/mobilenet_v2_weights_1.0_224_no_top.h5"]
+    assert plan.tag == before
+    assert plan.arguments["APPLICATION"] == "MobileNetV2:224"
+
+
+# What goes in
+
+
+def test_the_context_holds_the_package_and_named_files_readable_for_everybody(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / ".env").write_text("AWS_SECRET_ACCESS_KEY=secret")
+    (project / "my_model.py").write_text("def build(image_size): ...")
+    (project / "w.h5").write_bytes(b"weights")
+    (project / "my_model.py").chmod(0o600)
+    values = {**CPU, "BACKBONE": "my_model.py:build", "BACKBONE_WEIGHTS": "w.h5"}
+    target = tmp_path / "context"
+    target.mkdir()
+    write_context(plan_image(build_config(values), variant="cpu"), target)
+    found = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    source = {name for name in found if name.startswith("src/classifold/")}
+    assert found - source == {
+        *("LICENSE", "README.md", "pyproject.toml", "container/Dockerfile", "container/lean.py"),
+        *(f"container/requirements-{name}.txt" for name in ("build", "cpu", "gpu")),
+        *("baked/project/my_model.py", "baked/project/weights.h5"),
+    }
+    assert {"src/classifold/container.py", "src/classifold/py.typed"} <= source
+    assert not [name for name in source if "__pycache__" in name]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*")} == {0o755, 0o644}
+
+
+def test_an_installed_package_builds_from_what_it_carries(root: Path) -> None:
+    carried = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
+    plan = plan_image(build_config(CPU), variant="cpu")
+    outside = {name for name in plan.files if not name.startswith("src/")} - {"README.md"}
+    forced = carried["force-include"]
+    assert {name: f"classifold/project/{name}" for name in outside} == forced
+
+
+def test_all_that_cannot_go_in_is_named_at_once(project: Path) -> None:
+    with pytest.raises(BackboneError) as caught:
+        tag_of(BACKBONE="mine.py:build", BACKBONE_WEIGHTS="s3://somewhere/model.keras")
+    wheres = [fault.where for fault in caught.value.faults]
+    assert wheres == ["setting BACKBONE", "setting BACKBONE_WEIGHTS"]
+    assert "download" in str(caught.value)
+
+
+def test_a_preset_of_kerashub_is_refused(project: Path) -> None:
+    with pytest.raises(BackboneError, match="KerasHub"):
+        tag_of(BACKBONE="resnet_50_imagenet")
+
+
+def test_files_of_the_users_own_are_found_in_the_image(project: Path) -> None:
+    config = build_config({**CPU, "BACKBONE": "models/mine.py:build", "BACKBONE_WEIGHTS": "runs/x"})
+    assert locate_baked(config) == {
+        "BACKBONE": f"{PROJECT_DIR}/mine.py:build",
+        "BACKBONE_WEIGHTS": f"{PROJECT_DIR}/weights.keras",
+    }
+    assert locate_baked(build_config(CPU)) == {}
+
+
+def test_keras_finds_the_weights_in_an_image_that_it_cannot_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classifold.baked._KERAS_FALLBACK", tmp_path / "fallback")
+    home = tmp_path / "keras"
+    home.mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    open_keras_home()
+    assert not (tmp_path / "fallback").exists()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    open_keras_home()
+    open_keras_home()
+    assert (tmp_path / "fallback").resolve() == home
+
+
+# The pinned wheels
+
+
+@pytest.mark.parametrize("variant", ["cpu", "gpu", "build"])
+def test_every_wheel_is_pinned_with_its_hash(root: Path, variant: str) -> None:
+    for line in read_pins(root, variant):
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][^ ]* --hash=sha256:[0-9a-f]{64}", line)
+
+
+def read_pins(root: Path, variant: str) -> list[str]:
+    text = (root / "container" / f"requirements-{variant}.txt").read_text()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("variant", ["cpu", "gpu"])
+def test_the_image_holds_what_the_package_needs_in_the_versions_of_the_tests(
+    root: Path, variant: str
+) -> None:
+    pins = dict(line.split(" ")[0].split("==") for line in read_pins(root, variant))
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    needed = {re.split(r"[>=<\[]", one)[0] for one in wanted}
+    assert needed - set(pins) == {"boto3", "tensorflow"}
+    assert "tensorflow-cpu" in pins
+    assert ("jax-cuda12-plugin" in pins) == (variant == "gpu")
+    assert not {"setuptools", "wheel", "pip"} & set(pins)
+    tested = dict(
+        line.split("==") for line in (root / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    tested["tensorflow-cpu"] = tested["tensorflow"]
+    assert {name: pins[name] for name in pins if name in tested} == {
+        name: tested[name] for name in pins if name in tested
+    }
+
+
+# Making the environment lean
+
+
+@pytest.fixture(scope="module")
+def lean(root: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lean", root / "container" / "lean.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tests_and_headers_go_and_packages_stay(lean: ModuleType, tmp_path: Path) -> None:
+    for name in ("tensorflow/include/x", "scipy/stats/tests", "tests", "scipy/testing", "tensorflow/python"):
+        (tmp_path / name).mkdir(parents=True)
+    for folder in lean.find_unneeded(tmp_path):
+        shutil.rmtree(folder, ignore_errors=True)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"tensorflow", "tensorflow/python", "scipy", "scipy/stats", "scipy/testing"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ELF is Linux's")
+def test_a_stripped_library_still_loads(
+    lean: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import markupsafe._speedups as speedups
+
+    path = tmp_path / Path(speedups.__file__).name
+    shutil.copyfile(speedups.__file__, path)
+    size = path.stat().st_size
+    assert lean.strip_library(path) == 0
+    monkeypatch.setattr(lean, "WORTH_BYTES", 1)
+    saved = lean.strip_library(path)
+    assert saved > 0
+    assert path.stat().st_size == size - saved
+    load = (
+        "import importlib.util as u; s = u.spec_from_file_location('markupsafe._speedups', "
+        f"{str(path)!r}); m = u.module_from_spec(s); print(m._escape_inner('<'))"
+    )
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert done.stdout == "&lt;\n", done.stderr
+    assert lean.strip_library(path) == 0
+
+
+@given(content=st.binary(max_size=200))
+@settings(max_examples=50, deadline=None)
+def test_what_is_no_library_stays_as_it_is(lean: ModuleType, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.so"
+        path.write_bytes(content)
+        assert lean.strip_library(path) == 0
+        assert path.read_bytes() == content
+
+
+# Building
+
+
+CLASSIC_LOG = """Step 1/4 : FROM base
+ ---> 7d908949997b
+Step 2/4 : RUN pip install x
+ ---> Using cache
+Step 3/4 : LABEL a=b
+ ---> Running in 1
+Step 4/4 : RUN make everything
+ ---> Running in 2
+made"""
+BUILDKIT_LOG = """#5 [dependencies 1/3] FROM docker.io/library/python
+#6 [dependencies 2/3] RUN pip install x
+#6 CACHED
+#7 [stage-3 4/9] RUN make everything
+#7 0.213 made
+#7 0.300 made more
+#7 DONE 0.4s"""
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (CLASSIC_LOG, ["step 4/4: RUN make everything"]),
+        (BUILDKIT_LOG, ["step stage-3 4/9: RUN make everything"]),
+    ],
+)
+def test_steps_that_take_time_are_told_of_and_cached_ones_are_not(log: str, told: list[str]) -> None:
+    reader = StepReader()
+    assert [said for line in log.splitlines() if (said := reader.read(line))] == told
+
+
+def test_an_image_is_built_once_and_says_what_it_is(tiny: Path, remove_images: None) -> None:
+    (tiny / "w.keras").write_bytes(b"weights")
+    first, said = build(BACKBONE_WEIGHTS="w.keras", TAGS={"Customer": "Ann + Söhne", "a=b": "c"})
+    assert first.built
+    assert said[0].startswith(f"building the CPU image {first.reference}")
+    again, said_again = build(BACKBONE_WEIGHTS="w.keras", TAGS={"Customer": "Ann + Söhne", "a=b": "c"})
+    assert (again.built, said_again) == (False, [])
+    assert (again.reference, again.size_bytes) == (first.reference, first.size_bytes)
+    found = inspect(first.reference)
+    assert (found["Architecture"], found["Os"]) == ("amd64", "linux")
+    labels = found["Config"]["Labels"]
+    assert labels["Customer"] == "Ann + Söhne"
+    assert labels["classifold:project"] == "roses"
+    assert labels["classifold:variant"] == "cpu"
+    assert labels["org.opencontainers.image.version"] == classifold.__version__
+    assert "a" not in labels
+    assert "VARIANT=cpu" in found["Config"]["Env"]
+    assert first.size_bytes == len(b"weights")
+
+
+def test_the_gpu_variant_is_another_image(tiny: Path, remove_images: None) -> None:
+    built, _ = build(INSTANCE_PREFERENCES=("ml.g5.xlarge",))
+    assert built.variant == "gpu"
+    assert built.tag.startswith("gpu-")
+    assert "VARIANT=gpu" in inspect(built.reference)["Config"]["Env"]
+
+
+def test_a_proxy_is_passed_on_and_stands_in_no_image(
+    tiny: Path, remove_images: None, base_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy.example:3128")
+    check = 'RUN test "$HTTPS_PROXY" = http://user:secret@proxy.example:3128\n'
+    (tiny / "container" / "Dockerfile").write_text(f"FROM {base_image}\n{check}")
+    built, _ = build()
+    done = subprocess.run(
+        ["docker", "history", "--no-trunc", built.reference], capture_output=True, text=True, check=True
+    )
+    config = json.dumps(inspect(built.reference))
+    # The check itself is written in the Dockerfile: nothing but it may say the secret.
+    assert done.stdout.replace(check.removeprefix("RUN ").strip(), "").count("secret") == 0
+    assert "secret" not in config.replace(check.removeprefix("RUN ").strip().replace('"', '\\"'), "")
+
+
+def test_a_step_that_fails_shows_the_end_of_the_log_and_leaves_no_image(
+    tiny: Path, remove_images: None, base_image: str
+) -> None:
+    (tiny / "container" / "Dockerfile").write_text(f"FROM {base_image}\nRUN echo it was me && exit 3\n")
+    said: list[str] = []
+    with pytest.raises(DockerError) as caught:
+        build_image(build_config(CPU), tell=said.append)
+    assert "returned a non-zero code: 3" in str(caught.value) or "exit code: 3" in str(caught.value)
+    assert "hint: the lines above" in str(caught.value)
+    assert "  it was me" in [re.sub(r"#\d+ [0-9.]+ ", "", line) for line in said]
+    tag = plan_image(build_config(CPU), variant="cpu").reference
+    assert subprocess.run(["docker", "inspect", tag], capture_output=True, check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "scripts/requirements"),
+        ("ERROR: No matching distribution found for keras==3.15.1", "PIP_INDEX_URL"),
+        ("Exception: URL fetch failure on https://x: None -- [Errno 111]", "~/.keras/models"),
+    ],
+)
+def test_a_build_that_lacks_something_is_told_the_cure(
+    tiny: Path, remove_images: None, base_image: str, said: str, cure: str
+) -> None:
+    (tiny / "container" / "Dockerfile").write_text(f"FROM {base_image}\nRUN echo '{said}' && exit 1\n")
+    with pytest.raises(DockerError) as caught:
+        build()
+    assert cure in caught.value.faults[0].hint
+
+
+def test_a_base_that_is_not_there_is_named(tiny: Path, docker_engine: str) -> None:
+    (tiny / "container" / "Dockerfile").write_text("FROM localhost:1/nowhere:1\n")
+    with pytest.raises(DockerError) as caught:
+        build()
+    assert caught.value.faults[0].hint
+
+
+# The repository
+
+
+def ensure(**values: object) -> list[str]:
+    said: list[str] = []
+    ensure_repository(aws_of(**values), tell=said.append)
+    return said
+
+
+def describe_repository() -> dict[str, Any]:
+    (found,) = boto3.client("ecr", region_name="eu-west-1").describe_repositories()["repositories"]
+    return found
+
+
+def test_the_repository_is_made_with_every_safeguard(aws_account: Cloud) -> None:
+    assert ensure(KMS_KEY=KEY) == ["made the repository roses"]
+    found = describe_repository()
+    assert found["imageTagMutability"] == "IMMUTABLE"
+    assert found["imageScanningConfiguration"] == {"scanOnPush": True}
+    assert found["encryptionConfiguration"] == {"encryptionType": "KMS", "kmsKey": KEY}
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    policy = json.loads(ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"])
+    assert policy == LIFECYCLE
+    tags = ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+    assert {"Key": "classifold:project", "Value": "roses"} in tags
+    assert {"Key": "Customer", "Value": "classifold"} in tags
+
+
+def test_a_repository_that_is_as_it_should_be_is_left_alone(aws_account: Cloud) -> None:
+    ensure()
+    aws_account.forget_calls()
+    assert ensure() == ["repository roses is as it should be"]
+    asked = {call["operation"] for call in aws_account.calls(service="ecr")}
+    assert asked == {"DescribeRepositories", "GetLifecyclePolicy", "ListTagsForResource"}
+
+
+def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account: Cloud) -> None:
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    ecr.create_repository(
+        repositoryName="roses", tags=[{"Key": "Team", "Value": "A"}, {"Key": "Customer", "Value": "old"}]
+    )
+    assert ensure() == [
+        "repository roses: made its tags immutable, turned on scanning, set it to keep the newest "
+        f"{KEPT_IMAGES} images, set the tags Customer, Project, Service, classifold:project"
+    ]
+    found = describe_repository()
+    assert found["imageTagMutability"] == "IMMUTABLE"
+    tags = ecr.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
+    assert {"Key": "Team", "Value": "A"} in tags
+    assert {"Key": "Customer", "Value": "classifold"} in tags
+    assert ensure() == ["repository roses is as it should be"]
+
+
+def test_another_key_than_the_settings_is_noted_since_nothing_can_change_it(aws_account: Cloud) -> None:
+    ensure()
+    said = ensure(KMS_KEY=KEY)
+    assert said[-1] == "note: repository roses is encrypted with AWS's own key, and ECR cannot change that"
+
+
+@pytest.mark.parametrize(
+    "right", ["ecr:CreateRepository", "ecr:PutLifecyclePolicy", "ecr:DescribeRepositories"]
+)
+def test_a_missing_right_is_named(aws_account: Cloud, right: str) -> None:
+    aws_account.deny(right)
+    with pytest.raises(AwsError, match=right):
+        ensure()
+
+
+# Pushing
+
+
+def push_tiny(**values: object) -> tuple[Any, list[str]]:
+    said: list[str] = []
+    image, _ = build(**values)
+    return push_image(aws_of(**values), image, tell=said.append), said
+
+
+def test_an_image_is_pushed_once_and_found_by_its_content(
+    tiny: Path, lab: Cloud, registry: Registry, remove_images: None
+) -> None:
+    with pytest.raises(MissingError) as caught:
+        find_image(aws_of())
+    assert caught.value.faults[0].hint == "classifold image"
+    pushed, said = push_tiny()
+    assert pushed.pushed
+    assert any(line.startswith("pushing roses:cpu-") for line in said)
+    assert pushed.uri_by_tag == f"{registry.host}/roses:{tag_of()}"
+    there = registry.read_manifest("roses", tag_of())
+    assert there is not None
+    assert pushed.digest == there.digest
+    assert pushed.uri_by_digest == f"{registry.host}/roses@{there.digest}"
+    assert there.media_type == "application/vnd.docker.distribution.manifest.v2+json"
+    again, said = push_tiny()
+    assert (again.pushed, again.digest) == (False, pushed.digest)
+    assert said == ["repository roses is as it should be"]
+    assert find_image(aws_of()) == again
+    assert json.loads((tiny / ".classifold" / "image.json").read_text())["digest"] == pushed.digest
+    (tiny / "w.keras").write_bytes(b"other content")
+    with pytest.raises(MissingError):
+        find_image(aws_of(BACKBONE_WEIGHTS="w.keras"))
+
+
+def test_the_registrys_password_stays_on_no_disk(
+    tiny: Path, lab: Cloud, remove_images: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "docker"
+    own.mkdir()
+    (own / "config.json").write_text('{"credsStore": "nonexistent", "currentContext": "default"}')
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(own))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    push_tiny()
+    assert list(scratch.iterdir()) == []
+    assert [path.name for path in own.iterdir()] == ["config.json"]
+    assert "auth" not in (own / "config.json").read_text()
+
+
+def test_a_manifest_that_sagemaker_refuses_is_refused_here(
+    tiny: Path, lab: Cloud, registry: Registry, remove_images: None
+) -> None:
+    pushed, _ = push_tiny()
+    put_as_oci(registry, "roses", tag_of())
+    with pytest.raises(DockerError) as caught:
+        find_image(aws_of())
+    fault = caught.value.faults[0]
+    assert (fault.where, fault.got) == (pushed.uri_by_tag, "application/vnd.oci.image.manifest.v1+json")
+    assert "buildx" in fault.hint
+
+
+def put_as_oci(registry: Registry, repository: str, tag: str) -> None:
+    """Replace a manifest by the same in OCI's form."""
+    there = registry.read_manifest(repository, tag)
+    assert there is not None
+    manifest = json.loads(there.text)
+    manifest["mediaType"] = "application/vnd.oci.image.manifest.v1+json"
+    manifest["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
+    for layer in manifest["layers"]:
+        layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
+    request = urllib.request.Request(
+        f"https://{registry.host}/v2/{repository}/manifests/{tag}",
+        data=json.dumps(manifest).encode(),
+        method="PUT",
+        headers={"Authorization": f"Basic {registry.secret}", "Content-Type": manifest["mediaType"]},
+    )
+    import ssl
+
+    trusted = ssl.create_default_context(cafile=f"/etc/docker/certs.d/{registry.host}/ca.crt")
+    with urllib.request.urlopen(request, context=trusted) as answer:
+        assert answer.status == 201
+
+
+def test_a_tag_that_nobody_pushed_is_none(lab: Cloud, registry: Registry) -> None:
+    assert find_manifest(aws_of(), f"{registry.host}/roses", "nothing") is None
+
+
+def test_only_dockers_plain_manifest_suits_sagemaker() -> None:
+    prefix = "application/vnd."
+    assert Manifest("sha256:0", f"{prefix}docker.distribution.manifest.v2+json").suits_sagemaker
+    assert not Manifest("sha256:0", f"{prefix}docker.distribution.manifest.list.v2+json").suits_sagemaker
+    assert not Manifest("sha256:0", f"{prefix}oci.image.index.v1+json").suits_sagemaker
+
+
+def test_a_registry_that_nobody_can_reach_is_said(
+    aws_account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(AwsError, match="no way"):
+        find_manifest(aws_of(), "127.0.0.1:1/roses", "x")
+
+
+def test_a_push_that_breaks_off_goes_on(
+    tiny: Path,
+    aws_account: Cloud,
+    remove_images: None,
+    broken_registry: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry_module, "_PAUSES", (0.1, 0.1, 0.1))
+    host = broken_registry(2)
+    image, _ = build()
+    said: list[str] = []
+    push(aws_of(), image.reference, uri=f"{host}/roses:{image.tag}", tell=said.append)
+    assert len(said) == 2
+    assert all(line.startswith("the push broke off (") for line in said)
+
+
+def test_a_push_that_breaks_off_again_and_again_is_an_error(
+    tiny: Path,
+    aws_account: Cloud,
+    remove_images: None,
+    broken_registry: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry_module, "_PAUSES", (0.1,))
+    image, _ = build()
+    with pytest.raises(DockerError, match="push the image"):
+        push(aws_of(), image.reference, uri=f"{broken_registry(99)}/roses:{image.tag}", tell=str)
