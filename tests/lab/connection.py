@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import sys
+from typing import IO, Any, cast
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.exceptions import ClientDisconnected
@@ -21,20 +23,26 @@ class KeptConnection(MotoRequestHandler):
             self.close_connection = True
         else:
             length = int(environ.get("CONTENT_LENGTH") or 0)
-            environ["wsgi.input"] = LimitedStream(self.rfile, length)
+            environ["wsgi.input"] = LimitedStream(cast("IO[bytes]", self.rfile), length)
         rest = environ["wsgi.input"]
-        started: list[Any] = []
+        started: list[tuple[str, list[tuple[str, str]]]] = []
 
-        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
-            started[:] = [status, headers]
+        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
+            started[:] = [(status, headers)]
 
         try:
             body = b"".join(self.server.app(environ, start_response))
-            self._send(environ["REQUEST_METHOD"], *started, body)
+            self._send(environ["REQUEST_METHOD"], *started[0], body)
             while not self.close_connection and rest.read(65536):
                 pass
         except (ConnectionError, ClientDisconnected):
             self.close_connection = True
+        except Exception as error:
+            # What moto does not know, or a mistake of the lab's: AWS would answer 500 as well.
+            print(f"lab: {environ['REQUEST_METHOD']} {environ['PATH_INFO']}: {error!r}", file=sys.stderr)
+            self.close_connection = True
+            said = f'{{"__type": "InternalFailure", "message": {json.dumps(repr(error))}}}'.encode()
+            self._send(environ["REQUEST_METHOD"], "500 Internal Server Error", [], said)
 
     def _send(self, method: str, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
         code, _, reason = status.partition(" ")

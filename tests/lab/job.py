@@ -149,6 +149,8 @@ class Job:
     def summarise(self) -> dict[str, Any]:
         """Return the job's line in ListTrainingJobs."""
         whole = self.describe()
-        names = ("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime")
-        names += ("TrainingJobStatus", "SecondaryStatus", "WarmPoolStatus")
+        names = (
+            *("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime"),
+            *("TrainingJobStatus", "SecondaryStatus", "WarmPoolStatus"),
+        )
         return {name: whole[name] for name in names if name in whole}

@@ -1,4 +1,4 @@
-"""Where moto answers unlike AWS, mended in the lab's process: policies' conditions and checksums."""
+"""Where moto's S3 answers unlike AWS's, mended in the lab's process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import fnmatch
 import functools
 import hashlib
 import json
+import re
 import threading
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 # What the conditions of a policy are held against, for the request of this thread.
@@ -19,13 +21,14 @@ def mend_moto() -> None:
     """Put AWS's behaviour in place of moto's, in this process."""
     _mend_bucket_policies()
     _mend_checksums()
+    _mend_new_buckets()
 
 
 def _mend_bucket_policies() -> None:
     """Moto looks at no condition in a bucket's policy: a deny on plain HTTP denies everything."""
     from moto.s3.models import FakeBucket
 
-    FakeBucket.get_permission = _get_permission
+    setattr(FakeBucket, "get_permission", _get_permission)  # noqa: B010
 
 
 def _get_permission(bucket: Any, action: str, resource: str) -> Any:
@@ -87,7 +90,7 @@ def _mend_checksums() -> None:
             return 400, {"content-type": "application/xml"}, _BAD_DIGEST.format(problem)
         return take(self, query, key_name)
 
-    S3Response._key_response_put = take_checked
+    setattr(S3Response, "_key_response_put", take_checked)  # noqa: B010
 
 
 _BAD_DIGEST = (
@@ -106,9 +109,54 @@ def _find_wrong_checksum(headers: Any, body: bytes | str) -> str:
     return ""
 
 
-_CHECKSUMS = {
+_CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
     "Content-MD5": lambda raw: hashlib.md5(raw).digest(),
     "x-amz-checksum-crc32": lambda raw: zlib.crc32(raw).to_bytes(4, "big"),
     "x-amz-checksum-sha1": lambda raw: hashlib.sha1(raw).digest(),
     "x-amz-checksum-sha256": lambda raw: hashlib.sha256(raw).digest(),
 }
+
+
+def _mend_new_buckets() -> None:
+    """A new bucket is encrypted, closed to the public and has its owner's objects alone, since 2023.
+
+    Tags given when it is made are its tags, and a public policy is refused while public policies are blocked.
+    """
+    from moto.s3.models import FakeBucket, PublicAccessBlock
+    from moto.s3.responses import S3Response
+    from moto.s3.utils import bucket_policy_is_public
+
+    make, put = FakeBucket.__init__, S3Response._bucket_response_put
+
+    def make_closed(self: Any, *args: Any, **values: Any) -> None:
+        make(self, *args, **values)
+        self.encryption = {
+            "Rule": {
+                "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
+                "BucketKeyEnabled": False,
+            }
+        }
+        self.public_access_block = PublicAccessBlock("true", "true", "true", "true")
+        self.ownership_rule = "BucketOwnerEnforced"
+
+    def put_checked(self: Any, request: Any, bucket_name: str, querystring: dict[str, Any]) -> Any:
+        if "policy" in querystring:
+            block = self.backend.get_bucket(bucket_name).public_access_block
+            if block and block.block_public_policy and bucket_policy_is_public(self.body):
+                return 403, {"content-type": "application/xml"}, _PUBLIC_REFUSED
+        answer = put(self, request, bucket_name, querystring)
+        tags = dict(_TAG.findall(self.body.decode() if self.body else ""))
+        if not querystring and tags:
+            self.backend.put_bucket_tagging(bucket_name, tags)
+        return answer
+
+    setattr(FakeBucket, "__init__", make_closed)  # noqa: B010
+    setattr(S3Response, "_bucket_response_put", put_checked)  # noqa: B010
+
+
+_TAG = re.compile(r"<Tag>\s*<Key>([^<]*)</Key>\s*<Value>([^<]*)</Value>\s*</Tag>")
+_PUBLIC_REFUSED = (
+    '<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>'
+    "User is not authorized to perform: s3:PutBucketPolicy because public policies are prevented by the "
+    "BlockPublicPolicy setting in S3 Block Public Access.</Message></Error>"
+)

@@ -7,6 +7,8 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
+# The account of the lab, moto's own and the registry's.
+ACCOUNT = "123456789012"
 _SCOPE = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 # Services whose name in rights is not the name they sign with.
 _RIGHTS_NAME = {"service-quotas": "servicequotas"}
@@ -105,7 +107,7 @@ def _find_s3_operation(environ: dict[str, Any]) -> str:
         is_this = method == environ["REQUEST_METHOD"] and level == depth and names <= asked
         if is_this and (not is_copy or "HTTP_X_AMZ_COPY_SOURCE" in environ):
             return name
-    return environ["REQUEST_METHOD"]
+    return str(environ["REQUEST_METHOD"])
 
 
 def find_operation(environ: dict[str, Any], body: bytes) -> str:

@@ -75,6 +75,10 @@ class SageMaker:
         except KeyError:
             raise InvalidError("Requested resource not found.") from None
 
+    def list_jobs(self, region: str) -> list[Job]:
+        """Return the jobs of a region, the oldest first."""
+        return [job for (where, _), job in list(self.jobs.items()) if where == region]
+
     def find_anywhere(self, name: str) -> Job:
         """Return a job of any region."""
         return next(job for (_, one), job in self.jobs.items() if one == name)
@@ -128,9 +132,8 @@ class SageMaker:
     def _list_training_jobs(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
         jobs = [
             job
-            for (where, name), job in self.jobs.items()
-            if where == region
-            and asked.get("NameContains", "") in name
+            for job in self.list_jobs(region)
+            if asked.get("NameContains", "") in job.name
             and asked.get("StatusEquals", job.status) == job.status
             and float(asked.get("CreationTimeAfter", 0)) <= job.created
             and float(asked.get("CreationTimeBefore", time.time() + 1)) >= job.created
@@ -145,8 +148,7 @@ class SageMaker:
     def _search(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
         if asked["Resource"] != "TrainingJob":
             raise InvalidError("the lab searches training jobs only", code="LabLimit")
-        jobs = [job for (where, _), job in self.jobs.items() if where == region]
-        found = find_jobs(jobs, asked.get("SearchExpression", {}))
+        found = find_jobs(self.list_jobs(region), asked.get("SearchExpression", {}))
         ordered = sort_jobs(
             found, by=asked.get("SortBy", "LastModifiedTime"), order=asked.get("SortOrder", "Descending")
         )

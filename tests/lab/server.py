@@ -10,20 +10,20 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from typing import Any
 
 from lab import ecr, mends, refusals
+from lab.calls import Calls
 from lab.faults import Fault, Faults
-from lab.operations import Caller, find_operation, find_resource, find_right, read_caller, split_path
+from lab.operations import ACCOUNT, Caller, find_operation, find_resource, find_right, read_caller, split_path
 from lab.quotas import Quotas
 from lab.refusals import Refusal, StartResponse
 from lab.sagemaker import OPERATIONS, SageMaker
+from lab.simulation import simulate
+from lab.tagging import mend_tagging
 from lab.validation import InvalidError
+from lab.verbs import Verbs
 
-ACCOUNT = "123456789012"
-STRANGER = "999999999999"
-ACCESS_KEY = "AKIATESTERTESTERTEST"
 CONTROL_PATH = "/lab/"
 
 
@@ -48,10 +48,12 @@ class Lab:
         self.faults = Faults()
         self.quotas = Quotas()
         self.sagemaker = SageMaker(ACCOUNT, self.quotas)
+        mend_tagging(self.sagemaker.list_jobs)
         self.secure = True
         self.address = ""
         self.arns: dict[str, str] = {}
-        self.calls: deque[dict[str, Any]] = deque(maxlen=100_000)
+        self.calls = Calls()
+        self.verbs = Verbs(self)
 
     # Every request
 
@@ -65,7 +67,7 @@ class Lab:
         caller = read_caller(environ)
         # S3's bodies are read once, by moto; the others' are small.
         body = b"" if caller.service in ("s3", "") else _read_body(environ)
-        self._record(caller, environ, body)
+        self.calls.record(caller, environ, body)
         if self.faults.rules:
             refusal = self._strike(caller, environ, body)
             if refusal:
@@ -73,18 +75,6 @@ class Lab:
         if caller.service == "s3":
             return self._answer_s3(caller, environ, start_response)
         return self._answer_service(caller, environ, body, start_response)
-
-    def _record(self, caller: Caller, environ: dict[str, Any], body: bytes) -> None:
-        self.calls.append(
-            {
-                "service": caller.service,
-                "region": caller.region,
-                "access_key": caller.access_key,
-                "environ": {name: value for name, value in environ.items() if name in _RECORDED},
-                "headers": {name: value for name, value in environ.items() if name.startswith("HTTP_")},
-                "body": body,
-            }
-        )
 
     def _strike(self, caller: Caller, environ: dict[str, Any], body: bytes) -> Refusal | None:
         """Let the faults that are in force do their work; return the refusal of one that refuses."""
@@ -170,6 +160,15 @@ class Lab:
                 return Refusal(403, "AccessDenied", "Access Denied"), []
         return None, []
 
+    def _control(self, verb: str, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        """Answer a test's own request."""
+        try:
+            asked = json.loads(_read_body(environ) or b"{}")
+            answer: Any = getattr(self.verbs, verb)(**asked)
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        return refusals.answer_json(answer, start_response)
+
     # The other services
 
     def _answer_service(
@@ -180,6 +179,11 @@ class Lab:
             return self._answer_quotas(caller, target, environ, json.loads(body), start_response)
         if caller.service == "sts" and caller.access_key in self.arns and b"Action=GetCallerIdentity" in body:
             return refusals.answer_xml(self._identity(caller), start_response)
+        if caller.service == "iam" and b"Action=SimulatePrincipalPolicy" in body:
+            answer = simulate(body, ACCOUNT)
+            return (
+                refusals.answer_xml(answer, start_response) if answer else self.moto(environ, start_response)
+            )
         if target == "AWSPriceListService.GetProducts":
             return refusals.answer_json(self.quotas.get_products(json.loads(body)), start_response)
         operation = target.rpartition(".")[2]
@@ -236,102 +240,6 @@ class Lab:
             )
             return refusals.answer(missing, caller.service, environ, start_response)
         return refusals.answer_json(quota, start_response)
-
-    # The tests' own requests
-
-    def _control(self, verb: str, environ: dict[str, Any], start_response: StartResponse) -> Any:
-        try:
-            asked = json.loads(_read_body(environ) or b"{}")
-            answer: Any = getattr(self, f"do_{verb}")(**asked)
-        except Exception:
-            answer = {"error": traceback.format_exc()}
-        return refusals.answer_json(answer, start_response)
-
-    def do_reset(self) -> dict[str, str]:
-        """Empty the account and start over; return the keys of a new user."""
-        from moto.iam.models import iam_backends
-        from moto.moto_api._internal.models import moto_api_backend
-
-        self.sagemaker.reset()
-        moto_api_backend.reset()
-        self.faults.clear()
-        self.quotas.reset()
-        self.secure = True
-        self.calls.clear()
-        self.arns = {
-            ACCESS_KEY: iam_backends[ACCOUNT]["aws"].create_user("us-east-1", "tester", "/", None).arn
-        }
-        # The same after every reset: boto3 remembers the keys of a process's first client.
-        return {"access_key": ACCESS_KEY, "secret_key": "secret"}
-
-    def do_fault(self, **values: Any) -> None:
-        """Put a fault in force."""
-        self.faults.add(values)
-
-    def do_clear(self) -> None:
-        """Lift every fault."""
-        self.faults.clear()
-
-    def do_secure(self, *, value: bool) -> None:
-        """Let requests count as made over TLS, or not."""
-        self.secure = value
-
-    def do_quota(self, *, name: str, value: float) -> None:
-        """Set a quota."""
-        self.quotas.set(name, value)
-
-    def do_prices(self, *, values: dict[str, float]) -> None:
-        """Set the price list."""
-        self.quotas.prices = values
-
-    def do_foreign_bucket(self, *, name: str, region: str) -> None:
-        """Make a bucket of somebody else's."""
-        self.buckets[STRANGER]["aws"].create_bucket(name, region)
-
-    def do_jobs(self, **values: Any) -> None:
-        """Set how the machines of training jobs behave."""
-        for name, value in values.items():
-            setattr(self.sagemaker.behaviour, name, value)
-
-    def do_interrupt(self, *, name: str) -> None:
-        """Take a spot job's machine back."""
-        self.sagemaker.find_anywhere(name).interrupt.set()
-
-    def do_calls(self) -> list[dict[str, Any]]:
-        """Return the requests since the start or the last reset, with their operations' names."""
-        return [_describe_call(one) for one in list(self.calls)]
-
-    def do_forget_calls(self) -> None:
-        """Forget the requests so far."""
-        self.calls.clear()
-
-
-_RECORDED = (
-    "REQUEST_METHOD",
-    "PATH_INFO",
-    "QUERY_STRING",
-    "CONTENT_TYPE",
-    "CONTENT_LENGTH",
-    "HTTP_X_AMZ_TARGET",
-)
-_RECORDED += ("HTTP_X_AMZ_COPY_SOURCE",)
-
-
-def _describe_call(call: dict[str, Any]) -> dict[str, Any]:
-    environ = call["environ"]
-    headers = {
-        name.removeprefix("HTTP_").replace("_", "-").lower(): value for name, value in call["headers"].items()
-    }
-    return {
-        "service": call["service"],
-        "operation": find_operation(environ, call["body"]),
-        "region": call["region"],
-        "path": environ["PATH_INFO"],
-        "query": environ.get("QUERY_STRING", ""),
-        "bytes": int(environ.get("CONTENT_LENGTH") or 0),
-        "headers": {name: value for name, value in headers.items() if name != "authorization"},
-        "body": call["body"].decode("utf-8", "replace"),
-    }
 
 
 def _read_body(environ: dict[str, Any]) -> bytes:

@@ -44,8 +44,7 @@ def check_request(values: dict[str, Any], shape: Any) -> None:
 
 def _find_faults(value: Any, shape: Any, *, path: str) -> Iterator[str]:
     kind = shape.type_name
-    is_flag_as_number = isinstance(value, bool) and kind != "boolean"
-    if not isinstance(value, _TYPES.get(kind, (object,))) or is_flag_as_number:
+    if type(value) not in _TYPES[kind]:
         raise InvalidError(
             f"Start of {kind} expected at '{path}', found {type(value).__name__}",
             code="SerializationException",

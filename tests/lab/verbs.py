@@ -1,0 +1,78 @@
+"""What tests ask of the lab's server, over HTTP at /lab/: each verb is a method here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lab.operations import ACCOUNT
+
+if TYPE_CHECKING:
+    from lab.server import Lab
+
+STRANGER = "999999999999"
+ACCESS_KEY = "AKIATESTERTESTERTEST"
+
+
+class Verbs:
+    """The tests' own requests."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def reset(self) -> dict[str, str]:
+        """Empty the account and start over; return the keys of a new user."""
+        from moto.iam.models import iam_backends
+        from moto.moto_api._internal.models import moto_api_backend
+
+        self.lab.sagemaker.reset()
+        moto_api_backend.reset()
+        self.lab.faults.clear()
+        self.lab.quotas.reset()
+        self.lab.secure = True
+        self.lab.calls.clear()
+        self.lab.arns = {
+            ACCESS_KEY: iam_backends[ACCOUNT]["aws"].create_user("us-east-1", "tester", "/", None).arn
+        }
+        # The same after every reset: boto3 remembers the keys of a process's first client.
+        return {"access_key": ACCESS_KEY, "secret_key": "secret"}
+
+    def fault(self, **values: Any) -> None:
+        """Put a fault in force."""
+        self.lab.faults.add(values)
+
+    def clear(self) -> None:
+        """Lift every fault."""
+        self.lab.faults.clear()
+
+    def secure(self, *, value: bool) -> None:
+        """Let requests count as made over TLS, or not."""
+        self.lab.secure = value
+
+    def quota(self, *, name: str, value: float) -> None:
+        """Set a quota."""
+        self.lab.quotas.set(name, value)
+
+    def prices(self, *, values: dict[str, float]) -> None:
+        """Set the price list."""
+        self.lab.quotas.prices = values
+
+    def foreign_bucket(self, *, name: str, region: str) -> None:
+        """Make a bucket of somebody else's."""
+        self.lab.buckets[STRANGER]["aws"].create_bucket(name, region)
+
+    def jobs(self, **values: Any) -> None:
+        """Set how the machines of training jobs behave."""
+        for name, value in values.items():
+            setattr(self.lab.sagemaker.behaviour, name, value)
+
+    def interrupt(self, *, name: str) -> None:
+        """Take a spot job's machine back."""
+        self.lab.sagemaker.find_anywhere(name).interrupt.set()
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Return the requests since the start or the last reset, with their operations' names."""
+        return self.lab.calls.describe()
+
+    def forget_calls(self) -> None:
+        """Forget the requests so far."""
+        self.lab.calls.clear()
