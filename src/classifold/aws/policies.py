@@ -249,7 +249,7 @@ def _caller_images(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _caller_jobs(scope: Scope) -> list[dict[str, Any]]:
-    jobs = ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "AddTags", "ListTags")
+    jobs = ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "DeleteTrainingJob")
     logs = ("DescribeLogStreams", "GetLogEvents", "FilterLogEvents", "DeleteLogStream")
     looks = ["sagemaker:Search", "sagemaker:ListTrainingJobs", "tag:GetResources", "pricing:GetProducts"]
     looks += ["servicequotas:GetServiceQuota", "servicequotas:ListServiceQuotas"]
@@ -257,7 +257,11 @@ def _caller_jobs(scope: Scope) -> list[dict[str, Any]]:
     looks += ["ec2:DescribeSecurityGroups", "ec2:DescribeSubnets"] if scope.in_vpc else []
     group = scope.arn("logs", f"log-group:{names.LOG_GROUP}")
     return [
-        _allow("Jobs", [f"sagemaker:{one}" for one in jobs], scope.arn("sagemaker", "training-job/*")),
+        _allow(
+            "Jobs",
+            [f"sagemaker:{one}" for one in (*jobs, "AddTags", "ListTags")],
+            scope.arn("sagemaker", "training-job/*"),
+        ),
         _allow("Logs", [f"logs:{one}" for one in logs], [group, f"{group}:*"]),
         # AWS knows no narrower form of these: they are about no one thing.
         _allow("Looks", looks),

@@ -1,0 +1,258 @@
+"""What a project has on AWS, kind by kind: looked for by name and by tag, its owner read from its tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from classifold import names
+from classifold.aws.bucket_rules import read_tags
+from classifold.aws.clients import Aws, aws_errors, error_code, is_denied, is_missing
+from classifold.aws.crew import open_crew
+from classifold.aws.storage import list_buckets
+
+BUCKET, REPOSITORY, ROLE = "bucket", "repository", "role"
+RUNNING_JOB, ENDED_JOBS, OTHER = "running job", "ended jobs", "other"
+_RUNNING = ("InProgress", "Stopping")
+_LOOKS_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One thing that a project has on AWS.
+
+    Attributes:
+        kind: bucket, repository, role, running job, ended jobs or other.
+        name: Its name, by which a command can mean it.
+        arn: AWS's name of it.
+        detail: What it holds, for a person.
+        is_data: Whether it holds pictures or results, so that it goes only when it is named.
+        is_removable: False for what this program did not make and does not know how to remove.
+        num_items: Objects and versions, images, or jobs in it.
+    """
+
+    kind: str
+    name: str
+    arn: str
+    detail: str
+    is_data: bool = False
+    is_removable: bool = True
+    num_items: int = 0
+
+
+def read_project(aws: Aws, resource: Resource) -> str | None:
+    """Return the project that a thing's tag names, empty where it has none; None where it is gone.
+
+    Raises:
+        AwsError: A right is missing.
+    """
+    reads: dict[str, Callable[[Aws, Resource], Mapping[str, str]]] = {
+        BUCKET: lambda aws, one: read_tags(aws.client("s3"), one.name),
+        REPOSITORY: _read_repository_tags,
+        ROLE: _read_role_tags,
+        RUNNING_JOB: _read_job_tags,
+        # Looked up by their tags when they are removed.
+        ENDED_JOBS: lambda aws, _one: aws.tags,
+    }
+    with aws_errors(f"read whose {resource.kind} {resource.name} is"):
+        try:
+            return reads[resource.kind](aws, resource).get(names.PROJECT_TAG, "")
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+
+
+def _read_repository_tags(aws: Aws, resource: Resource) -> dict[str, str]:
+    found = aws.client("ecr").list_tags_for_resource(resourceArn=resource.arn)["tags"]
+    return {tag["Key"]: tag["Value"] for tag in found}
+
+
+def _read_role_tags(aws: Aws, resource: Resource) -> dict[str, str]:
+    found = aws.client("iam").get_role(RoleName=resource.name)["Role"].get("Tags", [])
+    return {tag["Key"]: tag["Value"] for tag in found}
+
+
+def _read_job_tags(aws: Aws, resource: Resource) -> dict[str, str]:
+    found = aws.client("sagemaker").list_tags(ResourceArn=resource.arn)["Tags"]
+    return {tag["Key"]: tag["Value"] for tag in found}
+
+
+def _is_ours(aws: Aws, resource: Resource) -> bool:
+    return read_project(aws, resource) == aws.config.PROJECT_NAME
+
+
+# Everything that bears the tag, where that may be asked
+
+
+def find_tagged(aws: Aws) -> list[str]:
+    """Return the ARNs of all that bears the project's tag in its region; none where that may not be asked.
+
+    The index behind it lags by minutes and still lists what was removed, so each is looked at again.
+    """
+    pages = aws.client("resourcegroupstaggingapi").get_paginator("get_resources")
+    wanted = [{"Key": names.PROJECT_TAG, "Values": [aws.config.PROJECT_NAME]}]
+    with aws_errors("look for what bears the project's tag"):
+        try:
+            return [
+                str(one["ResourceARN"])
+                for page in pages.paginate(TagFilters=wanted)
+                for one in page["ResourceTagMappingList"]
+            ]
+        except ClientError as error:
+            if is_denied(error):
+                return []
+            raise
+
+
+def find_others(tagged: Iterable[str]) -> Iterator[Resource]:
+    """Yield what bears the tag and is of no kind that this program makes."""
+    known = (":s3:::", ":ecr:", ":iam:", ":training-job/")
+    for arn in tagged:
+        if not any(part in arn for part in known):
+            detail = f"bears the project's tag; remove it yourself: {arn}"
+            yield Resource(OTHER, arn.rpartition(":")[2], arn, detail, is_removable=False)
+
+
+# Buckets
+
+
+def find_buckets(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
+    """Yield the project's buckets: those of the settings, and those of earlier settings by their tag."""
+    prefix = f"arn:{aws.partition}:s3:::"
+    wanted = [bucket.name for bucket in list_buckets(aws)]
+    wanted += [arn.removeprefix(prefix) for arn in tagged if arn.startswith(prefix)]
+    own = _list_own_buckets(aws)
+    for name in dict.fromkeys(wanted):
+        bare = Resource(BUCKET, name, prefix + name, "", is_data=True)
+        if (own is None or name in own) and _is_ours(aws, bare):
+            yield _count_objects(aws, bare)
+
+
+def _list_own_buckets(aws: Aws) -> set[str] | None:
+    """Return the names of all buckets of the account; None where they may not be listed."""
+    with aws_errors("list the buckets of the account"):
+        try:
+            pages = aws.client("s3").get_paginator("list_buckets").paginate()
+            return {bucket["Name"] for page in pages for bucket in page["Buckets"]}
+        except ClientError as error:
+            if is_denied(error):
+                return None
+            raise
+
+
+def _count_objects(aws: Aws, bucket: Resource) -> Resource:
+    num, num_old, size = 0, 0, 0
+    pages = aws.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket.name)
+    with aws_errors(f"count what is in bucket {bucket.name}"):
+        for page in pages:
+            versions = page.get("Versions", [])
+            current = [one for one in versions if one["IsLatest"]]
+            num += len(current)
+            num_old += len(versions) - len(current) + len(page.get("DeleteMarkers", []))
+            size += sum(one["Size"] for one in versions)
+    old = f" and {_count(num_old, 'old version')}" if num_old else ""
+    detail = f"{_count(num, 'object')}{old}, {_megabytes(size)}"
+    return Resource(BUCKET, bucket.name, bucket.arn, detail, is_data=True, num_items=num + num_old)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+# The repository and the role
+
+
+def find_repositories(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
+    """Yield the project's repositories with the number and size of their images."""
+    prefix = f"arn:{aws.partition}:ecr:{aws.region}:{aws.account}:repository/"
+    wanted = [names.repository(aws.config.PROJECT_NAME)]
+    wanted += [arn.removeprefix(prefix) for arn in tagged if arn.startswith(prefix)]
+    for name in dict.fromkeys(wanted):
+        bare = Resource(REPOSITORY, name, prefix + name, "")
+        if _is_ours(aws, bare):
+            yield _count_images(aws, bare)
+
+
+def _count_images(aws: Aws, repository: Resource) -> Resource:
+    pages = aws.client("ecr").get_paginator("describe_images").paginate(repositoryName=repository.name)
+    with aws_errors(f"count the images of repository {repository.name}"):
+        sizes = [one.get("imageSizeInBytes", 0) for page in pages for one in page["imageDetails"]]
+    detail = f"{_count(len(sizes), 'image')}, {_megabytes(sum(sizes))}"
+    return Resource(REPOSITORY, repository.name, repository.arn, detail, num_items=len(sizes))
+
+
+def find_roles(aws: Aws) -> Iterator[Resource]:
+    """Yield the role that this project made; one that the settings name is the user's."""
+    name = names.role(aws.config.PROJECT_NAME)
+    arn = f"arn:{aws.partition}:iam::{aws.account}:role/{name}"
+    role = Resource(ROLE, name, arn, "the rights of this project's jobs")
+    if _is_ours(aws, role):
+        yield role
+
+
+# Jobs and their logs
+
+
+def find_jobs(aws: Aws) -> dict[str, tuple[str, str]]:
+    """Return status and ARN of every training job of the project by its name, ended ones too."""
+    wanted = {
+        "Name": f"Tags.{names.PROJECT_TAG}",
+        "Operator": "Equals",
+        "Value": aws.config.PROJECT_NAME,
+    }
+    pages = aws.client("sagemaker").get_paginator("search")
+    with aws_errors("list the training jobs"):
+        found = [
+            result["TrainingJob"]
+            for page in pages.paginate(Resource="TrainingJob", SearchExpression={"Filters": [wanted]})
+            for result in page["Results"]
+        ]
+    return {one["TrainingJobName"]: (one["TrainingJobStatus"], one["TrainingJobArn"]) for one in found}
+
+
+def find_running_jobs(jobs: Mapping[str, tuple[str, str]]) -> Iterator[Resource]:
+    """Yield the jobs that can be stopped."""
+    for name, (status, arn) in jobs.items():
+        if status in _RUNNING:
+            yield Resource(RUNNING_JOB, name, arn, f"{status}; it is stopped, and then an ended one")
+
+
+def find_ended_jobs(aws: Aws, jobs: Mapping[str, tuple[str, str]]) -> Iterator[Resource]:
+    """Yield the ended jobs with their logs, all as one thing: there may be hundreds."""
+    ended = list_ended(jobs)
+    if ended:
+        arn = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}:training-job/*"
+        with aws_errors("list the logs of the training jobs"), open_crew(_LOOKS_AT_ONCE) as crew:
+            num_streams = sum(crew.map(lambda job: len(list_streams(aws, job)), ended))
+        streams = _count(num_streams, "log stream")
+        detail = f"{_count(len(ended), 'job')}: what SageMaker knows of them, and {streams}"
+        yield Resource(ENDED_JOBS, f"{aws.config.PROJECT_NAME}-jobs", arn, detail, num_items=len(ended))
+
+
+def list_ended(jobs: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return the names of the jobs that have ended."""
+    return [name for name, (status, _) in jobs.items() if status not in _RUNNING]
+
+
+def list_streams(aws: Aws, job: str) -> list[str]:
+    """Return the names of a job's log streams.
+
+    Raises:
+        ClientError: AWS refuses; to be told by the caller.
+    """
+    pages = aws.client("logs").get_paginator("describe_log_streams")
+    asked = {"logGroupName": names.LOG_GROUP, "logStreamNamePrefix": f"{job}/"}
+    try:
+        return [one["logStreamName"] for page in pages.paginate(**asked) for one in page["logStreams"]]
+    except ClientError as error:
+        # No job of the account has ever written a line.
+        if error_code(error) == "ResourceNotFoundException":
+            return []
+        raise
