@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from classifold.aws.image import Image
     from lab.cloud import Cloud
     from lab.registry import Registry
+    from lab.relay import Relay
 
 ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
@@ -222,6 +224,17 @@ def base_image(docker_engine: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def training_image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Return the real CPU image of what is here now, built once; Docker keeps its layers for later."""
+    from classifold.aws.image import build_image
+    from classifold.config import build_config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("image"))
+        return build_image(build_config({}), variant="cpu", tell=print)
+
+
+@pytest.fixture(scope="session")
 def registry() -> Registry:
     """Return the registry that answers under ECR's name in eu-west-1; without it the test is skipped."""
     from lab.registry import Registry
@@ -236,3 +249,22 @@ def registry() -> Registry:
 def lab(aws_account: Cloud, base_image: str, registry: Registry) -> Cloud:
     """Return `aws_account` where jobs can run their images: with Docker, its base image and the registry."""
     return aws_account
+
+
+@pytest.fixture(scope="session")
+def _relay(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    from lab.relay import Relay, find_obstacle
+
+    obstacle = find_obstacle()
+    if obstacle:
+        pytest.skip(obstacle)
+    running = Relay(tmp_path_factory.mktemp("relay"), upstream=registry.host)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def relay(lab: Cloud, _relay: Relay) -> Iterator[Relay]:
+    """Return ECR's name in eu-central-1, whose connections a test can cut: `relay.cut(after_bytes=...)`."""
+    yield _relay
+    _relay.mend()
