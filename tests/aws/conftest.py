@@ -1,22 +1,61 @@
-"""What the tests of the way to AWS share."""
+"""A project with pictures in its bucket, and jobs of it that run a script in the place of the image."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from lab.cloud import Cloud
 
-@pytest.fixture(scope="session", autouse=True)
-def read_descriptions_once() -> Iterator[None]:
-    """Let botocore's sessions share its descriptions of the services: reading them is what a test waits for.
+    from classifold.aws.clients import Aws
 
-    Every test has a session of its own, for its own credentials; each would read the same megabytes of JSON.
-    """
-    from botocore.loaders import JSONFileLoader
 
-    read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
-        yield
+@pytest.fixture
+def aws(aws_account: Cloud, project: Path) -> Aws:
+    """Return the way into the account, with the buckets, the role and a few pictures of a project."""
+    from classifold.aws.clients import Aws
+    from classifold.aws.roles import ensure_role
+    from classifold.aws.storage import ensure_buckets
+    from classifold.config import build_config
+
+    config = build_config(
+        {"PROJECT_NAME": "petals", "ALGORITHM_NAME": "petals", "INSTANCE_TYPE": "ml.m5.xlarge"}
+    )
+    found = Aws(config)
+    ensure_buckets(found, tell=lambda _: None)
+    ensure_role(found, tell=lambda _: None)
+    found.client("s3").put_object(Bucket="petals.data", Key="flowers/training/rose/1.jpg", Body=b"picture")
+    return found
+
+
+@pytest.fixture
+def start_job(aws: Aws, aws_account: Cloud, root: Path) -> Callable[..., str]:
+    """Return a function that starts a job of the project which runs a script, and returns its name."""
+    from classifold import names
+    from classifold.aws.roles import find_role
+    from classifold.request import build_request
+
+    template = json.loads((root / names.REQUEST_TEMPLATE).read_text())
+
+    def start(name: str = "petals-2026-01-01-00-00-00", *, script: str = "", **changes: Any) -> str:
+        aws_account.run_jobs_as(script)
+        config = aws.config.model_copy(update=changes)
+        request = build_request(
+            config,
+            template=template,
+            job_name=name,
+            role_arn=find_role(aws),
+            image_uri="123456789012.dkr.ecr.eu-west-1.amazonaws.com/petals@sha256:" + "0" * 64,
+            data_bucket=aws.data_bucket,
+            output_bucket=aws.output_bucket,
+            tags=aws.tags,
+        )
+        aws.client("sagemaker").create_training_job(**request)
+        return name
+
+    return start
