@@ -200,9 +200,17 @@ def test_where_only_times_changed_contents_are_compared_once_and_nothing_is_writ
     after = look(tmp_path / "shards")
     assert before.pop(memory) != after.pop(memory)
     assert after == before
-    # What was compared is remembered: a file nobody may read is not opened again.
-    reads = count_reads(sets_dir, tmp_path / "shards")
-    assert reads == 0
+    assert count_reads(sets_dir, tmp_path / "shards") == 0
+
+
+def test_what_was_compared_is_remembered_of_pictures_and_shards(pack, sets_dir, tmp_path):
+    pack()
+    assert count_reads(sets_dir, tmp_path / "shards") == 0
+    os.utime(sets_dir / "train" / "ape" / "4.jpg", ns=(OLD + 5, OLD + 5))
+    for name in ("training/shard-00003.tar", "evaluation/shard-00001.tar"):
+        os.utime(tmp_path / "shards" / name, ns=(OLD, OLD))
+        assert count_reads(sets_dir, tmp_path / "shards") >= 1
+        assert count_reads(sets_dir, tmp_path / "shards") == 0
 
 
 COUNT_READS = """
@@ -303,7 +311,7 @@ def test_a_damaged_shard_is_packed_anew(pack, tmp_path, how):
     }
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", "no JSON", '{"format": 1, "index": 5}'])
+@pytest.mark.parametrize("content", [None, "", "{}", "no JSON", '{"format": 2}'])
 def test_without_its_memory_packing_compares_contents(pack, tmp_path, content):
     pack()
     memory = tmp_path / "shards" / ".packed.json"
@@ -321,6 +329,19 @@ def test_a_damaged_or_unknown_index_packs_everything_anew(pack, tmp_path, conten
     first = pack()
     (tmp_path / "shards" / "shards.json").write_text(content)
     assert pack().written == first.written
+
+
+def test_an_index_that_was_changed_by_others_packs_everything_anew(pack, tmp_path):
+    first = pack()
+    index = tmp_path / "shards" / "shards.json"
+    whole = index.read_text()
+    # Such a line is sound in itself, and its picture cannot be read.
+    index.write_text(whole.replace('["ape/1.jpg", 0, 321536, ', '["ape/1.jpg", 0, 321024, '))
+    assert index.read_text() != whole
+    with pytest.raises(DataError, match="run `classifold upload` again"):
+        assert_same_sets(tmp_path / "sets", tmp_path / "shards")
+    assert pack().written == first.written
+    assert index.read_text() == whole
 
 
 def test_a_picture_that_was_changed_within_the_clock_s_step_is_seen(pack, sets_dir):
@@ -531,6 +552,7 @@ def test_more_shards_than_names_are_refused(pack, sets_dir, tmp_path):
     (folder / "training" / "shard-00005.tar").rename(folder / "training" / "shard-99999.tar")
     index = folder / "shards.json"
     index.write_text(index.read_text().replace("shard-00005.tar", "shard-99999.tar", 1))
+    (folder / ".packed.json").unlink()
     put(sets_dir / "train" / "ape" / "new.jpg", bytes(320_000))
     with pytest.raises(SettingsError, match="SHARD_MB") as error:
         pack()

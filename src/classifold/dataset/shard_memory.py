@@ -21,17 +21,21 @@ NO_TIME = -1
 
 
 class Memory:
-    """The times of a folder of shards, or nothing where they are missing or belong to another index.
+    """The times of a folder of shards, or nothing where they are missing.
 
     Args:
         folder: The shards.
+
+    Attributes:
+        is_foreign: The index is not the one that was written with it: somebody or something changed it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / MEMORY_FILE
         head = read_any_head(self._path) or {}
-        self.is_there = head.get("format") == _FORMAT and head.get("index") == _hash_index(folder)
-        shards = head.get("shards") if self.is_there else None
+        self._is_there = head.get("format") == _FORMAT
+        self.is_foreign = self._is_there and head.get("index") != _hash_index(folder)
+        shards = head.get("shards") if self._is_there else None
         self._shards = shards if isinstance(shards, dict) else {}
 
     def shard_time(self, name: str) -> int:
@@ -42,7 +46,7 @@ class Memory:
     def picture_times(self, set_name: str) -> Iterator[int]:
         """Yield when each picture of the index was last changed, then `NO_TIME` for ever."""
         with contextlib.suppress(ValueError, TypeError):
-            for time in read_record_list(self._path, set_name) if self.is_there else ():
+            for time in read_record_list(self._path, set_name) if self._is_there else ():
                 yield int(time)
         while True:
             yield NO_TIME

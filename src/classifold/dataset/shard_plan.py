@@ -23,6 +23,7 @@ from classifold.names import SETS
 from classifold.progress import show_progress
 
 _CHUNK = 2**20
+_NEW = -1
 
 
 class Source(NamedTuple):
@@ -59,11 +60,13 @@ class Earlier:
         shards: By their numbers.
         pictures: By their keys, the second of one key as `<key>\\0` and 2.
         broken: The numbers of shards that are missing, or not what was written.
+        num_compared: Shards that had to be read to see that they are what was written.
     """
 
     shards: dict[int, PackedShard] = field(default_factory=dict)
     pictures: dict[str, Packed] = field(default_factory=dict)
     broken: set[int] = field(default_factory=set)
+    num_compared: int = 0
 
 
 @dataclass(slots=True)
@@ -75,7 +78,7 @@ class SetPlan:
         kept: Shards that stay as they are.
         sizes: Bytes of every shard that is to be written.
         removed: Numbers of shards that hold nothing any more.
-        num_compared: Pictures that had to be read to see that they are what they were.
+        num_compared: Pictures and shards that had to be read to see that they are what they were.
     """
 
     pictures: list[Planned]
@@ -91,13 +94,13 @@ def shard_name(number: int) -> str:
 
 
 def read_earlier(shards_dir: Path, *, shard_mb: int) -> dict[str, Earlier]:
-    """Return what stands in a folder of shards; nothing where it is damaged or asked for in another size."""
+    """Return what stands in a folder of shards; nothing where its index is damaged or of another size."""
     nothing = {name: Earlier() for name in SETS}
     try:
         head = read_index_head(shards_dir)
-        if head.shard_mb != shard_mb:
-            return nothing
         memory = Memory(shards_dir)
+        if head.shard_mb != shard_mb or memory.is_foreign:
+            return nothing
         return {name: _read_set(shards_dir, head, name, memory) for name in SETS}
     except (DataError, ValueError, TypeError):
         return nothing
@@ -117,9 +120,8 @@ def plan_set(sources: Iterable[Source], earlier: Earlier, *, limit: int) -> SetP
             one.place = None
             touched.add(one.shard)
     filled = Counter[int]()
-    are_new = {id(one) for one in new}
     for one in planned:
-        if id(one) not in are_new:
+        if one.shard != _NEW:
             filled[one.shard] += member_size(one.source.key, one.source.size)
     touched |= earlier.broken | _place_new(new, filled, max(earlier.shards, default=0), limit=limit)
     return SetPlan(
@@ -127,7 +129,7 @@ def plan_set(sources: Iterable[Source], earlier: Earlier, *, limit: int) -> SetP
         kept={number: shard for number, shard in earlier.shards.items() if number not in touched},
         sizes={number: archive_size(filled[number]) for number in sorted(touched) if filled[number]},
         removed={number for number in earlier.shards if not filled[number]},
-        num_compared=len(doubtful),
+        num_compared=len(doubtful) + earlier.num_compared,
     )
 
 
@@ -140,24 +142,28 @@ def _read_set(folder: Path, head: IndexHead, set_name: str, memory: Memory) -> E
         identity: Packed(numbers[entry.shard], Place(*entry[2:]), next(times))
         for identity, entry in _identify(entries)
     }
-    broken = {
-        number
-        for number, shard in shards.items()
-        if not _is_whole(folder / set_name / shard.name, shard, memory.shard_time(f"{set_name}/{shard.name}"))
-    }
-    return Earlier(shards, pictures, broken)
+    earlier = Earlier(shards, pictures)
+    for number, shard in shards.items():
+        path, time = folder / set_name / shard.name, memory.shard_time(f"{set_name}/{shard.name}")
+        if not _has_size(path, shard.size):
+            earlier.broken.add(number)
+        elif path.stat().st_mtime_ns != time:
+            earlier.num_compared += 1
+            if _hash_file(path) != shard.sha256:
+                earlier.broken.add(number)
+    return earlier
 
 
-def _is_whole(path: Path, shard: PackedShard, time: int) -> bool:
-    """Tell whether a shard is what was written: by size and time, or else by its content."""
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _hash_file(path: Path) -> str:
     try:
-        status = path.stat()
-        if status.st_size != shard.size or status.st_mtime_ns == time:
-            return status.st_size == shard.size
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return False
+        return ""
 
 
 _Keyed = TypeVar("_Keyed", Source, Entry)
@@ -178,7 +184,7 @@ def _match(
     planned, new, doubtful, touched = [], [], [], set[int]()
     for identity, source in _identify(sources):
         known = earlier.pictures.pop(identity, None)
-        one = Planned(source, known.shard if known else 0, known.place if known else None)
+        one = Planned(source, known.shard if known else _NEW, known.place if known else None)
         planned.append(one)
         if known is None:
             new.append(one)

@@ -245,11 +245,13 @@ def _pack_all(new: Path, plans: Mapping[str, SetPlan]) -> dict[str, dict[int, Pa
         stop.set()
         threads.shutdown(cancel_futures=True)
     if faults:
-        more = [Fault(f"{len(faults) - _FAULT_LIMIT} more", "cannot be packed")] * (
-            len(faults) > _FAULT_LIMIT
-        )
-        raise DataError(*faults[:_FAULT_LIMIT], *more)
+        raise DataError(*_limit(sorted(faults, key=lambda fault: fault.where)))
     return packed
+
+
+def _limit(faults: list[Fault]) -> list[Fault]:
+    more = len(faults) - _FAULT_LIMIT
+    return [*faults[:_FAULT_LIMIT], Fault(f"{more} more", "cannot be packed either")] if more > 0 else faults
 
 
 def _list_jobs(set_name: str, plan: SetPlan) -> list[_Job]:
