@@ -1,4 +1,4 @@
-"""What a project has on AWS: found by its tag, removed as asked, its own alone; a removal can be begun again."""
+"""What a project has on AWS: found by its tag, removed as asked, and never what is not its own."""
 
 from __future__ import annotations
 

@@ -214,16 +214,17 @@ def _find_other_owner(aws: Aws, bucket: Bucket, found: Mapping[str, Any]) -> str
 
 def _apply_rules(aws: Aws, found: Mapping[str, Any], wishes: Wishes) -> list[str]:
     """Put right what differs, in the order of the rules, and return it in words."""
+    for rule in RULES:
+        current = found[rule.key]
+        if isinstance(current, ClientError):
+            raise explain_refusal(current, f"look at {rule.name} of bucket {wishes.bucket}") from current
     done = []
     for rule in RULES:
-        doing, current = f"see to {rule.name} of bucket {wishes.bucket}", found[rule.key]
-        if isinstance(current, ClientError):
-            raise explain_refusal(current, doing) from current
-        wanted = rule.want(current, wishes)
-        if wanted == current:
+        wanted = rule.want(found[rule.key], wishes)
+        if wanted == found[rule.key]:
             continue
         try:
-            with aws_errors(doing):
+            with aws_errors(f"see to {rule.name} of bucket {wishes.bucket}"):
                 rule.write(aws.client("s3"), wishes.bucket, wanted)
         except AwsError as error:
             raise _add_cure(error, rule) from error.__cause__
