@@ -1,0 +1,127 @@
+"""The table of jobs, and stopping one: a real client, and jobs that really run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from classifold.aws.failures import find_cure
+from classifold.aws.jobs import JobRow, describe_job, find_job, list_jobs, stop_job
+from classifold.errors import AwsError, MissingError
+
+if TYPE_CHECKING:
+    from classifold.aws.clients import Aws
+    from lab.cloud import Cloud
+
+EPOCHS = """
+for epoch in (1, 2):
+    print(f"stage=head epoch={epoch} loss={1 / epoch} accuracy=0.5 val_loss={2 / epoch} val_accuracy=0.75 "
+          f"learning_rate=0.001 seconds=1.00 pictures_per_second=10.0", flush=True)
+"""
+SAVES = """
+import pathlib, signal, sys, time
+def leave(*_):
+    pathlib.Path("model/model.keras").write_text("best")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def wait(aws: Aws, name: str, *wanted: str) -> JobRow:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        (row,) = [one for one in list_jobs(aws) if one.name == name]
+        if row.step in wanted:
+            return row
+        time.sleep(0.1)
+    raise AssertionError(f"{name} is {row.step}")
+
+
+def test_a_project_without_jobs_has_an_empty_table(aws: Aws) -> None:
+    assert list_jobs(aws) == []
+    with pytest.raises(MissingError, match="has no training job in eu-west-1 yet"):
+        find_job(aws, None)
+
+
+def test_a_finished_job_shows_its_time_its_cost_and_its_last_metrics(
+    aws: Aws, start_job: Callable[..., str]
+) -> None:
+    row = wait(aws, start_job(script=EPOCHS), "Completed", "Failed")
+    assert row.status == "Completed"
+    assert row.metrics["val_loss"] == 1.0
+    assert row.metrics["val_accuracy"] == 0.75
+    assert row.metrics["learning_rate"] == pytest.approx(0.001)
+    assert row.billable_seconds is not None
+    assert row.billable_seconds >= 1
+    assert row.cost is not None
+    assert row.cost == pytest.approx(row.billable_seconds * 0.253 / 3600, abs=1e-4)
+    assert (row.instance_type, row.num_instances, row.is_spot) == ("ml.m5.xlarge", 1, False)
+    assert row.archive_uri == f"s3://petals.output/{row.name}/output/model.tar.gz"
+
+
+def test_the_newest_job_comes_first_and_stands_for_no_name(aws: Aws, start_job: Callable[..., str]) -> None:
+    names = [f"petals-2026-01-01-00-00-0{number}" for number in range(3)]
+    for name in names:
+        wait(aws, start_job(name, script=EPOCHS), "Completed")
+    assert [row.name for row in list_jobs(aws)] == names[::-1]
+    assert [row.name for row in list_jobs(aws, limit=2)] == names[:0:-1]
+    assert find_job(aws, None)["TrainingJobName"] == names[-1]
+
+
+def test_jobs_of_another_project_are_neither_listed_nor_touched(
+    aws: Aws, start_job: Callable[..., str]
+) -> None:
+    from classifold.aws.clients import Aws as Way
+
+    name = start_job(script=SAVES)
+    other = Way(aws.config.model_copy(update={"PROJECT_NAME": "weeds"}))
+    assert list_jobs(other) == []
+    with pytest.raises(AwsError, match="which is not this project's"):
+        stop_job(other, name, tell=print)
+    assert describe_job(aws, name)["TrainingJobStatus"] == "InProgress"
+    stop_job(aws, name, tell=print)
+
+
+def test_a_job_that_does_not_exist_is_named(aws: Aws) -> None:
+    with pytest.raises(MissingError, match="training job petals-1: there is no such job in eu-west-1"):
+        find_job(aws, "petals-1")
+
+
+def test_a_stopped_job_saves_first_and_stopping_it_again_says_that_it_ended(
+    aws: Aws, start_job: Callable[..., str]
+) -> None:
+    name, told = start_job(script=SAVES), list[str]()
+    wait(aws, name, "Training")
+    time.sleep(0.5)  # until the script has its handler
+    assert stop_job(aws, None, tell=told.append) == name
+    assert wait(aws, name, "Stopped", "Failed").status == "Stopped"
+    stop_job(aws, name, tell=told.append)
+    assert told == [
+        f"{name} is stopping; it has 120 seconds to save the best model so far",
+        f"{name} has ended already: Stopped",
+    ]
+
+
+def test_a_missing_right_to_list_jobs_is_named(aws: Aws, aws_account: Cloud) -> None:
+    aws_account.deny("sagemaker:Search")
+    with pytest.raises(AwsError, match="the right sagemaker:Search is missing"):
+        list_jobs(aws)
+
+
+@pytest.mark.parametrize(
+    ("reason", "cure"),
+    [
+        ("CapacityError: Unable to provision requested ML compute capacity.", "another INSTANCE_TYPE"),
+        ("AlgorithmError: , exit code: 137", "memory"),
+        ("AlgorithmError: error: rose: no pictures\nhint: add some, exit code: 1", "add some"),
+        ("InternalServerError: We encountered an internal error.", "launch again"),
+        ("something new", "classifold follow"),
+    ],
+)
+def test_every_reason_of_a_failure_has_a_cure(reason: str, cure: str) -> None:
+    assert cure in find_cure(reason)
