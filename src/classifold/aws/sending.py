@@ -23,7 +23,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from classifold.aws.clients import Aws
 from classifold.aws.crc32 import decode_crc32, encode_crc32
 from classifold.aws.refusals import aws_errors
+from classifold.errors import AwsError
 
+_PLAIN = "-._~/"  # what stands for itself in an address
 _CHECKSUM_HEADER = "x-amz-checksum-crc32"
 # Of the headers that boto3 made, those that are the same for every object.
 _KEPT_HEADERS = ("User-Agent", "x-amz-expected-bucket-owner")
@@ -65,8 +67,8 @@ class _Pattern:
     """What boto3 made of a first object."""
 
     base_url: str  # the key comes behind it
+    region: str
     headers: dict[str, str]
-    signer: S3SigV4Auth
 
 
 class Sender:
@@ -104,11 +106,19 @@ class Sender:
         return Stored(etag=etag, crc32=crc32)
 
     def find_crc32(self, key: str) -> int | None:
-        """Return the CRC-32 that S3 keeps of a whole object, None where it has none or does not say."""
+        """Return the CRC-32 that S3 keeps of a whole object, None where it has none or does not say.
+
+        Raises:
+            AwsError: There is no way to AWS.
+        """
         try:
-            head = self.client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-        except ClientError:
-            return None
+            with aws_errors(f"look at {self.uri(key)}"):
+                head = self.client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        except AwsError as error:
+            # Reading may be refused where writing is not: then the file goes again.
+            if isinstance(error.__cause__, ClientError):
+                return None
+            raise
         text = head.get("ChecksumCRC32", "")
         is_whole = head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT" and "-" not in text
         return decode_crc32(text) if text and is_whole else None
@@ -140,47 +150,50 @@ class Sender:
         request = getattr(self._latest, "request", None)
         if request is None or self._credentials is None:
             return None
-        ending = quote(key, safe="-._~/")
+        ending = quote(key, safe=_PLAIN)
         scope = _SCOPE.match(_text(request.headers.get("Authorization", "")))
         if scope is None or scope.group(2) != "s3" or not request.url.endswith(f"/{ending}"):
             return None
         headers = {name: _text(request.headers[name]) for name in _KEPT_HEADERS if name in request.headers}
-        signer = S3SigV4Auth(self._credentials, "s3", scope.group(1))
-        return _Pattern(request.url.removesuffix(ending), headers, signer)
+        return _Pattern(request.url.removesuffix(ending), scope.group(1), headers)
 
     def _put_short(self, key: str, body: bytes, crc32: str) -> str:
         """Return the ETag of the object, "" where it is for boto3 to send it."""
-        pattern, session = self._pattern, getattr(self.client._endpoint, "http_session", None)
+        # No public way leads to a client's connections; without them boto3 sends everything.
+        session = getattr(getattr(self.client, "_endpoint", None), "http_session", None)
+        pattern = self._pattern
         if pattern is None or session is None:
             return ""
-        request = AWSRequest(
-            "PUT",
-            pattern.base_url + quote(key, safe="-._~/"),
-            data=body,
-            headers={
-                **pattern.headers,
-                "Content-Type": find_content_type(key),
-                _CHECKSUM_HEADER: crc32,
-                "x-amz-sdk-checksum-algorithm": "CRC32",
-            },
-        )
+        request = self._build_request(pattern, key, body, crc32)
+        try:
+            # Frozen, so that a renewal by another thread cannot mix old and new.
+            credentials = self._credentials.get_frozen_credentials()
+            S3SigV4Auth(credentials, "s3", pattern.region).add_auth(request)
+            answer = session.send(request.prepare())
+        except BotoCoreError:
+            self._misses += 1
+            return ""
+        is_stored = answer.status_code == 200 and "ETag" in answer.headers
+        self._misses = 0 if is_stored else self._misses + 1
+        return str(answer.headers["ETag"]) if is_stored else ""
+
+    def _build_request(self, pattern: _Pattern, key: str, body: bytes, crc32: str) -> Any:
+        """Return what boto3 would send, not signed yet; it does not ask the server before it sends."""
+        headers = {
+            **pattern.headers,
+            "Content-Type": find_content_type(key),
+            _CHECKSUM_HEADER: crc32,
+            "x-amz-sdk-checksum-algorithm": "CRC32",
+        }
+        url = pattern.base_url + quote(key, safe=_PLAIN)
+        request = AWSRequest("PUT", url, data=body, headers=headers)
         # As boto3 has it: over TLS the checksum stands for the body, and only the header is signed.
         request.context = {
             "client_config": self.client.meta.config,
             "has_streaming_input": True,
             "checksum": {"request_algorithm": {"in": "header", "name": _CHECKSUM_HEADER}},
         }
-        try:
-            pattern.signer.add_auth(request)
-            answer = session.send(request.prepare())
-        except BotoCoreError:
-            self._misses += 1
-            return ""
-        if answer.status_code != 200 or "ETag" not in answer.headers:
-            self._misses += 1
-            return ""
-        self._misses = 0
-        return str(answer.headers["ETag"])
+        return request
 
 
 def find_content_type(key: str) -> str:

@@ -69,6 +69,7 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
         skipped = record.mark_unchanged()
         counts = send_due(sender, record, faults, threads=threads, tell=tell)
         if faults:
+            tell(f"{counts.sent:,} files were sent, {len(faults):,} cannot be; the indexes wait for these")
             raise DataError(*limit_faults(faults, "cannot be sent"))
         record.forget_gone()
         stale = record.list_stale()

@@ -126,7 +126,6 @@ class UploadRecord:
         self._base.execute(
             "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?)", (file.key, *file[2:5], crc32, etag)
         )
-        self._base.execute("DELETE FROM open_upload WHERE key = ?", (file.key,))
         if time.monotonic() - self._committed > _COMMIT_SECONDS:
             self.save()
 
@@ -142,7 +141,7 @@ class UploadRecord:
         self.save()
 
     def forget_open(self, key: str) -> None:
-        """Forget an upload in parts that is no more."""
+        """Forget an upload in parts that has ended."""
         self._base.execute("DELETE FROM open_upload WHERE key = ?", (key,))
 
     def forget_gone(self) -> None:

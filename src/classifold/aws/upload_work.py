@@ -178,6 +178,7 @@ class _Work:
             return
         stored = end_large(self.sender, large)
         self.record.note_sent(large.file, crc32=stored.crc32, etag=stored.etag)
+        self.record.forget_open(large.file.key)
         self.record.save()
         self.counts.sent += 1
 
