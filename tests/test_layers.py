@@ -28,6 +28,7 @@ GROUND = {
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}
 CONTAINER = {"container", "job_order"}
+LOCAL = {"local", "docker_start"}
 REQUEST = {"request", "request_template"}
 TOP = {"cli", "command_line", "answers", "options", "aws_commands", "aws_answers", "aws_removal"}
 # A room and the rooms that it may import from, itself included.
@@ -84,6 +85,7 @@ def room_of(module: str) -> str:
         ("config", CONFIG),
         ("request", REQUEST),
         ("container", CONTAINER),
+        ("local", LOCAL),
         ("top", TOP),
     )
     for room, modules in rooms:

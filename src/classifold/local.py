@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import shlex
@@ -13,7 +11,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from typing import Any
 from classifold import names
 from classifold.config import Config
 from classifold.docker import explain_docker, run_docker, start_docker
+from classifold.docker_start import HOST, Engine, Start, build_command
 from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
 from classifold.failure_file import read_faults
 from classifold.machine import list_gpus
@@ -30,8 +28,6 @@ from classifold.run_folder import check_run
 
 Tell = Callable[[str], None]
 
-# As SageMaker's hosts: shared memory is for the libraries' threads, which use little of it.
-_HOST, _SHARED_MEMORY = "algo-1", "2g"
 _INTERRUPTED = ".interrupted"
 _JOB = "the job in Docker"
 # Exit codes of `docker run` itself: refused, not executable, not found in the image.
@@ -40,46 +36,6 @@ _KILLED = 137
 # The label that tells the variants apart.
 _TITLE = "org.opencontainers.image.title"
 _REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What the Docker engine says of itself, as far as it changes how a container is started.
-
-    Attributes:
-        is_rootless: Root in a container is the user outside: nobody else there may write the user's files.
-        has_selinux: Folders of the user's are closed to containers unless that is turned off.
-    """
-
-    is_rootless: bool = False
-    has_selinux: bool = False
-
-
-@dataclass(frozen=True)
-class Start:
-    """All that `docker run` is told.
-
-    Attributes:
-        name: Of the container, and of the job.
-        image: The reference.
-        ml_dir: Becomes /opt/ml.
-        scratch_dir: Becomes /tmp.
-        data_dir: Becomes the channel, read-only.
-        channel: DATA_NAME.
-        is_isolated: Without any network.
-        has_gpus: Hand over the machine's.
-        engine: What it runs on.
-    """
-
-    name: str
-    image: str
-    ml_dir: Path
-    scratch_dir: Path
-    data_dir: Path
-    channel: str
-    is_isolated: bool = True
-    has_gpus: bool = False
-    engine: Engine = Engine()
 
 
 def run_in_docker(config: Config, image_reference: str, *, tell: Tell) -> Path:
@@ -190,7 +146,7 @@ def _lay_out(ml: MlFolder, config: Config) -> None:
     ml.write(
         hyperparameters=list_hyperparameters(config),
         channels={config.DATA_NAME: channel},
-        hosts=(_HOST,),
+        hosts=(HOST,),
         instance_type=config.INSTANCE_TYPE,
         checkpoint_uri=f"file://{ml.checkpoint_dir}",
     )
@@ -236,34 +192,6 @@ def _link(source: Path, place: Path) -> None:
 # The container
 
 
-def build_command(start: Start) -> list[str]:
-    """Return the words after `docker` that start a job's container as SageMaker would."""
-    user = "0:0" if start.engine.is_rootless else f"{os.getuid()}:{os.getgid()}"
-    words = ["run", "--rm", "--name", start.name, "--hostname", _HOST, "--pull", "never"]
-    words += ["--platform", "linux/amd64", "--user", user, "--cap-drop", "ALL"]
-    words += ["--security-opt", "no-new-privileges", "--read-only", "--shm-size", _SHARED_MEMORY]
-    words += ["--stop-timeout", str(names.STOP_SECONDS), "--log-driver", "none"]
-    if start.engine.has_selinux:
-        words += ["--security-opt", "label=disable"]
-    if start.is_isolated:
-        words += ["--network", "none"]
-    if start.has_gpus:
-        words += ["--gpus", "all"]
-    words += _mount(start.ml_dir, names.ML_DIR)
-    words += _mount(start.scratch_dir, "/tmp")  # noqa: S108 - the container's own
-    channel_dir = MlFolder().channel_dir(start.channel)
-    words += _mount(start.data_dir, str(channel_dir), read_only=True)
-    return [*words, "--env", f"TRAINING_JOB_NAME={start.name}", start.image, "train"]
-
-
-def _mount(source: Path, target: str, *, read_only: bool = False) -> list[str]:
-    """Return a bind mount's words; the option is a row of CSV, so that a path may hold a comma."""
-    row = ["type=bind", f"source={source}", f"target={target}", *(["readonly"] if read_only else [])]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(row)
-    return ["--mount", text.getvalue()]
-
-
 def _run(start: Start, tell: Tell) -> tuple[int, list[str], bool]:
     """Run the container to its end; return the exit code, its last lines and whether it was stopped."""
     process = start_docker(build_command(start), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -283,6 +211,9 @@ def _run(start: Start, tell: Tell) -> tuple[int, list[str], bool]:
         process.kill()
         process.wait()
         raise
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _stream(process: subprocess.Popen[str], lines: list[str], tell: Tell) -> None:
@@ -337,7 +268,8 @@ def _keep_reached(ml: MlFolder, run_dir: Path) -> Interrupted:
     kept = run_dir.with_name(run_dir.name + _INTERRUPTED)
     ml.model_dir.rename(kept)
     hint = f"to go on from there, add: --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
-    return Interrupted(Fault(_JOB, f"stopped; the best model so far is in {kept}", hint=hint))
+    fault = Fault(_JOB, f"stopped; the best model so far is in {kept}", hint=hint)
+    return Interrupted(fault, kept=kept)
 
 
 def _explain_end(code: int, lines: Sequence[str], ml: MlFolder, start: Start) -> ClassifoldError:
