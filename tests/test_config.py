@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold import config_rules
+from classifold import config_rules, names
 from classifold.config import GROUPS, Config, build_config, load_config, override_config, parse_value
 from classifold.config_template import build_config_file
 from classifold.config_words import describe_field
@@ -266,7 +266,7 @@ def test_a_very_long_value_does_not_fill_the_screen() -> None:
         ("TAGS", {"a" * 129: "y"}),
         ("TAGS", {"a": "y" * 257}),
         ("TAGS", {"a": "<b>"}),
-        ("TAGS", {f"tag {index}": "x" for index in range(51)}),
+        ("TAGS", {f"tag {index}": "x" for index in range(50)}),
     ],
 )
 def test_a_name_that_aws_will_refuse_is_refused_now(name: str, value: object) -> None:
@@ -287,6 +287,7 @@ def test_a_name_that_aws_will_refuse_is_refused_now(name: str, value: object) ->
         ("PROJECT_REGION", "us-gov-west-1"),
         ("INSTANCE_TYPE", "ml.p4d.24xlarge"),
         ("TAGS", {"Überblick 1": "a=b/c+d@e"}),
+        ("TAGS", {f"tag {index}": "x" for index in range(49)}),
     ],
 )
 def test_a_name_that_aws_takes_is_taken(name: str, value: object) -> None:
@@ -294,6 +295,17 @@ def test_a_name_that_aws_takes_is_taken(name: str, value: object) -> None:
 
 
 # What does not fit together
+
+
+def test_a_name_too_long_for_account_and_region_in_a_bucket_s_is_refused() -> None:
+    fault = only_fault(PROJECT_NAME="a" * 31, BUCKET_NAMESPACE="account-regional")
+    assert fault.where == "setting PROJECT_NAME"
+    assert "expected at most 30 characters" in fault.what
+    config = build_config({"PROJECT_NAME": "a" * 30, "BUCKET_NAMESPACE": "account-regional"})
+    name = names.regional_bucket(
+        names.output_bucket(config.PROJECT_NAME), account="1" * 12, region="eu-west-1"
+    )
+    assert len(name) == names.BUCKET_NAME_LIMIT
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:

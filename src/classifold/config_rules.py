@@ -68,8 +68,10 @@ def _is_project_name(name: str) -> bool:
 
 def _tag_problems(tags: dict[str, str]) -> list[Fault]:
     faults = []
-    if len(tags) > names.TAG_LIMIT:
-        faults.append(Fault("setting TAGS", f"expected at most {names.TAG_LIMIT} tags", got=str(len(tags))))
+    # One place is taken by the tag that says which project a thing belongs to.
+    limit = names.TAG_LIMIT - 1
+    if len(tags) > limit:
+        faults.append(Fault("setting TAGS", f"expected at most {limit} tags", got=str(len(tags))))
     key_rule = f"expected a key of 1 to {names.TAG_KEY_LIMIT} characters that does not begin with aws:"
     value_rule = f"expected a value of up to {names.TAG_VALUE_LIMIT} characters"
     text_rule = f"expected letters, digits, spaces and {' '.join(names.TAG_CHARACTERS)} only"
@@ -114,6 +116,7 @@ def _aws_problems(config: Config) -> list[Fault]:
         for name in ("DATA_BUCKET", "OUTPUT_BUCKET")
         if (value := getattr(config, name)) and not names.BUCKET_NAME_PATTERN.fullmatch(value)
     ]
+    faults += _regional_problems(config)
     rules = (
         (
             "MAX_WAIT_HOURS",
@@ -142,6 +145,21 @@ def _aws_problems(config: Config) -> list[Fault]:
         ),
     )
     return faults + [_fault(name, what, getattr(config, name)) for name, good, what in rules if not good]
+
+
+def _regional_problems(config: Config) -> list[Fault]:
+    """Return whether account and region leave the project's name no room in a bucket's."""
+    longest = names.regional_bucket(
+        names.output_bucket(config.PROJECT_NAME), account="0" * 12, region=config.PROJECT_REGION
+    )
+    excess = len(longest) - names.BUCKET_NAME_LIMIT
+    if config.BUCKET_NAMESPACE == "global" or excess <= 0:
+        return []
+    room = len(config.PROJECT_NAME) - excess
+    what = (
+        f"account and region are part of account-regional bucket names, so expected at most {room} characters"
+    )
+    return [_fault("PROJECT_NAME", what, config.PROJECT_NAME)]
 
 
 def _fault(name: str, what: str, value: object) -> Fault:
