@@ -14,6 +14,7 @@ import click
 from classifold.answers import Table, print_table
 
 if TYPE_CHECKING:
+    from classifold.aws.cost import CostEstimate
     from classifold.aws.image import Image, PushedImage
     from classifold.aws.inventory import Resource
     from classifold.aws.job import Launch
@@ -79,13 +80,22 @@ def print_launch(launch: Launch, *, as_json: bool) -> None:
         click.echo(f"{'missing' if finding.is_fatal else 'note'}: {finding.where}: {finding.what}")
         if finding.hint:
             click.echo(f"hint: {finding.hint}")
-    click.echo(f"Cost: {launch.cost.describe()}")
+    click.echo(format_cost(launch.cost))
     if launch.is_dry_run:
         click.echo("Nothing was started.")
         return
     click.echo(f"Started: {launch.job_name}")
     click.echo(f"Watch:   classifold follow {launch.job_name}")
     click.echo(f"Result:  classifold fetch {launch.job_name}")
+
+
+def format_cost(cost: CostEstimate) -> str:
+    """Return what a job costs, in lines: an hour, at most, where the price comes from, what to know."""
+    remarks = [f"  {remark}" for remark in cost.remarks]
+    if cost.usd_per_hour is None or cost.usd_at_most is None:
+        return "\n".join(["Cost: not known", *remarks])
+    figures = f"Cost: {cost.usd_per_hour:.2f} USD an hour, {cost.usd_at_most:.2f} USD at most ({cost.source})"
+    return "\n".join([figures, *remarks])
 
 
 def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
