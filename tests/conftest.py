@@ -17,9 +17,8 @@ import pytest
 
 if TYPE_CHECKING:
     from classifold.aws.image import Image
-    from lab.cloud import Cloud
+    from lab.cloud import Cloud, RelayControl
     from lab.registry import Registry
-    from lab.relay import Relay
 
 ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
@@ -251,20 +250,13 @@ def lab(aws_account: Cloud, base_image: str, registry: Registry) -> Cloud:
     return aws_account
 
 
-@pytest.fixture(scope="session")
-def _relay(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
-    from lab.relay import Relay, find_obstacle
-
-    obstacle = find_obstacle()
-    if obstacle:
-        pytest.skip(obstacle)
-    running = Relay(tmp_path_factory.mktemp("relay"), upstream=registry.host)
-    yield running
-    running.close()
-
-
 @pytest.fixture
-def relay(lab: Cloud, _relay: Relay) -> Iterator[Relay]:
+def relay(lab: Cloud, registry: Registry) -> Iterator[RelayControl]:
     """Return ECR's name in eu-central-1, whose connections a test can cut: `relay.cut(after_bytes=...)`."""
-    yield _relay
-    _relay.mend()
+    from lab.cloud import RelayControl
+
+    control = RelayControl(lab, upstream=registry.host)
+    if control.obstacle:
+        pytest.skip(control.obstacle)
+    yield control
+    control.mend()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -18,7 +19,7 @@ import pytest
 from botocore.config import Config
 
 if TYPE_CHECKING:
-    from lab.cloud import Cloud
+    from lab.cloud import Cloud, RelayControl
     from lab.registry import Registry
 
 REGION = "eu-west-1"
@@ -205,6 +206,69 @@ def test_every_test_begins_with_an_empty_account(aws_account: Cloud) -> None:
     aws_account.deny("*")
     aws_account.reset()
     assert client("s3").list_buckets()["Buckets"] == []
+
+
+def test_a_new_bucket_is_closed_encrypted_and_tagged_as_it_was_asked_for(aws_account: Cloud) -> None:
+    s3 = client("s3")
+    where = {"LocationConstraint": REGION, "Tags": [{"Key": "Project", "Value": "a & b"}]}
+    s3.create_bucket(Bucket="flowers.data", CreateBucketConfiguration=where)
+    block = s3.get_public_access_block(Bucket="flowers.data")["PublicAccessBlockConfiguration"]
+    assert set(block.values()) == {True}
+    (rule,) = s3.get_bucket_encryption(Bucket="flowers.data")["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert s3.get_bucket_tagging(Bucket="flowers.data")["TagSet"] == where["Tags"]
+    public = {**SECURE_ONLY["Statement"][0], "Effect": "Allow"}
+    del public["Condition"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [public]})
+    assert refusal(s3.put_bucket_policy, Bucket="flowers.data", Policy=policy)[0] == "AccessDenied"
+
+
+def test_the_policy_simulator_tells_what_a_role_may_do(aws_account: Cloud) -> None:
+    iam = client("iam")
+    role = iam.create_role(RoleName="b-role", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    iam.put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=json.dumps(POLICY))
+    found = iam.simulate_principal_policy(
+        PolicySourceArn=role,
+        ActionNames=["s3:GetObject", "s3:PutObject"],
+        ResourceArns=["arn:aws:s3:::b.data/x", "arn:aws:s3:::b.output/x"],
+    )["EvaluationResults"]
+    decisions = {(one["EvalActionName"], one["EvalResourceName"][13:]): one["EvalDecision"] for one in found}
+    assert decisions == {
+        ("s3:GetObject", "b.data/x"): "allowed",
+        ("s3:PutObject", "b.data/x"): "implicitDeny",
+        ("s3:GetObject", "b.output/x"): "allowed",
+        ("s3:PutObject", "b.output/x"): "allowed",
+    }
+
+
+def test_repositories_and_jobs_are_found_by_their_tags(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as("pass")
+    tags = [{"Key": "Project", "Value": "flowers"}]
+    client("ecr").create_repository(repositoryName="flowers", tags=tags)
+    client("ecr").create_repository(repositoryName="cats")
+    client("sagemaker").create_training_job(**training())
+    client("s3").put_bucket_tagging(Bucket="b.data", Tagging={"TagSet": tags})
+    rule = {"Key": "Project", "Values": ["flowers"]}
+    found = client("resourcegroupstaggingapi").get_resources(TagFilters=[rule])["ResourceTagMappingList"]
+    assert sorted(one["ResourceARN"].split(":", 5)[5] for one in found) == [
+        "b.data",
+        "repository/flowers",
+        "training-job/b-1",
+    ]
+
+
+def test_what_moto_does_not_know_is_an_error_of_the_service(aws_account: Cloud) -> None:
+    assert refusal(client("service-quotas").list_service_quotas, ServiceCode="s3")[0] == "InternalFailure"
+
+
+def test_a_bucket_of_the_accounts_own_namespace_needs_the_accounts_ending(aws_account: Cloud) -> None:
+    s3 = client("s3")
+    where = {
+        "CreateBucketConfiguration": {"LocationConstraint": REGION},
+        "BucketNamespace": "account-regional",
+    }
+    assert refusal(s3.create_bucket, Bucket="flowers-data", **where)[0] == "InvalidNamespaceHeader"
+    s3.create_bucket(Bucket="flowers-data-123456789012-eu-west-1-an", **where)
 
 
 def test_the_aws_command_line_reaches_the_lab(aws_account: Cloud) -> None:
@@ -636,3 +700,46 @@ def test_the_aws_command_line_describes_a_job(lab: Cloud, training, image: str) 
     command = ["aws", "sagemaker", "describe-training-job", "--training-job-name", "b-1", "--region", REGION]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert json.loads(done.stdout)["TrainingJobStatus"] == "Completed", done.stderr
+
+
+def push(name: str, folder: Path, *, kilobytes: int) -> subprocess.CompletedProcess[str]:
+    """Build an image with so much in it that cannot be packed, and push it, as a user would."""
+    (folder / "ballast").write_bytes(os.urandom(kilobytes * 1000))
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY ballast /\n")
+    host = name.partition("/")[0]
+    secret = client("ecr", "eu-central-1").get_authorization_token()["authorizationData"][0][
+        "authorizationToken"
+    ]
+    (folder / "docker").mkdir()
+    (folder / "docker" / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
+    docker = ["docker", "--config", str(folder / "docker")]
+    subprocess.run(
+        [*docker, "build", "--quiet", "-t", name, str(folder)], check=True, capture_output=True, timeout=60
+    )
+    try:
+        return subprocess.run(
+            [*docker, "push", name], capture_output=True, encoding="utf-8", timeout=200, check=False
+        )
+    finally:
+        subprocess.run([*docker, "rmi", name], check=False, capture_output=True, timeout=60)
+
+
+def test_a_push_through_the_relay_arrives_though_a_connection_is_cut(
+    relay: RelayControl, tmp_path: Path
+) -> None:
+    ecr = client("ecr", relay.region)
+    ecr.create_repository(repositoryName="lab-relay")
+    relay.cut(after_bytes=300_000, count=1)
+    done = push(f"{relay.host}/lab-relay:1", tmp_path, kilobytes=1000)
+    assert done.returncode == 0, done.stderr
+    assert relay.cuts == 1
+    (found,) = ecr.describe_images(repositoryName="lab-relay")["imageDetails"]
+    assert found["imageTags"] == ["1"]
+
+
+def test_a_push_whose_every_connection_is_cut_fails(relay: RelayControl, tmp_path: Path) -> None:
+    client("ecr", relay.region).create_repository(repositoryName="lab-relay")
+    relay.cut(after_bytes=0)
+    done = push(f"{relay.host}/lab-relay:1", tmp_path, kilobytes=1)
+    assert done.returncode != 0
+    assert client("ecr", relay.region).describe_images(repositoryName="lab-relay")["imageDetails"] == []

@@ -25,15 +25,23 @@ A fault strikes what its pattern matches: an operation (`PutObject`), a right (`
 
 Where moto 5.2.5 answers unlike AWS, the lab mends it:
 
+- a new bucket is encrypted and closed to the public, and takes tags; a public policy is refused;
 - conditions in bucket policies count (requests pass as TLS until `plain_http()`);
 - ExpectedBucketOwner is checked, a bucket of another account or another region is refused as S3 refuses it;
 - a body that does not agree with its checksum is refused;
 - GetCallerIdentity names the caller, and a denied right is named in AWS's words;
 - Service Quotas know SageMaker's, GetProducts answers in the shape of the price list;
 - ECR knows the images that were pushed to the registry, by their real digests; its token is valid;
-- connections are kept alive.
+- the policy simulator answers for roles, the tagging API finds repositories and training jobs;
+- connections are kept alive; what moto does not know is answered with 500.
 
 SageMaker's training is the lab's own (lab/sagemaker.py): it checks a request as the service does, then runs
 the image with /opt/ml laid out from S3, under the role's own rights; the fixture `lab` is `aws_account` where
-a Docker engine and the registry are there, and skips the test with the reason where they are not.
+a Docker engine and the registry are there, and skips the test with the reason where they are not. A new repository is empty: what an earlier
+one of its name left in the registry is removed. The fixture `relay` adds a way to the registry that breaks:
+
+    def test_a_push_that_is_dropped(relay, ...):
+        relay.cut(after_bytes=300_000, count=1)     # without a count: every connection
+        ... push to relay.host, in relay.region ...
+        assert relay.cuts == 1
 """

@@ -169,3 +169,32 @@ class Cloud:
         if isinstance(answer, dict) and "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
+
+
+class RelayControl:
+    """The way to the registry that can break: ECR's name in another region.
+
+    Attributes:
+        region: The region whose ECR it is; images that are pushed there pass the relay.
+        host: ECR's name there.
+    """
+
+    region = "eu-central-1"
+    host = f"{Cloud.account}.dkr.ecr.{region}.amazonaws.com"
+
+    def __init__(self, cloud: Cloud, *, upstream: str) -> None:
+        self.cloud = cloud
+        self.obstacle = str(cloud._ask("start_relay", upstream=upstream)["obstacle"])
+
+    def cut(self, *, after_bytes: int = 100_000, count: int | None = None) -> None:
+        """Cut the next `count` connections that send so much; without a count every one of them."""
+        self.cloud._ask("cut_relay", after_bytes=after_bytes, count=1_000_000 if count is None else count)
+
+    def mend(self) -> None:
+        """Cut no more."""
+        self.cut(count=0)
+
+    @property
+    def cuts(self) -> int:
+        """How many connections were cut since the last order to."""
+        return int(self.cloud._ask("count_cuts"))

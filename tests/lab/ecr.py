@@ -56,9 +56,11 @@ def prepare(operation: str, asked: dict[str, Any], *, account: str, region: str)
 
 def _tell_moto(backend: Any, repository: Any, registry: Registry) -> None:
     known = {(tag, image.get_image_digest()) for image in repository.images for tag in image.image_tags}
+    fixed = {tag for tag, _ in known} if repository.image_tag_mutability == "IMMUTABLE" else set()
     for tag in registry.list_tags(repository.name):
         manifest = registry.read_manifest(repository.name, tag)
-        if manifest and (tag, manifest.digest) not in known:
+        # ECR would have refused to move a tag that cannot be moved; the registry takes it.
+        if manifest and tag not in fixed and (tag, manifest.digest) not in known:
             backend.put_image(repository.name, manifest.text, tag, manifest.media_type, manifest.digest)
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab import ecr, mends, refusals
 from lab.calls import Calls
@@ -23,6 +23,9 @@ from lab.simulation import simulate
 from lab.tagging import mend_tagging
 from lab.validation import InvalidError
 from lab.verbs import Verbs
+
+if TYPE_CHECKING:
+    from lab.relay import Relay
 
 CONTROL_PATH = "/lab/"
 
@@ -49,6 +52,7 @@ class Lab:
         self.quotas = Quotas()
         self.sagemaker = SageMaker(ACCOUNT, self.quotas)
         mend_tagging(self.sagemaker.list_jobs)
+        self.relay: Relay | None = None
         self.secure = True
         self.address = ""
         self.arns: dict[str, str] = {}
@@ -280,3 +284,5 @@ def serve(port: int) -> None:
     print(json.dumps({"url": lab.address}), flush=True)
     sys.stdin.read()
     lab.sagemaker.reset()
+    if lab.relay:
+        lab.relay.close()

@@ -76,3 +76,21 @@ class Verbs:
     def forget_calls(self) -> None:
         """Forget the requests so far."""
         self.lab.calls.clear()
+
+    def start_relay(self, *, upstream: str) -> dict[str, str]:
+        """Open the way to the registry that can break; it stays until the server ends."""
+        from lab.relay import Relay, find_obstacle
+
+        obstacle = find_obstacle()
+        if not obstacle and self.lab.relay is None:
+            self.lab.relay = Relay(upstream)
+        return {"obstacle": obstacle}
+
+    def cut_relay(self, *, after_bytes: int, count: int | None) -> None:
+        """Cut connections of the relay."""
+        if self.lab.relay:
+            self.lab.relay.cut(after_bytes=after_bytes, count=count)
+
+    def count_cuts(self) -> int:
+        """Return how many connections of the relay were cut since the last order to cut."""
+        return self.lab.relay.cuts if self.lab.relay else 0
