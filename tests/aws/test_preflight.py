@@ -14,7 +14,6 @@ import pytest
 from classifold.aws.clients import Aws
 from classifold.aws.preflight import Finding, check_job
 from classifold.aws.roles import ensure_role
-from classifold.aws.storage import ensure_buckets
 from classifold.aws.upload import upload_data
 from classifold.config import build_config
 from classifold.request import build_request
@@ -70,7 +69,9 @@ def settings() -> dict[str, Any]:
 def look(aws_account: Cloud, split_dir: Path, settings: dict[str, Any]) -> Look:
     """Return a function that looks at a job for which everything is there, but for what `values` change."""
     aws = Aws(build_config(settings))
-    ensure_buckets(aws, tell=lambda _: None)
+    for bucket in (aws.data_bucket, aws.output_bucket):
+        where = {"LocationConstraint": REGION}
+        aws.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
     role_arn = ensure_role(aws, tell=lambda _: None)
     upload_data(aws, tell=lambda _: None)
     client("ecr").create_repository(repositoryName="petals")
@@ -202,26 +203,26 @@ def test_a_role_that_is_not_there_is_found(look: Look) -> None:
     assert "no such role" in found.what
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
-        {"Effect": "Deny", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"},
-        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:TagSession"},
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": ["sagemaker.amazonaws.com"]},
-            "Action": "sts:AssumeRole",
-            "Condition": {"StringEquals": {"aws:SourceAccount": "999999999999"}},
-        },
-    ],
+FOREIGN_TRUSTS = (
+    {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    {"Effect": "Deny", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:TagSession"},
+    {
+        "Effect": "Allow",
+        "Principal": {"Service": ["sagemaker.amazonaws.com"]},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"aws:SourceAccount": "999999999999"}},
+    },
 )
-def test_a_role_that_sagemaker_may_not_take_on_is_found(look: Look, statement: dict[str, Any]) -> None:
-    trust = {"Version": "2012-10-17", "Statement": [statement]}
-    made = client("iam").create_role(RoleName="odd", AssumeRolePolicyDocument=json.dumps(trust))
-    found = only(look(role=made["Role"]["Arn"]))
-    assert found.is_fatal
-    assert "SageMaker may not take it on" in found.what
+
+
+def test_a_role_that_sagemaker_may_not_take_on_is_found(look: Look) -> None:
+    for number, statement in enumerate(FOREIGN_TRUSTS):
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        made = client("iam").create_role(RoleName=f"odd-{number}", AssumeRolePolicyDocument=trust)
+        found = only(look(role=made["Role"]["Arn"]))
+        assert found.is_fatal
+        assert "SageMaker may not take it on" in found.what
 
 
 def test_a_role_of_another_account_is_found(look: Look) -> None:
@@ -318,25 +319,18 @@ def test_a_network_without_a_way_to_s3_is_a_note(look: Look) -> None:
 # What cannot be looked at
 
 
-@pytest.mark.parametrize(
-    "right",
-    [
-        "s3:ListBucket",
-        "iam:GetRole",
-        "ecr:DescribeImages",
-        "servicequotas:ListServiceQuotas",
-        "sagemaker:ListTrainingJobs",
-    ],
-)
 def test_a_right_that_is_missing_for_a_look_is_named_and_stops_nothing(
-    look: Look, aws_account: Cloud, right: str
+    look: Look, aws_account: Cloud
 ) -> None:
-    aws_account.deny(right)
-    found = look()
-    assert found
-    assert not any(one.is_fatal for one in found), found
-    assert all(right in one.what for one in found)
-    assert all("could not be looked at" in one.what for one in found)
+    rights = ["s3:ListBucket", "iam:GetRole", "ecr:DescribeImages"]
+    for right in [*rights, "servicequotas:ListServiceQuotas", "sagemaker:ListTrainingJobs"]:
+        aws_account.clear()
+        aws_account.deny(right)
+        found = look()
+        assert found
+        assert not any(one.is_fatal for one in found), found
+        assert all(right in one.what for one in found)
+        assert all("could not be looked at" in one.what for one in found)
 
 
 def test_without_credentials_there_is_one_finding(

@@ -98,7 +98,7 @@ def launch_job(
         raise JobError(*fatal)
     path = Path(names.REQUEST_FILE)
     write_request(path, request)
-    _create_job(aws, request, tell=tell)
+    send_request(aws, request, tell=tell)
     return Launch(job_name, request, cost, findings, path, is_dry_run=False)
 
 
@@ -201,8 +201,13 @@ def _look(aws: Aws, request: Mapping[str, Any], places: _Places) -> list[Finding
 # Sending it
 
 
-def _create_job(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], None]) -> None:
-    """Send the request; a role that is too young is waited for.
+def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], None]) -> None:
+    """Start the job, once, however often the request has to be sent; a role that is too young is waited for.
+
+    Args:
+        aws: The way in.
+        request: CreateTrainingJob's parameters.
+        tell: Told when it is tried again.
 
     Raises:
         JobError: The quota is too small, or there is another job of this name.
