@@ -220,7 +220,8 @@ class Aws:
             raise AwsError(Fault("setting KMS_KEY", what, hint=hint))
         if found or not given:
             return given
-        with aws_errors(f"look at the key {given}"):
+        hint = f"set KMS_KEY to the ARN of a key in {self.region}"
+        with aws_errors(f"look at the key {given}", hint=hint):
             return str(self.client("kms").describe_key(KeyId=given)["KeyMetadata"]["Arn"])
 
     @property

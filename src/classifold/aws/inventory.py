@@ -55,7 +55,7 @@ def remove_resources(aws: Aws, resources: Sequence[Resource], *, tell: Tell) -> 
         tell: Told what was done, a line a thing.
 
     Raises:
-        AwsError: A thing is not this project's, or cannot be removed from here; or a right is missing.
+        AwsError: A thing is not this project's, or a right is missing.
     """
     order = list(_REMOVERS)
     chosen = sorted(_check_owners(aws, resources, tell), key=lambda one: order.index(one.kind))
@@ -70,18 +70,15 @@ def remove_resources(aws: Aws, resources: Sequence[Resource], *, tell: Tell) -> 
 
 
 def _check_owners(aws: Aws, resources: Sequence[Resource], tell: Tell) -> list[Resource]:
-    """Return what is still there.
+    """Return what is still there and can be removed.
 
     Raises:
         AwsError: With everything that is not this project's to remove.
     """
     faults, found = [], []
     for one in resources:
-        where = f"{one.kind} {one.name}"
         if one.kind not in _REMOVERS:
-            faults.append(
-                Fault(where, "this program does not know how to remove it", hint=f"remove {one.arn}")
-            )
+            tell(f"{one.name}: left as it is; this program does not know how to remove {one.arn}")
             continue
         project = read_project(aws, one)
         if project is None:
@@ -89,7 +86,7 @@ def _check_owners(aws: Aws, resources: Sequence[Resource], tell: Tell) -> list[R
         elif project != aws.config.PROJECT_NAME:
             whose = f"project {project}'s" if project else "without a project's tag"
             what = f"it is {whose}, not project {aws.config.PROJECT_NAME}'s; nothing was removed"
-            faults.append(Fault(where, what))
+            faults.append(Fault(f"{one.kind} {one.name}", what))
         else:
             found.append(one)
     if faults:
