@@ -6,6 +6,7 @@ import base64
 import fnmatch
 import functools
 import hashlib
+import html
 import json
 import re
 import threading
@@ -145,7 +146,8 @@ def _mend_new_buckets() -> None:
             if block and block.block_public_policy and bucket_policy_is_public(self.body):
                 return 403, {"content-type": "application/xml"}, _PUBLIC_REFUSED
         answer = put(self, request, bucket_name, querystring)
-        tags = dict(_TAG.findall(self.body.decode() if self.body else ""))
+        found = _TAG.findall(self.body.decode() if self.body else "")
+        tags = {html.unescape(name): html.unescape(value) for name, value in found}
         if not querystring and tags:
             self.backend.put_bucket_tagging(bucket_name, tags)
         return answer
