@@ -640,13 +640,19 @@ def test_shards_go_with_their_indexes_last_and_once(
 # What the user sees
 
 
-def test_it_says_how_much_goes_where(upload: Callable[..., UploadSummary]) -> None:
+def test_it_says_how_much_goes_where(upload: Callable[..., UploadSummary], split_dir: Path) -> None:
     said: list[str] = []
     upload(said=said)
     assert said == ["sending 25 files (0.0 MB) to s3://petals.data"]
     said.clear()
     upload(said=said)
     assert said == []
+    path = split_dir / "split.json"
+    os.utime(path, (1, 1))
+    upload(said=said)
+    assert said == [
+        "sending 1 files (0.0 MB) to s3://petals.data, of which 1 are compared first with what is there"
+    ]
 
 
 @pytest.fixture(autouse=True)

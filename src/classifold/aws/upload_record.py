@@ -31,6 +31,8 @@ CREATE TEMP TABLE here (               -- what the split has, in the walk's orde
 );
 CREATE TEMP TABLE there (key TEXT PRIMARY KEY, size INTEGER, etag TEXT) WITHOUT ROWID;
 """
+# An object of another size is not the same file: there is nothing to compare.
+_DUE = "FROM here LEFT JOIN there ON there.key = here.key AND there.size = here.size WHERE is_due"
 _COMMIT_SECONDS = 1.0
 
 
@@ -98,18 +100,17 @@ class UploadRecord:
         )
         return done.rowcount
 
-    def count_due(self) -> tuple[int, int]:
-        """Return how many files may have to be sent, and their bytes."""
-        query = "SELECT COUNT(*), TOTAL(size) FROM here WHERE is_due"
-        count, num_bytes = self._base.execute(query).fetchone()
-        return count, int(num_bytes)
+    def count_due(self) -> tuple[int, int, int]:
+        """Return how many files are due, their bytes, and to how many an object of the same size is there."""
+        query = f"""SELECT COUNT(*), CAST(TOTAL(here.size) AS INTEGER), COUNT(there.key) {_DUE}"""
+        count, num_bytes, num_alike = self._base.execute(query).fetchone()
+        return count, num_bytes, num_alike
 
     def iter_due(self, *, is_index: bool, min_size: int, max_size: int) -> Iterator[Due]:
         """Yield the files that may have to be sent, of a range of sizes in bytes, in the walk's order."""
-        query = """SELECT here.number, here.key, path, here.size, COALESCE(there.etag, '') FROM here
-                   LEFT JOIN there ON there.key = here.key AND there.size = here.size
-                   WHERE is_due AND is_index = ? AND here.size BETWEEN ? AND ? AND number > ?
-                   ORDER BY number LIMIT 500"""
+        query = f"""SELECT here.number, here.key, path, here.size, COALESCE(there.etag, '') {_DUE}
+                    AND is_index = ? AND here.size BETWEEN ? AND ? AND number > ?
+                    ORDER BY number LIMIT 500"""
         last = 0
         while rows := self._base.execute(query, (is_index, min_size, max_size, last)).fetchall():
             last = rows[-1][0]

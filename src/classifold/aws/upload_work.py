@@ -77,10 +77,11 @@ def send_due(
     Raises:
         AwsError: AWS refuses, or there is no way to it; what was sent until then is noted.
     """
-    count, num_bytes = record.count_due()
+    count, num_bytes, num_alike = record.count_due()
     if not count:
         return Counts()
-    tell(f"sending {count:,} files ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}")
+    aside = f", of which {num_alike:,} are compared first with what is there" if num_alike else ""
+    tell(f"sending {count:,} files ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
     with (
         open_crew(threads) as small,
         open_crew(min(threads, _LARGE_AT_ONCE)) as large,
