@@ -412,6 +412,7 @@ def test_the_right_that_aws_names_goes_before_the_operation_s() -> None:
     said = str(
         explain(refusal("AccessDenied", f"{message} with an explicit deny in a service control policy"))
     )
+    assert "docs/aws.md" in str(explain(refusal("AccessDenied"), hint="look elsewhere"))
     assert "a policy of the account's denies kms:GenerateDataKey to everybody" in said
 
 

@@ -254,7 +254,8 @@ def _caller_jobs(scope: Scope) -> list[dict[str, Any]]:
     looks = ["sagemaker:Search", "sagemaker:ListTrainingJobs", "tag:GetResources", "pricing:GetProducts"]
     looks += ["servicequotas:GetServiceQuota", "servicequotas:ListServiceQuotas"]
     looks += ["servicequotas:ListAWSDefaultServiceQuotas"]
-    looks += ["ec2:DescribeSecurityGroups", "ec2:DescribeSubnets"] if scope.in_vpc else []
+    if scope.in_vpc:
+        looks += [f"ec2:Describe{one}" for one in ("SecurityGroups", "Subnets", "VpcEndpoints")]
     group = scope.arn("logs", f"log-group:{names.LOG_GROUP}")
     return [
         _allow(

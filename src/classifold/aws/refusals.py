@@ -163,14 +163,15 @@ def aws_errors(doing: str, *, hint: str = "") -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
-        raise explain_refusal(error, doing, hint=hint) from error
+        # For a missing right, the general cure is the one that helps.
+        raise explain_refusal(error, doing, hint="" if is_denied(error) else hint) from error
     except exceptions.BotoCoreError as error:
         raise AwsError(_explain_local(error, doing, hint)) from error
     except Boto3Error as error:
         # The managed transfers wrap what S3 said.
         cause = error.__cause__ or error.__context__
         if isinstance(cause, exceptions.ClientError):
-            raise explain_refusal(cause, doing, hint=hint) from error
+            raise explain_refusal(cause, doing, hint="" if is_denied(cause) else hint) from error
         raise AwsError(Fault(doing, " ".join(str(error).split()), hint=hint or _NETWORK_HINT)) from error
 
 
