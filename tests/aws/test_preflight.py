@@ -194,6 +194,12 @@ def test_many_small_files_are_a_note_that_names_shards(look: Look, monkeypatch: 
     assert "in every epoch" in found.what
 
 
+def test_a_mode_that_training_does_not_read_is_found(look: Look) -> None:
+    found = only(look({"InputDataConfig": [{"ChannelName": "petals", "InputMode": "Pipe"}]}))
+    assert found.is_fatal
+    assert "Pipe" in found.what
+
+
 # Role, image
 
 
@@ -274,6 +280,12 @@ def test_one_of_several_machines_is_enough(look: Look, aws_account: Cloud) -> No
     assert not found.is_fatal
     aws_account.set_quota("ml.m5.xlarge", 0)
     assert all(one.is_fatal for one in look(INSTANCE_PREFERENCES=["ml.m5.xlarge"]))
+
+
+def test_more_machines_than_training_uses_are_found(look: Look) -> None:
+    found = only(look(INSTANCE_COUNT=2))
+    assert found.is_fatal
+    assert found.where == "setting INSTANCE_COUNT"
 
 
 def test_a_machine_without_a_quota_is_a_note(look: Look) -> None:

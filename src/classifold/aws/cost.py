@@ -55,13 +55,6 @@ class CostEstimate:
     source: str
     remarks: tuple[str, ...] = ()
 
-    def describe(self) -> str:
-        """Return the estimate as one line for a person."""
-        if self.usd_per_hour is None or self.usd_at_most is None:
-            return "; ".join(self.remarks) or "not known"
-        parts = [f"{self.usd_per_hour:g} USD an hour, at most {self.usd_at_most:.2f} USD ({self.source})"]
-        return "; ".join([*parts, *self.remarks])
-
 
 def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
     """Return the price of a machine in the project's region: AWS's own of today, else that of a dated table.

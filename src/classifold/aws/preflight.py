@@ -49,6 +49,7 @@ def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
         _check_output,
         _check_role,
         _check_image,
+        _check_machines,
         _check_quotas,
         _check_keys,
         _check_network,
@@ -148,6 +149,14 @@ def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 # The machines
+
+
+def _check_machines(_: Aws, request: Mapping[str, Any]) -> list[Finding]:
+    count = int(request["ResourceConfig"].get("InstanceCount", 1))
+    if count == 1:
+        return []
+    what = f"training runs on one machine, and {count} would each be paid for"
+    return [Finding("setting INSTANCE_COUNT", what, hint="set INSTANCE_COUNT = 1")]
 
 
 def _check_quotas(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:

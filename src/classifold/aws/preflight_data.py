@@ -18,6 +18,7 @@ from classifold.config import Config
 from classifold.errors import DataError, Fault
 
 _UPLOAD = "run `classifold upload`"
+_MODES = 'set INPUT_MODE = "File" or "FastFile"'
 # From so many objects on, of so few bytes at the mean, their number and not their size costs the time.
 _MANY_OBJECTS, _SMALL_BYTES = 5_000, 1_000_000
 # Of a disk, for the image's scratch files, the run and its model.
@@ -57,6 +58,8 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
     """
     source, mode = _find_source(aws.config, request)
     bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    if mode not in ("File", "FastFile"):
+        yield Finding(f"channel {aws.config.DATA_NAME}", f"training does not read {mode} mode", hint=_MODES)
     wrong = check_bucket(aws, bucket, setting="DATA_BUCKET")
     if wrong:
         yield from wrong
