@@ -161,6 +161,23 @@ def test_what_the_user_added_stays(aws_account: Cloud) -> None:
         assert [one["ID"] for one in rules] == ["mine", "classifold"]
 
 
+def test_a_bucket_that_its_own_policy_opens_to_everybody_is_closed_and_the_statement_named(
+    aws_account: Cloud,
+) -> None:
+    s3 = make_bucket(DATA)
+    s3.delete_public_access_block(Bucket=DATA)
+    everybody = {**PUBLIC["Statement"][0], "Principal": "*"}
+    s3.put_bucket_policy(Bucket=DATA, Policy=json.dumps({**PUBLIC, "Statement": [everybody]}))
+    with pytest.raises(AwsError) as caught:
+        ensure()
+    assert "a statement of its own opens it to everybody" in str(caught.value)
+    assert "the right" not in str(caught.value)
+    blocks = s3.get_public_access_block(Bucket=DATA)["PublicAccessBlockConfiguration"]
+    assert all(blocks.values())
+    s3.delete_bucket_policy(Bucket=DATA)
+    assert ensure()[0] == f"{DATA}: policy set"
+
+
 def test_a_key_encrypts_both_buckets_and_is_not_exchanged_for_none(aws_account: Cloud) -> None:
     ensure()
     assert ensure(KMS_KEY=KEY) == [f"{DATA}: encryption set", f"{OUTPUT}: encryption set"]

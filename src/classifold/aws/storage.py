@@ -235,6 +235,11 @@ def _apply_rules(aws: Aws, found: Mapping[str, Any], wishes: Wishes) -> list[str
 def _add_cure(error: AwsError, rule: Rule) -> AwsError:
     """Return the error with the rule's own cure, unless there is a nearer one, as for a missing right."""
     fault = error.faults[0]
+    if "BlockPublicPolicy" in str(error.__cause__):
+        # S3 calls it a denied access, and means a statement that was there before us.
+        what = "a statement of its own opens it to everybody, which S3 no longer takes"
+        hint = "take that statement out of the bucket's policy (S3 console, Permissions), then run this again"
+        return AwsError(Fault(fault.where, what, hint=hint))
     return error if fault.hint else AwsError(replace(fault, hint=rule.hint))
 
 
