@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import signal
 import sys
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from typing import Any
 
 from classifold.config import Config
 from classifold.errors import Fault, MissingExtraError, UsageError
+from classifold.training.interruption import holding_back
 
 _ENGINES = {"tensorflow": "tensorflow", "jax": "jax"}
 
@@ -76,11 +76,10 @@ def start_keras(backend: str, *, seed: int) -> Any:
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
     """Keep what TensorFlow's C++ prints while it is imported off standard error, unless the import fails."""
-    # An interruption in the middle of an import is lost in C++; held back, it comes right afterwards.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
+    # An interruption in the middle of an import is lost in C++; held back, it comes right afterwards.
+    with holding_back(), tempfile.TemporaryFile() as log, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.dup2(log.fileno(), 2)
         try:
@@ -93,4 +92,3 @@ def quiet_start() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -13,9 +13,14 @@ _AGAIN_SECONDS = 3.0
 
 
 class Interruption:
-    """Turns signals into KeyboardInterrupt, again and again until somebody says that it arrived."""
+    """Turns signals into KeyboardInterrupt, again and again until somebody says that it arrived.
+
+    Attributes:
+        came: There was a signal; what is raised afterwards C++ code may have made of the interruption.
+    """
 
     def __init__(self) -> None:
+        self.came = False
         self._again: threading.Timer | None = None
         self._arrived = False
 
@@ -27,6 +32,7 @@ class Interruption:
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Answer a signal."""
+        self.came = True
         if not self._arrived:
             target = threading.main_thread().ident or 0
             self._again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (target, number))
@@ -51,3 +57,24 @@ def ending_gently() -> Iterator[Interruption]:
         interruption.arrive()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def holding_back() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block ends: a half-imported module cannot be imported again.
+
+    Blocking the signals would not do: any other thread of the process takes them all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not None]
+    before = {number: signal.signal(number, lambda one, _: waiting.append(one)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shlex
 import shutil
@@ -28,6 +29,8 @@ from classifold.training.interruption import ending_gently
 from classifold.training.learning import Learning, build_facts
 from classifold.training.notes import Notes
 from classifold.training.resume import Checkpoints, Found, check_facts
+
+_LOG = logging.getLogger(__name__)
 
 _TEMPORARY = ".partial"
 _INTERRUPTED = ".interrupted"
@@ -86,7 +89,9 @@ def train_model(
             checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, host=host)
             run = _Run(config, sets, _choose_run_dir(config, name, started), started, checkpoints)
             return run.finish(archive=archive, add_report=add_report)
-        except KeyboardInterrupt:
+        except BaseException as error:
+            if not interruption.came and not isinstance(error, KeyboardInterrupt):
+                raise
             interruption.arrive()
             raise _explain_interruption(run) from None
 
@@ -111,6 +116,10 @@ def _choose_run_dir(config: Config, name: str | None, started: datetime) -> Path
 
 def _partial_of(run_dir: Path) -> Path:
     return run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
+
+
+def _interrupted_of(run_dir: Path) -> Path:
+    return run_dir.with_name(run_dir.name + _INTERRUPTED)
 
 
 @contextlib.contextmanager
@@ -241,6 +250,8 @@ class _Run:
             write_archive(folder, folder / names.MODEL_ARCHIVE)
         self.save_checkpoint()
         folder.rename(self.run_dir)
+        if self.found is not None:  # the run is whole now
+            shutil.rmtree(_interrupted_of(self.run_dir), ignore_errors=True)
         packed = self.run_dir / names.MODEL_ARCHIVE if archive else None
         return RunSummary(self.run_dir, metrics, self.clock.seconds, self.notes.kept, packed)
 
@@ -263,7 +274,7 @@ class _Run:
         if boundary is None or not boundary.has_best:
             return None
         put_kept(self.learning.classifier, boundary, self.config)
-        kept = self.run_dir.with_name(self.run_dir.name + _INTERRUPTED)
+        kept = _interrupted_of(self.run_dir)
         beside = _partial_of(kept)
         with disk_errors(kept), _without_names_below(beside), _working_folder(beside):
             self._write_model(beside)
@@ -288,6 +299,9 @@ def _explain_interruption(run: _Run | None) -> Interrupted:
         kept = run.keep_best()
     except DiskError as error:
         what = f"{what}; the best model so far could not be kept ({error.faults[0].what})"
+    except Exception as error:  # whatever the interruption left half done
+        _LOG.warning("the best model so far could not be kept", exc_info=error)
+        what = f"{what}; the best model so far could not be kept"
     if kept is not None:
         what = f"{what}; the best model so far is in {kept}"
     if is_saved and run.checkpoints is not None:
