@@ -125,6 +125,29 @@ def test_a_denied_right_is_named_as_aws_names_it(
     )
 
 
+def test_a_caller_can_be_limited_to_a_policy(aws_account: Cloud) -> None:
+    s3 = make_bucket()
+    allowed = [
+        {
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": "arn:aws:s3:::flowers.data",
+            "Condition": {"StringLike": {"s3:prefix": "mine/*"}},
+        },
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::flowers.data/mine/*"},
+    ]
+    aws_account.limit_caller({"Version": "2012-10-17", "Statement": allowed})
+    s3.put_object(Bucket="flowers.data", Key="mine/é", Body=b"")
+    assert s3.list_objects_v2(Bucket="flowers.data", Prefix="mine/")["KeyCount"] == 1
+    assert refusal(s3.list_objects_v2, Bucket="flowers.data")[0] == "AccessDenied"
+    assert "s3:PutObject" in refusal(s3.put_object, Bucket="flowers.data", Key="other", Body=b"")[1]
+    assert refusal(s3.head_object, Bucket="flowers.data", Key="mine/é")[0] == "403"
+    assert "iam:ListRoles" in refusal(client("iam").list_roles)[1]
+    client("sts").get_caller_identity()
+    aws_account.limit_caller(None)
+    client("iam").list_roles()
+
+
 def test_throttling_ends_after_its_count_and_boto3_retries_over_it(aws_account: Cloud) -> None:
     aws_account.throttle("ListRoles", count=2)
     assert refusal(client("iam").list_roles) == ("Throttling", "Rate exceeded")

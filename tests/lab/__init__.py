@@ -13,6 +13,7 @@ What `aws_account` (class Cloud in lab/cloud.py) can do:
 
     throttle expire refuse_keys deny fail cut slow     what goes wrong, for the next `count` matching requests
     clear()                                            nothing goes wrong any more
+    limit_caller(policy)                               the caller may do what this policy allows, and no more
     plain_http()                                       requests count as made without TLS
     set_quota(name, value)  set_prices({...})          SageMaker's quotas, the price list
     make_foreign_bucket(name)                          a bucket of somebody else's

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,13 @@ class Cloud:
     def plain_http(self, *, value: bool = True) -> None:
         """Let requests count as made without TLS, which the lab otherwise pretends."""
         self._ask("secure", value=not value)
+
+    def limit_caller(self, policy: Mapping[str, Any] | None) -> None:
+        """Limit the caller's rights to what a policy allows; None takes the limit away.
+
+        Every request is held against it, with its resource: what lacks is refused as AWS refuses it.
+        """
+        self._ask("limit", policy=policy)
 
     def set_quota(self, name: str, value: float) -> None:
         """Set a quota of SageMaker's: `ml.g4dn.xlarge`, or `ml.g4dn.xlarge for spot training job usage`."""

@@ -7,7 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("throttle", "expire", "deny", "cut", "slow", "fail", "unknown_key")
+TROUBLES = ("throttle", "expire", "cut", "slow", "fail", "unknown_key")
+KINDS = (*TROUBLES, "deny")
 
 
 @dataclass
@@ -67,6 +68,6 @@ class Faults:
                     struck.append(rule)
         return struck
 
-    def denies(self, right: str) -> bool:
-        """Tell whether a right is denied that another operation needs along with its own, as iam:PassRole."""
-        return bool(self.strike(operation=right, right=right, kinds=("deny",)))
+    def denies(self, operation: str, right: str) -> bool:
+        """Tell whether a right is denied that an operation needs."""
+        return bool(self.strike(operation=operation, right=right, kinds=("deny",)))

@@ -102,7 +102,12 @@ class Machine(threading.Thread):
         if not job.stop.is_set():
             job.enter("Training")
         run = self._start(tree)
-        how = self._watch(run, sync, log)
+        try:
+            how = self._watch(run, sync, log)
+        finally:
+            # Where the job ends by a refusal of S3's its program must end too.
+            if run.process.poll() is None:
+                run.kill()
         if sync:
             sync.push()
         job.trained_seconds += time.time() - began

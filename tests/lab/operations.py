@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 # The account of the lab, moto's own and the registry's.
 ACCOUNT = "123456789012"
 _SCOPE = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 # Services whose name in rights is not the name they sign with.
-_RIGHTS_NAME = {"service-quotas": "servicequotas"}
+_RIGHTS_NAME = {"service-quotas": "servicequotas", "tagging": "tag", "monitoring": "cloudwatch"}
 # Operations of S3 whose right has another name.
 _S3_RIGHTS = {
     "HeadBucket": "ListBucket",
@@ -127,25 +127,3 @@ def find_right(service: str, operation: str) -> str:
     """Return the right that an operation needs, such as s3:ListBucket for HeadBucket."""
     service = _RIGHTS_NAME.get(service, service)
     return f"{service}:{_S3_RIGHTS.get(operation, operation) if service == 's3' else operation}"
-
-
-def find_resource(caller: Caller, account: str, environ: dict[str, Any], body: bytes) -> str:
-    """Return the ARN of what a request is about, as AWS names it in a refusal; `*` where it has none."""
-    if caller.service == "s3":
-        bucket, key = split_path(unquote(environ["PATH_INFO"]))
-        return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}" if bucket else "*"
-    text = body.decode("utf-8", "replace")
-    if caller.service == "iam":
-        form = {name: values[0] for name, values in parse_qs(text).items()}
-        if "RoleName" in form:
-            return f"arn:aws:iam::{account}:role/{form['RoleName']}"
-        if "PolicyName" in form and "PolicyArn" not in form:
-            return f"arn:aws:iam::{account}:policy/{form['PolicyName']}"
-        return form.get("PolicyArn", "*")
-    for field, kind in (("TrainingJobName", "training-job/"), ("repositoryName", "repository/")):
-        found = re.search(rf'"{field}"\s*:\s*"([^"]+)"', text)
-        if found:
-            # SageMaker's own ARNs are in lower case.
-            name = found[1].lower() if field == "TrainingJobName" else found[1]
-            return f"arn:aws:{caller.service}:{caller.region}:{account}:{kind}{name}"
-    return "*"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,7 +24,7 @@ def find_role(arn: str, account: str) -> Any:
 def trusts_service(role: Any, *, account: str, job_arn: str) -> bool:
     """Tell whether SageMaker may take on the role for this job."""
     context = {"aws:SourceAccount": account, "aws:SourceArn": job_arn}
-    for statement in _statements(role.assume_role_policy_document):
+    for statement in read_statements(role.assume_role_policy_document):
         principals = _as_list(statement.get("Principal", {}).get("Service", []))
         if SERVICE in principals and statement["Effect"] == "Allow" and _conditions_hold(statement, context):
             return True
@@ -33,11 +33,18 @@ def trusts_service(role: Any, *, account: str, job_arn: str) -> bool:
 
 def allows(role: Any, action: str, resource: str, *, context: dict[str, str] | None = None) -> bool:
     """Tell whether the role's own policies allow an action; `context` is what conditions are held against."""
-    allowed = False
     # What is asked for is the account's own: a stranger's bucket is refused before.
     values = {"aws:ResourceAccount": str(role.arn).split(":")[4], **(context or {})}
-    for statement in _role_statements(role):
-        if not _is_about(statement, action, resource) or not _conditions_hold(statement, values):
+    return is_allowed(_role_statements(role), action, resource, context=values)
+
+
+def is_allowed(
+    statements: Iterable[dict[str, Any]], action: str, resource: str, *, context: dict[str, str]
+) -> bool:
+    """Tell whether statements allow an action: one must, and none may deny it."""
+    allowed = False
+    for statement in statements:
+        if not _is_about(statement, action, resource) or not _conditions_hold(statement, context):
             continue
         if statement["Effect"] == "Deny":
             return False
@@ -45,18 +52,19 @@ def allows(role: Any, action: str, resource: str, *, context: dict[str, str] | N
     return allowed
 
 
-def _role_statements(role: Any) -> Iterator[dict[str, Any]]:
-    for document in role.policies.values():
-        yield from _statements(document)
-    for policy in role.managed_policies.values():
-        yield from _statements(policy.document)
-
-
-def _statements(document: Any) -> list[dict[str, Any]]:
+def read_statements(document: Any) -> list[dict[str, Any]]:
+    """Return the statements of a policy, as JSON text, quoted text or already read."""
     parsed = document
     if isinstance(document, str):
         parsed = json.loads(document if document.lstrip().startswith("{") else unquote(document))
     return _as_list(parsed["Statement"])
+
+
+def _role_statements(role: Any) -> Iterator[dict[str, Any]]:
+    for document in role.policies.values():
+        yield from read_statements(document)
+    for policy in role.managed_policies.values():
+        yield from read_statements(policy.document)
 
 
 def _as_list(value: Any) -> list[Any]:

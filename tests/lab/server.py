@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from lab import ecr, mends, refusals
 from lab.calls import Calls
-from lab.faults import Fault, Faults
-from lab.operations import ACCOUNT, Caller, find_operation, find_resource, find_right, read_caller, split_path
+from lab.faults import TROUBLES, Fault, Faults
+from lab.needs import Need, find_needs, find_resource
+from lab.operations import ACCOUNT, Caller, find_operation, find_right, read_caller, split_path
 from lab.quotas import Quotas
 from lab.refusals import Refusal, StartResponse
+from lab.rights import is_allowed
 from lab.sagemaker import OPERATIONS, SageMaker
 from lab.simulation import simulate
 from lab.tagging import mend_tagging
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from lab.relay import Relay
 
 CONTROL_PATH = "/lab/"
+_REFUSALS = {
+    "throttle": refusals.throttled,
+    "expire": refusals.expired,
+    "unknown_key": refusals.unknown_key,
+    "fail": refusals.failed,
+}
 
 
 class Lab:
@@ -36,6 +44,7 @@ class Lab:
 
     Attributes:
         faults: What goes wrong on purpose.
+        policy: The statements that the caller's rights are limited to; none: no limit.
         quotas: SageMaker's quotas and prices.
         secure: Whether requests count as made over TLS, as they would be on AWS.
         calls: The latest requests, the oldest first.
@@ -57,6 +66,7 @@ class Lab:
         self.sagemaker = SageMaker(ACCOUNT, self.quotas)
         mend_tagging(self.sagemaker.list_jobs)
         self.relay: Relay | None = None
+        self.policy: list[dict[str, Any]] = []
         self.secure = True
         self.address = ""
         self.arns: dict[str, str] = {}
@@ -76,7 +86,7 @@ class Lab:
         # S3's bodies are read once, by moto; the others' are small.
         body = b"" if caller.service in ("s3", "") else _read_body(environ)
         self.calls.record(caller, environ, body)
-        if self.faults.rules:
+        if self.faults.rules or self.policy:
             refusal = self._strike(caller, environ, body)
             if refusal:
                 return refusals.answer(refusal, caller.service, environ, start_response)
@@ -88,35 +98,25 @@ class Lab:
         """Let the faults that are in force do their work; return the refusal of one that refuses."""
         operation = find_operation(environ, body)
         right = find_right(caller.service, operation)
-        for fault in self.faults.strike(operation=operation, right=right):
+        for fault in self.faults.strike(operation=operation, right=right, kinds=TROUBLES):
             if fault.kind == "slow":
                 time.sleep(fault.seconds)
             elif fault.kind == "cut":
                 _cut(environ, fault)
             else:
-                return self._refuse(fault, caller, right, environ, body)
+                return _REFUSALS[fault.kind](caller.service)
+        for need in find_needs(caller, operation, environ, body):
+            lacks = self.policy and not is_allowed(
+                self.policy, need.right, need.resource, context=need.context
+            )
+            if lacks or self.faults.denies(operation, need.right):
+                return self._deny(caller, need)
         return None
 
-    def _refuse(
-        self, fault: Fault, caller: Caller, right: str, environ: dict[str, Any], body: bytes
-    ) -> Refusal | None:
-        if fault.kind == "deny":
-            # AWS refuses nobody the answer to who they are.
-            if right == "sts:GetCallerIdentity":
-                return None
-            return self.deny(caller, right, find_resource(caller, ACCOUNT, environ, body))
-        answers = {
-            "throttle": refusals.throttled,
-            "expire": refusals.expired,
-            "unknown_key": refusals.unknown_key,
-            "fail": refusals.failed,
-        }
-        return answers[fault.kind](caller.service)
-
-    def deny(self, caller: Caller, right: str, resource: str) -> Refusal:
+    def _deny(self, caller: Caller, need: Need) -> Refusal:
         """Return the refusal for want of a right, with the caller's name in it."""
         who = self.arns.get(caller.access_key, f"arn:aws:iam::{ACCOUNT}:user/tester")
-        return refusals.denied(caller.service, who=who, right=right, resource=resource)
+        return refusals.denied(caller.service, who=who, right=need.right, resource=need.resource)
 
     # S3: owners and regions, which moto does not look at
 
@@ -162,8 +162,8 @@ class Lab:
         if not self.secure and bucket.policy:
             from moto.iam.access_control import PermissionResult
 
-            right = find_right("s3", find_operation(environ, b""))
-            resource = find_resource(caller, ACCOUNT, environ, b"")
+            operation = find_operation(environ, b"")
+            right, resource = find_right("s3", operation), find_resource(caller, operation, environ, b"")
             if bucket.get_permission(right, resource) == PermissionResult.DENIED:
                 return Refusal(403, "AccessDenied", "Access Denied"), []
         return None, []
@@ -211,9 +211,6 @@ class Lab:
         asked: dict[str, Any],
         start_response: StartResponse,
     ) -> Any:
-        if operation == "CreateTrainingJob" and self.faults.denies("iam:PassRole"):
-            refusal = self.deny(caller, "iam:PassRole", asked.get("RoleArn", "*"))
-            return refusals.answer(refusal, caller.service, environ, start_response)
         try:
             answer = self.sagemaker.answer(operation, asked, caller.region)
         except InvalidError as invalid:

@@ -87,6 +87,11 @@ class JobStorage:
         arn = f"arn:aws:s3:::{bucket}/{key}"
         if not rights.allows(self.role, action, arn):
             raise StorageError(self._refuse(action, arn))
+        rule = (self.backend.buckets[bucket].encryption or {}).get("Rule", {})
+        key_arn = rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
+        right = "kms:Decrypt" if action == "s3:GetObject" else "kms:GenerateDataKey"
+        if key_arn and action != "s3:DeleteObject" and not rights.allows(self.role, right, key_arn):
+            raise StorageError(self._refuse(right, key_arn))
 
     def _refuse(self, action: str, arn: str) -> str:
         return (

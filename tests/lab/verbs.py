@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lab.operations import ACCOUNT
+from lab.rights import read_statements
 
 if TYPE_CHECKING:
     from lab.server import Lab
@@ -29,6 +30,7 @@ class Verbs:
         self.lab.faults.clear()
         self.lab.quotas.reset()
         self.lab.secure = True
+        self.lab.policy = []
         self.lab.calls.clear()
         self.lab.arns = {
             ACCESS_KEY: iam_backends[ACCOUNT]["aws"].create_user("us-east-1", "tester", "/", None).arn
@@ -47,6 +49,10 @@ class Verbs:
     def secure(self, *, value: bool) -> None:
         """Let requests count as made over TLS, or not."""
         self.lab.secure = value
+
+    def limit(self, *, policy: dict[str, Any] | None) -> None:
+        """Limit the caller's rights to a policy's."""
+        self.lab.policy = read_statements(policy) if policy else []
 
     def quota(self, *, name: str, value: float) -> None:
         """Set a quota."""

@@ -1,0 +1,86 @@
+"""The rights that a request needs, and on what: as AWS's service authorization reference has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from lab.operations import ACCOUNT, Caller, find_right, split_path
+
+# AWS asks nobody for a right to know who they are.
+FREE = ("sts:GetCallerIdentity", "sts:GetSessionToken")
+
+
+class Need(NamedTuple):
+    """A right, the ARN of what it is about, and what conditions are held against."""
+
+    right: str
+    resource: str
+    context: dict[str, str]
+
+
+def find_needs(caller: Caller, operation: str, environ: dict[str, Any], body: bytes) -> Iterator[Need]:
+    """Yield the rights that a request needs: its own first, then those of what it does along with it."""
+    right = find_right(caller.service, operation)
+    if right in FREE:
+        return
+    resource = find_resource(caller, operation, environ, body)
+    context = {"aws:ResourceAccount": ACCOUNT, "aws:RequestedRegion": caller.region}
+    if right == "s3:ListBucket":
+        context["s3:prefix"] = parse_qs(environ.get("QUERY_STRING", "")).get("prefix", [""])[0]
+    yield Need(right, resource, context)
+    text = body.decode("utf-8", "replace")
+    if operation == "CreateTrainingJob":
+        asked = json.loads(text)
+        passed = {**context, "iam:PassedToService": "sagemaker.amazonaws.com"}
+        yield Need("iam:PassRole", asked.get("RoleArn", "*"), passed)
+        if asked.get("Tags"):
+            yield Need("sagemaker:AddTags", resource, context)
+    elif operation == "CreateRole" and "Tags.member.1" in text:
+        yield Need("iam:TagRole", resource, context)
+    elif operation == "CreateRepository" and json.loads(text).get("tags"):
+        yield Need("ecr:TagResource", resource, context)
+
+
+def find_resource(caller: Caller, operation: str, environ: dict[str, Any], body: bytes) -> str:
+    """Return the ARN of what a request is about, as AWS names it in a refusal; `*` where it has none."""
+    if caller.service == "s3":
+        return _find_object(operation, environ)
+    text = body.decode("utf-8", "replace")
+    if caller.service == "iam":
+        return _find_role(text)
+    if not text.startswith("{"):
+        return "*"
+    asked = json.loads(text)
+    place = f"arn:aws:{caller.service}:{caller.region}:{ACCOUNT}:"
+    if caller.service == "logs":
+        group, stream = asked.get("logGroupName", ""), asked.get("logStreamName", "")
+        return f"{place}log-group:{group}:log-stream:{stream}"
+    if "TrainingJobName" in asked:
+        # SageMaker's own ARNs are in lower case.
+        return f"{place}training-job/{asked['TrainingJobName'].lower()}"
+    repository = asked.get("repositoryName") or next(iter(asked.get("repositoryNames", [])), None)
+    if repository and caller.service == "ecr":
+        return f"{place}repository/{repository}"
+    arn = asked.get("ResourceArn") or asked.get("resourceArn") or asked.get("KeyId") or "*"
+    return str(arn)
+
+
+def _find_object(operation: str, environ: dict[str, Any]) -> str:
+    bucket, key = split_path(environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"))
+    if operation == "DeleteObjects":
+        key = "*"
+    return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}" if bucket else "*"
+
+
+def _find_role(text: str) -> str:
+    form = {name: values[0] for name, values in parse_qs(text).items()}
+    if "RoleName" in form:
+        return f"arn:aws:iam::{ACCOUNT}:role/{form['RoleName']}"
+    if "PolicyName" in form:
+        return f"arn:aws:iam::{ACCOUNT}:policy/{form['PolicyName']}"
+    arn = form.get("PolicyArn") or form.get("PolicySourceArn") or "*"
+    return re.sub(r"\s", "", arn)
