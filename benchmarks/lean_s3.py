@@ -1,9 +1,10 @@
 """A stand-in for S3 that does as little as it can, so that what the clients cost is seen.
 
-    python benchmarks/lean_s3.py        prints its address, and serves until its standard input ends
+    python benchmarks/lean_s3.py [MS]   prints its address, and serves until its standard input ends
 
 It takes objects whole and in parts, checks Content-Length and CRC-32, keeps names, sizes and ETags and no
-bytes, and lists them. Not for anything else: it checks no signature.
+bytes, and lists them. Each answer, "100 Continue" too, comes MS milliseconds late, as over a network. Not for
+anything else: it checks no signature.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ IDENTITY = (
     "<UserId>B</UserId><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
 )
 PAGE = 1000
+LATE_SECONDS = float(sys.argv[1]) / 1000 if len(sys.argv) > 1 else 0.0
 objects: dict[str, tuple[int, str]] = {}
 parts: Counter[str] = Counter()
 requests: Counter[str] = Counter()
@@ -71,7 +73,7 @@ class Connection(asyncio.Protocol):
         # The command line's uploads come in signed chunks with the checksum behind them.
         self.chunked = "aws-chunked" in self.head.get("content-encoding", "")
         if "expect" in self.head:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def end(self) -> None:
         path, _, query = self.target.partition("?")
@@ -121,7 +123,13 @@ class Connection(asyncio.Protocol):
     def answer(self, body: str, *, status: str = "200 OK", headers: str = "") -> None:
         data = body.encode()
         head = f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(data)}\r\n\r\n"
-        self.transport.write(head.encode() + data)
+        self.write(head.encode() + data)
+
+    def write(self, data: bytes) -> None:
+        if LATE_SECONDS:
+            asyncio.get_running_loop().call_later(LATE_SECONDS, self.transport.write, data)
+        else:
+            self.transport.write(data)
 
 
 def build_page(asked: dict[str, str]) -> str:
