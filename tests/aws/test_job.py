@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "DATA_NAME": "petals",
     "SPLIT_LOCAL_DIR": SPLIT,
 }
-READS = ("Get", "Head", "List", "Describe")
+READS = ("Get", "Head", "List", "Describe", "Simulate")
 Launcher = Callable[..., Launch]
 
 
@@ -232,6 +232,14 @@ def test_a_dry_run_changes_nothing_anywhere(uploaded: Aws, aws_account: Cloud, p
     changed = [one["operation"] for one in aws_account.calls() if not one["operation"].startswith(READS)]
     assert changed == []
     assert sorted(str(path) for path in project.rglob("*")) == before
+
+
+def test_a_key_of_another_region_is_found_with_the_rest(split_dir: Path, aws_account: Cloud) -> None:
+    key = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+    launch = launch_job(aws_of(KMS_KEY=key), dry_run=True, tell=quiet)
+    wheres = {one.where for one in launch.findings if one.is_fatal}
+    assert {"setting KMS_KEY", "role petals-role", "bucket petals.data"} <= wheres
+    assert launch.request["OutputDataConfig"]["KmsKeyId"] == key
 
 
 def test_the_template_in_the_folder_counts(project: Path, aws_account: Cloud) -> None:

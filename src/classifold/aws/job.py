@@ -90,6 +90,7 @@ def launch_job(
     if max_cost is not None:
         request, cost, said = fit_budget(request, cost, max_cost=max_cost)
         findings += [Finding(f"--max-cost {max_cost:g}", said, is_fatal=False)] if said else []
+    tell("looking at data, role, image, quota and network")
     findings += _look(aws, request, places)
     if dry_run:
         return Launch(job_name, request, cost, findings, None, is_dry_run=True)
@@ -114,12 +115,13 @@ def _find_places(aws: Aws, *, is_dry_run: bool) -> _Places:
     config = aws.config
     try:
         account = aws.account
-        kms_key = aws.kms_key
     except AwsError as error:
         if not is_dry_run:
             raise
         return _make_up_places(aws, explain_blind(error))
     findings: list[Finding] = []
+    # A key that is not there is put down as the settings have it.
+    kms_key = _find_or_note(lambda: aws.kms_key, findings) or config.KMS_KEY
     role = _find_or_note(lambda: find_role(aws), findings)
     image = _find_or_note(lambda: find_image(aws).uri_by_digest, findings)
     made_up = _make_up_names(aws, account)
@@ -194,8 +196,12 @@ def _look(aws: Aws, request: Mapping[str, Any], places: _Places) -> list[Finding
     """Return what speaks against the start, without a second word on what is known to be missing."""
     if not places.is_account_known:
         return []
-    found = check_job(aws, request)
-    return [one for one in found if not any(name in one.where for name in places.made_up)]
+    known = {one.where for one in places.findings}
+    return [
+        one
+        for one in check_job(aws, request)
+        if one.where not in known and not any(name in one.where for name in places.made_up)
+    ]
 
 
 # Sending it

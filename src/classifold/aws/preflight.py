@@ -13,6 +13,7 @@ from classifold.aws.clients import Aws, aws_errors, is_missing
 from classifold.aws.cost import list_machines
 from classifold.aws.findings import Finding, explain_blind, guard
 from classifold.aws.preflight_data import check_bucket, check_data
+from classifold.aws.roles import find_missing_rights
 from classifold.errors import AwsError
 
 __all__ = ["Finding", "check_job"]
@@ -92,6 +93,13 @@ def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
     if not any(_trusts(one, aws.account) for one in _as_list(statements)):
         hint = f"let its trust policy allow sts:AssumeRole to {_TRAINING_SERVICE}; docs/aws.md has one"
         yield Finding(where, "SageMaker may not take it on", hint=hint)
+        return
+    missing = find_missing_rights(aws, arn) or []
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        what = f"its own policies lack {', '.join(missing[:3])}{more}; a bucket's or a key's may have them"
+        hint = "docs/aws.md has the whole policy" if aws.config.ROLE else "run `classifold upload`"
+        yield Finding(where, what, hint=hint, is_fatal=False)
 
 
 def _trusts(statement: Mapping[str, Any], account: str) -> bool:

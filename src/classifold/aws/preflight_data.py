@@ -83,7 +83,12 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             return
         faults: list[Fault] = []
         record.add_local(_iter_local(aws.config, prefix, faults))
-        yield from _compare(record, source, as_shards=aws.config.UPLOAD_AS == "shards")
+        as_shards = aws.config.UPLOAD_AS == "shards"
+        index = names.SHARD_INDEX if as_shards else names.SPLIT_RECORD
+        # A split of the user's own has no record, and then this machine shows that there is none to miss.
+        if not stock.by_set[index] and (as_shards or not record.count_due()[0]):
+            yield Finding(source, f"{index} is not there", hint=_UPLOAD, is_fatal=as_shards)
+        yield from _compare(record, source, as_shards=as_shards)
     yield from _check_packing(aws.config)
     yield from _judge_stock(stock, request, source=source, mode=mode)
 
