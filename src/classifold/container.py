@@ -53,6 +53,8 @@ def run(ml_dir: Path) -> int:
 
     ml = MlFolder(ml_dir)
     _prepare_output()
+    with contextlib.suppress(OSError):
+        ml.failure_path.unlink()  # of an earlier start in the same folder
     with ending_gently() as interruption:
         try:
             _work(ml)
@@ -62,6 +64,10 @@ def run(ml_dir: Path) -> int:
             _say(_describe_stop(stop))
             return STOPPED
         except Exception as error:
+            if interruption.came:  # C++ code makes other errors of an interruption
+                interruption.arrive()
+                _say(_describe_stop(error))
+                return STOPPED
             return _fail(ml, error)
 
 

@@ -35,6 +35,11 @@ _DOCKER_REFUSED = (125, 126, 127)
 _KILLED = 137
 # The label that tells the variants apart.
 _TITLE = "org.opencontainers.image.title"
+# Cures that hold here, in place of those for a job; by words of that one.
+_CURES_HERE = {
+    "VOLUME_GB": "free some space, or set RUNS_DIR to another disk",
+    "a larger INSTANCE_TYPE": "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE",
+}
 _REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
 
 
@@ -276,7 +281,7 @@ def _explain_end(code: int, lines: Sequence[str], ml: MlFolder, start: Start) ->
     with contextlib.suppress(OSError):
         faults = read_faults(ml.failure_path.read_text(encoding="utf-8"), where=_JOB)
         if faults:
-            return JobError(*(_name_places(fault, start) for fault in faults))
+            return JobError(*(_put_here(fault, start) for fault in faults))
     if code in _DOCKER_REFUSED:
         return explain_docker("\n".join(lines), doing="start the container")
     hint = "the lines above are all that it said"
@@ -285,11 +290,13 @@ def _explain_end(code: int, lines: Sequence[str], ml: MlFolder, start: Start) ->
     return JobError(Fault(_JOB, f"it ended with exit code {code}", hint=hint))
 
 
-def _name_places(fault: Fault, start: Start) -> Fault:
-    """Return the fault with the user's own path in place of the container's."""
+def _put_here(fault: Fault, start: Start) -> Fault:
+    """Return a job's fault with the user's own path for the container's, and the cure for this machine."""
     inside = str(MlFolder().channel_dir(start.channel))
 
     def outside(text: str) -> str:
         return text.replace(inside, str(start.data_dir))
 
-    return Fault(outside(fault.where), outside(fault.what), hint=outside(fault.hint), got=fault.got)
+    cures = [cure for words, cure in _CURES_HERE.items() if words in fault.hint]
+    hint = cures[0] if cures else outside(fault.hint)
+    return Fault(outside(fault.where), outside(fault.what), hint=hint, got=fault.got)

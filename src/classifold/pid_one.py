@@ -57,6 +57,8 @@ def _become_child(work: Callable[[], int]) -> None:
         signal.signal(signal.SIGTERM, _interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = work()
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGTERM
     except BaseException:  # it ends here, whatever it was
         traceback.print_exc()
     finally:
