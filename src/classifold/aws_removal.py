@@ -50,11 +50,25 @@ def remove_project(
     else:
         click.echo(f"Project {aws.config.PROJECT_NAME} has nothing on AWS in {aws.region}.")
     wanted = [one for one in resources if one.name in named or (not named and not one.is_data)]
-    chosen = [one for one in wanted if is_confirmed or _confirm(one)]
+    chosen = [one for one in wanted if is_confirmed or (one.is_removable and _confirm(one))]
     if chosen:
         remove_resources(aws, chosen, tell=tell)
-    kept = [one.name for one in resources if one.is_data and one not in chosen]
-    if kept and not named:
+    _tell_kept(resources, wanted, chosen, tell=tell)
+
+
+def _tell_kept(
+    resources: Sequence[Resource],
+    wanted: Sequence[Resource],
+    chosen: Sequence[Resource],
+    *,
+    tell: Callable[[str], None],
+) -> None:
+    """Say what stays, and how it would go."""
+    unasked = [one for one in wanted if one not in chosen and one.is_removable]
+    if unasked and not sys.stdin.isatty():
+        tell("Nobody is there to be asked, so nothing was removed; --yes removes without asking.")
+    kept = [one.name for one in resources if one.is_data and one not in wanted]
+    if kept:
         tell(f"The data stays. To remove it as well: classifold destroy {' '.join(kept)}")
 
 

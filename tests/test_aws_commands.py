@@ -1,0 +1,174 @@
+"""The commands on AWS at the command line: what they print, ask, refuse and leave, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+if TYPE_CHECKING:
+    from lab.cloud import Cloud
+
+Classifold = Callable[..., Any]
+NAME = "flowers-classification"
+
+
+@pytest.fixture
+def sets(project: Path, draw_colours: Callable[..., Path], classifold: Classifold) -> Path:
+    """Return a project's folder whose pictures are split."""
+    draw_colours(project / "data" / "flowers", count=12)
+    assert classifold("split").code == 0
+    return project
+
+
+def test_upload_makes_what_it_needs_and_says_so_and_the_second_time_changes_nothing(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    first = classifold("upload")
+    assert first.code == 0, first.err
+    assert f"{NAME}.data: made" in first.err
+    assert f"{NAME}-role: made" in first.err
+    assert "37 files sent" in first.out
+    assert f"The three sets are in s3://{NAME}.data/flowers/" in first.out
+    aws_account.forget_calls()
+    second = classifold("upload", "--json")
+    answer = json.loads(second.out)
+    assert (answer["sent"], answer["skipped"], answer["stale"]) == (0, 37, [])
+    assert second.err.count("as it should be") == 3
+    changes = ("Put", "Create", "Delete", "Tag", "Upload", "Update", "Attach")
+    assert [one["operation"] for one in aws_account.calls() if one["operation"].startswith(changes)] == []
+
+
+def test_upload_names_what_is_stale_and_removes_it_when_asked(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    classifold("upload")
+    s3 = boto3.client("s3", region_name="eu-west-1")
+    for number in range(12):
+        s3.put_object(Bucket=f"{NAME}.data", Key=f"flowers/training/red/old {number:02d}.png", Body=b"old")
+    said = classifold("upload").out
+    assert "12 objects are not in the split any more" in said
+    assert "flowers/training/red/old 09.png" in said
+    assert "and 2 more" in said
+    assert "12 removed" in classifold("upload", "--delete-stale").out
+    assert s3.list_objects_v2(Bucket=f"{NAME}.data", Prefix="flowers/")["KeyCount"] == 37
+
+
+def test_upload_without_a_split_makes_nothing_on_aws(
+    classifold: Classifold, aws_account: Cloud, project: Path
+) -> None:
+    answer = classifold("upload")
+    assert answer.code == 1
+    assert "run `classifold split` first" in answer.err
+    assert aws_account.calls() == []
+
+
+def test_a_bucket_of_somebody_elses_is_told_with_the_cure(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    aws_account.make_foreign_bucket(f"{NAME}.data")
+    answer = classifold("upload")
+    assert answer.code == 1
+    assert f"{NAME}.data" in answer.err
+    assert "account-regional" in answer.err
+    assert answer.err.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    "right", ["s3:CreateBucket", "s3:PutBucketPolicy", "iam:CreateRole", "s3:PutObject", "s3:ListBucket"]
+)
+def test_a_missing_right_is_named(classifold: Classifold, aws_account: Cloud, sets: Path, right: str) -> None:
+    if right == "s3:ListBucket":
+        # Of a bucket that is there: one that is not looks like somebody else's without this right.
+        classifold("upload")
+    aws_account.deny(right)
+    answer = classifold("upload")
+    assert answer.code == 1
+    assert f"the right {right} is missing" in answer.err
+    assert "docs/aws.md" in answer.err
+
+
+def test_a_dry_run_needs_no_credentials_and_starts_nothing(
+    classifold: Classifold, sets: Path, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (sets / "training-job-config-template.json").write_text(
+        (root / "training-job-config-template.json").read_text()
+    )
+    answer = classifold("launch", "--dry-run")
+    assert answer.code == 0, answer.err
+    assert "there are no AWS credentials" in answer.out
+    assert "USD an hour" in answer.out
+    assert "Nothing was started." in answer.out
+    assert not (sets / "training-job-config.json").exists()
+
+
+@pytest.mark.parametrize("command", ["jobs", "follow", "stop", "fetch", "destroy", "upload", "launch"])
+def test_without_credentials_every_command_says_how_to_get_some(
+    classifold: Classifold, sets: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    answer = classifold(command)
+    assert answer.code == 1
+    assert "there are no AWS credentials" in answer.err
+    assert "aws configure" in answer.err
+    assert answer.out == ""
+
+
+def test_expired_credentials_say_how_to_sign_in_again(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    aws_account.expire()
+    answer = classifold("jobs")
+    assert answer.code == 1
+    assert "the credentials have expired" in answer.err
+    assert "sign in again" in answer.err
+
+
+def test_a_table_without_jobs_says_how_to_start_one(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    assert classifold("jobs").out == "No training jobs yet. Start one with: classifold launch\n"
+    assert json.loads(classifold("jobs", "--json").out) == []
+
+
+def test_destroy_lists_and_removes_nothing_where_nobody_can_be_asked(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    classifold("upload")
+    answer = classifold("destroy")
+    assert answer.code == 0
+    assert f"{NAME}.data" in answer.out
+    assert f"{NAME}-role" in answer.out
+    assert "--yes removes without asking" in answer.err
+    assert f"classifold destroy {NAME}.data {NAME}.output" in answer.err
+    boto3.client("iam", region_name="eu-west-1").get_role(RoleName=f"{NAME}-role")
+
+
+def test_destroy_keeps_the_data_unless_it_is_named(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    classifold("upload")
+    assert classifold("destroy", "--yes").code == 0
+    assert [one["name"] for one in json.loads(classifold("destroy", "--json").out)] == [
+        f"{NAME}.data",
+        f"{NAME}.output",
+    ]
+    assert classifold("destroy", f"{NAME}.data", "--yes").code == 0
+    assert [one["name"] for one in json.loads(classifold("destroy", "--json").out)] == [f"{NAME}.output"]
+    assert classifold("destroy", f"{NAME}.output", "--yes").code == 0
+    assert classifold("destroy").out == f"Project {NAME} has nothing on AWS in eu-west-1.\n"
+
+
+def test_destroy_refuses_a_name_that_is_not_the_projects(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="my-holidays")
+    answer = classifold("destroy", "my-holidays", "--yes")
+    assert answer.code == 2
+    assert "error: my-holidays: this project has nothing of that name" in answer.err
+    assert len(boto3.client("s3").list_buckets()["Buckets"]) == 1

@@ -1,0 +1,259 @@
+"""The way to SageMaker as a user walks it: typed words, a real image, a real registry, real runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+if TYPE_CHECKING:
+    from lab.cloud import Cloud
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+REGION = "eu-west-1"
+# A run that shows everything and learns little: the example's flowers, few of them.
+SETTINGS = """
+INSTANCE_TYPE = "ml.m5.xlarge"
+EPOCHS = 1
+HEAD_EPOCHS = 3
+AUGMENTATION_VARIANTS = 1
+FINE_TUNE_SHARE = 0.05
+BOOTSTRAP_SAMPLES = 100
+"""
+FLAGS = ("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training")
+
+
+class Shell:
+    """Runs commands in the project's folder as typed, each in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, line: str, *, code: int = 0) -> str:
+        """Run a line, check its exit code and return what it printed, standard error included."""
+        done = subprocess.run(
+            self._words(line),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=1500,
+            check=False,
+        )
+        assert done.returncode == code, f"{line}\n{done.stdout}"
+        return done.stdout
+
+    def start(self, line: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._words(line),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+
+    def _words(self, line: str) -> list[str]:
+        program, *words = line.split()
+        module = ["-m", "classifold.cli"] if program == "classifold" else [program]
+        return [sys.executable, *module, *words]
+
+
+@pytest.fixture(scope="module")
+def flowers(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project's folder with made flowers in it, drawn once."""
+    folder = tmp_path_factory.mktemp("flowers") / "project"
+    folder.mkdir()
+    for name in ("data_handler.py", "project_manager.py", "training-job-config-template.json"):
+        shutil.copy(root / name, folder)
+    shutil.copytree(root / "container", folder / "container")
+    settings = folder / "container" / "modeling" / "config.py"
+    settings.write_text(settings.read_text() + SETTINGS)
+    shell = Shell(folder)
+    shell("classifold example data/flowers --pictures-per-class 12")
+    shell("data_handler.py")
+    return folder
+
+
+@pytest.fixture
+def shell(lab: Cloud, flowers: Path) -> Iterator[Shell]:
+    """Return what runs commands in the project's folder, over an empty account."""
+    yield Shell(flowers)
+    for path in (flowers / "runs", flowers / ".classifold"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def describe(name: str) -> dict[str, Any]:
+    return boto3.client("sagemaker", region_name=REGION).describe_training_job(TrainingJobName=name)
+
+
+def wait_for(done: Callable[[], bool], what: str, *, seconds: float = 600) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if done():
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{what} did not come in {seconds} s")
+
+
+def newest(shell: Shell) -> str:
+    return str(json.loads(shell("classifold jobs --json"))[0]["name"])
+
+
+def log_of(name: str) -> str:
+    logs = boto3.client("logs", region_name=REGION)
+    group = "/aws/sagemaker/TrainingJobs"
+    try:
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
+    except logs.exceptions.ResourceNotFoundException:
+        return ""
+    lines = []
+    for stream in streams:
+        page = logs.get_log_events(
+            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True
+        )
+        lines += [event["message"] for event in page["events"]]
+    return "\n".join(lines)
+
+
+def test_the_readme_as_typed_from_the_split_to_a_prediction(shell: Shell, lab: Cloud) -> None:
+    assert "made" in shell(f"project_manager.py {FLAGS[0]}")
+    assert "@sha256:" in shell(f"project_manager.py {FLAGS[1]}")
+    dry = shell("classifold launch --dry-run")
+    assert "missing:" not in dry
+    assert "Nothing was started." in dry
+    assert json.loads(shell("classifold jobs --json")) == []
+    launched = shell(f"project_manager.py {FLAGS[2]}")
+    name = launched.partition("Started: ")[2].split()[0]
+    request = json.loads((shell.folder / "training-job-config.json").read_text())
+    assert request["AlgorithmSpecification"]["TrainingImage"].count("@sha256:") == 1
+    assert request["HyperParameters"] == {
+        "EPOCHS": "1",
+        "HEAD_EPOCHS": "3",
+        "AUGMENTATION_VARIANTS": "1",
+        "FINE_TUNE_SHARE": "0.05",
+        "BOOTSTRAP_SAMPLES": "100",
+    }
+    followed = shell("classifold follow")
+    assert "epoch 4 of at most 4 (fine_tune)" in followed
+    assert f"{name}: Completed" in followed
+    assert {"loss", "val_loss", "val_accuracy", "accuracy"} <= set(
+        json.loads(shell("classifold jobs --json"))[0]["metrics"]
+    )
+    assert f"runs/{name}" in shell("classifold fetch")
+    run_dir = shell.folder / "runs" / name
+    environment = json.loads((run_dir / "environment.json").read_text())
+    assert max(environment["verification"].values()) < 1e-4
+    named = shell(f"classifold predict runs/{name} data/flowers/tulips --format csv")
+    assert len(named.splitlines()) == 13
+    assert "report.html" in shell(f"classifold report runs/{name}")
+    _check_again(shell, lab)
+    listed = shell("classifold destroy --yes")
+    assert "flowers-classification.data" in listed
+    remaining = [one["Name"] for one in boto3.client("s3").list_buckets()["Buckets"]]
+    assert remaining == ["flowers-classification.data", "flowers-classification.output"]
+    shell(f"classifold destroy {' '.join(remaining)} --yes")
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
+
+
+def _check_again(shell: Shell, lab: Cloud) -> None:
+    """A second time everything is found as it is: nothing is sent, built or pushed, and a job starts."""
+    lab.forget_calls()
+    again = shell(f"project_manager.py {FLAGS[0]} {FLAGS[1]} {FLAGS[2]} --set EPOCHS=2")
+    assert "0 files sent" in again
+    assert again.count("there already") >= 2
+    changes = [one["operation"] for one in lab.calls() if one["operation"].startswith(("Put", "Create"))]
+    assert changes == ["CreateTrainingJob"]
+    # Another setting needs no other image.
+    request = json.loads((shell.folder / "training-job-config.json").read_text())
+    assert request["HyperParameters"]["EPOCHS"] == "2"
+    shell("classifold stop")
+    shell("classifold follow", code=130)
+
+
+def test_a_spot_job_that_is_interrupted_goes_on_from_its_checkpoint(shell: Shell, lab: Cloud) -> None:
+    shell("classifold upload")
+    shell("classifold image")
+    spot = "--set SPOT=True --set HEAD_EPOCHS=40 --set EPOCHS=0 --set EARLY_STOPPING_PATIENCE=0"
+    shell(f"classifold launch {spot}")
+    name = newest(shell)
+    wait_for(lambda: "epoch=3 " in log_of(name), "the third epoch")
+    lab.interrupt(name)
+    end = shell("classifold follow")
+    assert "Interrupted" in end
+    assert "resumed from epoch" in end
+    assert f"{name}: Completed" in end
+    shell("classifold fetch")
+    history = (shell.folder / "runs" / name / "history.csv").read_text().splitlines()
+    assert [int(line.split(",")[1]) for line in history[1:]] == list(range(1, 41))
+
+
+def test_a_stopped_job_leaves_its_best_model_and_its_checkpoint(shell: Shell, lab: Cloud) -> None:
+    shell("classifold upload")
+    shell("classifold image")
+    shell("classifold launch --set HEAD_EPOCHS=1000 --set EARLY_STOPPING_PATIENCE=0")
+    name = newest(shell)
+    wait_for(lambda: "epoch=2 " in log_of(name), "the second epoch")
+    shell("classifold stop")
+    assert f"{name}: Stopped" in shell("classifold follow", code=130)
+    assert f"runs/{name}.interrupted" in shell("classifold fetch")
+    assert (shell.folder / "runs" / f"{name}.interrupted" / "model.keras").is_file()
+    keys = boto3.client("s3").list_objects_v2(
+        Bucket="flowers-classification.output", Prefix=f"{name}/checkpoints/"
+    )
+    assert keys["KeyCount"] > 0
+
+
+def test_a_failing_job_tells_cause_and_cure_everywhere(shell: Shell, lab: Cloud) -> None:
+    shell("classifold upload")
+    shell("classifold image")
+    # Every picture has more than one pixel, so the job finds nothing that it may read.
+    shell("classifold launch --set MAX_PIXELS=1")
+    name = newest(shell)
+    followed = shell("classifold follow", code=1)
+    assert f"{name}: Failed" in followed
+    assert "none of its pictures can be read" in followed
+    reason = describe(name)["FailureReason"]
+    assert reason.startswith("AlgorithmError: ")
+    assert "none of its pictures can be read" in reason
+    assert "MAX_PIXELS" in reason
+    fetched = shell("classifold fetch", code=1)
+    assert "Failed: AlgorithmError" in fetched
+    assert not (shell.folder / "runs").exists()
+
+
+def test_ctrl_c_while_following_leaves_the_job_running(shell: Shell, lab: Cloud) -> None:
+    lab.run_jobs_as("import time; print('ready', flush=True); time.sleep(60)")
+    shell("classifold upload")
+    shell("classifold image")
+    shell("classifold launch")
+    name = newest(shell)
+    following = shell.start("classifold follow")
+    wait_for(lambda: "ready" in log_of(name), "the job's first line")
+    time.sleep(3)
+    following.send_signal(signal.SIGINT)
+    said, _ = following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert "it goes on without you watching" in said
+    assert describe(name)["TrainingJobStatus"] == "InProgress"
+    shell("classifold stop")
+
+
+def test_nothing_that_is_secret_is_written_anywhere(shell: Shell, lab: Cloud) -> None:
+    shell("classifold upload")
+    shell("classifold image")
+    secrets = (os.environ["AWS_SECRET_ACCESS_KEY"], "123456789012-auth-token")
+    for path in [path for path in shell.folder.rglob("*") if path.is_file()]:
+        content = path.read_bytes()
+        assert not [one for one in secrets if one.encode() in content and len(one) > 8], path
+    home = Path(os.environ["HOME"])
+    assert not (home / ".docker" / "config.json").exists()
