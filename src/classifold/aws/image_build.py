@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from classifold import names
@@ -24,6 +24,7 @@ _PASSED_ON = (
     "PIP_INDEX_URL",
 )
 _LOG_LINES = 25
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _BUILD_FAULTS = (
     (
         r"do not match the hashes",
@@ -36,11 +37,16 @@ _BUILD_FAULTS = (
         "check PIP_INDEX_URL where it is set, or pin anew with scripts/requirements",
     ),
     (
+        r"url fetch failure",
+        "Keras cannot download the published weights of BACKBONE",
+        "check the network, behind a proxy set HTTPS_PROXY; or train once here: what Keras has in "
+        "~/.keras/models is taken from there",
+    ),
+    (
         r"connection to \S+ timed out|max retries exceeded|failed to establish a new connection"
-        r"|url fetch failure|newconnectionerror",
-        "the build has no way to the packages or weights that it downloads",
-        "check the network; behind a proxy set HTTPS_PROXY, for a mirror PIP_INDEX_URL; weights that Keras "
-        "has in ~/.keras/models are taken from there",
+        r"|newconnectionerror",
+        "the build has no way to the package index",
+        "check the network; behind a proxy set HTTPS_PROXY, for a mirror PIP_INDEX_URL",
     ),
     (
         r"pull access denied|manifest unknown|repository does not exist",
@@ -65,8 +71,8 @@ def run_build(plan: ImagePlan, *, tell: Tell) -> None:
     steps = StepReader()
 
     def see(line: str) -> None:
-        log.append(line)
-        told = steps.read(line)
+        log.append(_COLOURS.sub("", line))
+        told = steps.read(log[-1])
         if told:
             tell(told)
 
@@ -138,18 +144,24 @@ def _shorten(text: str) -> str:
 
 def _explain_build(log: list[str]) -> DockerError:
     """Return the failed build as an error with its cure; the log's end says what failed."""
-    tail = list(_last_words(log))
     said = "\n".join(log[-4 * _LOG_LINES :])
     for pattern, what, hint in _BUILD_FAULTS:
         if re.search(pattern, said, re.IGNORECASE):
-            return DockerError(Fault(_BUILDING, what, hint=hint, got=""))
-    error = explain_docker("\n".join(tail), doing=_BUILDING)
-    if error.faults[0].hint:
-        return error
+            return DockerError(Fault(_BUILDING, what, hint=hint))
     hint = "the lines above are the end of the build's log"
-    return DockerError(Fault(_BUILDING, error.faults[0].what, hint=hint))
+    code = re.search(r"returned a non-zero code: (\d+)|exit code: (\d+)", said)
+    if code:
+        what = f"a step of container/Dockerfile ended with code {code[1] or code[2]}: {_find_cause(log)}"
+        return DockerError(Fault(_BUILDING, what, hint=hint))
+    error = explain_docker(said, doing=_BUILDING)
+    return error if error.faults[0].hint else DockerError(Fault(_BUILDING, error.faults[0].what, hint=hint))
 
 
-def _last_words(log: list[str]) -> Iterator[str]:
-    """Yield the last lines of a log that say something."""
-    yield from [line for line in log if line.strip() and not line.startswith("---")][-_LOG_LINES:]
+def _find_cause(log: list[str]) -> str:
+    """Return the last line that the failed step itself printed, of either builder's log."""
+    own = [printed[1] for line in log if (printed := re.match(r"#\d+ \d+\.\d+ (.*)", line))]
+    if not own:
+        own = [
+            line for line in log if not line.startswith(("Removing intermediate", "The command ", " ---> "))
+        ]
+    return next((line.strip() for line in reversed(own) if line.strip()), "it said nothing")
