@@ -1,4 +1,4 @@
-"""Write what follows from the code: the settings file, the pages of settings and commands, lists of files.
+"""Write what follows from the code: the settings file, settings, commands, policies, lists of files.
 
     python docs/refresh.py
 
@@ -8,19 +8,26 @@ A test says when one of them is out of date.
 from __future__ import annotations
 
 import ast
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from classifold import names
+from classifold.aws.bucket_rules import Wishes, want_policy
+from classifold.aws.policies import Scope, build_caller_policy, build_policy, build_trust
 from classifold.cli import cli, project_manager, split
 from classifold.command_line import CONTEXT
+from classifold.config import build_config
 from classifold.config_template import build_config_file, build_settings_page
 
 ROOT = Path(__file__).parents[1]
 LIST_BEGINS = "<!-- made by docs/refresh.py from the files' first lines -->"
+AWS_BEGINS = "<!-- made by docs/refresh.py: {name} -->"
 LIST_ENDS = "<!-- end of what was made -->"
 BACKBONES = """
 ## Backbones
@@ -53,9 +60,43 @@ def build(image_size):
 """
 # Files that cannot hold a docstring and open with no comment.
 DESCRIPTIONS = {
+    "prices.json": "List prices of machines, with their day, for where AWS's own list cannot be asked.",
     "parts.html.j2": "The parts that the report's page repeats: tables and galleries.",
     "report.css": "How the report looks, in light and dark, on a screen and on paper.",
     "report.html.j2": "The report's page.",
+}
+# The account that AWS's own documentation uses, and a key in it.
+ACCOUNT = "111122223333"
+KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+# What each statement of the policies is for. A statement that is not here, or a word for none, is a fault.
+ROLE_REASONS = {
+    "ListData": "find the pictures",
+    "ReadData": "read them",
+    "WriteResults": "put `model.tar.gz` into the output bucket, which the job cannot read",
+    "Checkpoints": "carry the state of an interrupted job to its next machine",
+    "ListCheckpoints": "find that state",
+    "Logs": "write the job's log",
+    "Metrics": "show the figures of each epoch",
+    "SignInToRegistry": "the registry's password, which AWS gives for a whole account only",
+    "PullImage": "pull the training image",
+    "UseKey": "read and write what the key encrypts",
+    "GrantKey": "let SageMaker encrypt the machine's disk with the key",
+    "LookAtNetwork": "find your subnets; AWS knows no narrower form",
+    "JoinNetwork": "put the machine into them",
+}
+CALLER_REASONS = {
+    "Buckets": "make the two buckets and keep them as they should be; remove them",
+    "Objects": "send the pictures, fetch results; empty the buckets when they are removed",
+    "WhoseBuckets": "tell a bucket of somebody else's from a missing right; list what the project has",
+    "Role": "make the role and keep it as it should be; ask IAM what it may do; remove it",
+    "PassRole": "hand the role to SageMaker, and to nobody else",
+    "SignInToRegistry": "the registry's password",
+    "Repository": "make the repository, push images, look for them; remove it",
+    "Jobs": "start, follow, stop and remove training jobs",
+    "Logs": "show a job's log; remove it",
+    "Looks": "list jobs, quotas, prices and what bears the project's tag; AWS knows no narrower form",
+    "UseKey": "write and read what the key encrypts",
+    "GrantKey": "let S3, ECR and SageMaker use the key",
 }
 COMMANDS_HEAD = """# Commands
 
@@ -100,6 +141,68 @@ def build_benchmarks_page() -> str:
     return _replace_list(folder / "README.md", f"| command | what it shows |\n|---|---|\n{rows.rstrip()}")
 
 
+def build_aws_page() -> str:
+    """Return docs/aws.md with its policies and tables of rights made anew, for the default settings."""
+    plain, whole = build_example_scopes()
+    role, caller = build_policy(plain), build_caller_policy(plain)
+    wishes = Wishes(plain.data_bucket, plain.partition, "", {})
+    made = {
+        "the role's rights": _list_rights(build_policy(whole), ROLE_REASONS),
+        "the caller's rights": _list_rights(build_caller_policy(whole), CALLER_REASONS),
+        "the bucket's policy": _show_json(want_policy({}, wishes)),
+        "the role's trust": _show_json(build_trust(plain)),
+        "the role's policy": _show_json(role),
+        "the role's policy with a key and a network": _show_json(_list_new(role, build_policy(whole))),
+        "the caller's policy": _show_json(caller),
+        "the caller's policy with a key and a network": _show_json(
+            _list_new(caller, build_caller_policy(whole))
+        ),
+    }
+    text = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
+    for name, part in made.items():
+        begins = AWS_BEGINS.format(name=name)
+        before, mark, rest = text.partition(begins)
+        if not mark:
+            raise ValueError(f"docs/aws.md lacks the mark {begins}")
+        text = f"{before}{begins}\n{part}\n{LIST_ENDS}{rest.partition(LIST_ENDS)[2]}"
+    return text
+
+
+def build_example_scopes() -> tuple[Scope, Scope]:
+    """Return a project with the defaults in an account of AWS's documentation; and one with key and VPC."""
+    config = build_config({})
+    plain = Scope(
+        partition="aws",
+        region=config.PROJECT_REGION,
+        account=ACCOUNT,
+        data_bucket=names.data_bucket(config.PROJECT_NAME),
+        output_bucket=names.output_bucket(config.PROJECT_NAME),
+        repository=names.repository(config.PROJECT_NAME),
+        role_arn=f"arn:aws:iam::{ACCOUNT}:role/{names.role(config.PROJECT_NAME)}",
+    )
+    return plain, replace(plain, kms_key=KEY, in_vpc=True)
+
+
+def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
+    """Return the statements of a policy as a table: what for, which rights, on what."""
+    unused = set(reasons) - {one["Sid"] for one in policy["Statement"]}
+    if unused:
+        raise ValueError(f"no statement is called {', '.join(sorted(unused))}")
+    rows = [
+        f"| `{one['Sid']}` | {reasons[one['Sid']]} | {', '.join(f'`{right}`' for right in one['Action'])} |"
+        for one in policy["Statement"]
+    ]
+    return "\n".join(["| statement | what for | rights |", "|---|---|---|", *rows])
+
+
+def _list_new(policy: Mapping[str, Any], whole: Mapping[str, Any]) -> list[Any]:
+    return [one for one in whole["Statement"] if one not in policy["Statement"]]
+
+
+def _show_json(value: object) -> str:
+    return f"```json\n{json.dumps(value, indent=2)}\n```"
+
+
 def _list_files(root: Path, files: list[Path]) -> Iterator[str]:
     for path in sorted(files):
         yield f"| `{path.relative_to(root)}` | {_describe_file(path)} |\n"
@@ -130,6 +233,7 @@ def build_files() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": build_settings_page() + BACKBONES,
         ROOT / "docs" / "commands.md": build_commands_page(),
         ROOT / "docs" / "architecture.md": build_architecture_page(),
+        ROOT / "docs" / "aws.md": build_aws_page(),
         ROOT / "benchmarks" / "README.md": build_benchmarks_page(),
     }
 

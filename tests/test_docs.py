@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -10,10 +11,17 @@ from typing import Any
 import click
 import pytest
 
+from classifold import names
+from classifold.aws.bucket_rules import OLD_VERSION_DAYS, RULES, UNFINISHED_UPLOAD_DAYS
+from classifold.aws.cost import SHORTEST_SECONDS
+from classifold.aws.policies import build_caller_policy, build_policy, build_trust
+from classifold.aws.repository import KEPT_IMAGES
 from classifold.cli import cli, project_manager, split
-from classifold.config import Config
+from classifold.config import HOME_SETTINGS, Config
+from classifold.run_folder import MAX_BYTES
 
 ROOT = Path(__file__).parents[1]
+AWS_PAGE = ROOT / "docs" / "aws.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 PROGRAMS = {"classifold": cli, "data_handler.py": split, "project_manager.py": project_manager}
 
@@ -89,12 +97,62 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
         "docs/settings.md",
         "docs/commands.md",
         "docs/architecture.md",
+        "docs/aws.md",
         "benchmarks/README.md",
     ],
 )
 def test_a_file_that_follows_from_the_code_is_up_to_date(name: str) -> None:
     expected = runpy.run_path(str(ROOT / "docs" / "refresh.py"))["build_files"]()
     assert (ROOT / name).read_text(encoding="utf-8") == expected[ROOT / name], "run: python docs/refresh.py"
+
+
+def json_blocks_in(page: Path) -> list[Any]:
+    """Return the content of every block of JSON in a page."""
+    text = page.read_text(encoding="utf-8")
+    return [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_json_in_a_page_can_be_pasted(page: Path) -> None:
+    assert all(json_blocks_in(page))
+
+
+def test_the_page_of_aws_shows_the_policies_that_the_code_makes() -> None:
+    text = AWS_PAGE.read_text(encoding="utf-8")
+    blocks = json_blocks_in(AWS_PAGE)
+    plain, whole = runpy.run_path(str(ROOT / "docs" / "refresh.py"))["build_example_scopes"]()
+    for wanted in (build_trust(plain), build_policy(plain), build_caller_policy(plain)):
+        assert wanted in blocks
+    # What a key and a network add stands in lists of statements, to be pasted among the others.
+    shown = [one for block in blocks for one in (block if isinstance(block, list) else block["Statement"])]
+    for wanted in (build_policy(whole), build_caller_policy(whole)):
+        assert [one for one in wanted["Statement"] if one not in shown] == []
+    for policy in (build_policy(whole), build_caller_policy(whole)):
+        rights = {right for one in policy["Statement"] for right in one["Action"]}
+        assert [right for right in rights if f"`{right}`" not in text] == []
+
+
+def test_the_page_of_aws_tells_of_every_setting_that_changes_something_there() -> None:
+    text = AWS_PAGE.read_text(encoding="utf-8")
+    at_home = re.compile(r"DATA_LOCAL_DIR|RUNS_DIR|PERCENTAGE_\w+|SPLIT_\w+")
+    on_aws = [name for name in HOME_SETTINGS if not at_home.fullmatch(name)]
+    assert len(on_aws) > 20
+    assert [name for name in on_aws if not re.search(rf"[`<]{name}\b", text)] == []
+
+
+def test_the_page_of_aws_tells_the_baseline_as_the_code_sets_it() -> None:
+    page = AWS_PAGE.read_text(encoding="utf-8")
+    text = " ".join(page.split())
+    assert f"expire after {OLD_VERSION_DAYS} days" in text
+    assert f"removed after {UNFINISHED_UPLOAD_DAYS} days" in text
+    assert f"all but the newest {KEPT_IMAGES} images" in text
+    assert f"at most {MAX_BYTES // 10**9} GB" in text
+    assert (SHORTEST_SECONDS, names.STOP_SECONDS) == (600, 120)
+    assert "ten minutes" in text
+    assert "two minutes later SIGKILL" in text
+    # A row for each thing that is set on a bucket; the lifecycle's two ends have one each.
+    table = page.partition("### Buckets")[2].partition("\n\n")[2].partition("\n\n")[0]
+    assert len(table.splitlines()) - 2 == len(RULES) + 1
 
 
 def test_the_pages_have_every_setting_and_every_command() -> None:
