@@ -69,7 +69,7 @@ def _ask_botocore(request: Mapping[str, Any], shape: Any) -> list[Fault]:
     report = ParamValidator().validate(dict(request), shape)
     if not report.has_errors():
         return []
-    return [Fault(names.REQUEST_FILE, line) for line in report.generate_report().splitlines()]
+    return [Fault("the job's request", line) for line in report.generate_report().splitlines()]
 
 
 def _check(value: Any, shape: Any, *, path: str) -> Iterator[Fault]:
@@ -154,7 +154,7 @@ def _fault(path: str, what: str, *, got: Any = None, hint: str = "") -> Fault:
         if name or setting
         else names.REQUEST_TEMPLATE
     )
-    where = f"{names.REQUEST_FILE}: {path}"
+    where = f"the job's request: {path}"
     join = "" if not hint else " " if hint.endswith("?") else "; "
     cure = f"{hint}{join}it comes from {origin}"
     return Fault(where, what, hint=cure, got="" if got is None else shorten(got))
