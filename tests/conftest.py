@@ -252,7 +252,7 @@ def lab(aws_account: Cloud, base_image: str, registry: Registry) -> Cloud:
 
 @pytest.fixture
 def relay(lab: Cloud, registry: Registry) -> Iterator[RelayControl]:
-    """Return ECR's name in eu-central-1, whose connections a test can cut: `relay.cut(after_bytes=...)`."""
+    """Return ECR's name in `relay.region`, whose connections a test can cut: `relay.cut(after_bytes=...)`."""
     from lab.cloud import RelayControl
 
     control = RelayControl(lab, upstream=registry.host)

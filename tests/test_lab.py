@@ -725,16 +725,16 @@ def test_the_aws_command_line_describes_a_job(lab: Cloud, training, image: str) 
     assert json.loads(done.stdout)["TrainingJobStatus"] == "Completed", done.stderr
 
 
-def push(name: str, folder: Path, *, kilobytes: int) -> subprocess.CompletedProcess[str]:
+def push(relay: RelayControl, folder: Path, *, kilobytes: int) -> subprocess.CompletedProcess[str]:
     """Build an image with so much in it that cannot be packed, and push it, as a user would."""
     (folder / "ballast").write_bytes(os.urandom(kilobytes * 1000))
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY ballast /\n")
-    host = name.partition("/")[0]
-    secret = client("ecr", "eu-central-1").get_authorization_token()["authorizationData"][0][
+    name = f"{relay.host}/lab-relay:1"
+    secret = client("ecr", relay.region).get_authorization_token()["authorizationData"][0][
         "authorizationToken"
     ]
     (folder / "docker").mkdir()
-    (folder / "docker" / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
+    (folder / "docker" / "config.json").write_text(json.dumps({"auths": {relay.host: {"auth": secret}}}))
     docker = ["docker", "--config", str(folder / "docker")]
     subprocess.run(
         [*docker, "build", "--quiet", "-t", name, str(folder)], check=True, capture_output=True, timeout=60
@@ -753,7 +753,7 @@ def test_a_push_through_the_relay_arrives_though_a_connection_is_cut(
     ecr = client("ecr", relay.region)
     ecr.create_repository(repositoryName="lab-relay")
     relay.cut(after_bytes=300_000, count=1)
-    done = push(f"{relay.host}/lab-relay:1", tmp_path, kilobytes=1000)
+    done = push(relay, tmp_path, kilobytes=1000)
     assert done.returncode == 0, done.stderr
     assert relay.cuts == 1
     (found,) = ecr.describe_images(repositoryName="lab-relay")["imageDetails"]
@@ -763,6 +763,6 @@ def test_a_push_through_the_relay_arrives_though_a_connection_is_cut(
 def test_a_push_whose_every_connection_is_cut_fails(relay: RelayControl, tmp_path: Path) -> None:
     client("ecr", relay.region).create_repository(repositoryName="lab-relay")
     relay.cut(after_bytes=0)
-    done = push(f"{relay.host}/lab-relay:1", tmp_path, kilobytes=1)
+    done = push(relay, tmp_path, kilobytes=1)
     assert done.returncode != 0
     assert client("ecr", relay.region).describe_images(repositoryName="lab-relay")["imageDetails"] == []

@@ -185,14 +185,13 @@ class RelayControl:
     Attributes:
         region: The region whose ECR it is; images that are pushed there pass the relay.
         host: ECR's name there.
+        obstacle: Why there is none on this machine; empty where there is.
     """
-
-    region = "eu-central-1"
-    host = f"{Cloud.account}.dkr.ecr.{region}.amazonaws.com"
 
     def __init__(self, cloud: Cloud, *, upstream: str) -> None:
         self.cloud = cloud
-        self.obstacle = str(cloud._ask("start_relay", upstream=upstream)["obstacle"])
+        started = cloud._ask("start_relay", upstream=upstream)
+        self.region, self.host, self.obstacle = started["region"], started["host"], started["obstacle"]
 
     def cut(self, *, after_bytes: int = 100_000, count: int | None = None) -> None:
         """Cut the next `count` connections that send so much; without a count every one of them."""

@@ -52,10 +52,18 @@ class Faults:
         with self._lock:
             self.rules.clear()
 
-    def strike(self, *, operation: str, right: str, kinds: tuple[str, ...] = KINDS) -> list[Fault]:
-        """Return the rules that strike this request, each counted."""
+    def strike(
+        self, *, service: str, operation: str, right: str, kinds: tuple[str, ...] = KINDS
+    ) -> list[Fault]:
+        """Return the rules that strike this request, each counted.
+
+        Args:
+            service: The name that it signs with, which is not always the one that rights have.
+            operation: The operation's name.
+            right: The right that it needs.
+            kinds: The kinds of rules to look at.
+        """
         struck = []
-        service = right.partition(":")[0]
         spelled = {operation, right, f"{service}:{operation}"}
         with self._lock:
             for rule in self.rules:
@@ -68,6 +76,6 @@ class Faults:
                     struck.append(rule)
         return struck
 
-    def denies(self, operation: str, right: str) -> bool:
+    def denies(self, *, service: str, operation: str, right: str) -> bool:
         """Tell whether a right is denied that an operation needs."""
-        return bool(self.strike(operation=operation, right=right, kinds=("deny",)))
+        return bool(self.strike(service=service, operation=operation, right=right, kinds=("deny",)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -15,8 +17,14 @@ from pathlib import Path
 from lab.operations import ACCOUNT
 from lab.registry import CERTIFICATES
 
-REGION = "eu-central-1"
-ADDRESS = "127.0.0.2"
+# The names to choose from, each with an address of its own: several labs may run on a machine.
+PLACES = {
+    "eu-central-1": "127.0.0.2",
+    "eu-west-2": "127.0.0.3",
+    "eu-west-3": "127.0.0.4",
+    "eu-north-1": "127.0.0.5",
+    "us-west-2": "127.0.0.6",
+}
 HOSTS = Path("/etc/hosts")
 _PIECE = 65536
 
@@ -25,18 +33,18 @@ class Relay:
     """Relays TLS connections to the registry, byte by byte.
 
     Docker chooses the way by the name of the image alone, and always port 443: so the relay has a name, that
-    of ECR in eu-central-1, which leads to an address of its own. That takes root, as Docker's port does.
+    of ECR in a region of its own, which leads to an address of its own. That takes root.
 
     Attributes:
         region: The region whose ECR it is.
+        address: Where it listens.
         host: Its name.
         cuts: How many connections it cut.
     """
 
-    region = REGION
-    host = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-
     def __init__(self, upstream: str) -> None:
+        self.region, self.address, self._socket = _take_place()
+        self.host = f"{ACCOUNT}.dkr.ecr.{self.region}.amazonaws.com"
         self.upstream = upstream
         self.cuts = 0
         self._cuts_left = 0
@@ -65,8 +73,12 @@ class Relay:
         """Stop, and take the name away again."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=30)
-        kept = [line for line in HOSTS.read_text().splitlines() if self.host not in line.split()]
-        HOSTS.write_text("\n".join(kept) + "\n")
+        with HOSTS.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            kept = [line for line in file if self.host not in line.split()]
+            file.seek(0)
+            file.writelines(kept)
+            file.truncate()
         shutil.rmtree(CERTIFICATES / self.host, ignore_errors=True)
 
     def _make_certificate(self, folder: Path) -> None:
@@ -86,11 +98,12 @@ class Relay:
     def _name_it(self) -> None:
         if not any(self.host in line.split() for line in HOSTS.read_text().splitlines()):
             with HOSTS.open("a") as file:
-                file.write(f"{ADDRESS} {self.host}\n")
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.write(f"{self.address} {self.host}\n")
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._serve, ADDRESS, 443, ssl=self._context))
+        self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._socket, ssl=self._context))
         ready.set()
         self._loop.run_forever()
 
@@ -129,6 +142,14 @@ async def _pump_back(server: asyncio.StreamReader, answer: asyncio.StreamWriter)
             answer.write(piece)
             await answer.drain()
     answer.close()
+
+
+def _take_place() -> tuple[str, str, socket.socket]:
+    """Return a region and an address that nobody else has, and the socket that holds it."""
+    for region, address in PLACES.items():
+        with contextlib.suppress(OSError):
+            return region, address, socket.create_server((address, 443))
+    raise RuntimeError(f"no address is free of {', '.join(PLACES.values())}")
 
 
 def find_obstacle() -> str:

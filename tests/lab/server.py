@@ -98,7 +98,9 @@ class Lab:
         """Let the faults that are in force do their work; return the refusal of one that refuses."""
         operation = find_operation(environ, body)
         right = find_right(caller.service, operation)
-        for fault in self.faults.strike(operation=operation, right=right, kinds=TROUBLES):
+        for fault in self.faults.strike(
+            service=caller.service, operation=operation, right=right, kinds=TROUBLES
+        ):
             if fault.kind == "slow":
                 time.sleep(fault.seconds)
             elif fault.kind == "cut":
@@ -109,7 +111,8 @@ class Lab:
             lacks = self.policy and not is_allowed(
                 self.policy, need.right, need.resource, context=need.context
             )
-            if lacks or self.faults.denies(operation, need.right):
+            is_denied = self.faults.denies(service=caller.service, operation=operation, right=need.right)
+            if lacks or is_denied:
                 return self._deny(caller, need)
         return None
 

@@ -90,7 +90,12 @@ class Verbs:
         obstacle = find_obstacle()
         if not obstacle and self.lab.relay is None:
             self.lab.relay = Relay(upstream)
-        return {"obstacle": obstacle}
+        relay = self.lab.relay
+        return {
+            "obstacle": obstacle,
+            "region": relay.region if relay else "",
+            "host": relay.host if relay else "",
+        }
 
     def cut_relay(self, *, after_bytes: int, count: int | None) -> None:
         """Cut connections of the relay."""
