@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ from classifold.aws.crc32 import encode_crc32, join_crc32
 from classifold.aws.file_content import UnsentError, has_md5, read_part
 from classifold.aws.refusals import aws_errors
 from classifold.aws.sending import Sender, Stored, find_content_type
-from classifold.aws.upload_record import LocalFile, UploadRecord
+from classifold.aws.upload_record import LocalFile
 from classifold.errors import Fault, MissingError
 
 MIB = 1 << 20
-PART_BYTES = 16 * MIB
+PART_BYTES = 8 * MIB
 _PARTS_LIMIT = 10_000
 
 
@@ -38,6 +39,7 @@ class LargeFile:
         parts: The parts that are known to be right, by number.
         num_done: Of how many parts it is known what became of them.
         fault: Why the file cannot be sent.
+        lock: Held while a part is noted.
     """
 
     file: LocalFile
@@ -46,6 +48,7 @@ class LargeFile:
     parts: dict[int, Part] = field(default_factory=dict)
     num_done: int = 0
     fault: Fault | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def part_size(self) -> int:
@@ -62,6 +65,14 @@ class LargeFile:
         """Return how many parts there are."""
         return -(-self.file.size // self.part_size)
 
+    def note(self, number: int, part: Part | None) -> bool:
+        """Note what became of a part; tell whether it was the last one."""
+        with self.lock:
+            self.num_done += 1
+            if part is not None:
+                self.parts[number] = part
+            return self.num_done == self.count_parts()
+
 
 class PartJob(NamedTuple):
     """One part: which bytes of which file."""
@@ -73,26 +84,30 @@ class PartJob(NamedTuple):
 
 
 class PartDone(NamedTuple):
-    """What became of a part; without `part` the whole file has a fault."""
+    """What became of a part: the bytes that went out for it, and whether the file is done with it."""
 
     job: PartJob
-    part: Part | None
     bytes_sent: int
+    is_last: bool
+    stored: Stored | None  # the whole object, with the last part of a file without fault
 
 
 def choose_part_size(size: int) -> int:
-    """Return the bytes of a part, whole MiB: 16, and more where there would be more parts than S3 takes."""
+    """Return the bytes of a part, whole MiB: 8, and more where there would be more parts than S3 takes."""
     return max(PART_BYTES, -(-size // _PARTS_LIMIT // MIB) * MIB)
 
 
-def begin_large(sender: Sender, record: UploadRecord, file: LocalFile) -> LargeFile:
+def begin_large(sender: Sender, file: LocalFile, upload_id: str) -> LargeFile:
     """Return the upload of a file: the one that was begun and interrupted, else a new one.
+
+    Args:
+        sender: Puts objects into the bucket.
+        file: The file as it is now.
+        upload_id: Of the one that was begun with parts of the same size, "" where there is none.
 
     Raises:
         AwsError: AWS refuses.
     """
-    part_size = choose_part_size(file.size)
-    upload_id = record.find_open(file.key, part_size=part_size)
     there = _list_parts(sender, file.key, upload_id) if upload_id else None
     if there is not None:
         return LargeFile(file, upload_id, there)
@@ -104,7 +119,6 @@ def begin_large(sender: Sender, record: UploadRecord, file: LocalFile) -> LargeF
             ChecksumAlgorithm="CRC32",
             ChecksumType="FULL_OBJECT",
         )
-    record.note_open(file.key, answer["UploadId"], part_size=part_size)
     return LargeFile(file, answer["UploadId"], {})
 
 
@@ -120,22 +134,31 @@ def _list_parts(sender: Sender, key: str, upload_id: str) -> dict[int, Mapping[s
 
 
 def send_part(job: PartJob, *, sender: Sender) -> PartDone:
-    """Send a part, unless S3 has it; S3 refuses it where what arrives has another checksum.
+    """Send a part unless S3 has it; with a file's last one, make one object of all, or give the upload up.
 
     Raises:
         AwsError: AWS refuses, or there is no way to it.
     """
+    part, bytes_sent = None, 0
+    if job.large.fault is None:
+        try:
+            part, bytes_sent = _send_data(job, sender)
+        except UnsentError as error:
+            job.large.fault = error.faults[0]
+    is_last = job.large.note(job.number, part)
+    if is_last and job.large.fault is not None:
+        _abort(sender, job.large)
+    stored = _end(sender, job.large) if is_last and job.large.fault is None else None
+    return PartDone(job, bytes_sent, is_last, stored)
+
+
+def _send_data(job: PartJob, sender: Sender) -> tuple[Part, int]:
+    """Return the part, and how many bytes went out; S3 refuses what arrives with another checksum."""
     large = job.large
-    if large.fault is not None:
-        return PartDone(job, None, 0)
-    try:
-        data = read_part(large.file, offset=job.offset, size=job.size)
-    except UnsentError as error:
-        large.fault = error.faults[0]
-        return PartDone(job, None, 0)
+    data = read_part(large.file, offset=job.offset, size=job.size)
     crc32, there = zlib.crc32(data), large.there.get(job.number)
     if there is not None and _is_same(there, data, crc32):
-        return PartDone(job, Part(there["ETag"], crc32), 0)
+        return Part(there["ETag"], crc32), 0
     with aws_errors(f"send {sender.uri(large.file.key)}"):
         answer = sender.client.upload_part(
             Bucket=sender.bucket,
@@ -146,7 +169,7 @@ def send_part(job: PartJob, *, sender: Sender) -> PartDone:
             ChecksumAlgorithm="CRC32",
             ChecksumCRC32=encode_crc32(crc32),
         )
-    return PartDone(job, Part(answer["ETag"], crc32), job.size)
+    return Part(answer["ETag"], crc32), job.size
 
 
 def _is_same(there: Mapping[str, Any], data: bytes, crc32: int) -> bool:
@@ -155,12 +178,8 @@ def _is_same(there: Mapping[str, Any], data: bytes, crc32: int) -> bool:
     return has_md5(data, there["ETag"])
 
 
-def end_large(sender: Sender, large: LargeFile) -> Stored:
-    """Make one object of the parts; S3 refuses it where the whole has another checksum.
-
-    Raises:
-        AwsError: AWS refuses, or there is no way to it.
-    """
+def _end(sender: Sender, large: LargeFile) -> Stored:
+    """Make one object of the parts; S3 refuses it where the whole has another checksum."""
     file, crc32, listed = large.file, 0, []
     for job in large.iter_jobs():
         part = large.parts[job.number]
@@ -181,14 +200,9 @@ def end_large(sender: Sender, large: LargeFile) -> Stored:
     return Stored(etag=answer["ETag"], crc32=encode_crc32(crc32))
 
 
-def abort_large(sender: Sender, record: UploadRecord, large: LargeFile) -> None:
-    """Give up an upload whose file cannot be sent, so that its parts cost nothing.
-
-    Raises:
-        AwsError: AWS refuses.
-    """
+def _abort(sender: Sender, large: LargeFile) -> None:
+    """Give up an upload whose file cannot be sent, so that its parts cost nothing."""
     with contextlib.suppress(MissingError), aws_errors(f"give up {sender.uri(large.file.key)}"):
         sender.client.abort_multipart_upload(
             Bucket=sender.bucket, Key=large.file.key, UploadId=large.upload_id
         )
-    record.forget_open(large.file.key)

@@ -17,13 +17,11 @@ from classifold.aws.crew import Crew, open_crew
 from classifold.aws.file_content import UnsentError, compute_crc32, has_md5, look_at, read_part
 from classifold.aws.multipart import (
     MIB,
-    PART_BYTES,
     LargeFile,
     PartDone,
     PartJob,
-    abort_large,
     begin_large,
-    end_large,
+    choose_part_size,
     send_part,
 )
 from classifold.aws.sending import Sender, Stored
@@ -33,8 +31,10 @@ from classifold.progress import Advance, show_progress
 
 SMALL_AT_ONCE = 32
 # Pieces of up to 16 MiB that are in memory at a time.
-_LARGE_AT_ONCE = 8
+_LARGE_AT_ONCE = 16
 _SMALL_BYTES = MIB
+# A photograph goes in one request: in parts it would take three more, and be there no sooner.
+_WHOLE_BYTES = 16 * MIB
 _NO_LIMIT = 1 << 62
 
 
@@ -129,7 +129,7 @@ class _Work:
         send = functools.partial(_send_whole, sender=self.sender)
         for crew, low, high in (
             (self.small, 0, _SMALL_BYTES),
-            (self.large, _SMALL_BYTES + 1, PART_BYTES),
+            (self.large, _SMALL_BYTES + 1, _WHOLE_BYTES),
         ):
             for outcome in crew.map(
                 send, self.record.iter_due(is_index=is_index, min_size=low, max_size=high)
@@ -152,36 +152,35 @@ class _Work:
         self.counts.bytes_sent += outcome.file.size if outcome.is_sent else 0
 
     def _iter_parts(self, is_index: bool) -> Iterator[PartJob]:
-        """Yield the parts of the large files, each file's upload begun just before its first part."""
-        due = self.record.iter_due(is_index=is_index, min_size=PART_BYTES + 1, max_size=_NO_LIMIT)
-        for outcome in self.large.map(functools.partial(_compare_large, sender=self.sender), due):
-            if outcome.file is None or outcome.stored is not None:
+        """Yield the parts of the large files, each file's upload noted before its first part goes."""
+        begin = functools.partial(_begin_large, sender=self.sender)
+        for outcome, large in self.large.map(begin, self._iter_large(is_index)):
+            if large is None:
                 self.progress.add_bytes(outcome.due.size)
                 self._note(outcome)
             else:
-                yield from begin_large(self.sender, self.record, outcome.file).iter_jobs()
+                self.record.note_open(large.file.key, large.upload_id, part_size=large.part_size)
+                yield from large.iter_jobs()
+
+    def _iter_large(self, is_index: bool) -> Iterator[tuple[Due, str]]:
+        """Yield the large files that are due, with the upload that was begun for each."""
+        for due in self.record.iter_due(is_index=is_index, min_size=_WHOLE_BYTES + 1, max_size=_NO_LIMIT):
+            yield due, self.record.find_open(due.key, part_size=choose_part_size(due.size))
 
     def _note_part(self, done: PartDone) -> None:
         large = done.job.large
-        large.num_done += 1
         self.progress.add_bytes(done.job.size)
         self.counts.bytes_sent += done.bytes_sent
-        if done.part is not None:
-            large.parts[done.job.number] = done.part
-        if large.num_done == large.count_parts():
-            self._end(large)
-
-    def _end(self, large: LargeFile) -> None:
-        self.progress.add_file()
-        if large.fault is not None:
-            self.faults.append(large.fault)
-            abort_large(self.sender, self.record, large)
+        if not done.is_last:
             return
-        stored = end_large(self.sender, large)
-        self.record.note_sent(large.file, crc32=stored.crc32, etag=stored.etag)
+        self.progress.add_file()
         self.record.forget_open(large.file.key)
+        if done.stored is None:
+            self.faults += [large.fault] if large.fault else []
+        else:
+            self.record.note_sent(large.file, crc32=done.stored.crc32, etag=done.stored.etag)
+            self.counts.sent += 1
         self.record.save()
-        self.counts.sent += 1
 
 
 def _send_whole(due: Due, *, sender: Sender) -> _Outcome:
@@ -201,13 +200,15 @@ def _send_whole(due: Due, *, sender: Sender) -> _Outcome:
     return _Outcome(due, file, sender.put(due.key, data), is_sent=True)
 
 
-def _compare_large(due: Due, *, sender: Sender) -> _Outcome:
-    """Find out whether the very same large file is there; without `stored` it is to be sent."""
+def _begin_large(job: tuple[Due, str], *, sender: Sender) -> tuple[_Outcome, LargeFile | None]:
+    """Begin a large file's upload or go on with the one that was begun, unless the very same is there."""
+    due, upload_id = job
     try:
         file = look_at(due)
         there = sender.find_crc32(due.key) if due.remote_etag and file.size == due.size else None
         if there is not None and there == compute_crc32(file):
-            return _Outcome(due, file, Stored(due.remote_etag, encode_crc32(there)))
+            return _Outcome(due, file, Stored(due.remote_etag, encode_crc32(there))), None
     except UnsentError as error:
-        return _Outcome(due, fault=error.faults[0])
-    return _Outcome(due, file)
+        return _Outcome(due, fault=error.faults[0]), None
+    is_known = upload_id and choose_part_size(file.size) == choose_part_size(due.size)
+    return _Outcome(due, file), begin_large(sender, file, upload_id if is_known else "")
