@@ -222,7 +222,7 @@ def test_what_the_job_says_of_its_failure_is_the_error_with_the_users_own_paths(
         run_in_docker(project(), image, tell=lambda _: None)
     (fault,) = caught.value.faults
     assert fault.where == f"{(tmp_path / 'sets').resolve()}/training"
-    assert fault.what == "none of its pictures can be read"
+    assert fault.what.startswith("none of its pictures can be read; of ")
     assert list((tmp_path / "runs").iterdir()) == []
 
 

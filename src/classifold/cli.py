@@ -25,7 +25,7 @@ from classifold.aws_commands import (
     upload,
 )
 from classifold.command_line import OrderedGroup, run
-from classifold.options import PATH, check_settings, json_option, load_settings, takes_settings
+from classifold.options import PATH, check_settings, find_settings, json_option, load_settings, takes_settings
 
 
 @click.group(cls=OrderedGroup, invoke_without_command=True)
@@ -117,10 +117,10 @@ def report(
 
     RUN is a run folder that train left.
     """
-    check_settings(config_path, overrides)
+    config = find_settings(config_path, overrides)
     from classifold.report.page import write_report
 
-    page = write_report(run_dir, data_dir=data_dir)
+    page = write_report(run_dir, data_dir=data_dir, home_dir=config.split_dir)
     click.echo(json.dumps({"report": str(page)}) if as_json else page)
 
 

@@ -48,3 +48,11 @@ def check_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Conf
     from classifold.config import load_config, override_config
 
     return load_config(config_path, overrides=overrides) if config_path else override_config(overrides)
+
+
+def find_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
+    """Return the settings for a command that uses a settings file where there is one."""
+    from classifold.config import DEFAULT_CONFIG_PATH
+
+    there = DEFAULT_CONFIG_PATH.is_file()
+    return (load_settings if there else check_settings)(config_path, overrides)

@@ -115,7 +115,8 @@ def check_run(
 
     partial = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
     expected = names.ARTEFACTS if is_whole else partial
-    faults = [Fault(where, f"{name} is missing", hint=hint) for name in expected if not _holds(run_dir / name)]
+    missing = [name for name in expected if not _holds(run_dir / name)]
+    faults = [Fault(where, f"{name} is missing", hint=hint) for name in missing]
     for path in sorted(run_dir.glob("*.json")):
         try:
             json.loads(path.read_text(encoding="utf-8"))

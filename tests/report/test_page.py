@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from classifold.dataset.record import write_record
 from classifold.errors import DataError, DiskError
 from classifold.report.page import write_report
 
@@ -135,6 +136,19 @@ def test_pictures_that_have_moved_are_found_where_the_user_says(make_run: Make, 
     html, outline = read(write_report(made.run_dir, data_dir=tmp_path / "moved"))
     assert len(outline.all("img")) == (made.true != made.predicted).sum() + 8
     assert "--data DIR" not in html
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_run_that_was_trained_elsewhere_finds_the_same_sets_at_home(
+    make_run: Make, tmp_path: Path, is_same: bool
+) -> None:
+    made = make_run()
+    made.data_dir.rename(tmp_path / "home")
+    environment = json.loads((made.run_dir / "environment.json").read_text())
+    fingerprint = environment["data"]["fingerprint"] if is_same else "another"
+    write_record(tmp_path / "home" / "split.json", {"fingerprint": fingerprint}, {})
+    _, outline = read(write_report(made.run_dir, home_dir=tmp_path / "home"))
+    assert bool(outline.all("img")) == is_same
 
 
 def test_a_data_folder_that_is_not_there_is_refused(make_run: Make, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from classifold import names
 from classifold.config import Config
+from classifold.run_folder import write_archive
 from classifold.training.artefacts import (
     build_card,
     build_environment,
-    write_archive,
     write_json,
     write_pickles,
 )

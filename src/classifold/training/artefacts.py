@@ -7,7 +7,6 @@ import json
 import pickle
 import platform
 import sys
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import classifold
 from classifold import names
 from classifold.config import Config
-from classifold.files import write_whole
 from classifold.machine import count_cores, peak_memory_mb
 from classifold.training.evaluate import Answers, build_confusion_matrix, build_text_report
 
@@ -114,12 +112,3 @@ def find_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def write_archive(run_dir: Path, target: Path) -> Path:
-    """Write the run folder's content as `model.tar.gz`, whole or not at all; return its path."""
-    with write_whole(target) as partial, tarfile.open(partial, "w:gz", compresslevel=6) as archive:
-        for name in names.ARTEFACTS:
-            if (run_dir / name).exists():
-                archive.add(run_dir / name, arcname=name)
-    return target

@@ -62,8 +62,10 @@ def open_reader(name: str, sets: Sets, config: Config, *, storage: Any, notes: N
     notes.tell_all([f"{name}/{key} was left out: {reason}" for key, reason in reader.unreadable])
     if not len(reader):
         reader.close()
-        where, hint = f"{config.split_dir}/{name}", "the notes above say why; split the folder again"
-        raise DataError(Fault(where, "none of its pictures can be read", hint=hint))
+        key, reason = reader.unreadable[0]
+        what = f"none of its pictures can be read; of {key}: {reason}"
+        hint = "the notes above say why of the others; when the files are mended, split the folder again"
+        raise DataError(Fault(f"{config.split_dir}/{name}", what, hint=hint))
     return reader
 
 

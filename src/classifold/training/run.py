@@ -19,7 +19,8 @@ from classifold import names
 from classifold.config import Config
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import DiskError, Fault, Interrupted, RunError, disk_errors
-from classifold.training.artefacts import build_card, write_archive
+from classifold.run_folder import write_archive
+from classifold.training.artefacts import build_card
 from classifold.training.backend import choose_backend, start_keras
 from classifold.training.boundary import Boundary
 from classifold.training.checkpoint_writer import CheckpointWriter
