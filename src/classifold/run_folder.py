@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import tarfile
@@ -38,7 +39,8 @@ def unpack_archive(archive: Path, target: Path) -> None:
     """
     target.mkdir()
     try:
-        with tarfile.open(archive, "r|gz") as stream:
+        # Not "r|gz": before Python 3.13 that fails with a TypeError on a file that ends in gzip's own head.
+        with gzip.open(archive) as content, tarfile.open(fileobj=content, mode="r|") as stream:
             for member in _iter_safe(stream, archive.name):
                 _write_member(stream, member, target)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:

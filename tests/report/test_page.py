@@ -146,7 +146,7 @@ def test_a_run_that_was_trained_elsewhere_finds_the_same_sets_at_home(
     made.data_dir.rename(tmp_path / "home")
     environment = json.loads((made.run_dir / "environment.json").read_text())
     fingerprint = environment["data"]["fingerprint"] if is_same else "another"
-    write_record(tmp_path / "home" / "split.json", {"fingerprint": fingerprint}, {})
+    write_record(tmp_path / "home" / "split.json", {"fingerprint": fingerprint}, {"pictures": []})
     _, outline = read(write_report(made.run_dir, home_dir=tmp_path / "home"))
     assert bool(outline.all("img")) == is_same
 

@@ -168,8 +168,9 @@ def build_row(aws: Aws, job: Mapping[str, Any]) -> JobRow:
 
 def _build_row(aws: Aws, job: Mapping[str, Any], prices: dict[str, Price | None]) -> JobRow:
     resources = job.get("ResourceConfig", {})
-    instance_type = str(resources.get("InstanceType") or "")
-    num_instances = int(resources.get("InstanceCount") or 1)
+    # Of several preferred machines, the one that was to be had.
+    instance_type = str(resources.get("SelectedInstanceType") or resources.get("InstanceType") or "")
+    num_instances = int(resources.get("SelectedInstanceCount") or resources.get("InstanceCount") or 1)
     if instance_type not in prices:
         prices[instance_type] = _find_price(aws, instance_type)
     price, billable = prices[instance_type], job.get("BillableTimeInSeconds")
