@@ -13,7 +13,7 @@ import sys
 import tempfile
 import tomllib
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,11 @@ from classifold.aws.clients import Aws
 from classifold.aws.image import Image, build_image, choose_variant, find_image, push_image
 from classifold.aws.image_build import StepReader
 from classifold.aws.image_context import plan_image, write_context
-from classifold.aws.registry import Manifest, find_manifest, push
+from classifold.aws.registry import Manifest, explain_push, find_manifest, push
 from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
 from classifold.baked import PROJECT_DIR, locate_baked, open_keras_home
 from classifold.config import build_config
+from classifold.docker import explain_docker
 from classifold.errors import AwsError, BackboneError, DockerError, MissingError
 
 if TYPE_CHECKING:
@@ -50,6 +51,23 @@ def tiny(project: Path) -> Path:
     """Return a project whose image is built in a moment."""
     (project / "container" / "Dockerfile").write_text(TINY)
     return project
+
+
+@pytest.fixture
+def broken_registry(docker_engine: str) -> Iterator[Callable[[int], str]]:
+    """Return a function that starts a registry that breaks off so many pushes, and says where it is."""
+    from lab.broken_registry import start_broken_registry
+
+    servers: list[Any] = []
+
+    def start(refusals: int) -> str:
+        servers.append(start_broken_registry(refusals))
+        return f"127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture
@@ -619,5 +637,16 @@ def test_a_push_that_breaks_off_again_and_again_is_an_error(
 ) -> None:
     monkeypatch.setattr(registry_module, "_PAUSES", (0.1,))
     image, _ = build()
-    with pytest.raises(DockerError, match="push the image"):
+    with pytest.raises(DockerError, match="push the image") as caught:
         push(aws_of(), image.reference, uri=f"{broken_registry(99)}/roses:{image.tag}", tell=str)
+    assert "run the command again" in caught.value.faults[0].hint
+
+
+def test_a_right_that_is_missing_for_the_push_is_named() -> None:
+    said = (
+        "denied: User: arn:aws:iam::123456789012:user/ann is not authorized to perform: "
+        "ecr:InitiateLayerUpload on resource: arn:aws:ecr:eu-west-1:123456789012:repository/roses"
+    )
+    error = explain_push(explain_docker(said, doing="push the image"))
+    assert isinstance(error, AwsError)
+    assert "the right ecr:InitiateLayerUpload is missing" in str(error)

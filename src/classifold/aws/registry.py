@@ -150,9 +150,20 @@ def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
                 return
             pause = next(pauses, None)
             if pause is None or not (_BROKEN_OFF.search(said) or _SIGNED_OUT.search(said)):
-                raise
+                raise explain_push(error) from error
             tell(f"the push broke off ({error.faults[0].what}): trying again in {pause:.0f} s")
             time.sleep(pause)
+
+
+def explain_push(error: DockerError) -> AwsError | DockerError:
+    """Return a push's failure with its cure: the right that is missing, or that a further try goes on."""
+    fault = error.faults[0]
+    right = re.search(r"not authorized to perform: ([a-z]+:[A-Za-z]+)", fault.what)
+    if right:
+        hint = f"ask whoever manages the account for the right {right[1]}; docs/aws.md has the whole policy"
+        return AwsError(Fault(fault.where, f"the right {right[1]} is missing ({fault.what})", hint=hint))
+    hint = fault.hint or "run the command again: what was sent already is not sent again"
+    return DockerError(Fault(fault.where, fault.what, hint=hint))
 
 
 @contextlib.contextmanager
