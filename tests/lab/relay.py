@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from lab.operations import ACCOUNT
@@ -61,6 +62,7 @@ class Relay:
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
         ready.wait(timeout=30)
+        self._wait_for_docker()
 
     def cut(self, *, after_bytes: int = 100_000, count: int | None = None) -> None:
         """Cut the next connections that send so much, or all of them where `count` is None."""
@@ -100,6 +102,15 @@ class Relay:
             with HOSTS.open("a") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(f"{self.address} {self.host}\n")
+
+    def _wait_for_docker(self) -> None:
+        """Wait until Docker knows the name: Go reads /etc/hosts again after five seconds only."""
+        command = ["docker", "pull", "--quiet", f"{self.host}/lab-probe:none"]
+        for _ in range(30):
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+            if "no such host" not in done.stderr:
+                return
+            time.sleep(0.5)
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
