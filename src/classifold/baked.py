@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -84,4 +85,6 @@ def open_keras_home() -> None:
     """
     home = os.environ.get("KERAS_HOME")
     if home and Path(home).is_dir() and not os.access(home, os.W_OK) and not _KERAS_FALLBACK.exists():
-        _KERAS_FALLBACK.symlink_to(home, target_is_directory=True)
+        # Another process may have been quicker.
+        with contextlib.suppress(OSError):
+            _KERAS_FALLBACK.symlink_to(home, target_is_directory=True)

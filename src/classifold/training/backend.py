@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from classifold.baked import open_keras_home
 from classifold.config import Config
 from classifold.errors import Fault, MissingExtraError, UsageError
 from classifold.training.interruption import holding_back
@@ -42,6 +43,7 @@ def start_keras(backend: str, *, seed: int) -> Any:
     """
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    open_keras_home()
     if not Path("/dev/nvidia0").exists():
         # Without this TensorFlow looks for a GPU, and complains that there is none.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
