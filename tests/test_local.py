@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,21 @@ def test_a_second_ctrl_c_ends_the_container_at_once(image: str, project, tmp_pat
         read_until(process, "classes; ")
         process.send_signal(signal.SIGINT)
         read_until(process, "stopping: ")
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        assert process.wait(60) == 0
+    assert "Interrupted error: the job in Docker: stopped before the end of the first epoch" in said
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert list_containers() <= before
+
+
+def test_ctrl_c_is_heard_also_before_the_job_listens(image: str, project, tmp_path: Path) -> None:
+    before = list_containers()
+    with training(project(EPOCHS=100_000), image) as process:
+        end = time.monotonic() + 60
+        while list_containers() <= before:
+            assert time.monotonic() < end
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
         assert process.wait(60) == 0

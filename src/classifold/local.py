@@ -33,6 +33,7 @@ _JOB = "the job in Docker"
 # Exit codes of `docker run` itself: refused, not executable, not found in the image.
 _DOCKER_REFUSED = (125, 126, 127)
 _KILLED = 137
+_AGAIN_SECONDS = 3.0
 # The label that tells the variants apart.
 _TITLE = "org.opencontainers.image.title"
 # Cures that hold here, in place of those for a job; by words of that one.
@@ -201,22 +202,24 @@ def _run(start: Start, tell: Tell) -> tuple[int, list[str], bool]:
     """Run the container to its end; return the exit code, its last lines and whether it was stopped."""
     process = start_docker(build_command(start), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines: list[str] = []
-    num_stops = 0
+    num_asked, num_stops = 0, 0
     try:
         while True:
+            # Ctrl-C may come at any moment, also while an earlier one is answered.
             try:
+                while num_stops < num_asked:
+                    num_stops += 1
+                    _stop(process, start.name, tell, at_once=num_stops > 1)
                 _stream(process, lines, tell)
-                return process.wait(), lines, num_stops > 0
+                return process.wait(), lines, num_asked > 0
             except KeyboardInterrupt:
-                num_stops += 1
-                _stop(process, start.name, tell, at_once=num_stops > 1)
-    except BaseException:
-        # Whatever went wrong here, no container is left running.
-        run_docker(["kill", start.name], doing="end the container", check=False)
-        process.kill()
-        process.wait()
-        raise
+                num_asked += 1
     finally:
+        # Whatever happened, no container is left, not even one that was made and never started.
+        if process.poll() != 0:
+            run_docker(["rm", "--force", start.name], doing="remove the container", check=False)
+            process.kill()
+            process.wait()
         if process.stdout is not None:
             process.stdout.close()
 
@@ -236,17 +239,23 @@ def _stop(process: subprocess.Popen[str], name: str, tell: Tell, *, at_once: boo
     """Ask the container to end, SIGTERM first and SIGKILL after 120 seconds, while its lines still come."""
     if at_once:
         tell("ending the job at once")
-        words = ["kill", name]
-    else:
-        tell(f"stopping: the job has {names.STOP_SECONDS} s to save what it has; Ctrl-C again ends it now")
-        words = ["stop", "--time", str(names.STOP_SECONDS), name]
+        run_docker(["kill", name], doing="end the container", check=False)
+        return
+    tell(f"stopping: the job has {names.STOP_SECONDS} s to save what it has; Ctrl-C again ends it now")
+    threading.Thread(target=_stop_gently, args=(process, name), daemon=True).start()
 
-    def stop() -> None:
-        # There is no container yet, or no more: then the command that starts it is to end.
-        if run_docker(words, doing="stop the container", check=False).returncode:
+
+def _stop_gently(process: subprocess.Popen[str], name: str) -> None:
+    """Send SIGTERM until it is heard: one that comes before the job listens is lost, more do no harm."""
+    end = time.monotonic() + names.STOP_SECONDS
+    while time.monotonic() < end:
+        # Where there is no container yet the command that starts it is to end.
+        if run_docker(["kill", "--signal", "TERM", name], doing="stop it", check=False).returncode:
             process.terminate()
-
-    threading.Thread(target=stop, daemon=True).start()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_AGAIN_SECONDS)
+            return
+    run_docker(["kill", name], doing="end the container", check=False)
 
 
 # The end
