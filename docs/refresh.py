@@ -96,7 +96,8 @@ CALLER_REASONS = {
     "Logs": "show a job's log; remove it",
     "Looks": "list jobs, quotas, prices and what bears the project's tag; AWS knows no narrower form",
     "UseKey": "write and read what the key encrypts",
-    "GrantKey": "let S3, ECR and SageMaker use the key",
+    "GrantKey": "let ECR and SageMaker use the key",
+    "ReleaseKey": "take that back when the repository is made or removed",
 }
 COMMANDS_HEAD = """# Commands
 

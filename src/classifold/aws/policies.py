@@ -204,7 +204,9 @@ def build_caller_policy(scope: Scope, *, makes_role: bool = True) -> dict[str, A
         *_caller_jobs(scope),
     ]
     if scope.kms_key:
-        statements += _kms_statements(scope)
+        # ECR makes grants on a repository's key, and gives them back when the repository is deleted.
+        release = _allow("ReleaseKey", ["kms:RetireGrant"], scope.kms_key)
+        statements += [*_kms_statements(scope), release]
     return {"Version": _VERSION, "Statement": statements}
 
 
