@@ -99,6 +99,11 @@ CALLER_REASONS = {
     "GrantKey": "let ECR and SageMaker use the key",
     "ReleaseKey": "take that back when the repository is made or removed",
 }
+IMAGES = (
+    ("cpu", "every other machine", "TensorFlow"),
+    ("gpu", "`ml.g…` and `ml.p…`, with NVIDIA's GPUs", "JAX with CUDA 12"),
+)
+NUM_PARTS = 5
 COMMANDS_HEAD = """# Commands
 
 In the order of the work. A command ends with exit code 0 when it is done, 1 for a mistake in data, run or
@@ -148,6 +153,7 @@ def build_aws_page() -> str:
     role, caller = build_policy(plain), build_caller_policy(plain)
     wishes = Wishes(plain.data_bucket, plain.partition, "", {})
     made = {
+        "the images' sizes": _list_images(),
         "the role's rights": _list_rights(build_policy(whole), ROLE_REASONS),
         "the caller's rights": _list_rights(build_caller_policy(whole), CALLER_REASONS),
         "the bucket's policy": _show_json(want_policy({}, wishes)),
@@ -182,6 +188,22 @@ def build_example_scopes() -> tuple[Scope, Scope]:
         role_arn=f"arn:aws:iam::{ACCOUNT}:role/{names.role(config.PROJECT_NAME)}",
     )
     return plain, replace(plain, kms_key=KEY, in_vpc=True)
+
+
+def _list_images() -> str:
+    """Return the table of the images: what each is for, its size and largest parts, as they were measured."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "image.json").read_text(encoding="utf-8"))
+    rows = ["| variant | for | Keras runs on | size | largest parts, MB |", "|---|---|---|---|---|"]
+    for variant, machines, engine in IMAGES:
+        found = measured[variant]
+        size = f"{found.get('megabytes', found.get('megabytes_estimated')) / 1000:.1f} GB"
+        size = size if "megabytes" in found else f"about {size}, reckoned from its wheels"
+        if "megabytes_compressed" in found:
+            size += f", {found['megabytes_compressed'] / 1000:.1f} GB compressed"
+        parts = [(name, megabytes) for name, megabytes in found["largest_parts"].items() if " " not in name]
+        largest = ", ".join(f"{name} {megabytes:,}" for name, megabytes in parts[:NUM_PARTS])
+        rows.append(f"| `{variant}` | {machines} | {engine} | {size} | {largest} |")
+    return "\n".join(rows)
 
 
 def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
