@@ -343,6 +343,8 @@ BUILDKIT_LOG = """#5 [dependencies 1/3] FROM docker.io/library/python
 #6 CACHED
 #7 [stage-3 4/9] RUN make everything
 #7 0.213 made
+#8 [package 2/6] RUN pip install y
+#7 [stage-3 4/9] RUN make everything
 #7 0.300 made more
 #7 DONE 0.4s"""
 

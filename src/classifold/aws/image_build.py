@@ -131,9 +131,11 @@ class StepReader:
         elif line.startswith(" ---> Running in"):
             return self._waiting.pop("classic", "")
         elif buildkit := self._BUILDKIT.match(line):
-            self._waiting[buildkit[1]] = _shorten(f"step {buildkit[2]}: {buildkit[3]}")
+            # BuildKit repeats a step's title when it goes back to it.
+            self._waiting.setdefault(buildkit[1], _shorten(f"step {buildkit[2]}: {buildkit[3]}"))
         elif running := re.match(r"#(\d+) \d+\.\d+ ", line):
-            return self._waiting.pop(running[1], "")
+            told, self._waiting[running[1]] = self._waiting.get(running[1], ""), ""
+            return told
         return ""
 
 
