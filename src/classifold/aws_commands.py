@@ -64,9 +64,11 @@ def train_in_docker(config: Config, *, is_archived: bool, as_json: bool) -> None
     from classifold.answers import print_run_folder
     from classifold.aws.image import build_image
     from classifold.local import run_in_docker
+    from classifold.machine import list_gpus
     from classifold.run_folder import write_archive
 
-    built = build_image(config, tell=_tell)
+    # The image that INSTANCE_TYPE needs, unless this machine has no GPU to run it on.
+    built = build_image(config, variant=None if list_gpus() else "cpu", tell=_tell)
     run_dir = run_in_docker(config, built.reference, tell=_tell)
     archive = write_archive(run_dir, run_dir / names.MODEL_ARCHIVE) if is_archived else None
     print_run_folder(run_dir, archive=archive, as_json=as_json)
