@@ -116,7 +116,7 @@ def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
 
 def build_jobs_table(rows: Sequence[JobRow]) -> Table:
     """Return the table of jobs."""
-    header = ["job", "status", "step", "machine", "time", "billed", "cost", "val_accuracy", "val_loss"]
+    header = ["job", "state", "machine", "time", "billed", "cost", "val_accuracy", "val_loss"]
     return Table("Training jobs", header, [_build_cells(row) for row in rows])
 
 
@@ -124,8 +124,8 @@ def _build_cells(row: JobRow) -> list[str]:
     machine = f"{row.num_instances} x {row.instance_type}{' spot' if row.is_spot else ''}"
     return [
         row.name,
-        row.status,
-        row.step,
+        # What a running job does says more than that it runs; MaxRuntimeExceeded more than Stopped.
+        row.step or row.status,
         machine,
         "" if row.seconds is None else format_seconds(row.seconds),
         "" if row.billable_seconds is None else f"{row.billable_seconds} s",
