@@ -241,7 +241,7 @@ def _caller_role(scope: Scope, *, makes_role: bool) -> list[dict[str, Any]]:
 def _caller_images(scope: Scope) -> list[dict[str, Any]]:
     repository = ("CreateRepository", "DeleteRepository", "DescribeRepositories", "TagResource")
     settings = ("ListTagsForResource", "PutImageScanningConfiguration", "PutImageTagMutability")
-    rules = ("GetLifecyclePolicy", "PutLifecyclePolicy", "DescribeImages", "ListImages", "BatchDeleteImage")
+    rules = ("GetLifecyclePolicy", "PutLifecyclePolicy", "DescribeImages", "BatchDeleteImage")
     push = ("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage")
     rights = [f"ecr:{one}" for one in (*repository, *settings, *rules, *push)]
     return [
@@ -252,10 +252,9 @@ def _caller_images(scope: Scope) -> list[dict[str, Any]]:
 
 def _caller_jobs(scope: Scope) -> list[dict[str, Any]]:
     jobs = ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "DeleteTrainingJob")
-    logs = ("DescribeLogStreams", "GetLogEvents", "FilterLogEvents", "DeleteLogStream")
-    looks = ["sagemaker:Search", "sagemaker:ListTrainingJobs", "tag:GetResources", "pricing:GetProducts"]
-    looks += ["servicequotas:GetServiceQuota", "servicequotas:ListServiceQuotas"]
-    looks += ["servicequotas:ListAWSDefaultServiceQuotas"]
+    logs = ("DescribeLogStreams", "GetLogEvents", "DeleteLogStream")
+    looks = ["sagemaker:Search", "sagemaker:ListTrainingJobs", "servicequotas:ListServiceQuotas"]
+    looks += ["tag:GetResources", "pricing:GetProducts"]
     if scope.in_vpc:
         looks += [f"ec2:Describe{one}" for one in ("SecurityGroups", "Subnets", "VpcEndpoints")]
     group = scope.arn("logs", f"log-group:{names.LOG_GROUP}")
