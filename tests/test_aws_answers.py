@@ -1,0 +1,97 @@
+"""What the commands on AWS print, from summaries made by hand."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from classifold.aws.cost import CostEstimate
+from classifold.aws.jobs import JobRow
+from classifold.aws.logs import JobEnd
+from classifold.aws_answers import build_jobs_table, format_cost, format_seconds, print_end, print_jobs
+
+
+def row(**changes: Any) -> JobRow:
+    values: dict[str, Any] = {
+        "name": "petals-2026-01-01-00-00-00",
+        "status": "Completed",
+        "step": "Completed",
+        "created": datetime(2026, 1, 1, tzinfo=UTC),
+        "seconds": 185.0,
+        "billable_seconds": 170,
+        "cost": 0.0348,
+        "price_source": "a table",
+        "metrics": {"val_accuracy": 0.9133, "val_loss": 0.25},
+        "instance_type": "ml.g4dn.xlarge",
+        "num_instances": 1,
+        "is_spot": True,
+        "failure_reason": "",
+        "archive_uri": "s3://petals.output/petals-2026-01-01-00-00-00/output/model.tar.gz",
+    }
+    return JobRow(**{**values, **changes})
+
+
+def test_a_job_stands_in_one_row_with_time_cost_and_metrics() -> None:
+    table = build_jobs_table([row()])
+    assert dict(zip(table.header, table.rows[0], strict=True)) == {
+        "job": "petals-2026-01-01-00-00-00",
+        "state": "Completed",
+        "machine": "1 x ml.g4dn.xlarge spot",
+        "time": "3 min 05 s",
+        "billed": "170 s",
+        "cost": "$0.03",
+        "val_accuracy": "0.913",
+        "val_loss": "0.250",
+    }
+
+
+def test_what_is_not_known_yet_is_left_empty() -> None:
+    young = row(
+        status="InProgress", step="Starting", seconds=None, billable_seconds=None, cost=None, metrics={}
+    )
+    (cells,) = build_jobs_table([young]).rows
+    assert cells[1] == "Starting"
+    assert list(cells[3:]) == [""] * 5
+
+
+def test_a_failed_job_in_the_table_says_where_its_reason_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_jobs([row(status="Failed", step="Failed", failure_reason="why")], as_json=False)
+    assert "failed; the reason: classifold follow petals-2026-01-01-00-00-00" in capsys.readouterr().out
+
+
+def test_the_end_of_a_failed_job_gives_the_cure_before_the_whole_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reason = "AlgorithmError: error: rose: no pictures\nhint: add some" + "\nmore" * 200
+    print_end(JobEnd(row(status="Failed", failure_reason=reason, archive_uri=""), 1), as_json=False)
+    said = capsys.readouterr().out
+    assert said.index("hint: add some") < said.index("AlgorithmError")
+    assert said.endswith(reason + "\n")
+
+
+def test_jobs_and_ends_are_json_for_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    print_jobs([row()], as_json=True)
+    assert json.loads(capsys.readouterr().out)[0]["created"] == "2026-01-01T00:00:00+00:00"
+    print_end(JobEnd(row(), 0), as_json=True)
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 0
+
+
+def test_a_cost_says_where_its_price_comes_from_or_that_it_is_not_known() -> None:
+    known = CostEstimate(0.8, 9.6, "AWS's price list of today", ("for 2 machines together",))
+    assert format_cost(known).splitlines() == [
+        "Cost: 0.80 USD an hour, 9.60 USD at most (AWS's price list of today)",
+        "  for 2 machines together",
+    ]
+    unknown = CostEstimate(None, None, "", ("the price of ml.x is not known",))
+    assert format_cost(unknown).startswith("Cost: not known\n  the price of ml.x")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min"), (7800, "2 h 10 min")],
+)
+def test_a_time_is_written_for_a_person(seconds: float, said: str) -> None:
+    assert format_seconds(seconds) == said
