@@ -125,3 +125,17 @@ def test_a_missing_right_to_list_jobs_is_named(aws: Aws, aws_account: Cloud) -> 
 )
 def test_every_reason_of_a_failure_has_a_cure(reason: str, cure: str) -> None:
     assert cure in find_cure(reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "AlgorithmError: error: rose: no pictures\nhint: add some: 3, exit code: 1",
+        "AlgorithmError: error: rose: no pictures\nhint: add some: 3\n, exit code: 1",
+        "AlgorithmError: error: rose: no pictures hint: add some: 3, exit code: 1",
+        "AlgorithmError: error: a: b hint: add some: 3 error: c: d hint: e, exit code: 1",
+        "error: a: b\nhint: add some: 3\nerror: c: d\nhint: e",
+    ],
+)
+def test_the_cure_that_a_job_wrote_itself_is_found_however_its_lines_came(reason: str) -> None:
+    assert find_cure(reason) == "add some: 3"

@@ -23,12 +23,15 @@ _CURES = (
     (r"InsufficientInstanceCapacity|Unable to provision", "launch again later, or in other SUBNETS"),
 )  # fmt: skip
 
+# As our failure file has it, also where its lines were joined on the way.
+_OWN_CURE = re.compile(r"(?:^|\s)hint: (\S.*?)(?=\s+error: |\s*, exit code: [0-9]+|\s*$)", re.MULTILINE)
+
 
 def find_cure(reason: str) -> str:
     """Return what to do about a FailureReason; our own jobs write the cure into it themselves."""
-    own = re.search(r"^hint: (.+)$", reason, re.MULTILINE)
+    own = _OWN_CURE.search(reason)
     if own:
-        return own.group(1).strip()
+        return own.group(1)
     for pattern, cure in _CURES:
         if re.search(pattern, reason):
             return cure
