@@ -172,3 +172,14 @@ def test_destroy_refuses_a_name_that_is_not_the_projects(
     assert answer.code == 2
     assert "error: my-holidays: this project has nothing of that name" in answer.err
     assert len(boto3.client("s3").list_buckets()["Buckets"]) == 1
+
+
+def test_a_key_in_the_bucket_cannot_steer_the_terminal(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    classifold("upload")
+    s3 = boto3.client("s3", region_name="eu-west-1")
+    s3.put_object(Bucket=f"{NAME}.data", Key="flowers/training/red/\x1b[2J.png", Body=b"old")
+    answer = classifold("upload")
+    assert "flowers/training/red/\\x1b[2J.png" in answer.out
+    assert "\x1b" not in answer.out + answer.err

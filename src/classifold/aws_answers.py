@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold.answers import Table, print_table
+from classifold.errors import make_printable
 
 if TYPE_CHECKING:
     from classifold.aws.cost import CostEstimate
@@ -51,7 +52,7 @@ def print_upload(summary: UploadSummary, *, as_json: bool) -> None:
     if summary.stale:
         click.echo(f"{len(summary.stale):,} objects are not in the split any more, and would be trained on:")
         for key in summary.stale[:_NAMED]:
-            click.echo(f"  {key}")
+            click.echo(f"  {make_printable(key)}")
         if len(summary.stale) > _NAMED:
             click.echo(f"  and {len(summary.stale) - _NAMED:,} more")
         click.echo("Remove them with: classifold upload --delete-stale")
@@ -77,9 +78,10 @@ def print_launch(launch: Launch, *, as_json: bool) -> None:
     if launch.is_dry_run:
         click.echo(json.dumps(launch.request, indent=2, ensure_ascii=False))
     for finding in launch.findings:
-        click.echo(f"{'missing' if finding.is_fatal else 'note'}: {finding.where}: {finding.what}")
+        kind = "missing" if finding.is_fatal else "note"
+        click.echo(make_printable(f"{kind}: {finding.where}: {finding.what}"))
         if finding.hint:
-            click.echo(f"hint: {finding.hint}")
+            click.echo(make_printable(f"hint: {finding.hint}"))
     click.echo(format_cost(launch.cost))
     if launch.is_dry_run:
         click.echo("Nothing was started.")
@@ -151,8 +153,9 @@ def print_end(end: JobEnd, *, as_json: bool) -> None:
     cost = "" if row.cost is None else f", ${row.cost:.2f}"
     click.echo(f"{row.name}: {row.status} ({row.step}){billed}{cost}")
     if row.failure_reason:
-        click.echo(f"hint: {find_cure(row.failure_reason)}")
-        click.echo(row.failure_reason)
+        click.echo(make_printable(f"hint: {find_cure(row.failure_reason)}"))
+        for line in row.failure_reason.split("\n"):
+            click.echo(make_printable(line.expandtabs()))
     elif row.archive_uri:
         click.echo(f"Result: classifold fetch {row.name}")
 

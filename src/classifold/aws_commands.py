@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import names
+from classifold.errors import make_printable
 from classifold.options import json_option, load_settings, takes_settings
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 
 def _tell(line: str) -> None:
-    """Say what is being done, beside the answer."""
-    click.echo(line, err=True)
+    """Say what is being done, beside the answer; the words may be another machine's."""
+    click.echo(make_printable(line.expandtabs()), err=True)
 
 
 def _open_aws(config: Config) -> Aws:
@@ -178,14 +179,14 @@ def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
     from classifold.aws.logs import follow_job
     from classifold.aws_answers import print_end
 
-    end = follow_job(aws, name, tell=_tell if as_json else _print)
+    end = follow_job(aws, name, tell=_tell if as_json else show)
     print_end(end, as_json=as_json)
     return end.exit_code
 
 
-def _print(line: str) -> None:
-    """Print a line of the answer at once, also into a pipe."""
-    click.echo(line)
+def show(line: str) -> None:
+    """Print a line of the answer at once, also into a pipe; the words may be another machine's."""
+    click.echo(make_printable(line.expandtabs()))
     sys.stdout.flush()
 
 

@@ -43,12 +43,15 @@ class Fault:
     def format(self) -> str:
         """Return the `error:` line, and the `hint:` line where there is a hint."""
         got = f", got {self.got}" if self.got else ""
-        line = f"error: {_one_line(f'{self.where}: {self.what}{got}')}"
-        return f"{line}\nhint: {_one_line(self.hint)}" if self.hint else line
+        line = f"error: {make_printable(f'{self.where}: {self.what}{got}')}"
+        return f"{line}\nhint: {make_printable(self.hint)}" if self.hint else line
 
 
-def _one_line(text: str) -> str:
-    """Return `text` with what could break the line or steer a terminal as an escape: names may hold it."""
+def make_printable(text: str) -> str:
+    """Return a line with what could break it or steer a terminal as an escape.
+
+    Names of files and objects may hold such characters, and so may whatever comes from another machine.
+    """
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

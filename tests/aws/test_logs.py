@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from classifold import aws_commands
 from classifold.aws.clients import Aws
 from classifold.aws.logs import follow_job, format_line
+from classifold.aws_answers import print_end
 from classifold.errors import AwsError
 
 if TYPE_CHECKING:
@@ -95,3 +97,20 @@ def test_an_epoch_is_told_with_how_far_the_job_is() -> None:
         "at most 8 min of it left"
     )
     assert format_line("anything else", 20) == "anything else"
+
+
+def test_what_a_job_writes_cannot_steer_the_terminal_of_whoever_follows(
+    aws: Aws, start_job: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = """
+    import pathlib, sys
+    print("epoch\\x1b[2J\\x1b]0;owned\\x07 one\\ttwo")
+    pathlib.Path("output/failure").write_text("error: \\x1b[31mrose: bad\\nhint: \\x9bmend it")
+    sys.exit(1)
+    """
+    end = follow_job(aws, start_job(script=script), tell=aws_commands.show, poll_seconds=0.2)
+    print_end(end, as_json=False)
+    printed = capfd.readouterr().out
+    assert "epoch\\x1b[2J\\x1b]0;owned\\x07 one" in printed
+    assert "error: \\x1b[31mrose: bad\nhint: \\x9bmend it" in printed
+    assert not set(printed) & {"\x1b", "\x07", "\x9b", "\t"}
