@@ -113,3 +113,13 @@ def test_a_run_without_its_files_is_named_file_by_file(tmp_path: Path) -> None:
     assert "model.keras is missing" in said
     assert "metrics.json is damaged" in said
     assert "metrics.json is missing" not in said
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '"' + "x" * 3_000 + '"'], ids=["deep", "large"])
+def test_json_that_is_made_to_break_its_reader_is_damage(
+    tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "MAX_JSON_BYTES", 250_000 if content[0] == "[" else 2_000)
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(RunError, match=r"metrics\.json is damaged"):
+        check_run(tmp_path, is_whole=False, where="s3://bucket/model.tar.gz")

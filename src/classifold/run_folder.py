@@ -18,6 +18,8 @@ from classifold.files import write_whole
 # What a run folder may hold at most: a model of a few GB in six forms is far below.
 MAX_BYTES = 50 * 10**9
 MAX_ENTRIES = 100_000
+# Of a JSON file, which is read whole: ours have a few kB, those of a thousand classes some MB.
+MAX_JSON_BYTES = 200 * 10**6
 _CHUNK = 1 << 20
 
 
@@ -121,8 +123,10 @@ def check_run(
     faults = [Fault(where, f"{name} is missing", hint=hint) for name in missing]
     for path in sorted(run_dir.glob("*.json")):
         try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError(f"it has more than {MAX_JSON_BYTES / 1e6:.0f} MB")
             json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             faults.append(Fault(where, f"{path.name} is damaged: {error}", hint=hint))
     if (run_dir / names.MODEL_ONNX).is_file():
         try:

@@ -461,6 +461,11 @@ def test_other_refusals_are_not(code: str) -> None:
 
 def test_a_clock_that_is_wrong_is_told() -> None:
     assert "hint: set the clock" in str(explain(refusal("RequestTimeTooSkewed")))
+    late = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z"
+    for code in ("SignatureDoesNotMatch", "InvalidSignatureException"):
+        assert "hint: set the clock" in str(explain(refusal(code, late)))
+    wrong = refusal("SignatureDoesNotMatch", "The request signature we calculated does not match")
+    assert "check the keys" in str(explain(wrong))
 
 
 def test_what_a_transfer_wraps_is_unwrapped(aws_account: Cloud) -> None:

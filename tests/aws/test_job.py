@@ -19,7 +19,7 @@ from classifold.aws.job import Launch, launch_job, send_request
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.config import build_config
-from classifold.errors import AwsError, JobError, SettingsError
+from classifold.errors import AwsError, Interrupted, JobError, SettingsError
 from classifold.request import build_request
 
 if TYPE_CHECKING:
@@ -135,6 +135,17 @@ def test_another_job_of_the_same_name_is_none_of_ours(uploaded: Aws) -> None:
     client("sagemaker").create_training_job(**other)
     with pytest.raises(JobError, match="another job of this name"):
         send_request(uploaded, request_of(uploaded), tell=quiet)
+
+
+def test_ctrl_c_while_a_job_is_being_started_says_that_it_may_run(uploaded: Aws) -> None:
+    def interrupt(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    uploaded.client("sagemaker").meta.events.register("after-call.sagemaker.CreateTrainingJob", interrupt)
+    with pytest.raises(Interrupted) as caught:
+        send_request(uploaded, request_of(uploaded), tell=quiet)
+    assert jobs_there() == [JOB]
+    assert f"classifold stop {JOB}" in str(caught.value)
 
 
 def test_a_role_that_is_too_young_is_waited_for(

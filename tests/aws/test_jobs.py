@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,6 +71,37 @@ def test_the_newest_job_comes_first_and_stands_for_no_name(aws: Aws, start_job: 
     assert [row.name for row in list_jobs(aws)] == names[::-1]
     assert [row.name for row in list_jobs(aws, limit=2)] == names[:0:-1]
     assert find_job(aws, None)["TrainingJobName"] == names[-1]
+
+
+def test_a_job_that_the_search_does_not_know_yet_is_the_newest_all_the_same(
+    aws: Aws, start_job: Callable[..., str], aws_account: Cloud
+) -> None:
+    first, second = "petals-2026-01-01-00-00-00", "petals-2026-01-01-00-00-01"
+
+    def forget(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["Results"] = [
+            one for one in parsed["Results"] if one["TrainingJob"]["TrainingJobName"] == known
+        ]
+
+    aws.client("sagemaker").meta.events.register("after-call.sagemaker.Search", forget)
+    known = ""
+    start_job(first, script="print()")
+    assert find_job(aws, None)["TrainingJobName"] == first
+    known = first
+    start_job(second, script="print()")
+    assert find_job(aws, None)["TrainingJobName"] == second
+    aws_account.deny("sagemaker:ListTrainingJobs")
+    assert find_job(aws, None)["TrainingJobName"] == first
+
+
+def test_the_youngest_job_of_the_account_may_be_another_project_s(
+    aws: Aws, start_job: Callable[..., str]
+) -> None:
+    name = start_job(script="print()")
+    start_job("weeds-2026-01-01-00-00-00", script="print()")
+    arn = describe_job(aws, "weeds-2026-01-01-00-00-00")["TrainingJobArn"]
+    aws.client("sagemaker").add_tags(ResourceArn=arn, Tags=[{"Key": "classifold:project", "Value": "weeds"}])
+    assert find_job(aws, None)["TrainingJobName"] == name
 
 
 def test_jobs_of_another_project_are_neither_listed_nor_touched(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,7 @@ from classifold import aws_commands
 from classifold.aws.clients import Aws
 from classifold.aws.logs import follow_job, format_line
 from classifold.aws_answers import print_end
-from classifold.errors import AwsError
+from classifold.errors import AwsError, Interrupted
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -97,6 +97,24 @@ def test_an_epoch_is_told_with_how_far_the_job_is() -> None:
         "at most 8 min of it left"
     )
     assert format_line("anything else", 20) == "anything else"
+
+
+@pytest.mark.parametrize(
+    "line", ["stage=head epoch=1 x seconds=1.2.3", f"stage=head epoch={'9' * 5000} x seconds=1", "seconds=."]
+)
+def test_a_line_that_only_looks_like_an_epoch_is_told_as_it_is(line: str) -> None:
+    assert format_line(line, 20) == line
+
+
+def test_ctrl_c_before_the_job_is_known_names_none(aws: Aws) -> None:
+    def interrupt(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    aws.client("sagemaker").meta.events.register("before-send.sagemaker.Search", interrupt)
+    with pytest.raises(Interrupted) as caught:
+        follow_job(aws, None, tell=print)
+    assert "None" not in str(caught.value)
+    assert "classifold follow;" in str(caught.value)
 
 
 def test_what_a_job_writes_cannot_steer_the_terminal_of_whoever_follows(

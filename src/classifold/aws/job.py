@@ -19,7 +19,7 @@ from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
 from classifold.config import Config
-from classifold.errors import AwsError, ClassifoldError, Fault, JobError, SettingsError
+from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, SettingsError
 from classifold.request import draft_request, write_request
 from classifold.request_template import read_template
 
@@ -218,6 +218,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
     Raises:
         JobError: The quota is too small, or there is another job of this name.
         AwsError: AWS refuses, or there is no way to it.
+        Interrupted: On Ctrl-C while the request is under way.
     """
     client, job_name, began = aws.client("sagemaker"), request["TrainingJobName"], datetime.now(UTC)
     for wait in (*_ROLE_WAITS, 0):
@@ -231,6 +232,11 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
                 return
             if not wait or not _is_young_role(error):
                 raise _explain(error, job_name) from error
+        except KeyboardInterrupt:
+            # The request may be there already, and the answer on its way: a job that nobody knows of costs.
+            what = "interrupted while it was being started: it may run all the same"
+            hint = f"`classifold jobs` shows it; end it with: classifold stop {job_name}"
+            raise Interrupted(Fault(f"training job {job_name}", what, hint=hint)) from None
         tell(
             f"the role is not ready yet, which takes some seconds after it was made: trying again in {wait} s"
         )

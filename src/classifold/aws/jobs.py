@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.clients import Aws, aws_errors, is_denied
 from classifold.aws.cost import Price, find_price
 from classifold.errors import AwsError, Fault, MissingError
 
 RUNNING = ("InProgress", "Stopping")
+# SageMaker's search knows a new job after some seconds; jobs so young are looked at themselves.
+_YOUNG, _YOUNG_LOOKED_AT = timedelta(minutes=20), 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,12 @@ def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
     Raises:
         AwsError: If AWS refuses.
     """
+    prices: dict[str, Price | None] = {}
+    return [_build_row(aws, job, prices) for job in _search_jobs(aws, limit=limit)]
+
+
+def _search_jobs(aws: Aws, *, limit: int) -> list[dict[str, Any]]:
+    """Return what SageMaker's search knows of this project's jobs, the newest first."""
     expression = {
         "Filters": [
             {
@@ -88,8 +98,38 @@ def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
         )
         for page in pages:
             found += [result["TrainingJob"] for result in page["Results"] if "TrainingJob" in result]
-    prices: dict[str, Price | None] = {}
-    return [_build_row(aws, job, prices) for job in found]
+    return found
+
+
+def _find_newest(aws: Aws) -> str:
+    """Return the name of this project's newest job; one that was started a moment ago counts.
+
+    Raises:
+        MissingError: There is none.
+    """
+    known = _search_jobs(aws, limit=1)
+    name = _find_young(aws) or (str(known[0]["TrainingJobName"]) if known else "")
+    if not name:
+        what = f"project {aws.config.PROJECT_NAME} has no training job in {aws.region} yet"
+        raise MissingError(Fault("training job", what, hint="start one with: classifold launch"))
+    return name
+
+
+def _find_young(aws: Aws) -> str:
+    """Return the newest job of the last minutes that bears our tag; empty where there is none."""
+    client, since = aws.client("sagemaker"), datetime.now(UTC) - _YOUNG
+    order = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": _YOUNG_LOOKED_AT}
+    with aws_errors("list the newest training jobs"):
+        try:
+            for one in client.list_training_jobs(CreationTimeAfter=since, **order)["TrainingJobSummaries"]:
+                tags = client.list_tags(ResourceArn=one["TrainingJobArn"])["Tags"]
+                if {"Key": names.PROJECT_TAG, "Value": aws.config.PROJECT_NAME} in tags:
+                    return str(one["TrainingJobName"])
+        except ClientError as error:
+            # The search knows of all but the youngest.
+            if not is_denied(error):
+                raise
+    return ""
 
 
 def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
@@ -100,11 +140,7 @@ def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
         AwsError: The job is another project's.
     """
     if name is None:
-        rows = list_jobs(aws, limit=1)
-        if not rows:
-            what = f"project {aws.config.PROJECT_NAME} has no training job in {aws.region} yet"
-            raise MissingError(Fault("training job", what, hint="start one with: classifold launch"))
-        name = rows[0].name
+        name = _find_newest(aws)
     job = describe_job(aws, name)
     if not _is_ours(aws, job):
         what = f"it writes to {job['OutputDataConfig']['S3OutputPath']}, which is not this project's"

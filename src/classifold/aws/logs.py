@@ -23,7 +23,7 @@ _LAST_LINES_SECONDS = 12.0
 # How long AWS may be out of reach, or the credentials expired, before following gives up.
 _PATIENCE_SECONDS = 3600.0
 _LONGEST_WAIT = 60.0
-_EPOCH = re.compile(r"\bstage=(\w+) epoch=([0-9]+) .*\bseconds=([0-9.]+)")
+_EPOCH = re.compile(r"\bstage=(\w+) epoch=([0-9]{1,9}) .*\bseconds=([0-9]+(?:\.[0-9]+)?)(?![0-9.])")
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,9 @@ def follow_job(
         found = str(follower.ask(lambda a: find_job(a, name))["TrainingJobName"])
         return follower.run(found)
     except KeyboardInterrupt:
-        hint = f"look again with: classifold follow {found}; end it with: classifold stop {found}"
-        raise Interrupted(
-            Fault(f"training job {found}", "it goes on without you watching", hint=hint)
-        ) from None
+        job = f" {found or name}" if found or name else ""
+        hint = f"look again with: classifold follow{job}; end it with: classifold stop{job}"
+        raise Interrupted(Fault(f"training job{job}", "it goes on without you watching", hint=hint)) from None
 
 
 @dataclass
@@ -170,8 +169,8 @@ class _Follower:
 
     def _tell_last_lines(self, job: Mapping[str, Any]) -> None:
         """Wait for what was written last: CloudWatch is some seconds behind."""
-        if not self.streams:
-            return
+        if not self.streams and job.get("TrainingStartTime") is None:
+            return  # no machine of it ever ran
         until = time.monotonic() + min(_LAST_LINES_SECONDS, 3 * self.poll_seconds)
         while time.monotonic() < until:
             time.sleep(min(self.poll_seconds, 2.0))

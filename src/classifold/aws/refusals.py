@@ -37,6 +37,8 @@ _THROTTLED = (
 )
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "ExpiredTokenError")
 _CLOCK = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
+# What the other services say of it under the code of a wrong key.
+_CLOCK_MESSAGE = re.compile(r"^Signature (expired|not yet current)")
 _INVALID = (
     "InvalidClientTokenId",
     "UnrecognizedClientException",
@@ -180,7 +182,7 @@ def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = ""
     code, message = error_code(error), _message_of(error)
     if code in _EXPIRED:
         return AwsError(Fault(doing, "the credentials have expired", hint=_LOGIN_HINT))
-    if code in _CLOCK:
+    if code in _CLOCK or _CLOCK_MESSAGE.match(message):
         return AwsError(Fault(doing, f"this machine's clock is wrong ({code})", hint="set the clock"))
     if code in _INVALID:
         return AwsError(Fault(doing, f"AWS does not take these credentials ({code})", hint=_INVALID_HINT))
