@@ -486,7 +486,7 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
     )
     assert ensure() == [
         "repository roses: made its tags immutable, turned on scanning, set it to keep the newest "
-        f"{KEPT_IMAGES} images, set the tags Customer, Project, Service, classifold:project"
+        f"{KEPT_IMAGES} images of each kind, set the tags Customer, Project, Service, classifold:project"
     ]
     found = describe_repository()
     assert found["imageTagMutability"] == "IMMUTABLE"
@@ -494,6 +494,41 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
     assert {"Key": "Team", "Value": "A"} in tags
     assert {"Key": "Customer", "Value": "classifold"} in tags
     assert ensure() == ["repository roses is as it should be"]
+
+
+def test_only_images_of_ours_ever_expire() -> None:
+    chosen = [rule["selection"] for rule in LIFECYCLE["rules"]]
+    assert [one["tagPrefixList"] for one in chosen] == [["cpu-"], ["gpu-"]]
+    for one in chosen:
+        assert (one["tagStatus"], one["countNumber"]) == ("tagged", KEPT_IMAGES)
+    for variant in ("cpu", "gpu"):
+        assert plan_image(build_config(CPU), variant=variant).tag.startswith(f"{variant}-")
+
+
+def test_a_lifecycle_policy_of_the_users_own_stays(aws_account: Cloud) -> None:
+    ensure()
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    rule = {
+        "rulePriority": 1,
+        "selection": {"tagStatus": "untagged", "countType": "imageCountMoreThan", "countNumber": 500},
+        "action": {"type": "expire"},
+    }
+    text = json.dumps({"rules": [rule]})
+    ecr.put_lifecycle_policy(repositoryName="roses", lifecyclePolicyText=text)
+    assert ensure() == ["repository roses is as it should be"]
+    kept = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
+    assert json.loads(kept) == {"rules": [rule]}
+
+
+def test_a_repository_of_another_project_is_refused_and_not_touched(aws_account: Cloud) -> None:
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    tags = [{"Key": "classifold:project", "Value": "tulips"}]
+    ecr.create_repository(repositoryName="roses", tags=tags)
+    before = describe_repository()
+    with pytest.raises(AwsError, match="project tulips made it"):
+        ensure()
+    assert describe_repository() == before
+    assert ecr.list_tags_for_resource(resourceArn=before["repositoryArn"])["tags"] == tags
 
 
 def test_another_key_than_the_settings_is_noted_since_nothing_can_change_it(aws_account: Cloud) -> None:

@@ -8,37 +8,30 @@ from typing import Any
 
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors
+from classifold.errors import AwsError, Fault
 
 Tell = Callable[[str], None]
 
 # Images of earlier content that stay; a job's image is named by its digest, so an old job can be repeated.
 KEPT_IMAGES = 20
-_UNTAGGED_DAYS = 1
-LIFECYCLE = {
-    "rules": [
-        {
-            "rulePriority": 1,
-            "description": "images that lost their tag",
-            "selection": {
-                "tagStatus": "untagged",
-                "countType": "sinceImagePushed",
-                "countUnit": "days",
-                "countNumber": _UNTAGGED_DAYS,
-            },
-            "action": {"type": "expire"},
+
+
+def _expire(priority: int, variant: str) -> dict[str, Any]:
+    """Return the rule for a variant's images, known by how their tags begin; others stay."""
+    return {
+        "rulePriority": priority,
+        "description": f"classifold: all but the newest {KEPT_IMAGES} {variant} images",
+        "selection": {
+            "tagStatus": "tagged",
+            "tagPrefixList": [f"{variant}-"],
+            "countType": "imageCountMoreThan",
+            "countNumber": KEPT_IMAGES,
         },
-        {
-            "rulePriority": 2,
-            "description": f"all but the newest {KEPT_IMAGES} images",
-            "selection": {
-                "tagStatus": "any",
-                "countType": "imageCountMoreThan",
-                "countNumber": KEPT_IMAGES,
-            },
-            "action": {"type": "expire"},
-        },
-    ]
-}
+        "action": {"type": "expire"},
+    }
+
+
+LIFECYCLE = {"rules": [_expire(1, "cpu"), _expire(2, "gpu")]}
 
 
 def find_repository(aws: Aws) -> dict[str, Any] | None:
@@ -59,8 +52,8 @@ def find_repository(aws: Aws) -> dict[str, Any] | None:
 def ensure_repository(aws: Aws, *, tell: Tell) -> str:
     """Make the project's repository, or put right what differs from its safeguards; return its URI.
 
-    Tags of images cannot be moved, images are scanned when they are pushed, encrypted, and expire but for the
-    newest. What else there is in the repository stays as it is.
+    Tags of images cannot be moved, images are scanned when they are pushed, encrypted, and ours expire but
+    for the newest. What else there is in the repository stays as it is, a lifecycle policy of its own too.
 
     Args:
         aws: The way to AWS.
@@ -70,7 +63,7 @@ def ensure_repository(aws: Aws, *, tell: Tell) -> str:
         `<registry>/<repository>`.
 
     Raises:
-        AwsError: AWS refuses.
+        AwsError: AWS refuses, or it is another project's.
     """
     found = find_repository(aws)
     if found is None:
@@ -78,13 +71,15 @@ def ensure_repository(aws: Aws, *, tell: Tell) -> str:
         tell(f"made the repository {found['repositoryName']}")
         _put_lifecycle(aws, found["repositoryName"])
         return str(found["repositoryUri"])
+    there = _read_tags(aws, found)
+    _refuse_others(aws, found, there)
     changed = [
         said
         for said in (
             _fix_mutability(aws, found),
             _fix_scanning(aws, found),
             _fix_lifecycle(aws, found),
-            _fix_tags(aws, found),
+            _fix_tags(aws, found, there),
         )
         if said
     ]
@@ -149,10 +144,13 @@ def _fix_lifecycle(aws: Aws, found: Mapping[str, Any]) -> str:
             answer = aws.client("ecr").get_lifecycle_policy(registryId=aws.account, repositoryName=name)
         except aws.client("ecr").exceptions.LifecyclePolicyNotFoundException:
             answer = {"lifecyclePolicyText": "{}"}
-    if json.loads(answer["lifecyclePolicyText"]) == LIFECYCLE:
+    rules = json.loads(answer["lifecyclePolicyText"]).get("rules", [])
+    ours = {rule["description"] for rule in LIFECYCLE["rules"]}
+    is_own = bool(rules) and not any(rule.get("description") in ours for rule in rules)
+    if is_own or rules == LIFECYCLE["rules"]:
         return ""
     _put_lifecycle(aws, name)
-    return f"set it to keep the newest {KEPT_IMAGES} images"
+    return f"set it to keep the newest {KEPT_IMAGES} images of each kind"
 
 
 def _put_lifecycle(aws: Aws, name: str) -> None:
@@ -162,17 +160,28 @@ def _put_lifecycle(aws: Aws, name: str) -> None:
         )
 
 
-def _fix_tags(aws: Aws, found: Mapping[str, Any]) -> str:
-    """Add the tags that are missing or different; others stay."""
-    arn = found["repositoryArn"]
+def _read_tags(aws: Aws, found: Mapping[str, Any]) -> dict[str, str]:
     with aws_errors(f"read the tags of the repository {found['repositoryName']}"):
-        answer = aws.client("ecr").list_tags_for_resource(resourceArn=arn)
-    there = {tag["Key"]: tag["Value"] for tag in answer["tags"]}
+        answer = aws.client("ecr").list_tags_for_resource(resourceArn=found["repositoryArn"])
+    return {tag["Key"]: tag["Value"] for tag in answer["tags"]}
+
+
+def _refuse_others(aws: Aws, found: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    """Refuse another project's repository; one without the tag is taken in, as buckets of our name are."""
+    project = tags.get(names.PROJECT_TAG)
+    if project not in (None, aws.config.PROJECT_NAME):
+        what = f"it is there already, and project {project} made it"
+        hint = "choose another PROJECT_NAME"
+        raise AwsError(Fault(f"repository {found['repositoryName']}", what, hint=hint))
+
+
+def _fix_tags(aws: Aws, found: Mapping[str, Any], there: Mapping[str, str]) -> str:
+    """Add the tags that are missing or different; others stay."""
     wanted = {key: value for key, value in aws.tags.items() if there.get(key) != value}
     if not wanted:
         return ""
     with aws_errors(f"tag the repository {found['repositoryName']}"):
-        aws.client("ecr").tag_resource(resourceArn=arn, tags=_format_tags(wanted))
+        aws.client("ecr").tag_resource(resourceArn=found["repositoryArn"], tags=_format_tags(wanted))
     return f"set the tags {', '.join(wanted)}"
 
 
