@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,3 +105,13 @@ def test_of_a_bug_the_exception_is_read_back() -> None:
 
 def test_nothing_is_read_from_an_empty_file() -> None:
     assert read_faults(" \n", where="the job") == []
+
+
+def test_a_mistake_about_a_name_that_utf_8_cannot_say_can_be_written(tmp_path: Path) -> None:
+    try:
+        raise ValueError("rose\udcff.jpg")
+    except ValueError as error:
+        text = describe_bug(error)
+    (tmp_path / "failure").write_text(text, encoding="utf-8")
+    assert text.startswith("ValueError: rose\\udcff.jpg")
+    assert text.count("rose\\udcff.jpg") >= 2

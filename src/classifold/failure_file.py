@@ -57,7 +57,8 @@ def describe_bug(error: BaseException) -> str:
     said = "".join(traceback.format_exception_only(error)).strip()
     frames = [_describe_frame(frame) for frame in reversed(traceback.extract_tb(error.__traceback__))]
     head = cut("\n".join([cut(said, _EXCEPTION_BYTES), *frames]), names.FAILURE_LIMIT - len(_REPORT) - 1)
-    whole = "".join(traceback.format_exception(error))
+    # A file's name may hold what UTF-8 cannot say, and then this file must still be written.
+    whole = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode()
     return f"{head}\n{_REPORT}\n\n{whole}"
 
 
