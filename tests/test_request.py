@@ -289,6 +289,15 @@ def test_what_something_else_relies_on_is_not_the_templates_to_change(path: str,
     assert hint
 
 
+@pytest.mark.parametrize("tags", [[{"Key": "classifold:project", "Value": "weeds"}], None])
+def test_the_tag_by_which_a_job_is_found_is_not_the_templates_to_change(tags: Any) -> None:
+    given = {**GIVEN, "tags": {"classifold:project": "flowers"}}
+    (fault,) = draft_request(build_config({}), template={"Tags": tags}, **given).faults
+    assert fault.where == "training-job-config-template.json: Tags: classifold:project"
+    assert "PROJECT_NAME" in fault.hint
+    assert draft_request(build_config({}), template={"Tags": []}, **given).faults == ()
+
+
 def test_the_data_channel_stays_where_the_upload_goes() -> None:
     moved = {"S3DataSource": {"S3Uri": "s3://elsewhere/flowers/"}}
     found = faults_of({"InputDataConfig": [{"ChannelName": "flowers", "DataSource": moved}]})

@@ -17,13 +17,12 @@ from classifold.config_rules import shorten
 from classifold.config_words import explain_unknown
 from classifold.errors import Fault, SettingsError
 from classifold.files import write_whole
+from classifold.ml_folder import is_foreign
 from classifold.request_template import fill_template, merge_template
 
 CHECKPOINT_DIR = f"{names.ML_DIR}/checkpoints"
 # SageMaker's limits. Source: CreateTrainingJob's reference, HyperParameters.
 HYPERPARAMETER_LIMIT, VALUE_LIMIT = 100, 2500
-# What SageMaker's tuning and its own tools add to a job's hyperparameters; no settings.
-_FOREIGN_HYPERPARAMETERS = ("sagemaker_", "_tuning_")
 # Machines with disks of their own, whose size is fixed and which take no key of ours: by family, or a "d".
 # Source: https://aws.amazon.com/ec2/instance-types/, the column of instance storage.
 _OWN_DISKS = re.compile(r"ml\.(g[4-9]\w*|gr\d\w*|p[4-9][\w-]*|trn\d\w*|inf\d\w*|[a-z]+\d[a-z]*d[a-z]*)\..+")
@@ -274,7 +273,7 @@ def _as_text(value: object) -> str:
 
 def _check_hyperparameters(texts: Mapping[str, str]) -> list[Fault]:
     """Return what is wrong with a job's hyperparameters: the image would refuse them at a price."""
-    settings = {name: text for name, text in texts.items() if not name.startswith(_FOREIGN_HYPERPARAMETERS)}
+    settings = {name: text for name, text in texts.items() if not is_foreign(name)}
     faults = [_no_hyperparameter(name) for name in settings if name not in JOB_SETTINGS]
     known = {name: text for name, text in settings.items() if name in JOB_SETTINGS}
     try:
@@ -310,6 +309,9 @@ def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any], channel: s
         for path, hint in _FIXED.items()
         if _find(request, path) != _find(base, path)
     ]
+    if _find_project_tag(request) != _find_project_tag(base):
+        hint = "jobs are found by this tag; set PROJECT_NAME in the settings"
+        faults.append(_changed(f"Tags: {names.PROJECT_TAG}", hint, _find_project_tag(request)))
     found = [_find(entry, "DataSource") for entry in _entries(request) if entry.get("ChannelName") == channel]
     if found != [base["InputDataConfig"][0]["DataSource"]]:
         hint = (
@@ -317,6 +319,12 @@ def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any], channel: s
         )
         faults.append(_changed(f"InputDataConfig: {channel}", hint, found[0] if found else None))
     return faults
+
+
+def _find_project_tag(request: Mapping[str, Any]) -> Any:
+    tags = request.get("Tags")
+    found = [one for one in tags if isinstance(one, dict)] if isinstance(tags, list) else []
+    return next((one.get("Value") for one in found if one.get("Key") == names.PROJECT_TAG), None)
 
 
 def _entries(request: Mapping[str, Any]) -> list[dict[str, Any]]:
