@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -99,15 +100,19 @@ def _lets_sagemaker(statement: Mapping[str, Any], account: str) -> bool:
     principal = statement.get("Principal", {})
     services = _list(principal.get("Service", [])) if isinstance(principal, Mapping) else []
     actions = {str(one).lower() for one in _list(statement.get("Action", []))}
-    equals = statement.get("Condition", {}).get("StringEquals", {})
-    # IAM reads the names of keys in any case.
-    wanted = {key.lower(): value for key, value in equals.items()}
-    accounts = _list(wanted.get("aws:sourceaccount", account))
+    conditions = statement.get("Condition", {})
+    is_for = [
+        any(fnmatch.fnmatchcase(account, str(one)) for one in _list(value))
+        for test in ("StringEquals", "StringLike")
+        for key, value in conditions.get(test, {}).items()
+        # IAM reads the names of keys in any case.
+        if key.lower() == "aws:sourceaccount"
+    ]
     return (
         statement.get("Effect") == "Allow"
         and SAGEMAKER in services
         and bool(actions & {"sts:assumerole", "sts:*", "*"})
-        and account in accounts
+        and all(is_for)
     )
 
 

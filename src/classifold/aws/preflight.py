@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from classifold.aws.clients import Aws, aws_errors, is_missing
 from classifold.aws.cost import list_machines
+from classifold.aws.crew import open_crew
 from classifold.aws.findings import Finding, explain_blind, guard
+from classifold.aws.named_role import find_missing_rights, trusts_sagemaker
+from classifold.aws.policies import SAGEMAKER
 from classifold.aws.preflight_data import check_bucket, check_data
-from classifold.aws.roles import find_missing_rights
+from classifold.aws.registry import DOCKER_MANIFEST
 from classifold.errors import AwsError
 
 __all__ = ["Finding", "check_job"]
@@ -22,8 +24,6 @@ _IMAGE_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
     r"(?P<repository>[^@:]+)(@(?P<digest>sha256:[0-9a-f]{64})|:(?P<tag>.+))"
 )
-_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_TRAINING_SERVICE = "sagemaker.amazonaws.com"
 # Jobs whose machines are counted against the quota; more are hardly ever under way at once.
 _JOBS_LOOKED_AT = 20
 Check = Callable[[Aws, Mapping[str, Any]], Iterable[Finding]]
@@ -55,9 +55,14 @@ def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
         _check_keys,
         _check_network,
     )
-    with ThreadPoolExecutor(len(checks)) as threads:
-        found = threads.map(lambda check: list(guard(lambda: check(aws, request))), checks)
-        return [finding for findings in found for finding in findings]
+
+    def look(check: Check) -> tuple[Check, list[Finding]]:
+        return check, list(guard(lambda: check(aws, request)))
+
+    # A crew, so that Ctrl-C waits for no answer.
+    with open_crew(len(checks)) as crew:
+        found = dict(crew.map(look, checks))
+    return [finding for check in checks for finding in found[check]]
 
 
 def _check_output(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
@@ -89,9 +94,8 @@ def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             where, "there is no such role", hint="run `classifold upload`, which makes one, or set ROLE"
         )
         return
-    statements = role.get("AssumeRolePolicyDocument", {}).get("Statement", [])
-    if not any(_trusts(one, aws.account) for one in _as_list(statements)):
-        hint = f"let its trust policy allow sts:AssumeRole to {_TRAINING_SERVICE}; docs/aws.md has one"
+    if not trusts_sagemaker(role.get("AssumeRolePolicyDocument", {}), account=aws.account):
+        hint = f"let its trust policy allow sts:AssumeRole to {SAGEMAKER}; docs/aws.md has one"
         yield Finding(where, "SageMaker may not take it on", hint=hint)
         return
     missing = find_missing_rights(aws, arn) or []
@@ -100,30 +104,6 @@ def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         what = f"its own policies lack {', '.join(missing[:3])}{more}; a bucket's or a key's may have them"
         hint = "docs/aws.md has the whole policy" if aws.config.ROLE else "run `classifold upload`"
         yield Finding(where, what, hint=hint, is_fatal=False)
-
-
-def _trusts(statement: Mapping[str, Any], account: str) -> bool:
-    """Tell whether a statement of a trust policy lets SageMaker take the role on for this account."""
-    principal = statement.get("Principal", {})
-    services = _as_list(principal.get("Service", [])) if isinstance(principal, Mapping) else []
-    actions = {str(one).lower() for one in _as_list(statement.get("Action", []))}
-    is_meant = _TRAINING_SERVICE in services and bool(actions & {"sts:assumerole", "sts:*", "*"})
-    return (
-        statement.get("Effect") == "Allow" and is_meant and _is_for(statement.get("Condition", {}), account)
-    )
-
-
-def _is_for(conditions: Mapping[str, Any], account: str) -> bool:
-    """Tell whether a condition on the account, where there is one, names this one."""
-    for test in ("StringEquals", "StringLike"):
-        for key, value in conditions.get(test, {}).items():
-            if key.lower() == "aws:sourceaccount" and account not in _as_list(value):
-                return False
-    return True
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 # The image
@@ -150,8 +130,8 @@ def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             raise
         yield Finding(where, "there is no such image", hint=hint)
         return
-    kind = answer["imageDetails"][0].get("imageManifestMediaType", _DOCKER_MANIFEST)
-    if kind != _DOCKER_MANIFEST:
+    kind = answer["imageDetails"][0].get("imageManifestMediaType", DOCKER_MANIFEST)
+    if kind != DOCKER_MANIFEST:
         what = f"its manifest is of the kind {kind}, and SageMaker takes Docker's alone"
         yield Finding(where, what, hint=hint)
 

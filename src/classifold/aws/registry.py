@@ -24,9 +24,9 @@ from classifold.errors import AwsError, DockerError, Fault
 
 Tell = Callable[[str], None]
 
-_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _MANIFESTS = (
-    _DOCKER_MANIFEST,
+    DOCKER_MANIFEST,
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
@@ -62,7 +62,7 @@ class Manifest:
     @property
     def suits_sagemaker(self) -> bool:
         """Whether it is one Docker manifest: SageMaker takes neither OCI's nor lists of them."""
-        return self.media_type == _DOCKER_MANIFEST
+        return self.media_type == DOCKER_MANIFEST
 
 
 def find_manifest(aws: Aws, repository_uri: str, tag: str) -> Manifest | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from classifold.aws.clients import (
     is_denied,
     is_missing,
 )
+from classifold.aws.crew import open_crew
 from classifold.errors import AwsError, Fault
 
 
@@ -186,16 +186,17 @@ def _read_all(aws: Aws, bucket: str) -> dict[str, Any]:
     """
     s3 = aws.client("s3")
 
-    def read(rule: Rule) -> Any:
+    def read(rule: Rule) -> tuple[str, Any]:
         try:
-            return rule.read(s3, bucket)
+            return rule.key, rule.read(s3, bucket)
         except ClientError as error:
             if is_denied(error):
-                return error
+                return rule.key, error
             raise
 
-    with aws_errors(f"look at bucket {bucket}"), ThreadPoolExecutor(len(RULES)) as pool:
-        return dict(zip([rule.key for rule in RULES], pool.map(read, RULES), strict=True))
+    # A crew, so that Ctrl-C waits for no answer.
+    with aws_errors(f"look at bucket {bucket}"), open_crew(len(RULES)) as crew:
+        return dict(crew.map(read, RULES))
 
 
 def _find_other_owner(aws: Aws, bucket: Bucket, found: Mapping[str, Any]) -> str | None:
