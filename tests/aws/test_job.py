@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -235,7 +236,12 @@ def test_a_dry_run_in_an_empty_account_finds_what_is_missing(split_dir: Path, aw
     assert launch.request["AlgorithmSpecification"]["TrainingImage"].endswith("/petals:not-pushed-yet")
 
 
-def test_a_dry_run_changes_nothing_anywhere(uploaded: Aws, aws_account: Cloud, project: Path) -> None:
+@pytest.mark.parametrize("has_record", [True, False])
+def test_a_dry_run_changes_nothing_anywhere(
+    uploaded: Aws, aws_account: Cloud, project: Path, has_record: bool
+) -> None:
+    if not has_record:
+        shutil.rmtree(project / ".classifold")
     before = sorted(str(path) for path in project.rglob("*"))
     aws_account.forget_calls()
     launch = launch_job(uploaded, dry_run=True, tell=quiet)

@@ -64,7 +64,7 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
     if wrong:
         yield from wrong
         return
-    with open_record(bucket, prefix) as record:
+    with open_record(bucket, prefix, only_looks=True) as record:
         stock, client = _Stock(), aws.client("s3")
         for page in iter_bucket(client, bucket, prefix):
             record.add_remote(page)

@@ -156,8 +156,13 @@ class UploadRecord:
 
 
 @contextlib.contextmanager
-def open_record(bucket: str, prefix: str) -> Iterator[UploadRecord]:
+def open_record(bucket: str, prefix: str, *, only_looks: bool = False) -> Iterator[UploadRecord]:
     """Open the record of a bucket's prefix; what was noted is kept however the block ends.
+
+    Args:
+        bucket: Its name.
+        prefix: What the keys begin with.
+        only_looks: Where there is no record that could be written, an empty one is taken and no file is made.
 
     Raises:
         AwsError: Another upload to the same place is under way.
@@ -166,8 +171,11 @@ def open_record(bucket: str, prefix: str) -> Iterator[UploadRecord]:
     name = hashlib.sha256(f"{bucket}/{prefix}".encode()).hexdigest()[:16]
     path = Path(names.STATE_DIR) / f"upload-{name}.sqlite"
     with disk_errors(path), _sqlite_errors(path, place=f"s3://{bucket}/{prefix}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        base = _connect(path)
+        if only_looks and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            base = _open_base(":memory:")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            base = _connect(path)
         try:
             yield UploadRecord(base)
         finally:
@@ -186,7 +194,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         return _open_base(path)
 
 
-def _open_base(path: Path) -> sqlite3.Connection:
+def _open_base(path: Path | str) -> sqlite3.Connection:
     base = sqlite3.connect(path, timeout=0.5)
     try:
         # A power cut may damage it: it is safe to lose, so nothing waits for the disk.
