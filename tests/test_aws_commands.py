@@ -183,3 +183,16 @@ def test_a_key_in_the_bucket_cannot_steer_the_terminal(
     answer = classifold("upload")
     assert "flowers/training/red/\\x1b[2J.png" in answer.out
     assert "\x1b" not in answer.out + answer.err
+
+
+def test_destroy_without_asking_refuses_a_name_of_several_things(
+    classifold: Classifold, aws_account: Cloud, sets: Path
+) -> None:
+    named = ("--set", f"DATA_BUCKET={NAME}")
+    assert classifold("upload", *named).code == 0
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    ecr.create_repository(repositoryName=NAME, tags=[{"Key": "classifold:project", "Value": NAME}])
+    answer = classifold("destroy", NAME, "--yes", *named)
+    assert answer.code == 2
+    assert f"error: {NAME}: several things are called so: repository, bucket" in answer.err
+    assert boto3.client("s3", region_name="eu-west-1").list_objects_v2(Bucket=NAME)["KeyCount"] == 37

@@ -36,7 +36,7 @@ def remove_project(
         tell: Told what happens, a line at a time.
 
     Raises:
-        UsageError: A name is not on the list.
+        UsageError: A name is not on the list, or stands for several things and nobody is asked.
         AwsError: AWS refuses.
     """
     from classifold.aws.inventory import find_resources, remove_resources
@@ -50,6 +50,8 @@ def remove_project(
     else:
         click.echo(f"Project {aws.config.PROJECT_NAME} has nothing on AWS in {aws.region}.")
     wanted = [one for one in resources if one.name in named or (not named and not one.is_data)]
+    if is_confirmed:
+        _check_one_each(wanted, named)
     chosen = [one for one in wanted if is_confirmed or (one.is_removable and _confirm(one))]
     if chosen:
         remove_resources(aws, chosen, tell=tell)
@@ -77,6 +79,19 @@ def _check_names(resources: Sequence[Resource], named: Sequence[str]) -> None:
     hint = "`classifold destroy` without names lists what there is"
     faults = [
         Fault(name, "this project has nothing of that name", hint=hint) for name in named if name not in known
+    ]
+    if faults:
+        raise UsageError(*faults)
+
+
+def _check_one_each(wanted: Sequence[Resource], named: Sequence[str]) -> None:
+    """Refuse, where nothing is asked, a name of several things: one may be pictures that were not meant."""
+    kinds = {name: [one.kind for one in wanted if one.name == name] for name in named}
+    hint = "leave out --yes, and answer for each of them"
+    faults = [
+        Fault(name, f"several things are called so: {', '.join(found)}", hint=hint)
+        for name, found in kinds.items()
+        if len(found) > 1
     ]
     if faults:
         raise UsageError(*faults)

@@ -100,7 +100,7 @@ def _explain(error: BaseException, name: str) -> ClassifoldError | None:
     if isinstance(error, click.ClickException):
         return UsageError(_explain_usage(error, name))
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return Interrupted(Fault(name, "interrupted", hint="run the command again to begin anew"))
+        return Interrupted(Fault(name, "interrupted", hint="run the command again"))
     if isinstance(error, MemoryError):
         hint = "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
         return ClassifoldError(Fault(name, "the memory is used up", hint=hint))
