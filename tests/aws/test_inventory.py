@@ -172,6 +172,19 @@ def test_more_versions_than_one_request_takes_go_in_batches(
     assert len(aws_account.calls("DeleteObjects")) == 3
 
 
+def test_a_job_that_the_search_does_not_know_yet_is_found_all_the_same(aws_account: Cloud, full: Aws) -> None:
+    def forget(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["Results"] = []
+
+    sagemaker = full.client("sagemaker")
+    before = [one.name for one in find_resources(full)]
+    aws_account.run_jobs_as(WAITS)
+    start_job(full, "roses-young")
+    sagemaker.meta.events.register("after-call.sagemaker.Search", forget)
+    assert [one.name for one in find_resources(full)] == ["roses-young", *before]
+    assert remove(full)[0] == "roses-young: asked to stop"
+
+
 def test_an_interrupted_removal_is_begun_again(aws_account: Cloud, full: Aws) -> None:
     aws_account.deny("s3:DeleteBucket")
     with pytest.raises(AwsError, match="the right s3:DeleteBucket is missing"):

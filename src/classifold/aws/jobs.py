@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -69,11 +69,11 @@ def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
         AwsError: If AWS refuses.
     """
     prices: dict[str, Price | None] = {}
-    return [_build_row(aws, job, prices) for job in _search_jobs(aws, limit=limit)]
+    return [_build_row(aws, job, prices) for job in search_jobs(aws, limit=limit)]
 
 
-def _search_jobs(aws: Aws, *, limit: int) -> list[dict[str, Any]]:
-    """Return what SageMaker's search knows of this project's jobs, the newest first."""
+def search_jobs(aws: Aws, *, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return what SageMaker's search knows of this project's jobs, the newest first; without a limit all."""
     expression = {
         "Filters": [
             {
@@ -93,7 +93,7 @@ def _search_jobs(aws: Aws, *, limit: int) -> list[dict[str, Any]]:
                 SearchExpression=expression,
                 SortBy="CreationTime",
                 SortOrder="Descending",
-                PaginationConfig={"MaxItems": limit, "PageSize": min(limit, 100)},
+                PaginationConfig={"MaxItems": limit, "PageSize": min(limit or 100, 100)},
             )
         )
         for page in pages:
@@ -107,16 +107,19 @@ def _find_newest(aws: Aws) -> str:
     Raises:
         MissingError: There is none.
     """
-    known = _search_jobs(aws, limit=1)
-    name = _find_young(aws) or (str(known[0]["TrainingJobName"]) if known else "")
-    if not name:
+    newest = next(iter_young(aws), None) or next(iter(search_jobs(aws, limit=1)), None)
+    if newest is None:
         what = f"project {aws.config.PROJECT_NAME} has no training job in {aws.region} yet"
         raise MissingError(Fault("training job", what, hint="start one with: classifold launch"))
-    return name
+    return str(newest["TrainingJobName"])
 
 
-def _find_young(aws: Aws) -> str:
-    """Return the newest job of the last minutes that bears our tag; empty where there is none."""
+def iter_young(aws: Aws) -> Iterator[dict[str, Any]]:
+    """Yield our jobs of the last minutes by their tag, the newest first; none where they may not be listed.
+
+    Raises:
+        AwsError: If AWS refuses otherwise.
+    """
     client, since = aws.client("sagemaker"), datetime.now(UTC) - _YOUNG
     order = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": _YOUNG_LOOKED_AT}
     with aws_errors("list the newest training jobs"):
@@ -124,12 +127,11 @@ def _find_young(aws: Aws) -> str:
             for one in client.list_training_jobs(CreationTimeAfter=since, **order)["TrainingJobSummaries"]:
                 tags = client.list_tags(ResourceArn=one["TrainingJobArn"])["Tags"]
                 if {"Key": names.PROJECT_TAG, "Value": aws.config.PROJECT_NAME} in tags:
-                    return str(one["TrainingJobName"])
+                    yield one
         except ClientError as error:
             # The search knows of all but the youngest.
             if not is_denied(error):
                 raise
-    return ""
 
 
 def find_job(aws: Aws, name: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors, error_code, explain_refusal, is_missing
 from classifold.aws.crew import open_crew
+from classifold.aws.jobs import RUNNING
 from classifold.aws.resources import Resource, find_jobs, list_ended, list_streams
 from classifold.errors import AwsError, Fault
 from classifold.progress import Advance, show_progress
@@ -49,7 +50,7 @@ def wait_for_end(aws: Aws, job: Resource, tell: Tell) -> None:
     while True:
         with aws_errors(f"look at training job {job.name}"):
             found = aws.client("sagemaker").describe_training_job(TrainingJobName=job.name)
-        if found["TrainingJobStatus"] not in ("InProgress", "Stopping"):
+        if found["TrainingJobStatus"] not in RUNNING:
             tell(f"{job.name}: {found['TrainingJobStatus'].lower()}")
             return
         if time.monotonic() > until:

@@ -11,11 +11,11 @@ from classifold import names
 from classifold.aws.bucket_rules import read_tags
 from classifold.aws.clients import Aws, aws_errors, error_code, is_denied, is_missing
 from classifold.aws.crew import open_crew
+from classifold.aws.jobs import RUNNING, iter_young, search_jobs
 from classifold.aws.storage import list_buckets
 
 BUCKET, REPOSITORY, ROLE = "bucket", "repository", "role"
 RUNNING_JOB, ENDED_JOBS, OTHER = "running job", "ended jobs", "other"
-_RUNNING = ("InProgress", "Stopping")
 _LOOKS_AT_ONCE = 4
 
 
@@ -202,25 +202,15 @@ def find_roles(aws: Aws) -> Iterator[Resource]:
 
 def find_jobs(aws: Aws) -> dict[str, tuple[str, str]]:
     """Return status and ARN of every training job of the project by its name, ended ones too."""
-    wanted = {
-        "Name": f"Tags.{names.PROJECT_TAG}",
-        "Operator": "Equals",
-        "Value": aws.config.PROJECT_NAME,
-    }
-    pages = aws.client("sagemaker").get_paginator("search")
-    with aws_errors("list the training jobs"):
-        found = [
-            result["TrainingJob"]
-            for page in pages.paginate(Resource="TrainingJob", SearchExpression={"Filters": [wanted]})
-            for result in page["Results"]
-        ]
+    # What was started a moment ago the search does not know, and it needs all that is about to be removed.
+    found = [*search_jobs(aws), *iter_young(aws)]
     return {one["TrainingJobName"]: (one["TrainingJobStatus"], one["TrainingJobArn"]) for one in found}
 
 
 def find_running_jobs(jobs: Mapping[str, tuple[str, str]]) -> Iterator[Resource]:
     """Yield the jobs that can be stopped."""
     for name, (status, arn) in jobs.items():
-        if status in _RUNNING:
+        if status in RUNNING:
             yield Resource(RUNNING_JOB, name, arn, f"{status}; it is stopped, and then an ended one")
 
 
@@ -238,7 +228,7 @@ def find_ended_jobs(aws: Aws, jobs: Mapping[str, tuple[str, str]]) -> Iterator[R
 
 def list_ended(jobs: Mapping[str, tuple[str, str]]) -> list[str]:
     """Return the names of the jobs that have ended."""
-    return [name for name, (status, _) in jobs.items() if status not in _RUNNING]
+    return [name for name, (status, _) in jobs.items() if status not in RUNNING]
 
 
 def list_streams(aws: Aws, job: str) -> list[str]:
