@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 # Where /opt/ml is, for whoever lays it out elsewhere.
 ML_DIR_VARIABLE = "CLASSIFOLD_ML_DIR"
 STOPPED = 128 + signal.SIGTERM
-_INTERRUPTED = ".interrupted"
 _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "onnxruntime")
 # Cures that hold in a job, in place of those for a person at a machine; by what the fault says.
 _CURES = {
@@ -197,7 +196,7 @@ def _deliver_reached(order: JobOrder, ml: MlFolder) -> Interrupted:
     """Put the best model so far into the model folder, and return what is to be said of it."""
     from classifold.delivery import deliver_content
 
-    reached = order.run_dir.with_name(order.run_dir.name + _INTERRUPTED)
+    reached = order.run_dir.with_name(order.run_dir.name + names.INTERRUPTED_ENDING)
     if not reached.is_dir():
         return Interrupted(Fault("training", "nothing was learned yet that could be kept"))
     deliver_content(reached, ml.model_dir)

@@ -28,7 +28,6 @@ from classifold.run_folder import check_run
 
 Tell = Callable[[str], None]
 
-_INTERRUPTED = ".interrupted"
 _JOB = "the job in Docker"
 # Exit codes of `docker run` itself: refused, not executable, not found in the image.
 _DOCKER_REFUSED = (125, 126, 127)
@@ -279,7 +278,7 @@ def _keep_reached(ml: MlFolder, run_dir: Path) -> Interrupted:
     if not all((ml.model_dir / name).exists() for name in _REACHED):
         hint = "run the command again; nothing was learned yet that could be kept"
         return Interrupted(Fault(_JOB, "stopped before the end of the first epoch", hint=hint))
-    kept = run_dir.with_name(run_dir.name + _INTERRUPTED)
+    kept = run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
     ml.model_dir.rename(kept)
     hint = f"to go on from there, add: --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
     fault = Fault(_JOB, f"stopped; the best model so far is in {kept}", hint=hint)

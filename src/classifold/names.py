@@ -55,6 +55,8 @@ ARTEFACTS = (
     REPORT_HTML,
 )
 MODEL_ARCHIVE = "model.tar.gz"
+# What a run folder's name ends in that holds the best model of a run that was stopped.
+INTERRUPTED_ENDING = ".interrupted"
 # The key under which classes.json's content travels inside model.onnx, model.keras, model.h5 and checkpoint/.
 MODEL_CARD = "classifold"
 

