@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -123,3 +124,19 @@ def test_json_that_is_made_to_break_its_reader_is_damage(
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(RunError, match=r"metrics\.json is damaged"):
         check_run(tmp_path, is_whole=False, where="s3://bucket/model.tar.gz")
+
+
+@pytest.mark.parametrize("before", [(), ((entry("model.h5"), b"weights"),)], ids=["first", "later"])
+def test_a_name_that_would_fill_the_memory_is_refused(tmp_path: Path, before: tuple[Any, ...]) -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 8 << 20
+    path = tmp_path / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for info, content in before:
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        assert archive.fileobj is not None
+        archive.fileobj.write(header.tobuf(tarfile.USTAR_FORMAT) + bytes(header.size))
+    with pytest.raises(RunError, match="a name in it has 8,388,608 bytes"):
+        unpack_archive(path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

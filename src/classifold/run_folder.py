@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from classifold import names
 from classifold.errors import Fault, RunError
@@ -20,7 +20,29 @@ MAX_BYTES = 50 * 10**9
 MAX_ENTRIES = 100_000
 # Of a JSON file, which is read whole: ours have a few kB, those of a thousand classes some MB.
 MAX_JSON_BYTES = 200 * 10**6
+# Of a name and what else a member says of itself, which is read whole into memory.
+MAX_HEADER_BYTES = 1 << 20
+_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 _CHUNK = 1 << 20
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive, with a bound to what it may say of itself."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the member that a block describes.
+
+        Raises:
+            ReadError: Its name would fill the memory.
+        """
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _HEADERS and member.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a name in it has {member.size:,} bytes")
+        return member
 
 
 def write_archive(run_dir: Path, target: Path) -> Path:
@@ -42,7 +64,10 @@ def unpack_archive(archive: Path, target: Path) -> None:
     target.mkdir()
     try:
         # Not "r|gz": before Python 3.13 that fails with a TypeError on a file that ends in gzip's own head.
-        with gzip.open(archive) as content, tarfile.open(fileobj=content, mode="r|") as stream:
+        with (
+            gzip.open(archive) as content,
+            tarfile.open(fileobj=content, mode="r|", tarinfo=_Member) as stream,
+        ):
             for member in _iter_safe(stream, archive.name):
                 _write_member(stream, member, target)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
