@@ -25,7 +25,15 @@ from classifold.aws_commands import (
     upload,
 )
 from classifold.command_line import OrderedGroup, run
-from classifold.options import PATH, check_settings, find_settings, json_option, load_settings, takes_settings
+from classifold.options import (
+    PATH,
+    check_settings,
+    choose_beginning,
+    find_settings,
+    json_option,
+    load_settings,
+    takes_settings,
+)
 
 
 @click.group(cls=OrderedGroup, invoke_without_command=True)
@@ -82,17 +90,38 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
 @click.command()
 @click.option("--archive", is_flag=True, help=f"Pack the run folder into {names.MODEL_ARCHIVE} as well.")
 @click.option("--docker", "in_docker", is_flag=True, help="Train in the image that SageMaker would run.")
+@click.option(
+    "--resume",
+    "resumed",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on with a run that stopped, bit for bit; the newest where none is named.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="RUN",
+    help="Start from the weights of an earlier or interrupted run, other classes or not.",
+)
 @json_option
 @takes_settings
 def train(
-    archive: bool, in_docker: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+    archive: bool,
+    in_docker: bool,
+    resumed: str | None,
+    start: str | None,
+    as_json: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Train, evaluate and export: a run folder with everything.
 
     Reads the three sets that split made and leaves the model in every format, its scores and its report
-    in RUNS_DIR. Ctrl-C keeps what was reached.
+    in RUNS_DIR. Ctrl-C keeps what was reached, and --resume goes on from there with the same settings, after
+    a crash or a power cut too.
     """
-    config = load_settings(config_path, overrides)
+    config, name = choose_beginning(config_path, overrides, in_docker=in_docker, resumed=resumed, start=start)
     if in_docker:
         train_in_docker(config, is_archived=archive, as_json=as_json)
         return
@@ -100,7 +129,8 @@ def train(
     from classifold.report.page import write_report
     from classifold.training.run import train_model
 
-    print_run(train_model(config, archive=archive, add_report=write_report), as_json=as_json)
+    summary = train_model(config, archive=archive, add_report=write_report, name=name, is_resumable=True)
+    print_run(summary, as_json=as_json)
 
 
 @click.command()

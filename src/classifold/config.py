@@ -82,7 +82,7 @@ JOB_SETTINGS = frozenset(
     OPTIMIZER MOMENTUM WEIGHT_DECAY GRADIENT_CLIP
     LEARNING_RATE_DECAY DECAY_RATE DECAY_EPOCHS WARMUP_EPOCHS
     CLASS_WEIGHTS LABEL_SMOOTHING EARLY_STOPPING_MONITOR EARLY_STOPPING_PATIENCE
-    CHECKPOINT_MONITOR CHECKPOINT_TOLERANCE AVERAGED_EPOCHS
+    CHECKPOINT_MONITOR CHECKPOINT_TOLERANCE CHECKPOINT_MINUTES AVERAGED_EPOCHS
     AUGMENTATION_VARIANTS ROTATION_RANGE ZOOM_RANGE WIDTH_SHIFT_RANGE HEIGHT_SHIFT_RANGE SHEAR_RANGE
     HORIZONTAL_FLIP VERTICAL_FLIP BRIGHTNESS_RANGE CONTRAST_RANGE SATURATION_RANGE ERASING_PROBABILITY
     TOP_K BOOTSTRAP_SAMPLES CALIBRATION_BINS
@@ -186,6 +186,12 @@ class Config(BaseModel):
         ge=0,
         le=10,
         description="standard errors by which a later epoch may be worse and is kept; 0: the best",
+    )
+    CHECKPOINT_MINUTES: float = Field(
+        0.2,
+        ge=0,
+        le=1440,
+        description="the state for --resume is saved at most so often, after an epoch; 0: after a stage",
     )
     AVERAGED_EPOCHS: int = Field(
         5, ge=1, le=50, description="an epoch's weights are the mean over so many; 1: its own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,3 +57,39 @@ def find_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Confi
 
     there = DEFAULT_CONFIG_PATH.is_file()
     return (load_settings if there else check_settings)(config_path, overrides)
+
+
+def choose_beginning(
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    in_docker: bool,
+    resumed: str | None,
+    start: str | None,
+) -> tuple[Config, str | None]:
+    """Return the settings of `train`, and the name of the run that it goes on with; None for a new one.
+
+    Args:
+        config_path: The settings file.
+        overrides: What `--set` says.
+        in_docker: Whether `--docker` is given.
+        resumed: What `--resume` names, empty where it stands alone; None where it is not given.
+        start: What `--from` names.
+
+    Raises:
+        UsageError: If `--resume` stands with `--docker`.
+        RunError: If there is no such run.
+    """
+    from classifold.errors import Fault, UsageError
+    from classifold.training.unfinished import find_start, find_unfinished
+
+    if resumed is not None and in_docker:
+        hint = "--from starts a run in Docker from an earlier one's weights"
+        what = "--resume goes on with runs of this machine itself, not with those of --docker"
+        raise UsageError(Fault("classifold train", what, hint=hint))
+    config = load_settings(config_path, overrides)
+    runs_dir = Path(config.RUNS_DIR)
+    if start is not None:
+        weights = json.dumps(find_start(runs_dir, start), ensure_ascii=False)
+        config = load_settings(config_path, (*overrides, f"BACKBONE_WEIGHTS={weights}"))
+    return config, None if resumed is None else find_unfinished(runs_dir, resumed)

@@ -165,11 +165,12 @@ class Started:
 
 @pytest.fixture
 def start_train(own_backbone: str, sets_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Started]]:
-    """start_train(EPOCHS=100) -> the command as a process of its own."""
+    """start_train("--resume", again=first, EPOCHS=100) -> the command as a process of its own."""
     started: list[Started] = []
 
-    def start_train(**settings: Any) -> Started:
-        one = start(tmp_path / f"train{len(started)}", own_backbone, sets_dir, settings)
+    def start_train(*options: str, again: Started | None = None, **settings: Any) -> Started:
+        folder = tmp_path / f"train{len(started)}" if again is None else again.log.parent
+        one = start(folder, own_backbone, sets_dir, settings, options=options)
         started.append(one)
         return one
 
@@ -179,8 +180,15 @@ def start_train(own_backbone: str, sets_dir: Path, tmp_path: Path) -> Iterator[C
         one.process.wait()
 
 
-def start(folder: Path, own_backbone: str, sets_dir: Path, settings: dict[str, Any]) -> Started:
-    folder.mkdir()
+def start(
+    folder: Path,
+    own_backbone: str,
+    sets_dir: Path,
+    settings: dict[str, Any],
+    *,
+    options: Sequence[str] = (),
+) -> Started:
+    folder.mkdir(exist_ok=True)
     config = folder / "config.py"
     values = {
         **tiny_settings(own_backbone),
@@ -192,7 +200,7 @@ def start(folder: Path, own_backbone: str, sets_dir: Path, settings: dict[str, A
     log = folder / "stderr.txt"
     with log.open("w") as errors, (folder / "stdout.txt").open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "classifold.cli", "train", "--json", "--config", str(config)],
+            [sys.executable, "-m", "classifold.cli", "train", "--json", "--config", str(config), *options],
             stdout=output,
             stderr=errors,
             stdin=subprocess.DEVNULL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import shutil
 import signal
 import tarfile
@@ -163,15 +162,18 @@ def expect_interrupted(started: Any, code: int) -> Path:
     assert code == 130, started.stderr()
     lines = [line for line in started.stderr().splitlines() if not line.startswith("stage=")]
     assert [line.partition(":")[0] for line in lines] == ["error", "hint"], started.stderr()
-    (kept,) = started.runs_dir.iterdir()
+    state, kept = sorted(started.runs_dir.iterdir())
     assert kept.name.endswith(".interrupted")
+    name = kept.name.removesuffix(".interrupted")
+    assert state.name == f".{name}.checkpoint"
+    assert 2 <= len(list(state.iterdir())) <= 4
     assert sorted(path.name for path in kept.iterdir()) == [
         "classes.json",
         "config.json",
         "history.csv",
         "model.keras",
     ]
-    assert f"--set BACKBONE_WEIGHTS={kept}" in " ".join(shlex.split(lines[1]))
+    assert lines[1].endswith(f": classifold train --resume {name}")
     return kept
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from classifold.errors import DiskError
 from classifold.training.boundary import Boundary
+from classifold.training.interruption import holding_back
 from classifold.training.resume import Checkpoints, Tell
 
-# Seconds between two checkpoints: at least so many, and so many times what the last one took.
-_SECONDS_BETWEEN = 10.0
+# Between two checkpoints lies at least so many times what the last one took: they cost a hundredth.
 _TIMES_BETWEEN = 100.0
 
 
@@ -27,6 +27,7 @@ class CheckpointWriter:
         count_seconds: Returns the seconds of every phase so far.
         tell: Told what does not work.
         saved: The boundary that the folder holds already.
+        minutes: The least time between two of those that are offered; 0: none of them is saved.
     """
 
     def __init__(
@@ -37,17 +38,20 @@ class CheckpointWriter:
         count_seconds: Callable[[], Mapping[str, float]],
         tell: Tell,
         saved: Boundary | None = None,
+        minutes: float = 0.2,
     ) -> None:
         self._checkpoints, self._facts = checkpoints, facts
         self._count_seconds, self._tell = count_seconds, tell
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._under_way: Future[None] | None = None
-        self._saved = saved
+        self._saved, self._minutes = saved, minutes
         self._not_before = 0.0
         self._is_failing = False
 
     def offer(self, boundary: Boundary) -> None:
         """Save a boundary in the background, unless the last one was saved a moment ago."""
+        if not self._minutes:
+            return
         if self._under_way is not None:
             if not self._under_way.done():
                 return
@@ -57,10 +61,15 @@ class CheckpointWriter:
 
     def save(self, boundary: Boundary) -> bool:
         """Save a boundary now, unless it is saved already; return whether it is."""
-        self.save_soon(boundary)
+        with holding_back():  # from here on it is written, whatever signal comes while we wait
+            self.save_soon(boundary)
+        self.wait()
+        return self._saved is boundary
+
+    def wait(self) -> None:
+        """Wait until nothing is under way."""
         if self._under_way is not None:
             self._under_way.result()
-        return self._saved is boundary
 
     def save_soon(self, boundary: Boundary) -> None:
         """Save a boundary in the background as soon as what is under way is done."""
@@ -81,7 +90,7 @@ class CheckpointWriter:
         else:
             self._saved, self._is_failing = boundary, False
         took = time.monotonic() - started
-        self._not_before = time.monotonic() + max(_SECONDS_BETWEEN, _TIMES_BETWEEN * took)
+        self._not_before = time.monotonic() + max(60 * self._minutes, _TIMES_BETWEEN * took)
 
     def _tell_once(self, error: DiskError | OSError) -> None:
         if not self._is_failing:

@@ -144,7 +144,9 @@ def _held_layer(tf_keras: Any, held: Any) -> Any:
 def main() -> None:
     """Export the run folder named on the command line."""
     from classifold.training.backend import start_keras
+    from classifold.training.own_process import end_with_parent
 
+    end_with_parent()
     start_keras("tensorflow", seed=0)
     export_all(Path(sys.argv[1]))
 

@@ -16,13 +16,19 @@ class Interruption:
     """Turns signals into KeyboardInterrupt, again and again until somebody says that it arrived.
 
     Attributes:
-        came: There was a signal; what is raised afterwards C++ code may have made of the interruption.
+        count: How many signals there were, not counting the repetitions of our own.
     """
 
     def __init__(self) -> None:
-        self.came = False
+        self.count = 0
+        self._is_repeated = False
         self._again: threading.Timer | None = None
         self._arrived = False
+
+    @property
+    def came(self) -> bool:
+        """There was a signal; what is raised afterwards C++ code may have made of the interruption."""
+        return self.count > 0
 
     def arrive(self) -> None:
         """Say that the interruption is being dealt with: it is not repeated any more."""
@@ -32,13 +38,20 @@ class Interruption:
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Answer a signal."""
-        self.came = True
+        self.count += 0 if self._is_repeated else 1
+        self._is_repeated = False
+        if self._again is not None:
+            self._again.cancel()
         if not self._arrived:
-            target = threading.main_thread().ident or 0
-            self._again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (target, number))
+            self._again = threading.Timer(_AGAIN_SECONDS, self._repeat, (number,))
             self._again.daemon = True
             self._again.start()
         raise KeyboardInterrupt
+
+    def _repeat(self, number: int) -> None:
+        if not self._arrived:
+            self._is_repeated = True
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 @contextlib.contextmanager

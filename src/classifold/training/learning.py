@@ -29,7 +29,7 @@ from classifold.training.resume import Found, check_facts
 _LOG = logging.getLogger(__name__)
 
 # What may be changed between two parts of a run: it makes no difference to what is learned.
-_FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB")
+_FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES")
 _FIRST_SETTING, _AFTER_LAST_SETTING = "BACKBONE", "RUNS_DIR"
 
 

@@ -8,11 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from classifold.errors import ClassifoldError, DiskError, Fault, RunError
 
 _LOG = logging.getLogger(__name__)
+
+# Names the pipe whose other end closes with the process that started this one.
+_PIPE = "CLASSIFOLD_PARENT_PIPE"
 
 
 def run_module(module: str, *arguments: Path) -> None:
@@ -23,18 +27,44 @@ def run_module(module: str, *arguments: Path) -> None:
         DiskError: If it filled the disk.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    # Ctrl-C reaches this process alone, which then ends the other.
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    theirs, ours = os.pipe()
     try:
-        _, log = process.communicate()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+        # Ctrl-C reaches this process alone, which then ends the other.
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            pass_fds=(theirs,),
+            env={**os.environ, _PIPE: str(theirs)},
+        )
+        try:
+            _, log = process.communicate()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    finally:
+        os.close(theirs)
+        os.close(ours)
     if process.returncode:
         raise explain_failure(module, process.returncode, log.strip())
+
+
+def end_with_parent() -> None:
+    """In the other process: end as soon as the one that started it is gone, even if that was killed.
+
+    What is left of a killed run must not write into its folder when another process goes on with it.
+    """
+    number = os.environ.pop(_PIPE, "")
+    if number:
+        threading.Thread(target=_end_at_close, args=(int(number),), daemon=True).start()
+
+
+def _end_at_close(pipe: int) -> None:
+    os.read(pipe, 1)
+    os._exit(1)
 
 
 def explain_failure(module: str, code: int, log: str) -> ClassifoldError:

@@ -47,6 +47,7 @@ class Found:
         facts: Of the run that left it: settings, data, versions.
         written: When.
         seconds: Of every phase until then.
+        anew: How to begin anew instead.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Found:
     facts: dict[str, Any]
     written: datetime
     seconds: dict[str, float]
+    anew: str
 
     def describe(self) -> str:
         """Return the line that says where the run goes on."""
@@ -68,10 +70,11 @@ class Checkpoints:
     Args:
         folder: Made where it is not there.
         host: This machine's name, where several share the folder: each has files of its own.
+        anew: How to begin anew, for hints; by default by removing the folder.
     """
 
-    def __init__(self, folder: Path, *, host: str = "") -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, host: str = "", anew: str = "") -> None:
+        self.folder, self.anew = folder, anew or f"remove {folder} to begin anew"
         self._prefix = f"{host}-checkpoint-" if host else "checkpoint-"
         self._good: list[int] = []
         self._last = 0
@@ -153,7 +156,7 @@ class Checkpoints:
     def _read(self, number: int) -> Found:
         head = _read_head(self._path(number, "json"))
         if head["format"] != _FORMAT:
-            hint = f"use the version of Classifold that wrote it, or remove {self.folder} to begin anew"
+            hint = f"use the version of Classifold that wrote it, or: {self.anew}"
             what = "this checkpoint is of another version"
             raise RunError(Fault(str(self._path(number, "json")), what, hint=hint))
         path = self._path(number, "bin")
@@ -165,6 +168,7 @@ class Checkpoints:
             facts=head["facts"],
             written=datetime.fromisoformat(head["written"]),
             seconds=head["seconds"],
+            anew=self.anew,
         )
 
 
@@ -182,12 +186,12 @@ def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
     faults = []
     for name, value in facts["settings"].items():
         if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there, or remove {found.folder} to begin anew"
+            hint = f"set it back to go on from there; or: {found.anew}"
             what = f"{made} {_show(before['settings'][name])}"
             faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
     for name, words in _SAME.items():
         if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on, or remove {found.folder} to begin anew"
+            hint = f"bring back what was there to go on; or: {found.anew}"
             faults.append(Fault("training", f"{made} {words}", hint=hint))
     if faults:
         raise RunError(*faults)

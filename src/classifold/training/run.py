@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,10 +28,18 @@ from classifold.training.interruption import ending_gently
 from classifold.training.learning import Learning, build_facts
 from classifold.training.notes import Notes
 from classifold.training.resume import Checkpoints, Found, check_facts
+from classifold.training.unfinished import (
+    checkpoint_of,
+    explain_resume,
+    interrupted_of,
+    partial_of,
+    remove_state,
+    remove_whole,
+    tell_unfinished,
+)
+from classifold.training.working_folder import without_names_below, working_folder
 
 _LOG = logging.getLogger(__name__)
-
-_TEMPORARY = ".partial"
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def train_model(
     name: str | None = None,
     checkpoint_dir: Path | None = None,
     host: str = "",
+    is_resumable: bool = False,
 ) -> RunSummary:
     """Train, evaluate, export and verify; the run folder appears whole or not at all.
 
@@ -74,6 +81,8 @@ def train_model(
         checkpoint_dir: Where the state is saved as the run goes on. What an earlier part of the same run left
             there is gone on from: the result is the same, bit for bit, as if it had never been interrupted.
         host: This machine's name, where several share `checkpoint_dir`.
+        is_resumable: The state is saved in a hidden folder beside the run, which goes when the run is whole;
+            with the `name` of a run that stopped, it is gone on from there.
 
     Raises:
         ClassifoldError: For every mistake of the user's; see `errors`.
@@ -86,14 +95,20 @@ def train_model(
         try:
             started = datetime.now().astimezone()
             sets = load_sets(config.split_dir)
+            run_dir = _choose_run_dir(config, name, started)
             checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, host=host)
-            run = _Run(config, sets, _choose_run_dir(config, name, started), started, checkpoints)
+            if is_resumable:
+                anew = "without --resume a run begins anew, and with --from RUN from an earlier one's weights"
+                checkpoints = Checkpoints(checkpoint_of(run_dir), anew=anew)
+            run = _Run(config, sets, run_dir, started, checkpoints, is_resumable=is_resumable)
             return run.finish(archive=archive, add_report=add_report)
         except BaseException as error:
             if not interruption.came and not isinstance(error, KeyboardInterrupt):
+                if run is not None:
+                    run.leave()
                 raise
             interruption.arrive()
-            raise _explain_interruption(run) from None
+            raise _explain_interruption(run, in_haste=interruption.count > 1) from None
 
 
 def _choose_run_dir(config: Config, name: str | None, started: datetime) -> Path:
@@ -108,69 +123,28 @@ def _choose_run_dir(config: Config, name: str | None, started: datetime) -> Path
         return runs_dir / name
     while True:
         run_dir = runs_dir / names.job_name(config.ALGORITHM_NAME, started)
-        if not run_dir.exists() and not _partial_of(run_dir).exists():
+        if not any(one.exists() for one in (run_dir, partial_of(run_dir), checkpoint_of(run_dir))):
             return run_dir
         time.sleep(0.2)
         started = datetime.now().astimezone()
-
-
-def _partial_of(run_dir: Path) -> Path:
-    return run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
-
-
-def _interrupted_of(run_dir: Path) -> Path:
-    return run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
-
-
-@contextlib.contextmanager
-def _without_names_below(partial: Path) -> Iterator[None]:
-    """Take the hidden folder's name out of the system's errors: it says nothing to the user."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None and str(partial) in str(error.filename):
-            error.filename = None
-        raise
-
-
-@contextlib.contextmanager
-def _working_folder(partial: Path) -> Iterator[None]:
-    """Make a folder that is gone at the end; what a killed run of this name left in it goes first."""
-    partial.mkdir(exist_ok=True)
-    held = os.open(partial, os.O_RDONLY)
-    try:
-        _lock(held, partial)
-        for left in partial.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        try:
-            yield
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    finally:
-        os.close(held)
-
-
-def _lock(folder: int, partial: Path) -> None:
-    """Hold an open folder for this process alone, where its disk can do that."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        name = partial.name.removesuffix(_TEMPORARY).removeprefix(".")
-        hint = "wait for it, or choose another name"
-        raise RunError(Fault(name, "another process is training this run", hint=hint)) from None
-    except OSError:
-        return
 
 
 class _Run:
     """The state of one run, from the sets to the finished folder."""
 
     def __init__(
-        self, config: Config, sets: Sets, run_dir: Path, started: datetime, checkpoints: Checkpoints | None
+        self,
+        config: Config,
+        sets: Sets,
+        run_dir: Path,
+        started: datetime,
+        checkpoints: Checkpoints | None,
+        *,
+        is_resumable: bool,
     ) -> None:
         self.config, self.sets, self.run_dir, self.started = config, sets, run_dir, started
-        self.checkpoints = checkpoints
-        self.partial = _partial_of(run_dir)
+        self.checkpoints, self.is_resumable = checkpoints, is_resumable
+        self.partial = partial_of(run_dir)
         self.clock, self.notes = Clock(), Notes()
         self.backend = choose_backend(config)
         self.card = build_card(config, sets.class_names, run_dir.name)
@@ -182,8 +156,8 @@ class _Run:
         """Do every step."""
         with (
             disk_errors(self.run_dir),
-            _without_names_below(self.partial),
-            _working_folder(self.partial),
+            without_names_below(self.partial),
+            working_folder(self.partial),
         ):
             self.notes.tell_all(self.sets.notes)
             facts = build_facts(self.config, self.sets, backend=self.backend)
@@ -202,6 +176,9 @@ class _Run:
         """Find what the run goes on from, and say so; and make ready what is saved from now on."""
         if self.checkpoints is None:
             return
+        if self.is_resumable and not self.checkpoints.folder.exists():
+            remove_whole(self.run_dir.parent)
+            tell_unfinished(self.run_dir.parent, tell=self.notes.tell)
         found = self.checkpoints.load(tell=self.notes.tell)
         if found is not None:
             self.notes.tell_all(check_facts(found, facts))
@@ -214,6 +191,7 @@ class _Run:
             count_seconds=lambda: self.clock.count(self.learning.stage),
             tell=self.notes.tell,
             saved=None if found is None else found.boundary,
+            minutes=self.config.CHECKPOINT_MINUTES,
         )
 
     def _mark(self, boundary: Boundary) -> None:
@@ -235,6 +213,29 @@ class _Run:
             return False
         return self.learning.boundary is None or self.writer.save(self.learning.boundary)
 
+    def leave(self) -> None:
+        """After a failure: save what was learned where `--resume` finds it, and say so."""
+        if not self.is_resumable or self.checkpoints is None:
+            return
+        boundary = self.learning.boundary
+        if boundary is not None and boundary.has_best and self.save_checkpoint():
+            count = len(boundary.rows)
+            kept = "1 epoch is kept" if count == 1 else f"{count} epochs are kept"
+            self.notes.tell(f"{kept}; {explain_resume(self.run_dir.name)}")
+        elif self.found is None:
+            self.drop_state()
+
+    def drop_state(self) -> None:
+        """Remove the folder of the state of a run that learned nothing."""
+        if not self.is_resumable or self.checkpoints is None:
+            return
+        if self.writer is not None:
+            self.writer.wait()
+            shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+        else:  # it may be another process's, that trains this run
+            with contextlib.suppress(OSError):
+                self.checkpoints.folder.rmdir()
+
     # What follows the training
 
     def _complete(self, *, archive: bool, add_report: Callable[[Path], object] | None) -> RunSummary:
@@ -250,8 +251,10 @@ class _Run:
             write_archive(folder, folder / names.MODEL_ARCHIVE)
         self.save_checkpoint()
         folder.rename(self.run_dir)
-        if self.found is not None:  # the run is whole now
-            shutil.rmtree(_interrupted_of(self.run_dir), ignore_errors=True)
+        if self.is_resumable:  # the run is whole now
+            remove_state(self.run_dir)
+        elif self.found is not None:
+            shutil.rmtree(interrupted_of(self.run_dir), ignore_errors=True)
         packed = self.run_dir / names.MODEL_ARCHIVE if archive else None
         return RunSummary(self.run_dir, metrics, self.clock.seconds, self.notes.kept, packed)
 
@@ -274,9 +277,9 @@ class _Run:
         if boundary is None or not boundary.has_best:
             return None
         put_kept(self.learning.classifier, boundary, self.config)
-        kept = _interrupted_of(self.run_dir)
-        beside = _partial_of(kept)
-        with disk_errors(kept), _without_names_below(beside), _working_folder(beside):
+        kept = interrupted_of(self.run_dir)
+        beside = partial_of(kept)
+        with disk_errors(kept), without_names_below(beside), working_folder(beside):
             self._write_model(beside)
             if kept.exists():  # of an earlier part of this run
                 shutil.rmtree(kept)
@@ -284,30 +287,51 @@ class _Run:
         return kept
 
 
-def _explain_interruption(run: _Run | None) -> Interrupted:
-    """Save what was reached, and return the error that tells how to go on."""
+def _explain_interruption(run: _Run | None, *, in_haste: bool) -> Interrupted:
+    """Save what was reached, and return the error that tells how to go on.
+
+    Args:
+        run: The run, None where it was not made yet.
+        in_haste: There was a second signal: nothing is done but what the run goes on from.
+    """
     if run is not None and run.run_dir.exists():
         what = f"interrupted after its end; the run is whole in {run.run_dir}"
         return Interrupted(Fault("training", what), kept=run.run_dir)
     reached = None if run is None else run.reached
     if run is None or reached is None:
+        if run is not None:
+            run.drop_state()
         hint = "run `classifold train` again; nothing was learned yet that could be kept"
         return Interrupted(Fault("training", "interrupted before the end of the first epoch", hint=hint))
-    is_saved = run.save_checkpoint()
+    try:
+        is_saved = run.save_checkpoint()
+    except KeyboardInterrupt:  # a second signal: now the state is all that is waited for
+        in_haste, is_saved = True, run.save_checkpoint()
     what, kept = f"interrupted after epoch {len(reached.rows)}", None
+    if not (in_haste and is_saved and run.is_resumable):
+        kept, what = _keep_best(run, what)
+    return Interrupted(Fault("training", what, hint=_explain_going_on(run, kept, is_saved)), kept=kept)
+
+
+def _keep_best(run: _Run, what: str) -> tuple[Path | None, str]:
+    """Save the best model so far; return its folder, and what is to be said, `what` before it."""
     try:
         kept = run.keep_best()
     except DiskError as error:
-        what = f"{what}; the best model so far could not be kept ({error.faults[0].what})"
+        return None, f"{what}; the best model so far could not be kept ({error.faults[0].what})"
+    except KeyboardInterrupt:
+        return None, f"{what}; the best model so far was not written: interrupted again"
     except Exception as error:  # whatever the interruption left half done
         _LOG.warning("the best model so far could not be kept", exc_info=error)
-        what = f"{what}; the best model so far could not be kept"
-    if kept is not None:
-        what = f"{what}; the best model so far is in {kept}"
+        return None, f"{what}; the best model so far could not be kept"
+    return kept, what if kept is None else f"{what}; the best model so far is in {kept}"
+
+
+def _explain_going_on(run: _Run, kept: Path | None, is_saved: bool) -> str:
+    if is_saved and run.is_resumable:
+        return explain_resume(run.run_dir.name)
     if is_saved and run.checkpoints is not None:
-        hint = f"run it again: it goes on from the checkpoint in {run.checkpoints.folder}"
-    elif kept is not None:
-        hint = f"to go on from there: classifold train --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
-    else:
-        hint = "run it again; nothing was learned yet that could be kept"
-    return Interrupted(Fault("training", what, hint=hint), kept=kept)
+        return f"run it again: it goes on from the checkpoint in {run.checkpoints.folder}"
+    if kept is not None:
+        return f"to go on from there: classifold train --from {shlex.quote(str(kept))}"
+    return "run it again; nothing was learned yet that could be kept"

@@ -119,7 +119,9 @@ def check_answers(answers: dict[str, float | str]) -> None:
 def main() -> None:
     """Compare the forms of the run folder named on the command line."""
     from classifold.training.backend import start_keras
+    from classifold.training.own_process import end_with_parent
 
+    end_with_parent()
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
     start_keras("tensorflow", seed=0)
     with np.load(sample_path, allow_pickle=False) as sample:

@@ -1,0 +1,217 @@
+"""How exactly a killed run goes on: SIGKILL at random moments, `train --resume`, the same bits every time.
+
+    python benchmarks/chaos.py [--kills 20] [--seed 0] [--output FILE]
+
+Trains a tiny network straight through, then again and again with kills spread over the whole of that time,
+the export included. Exits with 1 where any run ends otherwise than the straight one: weights, history but for
+the seconds, predictions and metrics are compared bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from classifold.dataset.example import draw_example
+from classifold.machine import count_cores
+
+BACKBONE = """
+import keras
+
+
+def build(image_size):
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    for index, channels in enumerate((8, 12, 16)):
+        x = keras.layers.Conv2D(channels, 3, 2, padding="same", use_bias=False, name=f"conv{index}")(x)
+        x = keras.layers.BatchNormalization(name=f"bn{index}")(x)
+        x = keras.layers.ReLU(name=f"relu{index}")(x)
+    return keras.Model(pixels, x, name="tiny")
+"""
+SETTINGS = {
+    "DATA_LOCAL_DIR": "flowers",
+    "ALGORITHM_NAME": "tiny",
+    "BACKBONE": "my_model.py:build",
+    "BACKBONE_WEIGHTS": None,
+    "IMAGE_SIZE": 32,
+    "BATCH_SIZE": 8,
+    "HEAD_EPOCHS": 40,
+    "EPOCHS": 40,
+    "EARLY_STOPPING_PATIENCE": 0,
+    "DROPOUT": 0.3,
+    "AUGMENTATION_VARIANTS": 0,
+    "BACKEND": "tensorflow",
+    "CHECKPOINT_MINUTES": 0.001,
+}
+# Where no state was saved yet there is nothing to go on with.
+_NOTHING_THERE = "there is no run here that stopped"
+
+
+@dataclass
+class Tally:
+    """What was done to the runs, and how they ended.
+
+    Attributes:
+        phases: How many kills fell in each.
+        runs: How many came to their end.
+        different: What differed, run by run.
+    """
+
+    phases: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    different: list[str] = field(default_factory=list)
+
+
+def prepare(folder: Path) -> None:
+    """Make pictures, network and settings."""
+    draw_example(folder / "flowers", pictures_per_class=20)
+    (folder / "my_model.py").write_text(BACKBONE)
+    (folder / "config.py").write_text("".join(f"{name} = {value!r}\n" for name, value in SETTINGS.items()))
+    subprocess.run([*command("split", folder / "unused")], cwd=folder, check=True, capture_output=True)
+
+
+def command(name: str, runs_dir: Path, *options: str) -> list[str]:
+    """Return the words of a command."""
+    words = [sys.executable, "-m", "classifold.cli", name, "--config", "config.py", *options]
+    return [*words, "--set", f"RUNS_DIR={runs_dir}"]
+
+
+def train_straight(folder: Path) -> tuple[Path, float]:
+    """Train without an interruption; return the run and the seconds it took."""
+    started = time.perf_counter()
+    subprocess.run(command("train", folder / "straight"), cwd=folder, check=True, capture_output=True)
+    (run_dir,) = (folder / "straight").iterdir()
+    return run_dir, time.perf_counter() - started
+
+
+def train_with_kills(
+    folder: Path, runs_dir: Path, *, left: int, longest: float, generator: random.Random, tally: Tally
+) -> Path:
+    """Train one run, killed up to `left` times and gone on with each time; return its folder."""
+    while True:
+        options = ("--resume",) if list(runs_dir.glob(".*.checkpoint")) else ()
+        seconds = generator.uniform(0, longest) if left else None
+        code, log = start(command("train", runs_dir, *options), folder, seconds)
+        if code == 0:
+            (run_dir,) = [path for path in runs_dir.iterdir() if not path.name.startswith(".")]
+            return run_dir
+        if code > 0:
+            # Killed when it was whole already, just before it would have said so.
+            whole = [path for path in runs_dir.iterdir() if not path.name.startswith(".")]
+            if whole and _NOTHING_THERE in log:
+                return whole[0]
+            raise SystemExit(f"{' '.join(options)} failed:\n{log}")
+        left -= 1
+        phase = find_phase(log, runs_dir)
+        tally.phases[phase] += 1
+        print(f"  killed after {seconds:5.1f} s, {phase}", flush=True)
+
+
+def start(words: list[str], folder: Path, seconds: float | None) -> tuple[int, str]:
+    """Run a command, killed after some seconds where it runs so long; return its exit code and log."""
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    return process.returncode, (folder / "log.txt").read_text()
+
+
+def find_phase(log: str, runs_dir: Path) -> str:
+    """Return where a run was when it was killed, as far as its traces tell."""
+    working = list(runs_dir.glob(".*.partial"))
+    if working and (working[0] / "model.keras").exists():
+        return "evaluating" if (working[0] / "checkpoint").exists() else "exporting"
+    stages = [line.partition(" ")[0].removeprefix("stage=") for line in log.splitlines() if "stage=" in line]
+    return f"training {stages[-1]}" if stages and "epoch=" in log else "starting"
+
+
+def compare(one: Path, other: Path) -> list[str]:
+    """Return what differs between two runs but for their times and names."""
+    same = {name: (one / name).read_bytes() == (other / name).read_bytes() for name in _FILES}
+    same["history.csv"] = read_history(one) == read_history(other)
+    same["weights"] = read_weights(one) == read_weights(other)
+    return [name for name, is_same in same.items() if not is_same]
+
+
+_FILES = ("predictions.csv", "metrics.json")
+
+
+def read_history(run_dir: Path) -> list[dict[str, str]]:
+    """Return the rows of history.csv without their seconds."""
+    with (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [{name: x for name, x in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def read_weights(run_dir: Path) -> dict[str, bytes]:
+    """Return every array of model.keras as its bytes."""
+    import h5py
+
+    arrays: dict[str, bytes] = {}
+
+    def keep(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()].tobytes()
+
+    with (
+        zipfile.ZipFile(run_dir / "model.keras") as archive,
+        archive.open("model.weights.h5") as file,
+        h5py.File(file) as weights,
+    ):
+        weights.visititems(keep)
+    return arrays
+
+
+def main() -> int:
+    """Kill, resume, compare; print what came of it and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--per-run", type=int, default=4, help="kills a run, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    generator, tally = random.Random(options.seed), Tally()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder)
+        straight, longest = train_straight(folder)
+        print(f"straight: {longest:.1f} s", flush=True)
+        while (done := tally.phases.total()) < options.kills:
+            runs_dir = folder / f"runs{tally.runs}"
+            left = min(options.per_run, options.kills - done)
+            run_dir = train_with_kills(
+                folder, runs_dir, left=left, longest=longest, generator=generator, tally=tally
+            )
+            tally.runs += 1
+            different = compare(run_dir, straight)
+            print(f"run {tally.runs}: {', '.join(different) or 'the same'}", flush=True)
+            tally.different += [f"run {tally.runs}: {one}" for one in different]
+    answer = {
+        "kills": tally.phases.total(),
+        "kills_by_phase": dict(sorted(tally.phases.items())),
+        "runs": tally.runs,
+        "different": tally.different,
+        "straight_seconds": round(longest, 1),
+        "seed": options.seed,
+        "cores": count_cores(),
+    }
+    print(json.dumps(answer, indent=2))
+    if options.output:
+        options.output.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+    return 1 if tally.different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Runs that stopped on this machine: where each keeps what it goes on from, and which of them there are."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from classifold import names
+from classifold.errors import Fault, RunError, disk_errors
+
+_TEMPORARY = ".partial"
+_CHECKPOINT = ".checkpoint"
+
+
+def partial_of(run_dir: Path) -> Path:
+    """Return the hidden folder in which a run works; it becomes the run's own at the end."""
+    return run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
+
+
+def interrupted_of(run_dir: Path) -> Path:
+    """Return the folder of the best model so far of a run that was interrupted."""
+    return run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
+
+
+def checkpoint_of(run_dir: Path) -> Path:
+    """Return the hidden folder of the state that a run goes on from; it goes when the run is whole."""
+    return run_dir.with_name(f".{run_dir.name}{_CHECKPOINT}")
+
+
+def explain_resume(name: str) -> str:
+    """Return what to do to go on with a run."""
+    return f"to go on where it stopped, with the same settings: classifold train --resume {name}"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that can be gone on with.
+
+    Attributes:
+        name: Of the run.
+        written: When its state was saved last.
+        num_bytes: What it takes on the disk, in hidden folders beside the runs.
+        has_state: Something was saved; otherwise it begins anew.
+    """
+
+    name: str
+    written: datetime
+    num_bytes: int
+    has_state: bool
+
+    def describe(self) -> str:
+        """Return a line on it."""
+        return f"{self.name} ({self.written:%Y-%m-%d %H:%M}, {self.num_bytes / 1e6:.0f} MB)"
+
+
+def list_unfinished(runs_dir: Path) -> list[Unfinished]:
+    """Return the runs that stopped, those with a saved state first and of these the newest.
+
+    Args:
+        runs_dir: RUNS_DIR.
+
+    Raises:
+        DiskError: If it cannot be read.
+    """
+    stopped = [one for one in _list_states(runs_dir) if not one.exists() and not _is_running(one)]
+    found = [_describe(run_dir) for run_dir in stopped]
+    return sorted(found, key=lambda one: (one.has_state, one.written), reverse=True)
+
+
+def find_unfinished(runs_dir: Path, name: str) -> str:
+    """Return the name of the run to go on with.
+
+    Args:
+        runs_dir: RUNS_DIR.
+        name: Of the run, or a path that ends in it; empty: the newest that stopped.
+
+    Raises:
+        RunError: If there is none, it is whole, or it is under way.
+    """
+    found = list_unfinished(runs_dir)
+    wanted = Path(name).name.removesuffix(names.INTERRUPTED_ENDING)
+    if found and wanted in ("", *(one.name for one in found)):
+        return wanted or found[0].name
+    hint = "`classifold train` begins a run"
+    if found:
+        hint = f"there are: {'; '.join(one.describe() for one in found)}"
+    if not wanted:
+        raise RunError(Fault(str(runs_dir), "there is no run here that stopped before its end", hint=hint))
+    what = "there is no run of this name that stopped before its end"
+    if (runs_dir / wanted).exists():
+        what = "this run is whole; there is nothing to go on with"
+    elif checkpoint_of(runs_dir / wanted).exists():
+        what, hint = "this run is under way", "wait for it, or end it first"
+    elif (kept := interrupted_of(runs_dir / wanted)).exists():
+        what = "of this run only the best model is here, and not the state to go on from"
+        hint = f"to start a new run from its weights: classifold train --from {kept}"
+    raise RunError(Fault(str(runs_dir / wanted), what, hint=hint))
+
+
+def find_start(runs_dir: Path, source: str) -> str:
+    """Return the path of the earlier run, interrupted folder or weights file that a new run starts from.
+
+    Args:
+        runs_dir: RUNS_DIR.
+        source: A path, or the name of a run in RUNS_DIR.
+
+    Raises:
+        RunError: If there is none.
+    """
+    named = runs_dir / source
+    for path in (Path(source), named, interrupted_of(named)):
+        if path.exists():
+            # Not the bare name: `imagenet` and `none` mean something else among the settings.
+            return str(path.absolute())
+    hint = "name a run folder, one that ends in .interrupted, or a .keras or .h5 file"
+    raise RunError(Fault(source, "there is no such run", hint=hint))
+
+
+def tell_unfinished(runs_dir: Path, *, tell: Callable[[str], None]) -> None:
+    """Say which runs stopped and what they take: nobody else sees their folders."""
+    found = list_unfinished(runs_dir)
+    if found:
+        size = sum(one.num_bytes for one in found) / 1e6
+        which = f"{found[0].name} stopped" if len(found) == 1 else f"{len(found)} runs stopped"
+        tell(
+            f"{which} before the end ({size:.0f} MB in hidden folders of {runs_dir}); "
+            f"classifold train --resume {found[0].name} goes on"
+        )
+
+
+def remove_state(run_dir: Path) -> None:
+    """Remove what a run would have gone on from, now that it is whole."""
+    for folder in (checkpoint_of(run_dir), interrupted_of(run_dir)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_whole(runs_dir: Path) -> None:
+    """Remove such states as a run left that was killed when it was whole already."""
+    for run_dir in _list_states(runs_dir):
+        if run_dir.exists():
+            remove_state(run_dir)
+
+
+def _list_states(runs_dir: Path) -> list[Path]:
+    """Return the run folders that hidden states belong to."""
+    with disk_errors(runs_dir):
+        folders = sorted(runs_dir.glob(f".*{_CHECKPOINT}")) if runs_dir.is_dir() else []
+    return [folder.with_name(folder.name[1:].removesuffix(_CHECKPOINT)) for folder in folders]
+
+
+def _describe(run_dir: Path) -> Unfinished:
+    folder = checkpoint_of(run_dir)
+    heads = list(folder.glob("*.json"))
+    times = [_read_time(path) for path in heads or [folder]]
+    size = sum(_count_bytes(one) for one in (folder, partial_of(run_dir), interrupted_of(run_dir)))
+    return Unfinished(run_dir.name, datetime.fromtimestamp(max(times)).astimezone(), size, bool(heads))
+
+
+def _read_time(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _count_bytes(folder: Path) -> int:
+    count = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            count += path.lstat().st_size
+    return count
+
+
+def _is_running(run_dir: Path) -> bool:
+    """Tell whether a process holds the run's working folder."""
+    try:
+        folder = os.open(partial_of(run_dir), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+    return False

@@ -1,0 +1,52 @@
+"""The hidden folder that a run works in: held by one process, and gone at the end, whatever the end is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from classifold.errors import Fault, RunError
+
+
+@contextlib.contextmanager
+def without_names_below(partial: Path) -> Iterator[None]:
+    """Take the hidden folder's name out of the system's errors: it says nothing to the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and str(partial) in str(error.filename):
+            error.filename = None
+        raise
+
+
+@contextlib.contextmanager
+def working_folder(partial: Path) -> Iterator[None]:
+    """Make a folder that is gone at the end; what a killed run of this name left in it goes first."""
+    partial.mkdir(exist_ok=True)
+    held = os.open(partial, os.O_RDONLY)
+    try:
+        _lock(held, partial)
+        for left in partial.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        try:
+            yield
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        os.close(held)
+
+
+def _lock(folder: int, partial: Path) -> None:
+    """Hold an open folder for this process alone, where its disk can do that."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        name = partial.stem.removeprefix(".")
+        hint = "wait for it, or choose another name"
+        raise RunError(Fault(name, "another process is training this run", hint=hint)) from None
+    except OSError:
+        return
