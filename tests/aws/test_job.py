@@ -286,7 +286,7 @@ def test_all_faults_of_template_and_settings_are_told_before_anything_is_sent(
 def test_a_budget_shortens_the_job_in_the_request_and_says_so(project: Path, aws_account: Cloud) -> None:
     aws_account.set_prices({"ml.g4dn.xlarge": 1.0})
     launch = launch_job(aws_of(), dry_run=True, max_cost=2.2, tell=quiet)
-    assert launch.request["StoppingCondition"]["MaxRuntimeInSeconds"] == pytest.approx(7200, abs=1)
+    assert launch.request["StoppingCondition"]["MaxRuntimeInSeconds"] == pytest.approx(7080, abs=1)
     assert launch.cost.usd_at_most == 2.2
     assert any(one.where == "--max-cost 2.2" and not one.is_fatal for one in launch.findings)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from botocore.config import Config as ClientConfig
 
+from classifold import names
 from classifold.aws.clients import Aws, aws_errors
 from classifold.errors import AwsError, Fault, JobError, MissingError
 
@@ -45,7 +46,7 @@ class CostEstimate:
 
     Attributes:
         usd_per_hour: Of all its machines together; None where no price is known.
-        usd_at_most: If it runs until it is stopped, with the time the machines are kept warm.
+        usd_at_most: If it runs until it is stopped, with its time to save and the time it is kept warm.
         source: Where the price comes from; empty where none is known.
         remarks: What to know about the figures, a sentence each.
     """
@@ -183,7 +184,7 @@ def estimate_cost(aws: Aws, request: Mapping[str, Any]) -> CostEstimate:
         return CostEstimate(None, None, "", (f"{fault.where} is not known: {fault.what}",))
     price = max(prices, key=lambda one: one.usd_per_hour)
     per_hour = price.usd_per_hour * _count_machines(request)
-    seconds = _max_seconds(request) + _warm_seconds(request)
+    seconds = _max_seconds(request) + _further_seconds(request)
     return CostEstimate(
         usd_per_hour=round(per_hour, 4),
         usd_at_most=_round_up(per_hour * seconds / 3600),
@@ -229,16 +230,16 @@ def fit_budget(
         )
     if cost.usd_at_most <= max_cost:
         return dict(request), cost, ""
-    warm = _warm_seconds(request)
-    seconds = math.floor(max_cost / cost.usd_per_hour * 3600) - warm
+    further = _further_seconds(request)
+    seconds = math.floor(max_cost / cost.usd_per_hour * 3600) - further
     if seconds < SHORTEST_SECONDS:
-        least = _round_up(cost.usd_per_hour * (SHORTEST_SECONDS + warm) / 3600)
+        least = _round_up(cost.usd_per_hour * (SHORTEST_SECONDS + further) / 3600)
         what = f"ten minutes of it cost {least:g} USD ({cost.usd_per_hour:g} USD an hour)"
         hint = "allow more, or take a cheaper INSTANCE_TYPE, fewer machines, or no KEEP_ALIVE_MINUTES"
         raise JobError(Fault(where, what, hint=hint))
     before, shorter = _max_seconds(request), copy.deepcopy(dict(request))
     shorter.setdefault("StoppingCondition", {})["MaxRuntimeInSeconds"] = seconds
-    at_most = _round_up(cost.usd_per_hour * (seconds + warm) / 3600)
+    at_most = _round_up(cost.usd_per_hour * (seconds + further) / 3600)
     capped = CostEstimate(cost.usd_per_hour, min(at_most, max_cost), cost.source, cost.remarks)
     said = f"the job is stopped after {_hours(seconds)} instead of {_hours(before)}, so that it costs no more"
     return shorter, capped, said
@@ -254,6 +255,11 @@ def _max_seconds(request: Mapping[str, Any]) -> int:
 
 def _warm_seconds(request: Mapping[str, Any]) -> int:
     return int(request["ResourceConfig"].get("KeepAlivePeriodInSeconds", 0))
+
+
+def _further_seconds(request: Mapping[str, Any]) -> int:
+    """Return what is paid beyond the longest time: saving, once the job was stopped, and being kept warm."""
+    return names.STOP_SECONDS + _warm_seconds(request)
 
 
 def _round_up(usd: float) -> float:
