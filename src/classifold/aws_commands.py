@@ -76,16 +76,32 @@ def train_in_docker(config: Config, *, is_archived: bool, as_json: bool) -> None
 
 
 def start_job(
-    config: Config, *, is_dry: bool = False, max_cost: float | None = None, as_json: bool = False
+    config: Config,
+    *,
+    is_dry: bool = False,
+    max_cost: float | None = None,
+    as_json: bool = False,
+    is_answer: bool = True,
 ) -> tuple[Aws, str | None]:
-    """Start the training job; return the way in, and the job's name where there is one."""
+    """Start the training job; return the way in, and the job's name where there is one.
+
+    Args:
+        config: The settings.
+        is_dry: Only look.
+        max_cost: US dollars.
+        as_json: Print the answer as JSON.
+        is_answer: False where another answer follows, and a script expects one alone.
+    """
     from classifold.aws.clients import Aws
     from classifold.aws.job import launch_job
     from classifold.aws_answers import print_launch
 
     aws = Aws(config) if is_dry else _open_aws(config)
     launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, tell=_tell)
-    print_launch(launch, as_json=as_json)
+    if is_answer:
+        print_launch(launch, as_json=as_json)
+    else:
+        _tell(f"started {launch.job_name}")
     return aws, None if is_dry else launch.job_name
 
 
@@ -142,7 +158,8 @@ def launch(
     the account, and left in training-job-config.json. --max-cost shortens the job, or refuses it.
     """
     config = load_settings(config_path, overrides)
-    aws, name = start_job(config, is_dry=dry_run, max_cost=max_cost, as_json=as_json)
+    is_answer = dry_run or not (is_followed and as_json)
+    aws, name = start_job(config, is_dry=dry_run, max_cost=max_cost, as_json=as_json, is_answer=is_answer)
     return _follow(aws, name, as_json=as_json) if is_followed and name else 0
 
 

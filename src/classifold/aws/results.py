@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,10 @@ def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Pat
         tell(f"{run_dir} is there already")
         return run_dir
     uri = _find_archive(job)
-    partial = runs_dir / f".{found}.fetch"
     with disk_errors(run_dir):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        # A folder of its own for each: two may fetch the same job at once.
+        partial = Path(tempfile.mkdtemp(prefix=f".{found}.", dir=runs_dir))
         try:
             archive = partial / names.MODEL_ARCHIVE
             _download(aws, uri, archive)
