@@ -4,13 +4,16 @@
 
 Draws a few pictures, starts the image as `classifold train --docker` does, and reads what it prints.
 Once it trains it is asked to stop, and the time until it is gone is measured too: SageMaker allows 120 s.
-Exits with 1 where reading starts after 10 seconds or more, or a stop takes 60 or more.
+Writes benchmarks/results/container.json. Exits with 1 where reading starts after 10 seconds or more, or a stop
+takes 60 or more.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import platform
 import statistics
 import subprocess
 import sys
@@ -23,8 +26,10 @@ from PIL import Image
 from classifold.config import build_config
 from classifold.docker import run_docker, start_docker
 from classifold.docker_start import Start, build_command
+from classifold.machine import count_cores
 from classifold.ml_folder import MlFolder
 
+RESULTS = Path(__file__).parent / "results" / "container.json"
 READING_LIMIT, STOP_LIMIT = 10.0, 60.0
 STEPS = {
     "first line": "classifold ",
@@ -107,6 +112,14 @@ def main() -> int:
         times = [one[step] for one in rounds]
         medians[step] = statistics.median(times)
         print(f"{step:18} {medians[step]:6.2f} s   ({min(times):.2f} to {max(times):.2f})", flush=True)
+    result = {
+        "command": "python benchmarks/container.py IMAGE",
+        "machine": f"{platform.machine()}, {count_cores()} cores, the container with {given.cpus:g}",
+        "image": given.image.rpartition(":")[2],
+        "seconds": {step: round(value, 2) for step, value in medians.items()},
+        "all_seconds": {step: [round(one[step], 2) for one in rounds] for step in medians},
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 1 if medians["reading"] >= READING_LIMIT or medians["stop"] >= STOP_LIMIT else 0
 
 
