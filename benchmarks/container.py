@@ -4,8 +4,8 @@
 
 Draws a few pictures, starts the image as `classifold train --docker` does, and reads what it prints.
 Once it trains it is asked to stop, and the time until it is gone is measured too: SageMaker allows 120 s.
-Writes benchmarks/results/container.json. Exits with 1 where reading starts after 10 seconds or more, or a stop
-takes 60 or more.
+Writes benchmarks/results/container.json. Exits with 1 where reading starts after 10 seconds or more, or a
+stop takes 60 or more.
 """
 
 from __future__ import annotations
