@@ -43,18 +43,17 @@ SETTINGS = {
     "ALGORITHM_NAME": "tiny",
     "BACKBONE": "my_model.py:build",
     "BACKBONE_WEIGHTS": None,
-    "IMAGE_SIZE": 32,
+    "IMAGE_SIZE": 64,
     "BATCH_SIZE": 8,
-    "HEAD_EPOCHS": 40,
-    "EPOCHS": 40,
+    "HEAD_EPOCHS": 80,
+    "EPOCHS": 80,
+    "FINE_TUNE_SHARE": 1.0,
     "EARLY_STOPPING_PATIENCE": 0,
     "DROPOUT": 0.3,
     "AUGMENTATION_VARIANTS": 0,
     "BACKEND": "tensorflow",
     "CHECKPOINT_MINUTES": 0.001,
 }
-# Where no state was saved yet there is nothing to go on with.
-_NOTHING_THERE = "there is no run here that stopped"
 
 
 @dataclass
@@ -102,19 +101,18 @@ def train_with_kills(
         options = ("--resume",) if list(runs_dir.glob(".*.checkpoint")) else ()
         seconds = generator.uniform(0, longest) if left else None
         code, log = start(command("train", runs_dir, *options), folder, seconds)
-        if code == 0:
-            (run_dir,) = [path for path in runs_dir.iterdir() if not path.name.startswith(".")]
-            return run_dir
         if code > 0:
-            # Killed when it was whole already, just before it would have said so.
-            whole = [path for path in runs_dir.iterdir() if not path.name.startswith(".")]
-            if whole and _NOTHING_THERE in log:
-                return whole[0]
-            raise SystemExit(f"{' '.join(options)} failed:\n{log}")
-        left -= 1
-        phase = find_phase(log, runs_dir)
-        tally.phases[phase] += 1
-        print(f"  killed after {seconds:5.1f} s, {phase}", flush=True)
+            raise SystemExit(f"train {' '.join(options)} failed:\n{log}")
+        # One that is killed when it is whole, before it says so, is whole all the same.
+        whole = [path for path in runs_dir.glob("*") if not path.name.startswith(".")]
+        if code < 0:
+            left -= 1
+            phase = "ending" if whole else find_phase(log, runs_dir)
+            tally.phases[phase] += 1
+            print(f"  killed after {seconds:5.1f} s, {phase}", flush=True)
+        if whole:
+            (run_dir,) = whole
+            return run_dir
 
 
 def start(words: list[str], folder: Path, seconds: float | None) -> tuple[int, str]:

@@ -34,6 +34,10 @@ def test_an_interruption_that_is_swallowed_comes_again_until_it_arrives(monkeypa
                 pytest.fail("it did not come again")
         ending.arrive()
         time.sleep(0.2)
+        assert ending.count == 1  # its own repetitions are none of the user's
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert ending.count == 2
 
 
 def test_what_is_ignored_stays_ignored():

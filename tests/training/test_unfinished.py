@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,11 +166,11 @@ def test_a_run_killed_at_a_random_moment_and_in_its_export_is_the_straight_run_i
     start_train: Callable[..., Any], finished, children, keras
 ):
     # 1. Anywhere.
+    phases = json.loads((finished.run_dir / "environment.json").read_text())["seconds"]
     started = start_train()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        started.process.wait(np.random.default_rng(5).uniform(3, 9))
+    time.sleep(np.random.default_rng(5).uniform(0.1, 0.6) * sum(phases.values()))
     started.process.kill()
-    started.process.wait()
+    assert started.process.wait() == -signal.SIGKILL
     state = find_states(started)
 
     # 2. While every format is written; what writes them ends as well.
@@ -217,6 +215,13 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
     assert len(lines) == 2
     # By time alone only the first epoch would be there.
     assert len(read_rows(started)) == num_epochs
+
+    # Interrupted again, before it trains.
+    again = start_train("--resume", again=started, **endless)
+    again.wait_for(lambda: list(again.runs_dir.glob(".*.partial")))
+    assert again.end(signal.SIGINT) == 130
+    assert again.stderr().splitlines()[-1].endswith(f"classifold train --resume {name}"), again.stderr()
+    assert len(read_rows(again)) == num_epochs
 
     again = start_train("--resume", again=started, **{**endless, "HEAD_EPOCHS": 99})
     assert again.process.wait(120) == 1

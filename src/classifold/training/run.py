@@ -31,6 +31,7 @@ from classifold.training.resume import Checkpoints, Found, check_facts
 from classifold.training.unfinished import (
     checkpoint_of,
     explain_resume,
+    explain_stay,
     interrupted_of,
     partial_of,
     remove_state,
@@ -108,6 +109,10 @@ def train_model(
                     run.leave()
                 raise
             interruption.arrive()
+            if name is not None and (run is None or run.reached is None):
+                stays = explain_stay(Path(config.RUNS_DIR) / name)
+                if stays is not None:
+                    raise stays from None
             raise _explain_interruption(run, in_haste=interruption.count > 1) from None
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from classifold import names
-from classifold.errors import Fault, RunError, disk_errors
+from classifold.errors import Fault, Interrupted, RunError, disk_errors
 
 _TEMPORARY = ".partial"
 _CHECKPOINT = ".checkpoint"
@@ -36,6 +36,14 @@ def checkpoint_of(run_dir: Path) -> Path:
 def explain_resume(name: str) -> str:
     """Return what to do to go on with a run."""
     return f"to go on where it stopped, with the same settings: classifold train --resume {name}"
+
+
+def explain_stay(run_dir: Path) -> Interrupted | None:
+    """Return the end of a run that was interrupted before it went on; None where no state of it is there."""
+    if not any(checkpoint_of(run_dir).glob("*.json")):
+        return None
+    what = "interrupted before it went on; what was saved of it stays as it was"
+    return Interrupted(Fault("training", what, hint=explain_resume(run_dir.name)))
 
 
 @dataclass(frozen=True)
