@@ -48,6 +48,15 @@ def test_a_job_stands_in_one_row_with_time_cost_and_metrics() -> None:
     }
 
 
+def test_the_end_of_a_job_says_its_last_step_where_that_says_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_end(JobEnd(row(), 0), as_json=False)
+    assert "00: Completed, 170 s billed, $0.03\n" in capsys.readouterr().out
+    print_end(JobEnd(row(status="Stopped", step="MaxRuntimeExceeded"), 130), as_json=False)
+    assert "00: Stopped (MaxRuntimeExceeded), 170 s" in capsys.readouterr().out
+
+
 def test_what_is_not_known_yet_is_left_empty() -> None:
     young = row(
         status="InProgress", step="Starting", seconds=None, billable_seconds=None, cost=None, metrics={}

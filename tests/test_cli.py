@@ -490,6 +490,20 @@ def test_a_plain_table_is_aligned_by_what_the_terminal_shows() -> None:
     assert text.splitlines() == ["T", "class   n", "花花    1", "rose   22"]
 
 
+def test_a_table_too_wide_for_the_terminal_keeps_its_names_whole() -> None:
+    table = Table("Jobs", ["job", "state", "cost"], [["a-job-with-a-long-name", "Stopped", "$1.00"]])
+    assert format_table(table, width=38) == format_table(table)
+    assert format_table(table, width=37) == "\n".join(
+        [
+            "Jobs",
+            "job",
+            "    state   cost",
+            "a-job-with-a-long-name",
+            "  Stopped  $1.00",
+        ]
+    )
+
+
 def test_the_table_of_counts_has_zeros_and_sums() -> None:
     table = build_counts_table({"training": {"b": 3, "a": 1}, "evaluation": {"a": 2}})
     assert table.rows == [["a", "1", "2"], ["b", "3", "0"], ["all", "4", "2"]]

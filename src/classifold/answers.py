@@ -18,6 +18,8 @@ from classifold import names
 from classifold.files import write_whole
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
     from classifold.dataset.split import SplitSummary
     from classifold.training.run import RunSummary
 
@@ -41,11 +43,25 @@ class Table:
 
 
 def print_table(table: Table) -> None:
-    """Print with lines and bold on a terminal, as plain aligned text elsewhere."""
+    """Print with lines and bold on a terminal, as plain aligned text elsewhere.
+
+    A terminal too narrow for the lines gets plain text too: a name that is cut off is of no use.
+    """
     if not sys.stdout.isatty():
         click.echo(format_table(table))
         return
     from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console()
+    drawn = _draw_table(table)
+    if Measurement.get(console, console.options.update(max_width=10_000), drawn).maximum <= console.width:
+        console.print(drawn)
+        return
+    click.echo(format_table(table, width=console.width))
+
+
+def _draw_table(table: Table) -> RichTable:
     from rich.markup import escape
     from rich.table import Table as RichTable
 
@@ -54,14 +70,22 @@ def print_table(table: Table) -> None:
         drawn.add_column(escape(name), justify="right" if index else "left")
     for row in table.rows:
         drawn.add_row(*map(escape, row))
-    Console().print(drawn)
+    return drawn
 
 
-def format_table(table: Table) -> str:
-    """Return the table as plain text, columns two spaces apart; wide characters count as two."""
+def format_table(table: Table, *, width: int | None = None) -> str:
+    """Return the table as plain text, columns two spaces apart; wide characters count as two.
+
+    Args:
+        table: The table.
+        width: Where its lines would be wider than this, the first cell of each stands on a line of its own.
+    """
     lines = [table.header, *table.rows]
     widths = [max(cell_len(line[index]) for line in lines) for index in range(len(table.header))]
     text = [_align(line, widths) for line in lines]
+    if width is not None and max(map(cell_len, text)) > width:
+        # The empty first cell keeps the others aligned, and sets them off from the name above.
+        text = [f"{line[0]}\n{_align(['', *line[1:]], [0, *widths[1:]])}" for line in lines]
     return "\n".join([table.title, *text])
 
 

@@ -151,7 +151,8 @@ def print_end(end: JobEnd, *, as_json: bool) -> None:
         return
     billed = "" if row.billable_seconds is None else f", {row.billable_seconds} s billed"
     cost = "" if row.cost is None else f", ${row.cost:.2f}"
-    click.echo(f"{row.name}: {row.status} ({row.step}){billed}{cost}")
+    step = f" ({row.step})" if row.step not in ("", row.status) else ""
+    click.echo(f"{row.name}: {row.status}{step}{billed}{cost}")
     if row.failure_reason:
         click.echo(make_printable(f"hint: {find_cure(row.failure_reason)}"))
         for line in row.failure_reason.split("\n"):
