@@ -14,6 +14,7 @@ import pytest
 from classifold.dataset.record import write_record
 from classifold.errors import DataError, DiskError
 from classifold.report.page import write_report
+from classifold.training.unfinished import partial_of
 
 Make = Callable[..., Any]
 VOID = {"meta", "link", "br", "img"}
@@ -83,6 +84,14 @@ def test_the_page_tells_the_figures_of_the_run(make_run: Make) -> None:
         "15",
         f"{100 * weakest['recall']:.0f}\u00a0%",
     ]
+
+
+def test_a_page_that_is_written_before_the_run_has_its_folder_bears_the_runs_name(make_run: Make) -> None:
+    made = make_run(pictures=False)
+    folder = partial_of(made.run_dir.with_name("petals-2026-01-01-00-00-00"))
+    html, _ = read(write_report(made.run_dir.rename(folder)))
+    assert "petals-2026-01-01-00-00-00" in html
+    assert folder.name not in html
 
 
 def test_the_confusion_matrix_stands_in_the_page_cell_by_cell(make_run: Make) -> None:

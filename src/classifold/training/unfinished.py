@@ -23,6 +23,13 @@ def partial_of(run_dir: Path) -> Path:
     return run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
 
 
+def name_of(folder: Path) -> str:
+    """Return the name of the run that is in a folder, or that is being made in it."""
+    name = folder.resolve().name
+    is_partial = name.startswith(".") and name.endswith(_TEMPORARY)
+    return name[1 : -len(_TEMPORARY)] if is_partial else name
+
+
 def interrupted_of(run_dir: Path) -> Path:
     """Return the folder of the best model so far of a run that was interrupted."""
     return run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
