@@ -57,6 +57,8 @@ ARTEFACTS = (
 MODEL_ARCHIVE = "model.tar.gz"
 # What a run folder's name ends in that holds the best model of a run that was stopped.
 INTERRUPTED_ENDING = ".interrupted"
+# The hidden folder in which a run is made: .<run>.partial
+PARTIAL_ENDING = ".partial"
 # The key under which classes.json's content travels inside model.onnx, model.keras, model.h5 and checkpoint/.
 MODEL_CARD = "classifold"
 
@@ -158,3 +160,10 @@ def archive_key(job: str) -> str:
 def job_name(algorithm_name: str, when: datetime) -> str:
     """Return a training job's name, which is also its run folder's: `<algorithm>-YYYY-mm-dd-HH-MM-SS`."""
     return f"{algorithm_name}-{when.strftime(JOB_TIME_FORMAT)}"
+
+
+def run_name(folder_name: str) -> str:
+    """Return the name of the run that is in a folder of this name, or that is being made in it."""
+    if folder_name.startswith(".") and folder_name.endswith(PARTIAL_ENDING):
+        return folder_name[1 : -len(PARTIAL_ENDING)]
+    return folder_name

@@ -47,7 +47,6 @@ from classifold.report.view import (
     Tile,
     TimeRow,
 )
-from classifold.training.unfinished import name_of
 
 NUM_WRONG, NUM_UNSURE, NUM_SKIPPED, NUM_PAIRS = 24, 8, 50, 10
 LEGIBLE_CLASSES = 30  # a matrix of more is drawn compactly, beside its most frequent mistakes
@@ -73,7 +72,7 @@ def build_page(records: RunRecords, *, data_dir: Path | None) -> Page:
     )
     changed, others = _build_settings(records.settings)
     return Page(
-        run_name=name_of(records.run_dir),
+        run_name=names.run_name(records.run_dir.resolve().name),
         made=_format_moment(environment.started),
         headline=findings.build_headline(metrics),
         summary=findings.build_summary(metrics),

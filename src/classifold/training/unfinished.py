@@ -14,20 +14,12 @@ from pathlib import Path
 from classifold import names
 from classifold.errors import Fault, Interrupted, RunError, disk_errors
 
-_TEMPORARY = ".partial"
 _CHECKPOINT = ".checkpoint"
 
 
 def partial_of(run_dir: Path) -> Path:
     """Return the hidden folder in which a run works; it becomes the run's own at the end."""
-    return run_dir.with_name(f".{run_dir.name}{_TEMPORARY}")
-
-
-def name_of(folder: Path) -> str:
-    """Return the name of the run that is in a folder, or that is being made in it."""
-    name = folder.resolve().name
-    is_partial = name.startswith(".") and name.endswith(_TEMPORARY)
-    return name[1 : -len(_TEMPORARY)] if is_partial else name
+    return run_dir.with_name(f".{run_dir.name}{names.PARTIAL_ENDING}")
 
 
 def interrupted_of(run_dir: Path) -> Path:
