@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from classifold import config_rules, names
 from classifold.config import GROUPS, Config, build_config, load_config, override_config, parse_value
+from classifold.config_rules import find_problems
 from classifold.config_template import build_config_file
 from classifold.config_words import describe_field
 from classifold.errors import Fault, SettingsError
@@ -500,3 +501,9 @@ def test_a_value_is_shortened_only_where_it_would_fill_the_screen(text: str) -> 
     short = config_rules.shorten(text)
     assert len(short) <= 130
     assert short == repr(text) or short.startswith(repr(text)[:100])
+
+
+@pytest.mark.parametrize(("name", "near"), [("Flowers", "flowers"), ("my_flowers", "my-flowers"), ("ab", "")])
+def test_a_refused_project_name_is_told_with_the_nearest_one(name: str, near: str) -> None:
+    (fault,) = find_problems(Config.model_construct(PROJECT_NAME=name))
+    assert fault.hint == (f'for instance PROJECT_NAME = "{near}"' if near else "")

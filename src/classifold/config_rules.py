@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from classifold import names
@@ -55,7 +56,16 @@ def _name_problems(config: Config) -> list[Fault]:
             "expected a SageMaker instance type such as ml.g4dn.xlarge",
         ),
     )
-    return [_fault(name, what, getattr(config, name)) for name, good, what in rules if not good]
+    faults = [_fault(name, what, getattr(config, name)) for name, good, what in rules if not good]
+    return [
+        replace(one, hint=_suggest_name(config)) if "PROJECT_NAME" in one.where else one for one in faults
+    ]
+
+
+def _suggest_name(config: Config) -> str:
+    """Return the nearest name that would be taken, as a hint; empty where there is none."""
+    near = re.sub(r"[^a-z0-9]+", "-", config.PROJECT_NAME.lower()).strip("-")
+    return f'for instance PROJECT_NAME = "{near}"' if _is_project_name(near) else ""
 
 
 def _is_project_name(name: str) -> bool:
