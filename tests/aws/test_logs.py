@@ -39,7 +39,7 @@ def test_status_and_log_lines_are_told_once_each_in_order_to_the_end(
     steps = [line.split(maxsplit=1)[1].partition(":")[0] for line in told if line[2:3] == ":"]
     assert steps == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
     assert told.count("begins") == 1
-    assert sum(line.startswith("epoch 12 of at most 60 (fine_tune)") for line in told) == 3
+    assert sum(line.startswith("epoch 12/60 fine_tune: ") for line in told) == 3
 
 
 def test_a_failed_job_ends_with_its_own_code_and_its_whole_reason(
@@ -93,8 +93,7 @@ def test_a_missing_right_ends_the_following_at_once_and_is_named(
 
 def test_an_epoch_is_told_with_how_far_the_job_is() -> None:
     assert format_line(LINE, 20) == (
-        "epoch 12 of at most 20 (fine_tune): loss 0.3121, val_loss 0.2, val_accuracy 0.9130, 60.0 s, "
-        "at most 8 min of it left"
+        "epoch 12/20 fine_tune: val_loss 0.200, val_accuracy 0.913, 60.0 s, up to 8 min left"
     )
     assert format_line("anything else", 20) == "anything else"
 

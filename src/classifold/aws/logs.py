@@ -203,7 +203,7 @@ def _total_epochs(hyperparameters: Mapping[str, str]) -> int:
 
 
 def format_line(line: str, num_epochs: int) -> str:
-    """Return a log line for a person: an epoch's figures with how far the job is, any other as it is.
+    """Return a log line for a person: of an epoch how far it is and how good, any other as it is.
 
     Args:
         line: As it stands in the log.
@@ -213,14 +213,23 @@ def format_line(line: str, num_epochs: int) -> str:
     if found is None:
         return line
     stage, epoch, seconds = found[1], int(found[2]), float(found[3])
-    figures = {name: said[1] for name, pattern in names.METRICS.items() if (said := re.search(pattern, line))}
-    shown = ", ".join(
-        f"{name} {figures[name]}" for name in ("loss", "val_loss", "val_accuracy") if name in figures
+    shown = "".join(
+        f"{name} {_shorten(said[1])}, "
+        for name in ("val_loss", "val_accuracy")
+        if (said := re.search(names.METRICS[name], line))
     )
     left = max(num_epochs - epoch, 0) * seconds / 60
     # Stages differ in speed and may end early: the time left is a bound only for the last stage.
-    more = f", at most {left:.0f} min of it left" if stage == "fine_tune" and left >= 1 else ""
-    return f"epoch {epoch} of at most {num_epochs} ({stage}): {shown}, {seconds:.1f} s{more}"
+    more = f", up to {left:.0f} min left" if stage == "fine_tune" and left >= 1 else ""
+    return f"epoch {epoch}/{num_epochs} {stage}: {shown}{seconds:.1f} s{more}"
+
+
+def _shorten(figure: str) -> str:
+    """Return a figure with three decimals, so that an epoch's line fits 80 columns."""
+    try:
+        return f"{float(figure):.3f}"
+    except ValueError:
+        return figure
 
 
 def find_exit_code(row: JobRow) -> int:
