@@ -11,7 +11,7 @@ import click
 
 from classifold.answers import print_table
 from classifold.aws_answers import build_resources_table, print_json
-from classifold.errors import Fault, UsageError
+from classifold.errors import Fault, JobError, UsageError
 
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
@@ -37,6 +37,7 @@ def remove_project(
 
     Raises:
         UsageError: A name is not on the list, or stands for several things and nobody is asked.
+        JobError: A job that is to stay still needs what is to go.
         AwsError: AWS refuses.
     """
     from classifold.aws.inventory import find_resources, remove_resources
@@ -54,8 +55,24 @@ def remove_project(
         _check_one_each(wanted, named)
     chosen = [one for one in wanted if is_confirmed or (one.is_removable and _confirm(one))]
     if chosen:
+        _check_unused(resources, chosen)
         remove_resources(aws, chosen, tell=tell)
     _tell_kept(resources, wanted, chosen, tell=tell)
+
+
+def _check_unused(resources: Sequence[Resource], chosen: Sequence[Resource]) -> None:
+    """Refuse to take bucket, role or image away from a job that runs and is not to be ended."""
+    from classifold.aws.resources import RUNNING_JOB
+
+    running = [one.name for one in resources if one.kind == RUNNING_JOB and one not in chosen]
+    if running and any(one.kind != RUNNING_JOB for one in chosen):
+        what = "it still runs, and needs what would be removed"
+        raise JobError(
+            *(
+                Fault(f"training job {name}", what, hint=f"wait for its end, or: classifold stop {name}")
+                for name in running
+            )
+        )
 
 
 def _tell_kept(
