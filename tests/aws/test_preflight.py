@@ -179,9 +179,13 @@ def test_a_picture_that_changed_in_place_is_a_note(look: Look, split_dir: Path) 
     assert "classifold upload" in found.hint
 
 
-def test_without_a_split_on_this_machine_the_bucket_alone_counts(look: Look, split_dir: Path) -> None:
+def test_without_a_split_on_this_machine_the_bucket_alone_counts_and_that_is_said(
+    look: Look, split_dir: Path
+) -> None:
     split_dir.rename(split_dir.with_name("moved"))
-    assert look() == []
+    (note,) = look()
+    assert not note.is_fatal
+    assert "there is no split in data/petals-split to compare it with" in note.what
 
 
 def test_more_data_than_the_disk_holds_is_found_with_a_size_that_does(look: Look) -> None:

@@ -88,6 +88,10 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         # A split of the user's own has no record, and then this machine shows that there is none to miss.
         if not stock.by_set[index] and (as_shards or not record.count_due()[0]):
             yield Finding(source, f"{index} is not there", hint=_UPLOAD, is_fatal=as_shards)
+        if not record.count_due()[0]:
+            here = aws.config.shards_dir if as_shards else aws.config.split_dir
+            what = f"there is no split in {here} to compare it with; the job takes what is in the bucket"
+            yield Finding(source, what, is_fatal=False)
         yield from _compare(record, source, as_shards=as_shards)
     yield from _check_packing(aws.config)
     yield from _judge_stock(stock, request, source=source, mode=mode)
