@@ -17,8 +17,9 @@ MEGABYTES_BOUND = 400
 SECONDS_A_FILE = 10
 
 READ_ALL = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
+from classifold.machine import peak_memory_mb
 from classifold.dataset.pictures import PictureError, read_picture
 answers, slowest = {}, 0.0
 for path in sorted(Path(sys.argv[1]).rglob("*")):
@@ -29,9 +30,8 @@ for path in sorted(Path(sys.argv[1]).rglob("*")):
         except PictureError as error:
             answers[str(path)] = error.reason
         slowest = max(slowest, time.perf_counter() - start)
-unit = 1 if sys.platform == "darwin" else 1024
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-print(json.dumps({"answers": answers, "slowest": slowest, "peak": peak}))
+# Not ru_maxrss, which on Linux begins with that of the tests' own process.
+print(json.dumps({"answers": answers, "slowest": slowest, "peak": peak_memory_mb()}))
 """
 
 
