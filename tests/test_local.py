@@ -320,6 +320,10 @@ def test_ctrl_c_is_heard_also_before_the_job_listens(image: str, project, tmp_pa
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
         assert process.wait(60) == 0
-    assert "Interrupted error: the job in Docker: stopped before the end of the first epoch" in said
-    assert list((tmp_path / "runs").iterdir()) == []
+    # The first signal may come before anything in the container can hear it. It is sent again every few
+    # seconds, in which so small a job may have come to its first epochs: what they reached is kept then.
+    assert "Interrupted error: the job in Docker: stopped" in said
+    kept = [path.name for path in (tmp_path / "runs").iterdir()]
+    assert bool(kept) == ("stopped before the end of the first epoch" not in said)
+    assert all(name.endswith(".interrupted") for name in kept)
     assert list_containers() <= before
