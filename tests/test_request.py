@@ -19,7 +19,7 @@ from classifold.aws.request_check import check_request
 from classifold.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
 from classifold.errors import SettingsError
 from classifold.progress import Advance
-from classifold.request import build_request, draft_request, list_hyperparameters, write_request
+from classifold.request import draft_request, list_hyperparameters, write_request
 from classifold.request_template import read_template
 from classifold.training.history import EpochRow, print_epoch
 
@@ -35,7 +35,7 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890
 
 
 def build(template: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:
-    request = build_request(build_config(values), template=template or {}, **GIVEN)
+    request = draft_request(build_config(values), template=template or {}, **GIVEN).finish()
     assert check_request(request) == []
     return request
 
@@ -342,7 +342,7 @@ def test_a_machine_that_there_is_not_is_named_with_the_nearest() -> None:
 def test_a_setting_too_long_to_travel_is_told_with_a_cure() -> None:
     weights = {f"a class with a long name {index}": 1.5 for index in range(100)}
     with pytest.raises(SettingsError, match="CLASS_WEIGHTS") as caught:
-        build_request(build_config({"CLASS_WEIGHTS": weights}), template={}, **GIVEN)
+        draft_request(build_config({"CLASS_WEIGHTS": weights}), template={}, **GIVEN).finish()
     (fault,) = caught.value.faults
     assert "2,500 characters" in fault.what
     assert "balanced" in fault.hint
@@ -445,7 +445,7 @@ def test_any_settings_make_a_request_that_boto3s_description_takes(
     if values.get("SPOT"):
         values |= {"KEEP_ALIVE_MINUTES": 0, "INSTANCE_PREFERENCES": [], "MAX_WAIT_HOURS": 672.0}
     config = build_config(values)
-    request = build_request(config, template={}, **GIVEN)
+    request = draft_request(config, template={}, **GIVEN).finish()
     assert check_request(request) == []
     texts = request["HyperParameters"]
     there = read_hyperparameters(texts, fixed={})

@@ -70,46 +70,19 @@ class Draft:
     request: dict[str, Any]
     faults: tuple[Fault, ...]
 
+    def finish(self, *more: Fault) -> dict[str, Any]:
+        """Return the request.
 
-def build_request(
-    config: Config,
-    *,
-    template: Mapping[str, Any],
-    job_name: str,
-    role_arn: str,
-    image_uri: str,
-    data_bucket: str,
-    output_bucket: str,
-    tags: Mapping[str, str],
-) -> dict[str, Any]:
-    """Return CreateTrainingJob's parameters: what the settings say, with the template's fields on top.
+        Args:
+            more: What others found wrong with it.
 
-    Args:
-        config: The settings.
-        template: Of the request's own shape, as `read_template` returns it; what it leaves out is filled in.
-        job_name: Of the job, and of its run folder.
-        role_arn: The role that the job runs under.
-        image_uri: The training image, by its digest.
-        data_bucket: Where the pictures are.
-        output_bucket: Where results and checkpoints go.
-        tags: Of the job.
-
-    Raises:
-        SettingsError: With every fault of the template and of what would travel as hyperparameters.
-    """
-    draft = draft_request(
-        config,
-        template=template,
-        job_name=job_name,
-        role_arn=role_arn,
-        image_uri=image_uri,
-        data_bucket=data_bucket,
-        output_bucket=output_bucket,
-        tags=tags,
-    )
-    if draft.faults:
-        raise SettingsError(*draft.faults)
-    return draft.request
+        Raises:
+            SettingsError: With every fault.
+        """
+        faults = (*self.faults, *more)
+        if faults:
+            raise SettingsError(*faults)
+        return self.request
 
 
 def draft_request(
@@ -123,7 +96,21 @@ def draft_request(
     output_bucket: str,
     tags: Mapping[str, str],
 ) -> Draft:
-    """Return the request of `build_request` with its faults, for whoever has more to check before raising."""
+    """Return CreateTrainingJob's parameters: what the settings say, with the template's fields on top.
+
+    Args:
+        config: The settings.
+        template: Of the request's own shape, as `read_template` returns it; what it leaves out is filled in.
+        job_name: Of the job, and of its run folder.
+        role_arn: The role that the job runs under.
+        image_uri: The training image, by its digest.
+        data_bucket: Where the pictures are.
+        output_bucket: Where results and checkpoints go.
+        tags: Of the job.
+
+    Returns:
+        The request, with every fault of the template and of what would travel as hyperparameters.
+    """
     given = {
         "JOB_NAME": job_name,
         "ROLE_ARN": role_arn,

@@ -52,14 +52,14 @@ def start_job(aws: Aws, aws_account: Cloud, root: Path) -> Callable[..., str]:
     """Return a function that starts a job of the project which runs a script, and returns its name."""
     from classifold import names
     from classifold.aws.roles import find_role
-    from classifold.request import build_request
+    from classifold.request import draft_request
 
     template = json.loads((root / names.REQUEST_TEMPLATE).read_text())
 
     def start(name: str = "petals-2026-01-01-00-00-00", *, script: str = "", **changes: Any) -> str:
         aws_account.run_jobs_as(script)
         config = aws.config.model_copy(update=changes)
-        request = build_request(
+        request = draft_request(
             config,
             template=template,
             job_name=name,
@@ -68,7 +68,7 @@ def start_job(aws: Aws, aws_account: Cloud, root: Path) -> Callable[..., str]:
             data_bucket=aws.data_bucket,
             output_bucket=aws.output_bucket,
             tags=aws.tags,
-        )
+        ).finish()
         aws.client("sagemaker").create_training_job(**request)
         return name
 

@@ -21,7 +21,7 @@ from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.config import build_config
 from classifold.errors import AwsError, Interrupted, JobError, SettingsError
-from classifold.request import build_request
+from classifold.request import draft_request
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -79,7 +79,7 @@ def uploaded(aws_account: Cloud, split_dir: Path) -> Aws:
 
 
 def request_of(aws: Aws, *, job_name: str = JOB, template: dict[str, Any] | None = None) -> dict[str, Any]:
-    return build_request(
+    return draft_request(
         aws.config,
         template=template or {},
         job_name=job_name,
@@ -88,7 +88,7 @@ def request_of(aws: Aws, *, job_name: str = JOB, template: dict[str, Any] | None
         data_bucket=aws.data_bucket,
         output_bucket=aws.output_bucket,
         tags=aws.tags,
-    )
+    ).finish()
 
 
 def jobs_there() -> list[str]:

@@ -17,7 +17,7 @@ from classifold.aws.preflight import Finding, check_job
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.config import build_config
-from classifold.request import build_request
+from classifold.request import draft_request
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -83,7 +83,7 @@ def look(aws_account: Cloud, split_dir: Path, settings: dict[str, Any]) -> Look:
     ) -> list[Finding]:
         # Making boto3's clients is what takes the time.
         here = Aws(build_config({**settings, **values})) if values else aws
-        request = build_request(
+        request = draft_request(
             here.config,
             template=template or {},
             job_name="petals-2026-01-01-00-00-00",
@@ -92,7 +92,7 @@ def look(aws_account: Cloud, split_dir: Path, settings: dict[str, Any]) -> Look:
             data_bucket=here.data_bucket,
             output_bucket=here.output_bucket,
             tags=here.tags,
-        )
+        ).finish()
         return check_job(here, request)
 
     return run

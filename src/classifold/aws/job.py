@@ -19,7 +19,7 @@ from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
 from classifold.config import Config
-from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, SettingsError
+from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError
 from classifold.request import draft_request, write_request
 from classifold.request_template import read_template
 
@@ -186,10 +186,7 @@ def _build_request(aws: Aws, places: _Places, job_name: str) -> dict[str, Any]:
         output_bucket=places.output_bucket,
         tags=aws.tags,
     )
-    faults = [*draft.faults, *check_request(draft.request)]
-    if faults:
-        raise SettingsError(*faults)
-    return draft.request
+    return draft.finish(*check_request(draft.request))
 
 
 def _look(aws: Aws, request: Mapping[str, Any], places: _Places) -> list[Finding]:
