@@ -260,3 +260,43 @@ def relay(lab: Cloud, registry: Registry) -> Iterator[RelayControl]:
         pytest.skip(control.obstacle)
     yield control
     control.mend()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Return a function that mounts a disk of its own: `mount("size=100k")`; where none can be, it skips."""
+    mounted: list[Path] = []
+
+    def call(options: str, *, folder: Path | None = None) -> Path:
+        place = folder or tmp_path / f"disk{len(mounted)}"
+        place.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
+        if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("only root can mount a small disk")
+        mounted.append(place)
+        return place
+
+    yield call
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def children() -> Callable[[int], list[int]]:
+    """Return a function that lists the processes which one started and which are still there."""
+    if not Path("/proc/self").is_dir():
+        pytest.skip("this system has no /proc")
+
+    def call(pid: int) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if int(fields[1]) == pid:
+                    found.append(int(entry.name))
+        return found
+
+    return call

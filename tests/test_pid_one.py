@@ -90,7 +90,7 @@ def test_a_child_that_dies_while_it_is_stopped_is_no_news(start) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
-def test_orphans_are_buried(start) -> None:
+def test_orphans_are_buried(start, children) -> None:
     """The first process takes them in, as process 1 of a container does."""
     process = start(
         "import ctypes\n"
@@ -103,22 +103,9 @@ def test_orphans_are_buried(start) -> None:
         "    time.sleep(30)\n"
     )
     assert process.stdout.readline() == "ready\n"
-    states = [stat_of(pid) for pid in children_of(process.pid)]
+    states = [stat_of(pid) for pid in children(process.pid)]
     assert len(states) == 1
     assert "Z" not in states
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid:
-                found.append(int(entry.name))
-    return found
 
 
 def stat_of(pid: int) -> str:

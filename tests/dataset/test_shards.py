@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -478,15 +478,9 @@ def test_pictures_that_vanish_meanwhile_are_all_named(pack, sets_dir, tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(mount: Callable[..., Path]) -> Path:
     """A disk of seven megabytes, on which the shards of the sets do not fit."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=7m", "none", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    return mount("size=7m")
 
 
 def test_how_much_room_is_missing_is_said_before_anything_is_written(sets_dir, small_disk):

@@ -343,19 +343,9 @@ def test_a_read_only_target(make_classes, split, tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(mount):
     """A disk of 300 kB: another one than the pictures', so they are copied."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting a small disk is not permitted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    return mount("size=300k")
 
 
 def test_where_the_disk_cannot_link_the_pictures_are_copied(make_classes, split, small_disk):

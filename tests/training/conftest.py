@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -229,43 +228,3 @@ def finished(own_backbone: str, sets_dir: Path, tmp_path_factory: pytest.TempPat
     (run_dir,) = one.runs_dir.iterdir()
     out = json.loads((one.log.parent / "stdout.txt").read_text())
     return Finished(run_dir, out, one.stderr(), json.loads((run_dir / "config.json").read_text()))
-
-
-def list_children(pid: int) -> list[int]:
-    """The processes that `pid` started and that still run."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid:
-                found.append(int(entry.name))
-    return found
-
-
-@pytest.fixture
-def children() -> Callable[[int], list[int]]:
-    if not Path("/proc/self").is_dir():
-        pytest.skip("this system has no /proc")
-    return list_children
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """mount("size=100k") -> a small disk of its own; mount("size=1m", "ro") one that cannot be written."""
-    folders = []
-
-    def mount(options: str) -> Path:
-        folder = tmp_path / f"disk{len(folders)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
-        if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("only root can mount a small disk")
-        folders.append(folder)
-        return folder
-
-    yield mount
-    for folder in folders:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
