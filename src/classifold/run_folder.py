@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Self
+from typing import Self
 
 from classifold import names
 from classifold.errors import Fault, RunError
@@ -114,12 +114,7 @@ def _write_member(stream: tarfile.TarFile, member: tarfile.TarInfo, target: Path
     if source is not None:
         # "x": what stands there already is never written through.
         with source, path.open("xb") as file:
-            _copy(source, file)
-
-
-def _copy(source: IO[bytes], file: IO[bytes]) -> None:
-    while chunk := source.read(_CHUNK):
-        file.write(chunk)
+            shutil.copyfileobj(source, file, _CHUNK)
 
 
 def check_run(

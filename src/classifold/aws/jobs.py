@@ -213,7 +213,6 @@ def _build_row(aws: Aws, job: Mapping[str, Any], prices: dict[str, Price | None]
         prices[instance_type] = _find_price(aws, instance_type)
     price, billable = prices[instance_type], job.get("BillableTimeInSeconds")
     billable = None if billable is None else int(billable) * num_instances
-    is_priced = price is not None and billable is not None
     return JobRow(
         name=str(job["TrainingJobName"]),
         status=str(job["TrainingJobStatus"]),
@@ -221,7 +220,7 @@ def _build_row(aws: Aws, job: Mapping[str, Any], prices: dict[str, Price | None]
         created=job["CreationTime"],
         seconds=_measure_seconds(job),
         billable_seconds=billable,
-        cost=round(price.usd_per_hour * billable / 3600, 4) if is_priced and price and billable else None,
+        cost=round(price.usd_per_hour * billable / 3600, 4) if price and billable else None,
         price_source=price.source if price else "",
         metrics={one["MetricName"]: one["Value"] for one in job.get("FinalMetricDataList") or []},
         instance_type=instance_type,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors, is_expired, is_passing
 from classifold.aws.jobs import RUNNING, JobRow, build_row, find_job
-from classifold.config import parse_value
+from classifold.config import Config, parse_value
 from classifold.errors import AwsError, Fault, Interrupted, MissingError
 
 _Answer = TypeVar("_Answer")
@@ -193,8 +193,6 @@ def _clock(when: datetime) -> str:
 
 def _total_epochs(hyperparameters: Mapping[str, str]) -> int:
     """Return how many epochs a job has at most, from its hyperparameters and the defaults."""
-    from classifold.config import Config
-
     total = 0
     for name in ("HEAD_EPOCHS", "EPOCHS"):
         given = parse_value(name, hyperparameters[name]) if name in hyperparameters else None

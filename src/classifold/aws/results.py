@@ -88,7 +88,7 @@ def _download(aws: Aws, uri: str, target: Path) -> None:
                 bucket,
                 key,
                 str(target),
-                ExtraArgs={"ChecksumMode": "ENABLED", "ExpectedBucketOwner": aws.account},
+                ExtraArgs={"ChecksumMode": "ENABLED"},
                 Callback=advance,
                 Config=TransferConfig(multipart_chunksize=16 * 10**6, num_download_attempts=10),
             )

@@ -190,13 +190,10 @@ def _send_whole(due: Due, *, sender: Sender) -> _Outcome:
         data = read_part(file, offset=0, size=file.size)
     except UnsentError as error:
         return _Outcome(due, fault=error.faults[0])
-    crc32 = zlib.crc32(data)
-    if (
-        due.remote_etag
-        and file.size == due.size
-        and (has_md5(data, due.remote_etag) or sender.find_crc32(due.key) == crc32)
-    ):
-        return _Outcome(due, file, Stored(due.remote_etag, encode_crc32(crc32)))
+    if due.remote_etag and file.size == due.size:
+        crc32 = zlib.crc32(data)
+        if has_md5(data, due.remote_etag) or sender.find_crc32(due.key) == crc32:
+            return _Outcome(due, file, Stored(due.remote_etag, encode_crc32(crc32)))
     return _Outcome(due, file, sender.put(due.key, data), is_sent=True)
 
 
