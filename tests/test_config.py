@@ -44,7 +44,7 @@ def test_the_file_that_a_project_starts_with_gives_the_defaults(settings_file: P
 def test_the_file_that_a_project_starts_with_has_every_setting_once_with_a_remark() -> None:
     lines = build_config_file().splitlines()
     for name, field in Config.model_fields.items():
-        assert sum(line.startswith(f"{name} = ") for line in lines) == 1
+        assert sum(line.removeprefix("# ").startswith(f"{name} = ") for line in lines) == 1
         assert field.description
         assert any(f"# {field.description}" in line for line in lines)
     for title in GROUPS.values():

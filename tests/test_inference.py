@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifold.inference import open_session
+from classifold.inference import open_session, run_session
 
 PIXELS = np.zeros((2, 16, 16, 3), np.float32)
 PIXELS[0, ..., 2] = PIXELS[1, ..., 0] = 255
@@ -21,12 +21,26 @@ def test_a_model_answers_the_same_from_its_file_and_from_its_bytes(colour_run: P
     assert answers[0].argmax(axis=1).tolist() == [0, 2]
 
 
-def test_the_threads_are_as_many_as_the_cores_and_do_not_spin_while_they_wait(colour_run: Path):
-    from classifold.machine import count_cores
-
+def test_a_session_computes_in_the_thread_that_asks(colour_run: Path):
     options = open_session(colour_run / "model.onnx").get_session_options()
-    assert options.intra_op_num_threads == count_cores()
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+def test_what_is_said_of_a_picture_depends_on_no_other_picture(colour_run: Path):
+    session = open_session(colour_run / "model.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (41, 16, 16, 3), np.uint8)
+    together = run_session(session, pixels)
+    assert together.dtype == np.float32
+    np.testing.assert_array_equal(together[7:8], run_session(session, pixels[7:8]))
+    np.testing.assert_array_equal(together, run_session(session, pixels.astype(np.float32)))
+    np.testing.assert_array_equal(together[::-1], run_session(session, pixels[::-1], output="probabilities"))
+
+
+def test_a_fault_of_the_engine_reaches_the_caller(colour_run: Path):
+    session = open_session(colour_run / "model.onnx")
+    for count in (1, 5):
+        with pytest.raises(Exception, match=r"(?i)dimension|shape|rank|invalid"):
+            run_session(session, np.zeros((count, 8, 8, 1), np.uint8))
 
 
 def test_several_threads_may_ask_one_session(colour_run: Path):

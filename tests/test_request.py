@@ -77,7 +77,7 @@ def test_the_data_channel_is_the_uploads_prefix_whole_on_every_machine() -> None
 
 def test_only_settings_that_differ_and_that_training_reads_travel() -> None:
     config = build_config(
-        {"BATCH_SIZE": 16, "HEAD_LAYERS": (64, 8), "PROJECT_NAME": "other", "RUNS_DIR": "there", "EPOCHS": 20}
+        {"BATCH_SIZE": 16, "HEAD_LAYERS": (64, 8), "PROJECT_NAME": "other", "RUNS_DIR": "there", "EPOCHS": 10}
     )
     assert list_hyperparameters(config) == {"HEAD_LAYERS": "[64, 8]", "BATCH_SIZE": "16"}
 
@@ -243,11 +243,11 @@ def test_null_leaves_a_field_out() -> None:
 def test_a_placeholder_alone_keeps_the_type_of_its_setting() -> None:
     template = {
         "Environment": {"SIZE": "${IMAGE_SIZE}px"},
-        "HyperParameters": {"BATCH_SIZE": "${BATCH_SIZE}"},
+        "HyperParameters": {"CACHE_GB": "${CACHE_GB}"},
     }
     request = build(template, IMAGE_SIZE=96)
     assert request["Environment"] == {"SIZE": "96px"}
-    assert request["HyperParameters"] == {"IMAGE_SIZE": "96", "BATCH_SIZE": "32"}
+    assert request["HyperParameters"] == {"IMAGE_SIZE": "96", "CACHE_GB": "1.0"}
 
 
 def test_an_unknown_placeholder_is_named_and_the_right_one_offered() -> None:

@@ -1,6 +1,7 @@
 """The settings of this project, with flowers as the example: edit what is yours.
 
-A setting that is left out keeps its default. docs/settings.md says which values each one takes.
+A setting that is left out keeps its default; those behind a # are the RECIPE's until you say otherwise.
+docs/settings.md says which values each one takes.
 On the command line --set NAME=VALUE goes before this file. A constant of your own begins with _.
 """
 
@@ -31,20 +32,26 @@ MAX_PIXELS = 100_000_000  # a picture with more is refused, not decoded
 # this, any name of keras.applications, or a function of your own as my_model.py:build
 BACKBONE = "EfficientNetLite0"
 BACKBONE_WEIGHTS = "imagenet"  # imagenet, None for random ones, a file or an earlier run
-IMAGE_SIZE = 224  # pictures are resized to this square, in pixels
+# IMAGE_SIZE = 224  # pictures are resized to this square, in pixels
 HEAD_LAYERS = ()  # units of hidden layers between backbone and classes
+HEAD_FEATURES = "levels"  # levels: the head sees every level of the backbone; top: the last alone
 DROPOUT = 0.2  # before every layer of the head
 
 # Training
+RECIPE = "balanced"  # quick: the head alone; best: more of everything; see docs/recipes.md
+TIME_LIMIT = 0.0  # minutes in which a run shall end with a finished model; 0: none
 RANDOM_SEED = 42  # every random number follows from it
 BACKEND = "auto"  # Keras's engine
+PRECISION = "auto"  # of the arithmetic in training; auto: float32, and bfloat16 on GPUs that have it
 NUM_WORKERS = "auto"  # threads that read pictures
 CACHE_GB = 1.0  # memory for pictures and activations kept between epochs
-BATCH_SIZE = 32  # pictures a step
+BATCH_SIZE = "auto"  # pictures a step; auto: 32, and on a GPU the most that fit
 STEPS_PER_EPOCH = "auto"  # auto: every picture once
-HEAD_EPOCHS = 40  # epochs of the head on frozen features
+# regularisation of the head, chosen by validation; () learns it in epochs instead
+HEAD_PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)
+HEAD_EPOCHS = 40  # epochs of a head that is learned in epochs; 0: no stage of the head alone
 HEAD_LEARNING_RATE = 0.001  # largest learning rate of the head's stage
-EPOCHS = 20  # epochs of fine-tuning; 0: the head only
+# EPOCHS = 10  # epochs of fine-tuning; 0: the head only
 LEARNING_RATE = 0.0005  # largest learning rate of fine-tuning
 FINE_TUNE_SHARE = 0.3  # how much of the backbone learns, from its top
 OPTIMIZER = "adamw"  # of both stages
@@ -65,7 +72,7 @@ CHECKPOINT_MINUTES = 0.2  # the state for --resume is saved at most so often, af
 AVERAGED_EPOCHS = 5  # an epoch's weights are the mean over so many; 1: its own
 
 # Augmentation of the training pictures
-AUGMENTATION_VARIANTS = 8  # versions of each picture; 0: new ones each epoch
+# AUGMENTATION_VARIANTS = 8  # versions of each picture; 0: new ones each epoch
 ROTATION_RANGE = 15.0  # degrees to either side
 ZOOM_RANGE = 0.2  # in and out
 WIDTH_SHIFT_RANGE = 0.1  # share of the width

@@ -104,6 +104,12 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
     metavar="RUN",
     help="Start from the weights of an earlier or interrupted run, other classes or not.",
 )
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="End in this time with a finished model: pictures and epochs are planned for it.",
+)
 @json_option
 @takes_settings
 def train(
@@ -111,6 +117,7 @@ def train(
     in_docker: bool,
     resumed: str | None,
     start: str | None,
+    time_limit: float | None,
     as_json: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -121,6 +128,8 @@ def train(
     in RUNS_DIR. Ctrl-C keeps what was reached, and --resume goes on from there with the same settings, after
     a crash or a power cut too.
     """
+    if time_limit is not None:
+        overrides = (*overrides, f"TIME_LIMIT={time_limit:g}")
     config, name = choose_beginning(config_path, overrides, in_docker=in_docker, resumed=resumed, start=start)
     if in_docker:
         train_in_docker(config, is_archived=archive, as_json=as_json)
@@ -191,7 +200,7 @@ def predict(
 
     predictor = load_predictor(run_dir)
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-    predictions = predictor.predict_paths(paths, batch_size=config.BATCH_SIZE, num_workers=workers)
+    predictions = predictor.predict_paths(paths, batch_size=config.batch_size, num_workers=workers)
     with open_answer(output_path) as stream:
         unreadable = write_predictions(
             predictions,

@@ -55,6 +55,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 PathText = Annotated[str, BeforeValidator(_as_path_text), AfterValidator(_refuse_nul)]
 Units = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)]
+Penalties = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_as_tuple)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
 Decay = Literal["cosine", "exponential", "step", "constant"]
@@ -64,11 +65,21 @@ GROUPS = {
     "PROJECT_NAME": "The project",
     "DATA_NAME": "The pictures and their three sets",
     "BACKBONE": "The model",
-    "RANDOM_SEED": "Training",
+    "RECIPE": "Training",
     "AUGMENTATION_VARIANTS": "Augmentation of the training pictures",
     "RUNS_DIR": "Evaluation and results",
     "DATA_BUCKET": "AWS: buckets, role, encryption",
     "INSTANCE_COUNT": "AWS: the training job",
+}
+
+# What BATCH_SIZE = "auto" is on a processor.
+_BATCH_SIZE = 32
+
+# What a recipe sets where nobody says otherwise; "balanced" is the defaults.
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "quick": {"EPOCHS": 0},
+    "balanced": {},
+    "best": {"IMAGE_SIZE": 288, "EPOCHS": 16, "AUGMENTATION_VARIANTS": 16},
 }
 
 # What training reads, and so travels with a job as its hyperparameters; the others are this machine's, or
@@ -76,9 +87,9 @@ GROUPS = {
 JOB_SETTINGS = frozenset(
     """
     DATA_NAME UNREADABLE_PICTURES MAX_PIXELS
-    BACKBONE BACKBONE_WEIGHTS IMAGE_SIZE HEAD_LAYERS DROPOUT
-    RANDOM_SEED BACKEND NUM_WORKERS CACHE_GB BATCH_SIZE STEPS_PER_EPOCH
-    HEAD_EPOCHS HEAD_LEARNING_RATE EPOCHS LEARNING_RATE FINE_TUNE_SHARE
+    BACKBONE BACKBONE_WEIGHTS IMAGE_SIZE HEAD_LAYERS HEAD_FEATURES DROPOUT
+    RECIPE TIME_LIMIT RANDOM_SEED BACKEND PRECISION NUM_WORKERS CACHE_GB BATCH_SIZE STEPS_PER_EPOCH
+    HEAD_PENALTIES HEAD_EPOCHS HEAD_LEARNING_RATE EPOCHS LEARNING_RATE FINE_TUNE_SHARE
     OPTIMIZER MOMENTUM WEIGHT_DECAY GRADIENT_CLIP
     LEARNING_RATE_DECAY DECAY_RATE DECAY_EPOCHS WARMUP_EPOCHS
     CLASS_WEIGHTS LABEL_SMOOTHING EARLY_STOPPING_MONITOR EARLY_STOPPING_PATIENCE
@@ -148,18 +159,39 @@ class Config(BaseModel):
     )
     IMAGE_SIZE: int = Field(224, ge=16, le=1024, description="pictures are resized to this square, in pixels")
     HEAD_LAYERS: Units = Field((), description="units of hidden layers between backbone and classes")
+    HEAD_FEATURES: Literal["levels", "top"] = Field(
+        "levels", description="levels: the head sees every level of the backbone; top: the last alone"
+    )
     DROPOUT: Share = Field(0.2, description="before every layer of the head")
 
     # Training
+    RECIPE: Literal["quick", "balanced", "best"] = Field(
+        "balanced", description="quick: the head alone; best: more of everything; see docs/recipes.md"
+    )
+    TIME_LIMIT: float = Field(
+        0.0, ge=0, le=40_320, description="minutes in which a run shall end with a finished model; 0: none"
+    )
     RANDOM_SEED: int = Field(42, ge=0, lt=2**32, description="every random number follows from it")
     BACKEND: Literal["auto", "tensorflow", "jax"] = Field("auto", description="Keras's engine")
+    PRECISION: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="of the arithmetic in training; auto: float32, and bfloat16 on GPUs that have it",
+    )
     NUM_WORKERS: Positive | Literal["auto"] = Field("auto", description="threads that read pictures")
     CACHE_GB: float = Field(1.0, ge=0, description="memory for pictures and activations kept between epochs")
-    BATCH_SIZE: int = Field(32, ge=1, le=4096, description="pictures a step")
+    BATCH_SIZE: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        "auto", description="pictures a step; auto: 32, and on a GPU the most that fit"
+    )
     STEPS_PER_EPOCH: Positive | Literal["auto"] = Field("auto", description="auto: every picture once")
-    HEAD_EPOCHS: Count = Field(40, description="epochs of the head on frozen features")
+    HEAD_PENALTIES: Penalties = Field(
+        (1.0, 0.3, 0.1, 0.03, 0.01),
+        description="regularisation of the head, chosen by validation; () learns it in epochs instead",
+    )
+    HEAD_EPOCHS: Count = Field(
+        40, description="epochs of a head that is learned in epochs; 0: no stage of the head alone"
+    )
     HEAD_LEARNING_RATE: Rate = Field(1e-3, description="largest learning rate of the head's stage")
-    EPOCHS: Count = Field(20, description="epochs of fine-tuning; 0: the head only")
+    EPOCHS: Count = Field(10, description="epochs of fine-tuning; 0: the head only")
     LEARNING_RATE: Rate = Field(5e-4, description="largest learning rate of fine-tuning")
     FINE_TUNE_SHARE: Fraction = Field(0.3, description="how much of the backbone learns, from its top")
     OPTIMIZER: Literal["adam", "adamw", "sgd"] = Field("adamw", description="of both stages")
@@ -260,6 +292,11 @@ class Config(BaseModel):
         return self
 
     @property
+    def batch_size(self) -> int:
+        """Pictures a step, where no GPU says otherwise."""
+        return _BATCH_SIZE if self.BATCH_SIZE == "auto" else self.BATCH_SIZE
+
+    @property
     def split_dir(self) -> Path:
         """Where `split` puts the three sets."""
         if self.SPLIT_LOCAL_DIR:
@@ -349,6 +386,9 @@ def _merge_layers(layers: Mapping[str, Mapping[str, Any]], faults: list[Fault]) 
                 values[name], sources[name] = value, source
             else:
                 faults.append(explain_unknown(name, source=source, known=Config.model_fields))
+    for name, value in RECIPES.get(str(values.get("RECIPE")), {}).items():
+        if name not in values:
+            values[name], sources[name] = value, "RECIPE"
     config = None
     try:
         config = Config(**values)

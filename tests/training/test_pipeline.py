@@ -274,7 +274,7 @@ def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
     from classifold.training.fit import Reached
     from classifold.training.model import build_classifier
     from classifold.training.recipe import class_weights
-    from classifold.training.stages import plan_stages, train_stage
+    from classifold.training.stages import Supply, plan_stages, train_stage
 
     start_keras("tensorflow", seed=config.RANDOM_SEED)
     sets, storage = load_sets(sets_dir), Storage(config.CACHE_GB * 1e9, scratch_dir)

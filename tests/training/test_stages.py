@@ -35,7 +35,7 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
     from classifold.training.model import build_classifier
     from classifold.training.pipeline import PictureReader, Storage
     from classifold.training.recipe import class_weights
-    from classifold.training.stages import plan_stages, train_stage
+    from classifold.training.stages import Supply, plan_stages, train_stage
 
     def learn(*, stop: Callable[[Any], None] | None = None, **settings: Any) -> Any:
         config = tiny(**settings)
@@ -55,16 +55,16 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
                 for reader in readers
             )
             before = classifier.model.get_weights()
+            supply = Supply(classifier, config, scratch_dir=tmp_path)
+            supply.take(readers, storage, num_variants=config.AUGMENTATION_VARIANTS)
             for stage in plan_stages(config):
                 train_stage(
                     classifier,
                     stage,
                     config,
-                    readers=readers,
+                    supply=supply,
                     labels=labels,
                     class_weights=class_weights(config, sets.class_names, labels[0]),
-                    storage=storage,
-                    scratch_dir=tmp_path,
                     reached=reached,
                 )
             pixels = readers[1].read(range(len(readers[1]))).astype(np.float32)
@@ -83,6 +83,10 @@ def loss_of(model: Any, pixels: np.ndarray, labels: np.ndarray) -> float:
     [
         {"EPOCHS": 0},
         {"EPOCHS": 0, "HEAD_LAYERS": (6,)},
+        {"EPOCHS": 0, "HEAD_PENALTIES": (0.1, 0.01)},
+        {"HEAD_PENALTIES": (0.1, 0.01)},
+        {"HEAD_PENALTIES": (0.1, 0.01), "HEAD_FEATURES": "top"},
+        {"HEAD_PENALTIES": (0.1, 0.01), "CACHE_GB": 0.0},
         {"HEAD_EPOCHS": 0},
         {"FINE_TUNE_SHARE": 1.0},
         {"CACHE_GB": 0.0, "AUGMENTATION_VARIANTS": 0},

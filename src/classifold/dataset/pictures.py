@@ -45,7 +45,7 @@ def read_picture(source: Path | bytes, *, max_pixels: int, min_side: int | None 
     Args:
         source: A file, or a file's bytes.
         max_pixels: A picture of more pixels is refused by its header, before anything is decoded.
-        min_side: A JPEG may be decoded at half size or less as long as both sides keep this many pixels.
+        min_side: A JPEG may be decoded at 6/8 or less as long as both sides keep this many pixels.
 
     Returns:
         Pixels, shape (height, width, 3), RGB, uint8.
@@ -74,7 +74,7 @@ def resize_picture(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def load_picture(source: Path | bytes, *, size: int, max_pixels: int) -> NDArray[np.uint8]:
     """Return a picture as the model takes it: read, upright, squashed to a square.
 
-    A JPEG of at least twice the size is decoded smaller, which is up to five times as fast; the values then
+    A JPEG of at least 4/3 of the size is decoded smaller, which is up to five times as fast; the values then
     differ from those of the full decode by about one of 255 on average.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,44 +89,31 @@ class Predictor:
     ) -> Iterator[Prediction]:
         """Return one Prediction a picture, in the order of `paths`; a folder's in the order of names.
 
-        Pictures are decoded by threads while the model works, and only a few batches of them are in
-        memory at any time, however many there are. An unreadable picture is a Prediction with its reason.
+        Each thread reads a picture and asks the model about it, so no core waits for another, and only a
+        picture a thread is in memory at any time, however many there are. An unreadable picture is a
+        Prediction with its reason.
 
         Args:
             paths: Picture files, and folders that are walked to any depth.
-            batch_size: Pictures given to the model at once.
-            num_workers: Threads that decode; None takes one a core.
+            batch_size: How far the work goes ahead of the answers that were taken: twice so many pictures.
+            num_workers: Threads; None takes one a core.
 
         Raises:
             DataError: At once, before any picture is read: every path that is missing or holds no picture.
         """
         sources = find_sources(paths)
-        return self._predict(sources, batch_size=batch_size, num_workers=num_workers or count_cores())
+        return _map_ordered(
+            self._predict, sources, num_workers=num_workers or count_cores(), ahead=2 * batch_size
+        )
 
-    def _predict(self, sources: Iterable[Path], *, batch_size: int, num_workers: int) -> Iterator[Prediction]:
-        decoded = _map_ordered(self._load, sources, num_workers=num_workers, ahead=2 * batch_size)
+    def _predict(self, path: Path) -> Prediction:
         try:
-            while batch := list(itertools.islice(decoded, batch_size)):
-                yield from self._answer(batch)
-        finally:
-            decoded.close()
-
-    def _load(self, path: Path) -> tuple[Path, NDArray[np.uint8] | str]:
-        try:
-            return path, load_picture(path, size=self.image_size, max_pixels=self.max_pixels)
+            pixels = load_picture(path, size=self.image_size, max_pixels=self.max_pixels)
         except PictureError as error:
-            return path, error.reason
+            return Prediction(path, error=error.reason)
         except OSError as error:
-            return path, f"the file cannot be read: {error.strerror or error}"
-
-    def _answer(self, batch: Sequence[tuple[Path, NDArray[np.uint8] | str]]) -> Iterator[Prediction]:
-        pictures = [picture for _, picture in batch if not isinstance(picture, str)]
-        answers = iter(self.predict_pixels(np.stack(pictures)) if pictures else ())
-        for path, picture in batch:
-            if isinstance(picture, str):
-                yield Prediction(path, error=picture)
-            else:
-                yield Prediction(path, probabilities=next(answers))
+            return Prediction(path, error=f"the file cannot be read: {error.strerror or error}")
+        return Prediction(path, probabilities=self.predict_pixels(pixels[None])[0])
 
 
 def _map_ordered(
@@ -135,7 +121,7 @@ def _map_ordered(
 ) -> Generator[B, None, None]:
     """Yield work(item) in order, done by threads, with at most `ahead` + `num_workers` results waiting."""
     waiting: deque[Future[B]] = deque()
-    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="predict")
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
@@ -144,7 +130,7 @@ def _map_ordered(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Also where the reader goes away or Ctrl-C comes: nothing is decoded for nobody.
+        # Also where the reader goes away or Ctrl-C comes: nothing is answered for nobody.
         pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -185,7 +185,52 @@ def _build_application(name: str, image_size: int, *, published: bool) -> keras.
         raise BackboneError(_no_weights(name, error)) from error
     if bare is not None:
         adopt_weights(model, bare)
-    return model
+    return replace_grouped(model)
+
+
+def replace_grouped(model: keras.Model) -> keras.Model:
+    """Return the model with each convolution of one group a channel as the depthwise one that it is.
+
+    On a processor TensorFlow computes grouped convolutions only through XLA, which has no ONNX form; ConvNeXt
+    is built of them.
+    """
+    pairs: list[tuple[Any, Any]] = []
+
+    def copy(layer: Any) -> Any:
+        config = layer.get_config()
+        if not _is_depthwise(layer):
+            copied = layer.__class__.from_config(config)
+        else:
+            kept = (
+                "name",
+                "dtype",
+                "kernel_size",
+                "strides",
+                "padding",
+                "dilation_rate",
+                "activation",
+                "use_bias",
+            )
+            copied = keras.layers.DepthwiseConv2D(**{key: config[key] for key in kept})
+        pairs.append((layer, copied))
+        return copied
+
+    if not any(_is_depthwise(layer) for layer in model.layers):
+        return model
+    replaced = keras.models.clone_model(model, clone_function=copy)
+    for layer, copied in pairs:
+        if _is_depthwise(layer):  # (h, w, 1, channels) to (h, w, channels, 1)
+            kernel, *bias = layer.get_weights()
+            copied.set_weights([kernel.transpose(0, 1, 3, 2), *bias])
+        elif isinstance(layer, keras.layers.Layer):
+            copied.set_weights(layer.get_weights())
+    finish_weights(replaced)
+    return replaced
+
+
+def _is_depthwise(layer: Any) -> bool:
+    is_conv = type(layer) is keras.layers.Conv2D and layer.groups > 1
+    return is_conv and layer.groups == layer.filters == layer.input.shape[-1]
 
 
 def adopt_weights(model: keras.Model, bare: keras.Model) -> None:
@@ -249,7 +294,105 @@ def _build_preset(name: str, image_size: int, *, published: bool) -> keras.Model
         return pixels * scale + np.asarray(0.0 if converter.offset is None else converter.offset)
 
     pixels = keras.Input(shape, name=_PIXELS)
-    return keras.Model(pixels, model(_preprocess(pixels, *_probe(preprocess))), name=model.name)
+    preprocessed = _preprocess(pixels, *_probe(preprocess))
+    try:
+        return unfold_model(model, pixels, preprocessed)
+    except (TypeError, ValueError):  # a layer that cannot be made again from its own configuration
+        return keras.Model(pixels, model(preprocessed), name=model.name)
+
+
+def unfold_model(model: keras.Model, pixels: Any, preprocessed: Any) -> keras.Model:
+    """Return a model from `pixels` in whose graph each layer of `model` stands for itself, with its weights.
+
+    In a model that is nested whole there is no place where a part could be cut off and frozen.
+
+    Args:
+        model: From preprocessed pixels to features.
+        pixels: The input of the new one.
+        preprocessed: What `model` is to be given, made from `pixels`.
+
+    Raises:
+        TypeError: If a layer cannot be made again from its configuration.
+        ValueError: If the layer made again is another one.
+    """
+    pairs: list[tuple[Any, Any]] = []
+
+    def copy(layer: Any) -> Any:
+        if type(layer).__name__ in _PLAIN_FORMS:
+            return layer
+        pairs.append((layer, layer.__class__.from_config(layer.get_config())))
+        return pairs[-1][1]
+
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        given = [preprocessed if one is pixels else one for one in args]
+        plain = _PLAIN_FORMS.get(type(operation).__name__)
+        return operation(*given, **kwargs) if plain is None else plain(operation, *given)
+
+    unfolded = keras.models.clone_model(model, input_tensors=pixels, clone_function=copy, call_function=call)
+    for layer, copied in pairs:
+        if isinstance(layer, keras.layers.Layer):
+            copied.set_weights(layer.get_weights())
+    finish_weights(unfolded)
+    return unfolded
+
+
+def _embed_patches(layer: Any, planes: Any) -> Any:
+    """Do what KerasHub's ViTPatchingAndEmbedding does: (N, size, size, 3) to tokens (N, T, F).
+
+    Its convolution is a product with the pixels of each patch; the places of the patches, the class token and
+    the convolution's bias add up to one bias a token. Source: keras_hub/src/models/vit/vit_layers.py.
+    """
+    if layer.data_format != "channels_last":
+        raise ValueError("patches of planes with the channels first")
+    (height, width), channels = layer.patch_size, planes.shape[-1]
+    rows, columns = planes.shape[1] // height, planes.shape[2] // width
+    x = keras.layers.Reshape((rows, height, columns, width * channels), name="patch_rows")(planes)
+    x = keras.layers.Permute((1, 3, 2, 4), name="patch_order")(x)
+    x = keras.layers.Reshape((rows * columns, height * width * channels), name="patches")(x)
+    kernel, *bias = layer.patch_embedding.get_weights()
+    (places,) = layer.position_embedding.get_weights()
+    offset = places + (bias[0] if bias else 0)
+    if layer.use_class_token:
+        x = keras.layers.ZeroPadding1D((1, 0), name="class_token")(x)
+        offset[0] = places[0] + np.asarray(layer.class_token)[0, 0]
+    embed = keras.layers.EinsumDense("abc,cd->abd", offset.shape, bias_axes="bd", name="patch_embedding")
+    tokens = embed(x)
+    embed.set_weights([kernel.reshape(-1, kernel.shape[-1]), offset])
+    return tokens
+
+
+def _encode(encoder: Any, tokens: Any) -> Any:
+    """Do what KerasHub's ViTEncoder does, whose blocks all stand in one layer. Source: as above."""
+    x = keras.layers.Dropout(encoder.dropout_rate, name="embedding_dropout")(tokens)
+    for number, block in enumerate(encoder.encoder_layers):
+        x = _encode_block(block, x, f"block{number}")
+    return _repeat(encoder.layer_norm, "encoder_norm", x)
+
+
+def _encode_block(block: Any, tokens: Any, name: str) -> Any:
+    rate = block.dropout_rate
+    x = _repeat(block.layer_norm_1, f"{name}_attention_norm", tokens)
+    x = _repeat(block.mha, f"{name}_attention", x, x)
+    x = keras.layers.Dropout(rate, name=f"{name}_attention_dropout")(x)
+    attended = keras.layers.Add(name=f"{name}_attention_add")([x, tokens])
+    x = _repeat(block.layer_norm_2, f"{name}_mlp_norm", attended)
+    x = _repeat(block.mlp.dense_1, f"{name}_mlp_widen", x)
+    x = keras.layers.Dropout(rate, name=f"{name}_mlp_inner_dropout")(x)
+    x = _repeat(block.mlp.dense_2, f"{name}_mlp_narrow", x)
+    x = keras.layers.Dropout(rate, name=f"{name}_mlp_dropout")(x)
+    return keras.layers.Add(name=f"{name}_mlp_add")([attended, x])
+
+
+def _repeat(layer: Any, name: str, *tensors: Any) -> Any:
+    """Call a layer of Keras's own, made again under another name, with the same weights."""
+    copied = layer.__class__.from_config({**layer.get_config(), "name": name})
+    output = copied(*tensors)
+    copied.set_weights(layer.get_weights())
+    return output
+
+
+# KerasHub's layers of ViT, which Keras cannot load again, as layers that it can.
+_PLAIN_FORMS = {"ViTPatchingAndEmbedding": _embed_patches, "ViTEncoder": _encode}
 
 
 def _probe(preprocess: Callable[[Any], Any]) -> tuple[np.ndarray, np.ndarray]:

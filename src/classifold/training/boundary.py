@@ -26,6 +26,7 @@ class Inside:
         seeds: The states of the layers that draw random numbers.
         before: Place among the rows of the epoch that was kept before the stage; None where there was none.
         scaling: Of the features, in the head's stage.
+        num_epochs: Of the whole stage, as it was planned; 0: what the settings say.
     """
 
     recent: tuple[Arrays, ...]
@@ -34,6 +35,7 @@ class Inside:
     seeds: Arrays
     before: int | None = None
     scaling: Scaling | None = None
+    num_epochs: int = 0
 
 
 @dataclass(frozen=True)

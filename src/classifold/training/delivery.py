@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,23 +23,33 @@ from classifold.training.clock import Clock
 from classifold.training.history import EpochRow, write_history
 from classifold.training.learning import label_pictures, open_reader
 from classifold.training.notes import Notes
-from classifold.training.own_process import run_module
+from classifold.training.own_process import Module, explain_failure, run_module
+from classifold.training.verify import check_answers
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.
-_SAMPLE_SIZE = 16
-_SAMPLE, _ANSWER = "sample.npz", "sample.json"
+_SAMPLE_SIZE = 8
+_SAMPLE, _ANSWER = "sample.npy", "sample.json"
 
 
-def write_model(
-    folder: Path, classifier: Any, rows: Sequence[EpochRow], *, card: str, config: Config
-) -> None:
+def write_model(folder: Path, model: Any, rows: Sequence[EpochRow], *, card: str, config: Config) -> None:
     """Write the model, and what is known of it before it was evaluated."""
     from classifold.training.export import save_keras
 
     (folder / names.CLASSES_JSON).write_text(card, encoding="utf-8")
     (folder / names.CONFIG_JSON).write_text(config.to_json(), encoding="utf-8")
-    save_keras(classifier.model, folder / names.MODEL_KERAS, card)
+    save_keras(model, folder / names.MODEL_KERAS, card)
     write_history(rows, folder / names.HISTORY_CSV)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Tell a converter's failure as one of this step."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise explain_failure("classifold.training.export", 1, f"{type(error).__name__}: {error}") from error
 
 
 class Delivery:
@@ -56,24 +67,59 @@ class Delivery:
         self.folder, self.config, self.sets = folder, config, sets
         self.clock, self.notes = clock, notes
 
-    def fill(self, *, backend: str, started: datetime) -> dict[str, Any]:
+    def fill(self, *, model: Any, backend: str, started: datetime) -> dict[str, Any]:
         """Export, evaluate and verify the model; return the metrics.
+
+        A fresh process loads each form and asks it, while the next one is being written.
+
+        Args:
+            model: What model.keras holds.
+            backend: Keras's engine in this process.
+            started: When the run began.
 
         Raises:
             RunError: If a form of the model fails, or gives other probabilities.
             DataError: If no picture of the evaluation set can be read.
         """
-        with show_progress("writing every format", None):
-            run_module("classifold.training.export", self.folder)
-        self.clock.end("export")
-        metrics = self._evaluate()
-        self.clock.end("evaluate")
-        verification = self._verify()
+        from classifold.training.pipeline import Storage
+
+        storage = Storage(self.config.CACHE_GB * 1e9, None)
+        reader = open_reader(names.EVALUATION, self.sets, self.config, storage=storage, notes=self.notes)
+        with contextlib.closing(reader):
+            self._write_sample(reader)
+            paths = (self.folder, self.folder / _SAMPLE, self.folder / _ANSWER)
+            with Module("classifold.training.verify", *paths) as checker:
+                self._export(model if backend == "tensorflow" else None, checker.tell)
+                self.clock.end("export")
+                metrics = self._evaluate(reader)
+                self.clock.end("evaluate")
+                with show_progress("checking every format", None):
+                    checker.finish()
+        answers = json.loads((self.folder / _ANSWER).read_text(encoding="utf-8"))
+        check_answers(answers)
         self.clock.end("verify")
-        self._write_environment(verification, backend=backend, started=started)
+        self._write_environment(answers, backend=backend, started=started)
         for scratch in (_SAMPLE, _ANSWER):
             (self.folder / scratch).unlink()
         return metrics
+
+    def _write_sample(self, reader: Any) -> None:
+        """Write the pixels of some pictures of the set, for the verification."""
+        picked = np.linspace(0, len(reader) - 1, min(_SAMPLE_SIZE, len(reader))).astype(int)
+        np.save(self.folder / _SAMPLE, reader.read(picked))
+
+    def _export(self, model: Any, tell: Callable[[str], object]) -> None:
+        """Write every form: here where Keras runs on TensorFlow, else in a process of its own."""
+        from classifold.training.export import export_all
+
+        with show_progress("writing every format", None):
+            if model is not None:
+                with _explained():
+                    export_all(self.folder, model, tell=tell)
+                return
+            run_module("classifold.training.export", self.folder)
+            for form in (names.MODEL_ONNX, names.MODEL_KERAS, names.MODEL_H5, names.CHECKPOINT_DIR):
+                tell(form)
 
     def check_whole(self, *, has_report: bool, name: str) -> None:
         """Refuse a folder that lacks an artefact.
@@ -86,15 +132,11 @@ class Delivery:
         if missing:
             raise RunError(Fault(name, f"the run did not write {', '.join(missing)}"))
 
-    def _evaluate(self) -> dict[str, Any]:
+    def _evaluate(self, reader: Any) -> dict[str, Any]:
         """Ask the exported model about the evaluation set, and write what it answered."""
         from classifold.training.evaluate import Answers, build_metrics, write_predictions_csv
-        from classifold.training.pipeline import Storage
 
-        storage = Storage(self.config.CACHE_GB * 1e9, None)
-        reader = open_reader(names.EVALUATION, self.sets, self.config, storage=storage, notes=self.notes)
-        with contextlib.closing(reader):
-            probabilities = self._ask(reader)
+        probabilities = self._ask(reader)
         given = Answers(
             labels=label_pictures(reader.pictures, self.sets.class_names),
             probabilities=probabilities.astype(np.float64),
@@ -115,37 +157,16 @@ class Delivery:
         return metrics
 
     def _ask(self, reader: Any) -> NDArray[np.float32]:
-        """Return the probabilities (N, C) of a set; some of its pictures are kept for the verification."""
+        """Return the probabilities (N, C) that model.onnx gives for a set."""
         from classifold.inference import open_session, run_session
         from classifold.training.pipeline import blocks
 
         session = open_session(self.folder / names.MODEL_ONNX)
-        picked = set(np.linspace(0, len(reader) - 1, min(_SAMPLE_SIZE, len(reader))).astype(int).tolist())
-        sample, answers = [], []
-        for indices in blocks(len(reader)):
-            pixels = reader.read(indices)
-            answers.append(run_session(session, pixels))
-            sample += [pixels[i] for i, place in enumerate(indices.tolist()) if place in picked]
-        probabilities = np.concatenate(answers)
-        np.savez(self.folder / _SAMPLE, pixels=np.stack(sample), probabilities=probabilities[sorted(picked)])
-        return probabilities
-
-    def _verify(self) -> dict[str, float]:
-        from classifold.training.verify import check_answers
-
-        path = self.folder / _ANSWER
-        with show_progress("checking every format", None):
-            run_module("classifold.training.verify", self.folder, self.folder / _SAMPLE, path)
-        answers = json.loads(path.read_text(encoding="utf-8"))
-        check_answers(answers)
-        return dict(answers)
+        return np.concatenate([run_session(session, reader.read(indices)) for indices in blocks(len(reader))])
 
     def _write_environment(self, verification: dict[str, float], *, backend: str, started: datetime) -> None:
         counts = {
-            name: {
-                class_name: sum(1 for picture in pictures if picture.class_name == class_name)
-                for class_name in self.sets.class_names
-            }
+            name: {**dict.fromkeys(self.sets.class_names, 0), **Counter(one.class_name for one in pictures)}
             for name, pictures in self.sets.pictures.items()
         }
         data = {

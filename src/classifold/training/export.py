@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,66 @@ def export_onnx(model: Any, path: Path) -> None:
     import numpy as np
 
     shape = model.inputs[0].shape
+    _hold_constants(model)
+    _teach_erfc()
     with quiet_export():
         model(np.zeros((1, *shape[1:]), np.float32))
         signature = [keras.InputSpec(shape=(None, *shape[1:]), dtype="float32", name="pixels")]
         model.export(path, format="onnx", input_signature=signature, verbose=False)
 
 
+def _hold_constants(model: Any) -> None:
+    """Keep tensors that layers hold beside their weights as arrays: tf2onnx makes an input of each tensor.
+
+    EfficientNet's Normalization (mean, variance) and ViT's places of the patches are such.
+    """
+    import tensorflow as tf
+
+    for layer in model._flatten_layers():
+        for name, value in list(vars(layer).items()):
+            if isinstance(value, tf.Tensor):
+                setattr(layer, name, value.numpy())
+
+
+def _teach_erfc() -> None:
+    """Tell tf2onnx of Erfc, through which TensorFlow computes GELU (ConvNeXt, ViT): it is 1 - Erf."""
+    import numpy as np
+    from tf2onnx.handler import tf_op
+    from tf2onnx.utils import make_name, map_onnx_to_numpy_type
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+            shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
+            one = ctx.make_const(make_name("one"), np.array(1, map_onnx_to_numpy_type(dtype)))
+            erf = ctx.make_node("Erf", [node.input[0]], shapes=[shape], dtypes=[dtype])
+            ctx.remove_node(node.name)
+            ctx.make_node(
+                "Sub",
+                [one.output[0], erf.output[0]],
+                name=node.name,
+                outputs=node.output,
+                shapes=[shape],
+                dtypes=[dtype],
+            )
+
+
 @contextlib.contextmanager
 def quiet_export() -> Iterator[None]:
     """Keep the converters' chatter off the terminal, and their deprecations from being our user's."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # its handlers hold the standard error of before
+    try:
+        with _quiet_streams():
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _quiet_streams() -> Iterator[None]:
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(nowhere),
@@ -56,23 +108,29 @@ def quiet_export() -> Iterator[None]:
         yield
 
 
-def export_all(run_dir: Path) -> None:
-    """Write model.h5, checkpoint/ and model.onnx beside model.keras.
+def export_all(run_dir: Path, model: Any = None, *, tell: Callable[[str], object] = lambda _: None) -> None:
+    """Write model.h5, model.onnx and checkpoint/ beside model.keras.
 
     Args:
         run_dir: Holds model.keras and classes.json, the model card.
+        model: What model.keras holds, where it is in memory already; Keras must run on TensorFlow.
+        tell: Told the name of each form that is there.
     """
     import keras
 
     card = (run_dir / names.CLASSES_JSON).read_text(encoding="utf-8")
-    model = keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
+    model = model or keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
+    tell(names.MODEL_KERAS)
     with quiet_export():
         model.save(run_dir / names.MODEL_H5)
     _put_card_in_h5(run_dir / names.MODEL_H5, card)
-    export_onnx(model, run_dir / names.MODEL_ONNX)
-    finish_onnx(run_dir / names.MODEL_ONNX, card)
+    tell(names.MODEL_H5)
     export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
     (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
+    tell(names.CHECKPOINT_DIR)
+    export_onnx(model, run_dir / names.MODEL_ONNX)
+    finish_onnx(run_dir / names.MODEL_ONNX, card)
+    tell(names.MODEL_ONNX)
 
 
 def _put_card_in_h5(path: Path, card: str) -> None:

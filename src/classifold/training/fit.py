@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -15,30 +16,13 @@ from numpy.typing import NDArray
 
 from classifold.config import Config
 from classifold.progress import Advance, show_progress
+from classifold.training.batch_size import choose_batch_size
 from classifold.training.boundary import Arrays, Inside, assign_arrays, copy_arrays, list_seeds
+from classifold.training.budget import Budget
 from classifold.training.history import EpochRow, print_epoch
-from classifold.training.recipe import build_loss, build_optimizer, learning_rate_at
+from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
 
 ReadPlain = Callable[[NDArray[np.intp]], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What is trained how long: the settings of one stage.
-
-    Attributes:
-        name: "head" or "fine_tune".
-        share: Of the backbone that learns.
-        num_epochs: At most.
-        peak: The largest learning rate.
-        number: Place among the stages, part of the seeds.
-    """
-
-    name: str
-    share: float
-    num_epochs: int
-    peak: float
-    number: int
 
 
 @dataclass
@@ -90,6 +74,7 @@ def fit_stage(
     config: Config,
     *,
     reached: Reached,
+    budget: Budget | None = None,
     inside: Inside | None = None,
     mark: Callable[[Inside], None] | None = None,
 ) -> None:
@@ -105,6 +90,7 @@ def fit_stage(
         feed: The data.
         config: The recipe.
         reached: Updated at every epoch.
+        budget: What of the run's time is left: after the first epoch it says how many there will be.
         inside: The state after the stage's latest epoch in `reached`, from which it goes on.
         mark: Told the state after every epoch.
     """
@@ -115,7 +101,8 @@ def fit_stage(
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     learning.optimizer.build(learning.trainable_variables)
-    run = _StageRun(learning, stage, feed, config, reached=reached)
+    config, stage = choose_batch_size(learning, stage, config, num_pictures=len(feed.training_labels))
+    run = _StageRun(learning, stage, feed, config, reached=reached, budget=budget)
     if inside is not None:
         run.go_on_from(inside)
     run.finish(mark or (lambda _: None))
@@ -155,8 +142,16 @@ class _StageRun:
     """A stage under way."""
 
     def __init__(
-        self, learning: keras.Model, stage: Stage, feed: Feed, config: Config, *, reached: Reached
+        self,
+        learning: keras.Model,
+        stage: Stage,
+        feed: Feed,
+        config: Config,
+        *,
+        reached: Reached,
+        budget: Budget | None,
     ) -> None:
+        self.budget = budget
         self.learning, self.stage, self.feed, self.config = learning, stage, feed, config
         self.reached = reached
         before = reached.best
@@ -165,12 +160,14 @@ class _StageRun:
         self.recent: deque[Arrays] = deque(maxlen=config.AVERAGED_EPOCHS)
         self.best_watched, self.waited, self.epoch = math.inf, 0, 0
         num_training, steps = len(feed.training_labels), config.STEPS_PER_EPOCH
-        self.num_draws = num_training if steps == "auto" else steps * config.BATCH_SIZE
+        self.num_draws = num_training if steps == "auto" else steps * config.batch_size
 
     def go_on_from(self, inside: Inside) -> None:
         """Take up the state after an earlier epoch; what follows from the rows is reckoned from them."""
         rows = self.reached.rows
         self.before = inside.before
+        if inside.num_epochs:
+            self.stage = replace(self.stage, num_epochs=inside.num_epochs)
         before = None if inside.before is None else rows[inside.before]
         self.selection = Selection(self.config, weights=inside.kept, before=before)
         for row in rows:
@@ -189,8 +186,17 @@ class _StageRun:
             advance(self.epoch * self.num_draws)
             while self.epoch < self.stage.num_epochs and self._is_worthwhile():
                 self._train(advance)
+                if self.epoch == 1:
+                    self._plan()
                 mark(self._describe())
         self.learning.set_weights(list(self.selection.weights))
+
+    def _plan(self) -> None:
+        """Choose the number of epochs by what the first one took; until then the warm-up goes on."""
+        if self.budget is not None and self.budget.is_limited:
+            seconds = self.reached.rows[-1].seconds
+            count = self.budget.count_epochs(self.stage.num_epochs, done=1, seconds=seconds)
+            self.stage = replace(self.stage, num_epochs=count)
 
     def _train(self, advance: Advance) -> None:
         """Train and measure one epoch."""
@@ -250,6 +256,7 @@ class _StageRun:
             optimizer=copy_arrays(self.learning.optimizer.variables),
             seeds=copy_arrays(list_seeds(self.learning)),
             before=self.before,
+            num_epochs=self.stage.num_epochs,
         )
 
 
@@ -272,11 +279,11 @@ def _train_epoch(
 ) -> tuple[float, float, float]:
     """Train one epoch and return its loss, its accuracy and its last learning rate."""
     order = draw_order(len(feed.training_labels), num_draws, seed=(config.RANDOM_SEED, stage.number, epoch))
-    steps_per_epoch = math.ceil(num_draws / config.BATCH_SIZE)
+    steps_per_epoch = math.ceil(num_draws / config.batch_size)
     num_classes = len(feed.class_weights)
     sums, rate = np.zeros(2), 0.0
-    for step in range(steps_per_epoch):
-        indices = order[step * config.BATCH_SIZE : (step + 1) * config.BATCH_SIZE]
+    batches = [order[start : start + config.batch_size] for start in range(0, num_draws, config.batch_size)]
+    for step, (indices, activations) in enumerate(read_ahead(feed.read_training, batches)):
         labels = feed.training_labels[indices]
         rate = learning_rate_at(
             epoch * steps_per_epoch + step,
@@ -287,15 +294,28 @@ def _train_epoch(
         )
         learning.optimizer.learning_rate = rate
         logs = learning.train_on_batch(
-            _pad(feed.read_training(indices), config.BATCH_SIZE),
-            _pad(np.eye(num_classes, dtype=np.float32)[labels], config.BATCH_SIZE),
+            _pad(activations, config.batch_size),
+            _pad(np.eye(num_classes, dtype=np.float32)[labels], config.batch_size),
             # The last batch is filled up with pictures of no weight, so that one shape is compiled.
-            sample_weight=_pad(feed.class_weights[labels], config.BATCH_SIZE),
+            sample_weight=_pad(feed.class_weights[labels], config.batch_size),
             return_dict=True,
         )
-        sums += np.array([float(logs["loss"]) * config.BATCH_SIZE, float(logs["accuracy"]) * len(indices)])
+        sums += np.array([float(logs["loss"]) * config.batch_size, float(logs["accuracy"]) * len(indices)])
         advance(len(indices))
     return float(sums[0] / num_draws), float(sums[1] / num_draws), rate
+
+
+def read_ahead(
+    read: ReadPlain, batches: Sequence[NDArray[np.intp]]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Yield every batch's places with what `read` gives for them, read while the one before is learned."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        coming = thread.submit(read, batches[0])
+        for place, batch in enumerate(batches):
+            activations = coming.result()
+            if place + 1 < len(batches):
+                coming = thread.submit(read, batches[place + 1])
+            yield batch, activations
 
 
 def draw_order(num_pictures: int, num_draws: int, *, seed: tuple[int, ...]) -> NDArray[np.intp]:
@@ -303,6 +323,12 @@ def draw_order(num_pictures: int, num_draws: int, *, seed: tuple[int, ...]) -> N
     generator = np.random.default_rng(seed)
     rounds = math.ceil(num_draws / num_pictures)
     return np.concatenate([generator.permutation(num_pictures) for _ in range(rounds)])[:num_draws]
+
+
+def log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """Return the logarithms of the probabilities of logits (N, C)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _pad(rows: NDArray[Any], length: int) -> NDArray[Any]:
@@ -314,13 +340,15 @@ def measure(learning: keras.Model, feed: Feed, config: Config) -> tuple[float, f
     """Return log loss, its standard error and accuracy over the validation pictures, each counted once."""
     labels = feed.validation_labels
     logits = []
-    for start in range(0, len(labels), config.BATCH_SIZE):
-        indices = np.arange(start, min(start + config.BATCH_SIZE, len(labels)))
-        batch = _pad(feed.read_validation(indices), config.BATCH_SIZE)
+    for start in range(0, len(labels), config.batch_size):
+        indices = np.arange(start, min(start + config.batch_size, len(labels)))
+        batch = _pad(feed.read_validation(indices), config.batch_size)
         logits.append(np.asarray(learning.predict_on_batch(batch), np.float64)[: len(indices)])
-    scores = np.concatenate(logits)
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    losses = -log_probabilities[np.arange(len(labels)), labels]
-    accuracy = (scores.argmax(axis=1) == labels).mean()
+    return measure_logits(np.concatenate(logits), labels)
+
+
+def measure_logits(logits: NDArray[Any], labels: NDArray[np.intp]) -> tuple[float, float, float]:
+    """Return log loss, its standard error and accuracy of logits (N, C)."""
+    losses = -log_softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
+    accuracy = (logits.argmax(axis=1) == labels).mean()
     return float(losses.mean()), float(losses.std() / math.sqrt(len(labels))), float(accuracy)

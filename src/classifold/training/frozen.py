@@ -65,6 +65,9 @@ class Activations:
         num_variants: How many augmented versions there are in turn; 0 makes new ones each epoch.
         storage: Where they are kept.
         is_identity: The cut is at the pixels: nothing is kept but the pictures themselves.
+
+    Attributes:
+        num_variants: As given.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class Activations:
     ) -> None:
         self._reader = reader
         self._compute = compute
-        self._num_variants = num_variants
+        self.num_variants = num_variants
         self._storage = storage
         self._shape = shape
         self._is_identity = is_identity
@@ -92,7 +95,7 @@ class Activations:
 
     def begin_epoch(self, epoch: int) -> None:
         """Choose the augmented version of this epoch (counted from 0), and compute it where it is kept."""
-        self._variant = epoch % self._num_variants if self._num_variants else epoch
+        self._variant = epoch % self.num_variants if self.num_variants else epoch
         if self._is_identity:
             return
         self._make_room()
@@ -106,7 +109,7 @@ class Activations:
 
     def _make_room(self) -> None:
         """Find room for this epoch's version."""
-        if not self._num_variants:
+        if not self.num_variants:
             # The versions of the epoch before are not needed again: their room is taken over.
             room = self._kept.popitem()[1] if self._kept else self._allocate()
             self._kept = {self._variant: room}

@@ -16,7 +16,8 @@ from classifold.progress import Advance, is_terminal
 class EpochRow:
     """One epoch; losses are means over pictures, accuracies shares, seconds those of the whole epoch.
 
-    `val_loss_error` is the standard error of val_loss.
+    `val_loss_error` is the standard error of val_loss. Where a head was found and not learned step by step, a
+    row is one strength of its regularisation, the `penalty`, and the learning rate is 0.
     """
 
     stage: str
@@ -30,6 +31,7 @@ class EpochRow:
     best: bool = False
     val_loss_error: float = 0.0
     num_validation: int = 1
+    penalty: float = 0.0
 
     def monitored(self, name: str) -> float:
         """Return the value of a monitor, turned so that smaller is better; what is no number is the worst."""

@@ -22,14 +22,18 @@ from classifold.dataset.scan import Picture, Sets
 from classifold.errors import DataError, Fault, RunError
 from classifold.training.artefacts import find_versions
 from classifold.training.boundary import Boundary, Inside, copy_arrays, list_seeds
+from classifold.training.budget import Budget, Plan, choose_places
 from classifold.training.clock import Clock
 from classifold.training.notes import Notes
 from classifold.training.resume import Found, check_facts
 
 _LOG = logging.getLogger(__name__)
 
+# Pictures by which the speed of this machine is measured, where there is a limit of time.
+_MEASURED = 64
+
 # What may be changed between two parts of a run: it makes no difference to what is learned.
-_FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES")
+_FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES", "RECIPE", "TIME_LIMIT")
 _FIRST_SETTING, _AFTER_LAST_SETTING = "BACKBONE", "RUNS_DIR"
 
 
@@ -48,8 +52,16 @@ def build_facts(config: Config, sets: Sets, *, backend: str) -> dict[str, Any]:
     }
 
 
-def open_reader(name: str, sets: Sets, config: Config, *, storage: Any, notes: Notes) -> Any:
-    """Return the reader of a set, all of its pictures read once.
+def open_reader(
+    name: str,
+    sets: Sets,
+    config: Config,
+    *,
+    storage: Any,
+    notes: Notes,
+    pictures: Sequence[Picture] | None = None,
+) -> Any:
+    """Return the reader of a set, or of some `pictures` of it, all of them read once.
 
     Raises:
         DataError: If none can be read, or one cannot and the settings say that this is fatal.
@@ -57,8 +69,9 @@ def open_reader(name: str, sets: Sets, config: Config, *, storage: Any, notes: N
     from classifold.training.pipeline import PictureReader
 
     # For the log of a job; on a terminal the progress bar says it.
-    _LOG.info("reading %d %s pictures", len(sets.pictures[name]), name)
-    reader = PictureReader(sets.pictures[name], config, storage=storage, name=name)
+    pictures = sets.pictures[name] if pictures is None else pictures
+    _LOG.info("reading %d %s pictures", len(pictures), name)
+    reader = PictureReader(pictures, config, storage=storage, name=name)
     notes.tell_all([f"{name}/{key} was left out: {reason}" for key, reason in reader.unreadable])
     if not len(reader):
         reader.close()
@@ -95,6 +108,7 @@ class Learning:
         self.config, self.sets, self.scratch_dir = config, sets, scratch_dir
         self.clock, self.notes = clock, notes
         self.classifier: Any = None
+        self.budget = Budget(config)
         self.boundary: Boundary | None = None
         self.stage = "start"
 
@@ -113,6 +127,8 @@ class Learning:
         if found is not None:
             self._go_on_from(found)
         self.clock.end("start")
+        last = len(self.sets.pictures[names.VALIDATION]) + len(self.sets.pictures[names.EVALUATION])
+        self.budget = Budget(self.config, used=sum(self.clock.seconds.values()), num_last=last)
 
     def train(self, found: Found | None, *, facts: dict[str, Any], mark: Callable[[Boundary], None]) -> None:
         """Train the stages that are left; the classifier is left with the best weights.
@@ -150,11 +166,15 @@ class Learning:
         from classifold.training.fit import Reached
         from classifold.training.pipeline import Storage
         from classifold.training.recipe import class_weights
-        from classifold.training.stages import plan_stages, train_stage
+        from classifold.training.stages import Supply, plan_stages, train_stage
 
         storage = Storage(self.config.CACHE_GB * 1e9, self.scratch_dir)
+        supply = Supply(self.classifier, self.config, scratch_dir=self.scratch_dir)
+        plan = self._plan(supply, found)
+        facts["plan"] = plan.to_json()
         with contextlib.ExitStack() as stack:
-            readers = self._open_readers(stack, storage)
+            readers = self._open_readers(stack, storage, plan)
+            supply.take(readers, storage, num_variants=plan.num_variants)
             facts["pictures"] = [_sign_pictures(reader.pictures) for reader in readers]
             if found is not None:
                 check_facts(found, facts)
@@ -166,32 +186,74 @@ class Learning:
             for place, stage in enumerate(plan_stages(self.config)):
                 if start is not None and place < start.stage:
                     continue
+                inside = start.inside if start is not None and place == start.stage else None
+                if inside is None and reached.best and not self.budget.allows_epoch(seconds=plan.seconds):
+                    self.notes.tell(f"TIME_LIMIT leaves no time for the stage {stage.name}")
+                    self._mark(place + 1, reached, mark)
+                    continue
                 self.stage = stage.name
                 train_stage(
                     self.classifier,
                     stage,
                     self.config,
-                    readers=readers,
+                    supply=supply,
                     labels=(training, validation),
                     class_weights=weights,
-                    storage=storage,
-                    scratch_dir=self.scratch_dir,
                     reached=reached,
-                    inside=start.inside if start is not None and place == start.stage else None,
+                    budget=self.budget,
+                    inside=inside,
                     mark=self._marker(place, reached, mark),
                 )
                 self.clock.end(stage.name)
                 self._mark(place + 1, reached, mark)
 
-    def _open_readers(self, stack: contextlib.ExitStack, storage: Any) -> tuple[Any, Any]:
+    def _plan(self, supply: Any, found: Found | None) -> Plan:
+        """Return what there is time for: all without a limit, what was planned where a run goes on."""
+        from classifold.training.pipeline import PictureReader, Storage
+
+        pictures, config = self.sets.pictures[names.TRAINING], self.config
+        whole = Plan(len(pictures), config.AUGMENTATION_VARIANTS)
+        if found is not None and "plan" in found.facts:
+            return Plan(**found.facts["plan"])
+        if not self.budget.is_limited:
+            return whole
+        places = choose_places([0] * len(pictures), _MEASURED, seed=config.RANDOM_SEED)
+        sample = [pictures[place] for place in places]
+        with contextlib.closing(
+            PictureReader(sample, config, storage=Storage(0, None), name=names.TRAINING)
+        ) as reader:
+            seconds = supply.measure(reader) if len(reader) else 0.0
+        plan = self.budget.plan(whole, seconds_each=seconds)
+        if plan.num_training < len(pictures):
+            some = f"{plan.num_training} of the {len(pictures)} training pictures"
+            self.notes.tell(f"TIME_LIMIT leaves time for {some}, each class with its share of them")
+        return plan
+
+    def _choose_training(self, plan: Plan) -> Sequence[Picture]:
+        pictures = self.sets.pictures[names.TRAINING]
+        if plan.num_training >= len(pictures):
+            return pictures
+        labels = label_pictures(pictures, self.sets.class_names)
+        places = choose_places(labels, plan.num_training, seed=self.config.RANDOM_SEED)
+        return [pictures[place] for place in places]
+
+    def _open_readers(self, stack: contextlib.ExitStack, storage: Any, plan: Plan) -> tuple[Any, Any]:
         self.stage = "reading"
+        chosen = {names.TRAINING: self._choose_training(plan), names.VALIDATION: None}
         training, validation = (
             stack.enter_context(
                 contextlib.closing(
-                    open_reader(name, self.sets, self.config, storage=storage, notes=self.notes)
+                    open_reader(
+                        name,
+                        self.sets,
+                        self.config,
+                        storage=storage,
+                        notes=self.notes,
+                        pictures=pictures,
+                    )
                 )
             )
-            for name in (names.TRAINING, names.VALIDATION)
+            for name, pictures in chosen.items()
         )
         self.clock.end("reading")
         return training, validation

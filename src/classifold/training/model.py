@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from classifold import names
 from classifold.config import Config
@@ -30,15 +31,32 @@ class Classifier:
 
     Attributes:
         model: (N, size, size, 3) RGB 0..255 to probabilities (N, C).
-        features: The pooled features (N, F) between backbone and head.
+        features: (N, F) between backbone and head: what every level says, pooled, and the top's.
         logits: (N, C), before the softmax.
         backbone: Its layers end at the tensor before pooling.
+        top: The backbone's output, pooled: the last part of the features.
+        levels: The lower levels that the head sees, from the pixels up.
     """
 
     model: keras.Model
     features: Any
     logits: Any
     backbone: keras.Model
+    top: Any
+    levels: tuple[Level, ...] = ()
+
+
+@dataclass(frozen=True)
+class Level:
+    """A place in the backbone whose mean over the picture is part of the features.
+
+    Attributes:
+        tensor: (N, h, w, c), the last of its resolution.
+        pooled: (N, c).
+    """
+
+    tensor: Any
+    pooled: Any
 
 
 @dataclass(frozen=True)
@@ -46,12 +64,14 @@ class Parts:
     """The two parts of a stage: what is frozen and computed once, and what learns.
 
     Attributes:
-        frozen: From pixels to the cut; None where the cut is at the pixels.
-        learning: From the cut to the logits.
+        frozen: From pixels to all that the part that learns needs; None where the cut is at the pixels.
+        learning: From there to the logits.
+        features: Which columns of what is frozen are the head's features; None where they are not among it.
     """
 
     frozen: keras.Model | None
     learning: keras.Model
+    features: slice | None = None
 
 
 def build_classifier(config: Config, class_names: Sequence[str]) -> Classifier:
@@ -63,7 +83,10 @@ def build_classifier(config: Config, class_names: Sequence[str]) -> Classifier:
     """
     published = "imagenet" if config.BACKBONE_WEIGHTS == "imagenet" else None
     backbone = build_backbone(config.BACKBONE, image_size=config.IMAGE_SIZE, weights=published)
-    features = _pool(backbone.output)
+    levels = _pool_levels(backbone) if config.HEAD_FEATURES == "levels" else ()
+    top = features = _pool(backbone.output, "pooling")
+    if levels:
+        features = keras.layers.Concatenate(name="features")([*(level.pooled for level in levels), top])
     x = features
     for index, units in enumerate(config.HEAD_LAYERS):
         x = keras.layers.Dropout(config.DROPOUT, name=f"head_dropout{index}")(x)
@@ -74,22 +97,55 @@ def build_classifier(config: Config, class_names: Sequence[str]) -> Classifier:
     try:
         model = keras.Model(backbone.inputs[0], probabilities, name="classifold")
     except ValueError as error:  # two layers of one name
-        hint = "rename the layers of the backbone that are called pooling, logits, probabilities or head_..."
+        hint = (
+            "rename the layers of the backbone that are called pooling..., features, logits, probabilities "
+            "or head_..."
+        )
         fault = Fault(f"backbone {config.BACKBONE}", " ".join(str(error).split())[:200], hint=hint)
         raise BackboneError(fault) from error
-    classifier = Classifier(model=model, features=features, logits=logits, backbone=backbone)
+    classifier = Classifier(
+        model=model, features=features, logits=logits, backbone=backbone, top=top, levels=levels
+    )
     if config.BACKBONE_WEIGHTS not in ("imagenet", None):
         load_earlier_weights(classifier, str(config.BACKBONE_WEIGHTS))
     return classifier
 
 
-def _pool(features: Any) -> Any:
+def _pool(features: Any, name: str) -> Any:
     """Return (N, F) from (N, h, w, F), (N, tokens, F) or (N, F)."""
     if len(features.shape) == 4:
-        return keras.layers.GlobalAveragePooling2D(name="pooling")(features)
+        return keras.layers.GlobalAveragePooling2D(name=name)(features)
     if len(features.shape) == 3:
-        return keras.layers.GlobalAveragePooling1D(name="pooling")(features)
-    return keras.layers.Activation("linear", name="pooling")(features)
+        return keras.layers.GlobalAveragePooling1D(name=name)(features)
+    return keras.layers.Activation("linear", name=name)(features)
+
+
+def _pool_levels(backbone: keras.Model) -> tuple[Level, ...]:
+    """Return for every resolution the last place and the last of its narrowest, where the backbone has them.
+
+    Colour and texture are told from the lower levels at no cost, since their tensors are there anyway. Source
+    of the idea: Evci et al. 2022, "Head2Toe: Utilizing Intermediate Representations for Better Transfer
+    Learning".
+    """
+    if len(backbone.output.shape) != 4:
+        return ()
+    side, top_width = backbone.output.shape[1], backbone.output.shape[-1]
+    by_side: dict[int, list[Cut]] = {}
+    for cut in find_cuts(backbone, widest=math.inf)[1:]:
+        padded = isinstance(cut.tensor._keras_history.operation, keras.layers.ZeroPadding2D)
+        if len(cut.tensor.shape) == 4 and not padded:
+            by_side.setdefault(cut.tensor.shape[1], []).append(cut)
+    chosen: list[Cut] = []
+    for height, cuts in by_side.items():
+        narrowest = min(cut.tensor.shape[-1] for cut in cuts)
+        narrow = [cut for cut in cuts if cut.tensor.shape[-1] == narrowest < top_width]
+        found = {_last_whole(narrow, backbone), _last_whole(cuts if height > side else [], backbone)}
+        chosen += [cut for cut in cuts if cut in found]
+    return tuple(Level(cut.tensor, _pool(cut.tensor, f"pooling{place}")) for place, cut in enumerate(chosen))
+
+
+def _last_whole(cuts: Sequence[Cut], backbone: keras.Model) -> Cut | None:
+    return next((cut for cut in reversed(cuts) if _is_whole(cut, backbone)), None)
 
 
 def load_earlier_weights(classifier: Classifier, source: str) -> None:
@@ -147,7 +203,7 @@ def _fits(layer: Any, other: Any) -> bool:
     return all(a.shape == b.shape for a, b in zip(layer.weights, other.weights, strict=True))
 
 
-def split_parts(classifier: Classifier, share: float) -> Parts:
+def split_parts(classifier: Classifier, share: float, *, with_features: bool = False) -> Parts:
     """Cut the classifier so that `share` of the backbone learns, and set which weights are trainable.
 
     Batch normalisation keeps its statistics and its weights: a few pictures would only spoil them.
@@ -156,6 +212,8 @@ def split_parts(classifier: Classifier, share: float) -> Parts:
     Args:
         classifier: Shares its layers with the parts.
         share: 0 for the head alone, 1 for the whole backbone.
+        with_features: The frozen part gives the head's features besides, as they are before anything learns;
+            not where the cut is at the pixels.
     """
     backbone = classifier.backbone
     cut = Cut(classifier.features, share=0.0, size=0) if share == 0 else _choose_cut(backbone, share)
@@ -173,8 +231,53 @@ def split_parts(classifier: Classifier, share: float) -> Parts:
         return Parts(
             frozen=None, learning=keras.Model(backbone.inputs[0], classifier.logits, name="learning")
         )
-    below = keras.Model(backbone.inputs[0], cut.tensor, name="frozen")
-    return Parts(frozen=below, learning=keras.Model(cut.tensor, classifier.logits, name="learning"))
+    if cut.tensor is classifier.features:
+        return _join_parts(classifier, cut.tensor, [], [])
+    below = {id(tensor) for tensor in _list_below(backbone, cut.tensor)}
+    lower = [level.pooled for level in classifier.levels if id(level.tensor) in below]
+    return _join_parts(classifier, cut.tensor, lower, _list_pooled(classifier) if with_features else lower)
+
+
+def _list_pooled(classifier: Classifier) -> list[Any]:
+    """Return the tensors that the features are made of, in their order."""
+    return [*(level.pooled for level in classifier.levels), classifier.top]
+
+
+def _list_below(backbone: keras.Model, tensor: Any) -> list[Any]:
+    """Return a tensor and all that it is computed from."""
+    return [end for layer in keras.Model(backbone.inputs[0], tensor).layers for end in _list_outputs(layer)]
+
+
+def _list_outputs(layer: Any) -> list[Any]:
+    return list(keras.tree.flatten(_OUTPUT(layer)))
+
+
+def _join_parts(classifier: Classifier, cut: Any, lower: Sequence[Any], pooled: Sequence[Any]) -> Parts:
+    """Return the two parts; where more than the cut is wanted, one row of numbers holds it all.
+
+    Args:
+        classifier: Whose parts they are.
+        cut: The tensor at the cut.
+        lower: Pooled levels below the cut, which the part that learns needs too.
+        pooled: What the row holds behind the cut's own numbers; `lower` are the first of them.
+    """
+    pixels, logits = classifier.backbone.inputs[0], classifier.logits
+    if not pooled:
+        frozen = keras.Model(pixels, cut, name="frozen")
+        features = slice(None) if cut is classifier.features else None
+        return Parts(frozen, keras.Model(cut, logits, name="learning"), features)
+    flat = keras.layers.Flatten()(cut)
+    row = keras.layers.Concatenate()([flat, *pooled])
+    above = keras.Model([cut, *lower], logits)
+    given = keras.Input(row.shape[1:])
+    ends = np.cumsum([flat.shape[1], *(one.shape[1] for one in lower)]).tolist()
+    pieces = [given[:, start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    pieces[0] = keras.layers.Reshape(cut.shape[1:])(pieces[0])
+    return Parts(
+        frozen=keras.Model(pixels, row, name="frozen"),
+        learning=keras.Model(given, above(pieces), name="learning"),
+        features=slice(flat.shape[1], None) if len(pooled) > len(lower) else None,
+    )
 
 
 def _is_fixed(layer: Any) -> bool:
@@ -225,10 +328,13 @@ class Cut:
     size: int
 
 
-def find_cuts(backbone: keras.Model) -> list[Cut]:
+def find_cuts(backbone: keras.Model, *, widest: float = _WIDEST_CUT) -> list[Cut]:
     """Return the places where a backbone can be cut in two, from the pixels up.
 
-    Wide places are left out, since their activations would take more memory than the pictures do.
+    Args:
+        backbone: A Keras graph.
+        widest: A place is left out where it is so many times the smallest before it: activations that are
+            kept there would take more memory than the pictures do.
     """
     layers = backbone.layers
     counts = [sum(1 for leaf in _leaves(layer) if leaf.weights and not _is_fixed(leaf)) for layer in layers]
@@ -241,7 +347,7 @@ def find_cuts(backbone: keras.Model) -> list[Cut]:
         output = _OUTPUT(layer)
         is_alone = open_until <= index < last_use[index] and not isinstance(output, list | tuple | dict)
         size = math.prod(side or 0 for side in output.shape[1:]) if is_alone else 0
-        if seen and 0 < size <= _WIDEST_CUT * smallest:
+        if seen and 0 < size <= widest * smallest:
             cuts.append(Cut(tensor=output, share=(total - seen) / total, size=size))
             smallest = min(smallest, size)
         open_until = max(open_until, last_use[index])
@@ -255,7 +361,7 @@ _INPUT = keras.Operation.input.fget
 
 def _last_uses(layers: Sequence[Any]) -> list[int]:
     """Return for every layer the index of the last layer that reads its output, its own where none does."""
-    outputs = [keras.tree.flatten(_OUTPUT(layer)) for layer in layers]
+    outputs = [_list_outputs(layer) for layer in layers]
     place = {id(tensor): index for index, tensors in enumerate(outputs) for tensor in tensors}
     last = list(range(len(layers)))
     for index, layer in enumerate(layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -26,30 +27,61 @@ def run_module(module: str, *arguments: Path) -> None:
         RunError: With the end of what it printed, if it failed.
         DiskError: If it filled the disk.
     """
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    theirs, ours = os.pipe()
-    try:
-        # Ctrl-C reaches this process alone, which then ends the other.
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            pass_fds=(theirs,),
-            env={**os.environ, _PIPE: str(theirs)},
-        )
+    with Module(module, *arguments) as running:
+        running.finish()
+
+
+class Module:
+    """One of our modules in a fresh Python process beside this one, told lines as it goes on.
+
+    Leaving the context ends it, whatever it is doing.
+    """
+
+    def __init__(self, module: str, *arguments: Path) -> None:
+        self._name = module
+        theirs, self._pipe = os.pipe()
         try:
-            _, log = process.communicate()
+            # Ctrl-C reaches this process alone, which then ends the other.
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", module, *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                pass_fds=(theirs,),
+                env={**os.environ, _PIPE: str(theirs)},
+            )
         except BaseException:
-            process.kill()
-            process.wait()
+            os.close(self._pipe)
             raise
-    finally:
-        os.close(theirs)
-        os.close(ours)
-    if process.returncode:
-        raise explain_failure(module, process.returncode, log.strip())
+        finally:
+            os.close(theirs)
+
+    def __enter__(self) -> Module:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+        os.close(self._pipe)
+
+    def tell(self, line: str) -> None:
+        """Give it a line to read; where it has failed, `finish` says why."""
+        with contextlib.suppress(BrokenPipeError):
+            print(line, file=self._process.stdin, flush=True)
+
+    def finish(self) -> None:
+        """Tell it that there is nothing more, and wait for its end.
+
+        Raises:
+            RunError: With the end of what it printed, if it failed.
+            DiskError: If it filled the disk.
+        """
+        _, log = self._process.communicate()
+        if self._process.returncode:
+            raise explain_failure(self._name, self._process.returncode, log.strip())
 
 
 def end_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,6 +13,25 @@ from numpy.typing import NDArray
 
 from classifold.config import Config
 from classifold.errors import Fault, SettingsError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is trained how long: the settings of one stage.
+
+    Attributes:
+        name: "head" or "fine_tune".
+        share: Of the backbone that learns.
+        num_epochs: At most.
+        peak: The largest learning rate.
+        number: Place among the stages, part of the seeds.
+    """
+
+    name: str
+    share: float
+    num_epochs: int
+    peak: float
+    number: int
 
 
 def build_optimizer(config: Config) -> Any:

@@ -122,7 +122,9 @@ class Checkpoints:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "stage": boundary.stage,
             "rows": [_pack_row(row) for row in boundary.rows],
-            "inside": None if boundary.inside is None else {"before": boundary.inside.before},
+            "inside": None
+            if boundary.inside is None
+            else {"before": boundary.inside.before, "num_epochs": boundary.inside.num_epochs},
             "seconds": dict(seconds),
             "facts": dict(facts),
             "arrays": {name: [[a.dtype.str, a.shape] for a in arrays] for name, arrays in groups.items()},
@@ -241,6 +243,7 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
             seeds=groups["inside_seeds"],
             before=head["inside"]["before"],
             scaling=Scaling(*groups["scaling"]) if "scaling" in groups else None,
+            num_epochs=head["inside"].get("num_epochs", 0),
         )
     return Boundary(
         stage=head["stage"],

@@ -27,6 +27,7 @@ from classifold.training.delivery import Delivery, write_model
 from classifold.training.interruption import ending_gently
 from classifold.training.learning import Learning, build_facts
 from classifold.training.notes import Notes
+from classifold.training.precision import choose_policy, in_single_precision
 from classifold.training.resume import Checkpoints, Found, check_facts
 from classifold.training.unfinished import (
     checkpoint_of,
@@ -172,7 +173,8 @@ class _Run:
             return self._complete(archive=archive, add_report=add_report)
 
     def _build(self) -> None:
-        start_keras(self.backend, seed=self.config.RANDOM_SEED)
+        keras = start_keras(self.backend, seed=self.config.RANDOM_SEED)
+        keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning.build(self.found)
 
     # The checkpoint
@@ -245,9 +247,10 @@ class _Run:
 
     def _complete(self, *, archive: bool, add_report: Callable[[Path], object] | None) -> RunSummary:
         folder = self.partial
-        self._write_model(folder)
+        model = in_single_precision(self.learning.classifier.model)
+        self._write_model(folder, model)
         delivery = Delivery(folder, self.config, self.sets, clock=self.clock, notes=self.notes)
-        metrics = delivery.fill(backend=self.backend, started=self.started)
+        metrics = delivery.fill(model=model, backend=self.backend, started=self.started)
         if add_report is not None:
             add_report(folder)
             self.clock.end("report")
@@ -263,10 +266,10 @@ class _Run:
         packed = self.run_dir / names.MODEL_ARCHIVE if archive else None
         return RunSummary(self.run_dir, metrics, self.clock.seconds, self.notes.kept, packed)
 
-    def _write_model(self, folder: Path) -> None:
+    def _write_model(self, folder: Path, model: Any) -> None:
         boundary = self.learning.boundary
         if boundary is not None:
-            write_model(folder, self.learning.classifier, boundary.rows, card=self.card, config=self.config)
+            write_model(folder, model, boundary.rows, card=self.card, config=self.config)
 
     def keep_best(self) -> Path | None:
         """Save the best model so far beside the runs; return its folder, None where there is no model yet.
@@ -285,7 +288,7 @@ class _Run:
         kept = interrupted_of(self.run_dir)
         beside = partial_of(kept)
         with disk_errors(kept), without_names_below(beside), working_folder(beside):
-            self._write_model(beside)
+            self._write_model(beside, in_single_precision(self.learning.classifier.model))
             if kept.exists():  # of an earlier part of this run
                 shutil.rmtree(kept)
             beside.rename(kept)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from numpy.typing import NDArray
 from classifold.config import Config
 from classifold.training.backbones import finish_weights
 from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds
-from classifold.training.fit import Feed, Reached, Stage, fit_stage
-from classifold.training.frozen import Activations, compile_frozen, compute_plain
-from classifold.training.model import Classifier, split_parts
+from classifold.training.budget import Budget
+from classifold.training.fit import Feed, Reached, fit_stage
+from classifold.training.frozen import Activations, Compute, compile_frozen, compute_plain
+from classifold.training.linear_head import find_head
+from classifold.training.model import Classifier, Parts, split_parts
 from classifold.training.pipeline import PictureReader, Storage
-from classifold.training.scaling import Scaling, measure_scaling
+from classifold.training.recipe import Stage
+from classifold.training.scaling import measure_scaling
+
+Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
 
 def plan_stages(config: Config) -> list[Stage]:
@@ -36,17 +42,125 @@ def plan_stages(config: Config) -> list[Stage]:
     return [stage for stage in stages if stage.num_epochs]
 
 
+class Supply:
+    """What the stages are fed, each picture's frozen part computed once for all of them.
+
+    Where the head is learned first and the cut of fine-tuning is within the backbone, one pass gives both
+    what the cut and what the head need.
+
+    Args:
+        classifier: Whose frozen layers they are.
+        config: The recipe.
+        scratch_dir: For files of a moment.
+    """
+
+    def __init__(self, classifier: Classifier, config: Config, *, scratch_dir: Path) -> None:
+        self._classifier, self._config, self._scratch_dir = classifier, config, scratch_dir
+        self._shares = [stage.share for stage in plan_stages(config)]
+        self._networks: dict[float, tuple[Parts, Compute]] = {}
+        self._sources: dict[float, Source] = {}
+        self._readers: tuple[PictureReader, PictureReader] | None = None
+        self._storage, self._num_variants = Storage(0, None), config.AUGMENTATION_VARIANTS
+
+    def measure(self, reader: PictureReader) -> float:
+        """Return the seconds that a picture takes until the first stage: read, augmented, computed."""
+        _, compute = self._compile(self._shares[0])
+        reader.read_augmented(range(len(reader)), 0)
+        started = time.perf_counter()
+        compute(reader.read_augmented(range(len(reader)), 0))
+        return (time.perf_counter() - started) / len(reader)
+
+    def take(
+        self, readers: tuple[PictureReader, PictureReader], storage: Storage, *, num_variants: int
+    ) -> None:
+        """Say where the pictures come from and where their outputs are kept.
+
+        Args:
+            readers: Of the training and the validation pictures.
+            storage: Where outputs are kept.
+            num_variants: Augmented versions that come in turn; 0: new ones each epoch.
+        """
+        self._readers, self._storage, self._num_variants = readers, storage, num_variants
+
+    def open(self, stage: Stage) -> Source:
+        """Return what a stage is fed."""
+        parts, compute = self._compile(stage.share)
+        key = self._find_key(stage.share)
+        if key not in self._sources:
+            self._sources[key] = self._build(parts, compute)
+        return self._sources[key]
+
+    def _find_key(self, share: float) -> float:
+        """Return the share of the stage whose pass gives what a stage needs."""
+        last = self._shares[-1]
+        return last if last in self._networks and self._networks[last][0].features is not None else share
+
+    def _compile(self, share: float) -> tuple[Parts, Compute]:
+        last = self._shares[-1]
+        if not self._networks and len(self._shares) > 1:
+            parts = split_parts(self._classifier, last, with_features=True)
+            if parts.frozen is not None:  # else the stages have nothing in common
+                self._networks[last] = parts, compile_frozen(parts.frozen, self._scratch_dir)
+        key = self._find_key(share)
+        if key not in self._networks:
+            parts = split_parts(self._classifier, share)
+            self._networks[key] = parts, compile_frozen(parts.frozen, self._scratch_dir)
+        return self._networks[key]
+
+    def _build(self, parts: Parts, compute: Compute) -> Source:
+        if self._readers is None:
+            raise RuntimeError("no pictures were given")
+        training, validation = self._readers
+        # Each has the same room: those of stages that have nothing in common are not needed together.
+        storage = copy.copy(self._storage)
+        shape = tuple(parts.learning.inputs[0].shape[1:])
+        activations = Activations(
+            training,
+            compute,
+            shape=shape,
+            num_variants=self._num_variants,
+            storage=storage,
+            is_identity=parts.frozen is None,
+        )
+        plain = compute_plain(validation, compute, shape=shape, storage=storage)
+        return Source(activations, plain, parts.features, storage)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The frozen part's outputs, and where the head's features stand in them.
+
+    Attributes:
+        activations: Of the training pictures, version by version.
+        plain: From places to those of the validation pictures.
+        features: The columns that are the head's features; None where they are not among them.
+        storage: Room that is left.
+    """
+
+    activations: Activations
+    plain: Read
+    features: slice | None
+    storage: Storage
+
+    def read_features(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the features (N, F) of the version of training pictures that was begun last."""
+        return self.activations.read(indices)[:, self.features]
+
+    def read_plain_features(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the features (N, F) of validation pictures."""
+        return np.asarray(self.plain(indices)[:, self.features])
+
+
 def train_stage(
     classifier: Classifier,
     stage: Stage,
     config: Config,
     *,
-    readers: tuple[PictureReader, PictureReader],
+    supply: Supply,
     labels: tuple[NDArray[np.intp], NDArray[np.intp]],
     class_weights: NDArray[np.float32],
-    storage: Storage,
-    scratch_dir: Path,
     reached: Reached,
+    budget: Budget | None = None,
     inside: Inside | None = None,
     mark: Callable[[Inside], None] | None = None,
 ) -> None:
@@ -56,51 +170,76 @@ def train_stage(
         classifier: Its layers are trained in place.
         stage: How much of it learns, how long and how fast.
         config: The recipe.
-        readers: Of the training and the validation pictures.
+        supply: Of both sets' pictures.
         labels: Of both.
         class_weights: (C,), in the loss.
-        storage: Where activations are kept; each stage has the same room, as those of the last are gone.
-        scratch_dir: For files of a moment.
         reached: The best so far, updated.
+        budget: What of the run's time is left.
         inside: The state after an epoch of this stage, from which it goes on; the classifier must have the
             weights from the beginning of the stage.
         mark: Told the state after every epoch.
     """
-    training, validation = readers
-    storage = copy.copy(storage)
-    parts = split_parts(classifier, stage.share)
-    compute = compile_frozen(parts.frozen, scratch_dir)
-    shape = tuple(parts.learning.inputs[0].shape[1:])
-    activations = Activations(
-        training,
-        compute,
-        shape=shape,
-        num_variants=config.AUGMENTATION_VARIANTS,
-        storage=storage,
-        is_identity=parts.frozen is None,
-    )
-    plain = compute_plain(validation, compute, shape=shape, storage=storage)
-    scaling = None
-    if stage.share == 0:
-        scaling = inside.scaling if inside else _measure_scaling(activations)
-    if scaling is not None:
-        scaling.unfold(_first_dense(classifier))
+    source = supply.open(stage)
+    learning = split_parts(classifier, stage.share).learning
+    if stage.share > 0:
+        learning = split_parts(classifier, stage.share, with_features=source.features is not None).learning
     feed = Feed(
-        begin_epoch=activations.begin_epoch,
-        read_training=_scaled(activations.read, scaling),
-        read_validation=_scaled(plain, scaling),
+        begin_epoch=source.activations.begin_epoch,
+        read_training=source.activations.read,
+        read_validation=source.plain,
         training_labels=labels[0],
         validation_labels=labels[1],
         class_weights=class_weights,
+    )
+    if stage.share > 0:
+        fit_stage(learning, stage, feed, config, reached=reached, budget=budget, inside=inside, mark=mark)
+        return
+    feed = replace(feed, read_training=source.read_features, read_validation=source.read_plain_features)
+    if inside is None and not config.HEAD_LAYERS and config.HEAD_PENALTIES:
+        versions = min(_HEAD_VERSIONS, source.activations.num_variants or _HEAD_VERSIONS)
+        room = source.storage.allocate((versions * len(labels[0]), learning.inputs[0].shape[1]), np.float32)
+        if room is not None:
+            find_head(_first_dense(classifier), feed, config, room=room, reached=reached)
+            return
+    _fit_scaled(classifier, learning, stage, feed, config, reached=reached, inside=inside, mark=mark)
+
+
+# A head without hidden layers is found for so many augmented versions of each picture, where there are.
+_HEAD_VERSIONS = 4
+
+
+def _fit_scaled(
+    classifier: Classifier,
+    learning: Any,
+    stage: Stage,
+    feed: Feed,
+    config: Config,
+    *,
+    reached: Reached,
+    inside: Inside | None,
+    mark: Callable[[Inside], None] | None,
+) -> None:
+    """Train the head step by step on features of one mean and spread."""
+    if inside is not None and inside.scaling is not None:
+        scaling = inside.scaling
+    else:
+        feed.begin_epoch(0)
+        count = min(len(feed.training_labels), _SCALING_SAMPLE)
+        scaling = measure_scaling(feed.read_training(np.arange(count)))
+    scaling.unfold(_first_dense(classifier))
+    read_training, read_validation = feed.read_training, feed.read_validation
+    feed = replace(
+        feed,
+        read_training=lambda indices: scaling.apply(read_training(indices)),
+        read_validation=lambda indices: scaling.apply(read_validation(indices)),
     )
 
     def mark_scaled(state: Inside) -> None:
         if mark is not None:
             mark(replace(state, scaling=scaling))
 
-    fit_stage(parts.learning, stage, feed, config, reached=reached, inside=inside, mark=mark_scaled)
-    if scaling is not None:
-        scaling.fold(_first_dense(classifier))
+    fit_stage(learning, stage, feed, config, reached=reached, inside=inside, mark=mark_scaled)
+    scaling.fold(_first_dense(classifier))
 
 
 def put_kept(classifier: Classifier, boundary: Boundary, config: Config) -> None:
@@ -127,15 +266,6 @@ def put_start(classifier: Classifier, boundary: Boundary) -> None:
 
 # Pictures whose features say how large features are.
 _SCALING_SAMPLE = 4096
-
-
-def _measure_scaling(activations: Activations) -> Scaling:
-    activations.begin_epoch(0)
-    return measure_scaling(activations.read(np.arange(min(len(activations), _SCALING_SAMPLE))))
-
-
-def _scaled(read: Any, scaling: Scaling | None) -> Any:
-    return read if scaling is None else lambda indices: scaling.apply(read(indices))
 
 
 def _first_dense(classifier: Classifier) -> Any:

@@ -1,14 +1,15 @@
 """Shows that every form of a model gives the same probabilities, in a fresh process.
 
-`python -m classifold.training.verify RUN_DIR SAMPLE.npz ANSWER.json` loads each form as its users would,
-gives it the sample's pictures and writes the largest difference from the sample's probabilities, by form.
+`python -m classifold.training.verify RUN_DIR SAMPLE.npy ANSWER.json` loads each form as its users would and
+gives it the sample's pictures. It reads the names of files from its standard input: each is asked as soon
+as it is named, and at the end the largest difference from model.onnx's probabilities is written, by form.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from classifold.inference import open_session
 
 # The largest difference between two forms' probabilities.
 TOLERANCE = 1e-4
-_BATCH = 4
+_BATCH = 8
 
 Answer = Callable[[NDArray[np.float32]], Any]
 
@@ -70,27 +71,35 @@ def _load_forms(run_dir: Path) -> dict[str, Callable[[], Answer]]:
 
 
 def compare_forms(
-    run_dir: Path, pixels: NDArray[np.uint8], expected: NDArray[np.float32]
+    run_dir: Path, pixels: NDArray[np.uint8], *, files: Iterable[str] | None = None
 ) -> dict[str, float | str]:
-    """Return each form's largest difference from `expected`, or why it could not be asked.
+    """Return each form's largest difference from model.onnx, or why it could not be asked.
 
     Args:
         run_dir: The run folder.
         pixels: (N, size, size, 3) RGB.
-        expected: Probabilities (N, C).
+        files: The names of the forms' files and folders, as they appear; None: all are there.
     """
-    answers: dict[str, float | str] = {}
-    for form, load in _load_forms(run_dir).items():
-        try:
-            given = _ask(load(), pixels)
-            answers[form] = (
-                float(np.abs(given - expected).max())
-                if given.shape == expected.shape
-                else f"gives shape {given.shape}, expected {expected.shape}"
-            )
-        except Exception as error:
-            answers[form] = f"{type(error).__name__}: {error}"
-    return answers
+    forms = _load_forms(run_dir)
+    given: dict[str, NDArray[np.float32] | str] = {}
+    for name in files or (names.MODEL_ONNX, names.MODEL_KERAS, names.MODEL_H5, names.CHECKPOINT_DIR):
+        for form in (form for form in forms if form.split()[0] == name):
+            try:
+                given[form] = _ask(forms[form](), pixels)
+            except Exception as error:
+                given[form] = f"{type(error).__name__}: {error}"
+    # Where model.onnx cannot be asked, which is refused anyway, the others are compared with one another.
+    answered = [one for one in (given[names.MODEL_ONNX], *given.values()) if not isinstance(one, str)]
+    return {form: _compare(given[form], answered[:1]) for form in forms}
+
+
+def _compare(given: NDArray[np.float32] | str, answered: Sequence[NDArray[np.float32]]) -> float | str:
+    if isinstance(given, str):
+        return given
+    expected = answered[0]
+    if given.shape != expected.shape:
+        return f"gives shape {given.shape}, expected {expected.shape}"
+    return float(np.abs(given - expected).max())
 
 
 def _ask(answer: Answer, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -124,8 +133,11 @@ def main() -> None:
     end_with_parent()
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
     start_keras("tensorflow", seed=0)
-    with np.load(sample_path, allow_pickle=False) as sample:
-        answers = compare_forms(run_dir, sample["pixels"], sample["probabilities"])
+    import tf_keras  # noqa: F401 - while the forms are being written, this process has nothing else to do
+
+    pixels = np.load(sample_path, allow_pickle=False)
+    files = (line.strip() for line in sys.stdin)
+    answers = compare_forms(run_dir, pixels, files=files)
     answer_path.write_text(json.dumps(answers), encoding="utf-8")
 
 
