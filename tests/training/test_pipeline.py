@@ -290,16 +290,16 @@ def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
             np.array([sets.class_names.index(picture.class_name) for picture in reader.pictures])
             for reader in readers
         ]
+        supply = Supply(classifier, config, scratch_dir=scratch_dir)
+        supply.take((readers[0], readers[1]), storage, num_variants=config.AUGMENTATION_VARIANTS)
         for stage in plan_stages(config):
             train_stage(
                 classifier,
                 stage,
                 config,
-                readers=(readers[0], readers[1]),
+                supply=supply,
                 labels=(labels[0], labels[1]),
                 class_weights=class_weights(config, sets.class_names, labels[0]),
-                storage=storage,
-                scratch_dir=scratch_dir,
                 reached=reached,
             )
         pixels = readers[2].read(range(len(readers[2]))).astype(np.float32)
