@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifold import config_rules, names
-from classifold.config import GROUPS, Config, build_config, load_config, override_config, parse_value
+from classifold.config import GROUPS, RECIPES, Config, build_config, load_config, override_config, parse_value
 from classifold.config_rules import find_problems
 from classifold.config_template import build_config_file
 from classifold.config_words import describe_field
@@ -507,3 +507,39 @@ def test_a_value_is_shortened_only_where_it_would_fill_the_screen(text: str) -> 
 def test_a_refused_project_name_is_told_with_the_nearest_one(name: str, near: str) -> None:
     (fault,) = find_problems(Config.model_construct(PROJECT_NAME=name))
     assert fault.hint == (f'for instance PROJECT_NAME = "{near}"' if near else "")
+
+
+# Recipes
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_sets_what_nobody_else_does(recipe: str, settings_file: Path) -> None:
+    settings_file.write_text(f"RECIPE = {recipe!r}\n")
+    config = load_config(settings_file)
+    usual = {name: getattr(Config(), name) for name in RECIPES["best"]}
+    for name, value in {**usual, **RECIPES[recipe]}.items():
+        assert getattr(config, name) == value
+
+
+def test_a_setting_of_the_users_goes_before_the_recipe_wherever_it_stands(settings_file: Path) -> None:
+    settings_file.write_text("EPOCHS = 7\n")
+    assert load_config(settings_file, overrides=["RECIPE=quick"]).EPOCHS == 7
+    assert override_config(["RECIPE=best", "IMAGE_SIZE=96"]).IMAGE_SIZE == 96
+
+
+def test_the_file_that_a_project_starts_with_leaves_the_recipe_its_settings(settings_file: Path) -> None:
+    settings_file.write_text(build_config_file(), encoding="utf-8")
+    assert load_config(settings_file, overrides=["RECIPE=quick"]) == override_config(["RECIPE=quick"])
+
+
+def test_a_recipe_that_is_misspelt_is_named_once() -> None:
+    with pytest.raises(SettingsError) as error:
+        override_config(["RECIPE=quik"])
+    assert len(error.value.faults) == 1
+    assert 'RECIPE = "quick"' in error.value.faults[0].hint
+
+
+def test_every_penalty_must_be_above_zero() -> None:
+    assert override_config(["HEAD_PENALTIES=[1, 0.5]"]).HEAD_PENALTIES == (1.0, 0.5)
+    with pytest.raises(SettingsError, match="numbers above 0"):
+        override_config(["HEAD_PENALTIES=[0]"])

@@ -472,3 +472,10 @@ def test_any_template_is_filled_or_its_faults_are_told(template: dict[str, Any])
     for fault in [*draft.faults, *check_request(draft.request)]:
         assert fault.where
         assert fault.what
+
+
+def test_a_recipe_travels_by_name_with_what_overrules_it() -> None:
+    assert list_hyperparameters(build_config({"RECIPE": "quick"})) == {"RECIPE": "quick"}
+    config = build_config({"RECIPE": "quick", "EPOCHS": 10})
+    assert list_hyperparameters(config) == {"RECIPE": "quick", "EPOCHS": "10"}
+    assert read_hyperparameters(list_hyperparameters(config), fixed={}).EPOCHS == 10

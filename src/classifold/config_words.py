@@ -96,6 +96,8 @@ def _describe(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(_describe(part) for part in parts)
     if origin is tuple and parts[0] is str:
         return 'a tuple or list of texts, such as ("one", "two")'
+    if origin is tuple and get_args(parts[0])[:1] == (float,):
+        return "a tuple or list of numbers above 0, such as (0.3, 0.1)"
     if origin is tuple:
         return "a tuple or list of whole numbers of at least 1, such as (256, 64)"
     if origin is dict:

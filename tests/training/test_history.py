@@ -79,6 +79,7 @@ def test_the_history_has_a_row_an_epoch_with_the_kept_one_marked(tmp_path: Path)
         "learning_rate",
         "seconds",
         "best",
+        "penalty",
     ]
     assert list(read[0]) == columns
     assert [row["best"] for row in read] == ["false", "true"]

@@ -412,3 +412,42 @@ def test_weights_of_an_earlier_run_are_only_read(earlier, classify, tmp_path: Pa
     classify(BACKBONE_WEIGHTS=str(earlier))
     assert (earlier / "model.keras").read_bytes() == (copy / "model.keras").read_bytes()
     assert [path.name for path in earlier.iterdir()] == ["model.keras"]
+
+
+# Levels of the backbone that the head sees
+
+
+def test_the_head_sees_the_end_and_the_narrowest_of_every_resolution(classify, keras):
+    classifier = classify(BACKBONES["residual"])
+    backbone, top = classifier.backbone, classifier.backbone.output.shape
+    sides = [level.tensor.shape[1] for level in classifier.levels]
+    assert sides
+    assert sides == sorted(sides, reverse=True)
+    assert min(sides) >= top[1]
+    expected = [
+        keras.Model(backbone.inputs[0], level.tensor).predict_on_batch(PIXELS) for level in classifier.levels
+    ]
+    expected.append(backbone.predict_on_batch(PIXELS))
+    means = np.concatenate([one.mean(axis=(1, 2)) for one in expected], axis=1)
+    features = keras.Model(backbone.inputs[0], classifier.features).predict_on_batch(PIXELS)
+    np.testing.assert_allclose(features, means, atol=1e-5)
+
+
+def test_the_head_can_see_the_top_alone(classify):
+    classifier = classify(BACKBONES["residual"], HEAD_FEATURES="top")
+    assert classifier.levels == ()
+    assert classifier.features.shape[1] == classifier.backbone.output.shape[-1]
+
+
+@pytest.mark.parametrize("features", ["levels", "top"])
+@pytest.mark.parametrize("share", [0.34, 0.5, 0.75])
+def test_one_pass_gives_what_the_cut_needs_and_the_features_of_the_head(share, features, classify, keras):
+    from classifold.training.model import split_parts
+
+    classifier = classify(HEAD_FEATURES=features)
+    parts = split_parts(classifier, share, with_features=True)
+    row = parts.frozen.predict_on_batch(PIXELS)
+    expected = keras.Model(classifier.model.inputs[0], classifier.features).predict_on_batch(PIXELS)
+    np.testing.assert_allclose(row[:, parts.features], expected, atol=1e-6)
+    logits = parts.learning.predict_on_batch(row)
+    np.testing.assert_allclose(logits, whole_logits(keras, classifier), atol=1e-5)

@@ -401,3 +401,45 @@ def test_lite0_learns_the_made_flowers_and_every_form_agrees(tmp_path: Path, run
     metrics = read_json(run_dir / "metrics.json")
     assert metrics["scores"]["accuracy"]["value"] > 0.4  # chance is 0.2
     assert max(read_json(run_dir / "environment.json")["verification"].values()) <= 1e-4
+
+
+# Other ways to learn
+
+
+def test_a_head_that_is_found_and_half_precision_make_a_run_like_any_other(tiny, sets_dir, tmp_path):
+    from classifold.training.run import train_model
+
+    config = tiny(
+        HEAD_PENALTIES=(0.1, 0.01, 0.001),
+        PRECISION="bfloat16",
+        EPOCHS=1,
+        SPLIT_LOCAL_DIR=str(sets_dir),
+        RUNS_DIR=str(tmp_path / "runs"),
+    )
+    summary = train_model(config)
+    rows = read_rows(summary.run_dir / "history.csv")
+    assert [row["stage"] for row in rows] == ["head"] * 3 + ["fine_tune"]
+    assert [float(row["penalty"]) for row in rows] == [0.1, 0.01, 0.001, 0.0]
+    assert summary.metrics["scores"]["accuracy"]["value"] > 0.7
+    verification = read_json(summary.run_dir / "environment.json")["verification"]
+    assert all(difference <= 1e-4 for difference in verification.values())
+
+
+def test_a_limit_of_time_shortens_the_training_and_the_run_is_whole(tiny, sets_dir, tmp_path, capsys):
+    from classifold.training.run import train_model
+
+    config = tiny(
+        TIME_LIMIT=0.6,
+        EPOCHS=100_000,
+        EARLY_STOPPING_PATIENCE=0,
+        SPLIT_LOCAL_DIR=str(sets_dir),
+        RUNS_DIR=str(tmp_path / "runs"),
+    )
+    summary = train_model(config)
+    rows = read_rows(summary.run_dir / "history.csv")
+    # The learning rate comes to its end with the last epoch, so that many were planned.
+    tuned = [row for row in rows if row["stage"] == "fine_tune"]
+    assert len(tuned) < 100_000
+    if tuned:
+        assert float(tuned[-1]["learning_rate"]) < 1e-2 * config.LEARNING_RATE or len(tuned) == 1
+    assert sorted(path.name for path in summary.run_dir.iterdir()) >= ["checkpoint"]

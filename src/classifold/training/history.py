@@ -64,13 +64,16 @@ def print_epoch(row: EpochRow, *, num_pictures: int, advance: Advance) -> None:
     sys.stderr.flush()
 
 
-_COLUMNS = [field.name for field in fields(EpochRow)][:9]
+_COLUMNS = [*[field.name for field in fields(EpochRow)][:9], "penalty"]
 
 
 def write_history(rows: Sequence[EpochRow], path: Path) -> None:
-    """Write history.csv."""
+    """Write history.csv; where a head was found, its rows have a penalty and no learning rate."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows:
-            writer.writerow({**asdict(row), "best": str(row.best).lower()})
+            values = {**asdict(row), "best": str(row.best).lower()}
+            if row.penalty:  # nothing was learned step by step
+                values["learning_rate"] = ""
+            writer.writerow(values)

@@ -1,0 +1,120 @@
+"""A head that is found: the minimum of its loss, and the penalty that validates best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from classifold.config import Config
+
+pytestmark = pytest.mark.usefixtures("keras")
+
+NUM, FEATURES, CLASSES = 90, 12, 3
+
+
+def draw(seed: int, count: int = NUM) -> tuple[np.ndarray, np.ndarray]:
+    """Features whose first columns tell the class, with noise, and places of classes."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, CLASSES, count)
+    features = generator.normal(size=(count, FEATURES))
+    features[:, :CLASSES] += 1.2 * np.eye(CLASSES)[labels]
+    return (5 * features + 3).astype(np.float32), labels.astype(np.intp)
+
+
+def test_a_penalty_gives_the_logistic_regression_of_scikit_learn():
+    from classifold.training.linear_head import Examples, follow_path
+
+    features, labels = draw(0)
+    targets = np.eye(CLASSES, dtype=np.float32)[labels]
+    examples = Examples(features, targets, np.ones(NUM, np.float32))
+    penalty = 0.05
+    ((_, kernel, bias, _),) = follow_path(examples, [penalty])
+    # scikit-learn adds the losses up where ours is their mean.
+    theirs = LogisticRegression(C=1 / (penalty * NUM), tol=1e-8, max_iter=5000).fit(features, labels)
+    expected = theirs.predict_proba(features)
+    given = np.exp(features @ kernel + bias)
+    np.testing.assert_allclose(given / given.sum(axis=1, keepdims=True), expected, atol=2e-3)
+
+
+def test_an_example_of_weight_two_counts_as_two_examples():
+    from classifold.training.linear_head import Examples, follow_path
+
+    features, labels = draw(1)
+    targets = np.eye(CLASSES, dtype=np.float32)[labels]
+    weights = np.ones(NUM, np.float32)
+    weights[:20] = 2
+    twice = np.concatenate([np.arange(NUM), np.arange(20)])
+    one = Examples(features, targets, weights)
+    other = Examples(features[twice], targets[twice], np.ones(len(twice), np.float32))
+    kernels = [next(follow_path(examples, [0.1]))[1] for examples in (one, other)]
+    np.testing.assert_allclose(*kernels, atol=1e-3)
+
+
+def test_penalties_are_tried_from_the_strongest_and_the_kernel_grows_as_they_fall():
+    from classifold.training.linear_head import Examples, follow_path
+
+    features, labels = draw(2)
+    examples = Examples(features, np.eye(CLASSES, dtype=np.float32)[labels], np.ones(NUM, np.float32))
+    path = list(follow_path(examples, [0.01, 1.0, 0.1]))
+    assert [penalty for penalty, *_ in path] == [1.0, 0.1, 0.01]
+    lengths = [float((kernel**2).sum()) for _, kernel, _, _ in path]
+    assert lengths == sorted(lengths)
+    losses = [loss for *_, loss in path]
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.fixture
+def find(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
+    """find(HEAD_PENALTIES=(1, 0.1)) -> the layer, what was reached, validation features and labels."""
+    from classifold.training.fit import Feed, Reached
+    from classifold.training.linear_head import find_head
+
+    def find(versions: int = 2, **settings: Any) -> Any:
+        config = tiny(**settings)
+        (training, labels), (validation, val_labels) = draw(3), draw(4, 400)
+        begun: list[int] = []
+        feed = Feed(
+            begin_epoch=begun.append,
+            read_training=lambda indices: training[indices] + begun[-1],
+            read_validation=lambda indices: validation[indices],
+            training_labels=labels,
+            validation_labels=val_labels,
+            class_weights=np.ones(CLASSES, np.float32),
+        )
+        layer = keras.layers.Dense(CLASSES)
+        layer.build((None, FEATURES))
+        reached, room = Reached(), np.empty((versions * NUM, FEATURES), np.float32)
+        find_head(layer, feed, config, room=room, reached=reached)
+        assert begun == list(range(versions))
+        return layer, reached, validation, val_labels
+
+    return find
+
+
+def test_the_layer_takes_unscaled_features_and_scores_what_its_row_says(find):
+    layer, reached, validation, labels = find(HEAD_PENALTIES=(1.0, 0.1, 0.01))
+    kernel, bias = layer.get_weights()
+    logits = validation @ kernel + bias
+    assert reached.best.val_accuracy == pytest.approx(np.mean(logits.argmax(axis=1) == labels), abs=0.006)
+    shares = np.exp(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+    loss = -np.log(shares[np.arange(len(labels)), labels]).mean()
+    assert reached.best.val_loss == pytest.approx(loss, abs=1e-3)
+
+
+def test_the_kept_penalty_is_that_of_the_smallest_validation_loss(find):
+    _, reached, _, _ = find(HEAD_PENALTIES=(3.0, 1.0, 0.3, 0.1, 0.03), LABEL_SMOOTHING=0.0)
+    rows = reached.rows
+    assert reached.best is min(rows, key=lambda row: row.val_loss)
+    assert [row.penalty for row in rows] == sorted((row.penalty for row in rows), reverse=True)
+    assert {row.stage for row in rows} == {"head"}
+
+
+def test_weaker_penalties_are_left_out_after_two_that_are_no_better(find):
+    _, reached, _, _ = find(HEAD_PENALTIES=tuple(10.0**-power for power in range(10)), LABEL_SMOOTHING=0.0)
+    rows = reached.rows
+    place = rows.index(reached.best)
+    assert len(rows) == place + 3 < 10
