@@ -138,7 +138,9 @@ def build_frozen() -> Any:
     start_keras("tensorflow", seed=0)
     from classifold.training.model import build_classifier, split_parts
 
-    return split_parts(build_classifier(build_config({"IMAGE_SIZE": SIZE}), ["a", "b"]), 0).frozen
+    return split_parts(
+        build_classifier(build_config({"IMAGE_SIZE": SIZE, "HEAD_FEATURES": "top"}), ["a", "b"]), 0
+    ).frozen
 
 
 def prepare_torch(_scratch: Path) -> dict[str, Callable[[Any], Any]]:

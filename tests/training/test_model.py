@@ -418,23 +418,21 @@ def test_weights_of_an_earlier_run_are_only_read(earlier, classify, tmp_path: Pa
 
 
 def test_the_head_sees_the_end_and_the_narrowest_of_every_resolution(classify, keras):
-    classifier = classify(BACKBONES["residual"])
+    classifier = classify()
     backbone, top = classifier.backbone, classifier.backbone.output.shape
     sides = [level.tensor.shape[1] for level in classifier.levels]
     assert sides
     assert sides == sorted(sides, reverse=True)
     assert min(sides) >= top[1]
-    expected = [
-        keras.Model(backbone.inputs[0], level.tensor).predict_on_batch(PIXELS) for level in classifier.levels
-    ]
-    expected.append(backbone.predict_on_batch(PIXELS))
+    tensors = [*(level.tensor for level in classifier.levels), backbone.output]
+    expected = [keras.Model(backbone.inputs[0], one).predict_on_batch(PIXELS) for one in tensors]
     means = np.concatenate([one.mean(axis=(1, 2)) for one in expected], axis=1)
     features = keras.Model(backbone.inputs[0], classifier.features).predict_on_batch(PIXELS)
     np.testing.assert_allclose(features, means, atol=1e-5)
 
 
 def test_the_head_can_see_the_top_alone(classify):
-    classifier = classify(BACKBONES["residual"], HEAD_FEATURES="top")
+    classifier = classify(HEAD_FEATURES="top")
     assert classifier.levels == ()
     assert classifier.features.shape[1] == classifier.backbone.output.shape[-1]
 

@@ -195,17 +195,32 @@ def train_stage(
         fit_stage(learning, stage, feed, config, reached=reached, budget=budget, inside=inside, mark=mark)
         return
     feed = replace(feed, read_training=source.read_features, read_validation=source.read_plain_features)
-    if inside is None and not config.HEAD_LAYERS and config.HEAD_PENALTIES:
-        versions = min(_HEAD_VERSIONS, source.activations.num_variants or _HEAD_VERSIONS)
-        room = source.storage.allocate((versions * len(labels[0]), learning.inputs[0].shape[1]), np.float32)
-        if room is not None:
-            find_head(_first_dense(classifier), feed, config, room=room, reached=reached)
-            return
+    room = None
+    if inside is None and not config.HEAD_LAYERS:
+        room = _make_room(source, learning, config, num_pictures=len(labels[0]))
+    if room is not None:
+        find_head(_first_dense(classifier), feed, config, room=room, reached=reached)
+        return
     _fit_scaled(classifier, learning, stage, feed, config, reached=reached, inside=inside, mark=mark)
 
 
-# A head without hidden layers is found for so many augmented versions of each picture, where there are.
+# A head is found for so many augmented versions of each picture, where there are.
 _HEAD_VERSIONS = 4
+# Pictures times features times classes from which finding it takes longer than learning it step by step: at
+# this many each of some hundred steps of the solver takes about half a second on two cores.
+_MOST_WORK = 4e9
+
+
+def _make_room(
+    source: Source, learning: Any, config: Config, *, num_pictures: int
+) -> NDArray[np.float32] | None:
+    """Return room for the features that a head is found from; None where it is learned step by step."""
+    num_features, num_classes = learning.inputs[0].shape[1], learning.outputs[0].shape[1]
+    affordable = int(_MOST_WORK / (num_pictures * num_features * num_classes))
+    versions = min(_HEAD_VERSIONS, source.activations.num_variants or _HEAD_VERSIONS, affordable)
+    if not config.HEAD_PENALTIES or not versions:
+        return None
+    return source.storage.allocate((versions * num_pictures, num_features), np.float32)
 
 
 def _fit_scaled(
