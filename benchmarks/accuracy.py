@@ -137,7 +137,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-sets, config, storage = load_sets(Path(sys.argv[1])), build_config({"HEAD_FEATURES": "top"}), Storage(4e9, None)
+sets, storage = load_sets(Path(sys.argv[1])), Storage(4e9, None)
+config = build_config({"HEAD_FEATURES": "top"})
 frozen = split_parts(build_classifier(config, sets.class_names), 0).frozen
 compute = compile_frozen(frozen, Path(sys.argv[1]).parent)
 x, y = {}, {}

@@ -57,6 +57,30 @@ def test_onnx_of_a_part_takes_the_place_of_the_part(keras, tmp_path: Path):
     np.testing.assert_allclose(given, model.predict_on_batch(values), atol=1e-5)
 
 
+def test_what_a_layer_holds_beside_its_weights_becomes_no_input(keras, tmp_path: Path):
+    check_onnx(keras, keras.layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3]), tmp_path)
+
+
+def test_an_exact_gelu_has_an_onnx_form(keras, tmp_path: Path):
+    check_onnx(
+        keras, keras.layers.Activation(lambda x: keras.activations.gelu(x, approximate=False)), tmp_path
+    )
+
+
+def check_onnx(keras: Any, layer: Any, folder: Path) -> None:
+    from classifold.inference import open_session
+    from classifold.training.export import export_onnx
+
+    pixels = keras.Input((4, 4, 3))
+    model = keras.Model(pixels, layer(pixels))
+    export_onnx(model, folder / "layer.onnx")
+    session = open_session(folder / "layer.onnx")
+    (end,) = session.get_inputs()
+    values = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    given = session.run(None, {end.name: values})[0]
+    np.testing.assert_allclose(given, model.predict_on_batch(values), atol=1e-5)
+
+
 def test_converters_are_kept_quiet_and_their_failures_are_not(capfd):
     from classifold.training.export import quiet_export
 

@@ -65,3 +65,29 @@ def test_a_model_of_single_precision_is_left_as_it_is(tiny: Callable[..., Config
 
     model = build_classifier(tiny(), ("a", "b")).model
     assert in_single_precision(model) is model
+
+
+def test_half_precision_with_a_scaled_loss_learns_at_the_rate_that_is_set(
+    policy: Callable[[str], None], tiny: Callable[..., Config], keras: Any
+):
+    from classifold.training.boundary import copy_arrays
+    from classifold.training.model import build_classifier, split_parts
+    from classifold.training.recipe import build_loss, build_optimizer
+
+    policy("mixed_float16")
+    config = tiny(OPTIMIZER="sgd", MOMENTUM=0.0, WEIGHT_DECAY=0.0)
+    learning = split_parts(build_classifier(config, ("a", "b")), 0.5).learning
+    learning.compile(optimizer=build_optimizer(config), loss=build_loss(config), jit_compile=False)
+    learning.optimizer.build(learning.trainable_variables)
+    row = np.random.default_rng(0).uniform(0, 1, (8, *learning.inputs[0].shape[1:])).astype(np.float32)
+    labels = np.eye(2, dtype=np.float32)[np.arange(8) % 2]
+    moved = []
+    for rate in (0.0, 0.1):
+        learning.optimizer.learning_rate = rate
+        before = copy_arrays(learning.trainable_variables)
+        learning.train_on_batch(row, labels)
+        after = copy_arrays(learning.trainable_variables)
+        moved.append(sum(float(np.abs(a - b).sum()) for a, b in zip(before, after, strict=True)))
+    assert moved[0] == 0.0
+    assert np.isfinite(moved[1])
+    assert moved[1] > 0
