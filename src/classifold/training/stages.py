@@ -87,6 +87,7 @@ class Supply:
         parts, compute = self._compile(stage.share)
         key = self._find_key(stage.share)
         if key not in self._sources:
+            self._sources.clear()  # what an earlier stage was fed makes room
             self._sources[key] = self._build(parts, compute)
         return self._sources[key]
 
