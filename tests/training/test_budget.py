@@ -52,7 +52,7 @@ def test_a_long_time_allows_all_pictures_and_versions():
 
 
 def test_what_comes_after_the_training_is_kept_free():
-    assert limit(10, used=20.0).left() == pytest.approx(600 - 7 * 20, abs=1)
+    assert limit(10, used=50.0, built=20.0).left() == pytest.approx(600 - 50 - 6 * 20, abs=1)
 
 
 def test_epochs_end_in_time_and_never_before_what_is_done():

@@ -130,3 +130,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_other_ones(learn):
 def test_no_file_is_left_in_the_scratch_folder(learn, tmp_path: Path):
     learn(EPOCHS=1, CACHE_GB=0.0)
     assert [path for path in tmp_path.iterdir() if path.name != "backbone.py"] == []
+
+
+def test_a_head_of_too_many_pictures_times_classes_is_learned_step_by_step(learn, monkeypatch):
+    from classifold.training import stages
+
+    found = learn(HEAD_PENALTIES=(0.1, 0.01), EPOCHS=0)[1].rows
+    monkeypatch.setattr(stages, "_MOST_WORK", 1.0)
+    learned = learn(HEAD_PENALTIES=(0.1, 0.01), EPOCHS=0, HEAD_EPOCHS=3)[1].rows
+    assert [row.penalty for row in found] == [0.1, 0.01]
+    assert [row.penalty for row in learned] == [0.0] * 3

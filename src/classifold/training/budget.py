@@ -49,14 +49,15 @@ class Budget:
 
     Args:
         config: TIME_LIMIT, in minutes; 0 is no limit.
-        used: Seconds that the run had before now, until the model was built.
+        used: Seconds that the run had before now, earlier parts of it included.
+        built: Seconds of them in which the engine was started and the model built.
         num_last: Pictures of the validation and evaluation sets, which are all looked at.
     """
 
-    def __init__(self, config: Config, *, used: float = 0.0, num_last: int = 0) -> None:
+    def __init__(self, config: Config, *, used: float = 0.0, built: float = 0.0, num_last: int = 0) -> None:
         self._seconds = config.TIME_LIMIT * 60
         self._start = time.monotonic() - used
-        self._after = _AFTER * used
+        self._after = _AFTER * built
         self._num_last = num_last
 
     @property

@@ -128,7 +128,8 @@ class Learning:
             self._go_on_from(found)
         self.clock.end("start")
         last = len(self.sets.pictures[names.VALIDATION]) + len(self.sets.pictures[names.EVALUATION])
-        self.budget = Budget(self.config, used=sum(self.clock.seconds.values()), num_last=last)
+        seconds = self.clock.seconds
+        self.budget = Budget(self.config, used=sum(seconds.values()), built=seconds["start"], num_last=last)
 
     def train(self, found: Found | None, *, facts: dict[str, Any], mark: Callable[[Boundary], None]) -> None:
         """Train the stages that are left; the classifier is left with the best weights.
