@@ -45,6 +45,7 @@ SETTINGS = {
     "BACKBONE_WEIGHTS": None,
     "IMAGE_SIZE": 64,
     "BATCH_SIZE": 8,
+    "HEAD_PENALTIES": (),
     "HEAD_EPOCHS": 80,
     "EPOCHS": 80,
     "FINE_TUNE_SHARE": 1.0,

@@ -25,6 +25,7 @@ REGION = "eu-west-1"
 SETTINGS = """
 INSTANCE_TYPE = "ml.m5.xlarge"
 EPOCHS = 1
+HEAD_PENALTIES = ()
 HEAD_EPOCHS = 3
 AUGMENTATION_VARIANTS = 1
 FINE_TUNE_SHARE = 0.05
@@ -138,6 +139,7 @@ def test_the_readme_as_typed_from_the_split_to_a_prediction(shell: Shell, lab: C
     assert request["AlgorithmSpecification"]["TrainingImage"].count("@sha256:") == 1
     assert request["HyperParameters"] == {
         "EPOCHS": "1",
+        "HEAD_PENALTIES": "[]",
         "HEAD_EPOCHS": "3",
         "AUGMENTATION_VARIANTS": "1",
         "FINE_TUNE_SHARE": "0.05",

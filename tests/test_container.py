@@ -35,7 +35,7 @@ def build(image_size):
 SETTINGS = {
     "BACKBONE_WEIGHTS": None, "IMAGE_SIZE": 16, "BATCH_SIZE": 8, "HEAD_EPOCHS": 2, "EPOCHS": 2,
     "FINE_TUNE_SHARE": 1.0, "AUGMENTATION_VARIANTS": 1, "BOOTSTRAP_SAMPLES": 100, "BACKEND": "tensorflow",
-    "EARLY_STOPPING_PATIENCE": 0,
+    "EARLY_STOPPING_PATIENCE": 0, "HEAD_PENALTIES": (),
 }  # fmt: skip
 REACHED = {"model.keras", "classes.json", "config.json", "history.csv"}
 

@@ -297,6 +297,12 @@ class Config(BaseModel):
         return _BATCH_SIZE if self.BATCH_SIZE == "auto" else self.BATCH_SIZE
 
     @property
+    def most_epochs(self) -> int:
+        """Epochs of both stages at most; a head that is found has one for each penalty."""
+        is_found = self.HEAD_EPOCHS and self.HEAD_PENALTIES and not self.HEAD_LAYERS
+        return (len(self.HEAD_PENALTIES) if is_found else self.HEAD_EPOCHS) + self.EPOCHS
+
+    @property
     def split_dir(self) -> Path:
         """Where `split` puts the three sets."""
         if self.SPLIT_LOCAL_DIR:

@@ -39,7 +39,7 @@ def test_status_and_log_lines_are_told_once_each_in_order_to_the_end(
     steps = [line.split(maxsplit=1)[1].partition(":")[0] for line in told if line[2:3] == ":"]
     assert steps == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
     assert told.count("begins") == 1
-    assert sum(line.startswith("epoch 12/60 fine_tune: ") for line in told) == 3
+    assert sum(line.startswith("epoch 12/15 fine_tune: ") for line in told) == 3
 
 
 def test_a_failed_job_ends_with_its_own_code_and_its_whole_reason(

@@ -206,7 +206,7 @@ def test_ids_are_unique_and_every_header_cell_has_a_scope(make_run: Make) -> Non
 
 def test_changed_settings_stand_beside_their_defaults(make_run: Make) -> None:
     _, outline = read(write_report(make_run(pictures=False).run_dir))
-    assert ["BATCH_SIZE", "16", "32"] in outline.rows
+    assert ["BATCH_SIZE", "16", '"auto"'] in outline.rows
     assert ["IMAGE_SIZE", "224"] in outline.rows
 
 

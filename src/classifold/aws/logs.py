@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors, is_expired, is_passing
 from classifold.aws.jobs import RUNNING, JobRow, build_row, find_job
-from classifold.config import Config, parse_value
-from classifold.errors import AwsError, Fault, Interrupted, MissingError
+from classifold.config import JOB_SETTINGS, build_config, read_hyperparameters
+from classifold.errors import AwsError, Fault, Interrupted, MissingError, SettingsError
 
 _Answer = TypeVar("_Answer")
 
@@ -193,11 +193,11 @@ def _clock(when: datetime) -> str:
 
 def _total_epochs(hyperparameters: Mapping[str, str]) -> int:
     """Return how many epochs a job has at most, from its hyperparameters and the defaults."""
-    total = 0
-    for name in ("HEAD_EPOCHS", "EPOCHS"):
-        given = parse_value(name, hyperparameters[name]) if name in hyperparameters else None
-        total += given if isinstance(given, int) else Config.model_fields[name].default
-    return total
+    known = {name: text for name, text in hyperparameters.items() if name in JOB_SETTINGS}
+    try:
+        return read_hyperparameters(known, fixed={}).most_epochs
+    except SettingsError:  # of another version of Classifold
+        return build_config({}).most_epochs
 
 
 def format_line(line: str, num_epochs: int) -> str:
