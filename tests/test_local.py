@@ -162,6 +162,7 @@ def project(tmp_path: Path, own_model: str, draw_colours: Callable[..., Path]) -
         quick = {
             "ALGORITHM_NAME": "tiny", "DATA_NAME": "colours", "SPLIT_LOCAL_DIR": str(tmp_path / "sets"),
             "RUNS_DIR": str(tmp_path / "runs"), "BACKBONE": own_model, "BACKBONE_WEIGHTS": None,
+            "HEAD_PENALTIES": (0.1,),
             "IMAGE_SIZE": 16, "BATCH_SIZE": 8, "HEAD_EPOCHS": 1, "EPOCHS": 1, "FINE_TUNE_SHARE": 1.0,
             "AUGMENTATION_VARIANTS": 1, "BOOTSTRAP_SAMPLES": 100, "EARLY_STOPPING_PATIENCE": 0,
         }  # fmt: skip
