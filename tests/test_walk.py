@@ -18,7 +18,13 @@ from classifold import names
 
 pytestmark = pytest.mark.slow
 # Small enough for a test, with both stages in it.
-SMALL = ("IMAGE_SIZE=64", "HEAD_EPOCHS=2", "EPOCHS=1", "AUGMENTATION_VARIANTS=1", "BOOTSTRAP_SAMPLES=100")
+SMALL = (
+    "IMAGE_SIZE=64",
+    "HEAD_PENALTIES=[0.1, 0.01]",
+    "EPOCHS=1",
+    "AUGMENTATION_VARIANTS=1",
+    "BOOTSTRAP_SAMPLES=100",
+)
 
 
 @dataclass(frozen=True)
