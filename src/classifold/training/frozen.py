@@ -15,6 +15,7 @@ from classifold.errors import BackboneError, Fault
 from classifold.inference import open_session, run_session
 from classifold.training.export import export_onnx
 from classifold.training.pipeline import PictureReader, Storage, blocks
+from classifold.training.precision import in_single_precision
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -40,7 +41,7 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
     try:
         with tempfile.TemporaryDirectory(dir=scratch_dir) as folder:
             path = Path(folder) / "frozen.onnx"
-            export_onnx(frozen, path)
+            export_onnx(in_single_precision(frozen), path)
             session = open_session(path.read_bytes())
     except OSError:
         raise
