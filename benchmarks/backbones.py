@@ -156,9 +156,9 @@ def measure_steps(classifier: Any, config: Config, share: float, rounds: int) ->
         weighted_metrics=["accuracy"],
         jit_compile=False,  # as training does on TensorFlow
     )
-    inputs = draw((config.BATCH_SIZE, *learning.inputs[0].shape[1:]))
-    labels = np.eye(len(CLASSES), dtype=np.float32)[np.arange(config.BATCH_SIZE) % len(CLASSES)]
-    weights = np.ones(config.BATCH_SIZE, np.float32)
+    inputs = draw((config.batch_size, *learning.inputs[0].shape[1:]))
+    labels = np.eye(len(CLASSES), dtype=np.float32)[np.arange(config.batch_size) % len(CLASSES)]
+    weights = np.ones(config.batch_size, np.float32)
 
     def step() -> None:
         learning.train_on_batch(inputs, labels, sample_weight=weights, return_dict=True)
@@ -172,7 +172,7 @@ def measure_steps(classifier: Any, config: Config, share: float, rounds: int) ->
         "learning_parameters_m": round(sum(w.numpy().size for w in learning.trainable_weights) / 1e6, 2),
         "cut_shape": list(learning.inputs[0].shape[1:]),
         "first_call_seconds": round(first, 1),
-        "rounds": repeat(step, config.BATCH_SIZE, rounds),
+        "rounds": repeat(step, config.batch_size, rounds),
     }
 
 
