@@ -1,10 +1,11 @@
 """How exactly a killed run goes on: SIGKILL at random moments, `train --resume`, the same bits every time.
 
-    python benchmarks/chaos.py [--kills 20] [--seed 0] [--output FILE]
+    python benchmarks/chaos.py [--kills 100] [--seed 0] [--output FILE]
 
-Trains a tiny network straight through, then again and again with kills spread over the whole of that time,
-the export included. Exits with 1 where any run ends otherwise than the straight one: weights, history but for
-the seconds, predictions and metrics are compared bit for bit.
+Trains a tiny network straight through, once with a head that is learned in epochs and once with one that is
+found; then both again and again with kills spread over the whole of that time, the export included. Exits
+with 1 where any run ends otherwise than its straight one: weights, history but for the seconds, predictions
+and metrics are compared bit for bit.
 """
 
 from __future__ import annotations
@@ -45,9 +46,8 @@ SETTINGS = {
     "BACKBONE_WEIGHTS": None,
     "IMAGE_SIZE": 64,
     "BATCH_SIZE": 8,
-    "HEAD_PENALTIES": (),
-    "HEAD_EPOCHS": 80,
-    "EPOCHS": 80,
+    "HEAD_EPOCHS": 25,
+    "EPOCHS": 25,
     "FINE_TUNE_SHARE": 1.0,
     "EARLY_STOPPING_PATIENCE": 0,
     "DROPOUT": 0.3,
@@ -55,6 +55,7 @@ SETTINGS = {
     "BACKEND": "tensorflow",
     "CHECKPOINT_MINUTES": 0.001,
 }
+HEADS = {"learned": "()", "found": "(1.0, 0.3, 0.1, 0.03, 0.01)"}
 
 
 @dataclass
@@ -63,47 +64,59 @@ class Tally:
 
     Attributes:
         phases: How many kills fell in each.
+        resumed: How many runs went on from each kind of place.
         runs: How many came to their end.
         different: What differed, run by run.
     """
 
     phases: Counter[str] = field(default_factory=Counter)
+    resumed: Counter[str] = field(default_factory=Counter)
     runs: int = 0
     different: list[str] = field(default_factory=list)
 
 
 def prepare(folder: Path) -> None:
     """Make pictures, network and settings."""
-    draw_example(folder / "flowers", pictures_per_class=20)
+    draw_example(folder / "flowers", pictures_per_class=60)
     (folder / "my_model.py").write_text(BACKBONE)
     (folder / "config.py").write_text("".join(f"{name} = {value!r}\n" for name, value in SETTINGS.items()))
     subprocess.run([*command("split", folder / "unused")], cwd=folder, check=True, capture_output=True)
 
 
-def command(name: str, runs_dir: Path, *options: str) -> list[str]:
+def command(name: str, runs_dir: Path, *options: str, head: str = "learned") -> list[str]:
     """Return the words of a command."""
     words = [sys.executable, "-m", "classifold.cli", name, "--config", "config.py", *options]
-    return [*words, "--set", f"RUNS_DIR={runs_dir}"]
+    return [*words, "--set", f"RUNS_DIR={runs_dir}", "--set", f"HEAD_PENALTIES={HEADS[head]}"]
 
 
-def train_straight(folder: Path) -> tuple[Path, float]:
+def train_straight(folder: Path, head: str) -> tuple[Path, float]:
     """Train without an interruption; return the run and the seconds it took."""
-    started = time.perf_counter()
-    subprocess.run(command("train", folder / "straight"), cwd=folder, check=True, capture_output=True)
-    (run_dir,) = (folder / "straight").iterdir()
+    started, runs_dir = time.perf_counter(), folder / f"straight-{head}"
+    words = command("train", runs_dir, head=head)
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    (run_dir,) = runs_dir.iterdir()
     return run_dir, time.perf_counter() - started
 
 
 def train_with_kills(
-    folder: Path, runs_dir: Path, *, left: int, longest: float, generator: random.Random, tally: Tally
+    folder: Path,
+    runs_dir: Path,
+    *,
+    head: str,
+    left: int,
+    longest: float,
+    generator: random.Random,
+    tally: Tally,
 ) -> Path:
     """Train one run, killed up to `left` times and gone on with each time; return its folder."""
     while True:
         options = ("--resume",) if list(runs_dir.glob(".*.checkpoint")) else ()
         seconds = generator.uniform(0, longest) if left else None
-        code, log = start(command("train", runs_dir, *options), folder, seconds)
+        code, log = start(command("train", runs_dir, *options, head=head), folder, seconds)
         if code > 0:
             raise SystemExit(f"train {' '.join(options)} failed:\n{log}")
+        if "note: resumed from " in log:
+            tally.resumed[find_place(log)] += 1
         # One that is killed when it is whole, before it says so, is whole all the same.
         whole = [path for path in runs_dir.glob("*") if not path.name.startswith(".")]
         if code < 0:
@@ -135,6 +148,14 @@ def find_phase(log: str, runs_dir: Path) -> str:
         return "evaluating" if (working[0] / "checkpoint").exists() else "exporting"
     stages = [line.partition(" ")[0].removeprefix("stage=") for line in log.splitlines() if "stage=" in line]
     return f"training {stages[-1]}" if stages and "epoch=" in log else "starting"
+
+
+def find_place(log: str) -> str:
+    """Return the kind of place where a run went on: inside an epoch, or between two."""
+    place = log.partition("note: resumed from ")[2].partition(" (checkpoint")[0]
+    return (
+        f"inside an epoch of {place.split()[-1]}" if "batch" in place else f"after one of {place.split()[-1]}"
+    )
 
 
 def compare(one: Path, other: Path) -> list[str]:
@@ -176,7 +197,7 @@ def read_weights(run_dir: Path) -> dict[str, bytes]:
 def main() -> int:
     """Kill, resume, compare; print what came of it and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--per-run", type=int, default=4, help="kills a run, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
@@ -185,24 +206,28 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
-        straight, longest = train_straight(folder)
-        print(f"straight: {longest:.1f} s", flush=True)
+        straight: dict[str, tuple[Path, float]] = {}
         while (done := tally.phases.total()) < options.kills:
-            runs_dir = folder / f"runs{tally.runs}"
+            runs_dir, head = folder / f"runs{tally.runs}", list(HEADS)[tally.runs % len(HEADS)]
+            if head not in straight:
+                straight[head] = train_straight(folder, head)
+                print(f"straight, head {head}: {straight[head][1]:.1f} s", flush=True)
             left = min(options.per_run, options.kills - done)
             run_dir = train_with_kills(
-                folder, runs_dir, left=left, longest=longest, generator=generator, tally=tally
-            )
+                folder, runs_dir, head=head, left=left, longest=straight[head][1],
+                generator=generator, tally=tally,
+            )  # fmt: skip
             tally.runs += 1
-            different = compare(run_dir, straight)
+            different = compare(run_dir, straight[head][0])
             print(f"run {tally.runs}: {', '.join(different) or 'the same'}", flush=True)
             tally.different += [f"run {tally.runs}: {one}" for one in different]
     answer = {
         "kills": tally.phases.total(),
         "kills_by_phase": dict(sorted(tally.phases.items())),
+        "resumed_from": dict(sorted(tally.resumed.items())),
         "runs": tally.runs,
         "different": tally.different,
-        "straight_seconds": round(longest, 1),
+        "straight_seconds": {head: round(seconds, 1) for head, (_, seconds) in straight.items()},
         "seed": options.seed,
         "cores": count_cores(),
     }

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from classifold.config import Config
 
 pytestmark = pytest.mark.usefixtures("keras")
 NAMES = ("a", "b", "c")
-
-
-@settings(max_examples=60, deadline=None)
-@given(num_pictures=st.integers(1, 40), num_draws=st.integers(1, 130), seed=st.integers(0, 2**31))
-def test_every_picture_is_drawn_once_before_any_comes_again(keras_ready, num_pictures, num_draws, seed):
-    from classifold.training.fit import draw_order
-
-    order = draw_order(num_pictures, num_draws, seed=(seed, 0, 1))
-    assert len(order) == num_draws
-    for start in range(0, num_draws, num_pictures):
-        part = order[start : start + num_pictures]
-        assert len(set(part.tolist())) == len(part)
-        assert set(part.tolist()) <= set(range(num_pictures))
-    assert (order == draw_order(num_pictures, num_draws, seed=(seed, 0, 1))).all()
-
-
-@pytest.fixture(scope="module")
-def keras_ready(keras: Any) -> None:
-    """Keras, for tests that draw many examples."""
-
-
-def test_every_epoch_and_stage_has_an_order_of_its_own():
-    from classifold.training.fit import draw_order
-
-    seeds = [(seed, stage, epoch) for seed in (1, 2) for stage in (0, 1) for epoch in (0, 1)]
-    assert len({draw_order(30, 30, seed=seed).tobytes() for seed in seeds}) == 8
 
 
 # A stage over 4 features that tell three classes apart, 20 training and 11 validation pictures.
@@ -59,7 +35,7 @@ class Data:
         self.batches: list[list[int]] = []
 
     def feed(self, weights: Any = (1, 1, 1)) -> Any:
-        from classifold.training.fit import Feed
+        from classifold.training.feed import Feed
 
         def read_training(indices: Any) -> Any:
             self.batches.append(indices.tolist())
@@ -78,7 +54,9 @@ class Data:
 @pytest.fixture
 def fit(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
     """fit(data, num_epochs=3, peak=0.1, EARLY_STOPPING_PATIENCE=2) -> the model and what it reached."""
-    from classifold.training.fit import Reached, Stage, fit_stage
+    from classifold.training.feed import Reached
+    from classifold.training.fit import fit_stage
+    from classifold.training.recipe import Stage
 
     def fit(
         data: Data,
@@ -90,6 +68,7 @@ def fit(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
         weights: Any = (1, 1, 1),
         inside: Any = None,
         mark: Any = None,
+        is_due: Any = lambda: False,
         **settings: Any,
     ) -> Any:
         base = {"WARMUP_EPOCHS": 0.0, "LABEL_SMOOTHING": 0.0, "EARLY_STOPPING_PATIENCE": 0}
@@ -99,7 +78,10 @@ def fit(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
             model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         reached = reached or Reached()
         stage = Stage("head", share=0.0, num_epochs=num_epochs, peak=peak, number=0)
-        fit_stage(model, stage, data.feed(weights), config, reached=reached, inside=inside, mark=mark)
+        fit_stage(
+            model, stage, data.feed(weights), config,
+            reached=reached, inside=inside, mark=mark, is_due=is_due,
+        )  # fmt: skip
         return model, reached
 
     return fit
@@ -217,7 +199,7 @@ class StopError(Exception):
 @pytest.fixture
 def stop_and_go_on(fit: Callable[..., Any], keras: Any) -> Callable[..., Any]:
     """stop_and_go_on(3, num_epochs=9) -> the model and what it reached, with a new start after epoch 3."""
-    from classifold.training.fit import Reached
+    from classifold.training.feed import Reached
 
     def build(seed: int) -> Any:
         keras.utils.set_random_seed(seed)
@@ -266,6 +248,80 @@ def test_a_stage_that_is_stopped_and_gone_on_with_ends_with_the_same_bits(after,
         np.testing.assert_array_equal(one, other)
 
 
+def expect_same(one: Any, reached: Any, other: Any, reached_other: Any) -> None:
+    for row in (*reached.rows, *reached_other.rows):
+        row.seconds = 0.0
+    assert reached_other.rows == reached.rows
+    for mine, its in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize("settings", [{}, {"STEPS_PER_EPOCH": 4, "OPTIMIZER": "adam"}], ids=str)
+def test_a_stage_goes_on_from_every_single_step_with_the_same_bits(settings, fit, keras):
+    from classifold.training.feed import Reached
+
+    def build(seed: int) -> Any:
+        keras.utils.set_random_seed(seed)
+        layers = [keras.Input((4,)), keras.layers.Dropout(0.3), keras.layers.Dense(3)]
+        return keras.Sequential(layers)
+
+    states: list[Any] = []
+    settings = {**settings, "num_epochs": 2}
+    reached = Reached()
+
+    def keep(inside: Any) -> None:
+        states.append((inside, list(reached.rows)))
+
+    straight, _ = fit(
+        Data(noise=1.5), model=build(1), reached=reached, mark=keep, is_due=lambda: True, **settings
+    )
+    steps = [inside.step for inside, _ in states]
+    # After every step, before the validation, and after the epoch.
+    assert steps == 2 * ([1, 2, 3, 3, 0] if "OPTIMIZER" not in settings else [1, 2, 3, 4, 4, 0])
+    for inside, rows in states:
+        other, so_far = build(2), Reached([replace(row) for row in rows])
+        fit(Data(noise=1.5), model=other, reached=so_far, inside=inside, **settings)
+        expect_same(straight, reached, other, so_far)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.0003, 0.001, 0.003, 0.01, 0.02])
+@pytest.mark.parametrize("place", [1, 5, 8, 11])
+def test_a_signal_at_any_moment_leaves_a_state_between_two_steps(place, moment, fit, keras):
+    """The thread that reads the batches sends it, so that it comes at another moment of the main thread."""
+    from classifold.training.feed import Reached
+    from classifold.training.interruption import ending_gently
+
+    def build(seed: int) -> Any:
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.3), keras.layers.Dense(3)])
+
+    class Sender(Data):
+        def feed(self, weights: Any = (1, 1, 1)) -> Any:
+            feed = super().feed(weights)
+
+            def read(indices: Any) -> Any:
+                if len(self.batches) == place:
+                    time.sleep(moment)
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return feed.read_training(indices)
+
+            return replace(feed, read_training=read)
+
+    straight, whole = fit(Data(noise=1.5), model=build(1), num_epochs=5)
+    states: list[Any] = []
+    reached = Reached()
+    with ending_gently() as interruption, pytest.raises(KeyboardInterrupt):
+        fit(Sender(noise=1.5), model=build(1), num_epochs=5, reached=reached, mark=states.append)
+    assert interruption.count == 1
+    # At most the batch that was being read, and the one before it, are not there yet.
+    inside = states[-1] if states else None
+    done = len(reached.rows) * 3 + (inside.step if inside else 0)
+    assert place - 1 <= done <= place + 2
+    other = build(2 if inside else 1)
+    fit(Data(noise=1.5), model=other, num_epochs=5, reached=reached, inside=inside)
+    expect_same(straight, whole, other, reached)
+
+
 def test_a_state_holds_the_best_so_far_and_stays_as_it_is(fit):
     states: list[Any] = []
     model, _ = fit(Data(), num_epochs=6, mark=states.append)
@@ -284,7 +340,7 @@ def test_a_stage_that_only_spoils_leaves_what_was_before(fit):
     data = Data()
     model, reached = fit(data, num_epochs=30)
     before, best = model.get_weights(), reached.best
-    fit(data, num_epochs=3, peak=10.0, model=model, reached=reached, GRADIENT_CLIP=0.0, AVERAGED_EPOCHS=1)
+    fit(data, num_epochs=3, peak=1000.0, model=model, reached=reached, GRADIENT_CLIP=0.0, AVERAGED_EPOCHS=1)
     assert reached.best is best
     assert len(reached.rows) == 33
     assert [row.epoch for row in reached.rows if row.best] == [best.epoch]
@@ -293,7 +349,7 @@ def test_a_stage_that_only_spoils_leaves_what_was_before(fit):
 
 
 def test_the_scores_of_validation_count_every_picture_once_whatever_the_batch(tiny, keras):
-    from classifold.training.fit import measure
+    from classifold.training.scores import measure
 
     data = Data(noise=1.0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

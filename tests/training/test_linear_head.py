@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ def test_a_penalty_gives_the_logistic_regression_of_scikit_learn():
     targets = np.eye(CLASSES, dtype=np.float32)[labels]
     examples = Examples(features, targets, np.ones(NUM, np.float32))
     penalty = 0.05
-    ((_, kernel, bias, _),) = follow_path(examples, [penalty])
+    (found,) = follow_path(examples, [penalty])
+    kernel, bias = found.layer
     # scikit-learn adds the losses up where ours is their mean.
     theirs = LogisticRegression(C=1 / (penalty * NUM), tol=1e-8, max_iter=5000).fit(features, labels)
     expected = theirs.predict_proba(features)
@@ -50,7 +52,7 @@ def test_an_example_of_weight_two_counts_as_two_examples():
     twice = np.concatenate([np.arange(NUM), np.arange(20)])
     one = Examples(features, targets, weights)
     other = Examples(features[twice], targets[twice], np.ones(len(twice), np.float32))
-    kernels = [next(follow_path(examples, [0.1]))[1] for examples in (one, other)]
+    kernels = [next(follow_path(examples, [0.1])).layer[0] for examples in (one, other)]
     np.testing.assert_allclose(*kernels, atol=1e-3)
 
 
@@ -60,20 +62,20 @@ def test_penalties_are_tried_from_the_strongest_and_the_kernel_grows_as_they_fal
     features, labels = draw(2)
     examples = Examples(features, np.eye(CLASSES, dtype=np.float32)[labels], np.ones(NUM, np.float32))
     path = list(follow_path(examples, [0.01, 1.0, 0.1]))
-    assert [penalty for penalty, *_ in path] == [1.0, 0.1, 0.01]
-    lengths = [float((kernel**2).sum()) for _, kernel, _, _ in path]
+    assert [found.penalty for found in path] == [1.0, 0.1, 0.01]
+    lengths = [float((found.layer[0] ** 2).sum()) for found in path]
     assert lengths == sorted(lengths)
-    losses = [loss for *_, loss in path]
+    losses = [found.loss for found in path]
     assert losses == sorted(losses, reverse=True)
 
 
 @pytest.fixture
 def find(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
     """find(HEAD_PENALTIES=(1, 0.1)) -> the layer, what was reached, validation features and labels."""
-    from classifold.training.fit import Feed, Reached
+    from classifold.training.feed import Feed, Reached
     from classifold.training.linear_head import find_head
 
-    def find(versions: int = 2, **settings: Any) -> Any:
+    def find(versions: int = 2, rows: Any = (), inside: Any = None, mark: Any = None, **settings: Any) -> Any:
         config = tiny(**settings)
         (training, labels), (validation, val_labels) = draw(3), draw(4, 400)
         begun: list[int] = []
@@ -87,8 +89,8 @@ def find(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
         )
         layer = keras.layers.Dense(CLASSES)
         layer.build((None, FEATURES))
-        reached, room = Reached(), np.empty((versions * NUM, FEATURES), np.float32)
-        find_head(layer, feed, config, room=room, reached=reached)
+        reached, room = Reached(list(rows)), np.empty((versions * NUM, FEATURES), np.float32)
+        find_head(layer, feed, config, room=room, reached=reached, inside=inside, mark=mark)
         assert begun == list(range(versions))
         return layer, reached, validation, val_labels
 
@@ -118,3 +120,19 @@ def test_weaker_penalties_are_left_out_after_two_that_are_no_better(find):
     rows = reached.rows
     place = rows.index(reached.best)
     assert len(rows) == place + 3 < 10
+
+
+def test_a_search_goes_on_after_any_penalty_with_the_same_bits(find):
+    states: list[Any] = []
+    settings = {"HEAD_PENALTIES": tuple(10.0**-power for power in range(8)), "LABEL_SMOOTHING": 0.0}
+    layer, reached, _, _ = find(mark=states.append, **settings)
+    assert len(states) == len(reached.rows) > 3
+    for place, inside in enumerate(states, 1):
+        rows = [replace(row, best=False) for row in reached.rows[:place]]
+        min(rows, key=lambda row: row.val_loss).best = True
+        other, again, _, _ = find(rows=rows, inside=inside, **settings)
+        assert [replace(row, seconds=0.0) for row in again.rows] == [
+            replace(row, seconds=0.0) for row in reached.rows
+        ]
+        for one, two in zip(layer.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)

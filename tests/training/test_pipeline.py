@@ -271,7 +271,7 @@ def test_training_from_shards_learns_the_very_weights_of_training_from_files(
 def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
     """Train both stages and return the weights, and what they say of the evaluation pictures."""
     from classifold.training.backend import start_keras
-    from classifold.training.fit import Reached
+    from classifold.training.feed import Reached
     from classifold.training.model import build_classifier
     from classifold.training.recipe import class_weights
     from classifold.training.stages import Supply, plan_stages, train_stage

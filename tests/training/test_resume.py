@@ -231,7 +231,7 @@ def test_a_checkpoint_of_a_later_form_is_refused(folder):
     path = folder / "checkpoint-000001.json"
     head = json.loads(path.read_text())
     del head["sha256"]
-    head["format"] = 2
+    head["format"] = 3
     path.write_text(json.dumps({**head, "sha256": _sign(head)}))
     with pytest.raises(RunError, match="another version"):
         load(folder)
@@ -537,17 +537,17 @@ def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_
     out, err = drive(line=3).communicate(timeout=300)
     kept = tmp_path / "runs" / "run.interrupted"
     assert out.splitlines() == [str(kept)], err
-    assert "interrupted after epoch 2" in err
+    assert "interrupted after epoch 3 of stage head" in err
     assert str(folder) in err
     assert (kept / "model.keras").exists()
 
     # 2. SIGKILL within fine-tuning.
-    process = drive(line=4, how=signal.SIGKILL)
+    process = drive(line=3, how=signal.SIGKILL)
     _, err = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
-    assert "note: resumed from epoch 2 of stage head (checkpoint of 20" in err
+    assert "note: resumed from epoch 3 of stage head (checkpoint of 20" in err
     assert next(line for line in err.splitlines() if line.startswith("stage=")).startswith(
-        "stage=head epoch=3 "
+        "stage=head epoch=4 "
     )
 
     # 3. SIGTERM while every format is written.

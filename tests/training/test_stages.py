@@ -31,7 +31,7 @@ def test_stages_without_epochs_are_left_out(tiny: Callable[..., Config], keras: 
 def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Path) -> Callable[..., Any]:
     """learn(HEAD_EPOCHS=2, EPOCHS=0) -> classifier, reached, validation pictures and labels, old weights."""
     from classifold.training.backend import start_keras
-    from classifold.training.fit import Reached
+    from classifold.training.feed import Reached
     from classifold.training.model import build_classifier
     from classifold.training.pipeline import PictureReader, Storage
     from classifold.training.recipe import class_weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -210,7 +211,8 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
     lines = [line for line in started.stderr().splitlines() if not line.startswith("stage=")]
     num_epochs = started.stderr().count("stage=head ")
-    assert lines[0].startswith(f"error: training: interrupted after epoch {num_epochs}")
+    where = rf"(batch \d of epoch {num_epochs + 1} in|epoch {num_epochs} of) stage head"
+    assert re.match(f"error: training: interrupted after {where}", lines[0])
     assert lines[1].endswith(f"classifold train --resume {name}")
     assert len(lines) == 2
     # By time alone only the first epoch would be there.
@@ -243,7 +245,10 @@ def test_a_run_that_fails_after_its_training_keeps_what_was_learned_and_one_that
     (state,) = find_states(failed)
     assert [path.name for path in failed.runs_dir.iterdir()] == [state.name]
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
-    assert "note: 1 epoch is kept; to go on where it stopped" in failed.stderr()
+    assert (
+        "note: what was learned until epoch 1 of stage head is kept; to go on where it stopped"
+        in failed.stderr()
+    )
     assert f": classifold train --resume {name}\n" in failed.stderr()
 
     other = start_train(SPLIT_LOCAL_DIR=str(sets), BACKBONE="ResNet5", again=failed)

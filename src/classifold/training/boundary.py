@@ -1,7 +1,8 @@
-"""Where a run can go on: all that training holds at the end of an epoch, as arrays that never change."""
+"""Where a run can go on: all that training holds between two steps, as arrays that never change."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +18,21 @@ Arrays = Sequence[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Inside:
-    """The state of a stage after one of its epochs; weights are those of the part that learns.
+    """The state of a stage after one of its steps; weights are those of the part that learns.
 
     Attributes:
-        recent: The weights after the latest epochs, at most AVERAGED_EPOCHS; training goes on from the last.
+        recent: The weights after the latest epochs, at most AVERAGED_EPOCHS; none where a head is found.
         kept: The weights of the epoch that is kept so far.
-        optimizer: Its variables.
+        optimizer: Its variables; where a head is found, what the next search begins from.
         seeds: The states of the layers that draw random numbers.
         before: Place among the rows of the epoch that was kept before the stage; None where there was none.
         scaling: Of the features, in the head's stage.
         num_epochs: Of the whole stage, as it was planned; 0: what the settings say.
+        step: How many batches of the epoch under way are learned; 0: no epoch is under way.
+        sums: Of the loss and of the right answers over their pictures.
+        seconds: That they took.
+        stage: Its name, where an epoch is under way.
+        current: The weights after them; none where no epoch is under way: then they are the last `recent`.
     """
 
     recent: tuple[Arrays, ...]
@@ -36,11 +42,16 @@ class Inside:
     before: int | None = None
     scaling: Scaling | None = None
     num_epochs: int = 0
+    step: int = 0
+    sums: tuple[float, float] = (0.0, 0.0)
+    seconds: float = 0.0
+    stage: str = ""
+    current: Arrays = ()
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """The state of a run at the end of an epoch or of a stage.
+    """The state of a run between two steps, epochs or stages.
 
     Attributes:
         stage: Place of the stage that is under way or comes next; their number once training is done.
@@ -60,6 +71,19 @@ class Boundary:
     def has_best(self) -> bool:
         """Whether there is an epoch whose weights are worth keeping."""
         return any(row.best for row in self.rows)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is worth going on from: something was learned, and its loss is a number."""
+        return self.has_best or (self.inside is not None and math.isfinite(sum(self.inside.sums)))
+
+    def describe(self) -> str:
+        """Return where this is, in words."""
+        if self.inside is not None and self.inside.step:
+            return f"batch {self.inside.step} of epoch {len(self.rows) + 1} in stage {self.inside.stage}"
+        if not self.rows:
+            return "the beginning"
+        return f"epoch {self.rows[-1].epoch} of stage {self.rows[-1].stage}"
 
 
 def copy_arrays(variables: Sequence[Any]) -> list[NDArray[Any]]:

@@ -45,19 +45,27 @@ class CheckpointWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._under_way: Future[None] | None = None
         self._saved, self._minutes = saved, minutes
-        self._not_before = 0.0
+        self._not_before, self._begun = 0.0, time.monotonic()
         self._is_failing = False
+
+    def is_due(self) -> bool:
+        """Tell whether so much time has gone by that a state in the middle of an epoch is worth saving."""
+        return self._is_free() and time.monotonic() >= self._begun + 60 * self._minutes
 
     def offer(self, boundary: Boundary) -> None:
         """Save a boundary in the background, unless the last one was saved a moment ago."""
-        if not self._minutes:
-            return
+        if self._is_free():
+            self._start(boundary)
+
+    def _is_free(self) -> bool:
+        """Tell whether nothing is under way, and the last one was not saved a moment ago."""
+        if not self._minutes or time.monotonic() < self._not_before:
+            return False
         if self._under_way is not None:
             if not self._under_way.done():
-                return
+                return False
             self._under_way.result()  # a mistake of ours comes to light
-        if time.monotonic() >= self._not_before:
-            self._start(boundary)
+        return True
 
     def save(self, boundary: Boundary) -> bool:
         """Save a boundary now, unless it is saved already; return whether it is."""

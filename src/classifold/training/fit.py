@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -19,52 +19,22 @@ from classifold.progress import Advance, show_progress
 from classifold.training.batch_size import choose_batch_size
 from classifold.training.boundary import Arrays, Inside, assign_arrays, copy_arrays, list_seeds
 from classifold.training.budget import Budget
+from classifold.training.feed import Feed, Reached, read_ahead
 from classifold.training.history import EpochRow, print_epoch
+from classifold.training.interruption import holding_back
+from classifold.training.lanes import deal_pictures, draw_batches
 from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
+from classifold.training.scores import measure
 
-ReadPlain = Callable[[NDArray[np.intp]], NDArray[np.float32]]
+Mark = Callable[[Inside], None]
 
-
-@dataclass
-class Reached:
-    """What training reached so far, across stages.
-
-    Attributes:
-        rows: One an epoch, of all stages; `best` marks the kept one.
-    """
-
-    rows: list[EpochRow] = field(default_factory=list)
-
-    @property
-    def best(self) -> EpochRow | None:
-        """The kept epoch; None while there is none with a finite value."""
-        return next((row for row in self.rows if row.best), None)
-
-    def keep(self, best: EpochRow | None) -> None:
-        """Mark the kept epoch."""
-        for row in self.rows:
-            row.best = row is best
+# Hosts ask each other about once in so many seconds whether any of them is to stop.
+_ASK_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Feed:
-    """The data of a stage.
-
-    Attributes:
-        begin_epoch: Told the epoch, counted from 0, before its first batch.
-        read_training: From places to activations (N, ...).
-        read_validation: Likewise.
-        training_labels: (N,) int.
-        validation_labels: (N,) int.
-        class_weights: (C,) float32.
-    """
-
-    begin_epoch: Callable[[int], None]
-    read_training: ReadPlain
-    read_validation: ReadPlain
-    training_labels: NDArray[np.intp]
-    validation_labels: NDArray[np.intp]
-    class_weights: NDArray[np.float32]
+def never() -> bool:
+    """Say that no state is wanted between two epochs."""
+    return False
 
 
 def fit_stage(
@@ -76,7 +46,8 @@ def fit_stage(
     reached: Reached,
     budget: Budget | None = None,
     inside: Inside | None = None,
-    mark: Callable[[Inside], None] | None = None,
+    mark: Mark | None = None,
+    is_due: Callable[[], bool] = never,
 ) -> None:
     """Train `learning` for a stage, and leave it with the weights of the kept epoch.
 
@@ -91,8 +62,9 @@ def fit_stage(
         config: The recipe.
         reached: Updated at every epoch.
         budget: What of the run's time is left: after the first epoch it says how many there will be.
-        inside: The state after the stage's latest epoch in `reached`, from which it goes on.
-        mark: Told the state after every epoch.
+        inside: A state of the stage, from which it goes on; `reached` has the epochs before it.
+        mark: Told the state after every epoch, and where it is interrupted.
+        is_due: Asked after every step whether the state is wanted.
     """
     learning.compile(
         optimizer=build_optimizer(config),
@@ -101,11 +73,12 @@ def fit_stage(
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     learning.optimizer.build(learning.trainable_variables)
-    config, stage = choose_batch_size(learning, stage, config, num_pictures=len(feed.training_labels))
+    if feed.hosts.count == 1:  # several have shared out the pictures by the size of the batch
+        config, stage = choose_batch_size(learning, stage, config, num_pictures=len(feed.training_labels))
     run = _StageRun(learning, stage, feed, config, reached=reached, budget=budget)
     if inside is not None:
         run.go_on_from(inside)
-    run.finish(mark or (lambda _: None))
+    run.finish(mark or (lambda _: None), is_due)
 
 
 class Selection:
@@ -153,17 +126,39 @@ class _StageRun:
     ) -> None:
         self.budget = budget
         self.learning, self.stage, self.feed, self.config = learning, stage, feed, config
-        self.reached = reached
+        self.reached, self.hosts = reached, feed.hosts
         before = reached.best
         self.before = None if before is None else reached.rows.index(before)
         self.selection = Selection(config, weights=learning.get_weights(), before=before)
         self.recent: deque[Arrays] = deque(maxlen=config.AVERAGED_EPOCHS)
         self.best_watched, self.waited, self.epoch = math.inf, 0, 0
-        num_training, steps = len(feed.training_labels), config.STEPS_PER_EPOCH
-        self.num_draws = num_training if steps == "auto" else steps * config.batch_size
+        # Of the epoch under way.
+        self.step, self.sums, self.seconds, self.started = 0, np.zeros(2), 0.0, 0.0
+        # The state while the model holds something else.
+        self.held: Inside | None = None
+        self.is_compiled = False
+        self.num_asked, self.next_asked = 0, 0
+        self._deal()
+
+    def _deal(self) -> None:
+        """Share out the training pictures among the rows of a batch, of this host and of the others."""
+        size = self.config.batch_size
+        self.num_rows = self.hosts.count_rows(size)
+        self.first_row = self.hosts.rank * self.num_rows
+        numbers = self.feed.number_training()
+        self.lanes = deal_pictures(numbers, size, first=self.first_row, num_rows=self.num_rows)
+        validation = self.hosts.gather(np.array([len(self.feed.validation_labels)]))
+        self.num_validation = int(np.sum(validation))
+        sizes = np.concatenate(self.hosts.gather(np.array([len(lane) for lane in self.lanes])))
+        steps = self.config.STEPS_PER_EPOCH
+        self.num_steps = int(sizes.max()) if steps == "auto" else steps
+        # How many pictures of all hosts there are in each batch of an epoch.
+        places = np.arange(self.num_steps)[:, None]
+        self.num_each = (places < (sizes if steps == "auto" else sizes * self.num_steps)).sum(axis=1)
+        self.num_draws = int(self.num_each.sum())
 
     def go_on_from(self, inside: Inside) -> None:
-        """Take up the state after an earlier epoch; what follows from the rows is reckoned from them."""
+        """Take up an earlier state; what follows from the rows is reckoned from them."""
         rows = self.reached.rows
         self.before = inside.before
         if inside.num_epochs:
@@ -176,19 +171,27 @@ class _StageRun:
                 self._watch(row)
                 self.epoch += 1
         self.recent.extend(inside.recent)
-        self.learning.set_weights(list(inside.recent[-1]))
+        self.step, self.sums, self.seconds = inside.step, np.array(inside.sums), inside.seconds
+        self.learning.set_weights(list(inside.current if inside.step else inside.recent[-1]))
         assign_arrays(self.learning.optimizer.variables, inside.optimizer)
         assign_arrays(list_seeds(self.learning), inside.seeds)
 
-    def finish(self, mark: Callable[[Inside], None]) -> None:
+    def finish(self, mark: Mark, is_due: Callable[[], bool]) -> None:
         """Train the epochs that are left, and leave the model with the kept weights."""
         with show_progress(self.stage.name, self.stage.num_epochs * self.num_draws) as advance:
-            advance(self.epoch * self.num_draws)
-            while self.epoch < self.stage.num_epochs and self._is_worthwhile():
-                self._train(advance)
-                if self.epoch == 1:
-                    self._plan()
-                mark(self._describe())
+            advance(self.epoch * self.num_draws + int(self.num_each[: self.step].sum()))
+            try:
+                while self.epoch < self.stage.num_epochs and self._is_worthwhile():
+                    self._train(advance, mark, is_due)
+                    if self.epoch == 1:
+                        self._plan()
+                    mark(self._describe())
+            except KeyboardInterrupt:
+                with holding_back():  # a second one comes when the state is known
+                    state = self.held or self._describe()
+                    if state.step or state.recent:
+                        mark(state)
+                raise
         self.learning.set_weights(list(self.selection.weights))
 
     def _plan(self) -> None:
@@ -196,45 +199,138 @@ class _StageRun:
         if self.budget is not None and self.budget.is_limited:
             seconds = self.reached.rows[-1].seconds
             count = self.budget.count_epochs(self.stage.num_epochs, done=1, seconds=seconds)
+            count = int(self.hosts.gather(np.array([count]))[0][0])  # the first host's clock counts
             self.stage = replace(self.stage, num_epochs=count)
 
-    def _train(self, advance: Advance) -> None:
-        """Train and measure one epoch."""
-        started = time.perf_counter()
-        learning = self.learning
+    def _train(self, advance: Advance, mark: Mark, is_due: Callable[[], bool]) -> None:
+        """Train and measure one epoch, or what is left of it."""
+        self.started = time.perf_counter() - self.seconds
         self.feed.begin_epoch(self.epoch)
-        loss, accuracy, rate = _train_epoch(
-            learning,
-            self.stage,
-            self.feed,
-            self.config,
-            epoch=self.epoch,
-            num_draws=self.num_draws,
-            advance=advance,
-        )
-        self.recent.append(learning.get_weights())
-        averaged = average(self.recent)
-        learning.set_weights(list(averaged))
-        val_loss, val_loss_error, val_accuracy = measure(learning, self.feed, self.config)
-        learning.set_weights(list(self.recent[-1]))
+        self._learn_batches(advance, mark, is_due)
+        # From here on the model holds the mean of several epochs for a while.
+        self.held = self._describe()
+        if is_due():
+            mark(self.held)
+        weights = self.learning.get_weights()
+        averaged = average([*self.recent, weights][-self.config.AVERAGED_EPOCHS :])
+        self.learning.set_weights(list(averaged))
+        scores = measure(self.learning, self.feed, self.config)
+        self.learning.set_weights(list(weights))
+        with holding_back():
+            self._end_epoch(weights, averaged, scores)
+        print_epoch(self.reached.rows[-1], num_pictures=self.num_draws, advance=advance)
+
+    def _end_epoch(self, weights: Arrays, averaged: Arrays, scores: tuple[float, float, float]) -> None:
+        """Write down what the epoch reached, and be at the beginning of the next one."""
+        loss, accuracy = (float(x) for x in self.sums / self.num_draws)
         row = EpochRow(
             stage=self.stage.name,
             epoch=len(self.reached.rows) + 1,
             loss=loss,
             accuracy=accuracy,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
-            learning_rate=rate,
-            seconds=time.perf_counter() - started,
-            val_loss_error=val_loss_error,
-            num_validation=len(self.feed.validation_labels),
+            val_loss=scores[0],
+            val_accuracy=scores[2],
+            learning_rate=self._find_rate(self.num_steps - 1),
+            seconds=time.perf_counter() - self.started,
+            val_loss_error=scores[1],
+            num_validation=self.num_validation,
         )
+        self.recent.append(weights)
         self.epoch += 1
         self.reached.rows.append(row)
         self.selection.offer(row, averaged)
         self.reached.keep(self.selection.row)
         self._watch(row)
-        print_epoch(row, num_pictures=self.num_draws, advance=advance)
+        self.step, self.sums, self.seconds, self.held = 0, np.zeros(2), 0.0, None
+
+    # The steps
+
+    def _learn_batches(self, advance: Advance, mark: Mark, is_due: Callable[[], bool]) -> None:
+        """Learn the batches of the epoch that are left; between two of them the state may be taken."""
+        seed = (self.config.RANDOM_SEED, self.stage.number, self.epoch)
+        is_repeated = self.config.STEPS_PER_EPOCH != "auto"
+        drawn = draw_batches(
+            self.lanes, self.num_steps, seed=seed, first=self.first_row, is_repeated=is_repeated
+        )
+        batches = [row[row >= 0] for row in drawn]
+        if self.step == self.num_steps:
+            return
+        # Several hosts stop after the same step, or those that go on would wait for the others for ever.
+        with holding_back() if self.hosts.count > 1 else contextlib.nullcontext() as waiting:
+            for indices, activations in read_ahead(self._read, batches[self.step :]):
+                self._take_step(np.flatnonzero(drawn[self.step] >= 0), indices, activations)
+                advance(int(self.num_each[self.step - 1]))
+                if self.hosts.count > 1 and self._is_stop_agreed(bool(waiting)):
+                    raise KeyboardInterrupt
+                if is_due():
+                    mark(self._describe())
+
+    def _read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        if len(indices):
+            return self.feed.read_training(indices)
+        # Other hosts have a picture left for the last batch, and this one has none.
+        return np.zeros((0, *self.learning.inputs[0].shape[1:]), np.float32)
+
+    def _take_step(
+        self, rows: NDArray[np.intp], indices: NDArray[np.intp], activations: NDArray[np.float32]
+    ) -> None:
+        """Learn one batch, whole or not at all, whatever signal comes."""
+        if self.is_compiled:
+            with holding_back():
+                self._learn(rows, indices, activations)
+            return
+        # The first step is compiled, which can take minutes: a signal ends that, with the state before it.
+        self.held = self._describe()
+        self._learn(rows, indices, activations)
+        self.is_compiled, self.held = True, None
+
+    def _learn(
+        self, rows: NDArray[np.intp], indices: NDArray[np.intp], activations: NDArray[np.float32]
+    ) -> None:
+        labels = self.feed.training_labels[indices]
+        num_classes, size = len(self.feed.class_weights), self.config.batch_size
+        self.learning.optimizer.learning_rate = self._find_rate(self.step)
+        # Keras divides by all rows, of which those without a picture have no weight.
+        weights = self.feed.class_weights[labels] * (self.num_rows * self.hosts.count / size)
+        logs = self.learning.train_on_batch(
+            self._lay_out(rows, activations),
+            self._lay_out(rows, np.eye(num_classes, dtype=np.float32)[labels]),
+            sample_weight=self._lay_out(rows, weights.astype(np.float32)),
+            return_dict=True,
+        )
+        loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
+        self.sums = self.sums + np.array([loss * size, accuracy * self.num_each[self.step]])
+        self.step += 1
+
+    def _lay_out(self, rows: NDArray[np.intp], content: NDArray[Any]) -> NDArray[Any]:
+        """Return an array with content in some of this host's rows; one shape alone is compiled."""
+        if len(rows) == self.num_rows:
+            return content
+        whole = np.zeros((self.num_rows, *content.shape[1:]), content.dtype)
+        whole[rows] = content
+        return whole
+
+    def _find_rate(self, step: int) -> float:
+        return learning_rate_at(
+            self.epoch * self.num_steps + step,
+            self.config,
+            peak=self.stage.peak,
+            num_steps=self.stage.num_epochs * self.num_steps,
+            steps_per_epoch=self.num_steps,
+        )
+
+    def _is_stop_agreed(self, is_wanted: bool) -> bool:
+        """Tell whether any host is to stop; asked after the same steps on all, about once a second."""
+        self.num_asked += 1
+        if self.num_asked < self.next_asked:
+            return False
+        each = (time.perf_counter() - self.started) / max(1, self.step)
+        period = int(np.clip(_ASK_SECONDS / max(each, 1e-9), 1, 1000))
+        answers = self.hosts.gather(np.array([is_wanted, period], np.int32))
+        self.next_asked = self.num_asked + int(answers[0][1])
+        return any(answer[0] for answer in answers)
+
+    # What follows from what was reached
 
     def _watch(self, row: EpochRow) -> None:
         """Count the epochs without a better value."""
@@ -257,6 +353,11 @@ class _StageRun:
             seeds=copy_arrays(list_seeds(self.learning)),
             before=self.before,
             num_epochs=self.stage.num_epochs,
+            step=self.step,
+            sums=(float(self.sums[0]), float(self.sums[1])),
+            seconds=time.perf_counter() - self.started if self.step else 0.0,
+            stage=self.stage.name if self.step else "",
+            current=self.learning.get_weights() if self.step else (),
         )
 
 
@@ -265,90 +366,3 @@ def average(weights: Sequence[Arrays]) -> Arrays:
     if len(weights) == 1:
         return weights[0]
     return [np.asarray(np.mean(arrays, axis=0)) for arrays in zip(*weights, strict=True)]
-
-
-def _train_epoch(
-    learning: keras.Model,
-    stage: Stage,
-    feed: Feed,
-    config: Config,
-    *,
-    epoch: int,
-    num_draws: int,
-    advance: Advance,
-) -> tuple[float, float, float]:
-    """Train one epoch and return its loss, its accuracy and its last learning rate."""
-    order = draw_order(len(feed.training_labels), num_draws, seed=(config.RANDOM_SEED, stage.number, epoch))
-    steps_per_epoch = math.ceil(num_draws / config.batch_size)
-    num_classes = len(feed.class_weights)
-    sums, rate = np.zeros(2), 0.0
-    batches = [order[start : start + config.batch_size] for start in range(0, num_draws, config.batch_size)]
-    for step, (indices, activations) in enumerate(read_ahead(feed.read_training, batches)):
-        labels = feed.training_labels[indices]
-        rate = learning_rate_at(
-            epoch * steps_per_epoch + step,
-            config,
-            peak=stage.peak,
-            num_steps=stage.num_epochs * steps_per_epoch,
-            steps_per_epoch=steps_per_epoch,
-        )
-        learning.optimizer.learning_rate = rate
-        logs = learning.train_on_batch(
-            _pad(activations, config.batch_size),
-            _pad(np.eye(num_classes, dtype=np.float32)[labels], config.batch_size),
-            # The last batch is filled up with pictures of no weight, so that one shape is compiled.
-            sample_weight=_pad(feed.class_weights[labels], config.batch_size),
-            return_dict=True,
-        )
-        sums += np.array([float(logs["loss"]) * config.batch_size, float(logs["accuracy"]) * len(indices)])
-        advance(len(indices))
-    return float(sums[0] / num_draws), float(sums[1] / num_draws), rate
-
-
-def read_ahead(
-    read: ReadPlain, batches: Sequence[NDArray[np.intp]]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-    """Yield every batch's places with what `read` gives for them, read while the one before is learned."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-        coming = thread.submit(read, batches[0])
-        for place, batch in enumerate(batches):
-            activations = coming.result()
-            if place + 1 < len(batches):
-                coming = thread.submit(read, batches[place + 1])
-            yield batch, activations
-
-
-def draw_order(num_pictures: int, num_draws: int, *, seed: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return `num_draws` places in random order: each picture once before any comes again."""
-    generator = np.random.default_rng(seed)
-    rounds = math.ceil(num_draws / num_pictures)
-    return np.concatenate([generator.permutation(num_pictures) for _ in range(rounds)])[:num_draws]
-
-
-def log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """Return the logarithms of the probabilities of logits (N, C)."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def _pad(rows: NDArray[Any], length: int) -> NDArray[Any]:
-    missing = length - len(rows)
-    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1)) if missing else rows
-
-
-def measure(learning: keras.Model, feed: Feed, config: Config) -> tuple[float, float, float]:
-    """Return log loss, its standard error and accuracy over the validation pictures, each counted once."""
-    labels = feed.validation_labels
-    logits = []
-    for start in range(0, len(labels), config.batch_size):
-        indices = np.arange(start, min(start + config.batch_size, len(labels)))
-        batch = _pad(feed.read_validation(indices), config.batch_size)
-        logits.append(np.asarray(learning.predict_on_batch(batch), np.float64)[: len(indices)])
-    return measure_logits(np.concatenate(logits), labels)
-
-
-def measure_logits(logits: NDArray[Any], labels: NDArray[np.intp]) -> tuple[float, float, float]:
-    """Return log loss, its standard error and accuracy of logits (N, C)."""
-    losses = -log_softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
-    accuracy = (logits.argmax(axis=1) == labels).mean()
-    return float(losses.mean()), float(losses.std() / math.sqrt(len(labels))), float(accuracy)

@@ -73,19 +73,21 @@ def ending_gently() -> Iterator[Interruption]:
 
 
 @contextlib.contextmanager
-def holding_back() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block ends: a half-imported module cannot be imported again.
+def holding_back() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM wait until the block ends, for what must be done whole or not at all.
 
-    Blocking the signals would not do: any other thread of the process takes them all the same.
+    Yields the numbers of the signals that wait, as they come. Blocking them would not do: any other thread of
+    the process takes them all the same.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield []
         return
     waiting: list[int] = []
-    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not None]
+    ignored = (None, signal.SIG_IGN)
+    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) not in ignored]
     before = {number: signal.signal(number, lambda one, _: waiting.append(one)) for number in numbers}
     try:
-        yield
+        yield waiting
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

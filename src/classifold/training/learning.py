@@ -60,8 +60,18 @@ def open_reader(
     storage: Any,
     notes: Notes,
     pictures: Sequence[Picture] | None = None,
+    numbers: NDArray[np.intp] | None = None,
 ) -> Any:
     """Return the reader of a set, or of some `pictures` of it, all of them read once.
+
+    Args:
+        name: Of the set.
+        sets: All pictures.
+        config: The settings.
+        storage: Where decoded pictures are kept.
+        notes: Told of those that cannot be read.
+        pictures: Some of the set's; None: all.
+        numbers: Theirs, among those of all hosts; None: their places.
 
     Raises:
         DataError: If none can be read, or one cannot and the settings say that this is fatal.
@@ -71,7 +81,7 @@ def open_reader(
     # For the log of a job; on a terminal the progress bar says it.
     pictures = sets.pictures[name] if pictures is None else pictures
     _LOG.info("reading %d %s pictures", len(pictures), name)
-    reader = PictureReader(pictures, config, storage=storage, name=name)
+    reader = PictureReader(pictures, config, storage=storage, name=name, numbers=numbers)
     notes.tell_all([f"{name}/{key} was left out: {reason}" for key, reason in reader.unreadable])
     if not len(reader):
         reader.close()
@@ -100,7 +110,7 @@ class Learning:
 
     Attributes:
         classifier: While and after it is trained; None before it is built.
-        boundary: The state after the latest epoch; None before the first.
+        boundary: The latest state that is known; None before the first.
         stage: The name of the phase under way.
     """
 
@@ -131,13 +141,21 @@ class Learning:
         seconds = self.clock.seconds
         self.budget = Budget(self.config, used=sum(seconds.values()), built=seconds["start"], num_last=last)
 
-    def train(self, found: Found | None, *, facts: dict[str, Any], mark: Callable[[Boundary], None]) -> None:
+    def train(
+        self,
+        found: Found | None,
+        *,
+        facts: dict[str, Any],
+        mark: Callable[[Boundary], None],
+        is_due: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Train the stages that are left; the classifier is left with the best weights.
 
         Args:
             found: What it was built with.
             facts: The run's; those of the pictures that were read are added.
-            mark: Told the state after every epoch.
+            mark: Told the state after every epoch, and in the middle of one where it is wanted.
+            is_due: Asked after every step whether it is.
 
         Raises:
             RunError: If the loss is no number from the first epoch on, or `found` is of other pictures.
@@ -145,7 +163,7 @@ class Learning:
         from classifold.training.stages import plan_stages
 
         if self.boundary is None or self.boundary.stage < len(plan_stages(self.config)):
-            self._train_stages(found, facts, mark)
+            self._train_stages(found, facts, mark, is_due)
         if self.boundary is None or not self.boundary.has_best:
             hint = "lower LEARNING_RATE and HEAD_LEARNING_RATE, or raise GRADIENT_CLIP above 0"
             raise RunError(Fault("training", "the loss is not a number from the first epoch on", hint=hint))
@@ -162,9 +180,13 @@ class Learning:
         self.boundary = found.boundary
 
     def _train_stages(
-        self, found: Found | None, facts: dict[str, Any], mark: Callable[[Boundary], None]
+        self,
+        found: Found | None,
+        facts: dict[str, Any],
+        mark: Callable[[Boundary], None],
+        is_due: Callable[[], bool],
     ) -> None:
-        from classifold.training.fit import Reached
+        from classifold.training.feed import Reached
         from classifold.training.pipeline import Storage
         from classifold.training.recipe import class_weights
         from classifold.training.stages import Supply, plan_stages, train_stage
@@ -204,6 +226,7 @@ class Learning:
                     budget=self.budget,
                     inside=inside,
                     mark=self._marker(place, reached, mark),
+                    is_due=is_due,
                 )
                 self.clock.end(stage.name)
                 self._mark(place + 1, reached, mark)
@@ -260,7 +283,7 @@ class Learning:
         return training, validation
 
     def _marker(self, place: int, reached: Any, mark: Callable[[Boundary], None]) -> Callable[[Inside], None]:
-        """Return what is told the state after every epoch of a stage that begins now."""
+        """Return what is told the states of a stage that begins now."""
         model = self.classifier.model
         start = Boundary(place, (), model.get_weights(), copy_arrays(list_seeds(model)))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,74 +12,120 @@ from numpy.typing import NDArray
 
 from classifold.config import Config
 from classifold.progress import Advance, show_progress
-from classifold.training.fit import Feed, Reached, log_softmax, measure_logits
+from classifold.training.boundary import Inside
+from classifold.training.feed import Feed, Reached
 from classifold.training.history import EpochRow, print_epoch
+from classifold.training.hosts import Hosts
+from classifold.training.interruption import holding_back
 from classifold.training.pipeline import blocks
-from classifold.training.scaling import measure_scaling
+from classifold.training.scaling import Scaling, measure_scaling
+from classifold.training.scores import log_softmax, measure_logits
 
 # Steps of the solver at most; with the weights of the penalty before it, a few dozen are enough.
 _MOST_STEPS = 200
 # A weaker penalty is not tried any more once this many were worse than the best.
 _PATIENCE = 2
+_STAGE = "head"
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a head learns from.
+    """What a head learns from, as far as it is this host's.
 
     Attributes:
         features: (N, F) float32, of one mean and spread.
         targets: (N, C) float32, rows that sum to 1.
         weights: (N,) float32, of the examples in the loss.
+        hosts: Who have the other examples.
     """
 
     features: NDArray[np.float32]
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
+    hosts: Hosts = field(default_factory=Hosts)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The head under one penalty.
+
+    Attributes:
+        penalty: On the kernel.
+        solution: (F + 1, C) float64, the kernel and below it the bias.
+        loss: With the penalty's part.
+    """
+
+    penalty: float
+    solution: NDArray[np.float64]
+    loss: float
+
+    @property
+    def layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Kernel (F, C) and bias (C,)."""
+        return self.solution[:-1].astype(np.float32), self.solution[-1].astype(np.float32)
 
 
 def follow_path(
-    examples: Examples, penalties: Sequence[float]
-) -> Iterator[tuple[float, NDArray[np.float32], NDArray[np.float32], float]]:
-    """Yield (penalty, kernel (F, C), bias (C,), loss), from the strongest penalty to the weakest.
+    examples: Examples, penalties: Sequence[float], *, start: NDArray[np.float64] | None = None
+) -> Iterator[Found]:
+    """Yield what is found under each penalty, from the strongest to the weakest.
 
     Each is the minimum of the weighted mean cross-entropy plus penalty / 2 times the kernel's squared length:
-    a multinomial logistic regression, found by L-BFGS (Liu and Nocedal 1989) from the one before it.
+    a multinomial logistic regression, found by L-BFGS (Liu and Nocedal 1989) from the one before it. Every
+    host takes the same steps, since each sees the sum of all hosts' losses and gradients.
+
+    Args:
+        examples: Of this host.
+        penalties: To be tried.
+        start: What was found under the penalty before these; None: there was none.
     """
     from scipy.optimize import minimize
 
     shape = (examples.features.shape[1] + 1, examples.targets.shape[1])
-    weights = np.zeros(shape)
+    weights = np.zeros(shape) if start is None else start
+    total = float(examples.hosts.sum(np.array([examples.weights.sum(dtype=np.float64)]))[0])
     for penalty in sorted(penalties, reverse=True):
         found = minimize(
             _cost,
             weights.ravel(),
-            args=(examples, penalty),
+            args=(examples, penalty, total),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": _MOST_STEPS, "ftol": 1e-7, "gtol": 1e-5},
         )
         weights = found.x.reshape(shape)
-        kernel, bias = weights[:-1].astype(np.float32), weights[-1].astype(np.float32)
-        yield penalty, kernel, bias, float(found.fun)
+        yield Found(penalty, weights, float(found.fun))
 
 
-def _cost(flat: NDArray[np.float64], examples: Examples, penalty: float) -> tuple[float, NDArray[Any]]:
+def _cost(
+    flat: NDArray[np.float64], examples: Examples, penalty: float, total: float
+) -> tuple[float, NDArray[Any]]:
     """Return the loss and its gradient, flat like the weights: a row a feature, then the bias."""
     features, targets = examples.features, examples.targets
     weights = flat.reshape(-1, targets.shape[1])
     single = weights.astype(np.float32)
     shares = log_softmax(features @ single[:-1] + single[-1])
     per_picture = -(targets * shares).sum(axis=1, dtype=np.float64)
-    total = float(examples.weights.sum(dtype=np.float64))
-    loss = float(per_picture @ examples.weights) / total + penalty / 2 * float((weights[:-1] ** 2).sum())
     error = (np.exp(shares) - targets) * (examples.weights / total)[:, None]
     gradient = np.vstack([features.T @ error, error.sum(axis=0)]).astype(np.float64)
+    loss = float(per_picture @ examples.weights) / total
+    if examples.hosts.count > 1:
+        sums = examples.hosts.sum(np.append(gradient.ravel(), loss))
+        gradient, loss = sums[:-1].reshape(gradient.shape), float(sums[-1])
     gradient[:-1] += penalty * weights[:-1]
-    return loss, gradient.ravel()
+    return loss + penalty / 2 * float((weights[:-1] ** 2).sum()), gradient.ravel()
 
 
-def find_head(dense: Any, feed: Feed, config: Config, *, room: NDArray[np.float32], reached: Reached) -> None:
+def find_head(
+    dense: Any,
+    feed: Feed,
+    config: Config,
+    *,
+    room: NDArray[np.float32],
+    reached: Reached,
+    inside: Inside | None = None,
+    mark: Callable[[Inside], None] | None = None,
+) -> None:
     """Give the head's one layer the weights that minimise its loss, under the penalty that validates best.
 
     Each of HEAD_PENALTIES makes a row of the history, from the strongest to the weakest; those that follow
@@ -91,7 +137,57 @@ def find_head(dense: Any, feed: Feed, config: Config, *, room: NDArray[np.float3
         config: HEAD_PENALTIES, LABEL_SMOOTHING, CHECKPOINT_MONITOR.
         room: (V * N, F), filled with V augmented versions of the N training pictures.
         reached: Rows are added; the best one is marked.
+        inside: The state after the latest of the rows, from which it goes on.
+        mark: Told the state after every penalty.
     """
+    examples, scaling = _gather_examples(feed, config, room)
+    validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))
+    before = None if reached.best is None else reached.rows.index(reached.best)
+    penalties = sorted(config.HEAD_PENALTIES, reverse=True)
+    done: list[EpochRow] = []
+    if inside is not None:
+        done = [row for row in reached.rows if row.stage == _STAGE]
+        before = inside.before
+        dense.set_weights(list(inside.kept))
+    start = None if inside is None else np.array(inside.optimizer[0])
+    started = time.perf_counter()
+    if _is_over(done, config):
+        return
+    for found in follow_path(examples, penalties[len(done) :], start=start):
+        row = _describe(examples, validation, feed, found)
+        row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
+        with holding_back():  # rows and weights belong together
+            reached.rows.append(row)
+            done.append(row)
+            if _choose(done, config) is row:
+                reached.keep(row)
+                dense.set_weights(list(found.layer))
+                scaling.fold(dense)
+            state = Inside(
+                recent=(), kept=dense.get_weights(), optimizer=[found.solution], seeds=[], before=before
+            )
+            (mark or (lambda _: None))(state)
+        print_epoch(row, num_pictures=len(room), advance=Advance())
+        if _is_over(done, config):
+            break
+        started = time.perf_counter()
+
+
+def _choose(rows: Sequence[EpochRow], config: Config) -> EpochRow | None:
+    """Return the row that validates best, the first of equals; None where none is a number."""
+    sound = [row for row in rows if row.monitored(config.CHECKPOINT_MONITOR) < float("inf")]
+    return min(sound, key=lambda row: row.monitored(config.CHECKPOINT_MONITOR), default=None)
+
+
+def _is_over(rows: Sequence[EpochRow], config: Config) -> bool:
+    """Tell whether the penalties that follow are left out: the latest ones were no better than the best."""
+    best = _choose(rows, config)
+    waited = len(rows) - 1 - rows.index(best) if best is not None else len(rows)
+    return waited >= _PATIENCE
+
+
+def _gather_examples(feed: Feed, config: Config, room: NDArray[np.float32]) -> tuple[Examples, Scaling]:
+    """Fill the room with the features of augmented pictures, scaled; return the examples and the scaling."""
     labels, num_classes = feed.training_labels, len(feed.class_weights)
     versions = len(room) // len(labels)
     with show_progress("features", len(room)) as advance:
@@ -100,56 +196,34 @@ def find_head(dense: Any, feed: Feed, config: Config, *, room: NDArray[np.float3
             for indices in blocks(len(labels)):
                 room[version * len(labels) + indices] = feed.read_training(indices)
                 advance(len(indices))
-    scaling = measure_scaling(room)
+    scaling = measure_scaling(room, feed.hosts)
     np.subtract(room, scaling.mean, out=room)
     np.divide(room, scaling.spread, out=room)
     truth = np.eye(num_classes, dtype=np.float32)[labels]
     smooth = truth * (1 - config.LABEL_SMOOTHING) + config.LABEL_SMOOTHING / num_classes
     weights = feed.class_weights[labels]
-    examples = Examples(room, np.tile(smooth, (versions, 1)), np.tile(weights, versions))
-    validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))
-    best, waited, started = float("inf"), 0, time.perf_counter()
-    for penalty, kernel, bias, loss in follow_path(examples, config.HEAD_PENALTIES):
-        row = _describe(examples, validation, feed, (kernel, bias), loss=loss, penalty=penalty)
-        row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
-        reached.rows.append(row)
-        value = row.monitored(config.CHECKPOINT_MONITOR)
-        waited += 1
-        if value < best:
-            best, waited = value, 0
-            reached.keep(row)
-            dense.set_weights([kernel, bias])
-            scaling.fold(dense)
-        print_epoch(row, num_pictures=len(room), advance=Advance())
-        if waited == _PATIENCE:
-            break
-        started = time.perf_counter()
-
-
-def _describe(
-    examples: Examples,
-    validation: NDArray[np.float32],
-    feed: Feed,
-    layer: tuple[NDArray[np.float32], NDArray[np.float32]],
-    *,
-    loss: float,
-    penalty: float,
-) -> EpochRow:
-    kernel, bias = layer
-    val_loss, val_loss_error, val_accuracy = measure_logits(
-        validation @ kernel + bias, feed.validation_labels
+    return (
+        Examples(room, np.tile(smooth, (versions, 1)), np.tile(weights, versions), feed.hosts),
+        scaling,
     )
+
+
+def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, found: Found) -> EpochRow:
+    kernel, bias = found.layer
+    val_loss, val_loss_error, val_accuracy = measure_logits(validation @ kernel + bias, feed)
     guesses = (examples.features @ kernel + bias).argmax(axis=1)
+    hits = (guesses == examples.targets.argmax(axis=1)).sum()
+    counts = feed.hosts.sum(np.array([hits, len(guesses), len(feed.validation_labels)], np.float64))
     return EpochRow(
-        stage="head",
+        stage=_STAGE,
         epoch=0,
-        loss=loss,
-        accuracy=float((guesses == examples.targets.argmax(axis=1)).mean()),
+        loss=found.loss,
+        accuracy=float(counts[0] / counts[1]),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         learning_rate=0.0,
         seconds=0.0,
         val_loss_error=val_loss_error,
-        num_validation=len(feed.validation_labels),
-        penalty=penalty,
+        num_validation=int(counts[2]),
+        penalty=found.penalty,
     )

@@ -74,22 +74,34 @@ class PictureReader:
         config: Size, limits, threads, and what to do with a picture that cannot be read.
         storage: Where decoded pictures are kept.
         name: Of the set, for the progress bar.
+        numbers: (N,) of the pictures among those of all hosts; None: their places.
 
     Attributes:
-        pictures: Those that can be read; `labels` are theirs.
+        pictures: Those that can be read.
+        numbers: Theirs.
         unreadable: (key, reason) of the others.
 
     Raises:
         DataError: If a picture cannot be read and the settings say that this is fatal, or a shard is damaged.
     """
 
-    def __init__(self, pictures: Sequence[Picture], config: Config, *, storage: Storage, name: str) -> None:
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        config: Config,
+        *,
+        storage: Storage,
+        name: str,
+        numbers: NDArray[np.intp] | None = None,
+    ) -> None:
         self._config = config
         workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         size = config.IMAGE_SIZE
         self._kept = storage.allocate((len(pictures), size, size, 3), np.uint8)
-        self.pictures, self.unreadable = self._read_all(pictures, name)
+        numbers = np.arange(len(pictures)) if numbers is None else numbers
+        good, self.unreadable = self._read_all(pictures, name)
+        self.pictures, self.numbers = [pictures[place] for place in good], numbers[np.array(good, np.intp)]
 
     def close(self) -> None:
         """End the threads."""
@@ -98,21 +110,20 @@ class PictureReader:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def _read_all(
-        self, pictures: Sequence[Picture], name: str
-    ) -> tuple[list[Picture], list[tuple[str, str]]]:
-        good: list[Picture] = []
+    def _read_all(self, pictures: Sequence[Picture], name: str) -> tuple[list[int], list[tuple[str, str]]]:
+        """Read every picture once; return the places of the good ones, and (key, reason) of the others."""
+        good: list[int] = []
         unreadable: list[tuple[str, str]] = []
         with show_progress(f"reading {name}", len(pictures)) as advance:
             for start in range(0, len(pictures), BLOCK):
                 block = pictures[start : start + BLOCK]
-                for picture, answer in zip(block, self._pool.map(self._try, block), strict=True):
+                for place, answer in enumerate(self._pool.map(self._try, block), start):
                     if isinstance(answer, str):
-                        unreadable.append((picture.key, answer))
+                        unreadable.append((pictures[place].key, answer))
                         continue
                     if self._kept is not None:
                         self._kept[len(good)] = answer
-                    good.append(picture)
+                    good.append(place)
                 advance(len(block))
         if unreadable and self._config.UNREADABLE_PICTURES == "fail":
             raise DataError(*_name_unreadable(unreadable, name))
@@ -156,7 +167,7 @@ class PictureReader:
             indices: Places in `pictures`.
             variant: Which of a picture's augmented versions; the same number gives the same pixels.
         """
-        seeds = [[self._config.RANDOM_SEED, variant, int(index)] for index in indices]
+        seeds = [[self._config.RANDOM_SEED, variant, int(self.numbers[index])] for index in indices]
         generators = map(np.random.default_rng, seeds)
         changed = self._pool.map(
             lambda pair: augment(pair[0], self._config, pair[1]),

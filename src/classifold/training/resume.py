@@ -27,7 +27,7 @@ from classifold.training.boundary import Arrays, Boundary, Inside
 from classifold.training.history import EpochRow
 from classifold.training.scaling import Scaling
 
-_FORMAT = 1
+_FORMAT = 2
 _GENERATIONS = 2
 
 Tell = Callable[[str], None]
@@ -59,9 +59,8 @@ class Found:
 
     def describe(self) -> str:
         """Return the line that says where the run goes on."""
-        last = self.boundary.rows[-1]
         when = f"{self.written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        return f"resumed from epoch {last.epoch} of stage {last.stage} (checkpoint of {when})"
+        return f"resumed from {self.boundary.describe()} (checkpoint of {when})"
 
 
 class Checkpoints:
@@ -122,9 +121,7 @@ class Checkpoints:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "stage": boundary.stage,
             "rows": [_pack_row(row) for row in boundary.rows],
-            "inside": None
-            if boundary.inside is None
-            else {"before": boundary.inside.before, "num_epochs": boundary.inside.num_epochs},
+            "inside": None if boundary.inside is None else _pack_inside(boundary.inside),
             "seconds": dict(seconds),
             "facts": dict(facts),
             "arrays": {name: [[a.dtype.str, a.shape] for a in arrays] for name, arrays in groups.items()},
@@ -225,6 +222,7 @@ def _list_groups(boundary: Boundary) -> Iterator[tuple[str, Arrays]]:
     if boundary.inside is None:
         return
     yield "kept", boundary.inside.kept
+    yield "current", boundary.inside.current
     yield "optimizer", boundary.inside.optimizer
     yield "inside_seeds", boundary.inside.seeds
     for place, weights in enumerate(boundary.inside.recent):
@@ -241,9 +239,9 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
             kept=groups["kept"],
             optimizer=groups["optimizer"],
             seeds=groups["inside_seeds"],
-            before=head["inside"]["before"],
             scaling=Scaling(*groups["scaling"]) if "scaling" in groups else None,
-            num_epochs=head["inside"].get("num_epochs", 0),
+            current=groups["current"],
+            **_unpack_inside(head["inside"]),
         )
     return Boundary(
         stage=head["stage"],
@@ -254,10 +252,26 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
     )
 
 
+_PLAIN = ("before", "num_epochs", "step", "sums", "seconds", "stage")
+
+
+def _pack_inside(inside: Inside) -> dict[str, Any]:
+    """Return what of a stage's state is no array, for JSON."""
+    packed = {name: getattr(inside, name) for name in _PLAIN}
+    return packed | {"sums": [_pack_number(x) for x in inside.sums]}
+
+
+def _unpack_inside(packed: Mapping[str, Any]) -> dict[str, Any]:
+    return {**packed, "sums": tuple(float(x) for x in packed["sums"])}
+
+
+def _pack_number(x: Any) -> Any:
+    """Return a value for JSON, which has no infinity and no nan."""
+    return str(x) if isinstance(x, float) and not math.isfinite(x) else x
+
+
 def _pack_row(row: EpochRow) -> dict[str, Any]:
-    """Return a row for JSON, which has no infinity and no nan."""
-    packed = asdict(row).items()
-    return {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in packed}
+    return {name: _pack_number(x) for name, x in asdict(row).items()}
 
 
 _NUMBERS = [field.name for field in fields(EpochRow) if field.type == "float"]

@@ -169,7 +169,7 @@ class _Run:
             facts = build_facts(self.config, self.sets, backend=self.backend)
             self._find_checkpoint(facts)
             self._build()
-            self.learning.train(self.found, facts=facts, mark=self._mark)
+            self.learning.train(self.found, facts=facts, mark=self._mark, is_due=self._is_due)
             return self._complete(archive=archive, add_report=add_report)
 
     def _build(self) -> None:
@@ -209,6 +209,9 @@ class _Run:
         else:
             self.writer.offer(boundary)
 
+    def _is_due(self) -> bool:
+        return self.writer is not None and self.writer.is_due()
+
     @property
     def reached(self) -> Boundary | None:
         """The latest state, of this part of the run or of the one before."""
@@ -225,9 +228,8 @@ class _Run:
         if not self.is_resumable or self.checkpoints is None:
             return
         boundary = self.learning.boundary
-        if boundary is not None and boundary.has_best and self.save_checkpoint():
-            count = len(boundary.rows)
-            kept = "1 epoch is kept" if count == 1 else f"{count} epochs are kept"
+        if boundary is not None and boundary.is_sound and self.save_checkpoint():
+            kept = f"what was learned until {boundary.describe()} is kept"
             self.notes.tell(f"{kept}; {explain_resume(self.run_dir.name)}")
         elif self.found is None:
             self.drop_state()
@@ -310,12 +312,12 @@ def _explain_interruption(run: _Run | None, *, in_haste: bool) -> Interrupted:
         if run is not None:
             run.drop_state()
         hint = "run `classifold train` again; nothing was learned yet that could be kept"
-        return Interrupted(Fault("training", "interrupted before the end of the first epoch", hint=hint))
+        return Interrupted(Fault("training", "interrupted before anything was learned", hint=hint))
     try:
         is_saved = run.save_checkpoint()
     except KeyboardInterrupt:  # a second signal: now the state is all that is waited for
         in_haste, is_saved = True, run.save_checkpoint()
-    what, kept = f"interrupted after epoch {len(reached.rows)}", None
+    what, kept = f"interrupted after {reached.describe()}", None
     if not (in_haste and is_saved and run.is_resumable):
         kept, what = _keep_best(run, what)
     return Interrupted(Fault("training", what, hint=_explain_going_on(run, kept, is_saved)), kept=kept)

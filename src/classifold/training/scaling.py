@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.training.hosts import Hosts
+
 # A feature that hardly varies is not blown up: its spread counts as this part of the mean spread.
 _SMALLEST_SPREAD = 0.05
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,18 @@ class Scaling:
         dense.set_weights([kernel * self.spread[:, None], bias + self.mean @ kernel])
 
 
-def measure_scaling(features: NDArray[np.float32]) -> Scaling:
-    """Return the scaling under which `features` (N, F) have mean 0 and spread 1."""
-    spread = features.std(axis=0, dtype=np.float64)
+def measure_scaling(features: NDArray[np.float32], hosts: Hosts | None = None) -> Scaling:
+    """Return the scaling under which `features` (N, F), with those of all hosts, have mean 0 and spread 1."""
+    hosts = hosts or Hosts()
+    count = hosts.sum(np.array([len(features)], np.float64))
+    mean = hosts.sum(features.sum(axis=0, dtype=np.float64)) / count
+    squares = sum(((block - mean) ** 2).sum(axis=0) for block in _blocks(features))
+    spread = np.sqrt(hosts.sum(np.zeros(len(mean)) + squares) / count)
     floor = _SMALLEST_SPREAD * float(spread.mean()) or 1.0
-    return Scaling(
-        mean=features.mean(axis=0, dtype=np.float64).astype(np.float32),
-        spread=np.maximum(spread, floor).astype(np.float32),
-    )
+    return Scaling(mean=mean.astype(np.float32), spread=np.maximum(spread, floor).astype(np.float32))
+
+
+def _blocks(features: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Yield some rows at a time: in double precision all of them would take twice their room."""
+    for start in range(0, len(features), _BLOCK):
+        yield features[start : start + _BLOCK]

@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.config import Config
+from classifold.errors import DiskError, Fault
 from classifold.training.backbones import finish_weights
 from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds
 from classifold.training.budget import Budget
-from classifold.training.fit import Feed, Reached, fit_stage
+from classifold.training.feed import Feed, Reached
+from classifold.training.fit import Mark, fit_stage, never
 from classifold.training.frozen import Activations, Compute, compile_frozen, compute_plain
+from classifold.training.hosts import Hosts
 from classifold.training.linear_head import find_head
 from classifold.training.model import Classifier, Parts, split_parts
-from classifold.training.pipeline import PictureReader, Storage
+from classifold.training.pipeline import PictureReader, Storage, blocks
 from classifold.training.recipe import Stage
 from classifold.training.scaling import measure_scaling
 
@@ -152,6 +155,21 @@ class Source:
         return np.asarray(self.plain(indices)[:, self.features])
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which of all hosts' pictures are this one's; the names are those of `Feed`.
+
+    Attributes:
+        hosts: Who have the others.
+        training_numbers: (N,) of its training pictures.
+        validation_numbers: (N,) of its validation pictures.
+    """
+
+    hosts: Hosts
+    training_numbers: NDArray[np.intp]
+    validation_numbers: NDArray[np.intp]
+
+
 def train_stage(
     classifier: Classifier,
     stage: Stage,
@@ -163,7 +181,9 @@ def train_stage(
     reached: Reached,
     budget: Budget | None = None,
     inside: Inside | None = None,
-    mark: Callable[[Inside], None] | None = None,
+    mark: Mark | None = None,
+    is_due: Callable[[], bool] = never,
+    share: Share | None = None,
 ) -> None:
     """Train one stage; the classifier is left with the best weights of all stages so far.
 
@@ -176,9 +196,11 @@ def train_stage(
         class_weights: (C,), in the loss.
         reached: The best so far, updated.
         budget: What of the run's time is left.
-        inside: The state after an epoch of this stage, from which it goes on; the classifier must have the
-            weights from the beginning of the stage.
-        mark: Told the state after every epoch.
+        inside: A state of this stage, from which it goes on; the classifier must have the weights from the
+            beginning of the stage.
+        mark: Told the state after every epoch, and where it is interrupted.
+        is_due: Asked after every step whether the state is wanted.
+        share: What of all pictures these are; None: all.
     """
     source = supply.open(stage)
     learning = split_parts(classifier, stage.share).learning
@@ -191,18 +213,30 @@ def train_stage(
         training_labels=labels[0],
         validation_labels=labels[1],
         class_weights=class_weights,
+        **({} if share is None else vars(share)),
     )
     if stage.share > 0:
-        fit_stage(learning, stage, feed, config, reached=reached, budget=budget, inside=inside, mark=mark)
+        fit_stage(
+            learning, stage, feed, config,
+            reached=reached, budget=budget, inside=inside, mark=mark, is_due=is_due,
+        )  # fmt: skip
         return
     feed = replace(feed, read_training=source.read_features, read_validation=source.read_plain_features)
     room = None
-    if inside is None and not config.HEAD_LAYERS:
-        room = _make_room(source, learning, config, num_pictures=len(labels[0]))
+    is_found = inside is not None and not inside.recent and not inside.step
+    if (inside is None or is_found) and not config.HEAD_LAYERS:
+        room = _make_room(source, learning, config, feed)
+    if room is None and is_found:
+        hint = "raise CACHE_GB to what it was, or free some space"
+        raise DiskError(Fault("training", "the features of the head have no room any more", hint=hint))
     if room is not None:
-        find_head(_first_dense(classifier), feed, config, room=room, reached=reached)
+        dense = _first_dense(classifier)
+        find_head(dense, feed, config, room=room, reached=reached, inside=inside, mark=mark)
         return
-    _fit_scaled(classifier, learning, stage, feed, config, reached=reached, inside=inside, mark=mark)
+    _fit_scaled(
+        classifier, learning, stage, feed, config,
+        reached=reached, inside=inside, mark=mark, is_due=is_due,
+    )  # fmt: skip
 
 
 # A head is found for so many augmented versions of each picture, where there are.
@@ -212,16 +246,17 @@ _HEAD_VERSIONS = 4
 _MOST_WORK = 4e9
 
 
-def _make_room(
-    source: Source, learning: Any, config: Config, *, num_pictures: int
-) -> NDArray[np.float32] | None:
+def _make_room(source: Source, learning: Any, config: Config, feed: Feed) -> NDArray[np.float32] | None:
     """Return room for the features that a head is found from; None where it is learned step by step."""
     num_features, num_classes = learning.inputs[0].shape[1], learning.outputs[0].shape[1]
-    affordable = int(_MOST_WORK / (num_pictures * num_features * num_classes))
+    count = len(feed.training_labels)
+    every = int(feed.hosts.sum(np.array([float(count)]))[0])
+    affordable = int(_MOST_WORK * feed.hosts.count / (every * num_features * num_classes))
     versions = min(_HEAD_VERSIONS, source.activations.num_variants or _HEAD_VERSIONS, affordable)
     if not config.HEAD_PENALTIES or not versions:
         return None
-    return source.storage.allocate((versions * num_pictures, num_features), np.float32)
+    room = source.storage.allocate((versions * count, num_features), np.float32)
+    return room if feed.hosts.agree(room is not None) else None
 
 
 def _fit_scaled(
@@ -233,15 +268,16 @@ def _fit_scaled(
     *,
     reached: Reached,
     inside: Inside | None,
-    mark: Callable[[Inside], None] | None,
+    mark: Mark | None,
+    is_due: Callable[[], bool],
 ) -> None:
     """Train the head step by step on features of one mean and spread."""
     if inside is not None and inside.scaling is not None:
         scaling = inside.scaling
     else:
         feed.begin_epoch(0)
-        count = min(len(feed.training_labels), _SCALING_SAMPLE)
-        scaling = measure_scaling(feed.read_training(np.arange(count)))
+        sample = np.flatnonzero(feed.number_training() < _SCALING_SAMPLE)
+        scaling = measure_scaling(_read_blocks(feed.read_training, sample, learning), feed.hosts)
     scaling.unfold(_first_dense(classifier))
     read_training, read_validation = feed.read_training, feed.read_validation
     feed = replace(
@@ -254,8 +290,17 @@ def _fit_scaled(
         if mark is not None:
             mark(replace(state, scaling=scaling))
 
-    fit_stage(learning, stage, feed, config, reached=reached, inside=inside, mark=mark_scaled)
+    fit_stage(
+        learning, stage, feed, config,
+        reached=reached, inside=inside, mark=mark_scaled, is_due=is_due,
+    )  # fmt: skip
     scaling.fold(_first_dense(classifier))
+
+
+def _read_blocks(read: Read, indices: NDArray[np.intp], learning: Any) -> NDArray[np.float32]:
+    """Return the activations (N, ...) of some pictures, of none too."""
+    parts = [read(indices[block]) for block in blocks(len(indices))]
+    return np.concatenate([np.zeros((0, *learning.inputs[0].shape[1:]), np.float32), *parts])
 
 
 def put_kept(classifier: Classifier, boundary: Boundary, config: Config) -> None:

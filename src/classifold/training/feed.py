@@ -1,0 +1,88 @@
+"""What a stage of training is fed and what it reached: pictures by number, on this host or on several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.training.history import EpochRow
+from classifold.training.hosts import Hosts
+
+ReadPlain = Callable[[NDArray[np.intp]], NDArray[np.float32]]
+
+
+@dataclass
+class Reached:
+    """What training reached so far, across stages.
+
+    Attributes:
+        rows: One an epoch, of all stages; `best` marks the kept one.
+    """
+
+    rows: list[EpochRow] = field(default_factory=list)
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The kept epoch; None while there is none with a finite value."""
+        return next((row for row in self.rows if row.best), None)
+
+    def keep(self, best: EpochRow | None) -> None:
+        """Mark the kept epoch."""
+        for row in self.rows:
+            row.best = row is best
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The data of a stage, as far as it is this host's.
+
+    Attributes:
+        begin_epoch: Told the epoch, counted from 0, before its first batch.
+        read_training: From places to activations (N, ...).
+        read_validation: Likewise.
+        training_labels: (N,) int.
+        validation_labels: (N,) int.
+        class_weights: (C,) float32.
+        hosts: Among which the pictures are shared out.
+        training_numbers: (N,) int, of the pictures among those of all hosts; None: their places.
+        validation_numbers: Likewise.
+    """
+
+    begin_epoch: Callable[[int], None]
+    read_training: ReadPlain
+    read_validation: ReadPlain
+    training_labels: NDArray[np.intp]
+    validation_labels: NDArray[np.intp]
+    class_weights: NDArray[np.float32]
+    hosts: Hosts = field(default_factory=Hosts)
+    training_numbers: NDArray[np.intp] | None = None
+    validation_numbers: NDArray[np.intp] | None = None
+
+    def number_training(self) -> NDArray[np.intp]:
+        """Return the numbers (N,) of the training pictures."""
+        return _number(self.training_numbers, self.training_labels)
+
+    def number_validation(self) -> NDArray[np.intp]:
+        """Return the numbers (N,) of the validation pictures."""
+        return _number(self.validation_numbers, self.validation_labels)
+
+
+def _number(numbers: NDArray[np.intp] | None, labels: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.arange(len(labels)) if numbers is None else numbers
+
+
+def read_ahead(
+    read: ReadPlain, batches: Sequence[NDArray[np.intp]]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Yield every batch's places with what `read` gives for them, read while the one before is learned."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        coming = thread.submit(read, batches[0])
+        for place, batch in enumerate(batches):
+            activations = coming.result()
+            if place + 1 < len(batches):
+                coming = thread.submit(read, batches[place + 1])
+            yield batch, activations

@@ -1,0 +1,21 @@
+"""A run that is killed again and again is the straight run in the end; the benchmark does it a hundred times."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+CHAOS = Path(__file__).parents[1] / "benchmarks" / "chaos.py"
+
+
+def test_a_run_killed_at_random_moments_is_the_straight_run_in_the_end(tmp_path: Path):
+    output = tmp_path / "chaos.json"
+    words = [sys.executable, str(CHAOS), "--kills", "4", "--seed", "1", "--output", str(output)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer = json.loads(output.read_text())
+    assert answer["kills"] == 4
+    assert answer["different"] == []
+    assert sum(answer["resumed_from"].values()) >= 1
