@@ -1,4 +1,4 @@
-"""A run that is killed again and again is the straight run in the end; the benchmark does it a hundred times."""
+"""A run killed again and again is the straight run in the end; the benchmark kills a hundred times."""
 
 from __future__ import annotations
 

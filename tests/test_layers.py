@@ -30,7 +30,16 @@ CONFIG = {"config", "config_file", "config_rules", "config_template", "config_wo
 CONTAINER = {"container", "job_order"}
 LOCAL = {"local", "docker_start"}
 REQUEST = {"request", "request_template"}
-TOP = {"cli", "command_line", "answers", "options", "aws_commands", "aws_answers", "aws_removal"}
+TOP = {
+    "cli",
+    "command_line",
+    "answers",
+    "options",
+    "aws_commands",
+    "aws_answers",
+    "aws_removal",
+    "host_processes",
+}
 # A room and the rooms that it may import from, itself included.
 ROOMS = {
     "ground": {"ground"},

@@ -110,11 +110,19 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
     metavar="MINUTES",
     help="End in this time with a finished model: pictures and epochs are planned for it.",
 )
+@click.option(
+    "--hosts",
+    "num_hosts",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Train on N processes of this machine, or with --docker N containers, as on N machines.",
+)
 @json_option
 @takes_settings
 def train(
     archive: bool,
     in_docker: bool,
+    num_hosts: int | None,
     resumed: str | None,
     start: str | None,
     time_limit: float | None,
@@ -135,11 +143,18 @@ def train(
         train_in_docker(config, is_archived=archive, as_json=as_json)
         return
     from classifold.answers import print_run
+
+    if num_hosts is not None and num_hosts > 1:
+        from classifold.host_processes import train_on_hosts
+
+        print_run(train_on_hosts(config, num_hosts, archive=archive, name=name), as_json=as_json)
+        return
     from classifold.report.page import write_report
     from classifold.training.run import train_model
 
     summary = train_model(config, archive=archive, add_report=write_report, name=name, is_resumable=True)
-    print_run(summary, as_json=as_json)
+    if summary is not None:
+        print_run(summary, as_json=as_json)
 
 
 @click.command()

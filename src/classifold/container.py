@@ -154,6 +154,8 @@ def _train(order: JobOrder) -> None:
     summary = train_model(
         order.config, add_report=write_report, name=order.name, checkpoint_dir=order.checkpoint_dir
     )
+    if summary is None:  # another host writes it
+        return
     share, count = summary.metrics["scores"]["accuracy"]["value"], summary.metrics["num_pictures"]
     # Not as name=value: that is how an epoch's figures are found in the log.
     _say(f"evaluation: {100 * share:.1f} % of {count} pictures right")

@@ -118,6 +118,10 @@ class JobError(ClassifoldError):
     """A training job failed, or is not to be started as it was asked for."""
 
 
+class HostError(ClassifoldError):
+    """Another host of the same run ended, or they never met."""
+
+
 class Interrupted(ClassifoldError):  # noqa: N818 - not a failure
     """Ctrl-C or SIGTERM ended the work early, after what was reached was saved.
 

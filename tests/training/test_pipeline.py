@@ -299,7 +299,7 @@ def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
                 config,
                 supply=supply,
                 labels=(labels[0], labels[1]),
-                class_weights=class_weights(config, sets.class_names, labels[0]),
+                class_weights=class_weights(config, sets.class_names, np.bincount(labels[0])),
                 reached=reached,
             )
         pixels = readers[2].read(range(len(readers[2]))).astype(np.float32)

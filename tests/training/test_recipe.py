@@ -99,7 +99,9 @@ NAMES = ("a", "b", "c")
 def weights(value: Any, labels: np.ndarray = LABELS) -> np.ndarray:
     from classifold.training.recipe import class_weights
 
-    return class_weights(build_config({"CLASS_WEIGHTS": value}), NAMES, labels)
+    return class_weights(
+        build_config({"CLASS_WEIGHTS": value}), NAMES, np.bincount(labels, minlength=len(NAMES))
+    )
 
 
 def test_balanced_weights_are_scikit_learns():

@@ -422,7 +422,7 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
         learning = Learning(config, sets, tmp_path, clock=Clock(), notes=Notes())
         learning.build(found)
         facts = build_facts(config, sets, backend="tensorflow")
-        learning.train(found, facts=facts, mark=states.append)
+        learning.train(facts=facts, mark=states.append)
         return learning, states, facts
 
     return learn

@@ -64,7 +64,7 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
                     config,
                     supply=supply,
                     labels=labels,
-                    class_weights=class_weights(config, sets.class_names, labels[0]),
+                    class_weights=class_weights(config, sets.class_names, np.bincount(labels[0])),
                     reached=reached,
                 )
             pixels = readers[1].read(range(len(readers[1]))).astype(np.float32)

@@ -14,21 +14,34 @@ from typing import Any
 
 from classifold.baked import open_keras_home
 from classifold.config import Config
-from classifold.errors import Fault, MissingExtraError, UsageError
+from classifold.errors import Fault, MissingExtraError, SettingsError, UsageError
+from classifold.training.hosts import Place, join_hosts
 from classifold.training.interruption import holding_back
 
 _ENGINES = {"tensorflow": "tensorflow", "jax": "jax"}
 
 
-def choose_backend(config: Config) -> str:
-    """Return "tensorflow" or "jax": what the settings say, else JAX where it has a GPU, else TensorFlow."""
+def choose_backend(config: Config, *, num_hosts: int = 1) -> str:
+    """Return "tensorflow" or "jax": what the settings say, else JAX where it has a GPU, else TensorFlow.
+
+    Several hosts train on JAX.
+
+    Raises:
+        SettingsError: If the settings want several hosts to train on TensorFlow.
+    """
+    if num_hosts > 1:
+        if config.BACKEND == "tensorflow":
+            what = "several hosts train together on JAX only"
+            hint = "set BACKEND = 'auto'"
+            raise SettingsError(Fault("setting BACKEND", what, got="'tensorflow'", hint=hint))
+        return "jax"
     if config.BACKEND != "auto":
         return config.BACKEND
     has_gpu = Path("/dev/nvidia0").exists() and importlib.util.find_spec("jax_cuda12_plugin") is not None
     return "jax" if has_gpu or importlib.util.find_spec("tensorflow") is None else "tensorflow"
 
 
-def start_keras(backend: str, *, seed: int) -> Any:
+def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     """Import Keras on `backend`, seed it, and return the module.
 
     Calling it again with the same backend begins anew with the seeds and the names of layers.
@@ -36,10 +49,12 @@ def start_keras(backend: str, *, seed: int) -> Any:
     Args:
         backend: "tensorflow" or "jax".
         seed: Every random number of Keras, Python and NumPy's old generator follows from it.
+        place: Of this host among those that train together; None: it is alone.
 
     Raises:
         MissingExtraError: If Keras or its engine is not installed.
         UsageError: If Keras already runs on another engine in this process.
+        HostError: If the hosts do not meet.
     """
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -51,6 +66,8 @@ def start_keras(backend: str, *, seed: int) -> Any:
     if missing:
         hint = 'pip install "classifold[train]"' + (" jax" if "jax" in missing else "")
         raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
+    if place is not None:
+        join_hosts(place)
     with quiet_start():
         import keras
 

@@ -15,7 +15,7 @@ def build_forward(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[np.flo
 
     Keras's own `predict_on_batch` would need every host, each with a batch, once they train together.
     """
-    if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
+    if keras.backend.backend() != "jax":
         return lambda batch: np.asarray(model.predict_on_batch(batch), np.float32)
     import jax
 
@@ -24,9 +24,22 @@ def build_forward(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[np.flo
     state = jax.device_put((trainable, others), jax.local_devices()[0])
 
     def forward(batch: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(_compile(model)(*state, batch), np.float32)
+        # One shape is compiled, and a picture's outputs do not depend on how many others there are.
+        size = -(-len(batch) // _BLOCK) * _BLOCK
+        padded = pad(batch, size)
+        return np.asarray(_compile(model)(*state, padded), np.float32)[: len(batch)]
 
     return forward
+
+
+# Inputs that are looked at together, or a multiple of it.
+_BLOCK = 64
+
+
+def pad(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    """Return rows (N, ...) with as many rows of zeros behind them as are missing."""
+    missing = length - len(rows)
+    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1)) if missing else rows
 
 
 def _compile(model: keras.Model) -> Callable[..., Any]:

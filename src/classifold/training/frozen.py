@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from classifold.errors import BackboneError, Fault
 from classifold.inference import open_session, run_session
 from classifold.training.export import export_onnx
+from classifold.training.forward import build_forward
 from classifold.training.pipeline import PictureReader, Storage, blocks
 from classifold.training.precision import in_single_precision
 
@@ -37,7 +38,8 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
     if frozen is None:
         return lambda pixels: pixels.astype(np.float32)
     if keras.backend.backend() != "tensorflow":
-        return lambda pixels: np.asarray(frozen.predict_on_batch(pixels.astype(np.float32)), np.float32)
+        forward = build_forward(frozen)
+        return lambda pixels: forward(pixels.astype(np.float32))
     try:
         with tempfile.TemporaryDirectory(dir=scratch_dir) as folder:
             path = Path(folder) / "frozen.onnx"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import platform
 import sys
@@ -24,8 +25,11 @@ from classifold.training.artefacts import find_versions
 from classifold.training.boundary import Boundary, Inside, copy_arrays, list_seeds
 from classifold.training.budget import Budget, Plan, choose_places
 from classifold.training.clock import Clock
+from classifold.training.hosts import Hosts, Place, be_alone, leave_hosts, share_devices
+from classifold.training.lanes import is_of_rows
 from classifold.training.notes import Notes
-from classifold.training.resume import Found, check_facts
+from classifold.training.resume import Found, check_facts, pack_found, unpack_found
+from classifold.training.shared_faults import sharing_faults
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ _FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES", "R
 _FIRST_SETTING, _AFTER_LAST_SETTING = "BACKBONE", "RUNS_DIR"
 
 
-def build_facts(config: Config, sets: Sets, *, backend: str) -> dict[str, Any]:
+def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1) -> dict[str, Any]:
     """Return what must be the same when a run goes on: settings of model and training, data, engine."""
     every = list(config.model_dump(mode="json").items())
     order = [name for name, _ in every]
@@ -48,6 +52,7 @@ def build_facts(config: Config, sets: Sets, *, backend: str) -> dict[str, Any]:
         "data": sets.fingerprint,
         "class_names": list(sets.class_names),
         "backend": backend,
+        "hosts": num_hosts,
         "versions": versions,
     }
 
@@ -107,19 +112,32 @@ class Learning:
         scratch_dir: For files of a moment.
         clock: Told when a phase ends.
         notes: Told of pictures that cannot be read.
+        place: Of this host among those that train together; None: it is alone.
 
     Attributes:
+        hosts: All of them, once Keras was started.
         classifier: While and after it is trained; None before it is built.
         boundary: The latest state that is known; None before the first.
         stage: The name of the phase under way.
     """
 
-    def __init__(self, config: Config, sets: Sets, scratch_dir: Path, *, clock: Clock, notes: Notes) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sets: Sets,
+        scratch_dir: Path,
+        *,
+        clock: Clock,
+        notes: Notes,
+        place: Place | None = None,
+    ) -> None:
         self.config, self.sets, self.scratch_dir = config, sets, scratch_dir
+        self.place, self.hosts = place, Hosts()
         self.clock, self.notes = clock, notes
         self.classifier: Any = None
         self.budget = Budget(config)
         self.boundary: Boundary | None = None
+        self.found: Found | None = None
         self.stage = "start"
 
     def build(self, found: Found | None) -> None:
@@ -131,9 +149,12 @@ class Learning:
         """
         from classifold.training.model import build_classifier
 
+        self.hosts = share_devices(self.place)
+        found = self._share_found(found)
         # What Keras prints of a download belongs to the log, not to the answer.
         with contextlib.redirect_stdout(sys.stderr):
             self.classifier = build_classifier(self.config, self.sets.class_names)
+        self.found = found
         if found is not None:
             self._go_on_from(found)
         self.clock.end("start")
@@ -141,9 +162,33 @@ class Learning:
         seconds = self.clock.seconds
         self.budget = Budget(self.config, used=sum(seconds.values()), built=seconds["start"], num_last=last)
 
+    def _share_found(self, found: Found | None) -> Found | None:
+        """Return what the first host found, on every host."""
+        if self.hosts.count == 1:
+            return found
+        (packed, *_) = self.hosts.gather_bytes(b"" if found is None else pack_found(found))
+        return unpack_found(packed) if packed else None
+
+    def alone(self) -> Any:
+        """Part from the other hosts, if there are any, and return the model for what follows."""
+        model = be_alone(self.classifier.model)
+        leave_hosts(self.hosts)
+        return model
+
+    def rebuild_alone(self) -> None:
+        """Build the classifier anew for this host alone, where several shared it; its weights are gone."""
+        if self.hosts.num_devices == 1:
+            return
+        import keras
+
+        from classifold.training.model import build_classifier
+
+        keras.distribution.set_distribution(None)
+        with contextlib.redirect_stdout(sys.stderr):
+            self.classifier = build_classifier(self.config, self.sets.class_names)
+
     def train(
         self,
-        found: Found | None,
         *,
         facts: dict[str, Any],
         mark: Callable[[Boundary], None],
@@ -152,18 +197,17 @@ class Learning:
         """Train the stages that are left; the classifier is left with the best weights.
 
         Args:
-            found: What it was built with.
             facts: The run's; those of the pictures that were read are added.
             mark: Told the state after every epoch, and in the middle of one where it is wanted.
             is_due: Asked after every step whether it is.
 
         Raises:
-            RunError: If the loss is no number from the first epoch on, or `found` is of other pictures.
+            RunError: If the loss is no number from the first epoch on, or it goes on with other pictures.
         """
         from classifold.training.stages import plan_stages
 
         if self.boundary is None or self.boundary.stage < len(plan_stages(self.config)):
-            self._train_stages(found, facts, mark, is_due)
+            self._train_stages(facts, mark, is_due)
         if self.boundary is None or not self.boundary.has_best:
             hint = "lower LEARNING_RATE and HEAD_LEARNING_RATE, or raise GRADIENT_CLIP above 0"
             raise RunError(Fault("training", "the loss is not a number from the first epoch on", hint=hint))
@@ -181,7 +225,6 @@ class Learning:
 
     def _train_stages(
         self,
-        found: Found | None,
         facts: dict[str, Any],
         mark: Callable[[Boundary], None],
         is_due: Callable[[], bool],
@@ -189,8 +232,9 @@ class Learning:
         from classifold.training.feed import Reached
         from classifold.training.pipeline import Storage
         from classifold.training.recipe import class_weights
-        from classifold.training.stages import Supply, plan_stages, train_stage
+        from classifold.training.stages import Share, Supply, plan_stages, train_stage
 
+        found = self.found
         storage = Storage(self.config.CACHE_GB * 1e9, self.scratch_dir)
         supply = Supply(self.classifier, self.config, scratch_dir=self.scratch_dir)
         plan = self._plan(supply, found)
@@ -198,19 +242,21 @@ class Learning:
         with contextlib.ExitStack() as stack:
             readers = self._open_readers(stack, storage, plan)
             supply.take(readers, storage, num_variants=plan.num_variants)
-            facts["pictures"] = [_sign_pictures(reader.pictures) for reader in readers]
+            facts["pictures"] = [_sign_pictures(reader, self.hosts) for reader in readers]
             if found is not None:
                 check_facts(found, facts)
             class_names = self.sets.class_names
             training, validation = (label_pictures(reader.pictures, class_names) for reader in readers)
-            weights = class_weights(self.config, class_names, training)
+            counts = self.hosts.sum(np.bincount(training, minlength=len(class_names)).astype(np.float64))
+            weights = class_weights(self.config, class_names, counts)
+            share = Share(self.hosts, readers[0].numbers, readers[1].numbers)
             start = self.boundary
             reached = Reached([replace(row) for row in start.rows] if start else [])
             for place, stage in enumerate(plan_stages(self.config)):
                 if start is not None and place < start.stage:
                     continue
                 inside = start.inside if start is not None and place == start.stage else None
-                if inside is None and reached.best and not self.budget.allows_epoch(seconds=plan.seconds):
+                if inside is None and reached.best and not self._has_time(plan):
                     self.notes.tell(f"TIME_LIMIT leaves no time for the stage {stage.name}")
                     self._mark(place + 1, reached, mark)
                     continue
@@ -227,9 +273,13 @@ class Learning:
                     inside=inside,
                     mark=self._marker(place, reached, mark),
                     is_due=is_due,
+                    share=share,
                 )
                 self.clock.end(stage.name)
                 self._mark(place + 1, reached, mark)
+
+    def _has_time(self, plan: Plan) -> bool:
+        return self.hosts.agree(self.budget.allows_epoch(seconds=plan.seconds))
 
     def _plan(self, supply: Any, found: Found | None) -> Plan:
         """Return what there is time for: all without a limit, what was planned where a run goes on."""
@@ -247,7 +297,10 @@ class Learning:
             PictureReader(sample, config, storage=Storage(0, None), name=names.TRAINING)
         ) as reader:
             seconds = supply.measure(reader) if len(reader) else 0.0
+        seconds = float(self.hosts.sum(np.array([seconds]))[0]) / self.hosts.count
         plan = self.budget.plan(whole, seconds_each=seconds)
+        if self.hosts.count > 1:  # the first host's clock counts
+            plan = Plan(**json.loads(self.hosts.gather_bytes(json.dumps(plan.to_json()).encode())[0]))
         if plan.num_training < len(pictures):
             some = f"{plan.num_training} of the {len(pictures)} training pictures"
             self.notes.tell(f"TIME_LIMIT leaves time for {some}, each class with its share of them")
@@ -262,25 +315,41 @@ class Learning:
         return [pictures[place] for place in places]
 
     def _open_readers(self, stack: contextlib.ExitStack, storage: Any, plan: Plan) -> tuple[Any, Any]:
+        """Return the readers of this host's training and validation pictures."""
         self.stage = "reading"
-        chosen = {names.TRAINING: self._choose_training(plan), names.VALIDATION: None}
-        training, validation = (
-            stack.enter_context(
-                contextlib.closing(
-                    open_reader(
-                        name,
-                        self.sets,
-                        self.config,
-                        storage=storage,
-                        notes=self.notes,
-                        pictures=pictures,
-                    )
-                )
+        size, hosts = self.config.batch_size, self.hosts
+        training, validation = self._choose_training(plan), self.sets.pictures[names.VALIDATION]
+        num_rows = hosts.count_rows(size)
+        numbers = np.arange(len(training))
+        mine = is_of_rows(numbers, size, first=hosts.rank * num_rows, num_rows=num_rows)
+        shares = {
+            names.TRAINING: (training, numbers[mine]),
+            names.VALIDATION: (validation, np.arange(len(validation))[hosts.rank :: hosts.count]),
+        }
+        with sharing_faults(hosts, notes=self.notes):
+            training_reader, validation_reader = (
+                stack.enter_context(contextlib.closing(self._open_share(name, *share, storage)))
+                for name, share in shares.items()
             )
-            for name, pictures in chosen.items()
-        )
         self.clock.end("reading")
-        return training, validation
+        return training_reader, validation_reader
+
+    def _open_share(
+        self, name: str, pictures: Sequence[Picture], numbers: NDArray[np.intp], storage: Any
+    ) -> Any:
+        if not len(numbers):
+            what = f"{self.hosts.count} hosts share {len(pictures)} {name} pictures, and one gets none"
+            hint = f"take fewer hosts, or set BATCH_SIZE to {max(1, len(pictures) // 2)} or less"
+            raise DataError(Fault("hosts", what, hint=hint))
+        return open_reader(
+            name,
+            self.sets,
+            self.config,
+            storage=storage,
+            notes=self.notes,
+            pictures=[pictures[number] for number in numbers],
+            numbers=numbers,
+        )
 
     def _marker(self, place: int, reached: Any, mark: Callable[[Boundary], None]) -> Callable[[Inside], None]:
         """Return what is told the states of a stage that begins now."""
@@ -308,7 +377,13 @@ def _copy(rows: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(replace(row) for row in rows)
 
 
-def _sign_pictures(pictures: Sequence[Picture]) -> str:
-    """Return a hash over the names of the pictures that could be read, in their order."""
-    names_in_order = "\0".join(picture.key for picture in pictures)
-    return hashlib.sha256(names_in_order.encode("utf-8", "surrogateescape")).hexdigest()
+def _sign_pictures(reader: Any, hosts: Hosts) -> str:
+    """Return a hash over the names and numbers of the pictures of all hosts that could be read."""
+    total = 0
+    for number, picture in zip(reader.numbers, reader.pictures, strict=True):
+        text = f"{number}\0{picture.key}".encode("utf-8", "surrogateescape")
+        total += int.from_bytes(hashlib.sha256(text).digest(), "big")
+    # A sum, so that it is the same whoever read which of them.
+    modulus = 1 << 256
+    every = hosts.gather_bytes((total % modulus).to_bytes(32, "big"))
+    return f"{sum(int.from_bytes(one, 'big') for one in every) % modulus:064x}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +27,8 @@ _MOST_STEPS = 200
 # A weaker penalty is not tried any more once this many were worse than the best.
 _PATIENCE = 2
 _STAGE = "head"
+# Examples whose features are in double precision at a time.
+_EXACT_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,15 @@ class Examples:
         targets: (N, C) float32, rows that sum to 1.
         weights: (N,) float32, of the examples in the loss.
         hosts: Who have the other examples.
+        is_exact: The sums are made in double precision, which takes three times as long: then it makes no
+            difference among how many hosts the examples are shared out.
     """
 
     features: NDArray[np.float32]
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
     hosts: Hosts = field(default_factory=Hosts)
+    is_exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,19 +107,31 @@ def _cost(
     flat: NDArray[np.float64], examples: Examples, penalty: float, total: float
 ) -> tuple[float, NDArray[Any]]:
     """Return the loss and its gradient, flat like the weights: a row a feature, then the bias."""
-    features, targets = examples.features, examples.targets
-    weights = flat.reshape(-1, targets.shape[1])
-    single = weights.astype(np.float32)
-    shares = log_softmax(features @ single[:-1] + single[-1])
-    per_picture = -(targets * shares).sum(axis=1, dtype=np.float64)
-    error = (np.exp(shares) - targets) * (examples.weights / total)[:, None]
-    gradient = np.vstack([features.T @ error, error.sum(axis=0)]).astype(np.float64)
-    loss = float(per_picture @ examples.weights) / total
+    weights = flat.reshape(-1, examples.targets.shape[1])
+    loss, gradient = 0.0, np.zeros(weights.shape)
+    step = _EXACT_BLOCK if examples.is_exact else max(1, len(examples.features))
+    for start in range(0, len(examples.features), step):
+        part = _cost_of(examples, slice(start, start + step), weights, total)
+        loss, gradient = loss + part[0], gradient + part[1]
     if examples.hosts.count > 1:
         sums = examples.hosts.sum(np.append(gradient.ravel(), loss))
         gradient, loss = sums[:-1].reshape(gradient.shape), float(sums[-1])
     gradient[:-1] += penalty * weights[:-1]
     return loss + penalty / 2 * float((weights[:-1] ** 2).sum()), gradient.ravel()
+
+
+def _cost_of(
+    examples: Examples, part: slice, weights: NDArray[np.float64], total: float
+) -> tuple[float, NDArray[np.float64]]:
+    """Return what some examples add to the loss and to its gradient."""
+    kind: type[np.floating[Any]] = np.float64 if examples.is_exact else np.float32
+    features, targets = examples.features[part].astype(kind, copy=False), examples.targets[part]
+    inside = weights.astype(kind, copy=False)
+    shares = log_softmax(features @ inside[:-1] + inside[-1])
+    per_picture = -(targets * shares).sum(axis=1, dtype=np.float64)
+    error = (np.exp(shares) - targets) * (examples.weights[part] / total).astype(kind)[:, None]
+    gradient = np.vstack([features.T @ error, error.sum(axis=0)]).astype(np.float64)
+    return float(per_picture @ examples.weights[part]) / total, gradient
 
 
 def find_head(
@@ -167,7 +185,8 @@ def find_head(
                 recent=(), kept=dense.get_weights(), optimizer=[found.solution], seeds=[], before=before
             )
             (mark or (lambda _: None))(state)
-        print_epoch(row, num_pictures=len(room), advance=Advance())
+        if feed.hosts.is_first:
+            print_epoch(row, num_pictures=len(room), advance=Advance())
         if _is_over(done, config):
             break
         started = time.perf_counter()
@@ -202,10 +221,15 @@ def _gather_examples(feed: Feed, config: Config, room: NDArray[np.float32]) -> t
     truth = np.eye(num_classes, dtype=np.float32)[labels]
     smooth = truth * (1 - config.LABEL_SMOOTHING) + config.LABEL_SMOOTHING / num_classes
     weights = feed.class_weights[labels]
-    return (
-        Examples(room, np.tile(smooth, (versions, 1)), np.tile(weights, versions), feed.hosts),
-        scaling,
+    # On JAX there may be several hosts, now or when the run goes on.
+    examples = Examples(
+        room,
+        np.tile(smooth, (versions, 1)),
+        np.tile(weights, versions),
+        feed.hosts,
+        is_exact=keras.backend.backend() == "jax",
     )
+    return examples, scaling
 
 
 def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, found: Found) -> EpochRow:

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from classifold.errors import ClassifoldError, DiskError, Fault, RunError
 
@@ -31,6 +33,34 @@ def run_module(module: str, *arguments: Path) -> None:
         running.finish()
 
 
+@contextlib.contextmanager
+def start_process(words: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a Python process of ours beside this one; it ends with the context, or where this one is killed.
+
+    Ctrl-C reaches this process alone, which may pass it on. The other calls `end_with_parent`.
+    """
+    theirs, pipe = os.pipe()
+    try:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                words,
+                start_new_session=True,
+                pass_fds=(theirs,),
+                env={**os.environ, _PIPE: str(theirs)},
+                **options,
+            )
+        finally:
+            os.close(theirs)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+    finally:
+        os.close(pipe)
+
+
 class Module:
     """One of our modules in a fresh Python process beside this one, told lines as it goes on.
 
@@ -38,34 +68,22 @@ class Module:
     """
 
     def __init__(self, module: str, *arguments: Path) -> None:
-        self._name = module
-        theirs, self._pipe = os.pipe()
-        try:
-            # Ctrl-C reaches this process alone, which then ends the other.
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
+        self._name, self._stack = module, contextlib.ExitStack()
+        self._process = self._stack.enter_context(
+            start_process(
                 [sys.executable, "-m", module, *map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-                start_new_session=True,
-                pass_fds=(theirs,),
-                env={**os.environ, _PIPE: str(theirs)},
             )
-        except BaseException:
-            os.close(self._pipe)
-            raise
-        finally:
-            os.close(theirs)
+        )
 
     def __enter__(self) -> Module:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
-        os.close(self._pipe)
+        self._stack.close()
 
     def tell(self, line: str) -> None:
         """Give it a line to read; where it has failed, `finish` says why."""

@@ -81,12 +81,15 @@ def learning_rate_at(
             return peak
 
 
-def class_weights(
-    config: Config, class_names: Sequence[str], labels: NDArray[np.intp]
-) -> NDArray[np.float32]:
+def class_weights(config: Config, class_names: Sequence[str], counts: NDArray[Any]) -> NDArray[np.float32]:
     """Return the weight (C,) of every class in the loss.
 
     "balanced" is N / (C * count), scikit-learn's definition; a table names some classes, the others weigh 1.
+
+    Args:
+        config: CLASS_WEIGHTS.
+        class_names: In their order.
+        counts: (C,) of the training pictures of each class, on all hosts.
 
     Raises:
         SettingsError: If the table names a class that is not there.
@@ -94,8 +97,8 @@ def class_weights(
     if config.CLASS_WEIGHTS == "none":
         return np.ones(len(class_names), np.float32)
     if config.CLASS_WEIGHTS == "balanced":
-        counts = np.bincount(labels, minlength=len(class_names))
-        return (len(labels) / (len(class_names) * np.maximum(counts, 1))).astype(np.float32)
+        balanced = counts.sum() / (len(class_names) * np.maximum(counts, 1))
+        return np.asarray(balanced, np.float32)
     unknown = sorted(set(config.CLASS_WEIGHTS) - set(class_names))
     if unknown:
         hint = f"the classes are {', '.join(class_names)}"

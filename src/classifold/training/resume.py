@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import re
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -114,19 +115,11 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
         number = self._last + 1
         groups = dict(_list_groups(boundary))
-        with write_whole(self._path(number, "bin")) as partial:
-            size, checksum = _write_arrays(groups, partial)
-        head = {
-            "format": _FORMAT,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
-            "stage": boundary.stage,
-            "rows": [_pack_row(row) for row in boundary.rows],
-            "inside": None if boundary.inside is None else _pack_inside(boundary.inside),
-            "seconds": dict(seconds),
-            "facts": dict(facts),
-            "arrays": {name: [[a.dtype.str, a.shape] for a in arrays] for name, arrays in groups.items()},
-            "files": {self._path(number, "bin").name: {"bytes": size, "sha256": checksum}},
-        }
+        with write_whole(self._path(number, "bin")) as partial, partial.open("wb") as file:
+            size, checksum = _write_arrays(groups, file)
+        files = {self._path(number, "bin").name: {"bytes": size, "sha256": checksum}}
+        head = _build_head(boundary, groups, written=datetime.now(UTC), facts=facts, seconds=seconds)
+        head["files"] = files
         text = json.dumps({**head, "sha256": _sign(head)}, ensure_ascii=False, allow_nan=False)
         with write_whole(self._path(number, "json")) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
@@ -161,18 +154,63 @@ class Checkpoints:
         path = self._path(number, "bin")
         data = _read_checked(path, head["files"].get(path.name, {}))
         groups = dict(_split_arrays(data, head["arrays"]))
-        return Found(
-            folder=self.folder,
-            boundary=_build_boundary(head, groups),
-            facts=head["facts"],
-            written=datetime.fromisoformat(head["written"]),
-            seconds=head["seconds"],
-            anew=self.anew,
-        )
+        return _build_found(head, groups, folder=self.folder, anew=self.anew)
+
+
+def pack_found(found: Found) -> bytes:
+    """Return all of a found state as bytes, for another host."""
+    groups = dict(_list_groups(found.boundary))
+    head = _build_head(
+        found.boundary, groups, written=found.written, facts=found.facts, seconds=found.seconds
+    )
+    content = io.BytesIO()
+    content.write(json.dumps({**head, "folder": str(found.folder), "anew": found.anew}).encode() + b"\n")
+    _write_arrays(groups, content)
+    return content.getvalue()
+
+
+def unpack_found(packed: bytes) -> Found:
+    """Return what another host found, from its bytes."""
+    line, _, arrays = packed.partition(b"\n")
+    head = json.loads(line)
+    groups = dict(_split_arrays(arrays, head["arrays"]))
+    return _build_found(head, groups, folder=Path(head["folder"]), anew=head["anew"])
+
+
+def _build_head(
+    boundary: Boundary,
+    groups: Mapping[str, Arrays],
+    *,
+    written: datetime,
+    facts: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return, for JSON, all of a state that is no array, and which arrays there are."""
+    return {
+        "format": _FORMAT,
+        "written": written.isoformat(timespec="seconds"),
+        "stage": boundary.stage,
+        "rows": [_pack_row(row) for row in boundary.rows],
+        "inside": None if boundary.inside is None else _pack_inside(boundary.inside),
+        "seconds": dict(seconds),
+        "facts": dict(facts),
+        "arrays": {name: [[a.dtype.str, a.shape] for a in arrays] for name, arrays in groups.items()},
+    }
+
+
+def _build_found(head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, anew: str) -> Found:
+    return Found(
+        folder=folder,
+        boundary=_build_boundary(head, groups),
+        facts=head["facts"],
+        written=datetime.fromisoformat(head["written"]),
+        seconds=head["seconds"],
+        anew=anew,
+    )
 
 
 def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
-    """Refuse to go on with other settings, other data or another engine; return notes on the versions.
+    """Refuse to go on with other settings, other data or another engine; return notes on versions and hosts.
 
     Args:
         found: The checkpoint.
@@ -200,7 +238,11 @@ def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
         if facts["versions"].get(name) != version
     ]
     note = "resumed with other versions, so the result can differ in its last digits: "
-    return [note + "; ".join(versions)] if versions else []
+    notes = [note + "; ".join(versions)] if versions else []
+    if before.get("hosts", 1) != facts.get("hosts", 1):
+        count = f"number of hosts is {facts.get('hosts', 1)}, and was {before.get('hosts', 1)} before"
+        notes.append(f"the {count}: the result can differ in its last digits")
+    return notes
 
 
 _SAME = {
@@ -281,15 +323,14 @@ def _unpack_row(packed: Mapping[str, Any]) -> EpochRow:
     return EpochRow(**{**packed, **{name: float(packed[name]) for name in _NUMBERS}})
 
 
-def _write_arrays(groups: Mapping[str, Arrays], path: Path) -> tuple[int, str]:
+def _write_arrays(groups: Mapping[str, Arrays], file: BinaryIO) -> tuple[int, str]:
     """Write arrays one behind the other; return the size in bytes and the SHA-256."""
     size, checksum = 0, hashlib.sha256()
-    with path.open("wb") as file:
-        for arrays in groups.values():
-            for array in arrays:
-                data = array.tobytes()
-                size += file.write(data)
-                checksum.update(data)
+    for arrays in groups.values():
+        for array in arrays:
+            data = array.tobytes()
+            size += file.write(data)
+            checksum.update(data)
     return size, checksum.hexdigest()
 
 

@@ -24,6 +24,7 @@ from classifold.training.boundary import Boundary
 from classifold.training.checkpoint_writer import CheckpointWriter
 from classifold.training.clock import Clock
 from classifold.training.delivery import Delivery, write_model
+from classifold.training.hosts import Place, check_alike, explain_loss
 from classifold.training.interruption import ending_gently
 from classifold.training.learning import Learning, build_facts
 from classifold.training.notes import Notes
@@ -35,6 +36,7 @@ from classifold.training.unfinished import (
     explain_stay,
     interrupted_of,
     partial_of,
+    partial_of_host,
     remove_state,
     remove_whole,
     tell_unfinished,
@@ -72,8 +74,12 @@ def train_model(
     checkpoint_dir: Path | None = None,
     host: str = "",
     is_resumable: bool = False,
-) -> RunSummary:
+    place: Place | None = None,
+) -> RunSummary | None:
     """Train, evaluate, export and verify; the run folder appears whole or not at all.
+
+    Where several hosts train together, each calls this with the same settings, name and pictures; the first
+    one writes everything.
 
     Args:
         config: The settings.
@@ -85,31 +91,44 @@ def train_model(
         host: This machine's name, where several share `checkpoint_dir`.
         is_resumable: The state is saved in a hidden folder beside the run, which goes when the run is whole;
             with the `name` of a run that stopped, it is gone on from there.
+        place: Of this host among those that train together; None: it is alone.
+
+    Returns:
+        None on every host but the first.
 
     Raises:
         ClassifoldError: For every mistake of the user's; see `errors`.
         RunError: If a form of the model does not give the same probabilities as the others, or the checkpoint
             is of other settings or other data.
         Interrupted: After Ctrl-C or SIGTERM, once what was reached was saved.
+        HostError: If another host ended, or they never met.
     """
     run: _Run | None = None
+    place = place or Place(0, 1, "")
     with ending_gently() as interruption:
         try:
             started = datetime.now().astimezone()
             sets = load_sets(config.split_dir)
-            run_dir = _choose_run_dir(config, name, started)
+            run_dir = choose_run_dir(config, name, started) if not place.rank else _run_dir(config, name)
             checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, host=host)
-            if is_resumable:
+            if place.rank:
+                checkpoints = None
+            elif is_resumable:
                 anew = "without --resume a run begins anew, and with --from RUN from an earlier one's weights"
                 checkpoints = Checkpoints(checkpoint_of(run_dir), anew=anew)
-            run = _Run(config, sets, run_dir, started, checkpoints, is_resumable=is_resumable)
+            run = _Run(config, sets, run_dir, started, checkpoints, is_resumable=is_resumable, place=place)
             return run.finish(archive=archive, add_report=add_report)
         except BaseException as error:
             if not interruption.came and not isinstance(error, KeyboardInterrupt):
                 if run is not None:
                     run.leave()
+                lost = explain_loss(error, place) if place.count > 1 else None
+                if lost is not None:
+                    raise lost from error
                 raise
             interruption.arrive()
+            if place.rank:
+                raise Interrupted(Fault("training", "stopped with the other hosts")) from None
             if name is not None and (run is None or run.reached is None):
                 stays = explain_stay(Path(config.RUNS_DIR) / name)
                 if stays is not None:
@@ -117,7 +136,14 @@ def train_model(
             raise _explain_interruption(run, in_haste=interruption.count > 1) from None
 
 
-def _choose_run_dir(config: Config, name: str | None, started: datetime) -> Path:
+def _run_dir(config: Config, name: str | None) -> Path:
+    """Return the run folder's path on a host that does not write it."""
+    if name is None:
+        raise ValueError("several hosts need the run's name")
+    return Path(config.RUNS_DIR) / name
+
+
+def choose_run_dir(config: Config, name: str | None, started: datetime) -> Path:
     """Return a run folder's path that is free; two runs in one second are told apart by the second."""
     runs_dir = Path(config.RUNS_DIR)
     with disk_errors(runs_dir):
@@ -147,33 +173,41 @@ class _Run:
         checkpoints: Checkpoints | None,
         *,
         is_resumable: bool,
+        place: Place,
     ) -> None:
         self.config, self.sets, self.run_dir, self.started = config, sets, run_dir, started
+        self.place = place
         self.checkpoints, self.is_resumable = checkpoints, is_resumable
-        self.partial = partial_of(run_dir)
+        self.partial = partial_of_host(run_dir, place.rank)
         self.clock, self.notes = Clock(), Notes()
-        self.backend = choose_backend(config)
+        self.backend = choose_backend(config, num_hosts=place.count)
         self.card = build_card(config, sets.class_names, run_dir.name)
-        self.learning = Learning(config, sets, self.partial, clock=self.clock, notes=self.notes)
+        self.learning = Learning(config, sets, self.partial, clock=self.clock, notes=self.notes, place=place)
         self.found: Found | None = None
         self.writer: CheckpointWriter | None = None
 
-    def finish(self, *, archive: bool, add_report: Callable[[Path], object] | None) -> RunSummary:
-        """Do every step."""
+    def finish(self, *, archive: bool, add_report: Callable[[Path], object] | None) -> RunSummary | None:
+        """Do every step; return None where another host does the last ones."""
         with (
             disk_errors(self.run_dir),
             without_names_below(self.partial),
             working_folder(self.partial),
         ):
-            self.notes.tell_all(self.sets.notes)
-            facts = build_facts(self.config, self.sets, backend=self.backend)
+            if not self.place.rank:
+                self.notes.tell_all(self.sets.notes)
+            facts = build_facts(self.config, self.sets, backend=self.backend, num_hosts=self.place.count)
             self._find_checkpoint(facts)
-            self._build()
-            self.learning.train(self.found, facts=facts, mark=self._mark, is_due=self._is_due)
-            return self._complete(archive=archive, add_report=add_report)
+            self._build(self.place)
+            check_alike(self.learning.hosts, self.place, facts)
+            self.learning.train(facts=facts, mark=self._mark, is_due=self._is_due)
+            model = in_single_precision(self.learning.alone())
+            if self.place.rank:
+                return None
+            return self._complete(model, archive=archive, add_report=add_report)
 
-    def _build(self) -> None:
-        keras = start_keras(self.backend, seed=self.config.RANDOM_SEED)
+    def _build(self, place: Place) -> None:
+        place_of_several = place if place.count > 1 else None
+        keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=place_of_several)
         keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning.build(self.found)
 
@@ -188,6 +222,9 @@ class _Run:
             tell_unfinished(self.run_dir.parent, tell=self.notes.tell)
         found = self.checkpoints.load(tell=self.notes.tell)
         if found is not None:
+            if self.config.BACKEND == "auto" and self.place.count == 1:
+                # A run of several hosts can be gone on with on one.
+                self.backend = facts["backend"] = found.facts.get("backend", self.backend)
             self.notes.tell_all(check_facts(found, facts))
             self.notes.tell(found.describe())
             self.clock.go_on_from(found.seconds)
@@ -247,9 +284,10 @@ class _Run:
 
     # What follows the training
 
-    def _complete(self, *, archive: bool, add_report: Callable[[Path], object] | None) -> RunSummary:
+    def _complete(
+        self, model: Any, *, archive: bool, add_report: Callable[[Path], object] | None
+    ) -> RunSummary:
         folder = self.partial
-        model = in_single_precision(self.learning.classifier.model)
         self._write_model(folder, model)
         delivery = Delivery(folder, self.config, self.sets, clock=self.clock, notes=self.notes)
         metrics = delivery.fill(model=model, backend=self.backend, started=self.started)
@@ -281,11 +319,12 @@ class _Run:
         """
         from classifold.training.stages import put_kept
 
-        if self.learning.boundary is None and self.found is not None:
-            self._build()
+        if self.learning.boundary is None and self.found is not None and self.place.count == 1:
+            self._build(self.place)
         boundary = self.learning.boundary
         if boundary is None or not boundary.has_best:
             return None
+        self.learning.rebuild_alone()
         put_kept(self.learning.classifier, boundary, self.config)
         kept = interrupted_of(self.run_dir)
         beside = partial_of(kept)

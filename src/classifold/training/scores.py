@@ -11,19 +11,13 @@ from numpy.typing import NDArray
 
 from classifold.config import Config
 from classifold.training.feed import Feed
-from classifold.training.forward import build_forward
+from classifold.training.forward import build_forward, pad
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Return the logarithms of the probabilities of logits (N, C)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def pad(rows: NDArray[Any], length: int) -> NDArray[Any]:
-    """Return rows (N, ...) with as many rows of zeros behind them as are missing."""
-    missing = length - len(rows)
-    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1)) if missing else rows
 
 
 def measure(learning: keras.Model, feed: Feed, config: Config) -> tuple[float, float, float]:

@@ -22,6 +22,11 @@ def partial_of(run_dir: Path) -> Path:
     return run_dir.with_name(f".{run_dir.name}{names.PARTIAL_ENDING}")
 
 
+def partial_of_host(run_dir: Path, rank: int) -> Path:
+    """Return the hidden folder in which one of several hosts works; the first one's becomes the run's own."""
+    return partial_of(run_dir.with_name(f"{run_dir.name}.host{rank + 1}") if rank else run_dir)
+
+
 def interrupted_of(run_dir: Path) -> Path:
     """Return the folder of the best model so far of a run that was interrupted."""
     return run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
