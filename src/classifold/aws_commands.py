@@ -164,17 +164,28 @@ def launch(
 
 
 @click.command()
+@_job_argument
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N")
 @json_option
 @takes_settings
-def jobs(limit: int, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """List this project's training jobs, the newest first."""
+def jobs(
+    name: str | None, limit: int, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """List this project's training jobs, the newest first.
+
+    With JOB that one alone: of a spot job also every interruption, what it lost and how long it waited.
+    """
     config = load_settings(config_path, overrides)
     from classifold.aws.clients import Aws
     from classifold.aws.jobs import list_jobs
-    from classifold.aws_answers import print_jobs
+    from classifold.aws.logs import look_up_job
+    from classifold.aws_answers import print_job, print_jobs
 
-    print_jobs(list_jobs(Aws(config), limit=limit), as_json=as_json)
+    aws = Aws(config)
+    if name is None:
+        print_jobs(list_jobs(aws, limit=limit), as_json=as_json)
+    else:
+        print_job(look_up_job(aws, name), as_json=as_json)
 
 
 @click.command()
