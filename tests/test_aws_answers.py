@@ -97,6 +97,18 @@ def test_the_end_of_a_spot_job_says_what_was_paid_and_what_was_saved(
     assert capsys.readouterr().out.splitlines()[0] == f"petals-2026-01-01-00-00-00: Completed, {said}"
 
 
+@pytest.mark.parametrize("step", ["Stopped", "MaxWaitTimeExceeded"])
+def test_a_stopped_job_says_how_to_go_on(step: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = row(**SPOT, status="Stopped", step=step, archive_uri="")
+    print_end(JobEnd(ended, 130), as_json=False)
+    said = capsys.readouterr().out
+    assert said.endswith(f"Go on:  classifold launch --resume {ended.name}\n")
+    assert ("hint: there was too little spare capacity: raise MAX_WAIT_HOURS" in said) == (step != "Stopped")
+    assert "Result:" not in said
+    print_end(JobEnd(row(status="Stopped", step=step, checkpoint_uri=""), 130), as_json=False)
+    assert "Go on:" not in capsys.readouterr().out
+
+
 def test_the_table_says_what_spot_saved() -> None:
     (cells,) = build_jobs_table([row(**SPOT)]).rows
     assert list(cells[2:6]) == [

@@ -185,8 +185,12 @@ def _print_rest(row: JobRow) -> None:
         click.echo(make_printable(f"hint: {find_cure(row.failure_reason)}"))
         for line in row.failure_reason.split("\n"):
             click.echo(make_printable(line.expandtabs()))
-    elif row.archive_uri:
+    elif row.step.endswith("Exceeded"):
+        click.echo(f"hint: {find_cure(row.step)}")
+    if row.archive_uri and row.status != "Failed":
         click.echo(f"Result: classifold fetch {row.name}")
+    if row.checkpoint_uri and row.status == "Stopped":
+        click.echo(f"Go on:  classifold launch --resume {row.name}")
 
 
 def format_paid(row: JobRow) -> str:

@@ -80,6 +80,7 @@ def start_job(
     *,
     is_dry: bool = False,
     max_cost: float | None = None,
+    resumed: str | None = None,
     as_json: bool = False,
     is_answer: bool = True,
 ) -> tuple[Aws, str | None]:
@@ -89,6 +90,7 @@ def start_job(
         config: The settings.
         is_dry: Only look.
         max_cost: US dollars.
+        resumed: The job to go on with; empty for the newest.
         as_json: Print the answer as JSON.
         is_answer: False where another answer follows, and a script expects one alone.
     """
@@ -97,7 +99,7 @@ def start_job(
     from classifold.aws_answers import print_launch
 
     aws = Aws(config) if is_dry else _open_aws(config)
-    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, tell=_tell)
+    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
     if is_answer:
         print_launch(launch, as_json=as_json)
     else:
@@ -142,12 +144,21 @@ def image(
     "--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Never spend more."
 )
 @click.option("--follow", "is_followed", is_flag=True, help="Follow the job to its end.")
+@click.option(
+    "--resume",
+    "resumed",
+    is_flag=False,
+    flag_value="",
+    metavar="[JOB]",
+    help="Go on from the checkpoint of a job that ended early; the newest where none is named.",
+)
 @json_option
 @takes_settings
 def launch(
     dry_run: bool,
     max_cost: float | None,
     is_followed: bool,
+    resumed: str | None,
     as_json: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -159,7 +170,14 @@ def launch(
     """
     config = load_settings(config_path, overrides)
     is_answer = dry_run or not (is_followed and as_json)
-    aws, name = start_job(config, is_dry=dry_run, max_cost=max_cost, as_json=as_json, is_answer=is_answer)
+    aws, name = start_job(
+        config,
+        is_dry=dry_run,
+        max_cost=max_cost,
+        resumed=resumed,
+        as_json=as_json,
+        is_answer=is_answer,
+    )
     return _follow(aws, name, as_json=as_json) if is_followed and name else 0
 
 

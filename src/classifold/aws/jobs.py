@@ -16,6 +16,8 @@ from classifold.aws.spot import Beginning, Interruption, add_up, list_interrupti
 from classifold.errors import AwsError, Fault, MissingError
 
 RUNNING = ("InProgress", "Stopping")
+# In these nothing runs that could save anything.
+_WITHOUT_MACHINE = ("Starting", "Pending", "Interrupted")
 # SageMaker's search knows a new job after some seconds; jobs so young are looked at themselves.
 _YOUNG, _YOUNG_LOOKED_AT = timedelta(minutes=20), 20
 
@@ -210,7 +212,10 @@ def stop_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> str:
         return found
     with aws_errors(f"stop training job {found}"):
         aws.client("sagemaker").stop_training_job(TrainingJobName=found)
-    tell(f"{found} is stopping; it has {names.STOP_SECONDS} seconds to save the best model so far")
+    if job.get("SecondaryStatus") in _WITHOUT_MACHINE:
+        tell(f"{found} is stopping; it has no machine now, so that nothing is saved but what was before")
+    else:
+        tell(f"{found} is stopping; it has {names.STOP_SECONDS} seconds to save the best model so far")
     return found
 
 
