@@ -39,7 +39,7 @@ def row(**changes: Any) -> JobRow:
         "waited_seconds": 0.0,
         "failure_reason": "",
         "archive_uri": "s3://petals.output/petals-2026-01-01-00-00-00/output/model.tar.gz",
-        "checkpoint_uri": "s3://petals.output/petals-2026-01-01-00-00-00/checkpoints/",
+        "checkpoint_uri": "s3://petals.output/checkpoints/petals-2026-01-01-00-00-00/",
     }
     return JobRow(**{**values, **changes})
 

@@ -223,7 +223,7 @@ def start_job(shell: Shell, options: str) -> str:
 def _check_checkpoints(name: str, model: Path) -> None:
     """Two generations of two files are left in S3, no larger than what training holds."""
     listed = boto3.client("s3").list_objects_v2(
-        Bucket="flowers-classification.output", Prefix=f"{name}/checkpoints/"
+        Bucket="flowers-classification.output", Prefix=f"checkpoints/{name}/"
     )
     sizes = {one["Key"].rpartition("/")[2]: one["Size"] for one in listed["Contents"]}
     assert len(sizes) == 4
@@ -243,7 +243,7 @@ def test_a_stopped_job_leaves_its_best_model_and_its_checkpoint(shell: Shell, la
     assert f"runs/{name}.interrupted" in shell("classifold fetch")
     assert (shell.folder / "runs" / f"{name}.interrupted" / "model.keras").is_file()
     keys = boto3.client("s3").list_objects_v2(
-        Bucket="flowers-classification.output", Prefix=f"{name}/checkpoints/"
+        Bucket="flowers-classification.output", Prefix=f"checkpoints/{name}/"
     )
     assert keys["KeyCount"] > 0
 

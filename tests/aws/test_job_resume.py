@@ -52,13 +52,13 @@ def test_a_new_job_goes_on_from_the_checkpoints_of_one_that_was_stopped(
         "TrainingJobName": SECOND,
         "HyperParameters": {"EPOCHS": "9", "SEED": "1"},
         "CheckpointConfig": {
-            "S3Uri": f"s3://petals.output/{SECOND}/checkpoints/",
+            "S3Uri": f"s3://petals.output/checkpoints/{SECOND}/",
             "LocalPath": "/opt/ml/checkpoints",
         },
     }
     resumed, notes = resume_job(aws, request, None)
     assert resumed["CheckpointConfig"] == {
-        "S3Uri": f"s3://petals.output/{FIRST}/checkpoints/",
+        "S3Uri": f"s3://petals.output/checkpoints/{FIRST}/",
         "LocalPath": "/opt/ml/checkpoints",
     }
     assert resumed["HyperParameters"] == {"EPOCHS": "7"}
@@ -80,7 +80,7 @@ def test_the_same_settings_need_no_word(aws: Aws, start_job: Callable[..., str])
     stop_when_ready(aws, start_job(FIRST, script=SAVES, EPOCHS=7))
     _, notes = resume_job(aws, {"HyperParameters": {"EPOCHS": "7"}}, FIRST)
     assert [one.what for one in notes] == [
-        f"it goes on from the checkpoint in s3://petals.output/{FIRST}/checkpoints/"
+        f"it goes on from the checkpoint in s3://petals.output/checkpoints/{FIRST}/"
     ]
 
 

@@ -272,8 +272,8 @@ def test_a_job_that_ends_while_it_waits_for_a_machine_leaves_its_checkpoint(
     (one,) = end.row.interruptions
     assert (one.has_gone_on, one.lost_seconds) == (False, None)
     assert end.row.archive_uri == ""
-    assert end.row.checkpoint_uri == f"s3://petals.output/{name}/checkpoints/"
-    kept = aws.client("s3").list_objects_v2(Bucket="petals.output", Prefix=f"{name}/checkpoints/")
+    assert end.row.checkpoint_uri == f"s3://petals.output/checkpoints/{name}/"
+    kept = aws.client("s3").list_objects_v2(Bucket="petals.output", Prefix=f"checkpoints/{name}/")
     assert kept["KeyCount"] == 2
 
 
