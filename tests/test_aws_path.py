@@ -194,25 +194,27 @@ def test_a_spot_job_that_is_interrupted_twice_ends_with_the_model_of_one_that_wa
     )
     straight = start_job(shell, settings)
     name = start_job(shell, f"{settings} --set SPOT=True")
+    following = shell.start(f"classifold follow {name}")
     # Once in each stage: with the two minutes' notice, and without any.
     wait_for(lambda: "stage=head epoch=9 " in log_of(name), "the head's ninth epoch")
     lab.interrupt(name)
     wait_for(lambda: "stage=fine_tune epoch=83 " in log_of(name), "the third epoch of fine-tuning")
     lab.interrupt(name, is_sudden=True)
-    end = shell("classifold follow " + name)
+    for one in (straight, name):
+        wait_for(lambda job=one: describe(job)["TrainingJobStatus"] not in ("InProgress", "Stopping"), one)
+        shell(f"classifold fetch {one}")
+    assert compare(shell.folder / "runs" / name, shell.folder / "runs" / straight) == []
+    _check_checkpoints(name, shell.folder / "runs" / name / "model.keras")
+    (row,) = [one for one in json.loads(shell("classifold jobs --json")) if one["name"] == name]
+    assert [one["step"] for one in row["interruptions"]] == ["Training", "Training"]
+    assert 0.6 < row["saved_share"] < 0.8
+    end, _ = following.communicate(timeout=60)
+    assert following.returncode == 0
     assert f"{name}: Completed, paid " in end
     assert " % saved: " in end
     assert end.count("Interrupted: AWS took the spot machine back.") == 2
     assert end.count("Interrupted: the job goes on from its checkpoint of ") == 2
     assert "Spot:   interrupted 2 times: " in end
-    (row,) = [one for one in json.loads(shell("classifold jobs --json")) if one["name"] == name]
-    assert [one["step"] for one in row["interruptions"]] == ["Training", "Training"]
-    assert 0.6 < row["saved_share"] < 0.8
-    wait_for(lambda: describe(straight)["TrainingJobStatus"] == "Completed", "the end of the other job")
-    for one in (name, straight):
-        shell(f"classifold fetch {one}")
-    assert compare(shell.folder / "runs" / name, shell.folder / "runs" / straight) == []
-    _check_checkpoints(name, shell.folder / "runs" / name / "model.keras")
 
 
 def start_job(shell: Shell, options: str) -> str:
