@@ -11,7 +11,10 @@ import pytest
 from classifold.aws.cost import CostEstimate
 from classifold.aws.jobs import JobRow
 from classifold.aws.logs import JobEnd
-from classifold.aws_answers import build_jobs_table, format_cost, format_seconds, print_end, print_jobs
+from classifold.aws.spot import Interruption
+from classifold.aws.spot_words import format_clock, summarise_interruptions
+from classifold.aws_answers import build_jobs_table, format_cost, print_end, print_job, print_jobs
+from classifold.progress import format_seconds
 
 
 def row(**changes: Any) -> JobRow:
@@ -22,14 +25,21 @@ def row(**changes: Any) -> JobRow:
         "created": datetime(2026, 1, 1, tzinfo=UTC),
         "seconds": 185.0,
         "billable_seconds": 170,
+        "training_seconds": 170,
         "cost": 0.0348,
+        "full_cost": 0.0348,
+        "saved_share": None,
         "price_source": "a table",
         "metrics": {"val_accuracy": 0.9133, "val_loss": 0.25},
         "instance_type": "ml.g4dn.xlarge",
         "num_instances": 1,
-        "is_spot": True,
+        "is_spot": False,
+        "interruptions": (),
+        "lost_seconds": 0.0,
+        "waited_seconds": 0.0,
         "failure_reason": "",
         "archive_uri": "s3://petals.output/petals-2026-01-01-00-00-00/output/model.tar.gz",
+        "checkpoint_uri": "s3://petals.output/checkpoints/petals-2026-01-01-00-00-00/",
     }
     return JobRow(**{**values, **changes})
 
@@ -39,7 +49,7 @@ def test_a_job_stands_in_one_row_with_time_cost_and_metrics() -> None:
     assert dict(zip(table.header, table.rows[0], strict=True)) == {
         "job": "petals-2026-01-01-00-00-00",
         "state": "Completed",
-        "machine": "1 x ml.g4dn.xlarge spot",
+        "machine": "1 x ml.g4dn.xlarge",
         "time": "3 min 05 s",
         "billed": "170 s",
         "cost": "$0.03",
@@ -55,6 +65,113 @@ def test_the_end_of_a_job_says_its_last_step_where_that_says_more(
     assert "00: Completed, 170 s billed, $0.03\n" in capsys.readouterr().out
     print_end(JobEnd(row(status="Stopped", step="MaxRuntimeExceeded"), 130), as_json=False)
     assert "00: Stopped (MaxRuntimeExceeded), 170 s" in capsys.readouterr().out
+
+
+SPOT = {
+    "is_spot": True,
+    "billable_seconds": 41,
+    "training_seconds": 120,
+    "cost": 0.0306,
+    "full_cost": 0.0894,
+    "saved_share": 0.6583,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "paid 41 of 120 s, 66 % saved: $0.03 instead of $0.09"),
+        ({"cost": None, "full_cost": None}, "paid 41 of 120 s, 66 % saved"),
+        ({"cost": 0.001, "full_cost": 0.02}, "paid 41 of 120 s, 66 % saved: under $0.01 instead of $0.02"),
+        ({"cost": 0.001, "full_cost": 0.003}, "paid 41 of 120 s, 66 % saved: under $0.01"),
+        (
+            {"billable_seconds": 120, "cost": 0.0894, "saved_share": 0.0},
+            "paid 120 of 120 s, nothing saved: $0.09",
+        ),
+    ],
+)
+def test_the_end_of_a_spot_job_says_what_was_paid_and_what_was_saved(
+    changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_end(JobEnd(row(**{**SPOT, **changes}), 0), as_json=False)
+    assert capsys.readouterr().out.splitlines()[0] == f"petals-2026-01-01-00-00-00: Completed, {said}"
+
+
+@pytest.mark.parametrize("step", ["Stopped", "MaxWaitTimeExceeded"])
+def test_a_stopped_job_says_how_to_go_on(step: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = row(**SPOT, status="Stopped", step=step, archive_uri="")
+    print_end(JobEnd(ended, 130), as_json=False)
+    said = capsys.readouterr().out
+    assert said.endswith(f"Go on:  classifold launch --resume {ended.name}\n")
+    assert ("hint: there was too little spare capacity: raise MAX_WAIT_HOURS" in said) == (step != "Stopped")
+    assert "Result:" not in said
+    print_end(JobEnd(row(status="Stopped", step=step, checkpoint_uri=""), 130), as_json=False)
+    assert "Go on:" not in capsys.readouterr().out
+
+
+def test_the_table_says_what_spot_saved() -> None:
+    (cells,) = build_jobs_table([row(**SPOT)]).rows
+    assert list(cells[2:6]) == [
+        "1 x ml.g4dn.xlarge spot",
+        "3 min 05 s",
+        "41 of 120 s",
+        "$0.03, 66 % saved",
+    ]
+
+
+def interruption(**changes: Any) -> Interruption:
+    values: dict[str, Any] = {
+        "came": datetime(2026, 1, 1, tzinfo=UTC),
+        "step": "Training",
+        "waited_seconds": 93.0,
+        "has_gone_on": True,
+        "lost_seconds": 12.0,
+        "checkpoint": datetime(2025, 12, 31, 23, 59, 48, tzinfo=UTC),
+    }
+    return Interruption(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([interruption()], "interrupted once: 12 s of training lost; 1 min 33 s waited for a machine"),
+        (
+            [interruption(), interruption(waited_seconds=0.0, lost_seconds=0.0, step="Starting")],
+            "interrupted 2 times: 12 s of training lost; 1 min 33 s waited for a machine",
+        ),
+        (
+            [interruption(), interruption(waited_seconds=None, lost_seconds=None, has_gone_on=False)],
+            "interrupted 2 times: at least 12 s of training lost; waiting for a machine, 1 min 33 s before",
+        ),
+        (
+            [interruption(lost_seconds=None)],
+            "interrupted once: what it lost is not known; 1 min 33 s waited for a machine",
+        ),
+        ([interruption(lost_seconds=0.0)], "interrupted once: nothing lost; 1 min 33 s waited for a machine"),
+    ],
+)
+def test_interruptions_are_summed_up_and_nothing_is_made_up(found: list[Interruption], said: str) -> None:
+    assert summarise_interruptions(found) == said
+
+
+def test_one_job_is_shown_with_each_of_its_interruptions(capsys: pytest.CaptureFixture[str]) -> None:
+    found = (interruption(), interruption(has_gone_on=False, waited_seconds=None, lost_seconds=None))
+    shown = row(**SPOT, interruptions=found)
+    print_job(shown, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(", Training: ")[2] for line in lines if ", Training: " in line] == [
+        f"the job goes on from its checkpoint of {format_clock(interruption().checkpoint)}: "
+        "12 s of training lost; 1 min 33 s waited for a machine",
+        "waiting for a machine",
+    ]
+    print_job(shown, as_json=True)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["interruptions"][0]["came"] == "2026-01-01T00:00:00+00:00"
+    assert (answer["billable_seconds"], answer["training_seconds"], answer["saved_share"]) == (
+        41,
+        120,
+        0.6583,
+    )
 
 
 def test_what_is_not_known_yet_is_left_empty() -> None:

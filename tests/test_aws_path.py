@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from chaos import compare
+
 if TYPE_CHECKING:
     from lab.cloud import Cloud
 
@@ -182,21 +184,54 @@ def _check_again(shell: Shell, lab: Cloud) -> None:
     shell("classifold follow", code=130)
 
 
-def test_a_spot_job_that_is_interrupted_goes_on_from_its_checkpoint(shell: Shell, lab: Cloud) -> None:
+def test_a_spot_job_that_is_interrupted_twice_ends_with_the_model_of_one_that_was_not(
+    shell: Shell, lab: Cloud
+) -> None:
     shell("classifold upload")
     shell("classifold image")
-    spot = "--set SPOT=True --set HEAD_EPOCHS=40 --set EPOCHS=0 --set EARLY_STOPPING_PATIENCE=0"
-    shell(f"classifold launch {spot}")
-    name = newest(shell)
-    wait_for(lambda: "epoch=3 " in log_of(name), "the third epoch")
+    settings = (
+        "--set HEAD_EPOCHS=80 --set EPOCHS=10 --set EARLY_STOPPING_PATIENCE=0 --set CHECKPOINT_MINUTES=0.001"
+    )
+    straight = start_job(shell, settings)
+    name = start_job(shell, f"{settings} --set SPOT=True")
+    following = shell.start(f"classifold follow {name}")
+    # Once in each stage: with the two minutes' notice, and without any.
+    wait_for(lambda: "stage=head epoch=9 " in log_of(name), "the head's ninth epoch")
     lab.interrupt(name)
-    end = shell("classifold follow")
-    assert "Interrupted" in end
-    assert "resumed from epoch" in end
-    assert f"{name}: Completed" in end
-    shell("classifold fetch")
-    history = (shell.folder / "runs" / name / "history.csv").read_text().splitlines()
-    assert [int(line.split(",")[1]) for line in history[1:]] == list(range(1, 41))
+    wait_for(lambda: "stage=fine_tune epoch=83 " in log_of(name), "the third epoch of fine-tuning")
+    lab.interrupt(name, is_sudden=True)
+    for one in (straight, name):
+        wait_for(lambda job=one: describe(job)["TrainingJobStatus"] not in ("InProgress", "Stopping"), one)
+        shell(f"classifold fetch {one}")
+    assert compare(shell.folder / "runs" / name, shell.folder / "runs" / straight) == []
+    _check_checkpoints(name, shell.folder / "runs" / name / "model.keras")
+    (row,) = [one for one in json.loads(shell("classifold jobs --json")) if one["name"] == name]
+    assert [one["step"] for one in row["interruptions"]] == ["Training", "Training"]
+    assert 0.6 < row["saved_share"] < 0.8
+    end, _ = following.communicate(timeout=60)
+    assert following.returncode == 0
+    assert f"{name}: Completed, paid " in end
+    assert " % saved: " in end
+    assert end.count("Interrupted: AWS took the spot machine back.") == 2
+    assert end.count("Interrupted: the job goes on from its checkpoint of ") == 2
+    assert "Spot:   interrupted 2 times: " in end
+
+
+def start_job(shell: Shell, options: str) -> str:
+    """Start a job and return its name."""
+    return shell(f"classifold launch {options}").partition("Started: ")[2].split()[0]
+
+
+def _check_checkpoints(name: str, model: Path) -> None:
+    """Two generations of two files are left in S3, no larger than what training holds."""
+    listed = boto3.client("s3").list_objects_v2(
+        Bucket="flowers-classification.output", Prefix=f"checkpoints/{name}/"
+    )
+    sizes = {one["Key"].rpartition("/")[2]: one["Size"] for one in listed["Contents"]}
+    assert len(sizes) == 4
+    assert len({file.rpartition(".")[0] for file in sizes}) == 2
+    # What is kept of each: the weights, and of the part that learns the latest epochs and the optimizer.
+    assert sum(sizes.values()) < 3 * model.stat().st_size, sizes
 
 
 def test_a_stopped_job_leaves_its_best_model_and_its_checkpoint(shell: Shell, lab: Cloud) -> None:
@@ -210,7 +245,7 @@ def test_a_stopped_job_leaves_its_best_model_and_its_checkpoint(shell: Shell, la
     assert f"runs/{name}.interrupted" in shell("classifold fetch")
     assert (shell.folder / "runs" / f"{name}.interrupted" / "model.keras").is_file()
     keys = boto3.client("s3").list_objects_v2(
-        Bucket="flowers-classification.output", Prefix=f"{name}/checkpoints/"
+        Bucket="flowers-classification.output", Prefix=f"checkpoints/{name}/"
     )
     assert keys["KeyCount"] > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -528,6 +529,53 @@ def test_an_interrupted_spot_job_goes_on_from_its_checkpoints(aws_account: Cloud
     # What the second machine removed is removed in S3 too.
     listed = client("s3").list_objects_v2(Bucket="b.output", Prefix="b-1/checkpoints/")["Contents"]
     assert [one["Key"] for one in listed] == ["b-1/checkpoints/new"]
+    for one, after in itertools.pairwise(found["SecondaryStatusTransitions"]):
+        assert one["StartTime"] <= one["EndTime"] == after["StartTime"]
+    assert 1 <= found["BillableTimeInSeconds"] <= found["TrainingTimeInSeconds"]
+
+
+def test_a_machine_that_is_gone_at_once_says_nothing_and_saves_nothing(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(WAITS)
+    aws_account.set_jobs(wait_seconds=60)
+    client("sagemaker").create_training_job(**training(**SPOT))
+    wait_until_ready("b-1")
+    aws_account.interrupt("b-1", is_sudden=True)
+    wait_for("b-1", "Interrupted")
+    assert "saved" not in log_lines("b-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "wait"), [("Starting", "start_seconds"), ("Downloading", "download_seconds")]
+)
+def test_a_machine_can_be_taken_back_before_it_trains(
+    aws_account: Cloud, training, status: str, wait: str
+) -> None:
+    aws_account.run_jobs_as("print('ready')")
+    aws_account.set_jobs(**{wait: 1.5})
+    client("sagemaker").create_training_job(**training(**SPOT))
+    wait_for("b-1", status)
+    aws_account.interrupt("b-1")
+    found = wait_for("b-1", "Completed", "Failed")
+    way = ["Starting", "Downloading", "Training"]
+    assert steps(found) == [*way[: way.index(status) + 1], "Interrupted", *way, "Uploading", "Completed"]
+
+
+def test_a_job_that_waits_for_a_machine_can_be_stopped_and_does_not_wait_for_ever(
+    aws_account: Cloud, training
+) -> None:
+    aws_account.run_jobs_as(WAITS)
+    aws_account.set_jobs(wait_seconds=60)
+    stop = {"MaxRuntimeInSeconds": 2, "MaxWaitTimeInSeconds": 2}
+    client("sagemaker").create_training_job(**training(**SPOT))
+    client("sagemaker").create_training_job(**training("b-2", **{**SPOT, "StoppingCondition": stop}))
+    for name in ("b-1", "b-2"):
+        wait_until_ready(name)
+        aws_account.interrupt(name)
+        wait_for(name, "Interrupted")
+    client("sagemaker").stop_training_job(TrainingJobName="b-1")
+    way = ["Starting", "Downloading", "Training", "Interrupted", "Stopping"]
+    assert steps(wait_for("b-1", "Stopped")) == [*way, "Stopped"]
+    assert steps(wait_for("b-2", "MaxWaitTimeExceeded")) == [*way, "MaxWaitTimeExceeded"]
 
 
 def change(request: dict, path: str, value: object) -> dict:

@@ -100,7 +100,7 @@ def test_spot_waits_and_keeps_checkpoints() -> None:
     assert request["EnableManagedSpotTraining"] is True
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 18000}
     assert request["CheckpointConfig"] == {
-        "S3Uri": f"s3://flowers.output/{GIVEN['job_name']}/checkpoints/",
+        "S3Uri": f"s3://flowers.output/checkpoints/{GIVEN['job_name']}/",
         "LocalPath": "/opt/ml/checkpoints",
     }
 

@@ -13,6 +13,7 @@ import click
 
 from classifold.answers import Table, print_table
 from classifold.errors import make_printable
+from classifold.progress import format_seconds
 
 if TYPE_CHECKING:
     from classifold.aws.cost import CostEstimate
@@ -101,7 +102,9 @@ def format_cost(cost: CostEstimate) -> str:
 
 
 def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
-    """Print a row a job, and where the prices come from."""
+    """Print a row a job, what interruptions cost, and where the prices come from."""
+    from classifold.aws.spot_words import summarise_interruptions
+
     if as_json:
         print_json([asdict(row) for row in rows])
         return
@@ -112,8 +115,26 @@ def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
     for source in sorted({row.price_source for row in rows if row.price_source}):
         click.echo(f"Prices: {source}")
     for row in rows:
+        if row.interruptions:
+            unknown = f"what it lost: classifold jobs {row.name}"
+            click.echo(f"{row.name} was {summarise_interruptions(row.interruptions, unknown=unknown)}")
         if row.failure_reason:
             click.echo(f"{row.name} failed; the reason: classifold follow {row.name}")
+
+
+def print_job(row: JobRow, *, as_json: bool) -> None:
+    """Print one job's row, its interruptions one by one, and how it ended."""
+    from classifold.aws.spot_words import describe_interruption
+
+    if as_json:
+        print_json(asdict(row))
+        return
+    print_table(build_jobs_table([row]))
+    if row.price_source:
+        click.echo(f"Prices: {row.price_source}")
+    for one in row.interruptions:
+        click.echo(f"  {describe_interruption(one)}")
+    _print_rest(row)
 
 
 def build_jobs_table(rows: Sequence[JobRow]) -> Table:
@@ -130,8 +151,8 @@ def _build_cells(row: JobRow) -> list[str]:
         row.step or row.status,
         machine,
         "" if row.seconds is None else format_seconds(row.seconds),
-        "" if row.billable_seconds is None else f"{row.billable_seconds} s",
-        "" if row.cost is None else f"${row.cost:.2f}",
+        _format_billed(row),
+        _format_sum(row.cost) + (f", {_format_saving(row)}" if row.saved_share is not None else ""),
         _metric(row.metrics, "val_accuracy"),
         _metric(row.metrics, "val_loss"),
     ]
@@ -143,38 +164,68 @@ def _metric(metrics: Mapping[str, Any], name: str) -> str:
 
 def print_end(end: JobEnd, *, as_json: bool) -> None:
     """Print how a job ended; for a failed one the cure first, then the whole reason."""
-    from classifold.aws.failures import find_cure
-
     row = end.row
     if as_json:
         print_json({**asdict(row), "exit_code": end.exit_code})
         return
-    billed = "" if row.billable_seconds is None else f", {row.billable_seconds} s billed"
-    cost = "" if row.cost is None else f", ${row.cost:.2f}"
     step = f" ({row.step})" if row.step not in ("", row.status) else ""
-    click.echo(f"{row.name}: {row.status}{step}{billed}{cost}")
+    paid = f", {format_paid(row)}" if row.billable_seconds is not None else ""
+    click.echo(f"{row.name}: {row.status}{step}{paid}")
+    _print_rest(row)
+
+
+def _print_rest(row: JobRow) -> None:
+    """Print what interruptions cost together, why a job failed, and what to do with what it left."""
+    from classifold.aws.failures import find_cure
+    from classifold.aws.spot_words import summarise_interruptions
+
+    if row.interruptions:
+        click.echo(f"Spot:   {summarise_interruptions(row.interruptions)}")
     if row.failure_reason:
         click.echo(make_printable(f"hint: {find_cure(row.failure_reason)}"))
         for line in row.failure_reason.split("\n"):
             click.echo(make_printable(line.expandtabs()))
-    elif row.archive_uri:
+    elif row.step.endswith("Exceeded"):
+        click.echo(f"hint: {find_cure(row.step)}")
+    if row.archive_uri and row.status != "Failed":
         click.echo(f"Result: classifold fetch {row.name}")
+    if row.checkpoint_uri and row.status == "Stopped":
+        click.echo(f"Go on:  classifold launch --resume {row.name}")
+
+
+def format_paid(row: JobRow) -> str:
+    """Return what an ended job cost: of a spot job what was saved too."""
+    if row.saved_share is None:
+        return ", ".join(part for part in (f"{_format_billed(row)} billed", _format_sum(row.cost)) if part)
+    cost, full = _format_sum(row.cost), _format_sum(row.full_cost)
+    instead = f" instead of {full}" if full != cost else ""
+    return f"paid {_format_billed(row)}, {_format_saving(row)}" + (f": {cost}{instead}" if cost else "")
+
+
+def _format_billed(row: JobRow) -> str:
+    """Return the seconds that are billed, of a spot job with all that it ran."""
+    if row.billable_seconds is None:
+        return ""
+    ran = "" if row.saved_share is None else f" of {row.training_seconds}"
+    return f"{row.billable_seconds}{ran} s"
+
+
+def _format_saving(row: JobRow) -> str:
+    percent = round(100 * (row.saved_share or 0.0))
+    return f"{percent} % saved" if percent else "nothing saved"
+
+
+def _format_sum(usd: float | None) -> str:
+    """Return a sum in dollars; nothing where it is not known."""
+    if usd is None:
+        return ""
+    return f"${usd:.2f}" if usd >= 0.005 else "under $0.01"
 
 
 def build_resources_table(resources: Sequence[Resource]) -> Table:
     """Return the table of what a project has on AWS."""
     rows = [[one.name, one.kind, one.detail] for one in resources]
     return Table("On AWS", ["name", "kind", "what it holds"], rows)
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a time for a person: `48 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _size(num_bytes: float) -> str:

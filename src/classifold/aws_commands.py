@@ -80,6 +80,7 @@ def start_job(
     *,
     is_dry: bool = False,
     max_cost: float | None = None,
+    resumed: str | None = None,
     as_json: bool = False,
     is_answer: bool = True,
 ) -> tuple[Aws, str | None]:
@@ -89,6 +90,7 @@ def start_job(
         config: The settings.
         is_dry: Only look.
         max_cost: US dollars.
+        resumed: The job to go on with; empty for the newest.
         as_json: Print the answer as JSON.
         is_answer: False where another answer follows, and a script expects one alone.
     """
@@ -97,7 +99,7 @@ def start_job(
     from classifold.aws_answers import print_launch
 
     aws = Aws(config) if is_dry else _open_aws(config)
-    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, tell=_tell)
+    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
     if is_answer:
         print_launch(launch, as_json=as_json)
     else:
@@ -142,12 +144,21 @@ def image(
     "--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Never spend more."
 )
 @click.option("--follow", "is_followed", is_flag=True, help="Follow the job to its end.")
+@click.option(
+    "--resume",
+    "resumed",
+    is_flag=False,
+    flag_value="",
+    metavar="[JOB]",
+    help="Go on from the checkpoint of a job that ended early; the newest where none is named.",
+)
 @json_option
 @takes_settings
 def launch(
     dry_run: bool,
     max_cost: float | None,
     is_followed: bool,
+    resumed: str | None,
     as_json: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -159,22 +170,40 @@ def launch(
     """
     config = load_settings(config_path, overrides)
     is_answer = dry_run or not (is_followed and as_json)
-    aws, name = start_job(config, is_dry=dry_run, max_cost=max_cost, as_json=as_json, is_answer=is_answer)
+    aws, name = start_job(
+        config,
+        is_dry=dry_run,
+        max_cost=max_cost,
+        resumed=resumed,
+        as_json=as_json,
+        is_answer=is_answer,
+    )
     return _follow(aws, name, as_json=as_json) if is_followed and name else 0
 
 
 @click.command()
+@_job_argument
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N")
 @json_option
 @takes_settings
-def jobs(limit: int, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """List this project's training jobs, the newest first."""
+def jobs(
+    name: str | None, limit: int, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """List this project's training jobs, the newest first.
+
+    With JOB that one alone: of a spot job also every interruption, what it lost and how long it waited.
+    """
     config = load_settings(config_path, overrides)
     from classifold.aws.clients import Aws
     from classifold.aws.jobs import list_jobs
-    from classifold.aws_answers import print_jobs
+    from classifold.aws.logs import look_up_job
+    from classifold.aws_answers import print_job, print_jobs
 
-    print_jobs(list_jobs(Aws(config), limit=limit), as_json=as_json)
+    aws = Aws(config)
+    if name is None:
+        print_jobs(list_jobs(aws, limit=limit), as_json=as_json)
+    else:
+        print_job(look_up_job(aws, name), as_json=as_json)
 
 
 @click.command()

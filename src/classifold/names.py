@@ -147,9 +147,13 @@ def data_prefix(data_name: str, *, as_shards: bool) -> str:
     return f"{data_name}.shards/" if as_shards else f"{data_name}/"
 
 
+# In front of the job, so that a rule of the bucket's can name those of all jobs.
+CHECKPOINTS_PREFIX = "checkpoints/"
+
+
 def checkpoint_prefix(job: str) -> str:
     """Return where a job's checkpoints stand in the output bucket."""
-    return f"{job}/checkpoints/"
+    return f"{CHECKPOINTS_PREFIX}{job}/"
 
 
 def archive_key(job: str) -> str:

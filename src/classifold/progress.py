@@ -73,3 +73,13 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         yield Advance(bars, bars.add_task(description, total=total, rate=""), unit)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time for a person: `48 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -117,6 +117,18 @@ def test_an_estimate_takes_the_dearest_machine_and_the_time_kept_warm(aws_accoun
     assert any("30 minutes" in one for one in cost.remarks)
 
 
+def test_the_estimate_of_a_spot_job_says_what_an_interruption_costs(aws_account: Cloud) -> None:
+    def remark(**hyperparameters: str) -> list[str]:
+        request = request_of(EnableManagedSpotTraining=True, HyperParameters=hyperparameters)
+        return [one for one in estimate_cost(aws_in(), request).remarks if "interruption" in one]
+
+    (said,) = remark()
+    assert "there is one every 12 s (CHECKPOINT_MINUTES)" in said
+    assert "every 5 min 00 s" in remark(CHECKPOINT_MINUTES="5")[0]
+    assert remark(CHECKPOINT_MINUTES="0") == []
+    assert not any("interruption" in one for one in estimate_cost(aws_in(), request_of()).remarks)
+
+
 def test_an_estimate_without_a_price_says_why(aws_account: Cloud) -> None:
     aws_account.set_prices({})
     request = request_of(ResourceConfig={"InstanceType": "ml.p5.48xlarge"})

@@ -296,6 +296,14 @@ def test_a_budget_that_is_too_small_refuses(project: Path, aws_account: Cloud) -
         launch_job(aws_of(), dry_run=True, max_cost=0.01, tell=quiet)
 
 
+def test_a_job_that_cannot_be_gone_on_with_is_found_with_the_rest(uploaded: Aws) -> None:
+    found = [
+        one for one in launch_job(uploaded, dry_run=True, resumed="", tell=quiet).findings if one.is_fatal
+    ]
+    assert "has no training job" in {one.where: one.what for one in found}["training job"]
+    assert len(found) > 1
+
+
 # The whole way
 
 

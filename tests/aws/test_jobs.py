@@ -138,6 +138,32 @@ def test_a_stopped_job_saves_first_and_stopping_it_again_says_that_it_ended(
     ]
 
 
+def test_stopping_a_job_without_a_machine_promises_nothing(
+    aws: Aws, start_job: Callable[..., str], aws_account: Cloud
+) -> None:
+    aws_account.set_jobs(start_seconds=60)
+    told = list[str]()
+    name = start_job(script=SAVES, SPOT=True)
+    stop_job(aws, name, tell=told.append)
+    assert told == [
+        f"{name} is stopping; it has no machine now, so that nothing is saved but what was before"
+    ]
+    row = wait(aws, name, "Stopped")
+    assert (row.interruptions, row.checkpoint_uri) == ((), "")
+
+
+def test_a_spot_job_shows_what_it_saved(aws: Aws, start_job: Callable[..., str]) -> None:
+    row = wait(aws, start_job(script="import time; time.sleep(3)", SPOT=True), "Completed")
+    assert row.billable_seconds is not None
+    assert row.training_seconds is not None
+    assert 1 <= row.billable_seconds < row.training_seconds
+    assert row.saved_share == pytest.approx(1 - row.billable_seconds / row.training_seconds, abs=1e-3)
+    assert row.full_cost == pytest.approx(row.training_seconds * 0.253 / 3600, abs=1e-4)
+    assert (
+        wait(aws, start_job("petals-2026-01-01-00-00-01", script="print()"), "Completed").saved_share is None
+    )
+
+
 def test_a_missing_right_to_list_jobs_is_named(aws: Aws, aws_account: Cloud) -> None:
     aws_account.deny("sagemaker:Search")
     with pytest.raises(AwsError, match="the right sagemaker:Search is missing"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +12,8 @@ import pytest
 
 from classifold import aws_commands
 from classifold.aws.clients import Aws
-from classifold.aws.logs import follow_job, format_line
+from classifold.aws.jobs import stop_job
+from classifold.aws.logs import JobEnd, follow_job, format_line
 from classifold.aws_answers import print_end
 from classifold.errors import AwsError, Interrupted
 
@@ -114,6 +118,163 @@ def test_ctrl_c_before_the_job_is_known_names_none(aws: Aws) -> None:
         follow_job(aws, None, tell=print)
     assert "None" not in str(caught.value)
     assert "classifold follow;" in str(caught.value)
+
+
+# Spot: each machine says that it is there, and saves when it is asked to leave; the third one ends.
+SAVES = """
+import pathlib, signal, sys, time
+count, kept = pathlib.Path("checkpoints/count"), pathlib.Path("checkpoints/saved")
+number = int(count.read_text()) + 1 if count.exists() else 1
+count.write_text(str(number))
+def leave(*_):
+    kept.write_text(time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()))
+    sys.exit(143)
+signal.signal(signal.SIGTERM, leave)
+if kept.exists():
+    print(f"resumed from batch 17 of epoch 3 (checkpoint of {kept.read_text()} UTC)", flush=True)
+else:
+    print("stage=head epoch=1 loss=1.0 seconds=1.00 ", flush=True)
+print(f"machine {number} ready", flush=True)
+if number < 3:
+    time.sleep(60)
+"""
+
+
+def follow_and_interrupt(aws: Aws, name: str, aws_account: Cloud) -> tuple[JobEnd, list[str]]:
+    """Follow a job whose first two machines are taken back; return how it ended and what was told."""
+    told = list[str]()
+
+    def see(line: str) -> None:
+        told.append(line)
+        if line in ("machine 1 ready", "machine 2 ready"):
+            aws_account.interrupt(name)
+
+    return follow_job(aws, name, tell=see, poll_seconds=0.2), told
+
+
+def test_interruptions_are_told_when_they_come_and_what_they_cost_when_it_goes_on(
+    aws: Aws, start_job: Callable[..., str], aws_account: Cloud
+) -> None:
+    aws_account.set_jobs(wait_seconds=1.2)
+    name = start_job(script=SAVES, SPOT=True, MAX_WAIT_HOURS=24)
+    end, told = follow_and_interrupt(aws, name, aws_account)
+    assert end.exit_code == 0
+    came = [place for place, line in enumerate(told) if "AWS took the spot machine back" in line]
+    went_on = [place for place, line in enumerate(told) if "goes on from its checkpoint of" in line]
+    assert len(came) == len(went_on) == 2
+    assert came[0] < told.index("machine 2 ready") < went_on[0] + 2 <= came[1] + 2 < went_on[1] + 2
+    for place in went_on:
+        found = re.fullmatch(
+            r"(..:..:..) Interrupted: the job goes on from its checkpoint of ..:..:..: "
+            r"([0-9]+) s of training lost; ([0-9]+) s waited for a machine",
+            told[place],
+        )
+        assert found is not None, told[place]
+        assert told[came[went_on.index(place)]].startswith(found[1])
+        assert int(found[2]) <= 2
+        assert 1 <= int(found[3]) <= 10
+    first, second = end.row.interruptions
+    assert first.came < second.came
+    assert end.row.lost_seconds == pytest.approx(first.lost_seconds + second.lost_seconds, abs=0.1)
+    assert end.row.waited_seconds >= 2.4
+    # One machine at a time needs no name in front of each line.
+    assert not [line for line in told if line.startswith("algo-1: ")]
+
+
+def test_whoever_follows_late_and_whoever_looks_later_see_the_same_interruptions(
+    aws: Aws, start_job: Callable[..., str], aws_account: Cloud, classifold: Callable[..., Any]
+) -> None:
+    name = start_job(script=SAVES, SPOT=True)
+    end, told = follow_and_interrupt(aws, name, aws_account)
+    late = list[str]()
+    again = follow_job(aws, name, tell=late.append, poll_seconds=0.2)
+    assert sorted(line for line in late if "Interrupted" in line) == sorted(
+        line for line in told if "Interrupted" in line
+    )
+    assert again.row.interruptions == end.row.interruptions
+    settings = ("--set", "PROJECT_NAME=petals")
+    seen = json.loads(classifold("jobs", name, "--json", *settings).out)
+    assert seen["lost_seconds"] == end.row.lost_seconds
+    assert [one["came"] for one in seen["interruptions"]] == [
+        one.came.isoformat() for one in end.row.interruptions
+    ]
+    shown = classifold("jobs", name, *settings).out
+    assert shown.count("the job goes on from its checkpoint of") == 2
+    assert "Spot:   interrupted 2 times: " in shown
+    (listed,) = json.loads(classifold("jobs", "--json", *settings).out)
+    assert len(listed["interruptions"]) == 2
+    assert listed["lost_seconds"] is None
+    assert (
+        f"{name} was interrupted 2 times: what it lost: classifold jobs {name}; "
+        in classifold("jobs", *settings).out
+    )
+
+
+def test_a_job_that_begins_anew_says_so_and_what_that_cost(
+    aws: Aws, start_job: Callable[..., str], aws_account: Cloud
+) -> None:
+    script = "print('stage=head epoch=1 loss=1.0 seconds=1.00 ', flush=True); import time; time.sleep(1.5)"
+    name, told = start_job(script=script, SPOT=True), list[str]()
+
+    def see(line: str) -> None:
+        told.append(line)
+        if line.startswith("epoch 1/") and not [one for one in told if "Interrupted" in one]:
+            time.sleep(0.5)
+            aws_account.interrupt(name, is_sudden=True)
+
+    end = follow_job(aws, name, tell=see, poll_seconds=0.2)
+    (said,) = [line for line in told if "the job began anew, without a checkpoint: " in line]
+    assert re.search(r": [12] s of training lost; 0 s waited for a machine$", said)
+    assert end.row.lost_seconds is not None
+    assert end.row.lost_seconds > 0.4
+
+
+def test_a_machine_that_is_taken_back_while_it_loads_the_pictures_loses_nothing(
+    aws: Aws, start_job: Callable[..., str], aws_account: Cloud
+) -> None:
+    aws_account.set_jobs(download_seconds=1)
+    name = start_job(script="print('trained')", SPOT=True)
+    told = list[str]()
+
+    def see(line: str) -> None:
+        if "Downloading" in line and not told:
+            aws_account.interrupt(name)
+            told.append(line)
+        if "Interrupted" in line:
+            told.append(line)
+
+    end = follow_job(aws, name, tell=see, poll_seconds=0.2)
+    assert "has lost nothing and starts again, by itself" in told[1]
+    assert "the job goes on, nothing was lost; " in told[2]
+    assert (end.row.lost_seconds, len(end.row.interruptions)) == (0.0, 1)
+
+
+@pytest.mark.parametrize("way", ["stopped", "waited too long"])
+def test_a_job_that_ends_while_it_waits_for_a_machine_leaves_its_checkpoint(
+    aws: Aws, start_job: Callable[..., str], aws_account: Cloud, way: str
+) -> None:
+    aws_account.set_jobs(wait_seconds=60)
+    hours = 4 / 3600 if way == "waited too long" else 24
+    name = start_job(script=SAVES, SPOT=True, MAX_HOURS=hours, MAX_WAIT_HOURS=hours)
+    told = list[str]()
+
+    def see(line: str) -> None:
+        told.append(line)
+        if " ready" in line:
+            aws_account.interrupt(name)
+        if "AWS took the spot machine back" in line and way == "stopped":
+            stop_job(aws, name, tell=told.append)
+
+    end = follow_job(aws, name, tell=see, poll_seconds=0.2)
+    assert (end.row.status, end.exit_code) == ("Stopped", 130)
+    assert end.row.step == ("MaxWaitTimeExceeded" if way == "waited too long" else "Stopped")
+    assert not [line for line in told if "goes on from its checkpoint of" in line]
+    (one,) = end.row.interruptions
+    assert (one.has_gone_on, one.lost_seconds) == (False, None)
+    assert end.row.archive_uri == ""
+    assert end.row.checkpoint_uri == f"s3://petals.output/checkpoints/{name}/"
+    kept = aws.client("s3").list_objects_v2(Bucket="petals.output", Prefix=f"checkpoints/{name}/")
+    assert kept["KeyCount"] == 2
 
 
 def test_what_a_job_writes_cannot_steer_the_terminal_of_whoever_follows(

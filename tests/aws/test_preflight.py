@@ -317,6 +317,16 @@ def test_spot_and_warm_pools_have_quotas_of_their_own(look: Look, aws_account: C
     assert "warm pool usage" in only(look(KEEP_ALIVE_MINUTES=5)).where
 
 
+def test_a_spot_job_that_saves_no_checkpoints_is_warned_of(look: Look) -> None:
+    assert look(CHECKPOINT_MINUTES=0) == []
+    assert look(SPOT=True) == []
+    found = only(look(SPOT=True, CHECKPOINT_MINUTES=0))
+    assert not found.is_fatal
+    assert found.where == "setting CHECKPOINT_MINUTES"
+    # Also where the template says so.
+    assert only(look({"HyperParameters": {"CHECKPOINT_MINUTES": 0}}, SPOT=True)).where == found.where
+
+
 def test_one_of_several_machines_is_enough(look: Look, aws_account: Cloud) -> None:
     aws_account.set_quota("ml.g4dn.xlarge", 0)
     found = only(look(INSTANCE_PREFERENCES=["ml.m5.xlarge"]))

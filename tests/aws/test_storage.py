@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -85,10 +86,13 @@ def test_both_buckets_are_made_with_the_whole_baseline(aws_account: Cloud) -> No
         (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
         assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
         assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
-        (life,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+        life, *more = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
         assert life["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
         assert life["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
         assert life["Expiration"]["ExpiredObjectDeleteMarker"] is True
+        # What a job writes anew every few seconds is not kept for a month.
+        kept = [(one["Filter"]["Prefix"], one["NoncurrentVersionExpiration"]) for one in more]
+        assert kept == ([("checkpoints/", {"NoncurrentDays": 1})] if bucket == OUTPUT else [])
         (deny,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
         assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "s3:*")
         assert deny["Resource"] == [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
@@ -339,6 +343,7 @@ WISHES = Wishes(DATA, "aws", KEY, {"classifold:project": "roses"})
 def test_rules_keep_what_is_there_and_are_content_with_their_own_work(
     policy: dict[str, Any], lifecycle: dict[str, Any], tags: dict[str, str]
 ) -> None:
+    checkpoints = replace(WISHES, checkpoint_prefix="checkpoints/")
     before = [policy, lifecycle, tags]
     wants = [bucket_rules.want_policy, bucket_rules.want_lifecycle, bucket_rules.want_tags]
     for current, want in zip(before, wants, strict=True):
@@ -348,6 +353,10 @@ def test_rules_keep_what_is_there_and_are_content_with_their_own_work(
     kept = bucket_rules.want_policy(policy, WISHES)["Statement"]
     assert all(one in kept for one in (own if isinstance(own, list) else [own]))
     assert bucket_rules.want_lifecycle(lifecycle, WISHES)["Rules"][:-1] == lifecycle.get("Rules", [])
+    both = bucket_rules.want_lifecycle(lifecycle, checkpoints)
+    assert both["Rules"][:-2] == lifecycle.get("Rules", [])
+    # Where another one's look at the same bucket finds them, they stay.
+    assert bucket_rules.want_lifecycle(both, WISHES) == both == bucket_rules.want_lifecycle(both, checkpoints)
     assert bucket_rules.want_tags(tags, WISHES).items() >= tags.items()
 
 

@@ -133,6 +133,8 @@ class Cloud:
         *,
         stop_seconds: float | None = None,
         start_seconds: float | None = None,
+        download_seconds: float | None = None,
+        wait_seconds: float | None = None,
         capacity_errors: int | None = None,
     ) -> None:
         """Set how machines behave.
@@ -140,18 +142,27 @@ class Cloud:
         Args:
             stop_seconds: From SIGTERM to SIGKILL; 120 where nothing is said.
             start_seconds: How long a machine takes to come.
+            download_seconds: How long the pictures take at least to be there.
+            wait_seconds: How long there is no spot machine after one was taken back.
             capacity_errors: How many of the next jobs find no machine.
         """
         values = {
             "stop_seconds": stop_seconds,
             "start_seconds": start_seconds,
+            "download_seconds": download_seconds,
+            "wait_seconds": wait_seconds,
             "capacity_errors": capacity_errors,
         }
         self._ask("jobs", **{name: value for name, value in values.items() if value is not None})
 
-    def interrupt(self, job_name: str) -> None:
-        """Take a spot job's machine back; it goes on with another one, from its checkpoints."""
-        self._ask("interrupt", name=job_name)
+    def interrupt(self, job_name: str, *, is_sudden: bool = False) -> None:
+        """Take a spot job's machine back; it goes on with another one, from its checkpoints.
+
+        Args:
+            job_name: Of the job.
+            is_sudden: The machine is gone at once, as if switched off: its program gets no SIGTERM.
+        """
+        self._ask("interrupt", name=job_name, is_sudden=is_sudden)
 
     # What was asked
 

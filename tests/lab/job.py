@@ -48,6 +48,7 @@ class Job:
         instance_type: The machine that it was given.
         stop: Set when somebody asked it to stop.
         interrupt: Set when its spot machine is taken back.
+        is_taken_at_once: Whether without a warning: no SIGTERM, and what was not sent yet is gone.
         abandon: Set when the lab itself ends.
     """
 
@@ -69,6 +70,7 @@ class Job:
     tags: dict[str, str] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     interrupt: threading.Event = field(default_factory=threading.Event)
+    is_taken_at_once: bool = False
     abandon: threading.Event = field(default_factory=threading.Event)
     lock: threading.RLock = field(default_factory=threading.RLock)
 

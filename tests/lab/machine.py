@@ -31,6 +31,8 @@ class Behaviour:
         capacity_errors: How many of the next jobs find no machine.
         sync_seconds: How often checkpoints are sent.
         start_seconds: How long a machine takes to come.
+        download_seconds: How long the pictures take at least to be there.
+        wait_seconds: How long there is no spot machine after one was taken back.
     """
 
     stop_seconds: float = 120.0
@@ -38,6 +40,8 @@ class Behaviour:
     capacity_errors: int = 0
     sync_seconds: float = 0.5
     start_seconds: float = 0.0
+    download_seconds: float = 0.0
+    wait_seconds: float = 0.0
 
 
 class Machine(threading.Thread):
@@ -56,8 +60,14 @@ class Machine(threading.Thread):
         """Go the whole way; a mistake of the lab's own is a job that failed and says so."""
         try:
             while self._run_once() == "interrupted":
-                self.job.interrupt.clear()
                 self.job.enter("Interrupted")
+                how = self._pass_time(self.behaviour.wait_seconds)
+                # There is no machine now that could be taken back.
+                self.job.interrupt.clear()
+                self.job.is_taken_at_once = False
+                if how in ("stopped", "MaxWaitTimeExceeded"):
+                    self._end_without_machine(how)
+                    return
                 self.job.enter("Starting")
         except StorageError as refused:
             self._fail(f"ClientError: Data transfer failed: {refused}")
@@ -79,16 +89,41 @@ class Machine(threading.Thread):
                 "Please retry using a different ML instance type."
             )
             return "failed"
-        if self._wait_for_machine() == "stopped":
-            self.job.enter("Stopped", status="Stopped")
-            return "stopped"
+        how = self._pass_time(self.behaviour.start_seconds)
+        if how in ("stopped", "MaxWaitTimeExceeded"):
+            self._end_without_machine(how)
+        if how:
+            return how
         with tempfile.TemporaryDirectory(prefix="lab-job-", ignore_cleanup_errors=True) as name:
             tree = Path(name)
             return self._run_in(tree)
 
-    def _wait_for_machine(self) -> str:
-        waited = self.job.stop.wait(self.behaviour.start_seconds)
-        return "stopped" if waited else "ready"
+    def _pass_time(self, seconds: float) -> str:
+        """Wait, and return what came meanwhile: stopped, MaxWaitTimeExceeded, interrupted or nothing."""
+        until = time.time() + seconds
+        while True:
+            how = self._find_end_of_waiting(time.time())
+            if how or time.time() >= until:
+                return how
+            time.sleep(0.02)
+
+    def _find_end_of_waiting(self, now: float) -> str:
+        job = self.job
+        if job.abandon.is_set() or job.stop.is_set():
+            return "stopped"
+        if self._has_waited_too_long(now):
+            return "MaxWaitTimeExceeded"
+        is_on_machine = job.secondary != "Interrupted"
+        return "interrupted" if is_on_machine and job.is_spot and job.interrupt.is_set() else ""
+
+    def _has_waited_too_long(self, now: float) -> bool:
+        longest = self.job.request["StoppingCondition"].get("MaxWaitTimeInSeconds")
+        return self.job.is_spot and now - self.job.created > longest
+
+    def _end_without_machine(self, how: str) -> None:
+        if how == "MaxWaitTimeExceeded":
+            self.job.enter("Stopping", status="Stopping")
+        self.job.enter("Stopped" if how == "stopped" else how, status="Stopped")
 
     def _run_in(self, tree: Path) -> str:
         job = self.job
@@ -97,6 +132,9 @@ class Machine(threading.Thread):
         if not job.stop.is_set():
             job.enter("Downloading")
         self._lay_out(tree)
+        if self._pass_time(self.behaviour.download_seconds) == "interrupted":
+            job.trained_seconds += time.time() - began
+            return "interrupted"
         sync = self._find_checkpoints(tree)
         log = JobLog(self.account, job.region, self.role, job.name)
         if not job.stop.is_set():
@@ -108,7 +146,7 @@ class Machine(threading.Thread):
             # Where the job ends by a refusal of S3's its program must end too.
             if run.process.poll() is None:
                 run.kill()
-        if sync:
+        if sync and not job.is_taken_at_once:
             sync.push()
         job.trained_seconds += time.time() - began
         if how != "interrupted":
@@ -184,7 +222,10 @@ class Machine(threading.Thread):
                 if how:
                     if how.startswith("Max"):
                         self.job.enter("Stopping", status="Stopping")
-                    run.terminate()
+                    if how == "interrupted" and self.job.is_taken_at_once:
+                        run.kill()
+                    else:
+                        run.terminate()
                     deadline = now + self.behaviour.stop_seconds
             elif now > deadline or self.job.abandon.is_set():
                 run.kill()
@@ -207,9 +248,7 @@ class Machine(threading.Thread):
         ran = job.trained_seconds + now - job.transitions[-1]["StartTime"]
         if ran > limits.get("MaxRuntimeInSeconds", 86400):
             return "MaxRuntimeExceeded"
-        if job.is_spot and now - job.created > limits["MaxWaitTimeInSeconds"]:
-            return "MaxWaitTimeExceeded"
-        return ""
+        return "MaxWaitTimeExceeded" if self._has_waited_too_long(now) else ""
 
     def _read(self, run: Run, log: JobLog) -> None:
         """Send every line to the log, and take from it the values of the metrics."""

@@ -71,9 +71,11 @@ class Verbs:
         for name, value in values.items():
             setattr(self.lab.sagemaker.behaviour, name, value)
 
-    def interrupt(self, *, name: str) -> None:
+    def interrupt(self, *, name: str, is_sudden: bool) -> None:
         """Take a spot job's machine back."""
-        self.lab.sagemaker.find_anywhere(name).interrupt.set()
+        job = self.lab.sagemaker.find_anywhere(name)
+        job.is_taken_at_once = is_sudden
+        job.interrupt.set()
 
     def calls(self) -> list[dict[str, Any]]:
         """Return the requests since the start or the last reset, with their operations' names."""

@@ -18,7 +18,9 @@ from classifold.aws.clients import error_code, is_missing
 OLD_VERSION_DAYS = 30
 # Parts of an upload that never came to its end are paid for until then, and seen in no listing.
 UNFINISHED_UPLOAD_DAYS = 7
-LIFECYCLE_ID = "classifold"
+# A checkpoint is replaced many times an hour, and the one before is of no use to anybody. S3 counts in days.
+OLD_CHECKPOINT_DAYS = 1
+LIFECYCLE_ID, CHECKPOINT_LIFECYCLE_ID = "classifold", "classifold-checkpoints"
 POLICY_SID = "ClassifoldSecureTransport"
 
 
@@ -31,12 +33,14 @@ class Wishes:
         partition: The first word of its ARN.
         kms_key: ARN of the key that encrypts it; empty: S3's own.
         tags: Those that it is to carry, beside others.
+        checkpoint_prefix: Below which jobs keep their checkpoints; empty where they keep none there.
     """
 
     bucket: str
     partition: str
     kms_key: str
     tags: Mapping[str, str]
+    checkpoint_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,27 +177,44 @@ def _read_lifecycle(s3: Any, bucket: str) -> dict[str, Any]:
     return {name: value for name, value in _read_or({}, ask).items() if name != "ResponseMetadata"}
 
 
-def want_lifecycle(current: Mapping[str, Any], _wishes: Wishes) -> dict[str, Any]:
+def want_lifecycle(current: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:
     """Return the user's own rules as they are, and ours."""
-    ours = {
-        "ID": LIFECYCLE_ID,
-        "Status": "Enabled",
-        "Filter": {"Prefix": ""},
-        "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_VERSION_DAYS},
-        # A marker whose last version has gone hides nothing, and slows every listing.
-        "Expiration": {"ExpiredObjectDeleteMarker": True},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_UPLOAD_DAYS},
-    }
     rules = list(current.get("Rules", ()))
-    found = [index for index, rule in enumerate(rules) if rule.get("ID") == LIFECYCLE_ID]
-    if not found:
-        return {**current, "Rules": [*rules, ours]}
-    # S3 gives an empty filter back in one of two forms.
-    there = rules[found[0]]
-    if there.get("Filter") in ({}, {"Prefix": ""}):
-        ours["Filter"] = there["Filter"]
-    rules[found[0]] = ours
+    for ours in _build_lifecycle_rules(wishes):
+        found = [index for index, rule in enumerate(rules) if rule.get("ID") == ours["ID"]]
+        if not found:
+            rules.append(ours)
+            continue
+        # S3 gives an empty filter back in one of two forms.
+        there = rules[found[0]].get("Filter")
+        is_same = there in ({}, {"Prefix": ""}) and ours["Filter"] == {"Prefix": ""}
+        rules[found[0]] = {**ours, "Filter": there} if is_same else ours
     return {**current, "Rules": rules}
+
+
+def _build_lifecycle_rules(wishes: Wishes) -> list[dict[str, Any]]:
+    """Return our rules; of two that hold for an object the shorter time counts."""
+    rules: list[dict[str, Any]] = [
+        {
+            "ID": LIFECYCLE_ID,
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_VERSION_DAYS},
+            # A marker whose last version has gone hides nothing, and slows every listing.
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_UPLOAD_DAYS},
+        }
+    ]
+    if wishes.checkpoint_prefix:
+        rules.append(
+            {
+                "ID": CHECKPOINT_LIFECYCLE_ID,
+                "Status": "Enabled",
+                "Filter": {"Prefix": wishes.checkpoint_prefix},
+                "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_CHECKPOINT_DAYS},
+            }
+        )
+    return rules
 
 
 def _write_lifecycle(s3: Any, bucket: str, wanted: dict[str, Any]) -> None:

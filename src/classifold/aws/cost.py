@@ -16,6 +16,7 @@ from botocore.config import Config as ClientConfig
 
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.spot_risk import explain_risk
 from classifold.errors import AwsError, Fault, JobError, MissingError
 
 # A job that may run less long than this does not get from its start to a trained model.
@@ -202,6 +203,7 @@ def _list_remarks(request: Mapping[str, Any], *, is_spot: bool) -> Iterator[str]
         yield f"for the dearest of {', '.join(machines)}"
     if is_spot:
         yield "spare capacity is billed at less, how much is known after the job; waiting is free"
+        yield from filter(None, [explain_risk(request)])
     if _warm_seconds(request):
         minutes = _warm_seconds(request) // 60
         yield f"with {minutes} minutes in which the machine waits for the next job, billed as training is"

@@ -15,6 +15,7 @@ from classifold.aws.clients import Aws, aws_errors, error_code, is_passing
 from classifold.aws.cost import CostEstimate, estimate_cost, fit_budget
 from classifold.aws.findings import Finding, explain_blind
 from classifold.aws.image import find_image
+from classifold.aws.job_resume import resume_job
 from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
@@ -66,7 +67,12 @@ class _Places:
 
 
 def launch_job(
-    aws: Aws, *, dry_run: bool = False, max_cost: float | None = None, tell: Callable[[str], None]
+    aws: Aws,
+    *,
+    dry_run: bool = False,
+    max_cost: float | None = None,
+    resumed: str | None = None,
+    tell: Callable[[str], None],
 ) -> Launch:
     """Start the training job that settings and template ask for.
 
@@ -75,6 +81,7 @@ def launch_job(
         dry_run: Only look: nothing is sent that changes anything, and nothing is written. Works without
             credentials too; what is missing is among the findings.
         max_cost: US dollars; the job is stopped before it costs more, or refused.
+        resumed: The job that this one goes on with; empty for the newest, None for none.
         tell: Told what happens, a line at a time.
 
     Raises:
@@ -85,8 +92,11 @@ def launch_job(
     places = _find_places(aws, is_dry_run=dry_run)
     job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
     request = _build_request(aws, places, job_name)
-    cost = estimate_cost(aws, request)
     findings = list(places.findings)
+    if resumed is not None and places.is_account_known:
+        request, found = _resume(aws, request, resumed)
+        findings += found
+    cost = estimate_cost(aws, request)
     if max_cost is not None:
         request, cost, said = fit_budget(request, cost, max_cost=max_cost)
         findings += [Finding(f"--max-cost {max_cost:g}", said, is_fatal=False)] if said else []
@@ -101,6 +111,14 @@ def launch_job(
     write_request(path, request)
     send_request(aws, request, tell=tell)
     return Launch(job_name, request, cost, findings, path, is_dry_run=False)
+
+
+def _resume(aws: Aws, request: dict[str, Any], name: str) -> tuple[dict[str, Any], list[Finding]]:
+    """Return the request of a job that goes on with another one; unchanged, and why, where it cannot."""
+    try:
+        return resume_job(aws, request, name or None)
+    except ClassifoldError as error:
+        return request, [Finding(fault.where, fault.what, hint=fault.hint) for fault in error.faults]
 
 
 # What the request names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +12,12 @@ from botocore.exceptions import ClientError
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors, is_denied
 from classifold.aws.cost import Price, find_price
+from classifold.aws.spot import Beginning, Interruption, add_up, list_interruptions
 from classifold.errors import AwsError, Fault, MissingError
 
 RUNNING = ("InProgress", "Stopping")
+# In these nothing runs that could save anything.
+_WITHOUT_MACHINE = ("Starting", "Pending", "Interrupted")
 # SageMaker's search knows a new job after some seconds; jobs so young are looked at themselves.
 _YOUNG, _YOUNG_LOOKED_AT = timedelta(minutes=20), 20
 
@@ -30,14 +33,21 @@ class JobRow:
         created: When it was asked for.
         seconds: From its start to its end, or to now; None before the start.
         billable_seconds: Of all its machines together; None before the end.
+        training_seconds: Of all its machines together, as they would be billed without spot; None as above.
         cost: In US dollars, from the billable seconds; None where time or price is not known yet.
+        full_cost: What it would have been without spot.
+        saved_share: What spot saved of it, 0 to 1; None where it is no spot job or has not ended.
         price_source: Where the price comes from.
         metrics: The last value of each metric.
         instance_type: The machine.
         num_instances: How many of them.
         is_spot: Whether it runs on spare capacity.
+        interruptions: Its machines that were taken back, the first one first.
+        lost_seconds: Of training, by all of them; None where it is not known of one.
+        waited_seconds: Without a machine, until now; None while it waits for one.
         failure_reason: Whole, as SageMaker gives it; empty unless it failed.
         archive_uri: Where its model.tar.gz is; empty before there is one.
+        checkpoint_uri: Where its checkpoints are; empty where it never had a machine to leave one.
     """
 
     name: str
@@ -46,14 +56,21 @@ class JobRow:
     created: datetime
     seconds: float | None
     billable_seconds: int | None
+    training_seconds: int | None
     cost: float | None
+    full_cost: float | None
+    saved_share: float | None
     price_source: str
     metrics: dict[str, float]
     instance_type: str
     num_instances: int
     is_spot: bool
+    interruptions: tuple[Interruption, ...]
+    lost_seconds: float | None
+    waited_seconds: float | None
     failure_reason: str
     archive_uri: str
+    checkpoint_uri: str
 
 
 def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
@@ -195,24 +212,39 @@ def stop_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> str:
         return found
     with aws_errors(f"stop training job {found}"):
         aws.client("sagemaker").stop_training_job(TrainingJobName=found)
-    tell(f"{found} is stopping; it has {names.STOP_SECONDS} seconds to save the best model so far")
+    if job.get("SecondaryStatus") in _WITHOUT_MACHINE:
+        tell(f"{found} is stopping; it has no machine now, so that nothing is saved but what was before")
+    else:
+        tell(f"{found} is stopping; it has {names.STOP_SECONDS} seconds to save the best model so far")
     return found
 
 
-def build_row(aws: Aws, job: Mapping[str, Any]) -> JobRow:
-    """Return a described job as a row of the table."""
-    return _build_row(aws, job, {})
+def build_row(aws: Aws, job: Mapping[str, Any], beginnings: Iterable[Beginning] = ()) -> JobRow:
+    """Return a described job as a row of the table.
+
+    Args:
+        aws: The way in.
+        job: As SageMaker describes it.
+        beginnings: Of its machines' training, from its log: they say what interruptions cost.
+    """
+    return _build_row(aws, job, {}, beginnings)
 
 
-def _build_row(aws: Aws, job: Mapping[str, Any], prices: dict[str, Price | None]) -> JobRow:
+def _build_row(
+    aws: Aws,
+    job: Mapping[str, Any],
+    prices: dict[str, Price | None],
+    beginnings: Iterable[Beginning] = (),
+) -> JobRow:
     resources = job.get("ResourceConfig", {})
     # Of several preferred machines, the one that was to be had.
     instance_type = str(resources.get("SelectedInstanceType") or resources.get("InstanceType") or "")
     num_instances = int(resources.get("SelectedInstanceCount") or resources.get("InstanceCount") or 1)
     if instance_type not in prices:
         prices[instance_type] = _find_price(aws, instance_type)
-    price, billable = prices[instance_type], job.get("BillableTimeInSeconds")
-    billable = None if billable is None else int(billable) * num_instances
+    price, is_spot = prices[instance_type], bool(job.get("EnableManagedSpotTraining"))
+    billable, training = _count_seconds(job, num_instances)
+    interruptions = list_interruptions(job, beginnings)
     return JobRow(
         name=str(job["TrainingJobName"]),
         status=str(job["TrainingJobStatus"]),
@@ -220,15 +252,45 @@ def _build_row(aws: Aws, job: Mapping[str, Any], prices: dict[str, Price | None]
         created=job["CreationTime"],
         seconds=_measure_seconds(job),
         billable_seconds=billable,
-        cost=round(price.usd_per_hour * billable / 3600, 4) if price and billable else None,
+        training_seconds=training,
+        cost=_find_cost(price, billable),
+        full_cost=_find_cost(price, training),
+        saved_share=_find_saved_share(billable, training) if is_spot else None,
         price_source=price.source if price else "",
         metrics={one["MetricName"]: one["Value"] for one in job.get("FinalMetricDataList") or []},
         instance_type=instance_type,
         num_instances=num_instances,
-        is_spot=bool(job.get("EnableManagedSpotTraining")),
+        is_spot=is_spot,
+        interruptions=interruptions,
+        lost_seconds=add_up(one.lost_seconds for one in interruptions),
+        waited_seconds=add_up(one.waited_seconds for one in interruptions),
         failure_reason=str(job.get("FailureReason") or ""),
         archive_uri=str((job.get("ModelArtifacts") or {}).get("S3ModelArtifacts") or ""),
+        checkpoint_uri=_find_checkpoint_uri(job),
     )
+
+
+def _count_seconds(job: Mapping[str, Any], num_instances: int) -> tuple[int | None, int | None]:
+    """Return the billable seconds and those of training, of all machines together."""
+    given = [job.get(name) for name in ("BillableTimeInSeconds", "TrainingTimeInSeconds")]
+    billable, training = (None if one is None else int(one) * num_instances for one in given)
+    return billable, training
+
+
+def _find_cost(price: Price | None, seconds: int | None) -> float | None:
+    return round(price.usd_per_hour * seconds / 3600, 4) if price and seconds else None
+
+
+def _find_saved_share(billable: int | None, training: int | None) -> float | None:
+    """Return what spot saved; the formula is DescribeTrainingJob's, BillableTimeInSeconds."""
+    if billable is None or not training:
+        return None
+    return round(min(max(1 - billable / training, 0.0), 1.0), 4)
+
+
+def _find_checkpoint_uri(job: Mapping[str, Any]) -> str:
+    config = job.get("CheckpointConfig") or {}
+    return str(config.get("S3Uri") or "") if job.get("TrainingStartTime") else ""
 
 
 def _find_price(aws: Aws, instance_type: str) -> Price | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors, is_expired, is_passing
+from classifold.aws.clients import Aws, is_expired, is_passing
+from classifold.aws.job_log import LogLine, LogStream, find_streams, read_log, read_page
 from classifold.aws.jobs import RUNNING, JobRow, build_row, find_job
+from classifold.aws.spot import INTERRUPTED, Beginning, list_interruptions, read_beginning
+from classifold.aws.spot_words import describe_return, explain_interruption, format_clock
 from classifold.config import JOB_SETTINGS, build_config, read_hyperparameters
-from classifold.errors import AwsError, Fault, Interrupted, MissingError, SettingsError
+from classifold.errors import AwsError, Fault, Interrupted, SettingsError
 
 _Answer = TypeVar("_Answer")
 
@@ -69,12 +72,22 @@ def follow_job(
         raise Interrupted(Fault(f"training job{job}", "it goes on without you watching", hint=hint)) from None
 
 
-@dataclass
-class _Stream:
-    """A host's log: how far it was read."""
+def look_up_job(aws: Aws, name: str) -> JobRow:
+    """Return a job as it is now; of one that was interrupted the log is read too, for what that cost.
 
-    name: str
-    token: str | None = None
+    Raises:
+        MissingError: There is no such job.
+        AwsError: AWS refuses.
+    """
+    job = find_job(aws, name)
+    # Most jobs were never interrupted, and need no look at the log.
+    lines = read_log(aws, name) if list_interruptions(job) else []
+    return build_row(aws, job, _list_beginnings(lines))
+
+
+def _list_beginnings(lines: Iterable[LogLine]) -> list[Beginning]:
+    found = (read_beginning(line.text, line.written) for line in lines)
+    return [one for one in found if one is not None]
 
 
 @dataclass
@@ -82,7 +95,9 @@ class _Follower:
     aws: Aws
     tell: Callable[[str], None]
     poll_seconds: float
-    streams: dict[str, _Stream] = field(default_factory=dict)
+    streams: dict[str, LogStream] = field(default_factory=dict)
+    beginnings: list[Beginning] = field(default_factory=list)
+    told_returns: dict[datetime, str] = field(default_factory=dict)
     told_steps: int = 0
     told_step_message: str = ""
 
@@ -91,11 +106,12 @@ class _Follower:
             job = self.ask(lambda aws: find_job(aws, name))
             self._tell_steps(job)
             self._tell_lines(job)
+            self._tell_returns(job)
             if job["TrainingJobStatus"] not in RUNNING:
                 break
             time.sleep(self.poll_seconds)
         self._tell_last_lines(job)
-        row = build_row(self.aws, job)
+        row = build_row(self.aws, job, self.beginnings)
         return JobEnd(row, find_exit_code(row))
 
     def ask(self, call: Callable[[Aws], _Answer]) -> _Answer:
@@ -123,49 +139,47 @@ class _Follower:
 
     def _tell_steps(self, job: Mapping[str, Any]) -> None:
         steps = job.get("SecondaryStatusTransitions") or []
-        for step in steps[max(self.told_steps - 1, 0) :]:
+        for place in range(max(self.told_steps - 1, 0), len(steps)):
+            step = steps[place]
             message = f"{step['Status']}: {step.get('StatusMessage', '')}".rstrip(": ")
+            if step["Status"] == INTERRUPTED:
+                message = f"{INTERRUPTED}: {explain_interruption(steps[:place])}"
             if message != self.told_step_message:
-                self.tell(f"{_clock(step['StartTime'])} {message}")
+                self.tell(f"{format_clock(step['StartTime'])} {message}")
                 self.told_step_message = message
         self.told_steps = len(steps)
 
+    def _tell_returns(self, job: Mapping[str, Any]) -> None:
+        """Tell what each interruption cost as soon as that is known; again where a late line says better."""
+        for one in list_interruptions(job, self.beginnings):
+            said = describe_return(one) if one.is_settled else ""
+            if said and self.told_returns.get(one.came) != said:
+                self.tell(f"{format_clock(one.came)} {INTERRUPTED}: {said}")
+                self.told_returns[one.came] = said
+
     def _tell_lines(self, job: Mapping[str, Any]) -> int:
         """Tell the new log lines of every host and return how many there were."""
-        self._find_streams(str(job["TrainingJobName"]))
+        job_name = str(job["TrainingJobName"])
+        for name in self.ask(lambda aws: find_streams(aws, job_name)):
+            self.streams.setdefault(name, LogStream(name))
         totals = _total_epochs(job.get("HyperParameters") or {})
+        num_hosts = len({stream.host for stream in self.streams.values()})
         told = 0
         for stream in self.streams.values():
-            host = stream.name.partition("/")[2].rpartition("-")[0]
-            prefix = f"{host}: " if len(self.streams) > 1 else ""
+            prefix = f"{stream.host}: " if num_hosts > 1 else ""
             for line in self._read_new(stream):
-                self.tell(prefix + format_line(line, totals))
+                self.tell(prefix + format_line(line.text, totals))
                 told += 1
         return told
 
-    def _find_streams(self, job_name: str) -> None:
-        def find(aws: Aws) -> list[str]:
-            with aws_errors(f"find the log of {job_name}"):
-                pages = aws.client("logs").get_paginator("describe_log_streams")
-                found = pages.paginate(logGroupName=names.LOG_GROUP, logStreamNamePrefix=f"{job_name}/")
-                return [stream["logStreamName"] for page in found for stream in page["logStreams"]]
-
-        try:
-            for name in sorted(self.ask(find)):
-                self.streams.setdefault(name, _Stream(name))
-        except MissingError:
-            return  # the group is made with the account's first job
-
-    def _read_new(self, stream: _Stream) -> list[str]:
-        lines: list[str] = []
-        while True:
-            page = self.ask(lambda aws: _read_page(aws, stream))
-            lines += [event["message"].rstrip("\n") for event in page["events"]]
-            token = page["nextForwardToken"]
-            is_end = token == stream.token or not page["events"]
-            stream.token = token
-            if is_end:
-                return lines
+    def _read_new(self, stream: LogStream) -> list[LogLine]:
+        lines: list[LogLine] = []
+        is_end = False
+        while not is_end:
+            page, is_end = self.ask(lambda aws: read_page(aws, stream))
+            lines += page
+        self.beginnings += _list_beginnings(lines)
+        return lines
 
     def _tell_last_lines(self, job: Mapping[str, Any]) -> None:
         """Wait for what was written last: CloudWatch is some seconds behind."""
@@ -175,20 +189,7 @@ class _Follower:
         while time.monotonic() < until:
             time.sleep(min(self.poll_seconds, 2.0))
             self._tell_lines(job)
-
-
-def _read_page(aws: Aws, stream: _Stream) -> dict[str, Any]:
-    token = {"nextToken": stream.token} if stream.token else {}
-    with aws_errors(f"read the log {stream.name}"):
-        return dict(
-            aws.client("logs").get_log_events(
-                logGroupName=names.LOG_GROUP, logStreamName=stream.name, startFromHead=True, **token
-            )
-        )
-
-
-def _clock(when: datetime) -> str:
-    return when.astimezone().strftime("%H:%M:%S")
+        self._tell_returns(job)
 
 
 def _total_epochs(hyperparameters: Mapping[str, str]) -> int:

@@ -135,7 +135,7 @@ def _data_statements(scope: Scope) -> list[dict[str, Any]]:
 def _output_statements(scope: Scope) -> list[dict[str, Any]]:
     """Return that results can be written and not read, and checkpoints carried both ways and removed."""
     results = scope.bucket_arns(scope.output_bucket, below="/*")
-    checkpoints = names.checkpoint_prefix("*")
+    checkpoints = names.CHECKPOINTS_PREFIX
     both_ways = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
     where = {**_owned(scope), "StringLike": {"s3:prefix": f"{checkpoints}*"}}
     return [

@@ -16,6 +16,7 @@ from classifold.aws.named_role import find_missing_rights, trusts_sagemaker
 from classifold.aws.policies import SAGEMAKER
 from classifold.aws.preflight_data import check_bucket, check_data
 from classifold.aws.registry import DOCKER_MANIFEST
+from classifold.aws.spot_risk import check_risk
 from classifold.errors import AwsError
 
 __all__ = ["Finding", "check_job"]
@@ -52,6 +53,7 @@ def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
         _check_image,
         _check_machines,
         _check_quotas,
+        check_risk,
         _check_keys,
         _check_network,
     )

@@ -62,7 +62,8 @@ def ensure_buckets(aws: Aws, *, tell: Callable[[str], None]) -> None:
     buckets = list_buckets(aws)
     key = aws.kms_key
     for bucket, is_there in zip(buckets, _check_places(aws, buckets), strict=True):
-        wishes = Wishes(bucket.name, aws.partition, key, aws.tags)
+        checkpoints = names.CHECKPOINTS_PREFIX if bucket.name == aws.output_bucket else ""
+        wishes = Wishes(bucket.name, aws.partition, key, aws.tags, checkpoints)
         is_new = not is_there and _create_bucket(aws, bucket)
         _ensure_rules(aws, bucket, wishes, is_new=is_new, tell=tell)
 

@@ -1,0 +1,73 @@
+"""Going on with a job that ended early: a new one that takes up the checkpoints which the other left."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.findings import Finding
+from classifold.aws.jobs import RUNNING, find_job
+from classifold.errors import Fault, JobError
+
+
+def resume_job(
+    aws: Aws, request: Mapping[str, Any], name: str | None
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Return the request of a job that goes on with another one, and what there is to know of it.
+
+    Training goes on with the settings that it began with, since another way to learn would be another run;
+    machine, hours and capacity are those of `request`.
+
+    Args:
+        aws: The way in.
+        request: CreateTrainingJob's parameters.
+        name: Of the job that ended; None for the newest.
+
+    Raises:
+        MissingError: There is no such job.
+        JobError: It still runs, is complete, or left no checkpoint.
+        AwsError: AWS refuses.
+    """
+    job = find_job(aws, name)
+    found = str(job["TrainingJobName"])
+    uri = _find_checkpoints(aws, job)
+    resumed = copy.deepcopy(dict(request))
+    resumed["CheckpointConfig"] = {**resumed.get("CheckpointConfig", {}), "S3Uri": uri}
+    before, now = job.get("HyperParameters") or {}, resumed.get("HyperParameters") or {}
+    resumed["HyperParameters"] = dict(before)
+    notes = [Finding(f"--resume {found}", f"it goes on from the checkpoint in {uri}", is_fatal=False)]
+    changed = sorted(one for one in {*before, *now} if before.get(one) != now.get(one))
+    if changed:
+        what = (
+            f"{', '.join(changed)}: training goes on with what that job was told, not with the settings here"
+        )
+        notes.append(Finding(f"--resume {found}", what, is_fatal=False))
+    return resumed, notes
+
+
+def _find_checkpoints(aws: Aws, job: Mapping[str, Any]) -> str:
+    """Return where a job's checkpoints are.
+
+    Raises:
+        JobError: There is nothing to go on from, or nothing that is missing.
+    """
+    name, status = job["TrainingJobName"], job["TrainingJobStatus"]
+    where = f"training job {name}"
+    if status in RUNNING:
+        hint = f"see how it does with: classifold follow {name}; end it with: classifold stop {name}"
+        raise JobError(Fault(where, "it still runs, and goes on by itself", hint=hint))
+    if status == "Completed":
+        raise JobError(Fault(where, "it is complete", hint=f"its result: classifold fetch {name}"))
+    uri = str((job.get("CheckpointConfig") or {}).get("S3Uri") or "")
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    with aws_errors(f"look for the checkpoints of {name}"):
+        pages = aws.client("s3").get_paginator("list_objects_v2")
+        listed = [
+            one for page in pages.paginate(Bucket=bucket, Prefix=prefix) for one in page.get("Contents", [])
+        ]
+    if not any(one["Key"].endswith(".json") for one in listed):
+        what = "it left no checkpoint to go on from"
+        raise JobError(Fault(where, what, hint="`classifold launch` without --resume begins anew"))
+    return uri
