@@ -1,4 +1,4 @@
-"""Several hosts on this machine: the numbers of one, and an end with a reason whatever happens to one of them."""
+"""Several hosts on this machine: the numbers of one, and an end with a reason whatever happens to one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SETTINGS = {
     "DROPOUT": 0.2,
     "AUGMENTATION_VARIANTS": 2,
     "NUM_WORKERS": 1,
-    "BOOTSTRAP_SAMPLES": 50,
+    "BOOTSTRAP_SAMPLES": 100,
     "EARLY_STOPPING_PATIENCE": 0,
     "CHECKPOINT_MINUTES": 0.001,
     "SPLIT_LOCAL_DIR": "sets",

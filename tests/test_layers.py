@@ -28,7 +28,7 @@ GROUND = {
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}
 CONTAINER = {"container", "job_order"}
-LOCAL = {"local", "docker_start"}
+LOCAL = {"local", "docker_hosts", "docker_start"}
 REQUEST = {"request", "request_template"}
 TOP = {
     "cli",

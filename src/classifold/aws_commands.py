@@ -14,6 +14,7 @@ from classifold.options import json_option, load_settings, takes_settings
 
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
+    from classifold.aws.image_context import Variant
     from classifold.config import Config
 
 _job_argument = click.argument("name", metavar="[JOB]", required=False)
@@ -60,7 +61,7 @@ def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, a
     print_image(image, pushed, as_json=as_json)
 
 
-def train_in_docker(config: Config, *, is_archived: bool, as_json: bool) -> None:
+def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hosts: int = 1) -> None:
     """Train in the very image that SageMaker would run, built first where it is not there."""
     from classifold.answers import print_run_folder
     from classifold.aws.image import build_image
@@ -69,8 +70,9 @@ def train_in_docker(config: Config, *, is_archived: bool, as_json: bool) -> None
     from classifold.run_folder import write_archive
 
     # The image that INSTANCE_TYPE needs, unless this machine has no GPU to run it on.
-    built = build_image(config, variant=None if list_gpus() else "cpu", tell=_tell)
-    run_dir = run_in_docker(config, built.reference, tell=_tell)
+    variant: Variant | None = None if list_gpus() else "cpu" if num_hosts == 1 else "hosts"
+    built = build_image(config, variant=variant, tell=_tell)
+    run_dir = run_in_docker(config, built.reference, tell=_tell, num_hosts=num_hosts)
     archive = write_archive(run_dir, run_dir / names.MODEL_ARCHIVE) if is_archived else None
     print_run_folder(run_dir, archive=archive, as_json=as_json)
 
@@ -123,7 +125,9 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
 @click.command()
 @click.option("--no-push", is_flag=True, help="Build only; needs no AWS account.")
 @click.option(
-    "--variant", type=click.Choice(["cpu", "gpu"]), help="Which image (default: as INSTANCE_TYPE needs)."
+    "--variant",
+    type=click.Choice(names.IMAGE_VARIANTS),
+    help="Which image (default: what the job needs).",
 )
 @json_option
 @takes_settings

@@ -140,7 +140,7 @@ def train(
         overrides = (*overrides, f"TIME_LIMIT={time_limit:g}")
     config, name = choose_beginning(config_path, overrides, in_docker=in_docker, resumed=resumed, start=start)
     if in_docker:
-        train_in_docker(config, is_archived=archive, as_json=as_json)
+        train_in_docker(config, is_archived=archive, as_json=as_json, num_hosts=num_hosts or 1)
         return
     from classifold.answers import print_run
 

@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from classifold import names
-from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, JobError, RunError, explain_disk
-from classifold.ml_folder import MlFolder
+from classifold.errors import (
+    ClassifoldError,
+    DiskError,
+    Fault,
+    HostError,
+    Interrupted,
+    JobError,
+    RunError,
+    explain_disk,
+)
+from classifold.ml_folder import Cluster, MlFolder
 from classifold.pid_one import run_as_child
 
 if TYPE_CHECKING:
     from classifold.job_order import JobOrder
+    from classifold.training.hosts import Place
 
 # Where /opt/ml is, for whoever lays it out elsewhere.
 ML_DIR_VARIABLE = "CLASSIFOLD_ML_DIR"
@@ -36,7 +46,7 @@ _CURES = {
 def main() -> int:
     """Run the training job that /opt/ml describes, as process 1 of a container, and return the exit code."""
     ml = MlFolder(Path(os.environ.get(ML_DIR_VARIABLE, names.ML_DIR)))
-    return run_as_child(lambda: run(ml.root), died=lambda number: _fail(ml, _explain_death(number)))
+    return run_as_child(lambda: run(ml.root), died=lambda number: _fail(ml, _explain_death(number, ml)))
 
 
 def run(ml_dir: Path) -> int:
@@ -112,12 +122,15 @@ def _work(ml: MlFolder) -> None:
         try:
             _train(order)
         except (KeyboardInterrupt, Interrupted):
+            if order.cluster.current != order.cluster.hosts[0]:
+                raise
             # A run that was whole by then is done, whatever came after.
             if not order.run_dir.exists():
                 with _deaf():
                     raise _deliver_reached(order, ml) from None
-        with _deaf():
-            deliver_run(order.run_dir, ml)
+        if order.cluster.current == order.cluster.hosts[0]:
+            with _deaf():
+                deliver_run(order.run_dir, ml)
 
 
 def describe_machine(folder: Path) -> str:
@@ -143,6 +156,10 @@ def describe_machine(folder: Path) -> str:
 def _describe_order(order: JobOrder) -> Iterator[str]:
     counts = [f"{len(order.sets.pictures[name])} {name}" for name in names.SETS]
     yield f"job {order.name}: {len(order.sets.class_names)} classes; {', '.join(counts)} pictures"
+    cluster = order.cluster
+    if len(cluster.hosts) > 1:
+        rank = cluster.hosts.index(cluster.current)
+        yield f"host {cluster.current}, number {rank + 1} of {len(cluster.hosts)}"
     for note in order.notes:
         yield f"note: {note}"
 
@@ -151,14 +168,35 @@ def _train(order: JobOrder) -> None:
     from classifold.report.page import write_report
     from classifold.training.run import train_model
 
+    cluster = order.cluster
+    if cluster.interface:  # where NVIDIA's library finds the other machines
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", cluster.interface)
     summary = train_model(
-        order.config, add_report=write_report, name=order.name, checkpoint_dir=order.checkpoint_dir
+        order.config,
+        add_report=write_report,
+        name=order.name,
+        checkpoint_dir=order.checkpoint_dir,
+        host=cluster.current,
+        place=_find_place(cluster),
     )
-    if summary is None:  # another host writes it
+    if summary is None:
+        _say(f"done: trained with the others; {cluster.hosts[0]} writes the model")
         return
     share, count = summary.metrics["scores"]["accuracy"]["value"], summary.metrics["num_pictures"]
     # Not as name=value: that is how an epoch's figures are found in the log.
     _say(f"evaluation: {100 * share:.1f} % of {count} pictures right")
+
+
+def _find_place(cluster: Cluster) -> Place:
+    """Return where this machine stands among those of the job."""
+    from classifold.training.hosts import Place
+
+    return Place(
+        rank=cluster.hosts.index(cluster.current),
+        count=len(cluster.hosts),
+        address=f"{cluster.hosts[0]}:{names.HOSTS_PORT}",
+        names=cluster.hosts,
+    )
 
 
 @contextlib.contextmanager
@@ -249,12 +287,18 @@ def _cure_in_job(fault: Fault) -> Fault:
     return Fault(fault.where, fault.what, got=fault.got, hint=cures[0]) if cures else fault
 
 
-def _explain_death(number: int) -> ClassifoldError:
+def _explain_death(number: int, ml: MlFolder) -> ClassifoldError:
     """Return what to say of work that a signal ended: nothing of it was left to say it."""
     if number == signal.SIGKILL:
         return JobError(Fault("training", "it was killed, most likely for want of memory"))
     if number == signal.SIGBUS:  # a file that is mapped into memory lost its room
         return DiskError(Fault("training", "the disk is full"))
+    with contextlib.suppress(JobError):
+        cluster = ml.read_cluster()
+        if number == signal.SIGABRT and len(cluster.hosts) > 1:  # how JAX ends where another host is silent
+            from classifold.training.hosts import lost_host
+
+            return HostError(lost_host(_find_place(cluster)))
     what = f"it ended in the middle of a library ({signal.Signals(number).name})"
     hint = "set BACKEND to the other engine, or choose another INSTANCE_TYPE; the log may say more"
     return JobError(Fault("training", what, hint=hint))

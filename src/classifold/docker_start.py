@@ -12,7 +12,6 @@ from classifold import names
 from classifold.ml_folder import MlFolder
 
 # As SageMaker's hosts: shared memory is for the libraries' threads, which use little of it.
-HOST = "algo-1"
 _SHARED_MEMORY = "2g"
 
 
@@ -34,13 +33,15 @@ class Start:
     """All that `docker run` is told.
 
     Attributes:
-        name: Of the container, and of the job.
+        name: Of the job.
         image: The reference.
         ml_dir: Becomes /opt/ml.
         scratch_dir: Becomes /tmp.
         data_dir: Becomes the channel, read-only.
         channel: DATA_NAME.
-        is_isolated: Without any network.
+        is_isolated: Without any network but that of the hosts.
+        host: The container's name among the hosts of the job.
+        network: Docker's network on which the hosts of the job reach each other; empty where there is one.
         has_gpus: Hand over the machine's.
         engine: What it runs on.
     """
@@ -52,20 +53,29 @@ class Start:
     data_dir: Path
     channel: str
     is_isolated: bool = True
+    host: str = names.FIRST_HOST
+    network: str = ""
     has_gpus: bool = False
     engine: Engine = Engine()
+
+    @property
+    def container(self) -> str:
+        """The container's name; the first host's is the job's."""
+        return self.name if self.host == names.FIRST_HOST else f"{self.name}-{self.host}"
 
 
 def build_command(start: Start) -> list[str]:
     """Return the words after `docker` that start a job's container as SageMaker would."""
     user = "0:0" if start.engine.is_rootless else f"{os.getuid()}:{os.getgid()}"
-    words = ["run", "--rm", "--name", start.name, "--hostname", HOST, "--pull", "never"]
+    words = ["run", "--rm", "--name", start.container, "--hostname", start.host, "--pull", "never"]
     words += ["--platform", "linux/amd64", "--user", user, "--cap-drop", "ALL"]
     words += ["--security-opt", "no-new-privileges", "--read-only", "--shm-size", _SHARED_MEMORY]
     words += ["--stop-timeout", str(names.STOP_SECONDS), "--log-driver", "none"]
     if start.engine.has_selinux:
         words += ["--security-opt", "label=disable"]
-    if start.is_isolated:
+    if start.network:
+        words += ["--network", start.network, "--network-alias", start.host]
+    elif start.is_isolated:
         words += ["--network", "none"]
     if start.has_gpus:
         words += ["--gpus", "all"]

@@ -6,14 +6,14 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifold import names
 from classifold.errors import ClassifoldError, DiskError, Fault, JobError, SettingsError
-from classifold.ml_folder import MlFolder
+from classifold.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
     from classifold.config import Config
@@ -33,6 +33,7 @@ class JobOrder:
         name: Of the job, and of its run folder.
         sets: The pictures.
         checkpoint_dir: Where it goes on from; None where no checkpoints are kept.
+        cluster: The machines that train together.
         notes: What the user should know.
     """
 
@@ -40,6 +41,7 @@ class JobOrder:
     name: str
     sets: Sets
     checkpoint_dir: Path | None
+    cluster: Cluster = field(default_factory=Cluster)
     notes: tuple[str, ...] = ()
 
     @property
@@ -61,6 +63,7 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
     """
     faults: list[Fault] = []
     texts: dict[str, str] = {}
+    cluster = Cluster()
     with _collecting(faults):
         texts = ml.read_hyperparameters()
     channel = ""
@@ -71,7 +74,7 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
         config = read_settings(texts, ml, channel=channel, scratch_dir=scratch_dir)
     num_setting_faults = len(faults) - num_setting_faults
     with _collecting(faults):
-        check_hosts(ml.read_hosts())
+        cluster = ml.read_cluster()
     faults += find_closed([ml.model_dir, *([ml.checkpoint_dir] if ml.has_checkpoints else [])])
     sets = None
     if channel:
@@ -88,11 +91,16 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
     foreign = ml.read_foreign()
     if foreign:
         notes.append(f"hyperparameters that are no settings are passed over: {', '.join(foreign)}")
+    if len(cluster.hosts) > config.batch_size:
+        hint = f"raise BATCH_SIZE from {config.batch_size}, or lower INSTANCE_COUNT"
+        what = "more machines than pictures in a batch"
+        raise SettingsError(Fault("setting INSTANCE_COUNT", what, got=str(len(cluster.hosts)), hint=hint))
     return JobOrder(
         config=config,
         name=_choose_name(config),
         sets=sets,
         checkpoint_dir=ml.checkpoint_dir if ml.has_checkpoints else None,
+        cluster=cluster,
         notes=tuple(notes),
     )
 
@@ -154,18 +162,6 @@ def _read_data_name(text: str) -> str:
     from classifold.config import Config, parse_value
 
     return str(parse_value("DATA_NAME", text) if text else Config.model_fields["DATA_NAME"].default)
-
-
-def check_hosts(hosts: tuple[str, ...]) -> None:
-    """Refuse more machines than training uses.
-
-    Raises:
-        JobError: For more than one.
-    """
-    if len(hosts) > 1:
-        what = "training runs on one machine, and this job has several: each would train the same alone"
-        hint = "set INSTANCE_COUNT = 1, then launch again"
-        raise JobError(Fault("setting INSTANCE_COUNT", what, got=str(len(hosts)), hint=hint))
 
 
 def find_closed(folders: list[Path]) -> list[Fault]:

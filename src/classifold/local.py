@@ -8,9 +8,9 @@ import os
 import shlex
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,15 @@ from typing import Any
 from classifold import names
 from classifold.config import Config
 from classifold.docker import explain_docker, run_docker, start_docker
-from classifold.docker_start import HOST, Engine, Start, build_command
+from classifold.docker_hosts import (
+    KILLED,
+    Companions,
+    end_container,
+    network_of,
+    stop_container,
+    stream_lines,
+)
+from classifold.docker_start import Engine, Start, build_command
 from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
 from classifold.failure_file import read_faults
 from classifold.machine import list_gpus
@@ -31,8 +39,6 @@ Tell = Callable[[str], None]
 _JOB = "the job in Docker"
 # Exit codes of `docker run` itself: refused, not executable, not found in the image.
 _DOCKER_REFUSED = (125, 126, 127)
-_KILLED = 137
-_AGAIN_SECONDS = 3.0
 # The label that tells the variants apart.
 _TITLE = "org.opencontainers.image.title"
 # Cures that hold here, in place of those for a job; by words of that one.
@@ -43,8 +49,8 @@ _CURES_HERE = {
 _REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
 
 
-def run_in_docker(config: Config, image_reference: str, *, tell: Tell) -> Path:
-    """Train in a container as SageMaker would, and return the run folder.
+def run_in_docker(config: Config, image_reference: str, *, tell: Tell, num_hosts: int = 1) -> Path:
+    """Train in a container as SageMaker would, or in several as on several machines; return the run folder.
 
     The container runs as this user, with no capabilities, nothing to write but /opt/ml and /tmp, and under
     NETWORK_ISOLATION no network. Its lines go to `tell` as they come. Ctrl-C lets it save what it has, for
@@ -54,6 +60,7 @@ def run_in_docker(config: Config, image_reference: str, *, tell: Tell) -> Path:
         config: The settings.
         image_reference: The image, which is here already.
         tell: Told every line.
+        num_hosts: Containers that train together, on a network of their own.
 
     Returns:
         RUNS_DIR/<job>, which appears whole or not at all.
@@ -70,22 +77,24 @@ def run_in_docker(config: Config, image_reference: str, *, tell: Tell) -> Path:
     labels, engine = _inspect_image(image_reference), _inspect_engine()
     runs_dir = Path(config.RUNS_DIR).resolve()
     with disk_errors(runs_dir), _working_folder(runs_dir, config) as (job, folder):
-        ml = MlFolder(folder / "ml")
-        _lay_out(ml, config)
-        (folder / "tmp").mkdir()
-        start = Start(
+        first = Start(
             name=job,
             image=image_reference,
-            ml_dir=ml.root,
-            scratch_dir=folder / "tmp",
+            ml_dir=folder,
+            scratch_dir=folder,
             data_dir=_find_data(config, sets, folder / "data"),
             channel=config.DATA_NAME,
             is_isolated=config.NETWORK_ISOLATION,
             has_gpus=_can_use_gpus(labels, tell),
             engine=engine,
         )
-        code, lines, was_stopped = _run(start, tell)
-        return _settle(code, lines, ml, runs_dir / job, start, was_stopped=was_stopped)
+        first, *others = _lay_out_hosts(first, config, folder, num_hosts)
+        with network_of(first), Companions(others, tell) as companions:
+            code, lines, was_stopped = _run(first, companions, tell)
+            faults = [] if code == 0 or was_stopped else companions.find_faults()
+        if faults:
+            raise JobError(*(_put_here(fault, first) for fault in faults))
+        return _settle(code, lines, MlFolder(first.ml_dir), runs_dir / job, first, was_stopped=was_stopped)
 
 
 # What is there
@@ -142,7 +151,20 @@ def _working_folder(runs_dir: Path, config: Config) -> Iterator[tuple[str, Path]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lay_out(ml: MlFolder, config: Config) -> None:
+def _lay_out_hosts(plan: Start, config: Config, folder: Path, count: int) -> list[Start]:
+    """Lay out a tree for each host, and return how each is started."""
+    hosts = [f"algo-{number}" for number in range(1, count + 1)]
+    starts = []
+    for host in hosts:
+        ml, scratch = MlFolder(folder / host / "ml"), folder / host / "tmp"
+        _lay_out(ml, config, [host, *(one for one in hosts if one != host)])
+        scratch.mkdir()
+        network = f"{plan.name}-hosts" if count > 1 else ""
+        starts.append(replace(plan, host=host, ml_dir=ml.root, scratch_dir=scratch, network=network))
+    return starts
+
+
+def _lay_out(ml: MlFolder, config: Config, hosts: Sequence[str]) -> None:
     channel = {
         "TrainingInputMode": "File",
         "S3DistributionType": "FullyReplicated",
@@ -151,7 +173,7 @@ def _lay_out(ml: MlFolder, config: Config) -> None:
     ml.write(
         hyperparameters=list_hyperparameters(config),
         channels={config.DATA_NAME: channel},
-        hosts=(HOST,),
+        hosts=hosts,
         instance_type=config.INSTANCE_TYPE,
         checkpoint_uri=f"file://{ml.checkpoint_dir}",
     )
@@ -197,8 +219,8 @@ def _link(source: Path, place: Path) -> None:
 # The container
 
 
-def _run(start: Start, tell: Tell) -> tuple[int, list[str], bool]:
-    """Run the container to its end; return the exit code, its last lines and whether it was stopped."""
+def _run(start: Start, companions: Companions, tell: Tell) -> tuple[int, list[str], bool]:
+    """Run the first container to its end; return the exit code, its last lines and whether it was stopped."""
     process = start_docker(build_command(start), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines: list[str] = []
     num_asked, num_stops = 0, 0
@@ -208,53 +230,18 @@ def _run(start: Start, tell: Tell) -> tuple[int, list[str], bool]:
             try:
                 while num_stops < num_asked:
                     num_stops += 1
-                    _stop(process, start.name, tell, at_once=num_stops > 1)
-                _stream(process, lines, tell)
+                    tell(_STOPPING if num_stops == 1 else "ending the job at once")
+                    companions.stop(at_once=num_stops > 1)
+                    stop_container(process, start.container, at_once=num_stops > 1)
+                stream_lines(process, lines, tell)
                 return process.wait(), lines, num_asked > 0
             except KeyboardInterrupt:
                 num_asked += 1
     finally:
-        # Whatever happened, no container is left, not even one that was made and never started.
-        if process.poll() != 0:
-            run_docker(["rm", "--force", start.name], doing="remove the container", check=False)
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        end_container(process, start.container)
 
 
-def _stream(process: subprocess.Popen[str], lines: list[str], tell: Tell) -> None:
-    for line in process.stdout or ():
-        lines.append(line.rstrip("\r\n"))
-        del lines[:-_KEPT_LINES]
-        tell(lines[-1])
-
-
-# The last lines say why docker refused; more need not be kept.
-_KEPT_LINES = 50
-
-
-def _stop(process: subprocess.Popen[str], name: str, tell: Tell, *, at_once: bool) -> None:
-    """Ask the container to end, SIGTERM first and SIGKILL after 120 seconds, while its lines still come."""
-    if at_once:
-        tell("ending the job at once")
-        run_docker(["kill", name], doing="end the container", check=False)
-        return
-    tell(f"stopping: the job has {names.STOP_SECONDS} s to save what it has; Ctrl-C again ends it now")
-    threading.Thread(target=_stop_gently, args=(process, name), daemon=True).start()
-
-
-def _stop_gently(process: subprocess.Popen[str], name: str) -> None:
-    """Send SIGTERM until it is heard: one that comes before the job listens is lost, more do no harm."""
-    end = time.monotonic() + names.STOP_SECONDS
-    while time.monotonic() < end:
-        # Where there is no container yet the command that starts it is to end.
-        if run_docker(["kill", "--signal", "TERM", name], doing="stop it", check=False).returncode:
-            process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_AGAIN_SECONDS)
-            return
-    run_docker(["kill", name], doing="end the container", check=False)
+_STOPPING = f"stopping: the job has {names.STOP_SECONDS} s to save what it has; Ctrl-C again ends it now"
 
 
 # The end
@@ -293,7 +280,7 @@ def _explain_end(code: int, lines: Sequence[str], ml: MlFolder, start: Start) ->
     if code in _DOCKER_REFUSED:
         return explain_docker("\n".join(lines), doing="start the container")
     hint = "the lines above are all that it said"
-    if code == _KILLED:
+    if code == KILLED:
         hint = "most likely for want of memory: close other programs, or give Docker more memory"
     return JobError(Fault(_JOB, f"it ended with exit code {code}", hint=hint))
 

@@ -17,6 +17,21 @@ _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_", "_kaggle")
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """The machines of a job.
+
+    Attributes:
+        hosts: Their names, sorted; the first one writes the model.
+        current: This one's.
+        interface: The network interface by which they reach each other; empty: nothing is said.
+    """
+
+    hosts: tuple[str, ...] = (names.FIRST_HOST,)
+    current: str = names.FIRST_HOST
+    interface: str = ""
+
+
+@dataclass(frozen=True)
 class MlFolder:
     """The tree of one job on one machine.
 
@@ -93,15 +108,22 @@ class MlFolder:
         folders = self.data_dir.iterdir() if self.data_dir.is_dir() else ()
         return {path.name: {} for path in sorted(folders) if path.is_dir()}
 
-    def read_hosts(self) -> tuple[str, ...]:
-        """Return the names of the job's machines; one where nothing is said.
+    def read_cluster(self) -> Cluster:
+        """Return which machines the job has; one where nothing is said.
 
         Raises:
-            JobError: The file is no JSON object.
+            JobError: The file is no JSON object, or names no machine of the job as this one.
         """
-        if not (self.config_dir / names.RESOURCE_CONFIG_JSON).exists():
-            return ("algo-1",)
-        return tuple(str(host) for host in self._read(names.RESOURCE_CONFIG_JSON).get("hosts", ("algo-1",)))
+        path = self.config_dir / names.RESOURCE_CONFIG_JSON
+        if not path.exists():
+            return Cluster()
+        said = self._read(names.RESOURCE_CONFIG_JSON)
+        hosts = tuple(sorted(str(host) for host in said.get("hosts", ())) or (names.FIRST_HOST,))
+        current = str(said.get("current_host", hosts[0]))
+        if current not in hosts:
+            what = "current_host is none of the hosts"
+            raise JobError(Fault(str(path), what, got=f"{current} of {', '.join(hosts)}", hint=_HINT))
+        return Cluster(hosts, current, str(said.get("network_interface_name", "")))
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.config_dir / name
@@ -122,7 +144,7 @@ class MlFolder:
         *,
         hyperparameters: Mapping[str, str],
         channels: Mapping[str, Mapping[str, str]],
-        hosts: Sequence[str] = ("algo-1",),
+        hosts: Sequence[str] = (names.FIRST_HOST,),
         instance_type: str = "local",
         checkpoint_uri: str = "",
     ) -> None:

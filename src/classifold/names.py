@@ -105,6 +105,10 @@ CHECKPOINT_CONFIG_JSON = "checkpointconfig.json"
 FAILURE_FILE = "failure"
 FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
 STOP_SECONDS = 120  # from SIGTERM to SIGKILL
+# Training images: for processors, for processors of several machines (which train on JAX), for GPUs.
+IMAGE_VARIANTS = ("cpu", "hosts", "gpu")
+FIRST_HOST = "algo-1"
+HOSTS_PORT = 23456  # where the machines of a job find each other, on the first one
 
 # The figures of an epoch's line in a log, each with the regular expression that finds it there.
 METRICS = {

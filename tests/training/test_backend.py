@@ -53,7 +53,7 @@ def test_an_engine_that_is_not_installed_says_what_to_install(keras: Any, monkey
     with pytest.raises(MissingExtraError) as error:
         start_keras("jax", seed=0)
     assert "jax not installed" in str(error.value)
-    assert 'pip install "classifold[train]" jax' in str(error.value)
+    assert 'pip install "classifold[train,hosts]"' in str(error.value)
 
 
 def test_the_seed_decides_every_random_number(keras: Any):

@@ -40,7 +40,7 @@ class Image:
     Attributes:
         tag: Follows from the content.
         reference: The image's name here: `<project>:<tag>`.
-        variant: "cpu" or "gpu".
+        variant: "cpu", "hosts" or "gpu".
         size_bytes: On the disk, not compressed.
         built: False where it was there already.
     """
@@ -79,7 +79,7 @@ def build_image(config: Config, *, variant: Variant | None = None, tell: Tell) -
 
     Args:
         config: The settings.
-        variant: "cpu" or "gpu"; None: what the settings' machines need.
+        variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
         tell: Told a line for each step that takes time.
 
     Raises:
@@ -105,7 +105,9 @@ def build_image(config: Config, *, variant: Variant | None = None, tell: Tell) -
 def _variant_of(config: Config) -> Variant:
     """Return the one image that runs on every machine the job may get."""
     machines = (config.INSTANCE_TYPE, *config.INSTANCE_PREFERENCES)
-    return "gpu" if "gpu" in {choose_variant(one) for one in machines} else "cpu"
+    if "gpu" in {choose_variant(one) for one in machines}:
+        return "gpu"
+    return "hosts" if config.INSTANCE_COUNT > 1 else "cpu"
 
 
 def _describe(plan: ImagePlan, size: int, *, built: bool) -> Image:

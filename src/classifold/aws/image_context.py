@@ -17,7 +17,8 @@ from classifold.baked import BakedFile, find_application, list_baked
 from classifold.config import Config
 from classifold.errors import BackboneError, DockerError, Fault, disk_errors
 
-Variant = Literal["cpu", "gpu"]
+Variant = Literal["cpu", "hosts", "gpu"]
+_TITLES = {"cpu": "CPU", "hosts": "CPU, several hosts", "gpu": "GPU"}
 
 _PACKAGE = Path(classifold.__file__).parent
 # A checkout's own files; an installed package carries them in a folder of its own.
@@ -35,7 +36,7 @@ class ImagePlan:
     """Everything that makes an image what it is.
 
     Attributes:
-        variant: "cpu" or "gpu".
+        variant: "cpu", "hosts" or "gpu".
         files: The build's context: path in it to a file here or to content.
         cached: Further files of the context that only save a download.
         arguments: The Dockerfile's arguments.
@@ -61,7 +62,7 @@ def plan_image(config: Config, *, variant: Variant) -> ImagePlan:
 
     Args:
         config: The settings.
-        variant: "cpu" or "gpu".
+        variant: "cpu", "hosts" or "gpu".
 
     Raises:
         BackboneError: A file that should go into the image is not there, or cannot.
@@ -108,16 +109,16 @@ def _find_project(variant: Variant) -> dict[str, Path | bytes]:
     """Return the package's source and what builds it; the user's own container/ goes before ours."""
     home = _CHECKOUT if (_CHECKOUT / names.DOCKERFILE).is_file() else _CARRIED
     files: dict[str, Path | bytes] = {name: home / name for name in _PROJECT_FILES}
-    for name in (*_CONTAINER_FILES, "requirements-cpu.txt", "requirements-gpu.txt"):
+    pins = {one: f"requirements-{one}.txt" for one in names.IMAGE_VARIANTS}
+    for name in (*_CONTAINER_FILES, *pins.values()):
         own = Path("container") / name
         files[f"container/{name}"] = own if own.is_file() else home / own
     missing = [str(path) for path in files.values() if isinstance(path, Path) and not path.is_file()]
     if missing:
         what = f"files that the image is built from are missing: {', '.join(missing)}"
         raise DockerError(Fault("build the image", what, hint="install classifold anew"))
-    # The other variant's wheels are no part of this image.
-    other = "gpu" if variant == "cpu" else "cpu"
-    files[f"container/requirements-{other}.txt"] = b""
+    # The other variants' wheels are no part of this image.
+    files |= {f"container/{name}": b"" for one, name in pins.items() if one != variant}
     files["README.md"] = _README.encode()
     files |= {f"src/classifold/{path.relative_to(_PACKAGE).as_posix()}": path for path in _list_source()}
     return files
@@ -163,7 +164,7 @@ def _build_labels(config: Config, variant: Variant) -> dict[str, str]:
         **{key: value for key, value in config.TAGS.items() if "=" not in key},
         names.PROJECT_TAG: config.PROJECT_NAME,
         VARIANT_LABEL: variant,
-        "org.opencontainers.image.title": f"Classifold training, {variant.upper()}",
+        "org.opencontainers.image.title": f"Classifold training, {_TITLES[variant]}",
         "org.opencontainers.image.version": classifold.__version__,
         "org.opencontainers.image.licenses": "Apache-2.0",
         "org.opencontainers.image.source": "https://github.com/classifold/classifold",

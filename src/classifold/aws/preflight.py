@@ -141,12 +141,12 @@ def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
 # The machines
 
 
-def _check_machines(_: Aws, request: Mapping[str, Any]) -> list[Finding]:
-    count = int(request["ResourceConfig"].get("InstanceCount", 1))
-    if count == 1:
+def _check_machines(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
+    count, size = int(request["ResourceConfig"].get("InstanceCount", 1)), aws.config.batch_size
+    if count <= size:
         return []
-    what = f"training runs on one machine, and {count} would each be paid for"
-    return [Finding("setting INSTANCE_COUNT", what, hint="set INSTANCE_COUNT = 1")]
+    what = f"{count} machines share the {size} pictures of a batch, so that some would have none"
+    return [Finding("setting INSTANCE_COUNT", what, hint=f"set it to {size} or less, or raise BATCH_SIZE")]
 
 
 def _check_quotas(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:

@@ -31,7 +31,9 @@ def _expire(priority: int, variant: str) -> dict[str, Any]:
     }
 
 
-LIFECYCLE = {"rules": [_expire(1, "cpu"), _expire(2, "gpu")]}
+LIFECYCLE = {
+    "rules": [_expire(priority, variant) for priority, variant in enumerate(names.IMAGE_VARIANTS, 1)]
+}
 
 
 def find_repository(aws: Aws) -> dict[str, Any] | None:

@@ -64,7 +64,9 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     missing = [name for name in ("keras", _ENGINES[backend]) if importlib.util.find_spec(name) is None]
     if missing:
-        hint = 'pip install "classifold[train]"' + (" jax" if "jax" in missing else "")
+        hint = (
+            'pip install "classifold[train,hosts]"' if "jax" in missing else 'pip install "classifold[train]"'
+        )
         raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
     if place is not None:
         join_hosts(place)
