@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from classifold.errors import DiskError, JobError, SettingsError
-from classifold.job_order import check_hosts, check_room, find_channel, read_order
+from classifold.job_order import check_room, find_channel, read_order
 from classifold.ml_folder import MlFolder
 
 
@@ -78,21 +78,37 @@ def test_hyperparameters_of_sagemakers_own_are_passed_over_with_a_note(ml, tmp_p
 
 def test_every_fault_is_told_at_once_settings_first(ml: MlFolder, tmp_path: Path) -> None:
     set_json(ml, "hyperparameters", {"EPOCH": "3", "IMAGE_SIZE": "2", "OPTIMIZER": "adamm"})
-    set_json(ml, "resourceconfig", {"hosts": ["algo-1", "algo-2"]})
+    set_json(ml, "resourceconfig", {"hosts": ["algo-1", "algo-2"], "current_host": "algo-3"})
     set_json(ml, "inputdataconfig", {"a": {}, "b": {}})
     ml.model_dir.rmdir()
     said = refusal(ml, tmp_path, SettingsError)
-    for words in ("EPOCHS?", "IMAGE_SIZE", "OPTIMIZER", "INSTANCE_COUNT", "got a, b", str(ml.model_dir)):
+    for words in (
+        "EPOCHS?",
+        "IMAGE_SIZE",
+        "OPTIMIZER",
+        "got algo-3 of algo-1, algo-2",
+        "got a, b",
+        str(ml.model_dir),
+    ):
         assert words in said
     causes = [line for line in said.splitlines() if line.startswith("error:")]
     assert len(causes) == 6
     assert all(line.startswith("error: setting ") for line in causes[:3])
 
 
-def test_a_job_on_several_machines_is_refused_with_the_cure() -> None:
-    check_hosts(("algo-1",))
-    with pytest.raises(JobError, match="set INSTANCE_COUNT = 1"):
-        check_hosts(("algo-1", "algo-2"))
+def test_the_machines_of_a_job_are_known_in_one_order_and_a_batch_has_a_picture_for_each(
+    ml, tmp_path
+) -> None:
+    hosts = [f"algo-{number}" for number in (3, 1, 2)]
+    said = {"hosts": hosts, "current_host": "algo-2", "network_interface_name": "eth0"}
+    set_json(ml, "resourceconfig", said)
+    cluster = order(ml, tmp_path).cluster
+    assert cluster.hosts == ("algo-1", "algo-2", "algo-3")
+    assert (cluster.current, cluster.interface) == ("algo-2", "eth0")
+    set_json(ml, "hyperparameters", {"BATCH_SIZE": "2"})
+    assert "error: setting INSTANCE_COUNT: more machines than pictures in a batch, got 3" in refusal(
+        ml, tmp_path, SettingsError
+    )
 
 
 def test_of_several_channels_the_one_that_data_name_names_is_read(ml: MlFolder) -> None:

@@ -112,6 +112,15 @@ def test_without_isolation_there_is_a_network() -> None:
     assert "--network" not in build_command(start(is_isolated=False))
 
 
+def test_one_of_several_hosts_has_its_own_name_on_their_network() -> None:
+    words = build_command(start(host="algo-2", network="job-1-hosts"))
+    given = options(words)
+    assert given["--network"] == ["job-1-hosts"]
+    assert given["--network-alias"] == given["--hostname"] == ["algo-2"]
+    assert given["--name"] == ["job-1-algo-2"]
+    assert given["--env"] == ["TRAINING_JOB_NAME=job-1"]
+
+
 def test_a_gpu_image_on_a_machine_with_gpus_gets_them_all() -> None:
     assert options(build_command(start(has_gpus=True)))["--gpus"] == ["all"]
 
@@ -328,3 +337,62 @@ def test_ctrl_c_is_heard_also_before_the_job_listens(image: str, project, tmp_pa
     assert bool(kept) == ("stopped before the end of the first epoch" not in said)
     assert all(name.endswith(".interrupted") for name in kept)
     assert list_containers() <= before
+
+
+# Several hosts
+
+
+@pytest.fixture(scope="module")
+def hosts_image(docker_engine: str, own_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image that has JAX, with the tiny backbone in it."""
+    from classifold.aws.image import build_image
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("image"))
+        return build_image(build_config({"BACKBONE": own_model}), variant="hosts", tell=print).reference
+
+
+def list_networks() -> set[str]:
+    asked = [find_docker(), "network", "ls", "--format", "{{.Name}}"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    return {name for name in found if name.startswith("tiny-")}
+
+
+@pytest.mark.slow
+def test_two_containers_train_together_without_rights_or_a_way_out(
+    hosts_image: str, project, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    run_dir = run_in_docker(project(), hosts_image, tell=lines.append, num_hosts=2)
+    assert {path.name for path in run_dir.iterdir()} == set(names.ARTEFACTS)
+    assert list(run_dir.parent.iterdir()) == [run_dir]
+    seen = [json.loads(line.partition("seen ")[2]) for line in lines if "seen " in line]
+    assert sorted(one["host"] for one in seen) == ["algo-1", "algo-2"]
+    for one in seen:
+        assert (one["user"], one["capabilities"]) == ([os.getuid(), os.getgid()], ["0000000000000000"])
+        assert one["writable"] == ["/opt/ml/model", "/tmp"]
+    # Each reads its half, the first one alone tells of an epoch.
+    assert "reading 12 training pictures" in lines
+    assert "algo-2: reading 12 training pictures" in lines
+    assert [line.partition(" ")[0] for line in lines if "stage=" in line] == ["stage=head", "stage=fine_tune"]
+    assert not any(name.startswith(run_dir.name) for name in list_containers() | list_networks())
+
+
+@pytest.mark.slow
+def test_a_container_that_dies_ends_the_others_with_the_reason(
+    hosts_image: str, project, tmp_path: Path
+) -> None:
+    killed: list[float] = []
+
+    def tell(line: str) -> None:
+        if "stage=fine_tune epoch=3 " in line and not killed:
+            (name,) = [one for one in list_containers() if one.endswith("-algo-2")]
+            killed.append(time.monotonic())
+            subprocess.run([find_docker(), "kill", name], capture_output=True, check=True)
+
+    with pytest.raises(JobError) as caught:
+        run_in_docker(project(EPOCHS=100_000), hosts_image, tell=tell, num_hosts=2)
+    assert time.monotonic() - killed[0] < 60
+    assert [(fault.where, fault.what) for fault in caught.value.faults] == [("host algo-2", "it was killed")]
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert list_networks() == set()

@@ -27,7 +27,7 @@ def test_what_was_laid_out_is_read_again(tmp_path: Path) -> None:
     )
     assert ml.read_hyperparameters() == {"EPOCHS": "3"}
     assert ml.read_channels() == {"flowers": {"TrainingInputMode": "File"}}
-    assert ml.read_hosts() == ("algo-1", "algo-2")
+    assert ml.read_cluster().hosts == ("algo-1", "algo-2")
     assert ml.has_checkpoints
     assert ml.channel_dir("flowers").is_dir()
     assert ml.model_dir.is_dir()
@@ -73,7 +73,7 @@ def test_without_a_word_on_channels_the_folders_are_the_channels(tmp_path: Path)
 
 
 def test_without_a_word_on_machines_there_is_one(tmp_path: Path) -> None:
-    assert MlFolder(tmp_path).read_hosts() == ("algo-1",)
+    assert MlFolder(tmp_path).read_cluster().hosts == ("algo-1",)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_the_wheel_carries_types_templates_licence_and_nothing_else(root: Path, 
         f"classifold/project/{name}"
         for name in (
             *("LICENSE", "pyproject.toml", "container/Dockerfile", "container/lean.py"),
-            *(f"container/requirements-{one}.txt" for one in ("build", "cpu", "gpu")),
+            *(f"container/requirements-{one}.txt" for one in ("build", "cpu", "hosts", "gpu")),
         )
     }
     assert package - project == expected

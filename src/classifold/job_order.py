@@ -66,15 +66,19 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
     cluster = Cluster()
     with _collecting(faults):
         texts = ml.read_hyperparameters()
+    with _collecting(faults):
+        cluster = ml.read_cluster()
     channel = ""
     with _collecting(faults):
         channel = find_channel(ml, wanted=texts.get("DATA_NAME", ""))
     config, num_setting_faults = None, len(faults)
     with _collecting(faults):
         config = read_settings(texts, ml, channel=channel, scratch_dir=scratch_dir)
+    if config is not None and len(cluster.hosts) > config.batch_size:
+        hint = f"raise BATCH_SIZE from {config.batch_size}, or lower INSTANCE_COUNT"
+        what = "more machines than pictures in a batch"
+        faults.append(Fault("setting INSTANCE_COUNT", what, got=str(len(cluster.hosts)), hint=hint))
     num_setting_faults = len(faults) - num_setting_faults
-    with _collecting(faults):
-        cluster = ml.read_cluster()
     faults += find_closed([ml.model_dir, *([ml.checkpoint_dir] if ml.has_checkpoints else [])])
     sets = None
     if channel:
@@ -91,10 +95,6 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
     foreign = ml.read_foreign()
     if foreign:
         notes.append(f"hyperparameters that are no settings are passed over: {', '.join(foreign)}")
-    if len(cluster.hosts) > config.batch_size:
-        hint = f"raise BATCH_SIZE from {config.batch_size}, or lower INSTANCE_COUNT"
-        what = "more machines than pictures in a batch"
-        raise SettingsError(Fault("setting INSTANCE_COUNT", what, got=str(len(cluster.hosts)), hint=hint))
     return JobOrder(
         config=config,
         name=_choose_name(config),

@@ -181,7 +181,7 @@ def test_the_context_holds_the_package_and_named_files_readable_for_everybody(
     source = {name for name in found if name.startswith("src/classifold/")}
     assert found - source == {
         *("LICENSE", "README.md", "pyproject.toml", "container/Dockerfile", "container/lean.py"),
-        *(f"container/requirements-{name}.txt" for name in ("build", "cpu", "gpu")),
+        *(f"container/requirements-{name}.txt" for name in ("build", "cpu", "hosts", "gpu")),
         *("baked/project/my_model.py", "baked/project/weights.h5"),
     }
     assert {"src/classifold/container.py", "src/classifold/py.typed"} <= source
@@ -239,7 +239,7 @@ def test_keras_finds_the_weights_in_an_image_that_it_cannot_write_to(
 # The pinned wheels
 
 
-@pytest.mark.parametrize("variant", ["cpu", "gpu", "build"])
+@pytest.mark.parametrize("variant", ["cpu", "hosts", "gpu", "build"])
 def test_every_wheel_is_pinned_with_its_hash(root: Path, variant: str) -> None:
     for line in read_pins(root, variant):
         assert re.fullmatch(r"[a-z0-9-]+==[0-9][^ ]* --hash=sha256:[0-9a-f]{64}", line)
@@ -250,7 +250,7 @@ def read_pins(root: Path, variant: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-@pytest.mark.parametrize("variant", ["cpu", "gpu"])
+@pytest.mark.parametrize("variant", ["cpu", "hosts", "gpu"])
 def test_the_image_holds_what_the_package_needs_in_the_versions_of_the_tests(
     root: Path, variant: str
 ) -> None:
@@ -498,10 +498,10 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
 
 def test_only_images_of_ours_ever_expire() -> None:
     chosen = [rule["selection"] for rule in LIFECYCLE["rules"]]
-    assert [one["tagPrefixList"] for one in chosen] == [["cpu-"], ["gpu-"]]
+    assert [one["tagPrefixList"] for one in chosen] == [["cpu-"], ["hosts-"], ["gpu-"]]
     for one in chosen:
         assert (one["tagStatus"], one["countNumber"]) == ("tagged", KEPT_IMAGES)
-    for variant in ("cpu", "gpu"):
+    for variant in ("cpu", "hosts", "gpu"):
         assert plan_image(build_config(CPU), variant=variant).tag.startswith(f"{variant}-")
 
 

@@ -335,8 +335,8 @@ def test_one_of_several_machines_is_enough(look: Look, aws_account: Cloud) -> No
     assert all(one.is_fatal for one in look(INSTANCE_PREFERENCES=["ml.m5.xlarge"]))
 
 
-def test_more_machines_than_training_uses_are_found(look: Look) -> None:
-    found = only(look(INSTANCE_COUNT=2))
+def test_more_machines_than_pictures_in_a_batch_are_found(look: Look) -> None:
+    found = only(look(INSTANCE_COUNT=3, BATCH_SIZE=2))
     assert found.is_fatal
     assert found.where == "setting INSTANCE_COUNT"
 
