@@ -673,6 +673,83 @@ def test_jobs_are_listed_found_by_tag_and_tagged(aws_account: Cloud, training) -
     assert listed["NextToken"]
 
 
+# Several hosts
+
+SEVERAL = {"ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 3, "VolumeSizeInGB": 10}}
+
+
+def lines_by_host(name: str) -> dict[str, list[str]]:
+    logs, group = client("logs"), "/aws/sagemaker/TrainingJobs"
+    found = {}
+    for stream in logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]:
+        stream_name = stream["logStreamName"]
+        events = logs.get_log_events(logGroupName=group, logStreamName=stream_name, startFromHead=True)
+        host = stream_name.removeprefix(f"{name}/").rpartition("-")[0]
+        found[host] = [one["message"] for one in events["events"]]
+    return found
+
+
+def test_several_hosts_know_each_other_share_the_objects_and_make_one_model(
+    aws_account: Cloud, training
+) -> None:
+    aws_account.run_jobs_as(
+        """
+        import json, pathlib
+        said = json.loads(pathlib.Path("input/config/resourceconfig.json").read_text())
+        data = pathlib.Path("input/data")
+        for channel in sorted(data.iterdir()):
+            files = sorted(path.name for path in channel.rglob("*") if path.is_file())
+            print(channel.name, said["hosts"], said["current_host"], files)
+        pathlib.Path("model", said["current_host"]).write_text("here")
+        """
+    )
+    request = training(**SEVERAL)
+    (whole,) = request["InputDataConfig"]
+    source = {**whole["DataSource"]["S3DataSource"], "S3DataDistributionType": "ShardedByS3Key"}
+    shared = {"ChannelName": "e", "DataSource": {"S3DataSource": source}}
+    request["InputDataConfig"] = [whole, shared]
+    client("sagemaker").create_training_job(**request)
+    wait_for("b-1", "Completed", "Failed")
+    names = ["algo-1", "algo-2", "algo-3"]
+    every = ["1.png", "2.png", "split.json"]
+    assert lines_by_host("b-1") == {
+        host: [f"d {names} {host} {every}", f"e {names} {host} {[one]}"]
+        for host, one in zip(names, ["split.json", "2.png", "1.png"], strict=True)
+    }
+    assert unpack("b-1/output/model.tar.gz") == dict.fromkeys(names, "here")
+
+
+def test_a_host_that_fails_ends_the_others_and_the_job_with_its_reason(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as(
+        """
+        import json, pathlib, signal, sys, time
+        host = json.loads(pathlib.Path("input/config/resourceconfig.json").read_text())["current_host"]
+        def leave(*_):
+            pathlib.Path("output/failure").write_text("asked to end")
+            print("ended", flush=True)
+            sys.exit(143)
+        signal.signal(signal.SIGTERM, leave)
+        time.sleep(0.5)
+        if host == "algo-2":
+            pathlib.Path("output/failure").write_text("no picture")
+            sys.exit(3)
+        time.sleep(60)
+        """
+    )
+    client("sagemaker").create_training_job(**training(**SEVERAL))
+    found = wait_for("b-1", "Completed", "Failed", seconds=20)
+    assert found["FailureReason"] == "AlgorithmError: no picture, exit code: 3"
+    assert lines_by_host("b-1") == {"algo-1": ["ended"], "algo-2": [], "algo-3": ["ended"]}
+
+
+def test_machines_of_several_hosts_are_counted_against_the_quota(aws_account: Cloud, training) -> None:
+    aws_account.run_jobs_as("import time; time.sleep(60)")
+    sagemaker = client("sagemaker")
+    sagemaker.create_training_job(**training(**SEVERAL))
+    said = refusal(sagemaker.create_training_job, **training("b-2", **SEVERAL))
+    assert "utilization of 3 Instances and a request delta of 3" in said[1]
+
+
 # The same in Docker
 
 TRAIN = f"""#!/usr/bin/python3 -u
@@ -684,6 +761,25 @@ print("capabilities", [line.split()[1] for line in status.splitlines() if line.s
 print("network", sorted(os.listdir("/sys/class/net")))
 print("data", sorted(path.name for path in (ml / "input/data/d").rglob("*.png")))
 mode = (ml / "input/config/hyperparameters.json").read_text()
+if "meet" in mode:
+    import json, socket
+    said = json.loads((ml / "input/config/resourceconfig.json").read_text())
+    server = socket.create_server(("", 7777))
+    for host in said["hosts"]:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            try:
+                socket.create_connection((host, 7777), timeout=5).close()
+                print("met", host)
+                break
+            except OSError:
+                time.sleep(0.1)
+    try:
+        socket.create_connection(("1.1.1.1", 53), timeout=2)
+        print("got out")
+    except OSError:
+        pass
+    time.sleep(2)
 if "fail" in mode:
     (ml / "output/failure").write_text("no picture at all")
     sys.exit(1)
@@ -734,6 +830,17 @@ def test_an_image_runs_as_sagemaker_runs_it(lab: Cloud, training, image: str) ->
         "data ['1.png', '2.png']",
     ]
     assert unpack("b-1/output/model.tar.gz") == {"done": "done"}
+
+
+def test_images_on_several_hosts_reach_each_other_and_nothing_else(lab: Cloud, training, image: str) -> None:
+    run_image(training, image, "meet fail", **SEVERAL)
+    found = wait_for("b-1", "Completed", "Failed")
+    assert found["FailureReason"] == "AlgorithmError: no picture at all, exit code: 1"
+    for host, lines in lines_by_host("b-1").items():
+        assert lines[0] == f"pid 1 ['train'] {host} b-1"
+        assert lines[2:] == ["network ['eth0', 'lo']", lines[3], "met algo-1", "met algo-2", "met algo-3"]
+    left = subprocess.run(["docker", "network", "ls"], capture_output=True, text=True, check=True).stdout
+    assert "b-1" not in left
 
 
 def test_an_image_that_fails_leaves_its_reason(lab: Cloud, training, image: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -33,6 +35,17 @@ def output_of(run: Run) -> IO[str]:
     if run.process.stdout is None:
         raise RuntimeError("the program's output is not read")
     return run.process.stdout
+
+
+@contextlib.contextmanager
+def network_of(name: str, *, is_isolated: bool) -> Iterator[str]:
+    """Make the network of a job's hosts, and remove it at the end; isolated, it leads nowhere else."""
+    words = ["docker", "network", "create", *(["--internal"] if is_isolated else []), name]
+    subprocess.run(words, capture_output=True, timeout=60, check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["docker", "network", "rm", name], capture_output=True, timeout=60, check=False)
 
 
 class ScriptRun:
@@ -63,7 +76,14 @@ class DockerRun:
     """`docker run IMAGE train` with the tree as /opt/ml, in an unprivileged container."""
 
     def __init__(
-        self, request: dict[str, Any], tree: Path, environment: dict[str, str], *, name: str
+        self,
+        request: dict[str, Any],
+        tree: Path,
+        environment: dict[str, str],
+        *,
+        name: str,
+        host: str,
+        network: str,
     ) -> None:
         self.name = name
         self.config = tempfile.TemporaryDirectory(prefix="lab-docker-")
@@ -73,12 +93,14 @@ class DockerRun:
         self._pull(command, image)
         given = request["AlgorithmSpecification"]
         entry = given.get("ContainerEntrypoint", [])
-        network = ["--network", "none"] if request.get("EnableNetworkIsolation") else []
+        words = ["--network", "none"] if request.get("EnableNetworkIsolation") else []
+        if network:
+            words = ["--network", network, "--network-alias", host]
         variables = [part for one, value in environment.items() for part in ("--env", f"{one}={value}")]
         self.process = subprocess.Popen(
             [
-                *(*command, "run", "--rm", "--name", name, "--hostname", "algo-1", "--label", "lab"),
-                *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", *network, *variables),
+                *(*command, "run", "--rm", "--name", name, "--hostname", host, "--label", "lab"),
+                *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", *words, *variables),
                 *("--volume", f"{tree}:/opt/ml", *(("--entrypoint", entry[0]) if entry else ()), image),
                 *entry[1:],
                 *(given.get("ContainerArguments") or ([] if entry else ["train"])),

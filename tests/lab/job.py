@@ -50,6 +50,7 @@ class Job:
         interrupt: Set when its spot machine is taken back.
         is_taken_at_once: Whether without a warning: no SIGTERM, and what was not sent yet is gone.
         abandon: Set when the lab itself ends.
+        failed_host: The one that failed first; empty where none did.
     """
 
     request: dict[str, Any]
@@ -71,6 +72,7 @@ class Job:
     stop: threading.Event = field(default_factory=threading.Event)
     interrupt: threading.Event = field(default_factory=threading.Event)
     is_taken_at_once: bool = False
+    failed_host: str = ""
     abandon: threading.Event = field(default_factory=threading.Event)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -78,6 +80,11 @@ class Job:
     def name(self) -> str:
         """Its name."""
         return str(self.request["TrainingJobName"])
+
+    @property
+    def num_hosts(self) -> int:
+        """How many machines it has."""
+        return int(self.request["ResourceConfig"].get("InstanceCount", 1))
 
     @property
     def is_spot(self) -> bool:

@@ -1,24 +1,22 @@
-"""The machine of a training job: lays out /opt/ml, runs the code, moves data, checkpoints and logs."""
+"""The machines of a training job: from the first status to the last, one host or several on one network."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import re
 import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.engine import DockerRun, PullError, Run, ScriptRun, output_of
+from lab.engine import DockerRun, PullError, Run, ScriptRun, network_of
+from lab.host import FAILURE_LIMIT, Host
 from lab.job import Job
-from lab.storage import CheckpointSync, JobLog, JobStorage, StorageError
-
-FAILURE_LIMIT = 1024
-GROUP = "homogeneousCluster"
+from lab.storage import JobLog, JobStorage, StorageError
 
 
 @dataclass
@@ -81,7 +79,7 @@ class Machine(threading.Thread):
         self.job.enter("Failed", status="Failed")
 
     def _run_once(self) -> str:
-        """Run on one machine; return how it ended: completed, failed, stopped, interrupted or exceeded."""
+        """Run on the machines; return how it ended: completed, failed, stopped, interrupted or exceeded."""
         if self.behaviour.capacity_errors > 0:
             self.behaviour.capacity_errors -= 1
             self._fail(
@@ -95,8 +93,7 @@ class Machine(threading.Thread):
         if how:
             return how
         with tempfile.TemporaryDirectory(prefix="lab-job-", ignore_cleanup_errors=True) as name:
-            tree = Path(name)
-            return self._run_in(tree)
+            return self._run_in(Path(name))
 
     def _pass_time(self, seconds: float) -> str:
         """Wait, and return what came meanwhile: stopped, MaxWaitTimeExceeded, interrupted or nothing."""
@@ -125,78 +122,54 @@ class Machine(threading.Thread):
             self.job.enter("Stopping", status="Stopping")
         self.job.enter("Stopped" if how == "stopped" else how, status="Stopped")
 
-    def _run_in(self, tree: Path) -> str:
+    def _run_in(self, folder: Path) -> str:
         job = self.job
         began = time.time()
         job.started = job.started or began
         if not job.stop.is_set():
             job.enter("Downloading")
-        self._lay_out(tree)
+        hosts = self._lay_out(folder)
         if self._pass_time(self.behaviour.download_seconds) == "interrupted":
             job.trained_seconds += time.time() - began
             return "interrupted"
-        sync = self._find_checkpoints(tree)
-        log = JobLog(self.account, job.region, self.role, job.name)
+        for host in hosts:
+            host.fetch_checkpoints()
         if not job.stop.is_set():
             job.enter("Training")
-        run = self._start(tree)
-        try:
-            how = self._watch(run, sync, log)
-        finally:
-            # Where the job ends by a refusal of S3's its program must end too.
-            if run.process.poll() is None:
-                run.kill()
-        if sync and not job.is_taken_at_once:
-            sync.push()
+        with contextlib.ExitStack() as stack:
+            self._start(hosts, stack)
+            how = self._watch(hosts)
+        if not job.is_taken_at_once:
+            for host in hosts:
+                host.push()
         job.trained_seconds += time.time() - began
         if how != "interrupted":
-            self._end(how, run.process.returncode, tree)
+            self._end(how, hosts)
         return how
 
     # Before
 
-    def _lay_out(self, tree: Path) -> None:
-        """Make the folders and files that the contract promises below /opt/ml."""
-        request = self.job.request
-        for one in ("input/config", "input/data", "model", "output/data"):
-            (tree / one).mkdir(parents=True)
-        documents = {
-            "hyperparameters": request.get("HyperParameters", {}),
-            "inputdataconfig": {
-                one["ChannelName"]: _describe_channel(one, request) for one in _channels(request)
-            },
-            "resourceconfig": _describe_hosts(self.job.instance_type),
-        }
-        if "CheckpointConfig" in request:
-            documents["checkpointconfig"] = {
-                "LocalPath": "/opt/ml/checkpoints",
-                **request["CheckpointConfig"],
-            }
-        for name, value in documents.items():
-            (tree / "input" / "config" / f"{name}.json").write_text(json.dumps(value))
-        for channel in _channels(request):
-            source = channel["DataSource"]["S3DataSource"]
-            folder = tree / "input" / "data" / channel["ChannelName"]
-            folder.mkdir()
-            self.storage.download(source["S3Uri"], folder)
-        # Whoever the container runs as may write.
-        for folder in [tree, *(one for one in tree.rglob("*") if one.is_dir())]:
-            folder.chmod(0o777)
+    def _lay_out(self, folder: Path) -> list[Host]:
+        names = [f"algo-{number}" for number in range(1, self.job.num_hosts + 1)]
+        hosts = [Host(self.job, self.storage, folder / name, name, names) for name in names]
+        for host in hosts:
+            host.lay_out()
+        return hosts
 
-    def _find_checkpoints(self, tree: Path) -> CheckpointSync | None:
-        config = self.job.request.get("CheckpointConfig")
-        if not config:
-            return None
-        folder = tree / "checkpoints"
-        folder.mkdir(mode=0o777)
-        folder.chmod(0o777)
-        sync = CheckpointSync(self.storage, config["S3Uri"], folder)
-        sync.download()
-        for one in folder.rglob("*"):
-            one.chmod(0o777)
-        return sync
+    def _start(self, hosts: Sequence[Host], stack: contextlib.ExitStack) -> None:
+        """Start every host's program; leaving the stack ends what still runs."""
+        name = f"lab-{os.getpid()}-{self.job.name}-{int(time.time() * 1000) % 1_000_000}"
+        network = ""
+        if len(hosts) > 1 and not self.script:
+            is_isolated = bool(self.job.request.get("EnableNetworkIsolation"))
+            network = stack.enter_context(network_of(name, is_isolated=is_isolated))
+        for host in hosts:
+            log = JobLog(self.account, self.job.region, self.role, self.job.name, host=host.name)
+            # Where the job ends by a refusal of S3's its program must end too.
+            stack.callback(_end_program, host)
+            host.follow(self._start_program(host, f"{name}-{host.name}", network), log)
 
-    def _start(self, tree: Path) -> Run:
+    def _start_program(self, host: Host, name: str, network: str) -> Run:
         environment = {
             **self.job.request.get("Environment", {}),
             "TRAINING_JOB_NAME": self.job.name,
@@ -204,74 +177,69 @@ class Machine(threading.Thread):
             "AWS_REGION": self.job.region,
         }
         if self.script:
-            return ScriptRun(self.script, tree, environment)
-        name = f"lab-{os.getpid()}-{self.job.name}-{int(time.time() * 1000) % 1_000_000}"
-        return DockerRun(self.job.request, tree, environment, name=name)
+            return ScriptRun(self.script, host.tree, environment)
+        return DockerRun(self.job.request, host.tree, environment, name=name, host=host.name, network=network)
 
     # While
 
-    def _watch(self, run: Run, sync: CheckpointSync | None, log: JobLog) -> str:
-        """Follow the program to its end; ask it to end where the job must, and insist after a while."""
-        reader = threading.Thread(target=self._read, args=(run, log), daemon=True)
-        reader.start()
+    def _watch(self, hosts: Sequence[Host]) -> str:
+        """Follow the programs to their end; ask them to end where the job must, and insist after a while."""
         how, deadline, next_sync = "", 0.0, 0.0
-        while run.process.poll() is None:
+        while any(host.exit_code is None for host in hosts):
             now = time.time()
             if not how:
-                how = self._find_reason_to_end(now)
+                how = self._find_reason_to_end(now, hosts)
                 if how:
-                    if how.startswith("Max"):
-                        self.job.enter("Stopping", status="Stopping")
-                    if how == "interrupted" and self.job.is_taken_at_once:
-                        run.kill()
-                    else:
-                        run.terminate()
+                    self._ask_to_end(how, hosts)
                     deadline = now + self.behaviour.stop_seconds
             elif now > deadline or self.job.abandon.is_set():
-                run.kill()
+                for host in hosts:
+                    host.kill()
                 deadline = now + 10
-            if sync and now > next_sync:
-                sync.push()
+            if now > next_sync:
+                for host in hosts:
+                    host.push()
                 next_sync = now + self.behaviour.sync_seconds
             time.sleep(0.05)
-        reader.join(timeout=30)
+        for host in hosts:
+            host.finish_log()
         if how:
             return how
-        return "failed" if run.process.returncode else "completed"
+        return "failed" if any(host.exit_code for host in hosts) else "completed"
 
-    def _find_reason_to_end(self, now: float) -> str:
+    def _ask_to_end(self, how: str, hosts: Sequence[Host]) -> None:
+        if how.startswith("Max"):
+            self.job.enter("Stopping", status="Stopping")
+        for host in hosts:
+            if how == "interrupted" and self.job.is_taken_at_once:
+                host.kill()
+            else:
+                host.terminate()
+
+    def _find_reason_to_end(self, now: float, hosts: Sequence[Host]) -> str:
         job, limits = self.job, self.job.request["StoppingCondition"]
         if job.abandon.is_set() or job.stop.is_set():
             return "stopped"
         if job.interrupt.is_set() and job.is_spot:
             return "interrupted"
+        failed = next((host for host in hosts if host.exit_code), None)
+        if failed is not None:
+            # One that fails ends the job, and so the others.
+            job.failed_host = failed.name
+            return "failed"
         ran = job.trained_seconds + now - job.transitions[-1]["StartTime"]
         if ran > limits.get("MaxRuntimeInSeconds", 86400):
             return "MaxRuntimeExceeded"
         return "MaxWaitTimeExceeded" if self._has_waited_too_long(now) else ""
 
-    def _read(self, run: Run, log: JobLog) -> None:
-        """Send every line to the log, and take from it the values of the metrics."""
-        definitions = self.job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
-        patterns = [(one["Name"], re.compile(one["Regex"])) for one in definitions]
-        for text in output_of(run):
-            line = text.rstrip("\n")
-            log.write(line)
-            for name, pattern in patterns:
-                found = pattern.search(line)
-                value = _read_number(found[1]) if found and found.groups() else None
-                if value is not None:
-                    metric = {"MetricName": name, "Value": value, "Timestamp": time.time()}
-                    self.job.metrics[name] = metric
-
     # After
 
-    def _end(self, how: str, exit_code: int, tree: Path) -> None:
+    def _end(self, how: str, hosts: Sequence[Host]) -> None:
         job = self.job
         if how == "failed":
-            job.reason = _find_reason(tree, exit_code)
+            job.reason = _find_reason(hosts, job.failed_host)
         job.enter("Uploading")
-        self._upload(tree, is_whole=how == "completed")
+        self._upload(hosts, is_whole=how == "completed")
         if how == "completed":
             job.enter("Completed", status="Completed")
         elif how == "failed":
@@ -279,58 +247,32 @@ class Machine(threading.Thread):
         else:
             job.enter("Stopped" if how == "stopped" else how, status="Stopped")
 
-    def _upload(self, tree: Path, *, is_whole: bool) -> None:
+    def _upload(self, hosts: Sequence[Host], *, is_whole: bool) -> None:
         """Store model.tar.gz, and output.tar.gz where there is output; of a job cut short, what there is."""
         where = f"{self.job.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.job.name}/output"
-        if is_whole or any((tree / "model").iterdir()):
-            self.storage.upload_tar(tree / "model", f"{where}/model.tar.gz")
+        models = [host.tree / "model" for host in hosts]
+        if is_whole or any(any(one.iterdir()) for one in models):
+            self.storage.upload_tar(models, f"{where}/model.tar.gz")
             self.job.artefacts = f"{where}/model.tar.gz"
-        if any((tree / "output" / "data").iterdir()):
-            self.storage.upload_tar(tree / "output" / "data", f"{where}/output.tar.gz")
+        outputs = [host.tree / "output" / "data" for host in hosts]
+        if any(any(one.iterdir()) for one in outputs):
+            self.storage.upload_tar(outputs, f"{where}/output.tar.gz")
 
 
-def _channels(request: dict[str, Any]) -> list[dict[str, Any]]:
-    channels: list[dict[str, Any]] = request.get("InputDataConfig", [])
-    return channels
+def _end_program(host: Host) -> None:
+    """End a program that still runs, and wait until it has ended: a network is removed after its hosts."""
+    host.kill()
+    if host.run is not None:
+        host.run.process.wait(60)
 
 
-def _describe_channel(channel: dict[str, Any], request: dict[str, Any]) -> dict[str, str]:
-    mode = channel.get("InputMode") or request["AlgorithmSpecification"]["TrainingInputMode"]
-    source = channel["DataSource"]["S3DataSource"]
-    described = {
-        "TrainingInputMode": mode,
-        "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
-        "RecordWrapperType": channel.get("RecordWrapperType", "None"),
-    }
-    return described | ({"ContentType": channel["ContentType"]} if "ContentType" in channel else {})
+def _find_reason(hosts: Sequence[Host], failed: str) -> str:
+    """Return FailureReason: what a failure file begins with, and the exit code of the host that failed.
 
-
-def _describe_hosts(instance_type: str) -> dict[str, Any]:
-    hosts = ["algo-1"]
-    return {
-        "current_host": "algo-1",
-        "current_instance_type": instance_type,
-        "current_group_name": GROUP,
-        "hosts": hosts,
-        "instance_groups": [
-            {"instance_group_name": GROUP, "instance_type": instance_type, "hosts": hosts},
-        ],
-        "network_interface_name": "eth0",
-    }
-
-
-def _find_reason(tree: Path, exit_code: int) -> str:
-    """Return FailureReason: what the failure file begins with, and the exit code."""
-    path = tree / "output" / "failure"
-    said = path.read_text(errors="replace")[:FAILURE_LIMIT] if path.is_file() else ""
-    tail = f", exit code: {exit_code}"
+    AWS does not say which host's file counts. Here it is that of the one that failed first, and where this
+    one left none, as after SIGKILL, the first of the others'.
+    """
+    order = sorted(hosts, key=lambda host: (host.name != failed and bool(failed), not host.exit_code))
+    said = next((text for host in order if (text := host.read_failure())), "")
+    tail = f", exit code: {order[0].exit_code}"
     return f"AlgorithmError: {said}"[: FAILURE_LIMIT - len(tail)] + tail
-
-
-def _read_number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    # JSON has no word for these two, and neither has the service.
-    return value if value == value and abs(value) != float("inf") else None

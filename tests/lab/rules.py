@@ -80,8 +80,6 @@ def _check_limits(request: dict[str, Any]) -> None:
             )
     if not list_instance_types(request):
         raise InvalidError("InstanceType must be specified in ResourceConfig.")
-    if resources.get("InstanceCount", 1) > 1:
-        raise InvalidError("the lab has one machine a job: InstanceCount must be 1", code="LabLimit")
     names = [one["ChannelName"] for one in request.get("InputDataConfig", [])]
     if len(names) != len(set(names)):
         raise InvalidError("Channel names must be unique.")

@@ -97,7 +97,8 @@ class SageMaker:
                 )
             needs_image = not self.behaviour.script
             role = check_job(asked, account=self.account, region=region, arn=arn, needs_image=needs_image)
-            running = [one.instance_type for one in self.jobs.values() if not one.has_ended]
+            under_way = [one for one in self.jobs.values() if not one.has_ended]
+            running = [one.instance_type for one in under_way for _ in range(one.num_hosts)]
             machine = choose_machine(asked, self.quotas, running=running)
             job = Job(asked, arn, region, machine)
             job.tags = {one["Key"]: one["Value"] for one in asked.get("Tags", [])}

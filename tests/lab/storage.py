@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +66,31 @@ class JobStorage:
         self._need("s3:DeleteObject", bucket, key)
         self.backend.delete_object(bucket, key)
 
-    def download(self, uri: str, folder: Path) -> int:
-        """Copy what stands below an address into a folder, as File mode does; return how many objects."""
+    def download(self, uri: str, folder: Path, *, part: tuple[int, int] = (0, 1)) -> int:
+        """Copy what stands below an address into a folder, as File mode does; return how many objects.
+
+        Args:
+            uri: The address.
+            folder: Where they go.
+            part: Which of how many parts of the objects.
+        """
         bucket, prefix = split_uri(uri)
         keys = [one for one in self.list_keys(bucket, prefix) if not one.endswith("/")]
+        keys = keys[part[0] :: part[1]]
         for key in keys:
             path = folder / _relative(key, prefix)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.read(bucket, key))
         return len(keys)
 
-    def upload_tar(self, folder: Path, uri: str) -> None:
-        """Pack a folder's content into a .tar.gz at an address."""
+    def upload_tar(self, folders: Sequence[Path], uri: str) -> None:
+        """Pack the content of the hosts' folders into one .tar.gz at an address."""
         packed = io.BytesIO()
+        paths = [path for folder in folders for path in sorted(folder.iterdir())]
+        if len({path.name for path in paths}) < len(paths):
+            raise ValueError("two hosts left files of the same name, of which one would be lost")
         with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
-            for path in sorted(folder.iterdir()):
+            for path in paths:
                 archive.add(path, arcname=path.name)
         self.write(*split_uri(uri), packed.getvalue())
 
@@ -152,11 +163,11 @@ class CheckpointSync:
 class JobLog:
     """The log stream of one machine; a role without the rights leaves no log, and the job goes on."""
 
-    def __init__(self, account: str, region: str, role: Any, job_name: str) -> None:
+    def __init__(self, account: str, region: str, role: Any, job_name: str, *, host: str) -> None:
         from moto.logs.models import logs_backends
 
         self.backend = logs_backends[account][region]
-        self.stream = f"{job_name}/algo-1-{int(time.time())}"
+        self.stream = f"{job_name}/{host}-{int(time.time())}"
         group = f"arn:aws:logs:{region}:{account}:log-group:{LOG_GROUP}"
         self.is_allowed = (
             rights.allows(role, "logs:CreateLogGroup", group)
