@@ -27,9 +27,9 @@ GROUND = {
     "pid_one",
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}
-CONTAINER = {"container", "job_order"}
+CONTAINER = {"container", "job_channels", "job_order"}
 LOCAL = {"local", "docker_hosts", "docker_start"}
-REQUEST = {"request", "request_template"}
+REQUEST = {"request", "request_channels", "request_template"}
 TOP = {
     "cli",
     "command_line",

@@ -75,6 +75,35 @@ def test_the_data_channel_is_the_uploads_prefix_whole_on_every_machine() -> None
     assert shards["InputDataConfig"][0]["InputMode"] == "FastFile"
 
 
+SHARDED = {"UPLOAD_AS": "shards", "INPUT_DISTRIBUTION": "ShardedByS3Key", "INSTANCE_COUNT": 2}
+
+
+def test_under_sharding_by_key_the_training_shards_alone_are_shared_out(root: Path) -> None:
+    shipped = read_template(root / "training-job-config-template.json")
+    for template in ({}, shipped):
+        request = build(template, INPUT_MODE="FastFile", **SHARDED)
+        found = {}
+        for one in request["InputDataConfig"]:
+            source = one["DataSource"]["S3DataSource"]
+            assert source["S3DataType"] == "S3Prefix"
+            place = source["S3Uri"].removeprefix("s3://flowers.data/flowers.shards/")
+            found[one["ChannelName"]] = (place, source["S3DataDistributionType"], one["InputMode"])
+        assert found == {
+            "flowers": ("shards.json", "FullyReplicated", "File"),
+            "flowers-training": ("training/", "ShardedByS3Key", "FastFile"),
+            "flowers-validation": ("validation/", "FullyReplicated", "FastFile"),
+            "flowers-evaluation": ("evaluation/", "FullyReplicated", "FastFile"),
+        }
+
+
+def test_the_channel_of_a_set_is_not_the_templates_to_change() -> None:
+    source = {"S3DataDistributionType": "FullyReplicated"}
+    channel = {"ChannelName": "flowers-training", "DataSource": {"S3DataSource": source}}
+    what, hint = faults_of({"InputDataConfig": [channel]}, **SHARDED)["InputDataConfig: flowers-training"]
+    assert what == "is not the template's to change"
+    assert "INPUT_DISTRIBUTION" in hint
+
+
 def test_only_settings_that_differ_and_that_training_reads_travel() -> None:
     config = build_config(
         {"BATCH_SIZE": 16, "HEAD_LAYERS": (64, 8), "PROJECT_NAME": "other", "RUNS_DIR": "there", "EPOCHS": 10}

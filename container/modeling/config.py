@@ -110,6 +110,8 @@ SPOT = False  # spare capacity: cheaper, may be interrupted and goes on later
 MAX_WAIT_HOURS = 24.0  # of a spot job, with waiting; at least MAX_HOURS
 KEEP_ALIVE_MINUTES = 0  # the machine waits so long for the next job
 INPUT_MODE = "File"  # File: downloaded before the start; FastFile: read from S3 as needed
+# ShardedByS3Key: each of several machines gets its part of the training shards alone
+INPUT_DISTRIBUTION = "FullyReplicated"
 NETWORK_ISOLATION = True  # the container has no network and no credentials
 SUBNETS = ()  # of your VPC, where the job shall run in it
 SECURITY_GROUPS = ()  # of your VPC, with SUBNETS

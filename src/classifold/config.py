@@ -105,7 +105,7 @@ HOME_SETTINGS = frozenset(
     DATA_LOCAL_DIR SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN RUNS_DIR
     DATA_BUCKET OUTPUT_BUCKET BUCKET_NAMESPACE ROLE KMS_KEY UPLOAD_AS SHARD_MB UPLOAD_THREADS
     INSTANCE_COUNT INSTANCE_PREFERENCES VOLUME_GB MAX_HOURS SPOT MAX_WAIT_HOURS KEEP_ALIVE_MINUTES
-    INPUT_MODE NETWORK_ISOLATION SUBNETS SECURITY_GROUPS
+    INPUT_MODE INPUT_DISTRIBUTION NETWORK_ISOLATION SUBNETS SECURITY_GROUPS
     """.split()  # noqa: SIM905 - forty lines else
 )
 
@@ -280,6 +280,10 @@ class Config(BaseModel):
     INPUT_MODE: Literal["File", "FastFile"] = Field(
         "File", description="File: downloaded before the start; FastFile: read from S3 as needed"
     )
+    INPUT_DISTRIBUTION: Literal["FullyReplicated", "ShardedByS3Key"] = Field(
+        "FullyReplicated",
+        description="ShardedByS3Key: each of several machines gets its part of the training shards alone",
+    )
     NETWORK_ISOLATION: bool = Field(True, description="the container has no network and no credentials")
     SUBNETS: Texts = Field((), description="of your VPC, where the job shall run in it")
     SECURITY_GROUPS: Texts = Field((), description="of your VPC, with SUBNETS")
@@ -301,6 +305,11 @@ class Config(BaseModel):
         """Epochs of both stages at most; a head that is found has one for each penalty."""
         is_found = self.HEAD_EPOCHS and self.HEAD_PENALTIES and not self.HEAD_LAYERS
         return (len(self.HEAD_PENALTIES) if is_found else self.HEAD_EPOCHS) + self.EPOCHS
+
+    @property
+    def is_sharded_by_key(self) -> bool:
+        """Whether a job's machines get the training shards shared out among them."""
+        return self.INPUT_DISTRIBUTION == names.SHARDED_BY_KEY
 
     @property
     def split_dir(self) -> Path:

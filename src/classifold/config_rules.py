@@ -13,6 +13,8 @@ from classifold.errors import Fault
 if TYPE_CHECKING:
     from classifold.config import Config
 
+# The longest name of a channel of one set has so much behind DATA_NAME.
+_SET_CHANNEL_ROOM = names.CHANNEL_NAME_LIMIT - max(len(names.set_channel("", one)) for one in names.SETS)
 _BUCKET_ROOM = names.BUCKET_NAME_LIMIT - len(names.output_bucket(""))
 
 
@@ -147,6 +149,17 @@ def _aws_problems(config: Config) -> list[Fault]:
             "INSTANCE_PREFERENCES",
             all(names.INSTANCE_TYPE_PATTERN.fullmatch(one) for one in config.INSTANCE_PREFERENCES),
             "expected SageMaker instance types such as ml.g5.xlarge",
+        ),
+        (
+            "INPUT_DISTRIBUTION",
+            config.UPLOAD_AS == "shards" or not config.is_sharded_by_key,
+            'whole shards are shared out, so ShardedByS3Key needs UPLOAD_AS = "shards"',
+        ),
+        (
+            "DATA_NAME",
+            len(config.DATA_NAME) <= _SET_CHANNEL_ROOM or not config.is_sharded_by_key,
+            f"under ShardedByS3Key it names a channel of each set, so expected at most {_SET_CHANNEL_ROOM} "
+            "characters",
         ),
         (
             "SECURITY_GROUPS",

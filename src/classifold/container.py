@@ -70,13 +70,11 @@ def run(ml_dir: Path) -> int:
             return 0
         except (KeyboardInterrupt, Interrupted) as stop:
             interruption.arrive()
-            _say(_describe_stop(stop))
-            return STOPPED
+            return _stop(ml, stop)
         except Exception as error:
             if interruption.came:  # C++ code makes other errors of an interruption
                 interruption.arrive()
-                _say(_describe_stop(error))
-                return STOPPED
+                return _stop(ml, error)
             return _fail(ml, error)
 
 
@@ -97,6 +95,26 @@ def _say(line: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def _stop(ml: MlFolder, stop: BaseException) -> int:
+    """Say what became of a job that was stopped, and return the exit code.
+
+    SageMaker stops the hosts of a job also when one of them failed. That one may have been killed and have
+    left no word, so the others leave one: of a job that somebody stopped nobody reads it.
+    """
+    from classifold.failure_file import describe_fault
+
+    _say(_describe_stop(stop))
+    with contextlib.suppress(JobError):
+        cluster = ml.read_cluster()
+        if len(cluster.hosts) > 1:
+            others = ", ".join(host for host in cluster.hosts if host != cluster.current)
+            what = f"it was stopped, as SageMaker does when another host of the job ({others}) ended"
+            hint = "the log of that host says why; `classifold launch --resume` goes on from the checkpoint"
+            error = JobError(Fault(f"host {cluster.current}", what, hint=hint))
+            _write_failure(ml, describe_fault(error))
+    return STOPPED
 
 
 def _describe_stop(stop: BaseException) -> str:
@@ -160,6 +178,8 @@ def _describe_order(order: JobOrder) -> Iterator[str]:
     if len(cluster.hosts) > 1:
         rank = cluster.hosts.index(cluster.current)
         yield f"host {cluster.current}, number {rank + 1} of {len(cluster.hosts)}"
+    for name, places in order.sets.present.items():
+        yield f"{len(places)} of the {len(order.sets.pictures[name])} {name} pictures are on this host"
     for note in order.notes:
         yield f"note: {note}"
 
@@ -178,6 +198,7 @@ def _train(order: JobOrder) -> None:
         checkpoint_dir=order.checkpoint_dir,
         host=cluster.current,
         place=_find_place(cluster),
+        sets=order.sets,
     )
     if summary is None:
         _say(f"done: trained with the others; {cluster.hosts[0]} writes the model")
@@ -259,10 +280,14 @@ def _fail(ml: MlFolder, error: BaseException) -> int:
     else:
         _say(str(known))
         text, code = describe_fault(known), known.exit_code
+    _write_failure(ml, text)
+    return code
+
+
+def _write_failure(ml: MlFolder, text: str) -> None:
     with contextlib.suppress(OSError):
         ml.failure_path.parent.mkdir(parents=True, exist_ok=True)
         ml.failure_path.write_text(text, encoding="utf-8")
-    return code
 
 
 def _explain(error: BaseException) -> ClassifoldError | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifold import names
 from classifold.errors import ClassifoldError, DiskError, Fault, JobError, SettingsError
+from classifold.job_channels import find_channel, find_spread, gather_pictures, load_job_sets
 from classifold.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from classifold.dataset.scan import Sets
     from classifold.training.disk_needs import DiskNeeds
 
+# Below the scratch folder: beside run folders, whose names begin with a letter or digit or a dot and more.
+_PICTURES_DIR = ".pictures"
 JOB_VARIABLE = "TRAINING_JOB_NAME"
 DISK_HINT = "raise VOLUME_GB, then launch again"
 
@@ -29,7 +32,7 @@ class JobOrder:
     """A job that can be begun.
 
     Attributes:
-        config: The settings; SPLIT_LOCAL_DIR is the channel, RUNS_DIR the scratch folder.
+        config: The settings; SPLIT_LOCAL_DIR is where the pictures are, RUNS_DIR the scratch folder.
         name: Of the job, and of its run folder.
         sets: The pictures.
         checkpoint_dir: Where it goes on from; None where no checkpoints are kept.
@@ -68,12 +71,13 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
         texts = ml.read_hyperparameters()
     with _collecting(faults):
         cluster = ml.read_cluster()
-    channel = ""
+    channel, pictures_dir = "", None
     with _collecting(faults):
         channel = find_channel(ml, wanted=texts.get("DATA_NAME", ""))
+        pictures_dir = gather_pictures(ml, channel, scratch_dir / _PICTURES_DIR)
     config, num_setting_faults = None, len(faults)
     with _collecting(faults):
-        config = read_settings(texts, ml, channel=channel, scratch_dir=scratch_dir)
+        config = read_settings(texts, channel=channel, pictures_dir=pictures_dir, scratch_dir=scratch_dir)
     if config is not None and len(cluster.hosts) > config.batch_size:
         hint = f"raise BATCH_SIZE from {config.batch_size}, or lower INSTANCE_COUNT"
         what = "more machines than pictures in a batch"
@@ -81,9 +85,10 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
     num_setting_faults = len(faults) - num_setting_faults
     faults += find_closed([ml.model_dir, *([ml.checkpoint_dir] if ml.has_checkpoints else [])])
     sets = None
-    if channel:
+    if pictures_dir is not None:
         with _collecting(faults):
-            sets = _load_sets(ml.channel_dir(channel))
+            spread = find_spread(ml, channel, cluster)
+            sets = load_job_sets(pictures_dir, spread=spread, cluster=cluster)
     notes: list[str] = []
     if config is not None and sets is not None and not faults:
         with _collecting(faults):
@@ -118,7 +123,9 @@ def _choose_name(config: Config) -> str:
     return given or names.job_name(config.ALGORITHM_NAME, datetime.now().astimezone())
 
 
-def read_settings(texts: dict[str, str], ml: MlFolder, *, channel: str, scratch_dir: Path) -> Config:
+def read_settings(
+    texts: dict[str, str], *, channel: str, pictures_dir: Path | None, scratch_dir: Path
+) -> Config:
     """Return the job's settings, with the places of this machine in them.
 
     Raises:
@@ -127,41 +134,9 @@ def read_settings(texts: dict[str, str], ml: MlFolder, *, channel: str, scratch_
     from classifold.config import read_hyperparameters
 
     fixed: dict[str, Any] = {"RUNS_DIR": str(scratch_dir)}
-    if channel:
-        fixed |= {"DATA_NAME": channel, "SPLIT_LOCAL_DIR": str(ml.channel_dir(channel))}
+    if pictures_dir is not None:
+        fixed |= {"DATA_NAME": channel, "SPLIT_LOCAL_DIR": str(pictures_dir)}
     return read_hyperparameters(texts, fixed=fixed)
-
-
-def find_channel(ml: MlFolder, *, wanted: str) -> str:
-    """Return the channel that holds the pictures: the only one, else the one that DATA_NAME names.
-
-    Args:
-        ml: Laid out by SageMaker.
-        wanted: DATA_NAME as the hyperparameters have it; empty: the default.
-
-    Raises:
-        JobError: There is none, or it cannot be told which, or its mode is not read.
-    """
-    channels = ml.read_channels()
-    if not channels:
-        hint = "launch with InputDataConfig as `classifold launch --dry-run` prints it"
-        raise JobError(Fault("InputDataConfig", "the job has no channel, so no pictures", hint=hint))
-    name = next(iter(channels)) if len(channels) == 1 else _read_data_name(wanted)
-    if name not in channels:
-        what = f"the job has several channels and none is called {name!r}, as DATA_NAME says"
-        hint = "launch with one channel, or set DATA_NAME to the one that holds the pictures"
-        raise JobError(Fault("InputDataConfig", what, got=", ".join(sorted(channels)), hint=hint))
-    mode = channels[name].get("TrainingInputMode", "File")
-    if mode == "Pipe":
-        hint = "set INPUT_MODE to 'File' or 'FastFile', then launch again"
-        raise JobError(Fault(f"channel {name}", "expected File or FastFile mode", got=mode, hint=hint))
-    return name
-
-
-def _read_data_name(text: str) -> str:
-    from classifold.config import Config, parse_value
-
-    return str(parse_value("DATA_NAME", text) if text else Config.model_fields["DATA_NAME"].default)
 
 
 def find_closed(folders: list[Path]) -> list[Fault]:
@@ -177,12 +152,6 @@ def find_closed(folders: list[Path]) -> list[Fault]:
 
 
 _START_HINT = "start the image as SageMaker or `classifold train --docker` does"
-
-
-def _load_sets(channel_dir: Path) -> Sets:
-    from classifold.dataset.scan import load_sets
-
-    return load_sets(channel_dir)
 
 
 # The disk

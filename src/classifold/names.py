@@ -96,6 +96,9 @@ DOCKERFILE = "container/Dockerfile"
 SHARD_INDEX = "shards.json"
 SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.tar")
 
+# How the objects of a channel come to the hosts of a job, in SageMaker's words.
+FULLY_REPLICATED, SHARDED_BY_KEY = "FullyReplicated", "ShardedByS3Key"
+
 # The container, as SageMaker lays it out.
 ML_DIR = "/opt/ml"
 HYPERPARAMETERS_JSON = "hyperparameters.json"
@@ -149,6 +152,11 @@ def role(project_name: str) -> str:
 def data_prefix(data_name: str, *, as_shards: bool) -> str:
     """Return where the three sets stand in the data bucket; ends in a slash, as FastFile mode wants it."""
     return f"{data_name}.shards/" if as_shards else f"{data_name}/"
+
+
+def set_channel(data_name: str, set_name: str) -> str:
+    """Return the channel of one set, in a job whose hosts get the training shards shared out by key."""
+    return f"{data_name}-{set_name}"
 
 
 # In front of the job, so that a rule of the bucket's can name those of all jobs.

@@ -18,6 +18,7 @@ from classifold.config_words import explain_unknown
 from classifold.errors import Fault, SettingsError
 from classifold.files import write_whole
 from classifold.ml_folder import is_foreign
+from classifold.request_channels import build_channels, find_prefix
 from classifold.request_template import fill_template, merge_template
 
 CHECKPOINT_DIR = f"{names.ML_DIR}/checkpoints"
@@ -125,7 +126,7 @@ def draft_request(
     if request.get("Environment") == {}:
         # It stands empty in the template that comes along, to show where it may be written.
         del request["Environment"]
-    faults += _check_fixed(request, base, config.DATA_NAME)
+    faults += _check_fixed(request, base)
     hyperparameters = request.get("HyperParameters")
     if isinstance(hyperparameters, dict):
         request["HyperParameters"] = {name: _as_text(value) for name, value in hyperparameters.items()}
@@ -139,7 +140,7 @@ def draft_request(
 def _derive_values(config: Config) -> dict[str, Any]:
     """Return the placeholders that are no settings, and those whose setting means something else here."""
     return {
-        "DATA_PREFIX": names.data_prefix(config.DATA_NAME, as_shards=config.UPLOAD_AS == "shards"),
+        "DATA_PREFIX": find_prefix(config),
         "MAX_RUNTIME_SECONDS": _seconds(config.MAX_HOURS),
         # Several types stand in a list of their own, and then not here.
         "INSTANCE_TYPE": None if len(list_instance_types(config)) > 1 else config.INSTANCE_TYPE,
@@ -158,7 +159,7 @@ def _build_base(config: Config, given: Mapping[str, str], tags: Mapping[str, str
             "MetricDefinitions": list_metrics(),
         },
         "RoleArn": given["ROLE_ARN"],
-        "InputDataConfig": [_build_channel(config, given["DATA_BUCKET"])],
+        "InputDataConfig": build_channels(config, given["DATA_BUCKET"]),
         "OutputDataConfig": {"S3OutputPath": f"s3://{output}/", **_key("KmsKeyId", config.KMS_KEY)},
         "ResourceConfig": _build_resources(config),
         "StoppingCondition": {"MaxRuntimeInSeconds": _seconds(config.MAX_HOURS)},
@@ -180,24 +181,6 @@ def _build_base(config: Config, given: Mapping[str, str], tags: Mapping[str, str
         vpc = {"Subnets": list(config.SUBNETS), "SecurityGroupIds": list(config.SECURITY_GROUPS)}
         request["VpcConfig"] = vpc
     return request
-
-
-def _build_channel(config: Config, bucket: str) -> dict[str, Any]:
-    prefix = names.data_prefix(config.DATA_NAME, as_shards=config.UPLOAD_AS == "shards")
-    return {
-        "ChannelName": config.DATA_NAME,
-        "DataSource": {
-            "S3DataSource": {
-                "S3DataType": "S3Prefix",
-                "S3Uri": f"s3://{bucket}/{prefix}",
-                # Every machine sees every picture; training deals them out.
-                "S3DataDistributionType": "FullyReplicated",
-            }
-        },
-        "CompressionType": "None",
-        "RecordWrapperType": "None",
-        "InputMode": config.INPUT_MODE,
-    }
 
 
 def _build_resources(config: Config) -> dict[str, Any]:
@@ -291,7 +274,7 @@ def _too_long(name: str, text: str) -> Fault:
 # What the template may not change
 
 
-def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any], channel: str) -> list[Fault]:
+def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any]) -> list[Fault]:
     """Return what the template changes although something else relies on it."""
     faults = [
         _changed(path, hint, _find(request, path))
@@ -301,13 +284,20 @@ def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any], channel: s
     if _find_project_tag(request) != _find_project_tag(base):
         hint = "jobs are found by this tag; set PROJECT_NAME in the settings"
         faults.append(_changed(f"Tags: {names.PROJECT_TAG}", hint, _find_project_tag(request)))
-    found = [_find(entry, "DataSource") for entry in _entries(request) if entry.get("ChannelName") == channel]
-    if found != [base["InputDataConfig"][0]["DataSource"]]:
-        hint = (
-            "set DATA_BUCKET, DATA_NAME and UPLOAD_AS in the settings; channels of other names may be added"
-        )
-        faults.append(_changed(f"InputDataConfig: {channel}", hint, found[0] if found else None))
-    return faults
+    return faults + [fault for ours in base["InputDataConfig"] for fault in _check_source(request, ours)]
+
+
+def _check_source(request: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Fault]:
+    """Return whether a channel of ours has another source than the settings say."""
+    name = ours["ChannelName"]
+    found = [_find(entry, "DataSource") for entry in _entries(request) if entry.get("ChannelName") == name]
+    if found == [ours["DataSource"]]:
+        return []
+    hint = (
+        "set DATA_BUCKET, DATA_NAME, UPLOAD_AS and INPUT_DISTRIBUTION in the settings; channels of other "
+        "names may be added"
+    )
+    return [_changed(f"InputDataConfig: {name}", hint, found[0] if found else None)]
 
 
 def _find_project_tag(request: Mapping[str, Any]) -> Any:

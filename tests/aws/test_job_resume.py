@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from classifold.aws.job_log import read_log
-from classifold.aws.job_resume import resume_job
+from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.jobs import describe_job, stop_job
 from classifold.aws.logs import follow_job
 from classifold.errors import JobError, MissingError
@@ -102,3 +102,19 @@ def test_a_job_that_runs_is_complete_or_left_nothing_is_not_gone_on_with(
     follow_job(aws, failed, tell=quiet, poll_seconds=0.2)
     with pytest.raises(JobError, match="it left no checkpoint to go on from"):
         resume_job(aws, {}, failed)
+
+
+def test_a_job_goes_on_in_an_image_that_has_its_engine(aws: Aws, start_job: Callable[..., str]) -> None:
+    from classifold.aws.clients import Aws as Way
+
+    def ask(name: str, **values: Any) -> str | None:
+        return choose_variant(Way(aws.config.model_copy(update=values)), name)
+
+    stop_when_ready(aws, start_job(FIRST, script=SAVES))
+    assert ask(FIRST, INSTANCE_TYPE="ml.m5.xlarge") is None
+    with pytest.raises(JobError, match="one machine with TensorFlow, and several train on JAX"):
+        ask(FIRST, INSTANCE_TYPE="ml.m5.xlarge", INSTANCE_COUNT=2)
+    assert ask(FIRST, INSTANCE_TYPE="ml.g5.xlarge", INSTANCE_COUNT=2) is None
+    stop_when_ready(aws, start_job(SECOND, script=SAVES, INSTANCE_COUNT=2))
+    assert ask(SECOND, INSTANCE_TYPE="ml.m5.xlarge") == "hosts"
+    assert ask(SECOND, INSTANCE_TYPE="ml.m5.xlarge", INSTANCE_COUNT=3) is None

@@ -216,6 +216,39 @@ def test_shards_are_looked_at_like_files(look: Look, split_dir: Path, settings: 
     assert any("shards.json is not there" in one.what for one in look(UPLOAD_AS="shards"))
 
 
+@pytest.fixture
+def packed(look: Look, split_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a job that shares out three training shards by key; they are uploaded."""
+    for number in range(2, 5):
+        path = split_dir / "training" / "rose" / f"{number}.jpg"
+        path.write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF" + os.urandom(900_000))
+    values = {"UPLOAD_AS": "shards", "SHARD_MB": 1, "INPUT_DISTRIBUTION": "ShardedByS3Key"}
+    upload_data(Aws(build_config({**settings, **values})), tell=lambda _: None)
+    return values
+
+
+def test_shards_that_are_shared_out_must_be_enough_and_no_others_there(look: Look, packed) -> None:
+    assert look(INSTANCE_COUNT=3, **packed) == []
+    found = only(look(INSTANCE_COUNT=4, **packed))
+    assert (found.where, found.is_fatal) == ("setting INSTANCE_COUNT", True)
+    assert found.what == "4 machines share 3 training shards, so that some would have none"
+    assert "lower SHARD_MB" in found.hint
+    found = only(look(INSTANCE_COUNT=2, **packed))
+    assert not found.is_fatal
+    assert "of 3 training shards one machine gets 2, others 1" in found.what
+    client("s3").put_object(Bucket="petals.data", Key="petals.shards/training/shard-00009.tar", Body=b"old")
+    (found,) = [one for one in look(INSTANCE_COUNT=3, **packed) if one.is_fatal]
+    assert "1 objects are not in the split" in found.what
+
+
+def test_a_disk_needs_room_for_its_machines_part_alone(look: Look, packed, monkeypatch) -> None:
+    monkeypatch.setattr("classifold.aws.preflight_data._RESERVED_BYTES", 998_000_000)
+    values = {"INSTANCE_TYPE": "ml.m5.xlarge", "VOLUME_GB": 1, "INSTANCE_COUNT": 3}
+    assert look(**values, **packed) == []
+    found = only(look(**values, **{**packed, "INPUT_DISTRIBUTION": "FullyReplicated"}))
+    assert found.where == "setting VOLUME_GB"
+
+
 def test_a_mode_that_training_does_not_read_is_found(look: Look) -> None:
     found = only(look({"InputDataConfig": [{"ChannelName": "petals", "InputMode": "Pipe"}]}))
     assert found.is_fatal

@@ -150,20 +150,25 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
     return pushed
 
 
-def find_image(aws: Aws) -> PushedImage:
+def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
     """Return the pushed image of the content that is here now.
+
+    Args:
+        aws: The way in.
+        variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
 
     Raises:
         MissingError: It was not pushed.
         AwsError: AWS or the registry refuses.
         BackboneError: Weights or a backbone of the user's own are not there.
     """
-    plan = plan_image(aws.config, variant=_variant_of(aws.config))
+    plan = plan_image(aws.config, variant=variant or _variant_of(aws.config))
     repository = find_repository(aws)
     found = find_manifest(aws, repository["repositoryUri"], plan.tag) if repository else None
     if repository is None or found is None:
+        hint = f"classifold image --variant {variant}" if variant else "classifold image"
         raise MissingError(
-            Fault(f"image {plan.reference}", "it is not in the project's repository", hint="classifold image")
+            Fault(f"image {plan.reference}", "it is not in the project's repository", hint=hint)
         )
     return _name_pushed(repository["repositoryUri"], plan.tag, found, pushed=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +16,12 @@ from classifold.aws.clients import Aws, aws_errors, error_code, is_passing
 from classifold.aws.cost import CostEstimate, estimate_cost, fit_budget
 from classifold.aws.findings import Finding, explain_blind
 from classifold.aws.image import find_image
-from classifold.aws.job_resume import resume_job
+from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
 from classifold.config import Config
-from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError
+from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, MissingError
 from classifold.request import draft_request, write_request
 from classifold.request_template import read_template
 
@@ -89,13 +90,13 @@ def launch_job(
         JobError: Something speaks against the start, all of it at once; or AWS's quota does.
         AwsError: If AWS refuses.
     """
-    places = _find_places(aws, is_dry_run=dry_run)
+    places = _find_places(aws, is_dry_run=dry_run, resumed=resumed)
     job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
     request = _build_request(aws, places, job_name)
     findings = list(places.findings)
     if resumed is not None and places.is_account_known:
         request, found = _resume(aws, request, resumed)
-        findings += found
+        findings += [one for one in found if one not in findings]
     cost = estimate_cost(aws, request)
     if max_cost is not None:
         request, cost, said = fit_budget(request, cost, max_cost=max_cost)
@@ -124,8 +125,10 @@ def _resume(aws: Aws, request: dict[str, Any], name: str) -> tuple[dict[str, Any
 # What the request names
 
 
-def _find_places(aws: Aws, *, is_dry_run: bool) -> _Places:
+def _find_places(aws: Aws, *, is_dry_run: bool, resumed: str | None) -> _Places:
     """Return role, image, buckets and key; what is missing is made up and among the findings.
+
+    The image of a job that goes on with another one has the engine of that one.
 
     Raises:
         AwsError: Without a way to AWS, unless only looking.
@@ -141,7 +144,7 @@ def _find_places(aws: Aws, *, is_dry_run: bool) -> _Places:
     # A key that is not there is put down as the settings have it.
     kms_key = _find_or_note(lambda: aws.kms_key, findings) or config.KMS_KEY
     role = _find_or_note(lambda: find_role(aws), findings)
-    image = _find_or_note(lambda: find_image(aws).uri_by_digest, findings)
+    image = _find_or_note(lambda: _find_image(aws, resumed), findings)
     made_up = _make_up_names(aws, account)
     return _Places(
         config=config.model_copy(update={"KMS_KEY": kms_key}),
@@ -152,6 +155,14 @@ def _find_places(aws: Aws, *, is_dry_run: bool) -> _Places:
         findings=findings,
         made_up=tuple(name for name, found in zip(made_up, (role, image), strict=True) if not found),
     )
+
+
+def _find_image(aws: Aws, resumed: str | None) -> str:
+    variant = None
+    if resumed is not None:
+        with contextlib.suppress(MissingError):  # that there is no such job is told by who resumes it
+            variant = choose_variant(aws, resumed or None)
+    return find_image(aws, variant=variant).uri_by_digest
 
 
 def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:

@@ -8,8 +8,11 @@ from typing import Any
 
 from classifold.aws.clients import Aws, aws_errors
 from classifold.aws.findings import Finding
+from classifold.aws.image import choose_variant as choose_usual
+from classifold.aws.image_context import Variant
 from classifold.aws.jobs import RUNNING, find_job
 from classifold.errors import Fault, JobError
+from classifold.request import list_instance_types
 
 
 def resume_job(
@@ -45,6 +48,42 @@ def resume_job(
         )
         notes.append(Finding(f"--resume {found}", what, is_fatal=False))
     return resumed, notes
+
+
+def choose_variant(aws: Aws, name: str | None) -> Variant | None:
+    """Return the image in which a job can go on; None where the usual one is right.
+
+    Several machines train on JAX, one without a GPU on TensorFlow, and nothing goes on with another engine.
+
+    Args:
+        aws: The way in.
+        name: Of the job that ended; None for the newest.
+
+    Raises:
+        MissingError: There is no such job.
+        JobError: The machines of the settings have no engine that could go on with it.
+        AwsError: AWS refuses.
+    """
+    job = find_job(aws, name)
+    config, before = aws.config, _count_machines(job)
+    if "gpu" in {choose_usual(one) for one in (_type_of(job), *list_instance_types(config))}:
+        return None
+    if before > 1 and config.INSTANCE_COUNT == 1:
+        return "hosts"
+    if before == 1 and config.INSTANCE_COUNT > 1:
+        what = "it trained on one machine with TensorFlow, and several train on JAX"
+        hint = "set INSTANCE_COUNT = 1 to go on with it, or launch without --resume"
+        raise JobError(Fault(f"training job {job['TrainingJobName']}", what, hint=hint))
+    return None
+
+
+def _count_machines(job: Mapping[str, Any]) -> int:
+    return int(job["ResourceConfig"].get("InstanceCount", 1))
+
+
+def _type_of(job: Mapping[str, Any]) -> str:
+    preferred = job["ResourceConfig"].get("InstancePreferences") or [{}]
+    return str(job["ResourceConfig"].get("InstanceType") or preferred[0].get("InstanceType", ""))
 
 
 def _find_checkpoints(aws: Aws, job: Mapping[str, Any]) -> str:

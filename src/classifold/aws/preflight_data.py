@@ -23,15 +23,18 @@ _MODES = 'set INPUT_MODE = "File" or "FastFile"'
 _MANY_OBJECTS, _SMALL_BYTES = 5_000, 1_000_000
 # Of a disk, for the image's scratch files, the run and its model.
 _RESERVED_BYTES = 5_000_000_000
+# The largest share of the training shards may have so many times the mean before it is worth a word.
+_UNEVEN = 1.2
 
 
 @dataclass
 class _Stock:
-    """What a bucket has for a job: objects and bytes in all, and objects by set."""
+    """What a bucket has for a job: objects and bytes in all, and of each set."""
 
     num_objects: int = 0
     num_bytes: int = 0
     by_set: Counter[str] = field(default_factory=Counter)
+    bytes_by_set: Counter[str] = field(default_factory=Counter)
 
 
 def check_bucket(aws: Aws, name: str, *, setting: str) -> list[Finding]:
@@ -71,7 +74,9 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             for one in page:
                 stock.num_objects += 1
                 stock.num_bytes += one.size
-                stock.by_set[one.key.removeprefix(prefix).partition("/")[0]] += 1
+                set_name = one.key.removeprefix(prefix).partition("/")[0]
+                stock.by_set[set_name] += 1
+                stock.bytes_by_set[set_name] += one.size
         missing = [name for name in names.SETS if not stock.by_set[name]]
         if missing:
             what = (
@@ -92,16 +97,24 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             here = aws.config.shards_dir if as_shards else aws.config.split_dir
             what = f"there is no split in {here} to compare it with; the job takes what is in the bucket"
             yield Finding(source, what, is_fatal=False)
-        yield from _compare(record, source, as_shards=as_shards)
+        # Training reads every picture that it finds, but only the shards that the index names. Where objects
+        # are shared out by key, a machine may be given those that nobody needs.
+        yield from _compare(record, source, is_stale_fatal=not as_shards or aws.config.is_sharded_by_key)
     yield from _check_packing(aws.config)
-    yield from _judge_stock(stock, request, source=source, mode=mode)
+    if aws.config.is_sharded_by_key:
+        yield from _check_shares(stock, request, source=source)
+    yield from _judge_stock(
+        stock, request, source=source, mode=mode, is_shared_out=aws.config.is_sharded_by_key
+    )
 
 
 def _find_source(config: Config, request: Mapping[str, Any]) -> tuple[str, str]:
     """Return where the data channel's objects are, and how they come to the machine."""
     channel = next(one for one in request["InputDataConfig"] if one["ChannelName"] == config.DATA_NAME)
     mode = channel.get("InputMode") or request["AlgorithmSpecification"]["TrainingInputMode"]
-    return str(channel["DataSource"]["S3DataSource"]["S3Uri"]), str(mode)
+    # Where shards are shared out by key this channel is their index alone.
+    source = str(channel["DataSource"]["S3DataSource"]["S3Uri"]).removesuffix(names.SHARD_INDEX)
+    return source, str(config.INPUT_MODE if config.is_sharded_by_key and mode == "File" else mode)
 
 
 def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
@@ -115,7 +128,7 @@ def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[Lo
         return
 
 
-def _compare(record: Any, source: str, *, as_shards: bool) -> Iterator[Finding]:
+def _compare(record: Any, source: str, *, is_stale_fatal: bool) -> Iterator[Finding]:
     """Yield how the bucket differs from the split that this machine has."""
     num_here = record.count_due()[0]
     if num_here == 0:
@@ -136,9 +149,8 @@ def _compare(record: Any, source: str, *, as_shards: bool) -> Iterator[Finding]:
     stale = record.list_stale()
     if stale:
         what = f"{len(stale):,} objects are not in the split, such as {stale[0]}"
-        # Training reads every picture that it finds, but only the shards that the index names.
         hint = "run `classifold upload --delete-stale`"
-        yield Finding(source, what, hint=hint, is_fatal=not as_shards)
+        yield Finding(source, what, hint=hint, is_fatal=is_stale_fatal)
 
 
 def _check_packing(config: Config) -> Iterator[Finding]:
@@ -152,7 +164,28 @@ def _check_packing(config: Config) -> Iterator[Finding]:
         )
 
 
-def _judge_stock(stock: _Stock, request: Mapping[str, Any], *, source: str, mode: str) -> Iterator[Finding]:
+def _check_shares(stock: _Stock, request: Mapping[str, Any], *, source: str) -> Iterator[Finding]:
+    """Yield whether the training shards can be shared out among the machines, and how evenly."""
+    num_hosts, num_shards = _count_hosts(request), stock.by_set[names.TRAINING]
+    smaller = f"lower SHARD_MB and {_UPLOAD}"
+    if num_shards < num_hosts:
+        what = f"{num_hosts} machines share {num_shards} training shards, so that some would have none"
+        hint = f"set it to {num_shards} or less, or {smaller.replace('run ', '')}"
+        yield Finding("setting INSTANCE_COUNT", what, hint=hint)
+        return
+    least, most = num_shards // num_hosts, -(-num_shards // num_hosts)
+    if most * num_hosts > _UNEVEN * num_shards:
+        what = f"of {num_shards} training shards one machine gets {most}, others {least}, and wait for it"
+        yield Finding(source, what, hint=f"{smaller} again", is_fatal=False)
+
+
+def _count_hosts(request: Mapping[str, Any]) -> int:
+    return int(request["ResourceConfig"].get("InstanceCount", 1))
+
+
+def _judge_stock(
+    stock: _Stock, request: Mapping[str, Any], *, source: str, mode: str, is_shared_out: bool
+) -> Iterator[Finding]:
     """Yield what the number of objects and their size mean for the job."""
     is_small = stock.num_bytes / stock.num_objects < _SMALL_BYTES
     if is_small and stock.num_objects > _MANY_OBJECTS:
@@ -161,8 +194,11 @@ def _judge_stock(stock: _Stock, request: Mapping[str, Any], *, source: str, mode
         hint = 'UPLOAD_AS = "shards" packs them into a few large ones'
         yield Finding(source, what, hint=hint, is_fatal=False)
     volume_gb = request["ResourceConfig"].get("VolumeSizeInGB")
+    size = stock.num_bytes
+    if is_shared_out:
+        size -= int(stock.bytes_by_set[names.TRAINING] * (1 - 1 / _count_hosts(request)))
     # FastFile leaves the objects where they are.
-    needed = stock.num_bytes + _RESERVED_BYTES
+    needed = size + _RESERVED_BYTES
     if volume_gb and mode == "File" and needed > volume_gb * 1e9:
-        what = f"the pictures have {stock.num_bytes / 1e9:.1f} GB, too much for a disk of {volume_gb} GB"
+        what = f"the pictures have {size / 1e9:.1f} GB, too much for a disk of {volume_gb} GB"
         yield Finding("setting VOLUME_GB", what, hint=f"set VOLUME_GB = {-int(-needed * 1.1 // 1e9)} or more")

@@ -57,12 +57,15 @@ class Sets:
         pictures: The pictures of each set, in stable order.
         fingerprint: Names this very division of these very pictures.
         notes: What the user should know.
+        present: Of a set whose shards are spread over several hosts, the places of the pictures that are on
+            this one; of a set that is not named, all are here.
     """
 
     class_names: tuple[str, ...]
     pictures: Mapping[str, list[Picture]]
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+    present: Mapping[str, list[int]] = field(default_factory=dict)
 
 
 def scan_folder(root: Path) -> Scan:
@@ -112,19 +115,21 @@ def find_own_split(root: Path) -> dict[str, Path] | None:
     return {name: sets[name] for name in SETS if name in sets}
 
 
-def load_sets(split_dir: Path) -> Sets:
+def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
     """Return the three sets that training reads.
 
     Args:
         split_dir: A folder made by `classifold split`, a split of the user's own that has all three sets, or
             either of them packed into shards, which gives the same pictures in the same order.
+        spread: Sets of whose shards this host has a part, and others the rest: `present` says which.
 
     Raises:
         DataError: A set is missing or empty, a class has no training pictures, or there are fewer than two
             classes; shards are missing or damaged. With every fault that was found.
     """
     check_folder(split_dir, hint=_SPLIT_HINT)
-    pictures = load_shards(split_dir) if holds_shards(split_dir) else _load_files(split_dir)
+    is_packed = holds_shards(split_dir)
+    pictures = load_shards(split_dir, spread=spread) if is_packed else _load_files(split_dir)
     found = {name: {picture.class_name for picture in pictures[name]} for name in pictures}
     check_sets(split_dir, found)
     fingerprint, notes = _fingerprint(split_dir, pictures)
@@ -134,7 +139,17 @@ def load_sets(split_dir: Path) -> Sets:
         pictures={name: pictures[name] for name in SETS},
         fingerprint=fingerprint,
         notes=[*notes, *_absent_notes(found, class_names)],
+        present={name: _find_present(pictures[name]) for name in spread},
     )
+
+
+def _find_present(pictures: Collection[Picture]) -> list[int]:
+    """Return the places of the pictures whose shard is on this host."""
+    is_here: dict[Path, bool] = {}
+    for picture in pictures:
+        if picture.path not in is_here:
+            is_here[picture.path] = picture.path.exists()
+    return [place for place, picture in enumerate(pictures) if is_here[picture.path]]
 
 
 def find_sets(split_dir: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ with size in bytes and SHA-256. Below is one list a set, in the order of the pic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,14 +114,22 @@ def iter_entries(folder: Path, head: IndexHead, set_name: str) -> Iterator[Entry
         raise DataError(_damage(path, str(error))) from error
 
 
-def load_shards(folder: Path) -> dict[str, list[Picture]]:
+def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list[Picture]]:
     """Return the pictures of every set, in the order in which the files would give them.
+
+    Args:
+        folder: Of shards.
+        spread: Sets of which shards may be missing, because they are on other hosts.
 
     Raises:
         DataError: The index is damaged, or shards are missing or cut short; all such shards are named.
     """
     head = read_index_head(folder)
-    faults = [fault for name in SETS for fault in _check_shards(folder / name, head.shards[name])]
+    faults = [
+        fault
+        for name in SETS
+        for fault in _check_shards(folder / name, _list_due(folder, head, name, spread))
+    ]
     if faults:
         raise DataError(*_limit(faults))
     return {name: list(iter_packed(folder, head, name)) for name in SETS}
@@ -182,6 +190,12 @@ def _parse_entry(values: Any, limits: list[int]) -> Entry:
     if not inside or offset % BLOCK:
         raise ValueError(f"{key!r} does not stand inside a shard")
     return entry
+
+
+def _list_due(folder: Path, head: IndexHead, name: str, spread: Collection[str]) -> list[PackedShard]:
+    """Return the shards of a set that must be whole: all, or of a set that is spread those that are here."""
+    shards = head.shards[name]
+    return [one for one in shards if (folder / name / one.name).exists()] if name in spread else shards
 
 
 def _check_shards(folder: Path, shards: Iterable[PackedShard]) -> Iterator[Fault]:

@@ -50,6 +50,7 @@ class Feed:
         hosts: Among which the pictures are shared out.
         training_numbers: (N,) int, of the pictures among those of all hosts; None: their places.
         validation_numbers: Likewise.
+        is_own: The training pictures are those that came to this host, not those of its rows of the batch.
     """
 
     begin_epoch: Callable[[int], None]
@@ -61,6 +62,7 @@ class Feed:
     hosts: Hosts = field(default_factory=Hosts)
     training_numbers: NDArray[np.intp] | None = None
     validation_numbers: NDArray[np.intp] | None = None
+    is_own: bool = False
 
     def number_training(self) -> NDArray[np.intp]:
         """Return the numbers (N,) of the training pictures."""

@@ -22,7 +22,7 @@ from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached, read_ahead
 from classifold.training.history import EpochRow, print_epoch
 from classifold.training.interruption import holding_back
-from classifold.training.lanes import deal_pictures, draw_batches
+from classifold.training.lanes import Places, deal_own, deal_pictures, draw_batches
 from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
 from classifold.training.scores import measure
 
@@ -142,11 +142,10 @@ class _StageRun:
 
     def _deal(self) -> None:
         """Share out the training pictures among the rows of a batch, of this host and of the others."""
-        size = self.config.batch_size
-        self.num_rows = self.hosts.count_rows(size)
+        self.size = self.config.batch_size
+        self.num_rows = self.hosts.count_rows(self.size)
         self.first_row = self.hosts.rank * self.num_rows
-        numbers = self.feed.number_training()
-        self.lanes = deal_pictures(numbers, size, first=self.first_row, num_rows=self.num_rows)
+        self.lanes = self._deal_lanes()
         validation = self.hosts.gather(np.array([len(self.feed.validation_labels)]))
         self.num_validation = int(np.sum(validation))
         sizes = np.concatenate(self.hosts.gather(np.array([len(lane) for lane in self.lanes])))
@@ -156,6 +155,15 @@ class _StageRun:
         places = np.arange(self.num_steps)[:, None]
         self.num_each = (places < (sizes if steps == "auto" else sizes * self.num_steps)).sum(axis=1)
         self.num_draws = int(self.num_each.sum())
+
+    def _deal_lanes(self) -> list[Places]:
+        """Return the places of each row's pictures."""
+        if self.feed.is_own:
+            # No row is left empty, since those of the last host would be all that its pictures have.
+            self.size = self.num_rows * self.hosts.count
+            return deal_own(len(self.feed.training_labels), num_rows=self.num_rows)
+        numbers = self.feed.number_training()
+        return deal_pictures(numbers, self.size, first=self.first_row, num_rows=self.num_rows)
 
     def go_on_from(self, inside: Inside) -> None:
         """Take up an earlier state; what follows from the rows is reckoned from them."""
@@ -254,7 +262,7 @@ class _StageRun:
             self.lanes, self.num_steps, seed=seed, first=self.first_row, is_repeated=is_repeated
         )
         batches = [row[row >= 0] for row in drawn]
-        if self.step == self.num_steps:
+        if self.step >= self.num_steps:  # more, where an earlier part of the run dealt them out otherwise
             return
         # Several hosts stop after the same step, or those that go on would wait for the others for ever.
         with holding_back() if self.hosts.count > 1 else contextlib.nullcontext() as waiting:
@@ -289,7 +297,7 @@ class _StageRun:
         self, rows: NDArray[np.intp], indices: NDArray[np.intp], activations: NDArray[np.float32]
     ) -> None:
         labels = self.feed.training_labels[indices]
-        num_classes, size = len(self.feed.class_weights), self.config.batch_size
+        num_classes, size = len(self.feed.class_weights), self.size
         self.learning.optimizer.learning_rate = self._find_rate(self.step)
         # Keras divides by all rows, of which those without a picture have no weight.
         weights = self.feed.class_weights[labels] * (self.num_rows * self.hosts.count / size)

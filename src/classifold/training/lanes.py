@@ -2,7 +2,7 @@
 
 A picture belongs to the lane of its number modulo the size of the batch, and a lane is one row of every
 batch. A host reads the pictures of its rows and no others, and whatever the number of hosts the same pictures
-meet in the same batch.
+meet in the same batch. A host that has pictures of its own, and not all, deals those to its rows.
 """
 
 from __future__ import annotations
@@ -30,6 +30,16 @@ def deal_pictures(numbers: Places, batch_size: int, *, first: int, num_rows: int
     order = np.argsort(lanes, kind="stable")
     edges = np.searchsorted(lanes[order], np.arange(first, first + num_rows + 1))
     return [order[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def deal_own(count: int, *, num_rows: int) -> list[Places]:
+    """Return the places of a host's own pictures, row by row: as many for each as can be.
+
+    Args:
+        count: How many pictures it has.
+        num_rows: Of this host.
+    """
+    return [np.arange(row, count, num_rows) for row in range(num_rows)]
 
 
 def is_of_rows(numbers: Places, batch_size: int, *, first: int, num_rows: int) -> NDArray[np.bool_]:

@@ -26,10 +26,18 @@ from classifold.training.boundary import Boundary, Inside, copy_arrays, list_see
 from classifold.training.budget import Budget, Plan, choose_places
 from classifold.training.clock import Clock
 from classifold.training.hosts import Hosts, Place, be_alone, leave_hosts, share_devices
-from classifold.training.lanes import is_of_rows
 from classifold.training.notes import Notes
 from classifold.training.resume import Found, check_facts, pack_found, unpack_found
 from classifold.training.shared_faults import sharing_faults
+from classifold.training.sharing import (
+    BY_NUMBER,
+    Share,
+    check_share,
+    check_spread,
+    choose_mine,
+    has_own,
+    list_here,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -232,9 +240,10 @@ class Learning:
         from classifold.training.feed import Reached
         from classifold.training.pipeline import Storage
         from classifold.training.recipe import class_weights
-        from classifold.training.stages import Share, Supply, plan_stages, train_stage
+        from classifold.training.stages import Supply, plan_stages, train_stage
 
         found = self.found
+        facts["dealing"] = check_spread(self.sets, self.hosts)
         storage = Storage(self.config.CACHE_GB * 1e9, self.scratch_dir)
         supply = Supply(self.classifier, self.config, scratch_dir=self.scratch_dir)
         plan = self._plan(supply, found)
@@ -245,11 +254,12 @@ class Learning:
             facts["pictures"] = [_sign_pictures(reader, self.hosts) for reader in readers]
             if found is not None:
                 check_facts(found, facts)
+                self._tell_dealing(found, facts)
             class_names = self.sets.class_names
             training, validation = (label_pictures(reader.pictures, class_names) for reader in readers)
             counts = self.hosts.sum(np.bincount(training, minlength=len(class_names)).astype(np.float64))
             weights = class_weights(self.config, class_names, counts)
-            share = Share(self.hosts, readers[0].numbers, readers[1].numbers)
+            share = Share(self.hosts, readers[0].numbers, readers[1].numbers, is_own=has_own(self.sets))
             start = self.boundary
             reached = Reached([replace(row) for row in start.rows] if start else [])
             for place, stage in enumerate(plan_stages(self.config)):
@@ -278,6 +288,13 @@ class Learning:
                 self.clock.end(stage.name)
                 self._mark(place + 1, reached, mark)
 
+    def _tell_dealing(self, found: Found, facts: dict[str, Any]) -> None:
+        if self.hosts.is_first and found.facts.get("dealing", BY_NUMBER) != facts["dealing"]:
+            what = (
+                "the hosts have other parts of the training pictures than before, so their order is another"
+            )
+            self.notes.tell(f"{what}: the model will be as good, and not the same bit for bit")
+
     def _has_time(self, plan: Plan) -> bool:
         return self.hosts.agree(self.budget.allows_epoch(seconds=plan.seconds))
 
@@ -291,8 +308,11 @@ class Learning:
             return Plan(**found.facts["plan"])
         if not self.budget.is_limited:
             return whole
-        places = choose_places([0] * len(pictures), _MEASURED, seed=config.RANDOM_SEED)
-        sample = [pictures[place] for place in places]
+        here = list_here(self.sets)
+        sample = [
+            pictures[here[place]]
+            for place in choose_places([0] * len(here), _MEASURED, seed=config.RANDOM_SEED)
+        ]
         with contextlib.closing(
             PictureReader(sample, config, storage=Storage(0, None), name=names.TRAINING)
         ) as reader:
@@ -306,25 +326,22 @@ class Learning:
             self.notes.tell(f"TIME_LIMIT leaves time for {some}, each class with its share of them")
         return plan
 
-    def _choose_training(self, plan: Plan) -> Sequence[Picture]:
+    def _choose_training(self, plan: Plan) -> NDArray[np.intp]:
+        """Return the places of the training pictures that there is time for."""
         pictures = self.sets.pictures[names.TRAINING]
         if plan.num_training >= len(pictures):
-            return pictures
+            return np.arange(len(pictures))
         labels = label_pictures(pictures, self.sets.class_names)
-        places = choose_places(labels, plan.num_training, seed=self.config.RANDOM_SEED)
-        return [pictures[place] for place in places]
+        return np.array(choose_places(labels, plan.num_training, seed=self.config.RANDOM_SEED), np.intp)
 
     def _open_readers(self, stack: contextlib.ExitStack, storage: Any, plan: Plan) -> tuple[Any, Any]:
         """Return the readers of this host's training and validation pictures."""
         self.stage = "reading"
-        size, hosts = self.config.batch_size, self.hosts
-        training, validation = self._choose_training(plan), self.sets.pictures[names.VALIDATION]
-        num_rows = hosts.count_rows(size)
-        numbers = np.arange(len(training))
-        mine = is_of_rows(numbers, size, first=hosts.rank * num_rows, num_rows=num_rows)
+        hosts, places = self.hosts, self._choose_training(plan)
+        validation = np.arange(len(self.sets.pictures[names.VALIDATION]))
         shares = {
-            names.TRAINING: (training, numbers[mine]),
-            names.VALIDATION: (validation, np.arange(len(validation))[hosts.rank :: hosts.count]),
+            names.TRAINING: (places, choose_mine(places, self.sets, self.config, hosts)),
+            names.VALIDATION: (validation, validation[hosts.rank :: hosts.count]),
         }
         with sharing_faults(hosts, notes=self.notes):
             training_reader, validation_reader = (
@@ -335,19 +352,17 @@ class Learning:
         return training_reader, validation_reader
 
     def _open_share(
-        self, name: str, pictures: Sequence[Picture], numbers: NDArray[np.intp], storage: Any
+        self, name: str, places: NDArray[np.intp], numbers: NDArray[np.intp], storage: Any
     ) -> Any:
-        if not len(numbers):
-            what = f"{self.hosts.count} hosts share {len(pictures)} {name} pictures, and one gets none"
-            hint = f"take fewer hosts, or set BATCH_SIZE to {max(1, len(pictures) // 2)} or less"
-            raise DataError(Fault("hosts", what, hint=hint))
+        """Return the reader of the pictures with some numbers, which are places in `places`."""
+        check_share(numbers, name, sets=self.sets, hosts=self.hosts)
         return open_reader(
             name,
             self.sets,
             self.config,
             storage=storage,
             notes=self.notes,
-            pictures=[pictures[number] for number in numbers],
+            pictures=[self.sets.pictures[name][places[number]] for number in numbers],
             numbers=numbers,
         )
 

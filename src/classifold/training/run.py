@@ -75,6 +75,7 @@ def train_model(
     host: str = "",
     is_resumable: bool = False,
     place: Place | None = None,
+    sets: Sets | None = None,
 ) -> RunSummary | None:
     """Train, evaluate, export and verify; the run folder appears whole or not at all.
 
@@ -92,6 +93,7 @@ def train_model(
         is_resumable: The state is saved in a hidden folder beside the run, which goes when the run is whole;
             with the `name` of a run that stopped, it is gone on from there.
         place: Of this host among those that train together; None: it is alone.
+        sets: The pictures; None: those in SPLIT_LOCAL_DIR.
 
     Returns:
         None on every host but the first.
@@ -108,7 +110,7 @@ def train_model(
     with ending_gently() as interruption:
         try:
             started = datetime.now().astimezone()
-            sets = load_sets(config.split_dir)
+            sets = load_sets(config.split_dir) if sets is None else sets
             run_dir = choose_run_dir(config, name, started) if not place.rank else _run_dir(config, name)
             checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, host=host)
             if place.rank:

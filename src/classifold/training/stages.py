@@ -20,12 +20,12 @@ from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached
 from classifold.training.fit import Mark, fit_stage, never
 from classifold.training.frozen import Activations, Compute, compile_frozen, compute_plain
-from classifold.training.hosts import Hosts
 from classifold.training.linear_head import find_head
 from classifold.training.model import Classifier, Parts, split_parts
 from classifold.training.pipeline import PictureReader, Storage, blocks
 from classifold.training.recipe import Stage
 from classifold.training.scaling import measure_scaling
+from classifold.training.sharing import Share
 
 Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
@@ -153,21 +153,6 @@ class Source:
     def read_plain_features(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the features (N, F) of validation pictures."""
         return np.asarray(self.plain(indices)[:, self.features])
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which of all hosts' pictures are this one's; the names are those of `Feed`.
-
-    Attributes:
-        hosts: Who have the others.
-        training_numbers: (N,) of its training pictures.
-        validation_numbers: (N,) of its validation pictures.
-    """
-
-    hosts: Hosts
-    training_numbers: NDArray[np.intp]
-    validation_numbers: NDArray[np.intp]
 
 
 def train_stage(
