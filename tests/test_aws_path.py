@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import numpy as np
 import pytest
+from PIL import Image
 
 from chaos import compare
 
@@ -84,6 +86,59 @@ def flowers(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shell = Shell(folder)
     shell("classifold example data/flowers --pictures-per-class 12")
     shell("data_handler.py")
+    return folder
+
+
+# A network of few weights, so that two machines on one computer train in seconds.
+BACKBONE = """
+import keras
+
+
+def build(image_size):
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 255)(pixels)
+    for index in range(2):
+        x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu", name=f"conv{index}")(x)
+    return keras.Model(pixels, x, name="tiny")
+"""
+SEVERAL_SETTINGS = """
+INSTANCE_TYPE = "ml.m5.xlarge"
+INSTANCE_COUNT = 2
+UPLOAD_AS = "shards"
+SHARD_MB = 1
+INPUT_DISTRIBUTION = "ShardedByS3Key"
+BACKBONE = "my_model.py:build"
+BACKBONE_WEIGHTS = None
+IMAGE_SIZE = 16
+BATCH_SIZE = 8
+HEAD_PENALTIES = (0.1,)
+FINE_TUNE_SHARE = 1.0
+EPOCHS = 2
+EARLY_STOPPING_PATIENCE = 0
+AUGMENTATION_VARIANTS = 2
+BOOTSTRAP_SAMPLES = 100
+CHECKPOINT_MINUTES = 0.001
+NUM_WORKERS = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def noise(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a project for two machines: its 24 training pictures fill three shards."""
+    folder = tmp_path_factory.mktemp("noise") / "project"
+    generator = np.random.default_rng(0)
+    for set_name, count in (("training", 8), ("validation", 3), ("evaluation", 3)):
+        for place, name in enumerate(("blue", "green", "red")):
+            (folder / "data" / set_name / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 200, (200, 200, 3), np.uint8)
+                pixels[..., place] += 55
+                Image.fromarray(pixels).save(folder / "data" / set_name / name / f"{number}.png")
+    shutil.copy(root / "training-job-config-template.json", folder)
+    shutil.copytree(root / "container", folder / "container")
+    (folder / "my_model.py").write_text(BACKBONE)
+    settings = folder / "container" / "modeling" / "config.py"
+    settings.write_text(f'{settings.read_text()}{SEVERAL_SETTINGS}SPLIT_LOCAL_DIR = "data"\n')
     return folder
 
 
@@ -283,6 +338,69 @@ def test_ctrl_c_while_following_leaves_the_job_running(shell: Shell, lab: Cloud)
     assert "it goes on without you watching" in said
     assert describe(name)["TrainingJobStatus"] == "InProgress"
     shell("classifold stop")
+
+
+# Several machines
+
+
+def lines_by_host(name: str) -> dict[str, list[str]]:
+    logs, group = boto3.client("logs", region_name=REGION), "/aws/sagemaker/TrainingJobs"
+    found: dict[str, list[str]] = {}
+    for stream in logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]:
+        page = logs.get_log_events(
+            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True
+        )
+        host = stream["logStreamName"].removeprefix(f"{name}/").rpartition("-")[0]
+        found[host] = [event["message"] for event in page["events"]]
+    return found
+
+
+def test_two_machines_with_a_part_of_the_shards_each_and_one_that_dies(lab: Cloud, noise: Path) -> None:
+    shell = Shell(noise)
+    shell("classifold upload")
+    shell("classifold image")
+    assert "4 machines share 3 training shards" in shell(
+        "classifold launch --set INSTANCE_COUNT=4 --set BATCH_SIZE=8", code=1
+    )
+    name = start_job(shell, "")
+    doomed = start_job(shell, "--set EPOCHS=80")
+
+    # One of the machines of the second job is killed, so that it can say nothing.
+    wait_for(lambda: "stage=fine_tune epoch=4 " in log_of(doomed), "the second epoch of fine-tuning")
+    words = ["docker", "ps", "--format", "{{.Names}}", "--filter", f"name={doomed}"]
+    running = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    (victim,) = [one for one in running if one.endswith("-algo-2")]
+    subprocess.run(["docker", "kill", victim], capture_output=True, check=True)
+    wait_for(lambda: describe(doomed)["TrainingJobStatus"] == "Failed", "the end", seconds=60)
+    assert "algo-2" in describe(doomed)["FailureReason"]
+
+    # The first one is whole, from two machines that had some of the training pictures each.
+    wait_for(lambda: describe(name)["TrainingJobStatus"] != "InProgress", name)
+    shell(f"classifold fetch {name}")
+    assert (noise / "runs" / name / "model.keras").is_file()
+    lines = lines_by_host(name)
+    assert sorted(lines) == ["algo-1", "algo-2"]
+    here = [int(line.split()[0]) for host in lines for line in lines[host] if "are on this host" in line]
+    read = [
+        int(line.split()[1])
+        for host in lines
+        for line in lines[host]
+        if "training pictures" in line and line.startswith("reading")
+    ]
+    assert sum(here) == sum(read) == 24
+    assert sorted(here) == sorted(read)
+    assert 0 < min(here) < max(here)
+    assert not any("stage=" in line for line in lines["algo-2"])
+
+    # What was learned goes on on one machine, in the image that has the engine of several.
+    resumed = start_job(shell, f"--resume {doomed} --set INSTANCE_COUNT=1")
+    wait_for(lambda: describe(resumed)["TrainingJobStatus"] != "InProgress", resumed)
+    said = log_of(resumed)
+    assert describe(resumed)["TrainingJobStatus"] == "Completed", said
+    assert "the number of hosts is 1, and was 2 before" in said
+    assert "the hosts have other parts of the training pictures than before" in said
+    assert "stage=fine_tune epoch=2 " not in said
+    assert "stage=fine_tune epoch=81 " in said
 
 
 def test_nothing_that_is_secret_is_written_anywhere(shell: Shell, lab: Cloud) -> None:
