@@ -7,8 +7,8 @@ modulo the number of cores; one global batch, so a host's part of it shrinks. Pi
 second epoch, and the bytes a step that all hosts together put on the network, beside what a ring needs at
 least. The losses of every number of hosts are compared.
 
-Reckoned: how efficient 8 to 64 GPUs are, one a host, from the gradient's bytes of real backbones (counted) and
-assumed speeds of a GPU and of the network. docs/scaling.md says what that leaves out.
+Reckoned: how efficient 8 to 64 GPUs are, one a host, from the gradient's bytes of real backbones (counted)
+and assumed speeds of a GPU and of the network. docs/scaling.md says what that leaves out.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def count_gradient(name: str) -> dict[str, Any]:
 
 
 def reckon(backbones: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the efficiency of many GPUs: compute alone over compute and a ring's exchange, one after the other."""
+    """Return the efficiency of many GPUs: computing over computing and then exchanging in a ring."""
     rows = []
     for one in backbones:
         for share, size in one["gradient_bytes"].items():

@@ -68,7 +68,7 @@ EARLY_STOPPING_MONITOR = "val_loss"  # the value whose standstill ends the train
 EARLY_STOPPING_PATIENCE = 10  # epochs without a better value; 0: never stop early
 CHECKPOINT_MONITOR = "val_loss"  # the best epoch by this is kept
 CHECKPOINT_TOLERANCE = 1.0  # standard errors by which a later epoch may be worse and is kept; 0: the best
-CHECKPOINT_MINUTES = 0.2  # the state for --resume is saved at most so often, after an epoch; 0: after a stage
+CHECKPOINT_MINUTES = 0.2  # the state for --resume is saved so often, inside an epoch too; 0: after a stage
 AVERAGED_EPOCHS = 5  # an epoch's weights are the mean over so many; 1: its own
 
 # Augmentation of the training pictures

@@ -223,7 +223,7 @@ class Config(BaseModel):
         0.2,
         ge=0,
         le=1440,
-        description="the state for --resume is saved at most so often, after an epoch; 0: after a stage",
+        description="the state for --resume is saved so often, inside an epoch too; 0: after a stage",
     )
     AVERAGED_EPOCHS: int = Field(
         5, ge=1, le=50, description="an epoch's weights are the mean over so many; 1: its own"

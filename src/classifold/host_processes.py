@@ -91,7 +91,7 @@ def _remove_left(run_dir: Path, count: int) -> None:
     """Remove what hosts that were killed left of their work; the state to go on from is the first one's."""
     from classifold.training.unfinished import partial_of_host
 
-    for rank in range(1, count):
+    for rank in range(count):
         shutil.rmtree(partial_of_host(run_dir, rank), ignore_errors=True)
 
 

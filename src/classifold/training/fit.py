@@ -73,7 +73,7 @@ def fit_stage(
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     learning.optimizer.build(learning.trainable_variables)
-    if feed.hosts.count == 1:  # several have shared out the pictures by the size of the batch
+    if feed.hosts.num_devices == 1:  # several have shared out the pictures by the size of the batch
         config, stage = choose_batch_size(learning, stage, config, num_pictures=len(feed.training_labels))
     run = _StageRun(learning, stage, feed, config, reached=reached, budget=budget)
     if inside is not None:
