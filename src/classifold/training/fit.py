@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.config import Config
+from classifold.errors import ClassifoldError
 from classifold.progress import Advance, show_progress
 from classifold.training.batch_size import choose_batch_size
 from classifold.training.boundary import Arrays, Inside, assign_arrays, copy_arrays, list_seeds
@@ -186,13 +187,23 @@ class _StageRun:
                     if self.epoch == 1:
                         self._plan()
                     mark(self._describe())
-            except KeyboardInterrupt:
-                with holding_back():  # a second one comes when the state is known
-                    state = self.held or self._describe()
-                    if state.step or state.recent:
-                        mark(state)
+            except (KeyboardInterrupt, ClassifoldError):
+                self._mark_last(mark)
+                raise
+            except Exception:
+                # Another host is gone, in the middle of what all do together: JAX changes nothing by halves.
+                if self.hosts.count > 1:
+                    with contextlib.suppress(Exception):
+                        self._mark_last(mark)
                 raise
         self.learning.set_weights(list(self.selection.weights))
+
+    def _mark_last(self, mark: Mark) -> None:
+        """Tell the state between two steps where the stage is left early."""
+        with holding_back():  # another signal comes when the state is known
+            state = self.held or self._describe()
+            if state.step or state.recent:
+                mark(state)
 
     def _plan(self) -> None:
         """Choose the number of epochs by what the first one took; until then the warm-up goes on."""
