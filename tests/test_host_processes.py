@@ -196,6 +196,17 @@ def test_a_host_that_is_killed_ends_the_run_with_a_reason_and_another_number_goe
     assert sorted(path.name for path in killed.runs_dir.iterdir()) == [state.name, f"{name}.interrupted"]
 
 
+def test_a_host_that_falls_silent_ends_the_run_within_a_minute(train):
+    frozen = train("frozen", "--hosts", "2", EPOCHS=100_000)
+    frozen.wait_for("stage=fine_tune epoch=4 ")
+    os.kill(frozen.list_hosts()[1], signal.SIGSTOP)
+    since = time.monotonic()
+    said = frozen.finish(1)
+    assert time.monotonic() - since < 70
+    assert "error: host 2: it did not answer the others any more, and was ended" in said
+    assert "classifold train --resume tiny-" in said
+
+
 def test_a_fault_of_another_hosts_pictures_is_the_reason_that_is_told(train):
     said = train("bad", "--hosts", "2", UNREADABLE_PICTURES="fail").finish(1)
     assert said.count("error:") == 1

@@ -25,8 +25,8 @@ from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, Us
 if TYPE_CHECKING:
     from classifold.training.run import RunSummary
 
-# Once a host has failed the others have so long to save what they have.
-_GRACE_SECONDS = 60.0
+# Once a host has ended, the first one has so long to save what was learned, and the others to end too.
+_SAVING_SECONDS, _GRACE_SECONDS = 45.0, 15.0
 _LAST_LINES = 20
 
 
@@ -110,6 +110,7 @@ class _Process:
     output: IO[bytes]
     log: IO[bytes] | None
     answer: dict[str, Any] = field(default_factory=dict)
+    was_silent: bool = False
 
     def read_answer(self) -> dict[str, Any]:
         """Return the JSON that it printed at its end; empty where it printed none."""
@@ -167,12 +168,20 @@ def _wait(hosts: Sequence[_Process], signals: list[int]) -> None:
                 if one.process.poll() is None:
                     one.process.send_signal(number)
         codes = [one.process.poll() for one in hosts]
-        if deadline == float("inf") and (any(codes) or codes[0] == 0):
-            deadline = time.monotonic() + _GRACE_SECONDS
-        if time.monotonic() > deadline and codes[0] != 0 and not signals:
-            for one in hosts:
-                one.process.kill()
+        if any(codes) and not signals:
+            grace = _SAVING_SECONDS if codes[0] is None else _GRACE_SECONDS
+            deadline = min(deadline, time.monotonic() + grace)
+        if time.monotonic() > deadline:
+            _end_silent(hosts)
         time.sleep(0.05)
+
+
+def _end_silent(hosts: Sequence[_Process]) -> None:
+    """End the hosts that did not end by themselves when another did: they answer nobody."""
+    for one in hosts:
+        if one.process.poll() is None:
+            one.was_silent = True
+            one.process.kill()
 
 
 def _raise_first(hosts: Sequence[_Process], name: str) -> None:
@@ -214,7 +223,9 @@ def _explain_deaths(killed: Sequence[_Process], name: str, num_hosts: int) -> Ho
     first = min(killed, key=lambda one: one.process.returncode == -signal.SIGABRT)
     code = first.process.returncode
     what = f"it ended with exit code {code}; its last lines are above"
-    if code == -signal.SIGKILL:
+    if first.was_silent:
+        what = "it did not answer the others any more, and was ended"
+    elif code == -signal.SIGKILL:
         what = "it was killed, most likely for want of memory"
     elif code < 0:
         what = f"it ended in the middle of a library ({signal.Signals(-code).name})"

@@ -137,6 +137,8 @@ class _StageRun:
         self.step, self.sums, self.seconds, self.started = 0, np.zeros(2), 0.0, 0.0
         # The state while the model holds something else.
         self.held: Inside | None = None
+        # Copies of what a step alone changes, made once however often the state is taken before the next.
+        self.copies: tuple[Arrays, Arrays] | None = None
         self.is_compiled = False
         self.num_asked, self.next_asked = 0, 0
         self._deal()
@@ -222,7 +224,7 @@ class _StageRun:
         self.held = self._describe()
         if is_due():
             mark(self.held)
-        weights = self.learning.get_weights()
+        weights = self.held.current
         averaged = average([*self.recent, weights][-self.config.AVERAGED_EPOCHS :])
         self.learning.set_weights(list(averaged))
         scores = measure(self.learning, self.feed, self.config)
@@ -299,6 +301,7 @@ class _StageRun:
     def _learn(
         self, rows: NDArray[np.intp], indices: NDArray[np.intp], activations: NDArray[np.float32]
     ) -> None:
+        self.copies = None
         labels = self.feed.training_labels[indices]
         num_classes, size = len(self.feed.class_weights), self.config.batch_size
         self.learning.optimizer.learning_rate = self._find_rate(self.step)
@@ -358,11 +361,14 @@ class _StageRun:
 
     def _describe(self) -> Inside:
         """Return the state as it is now; the arrays are not changed any more by what follows."""
+        if self.copies is None:
+            variables, seeds = self.learning.optimizer.variables, list_seeds(self.learning)
+            self.copies = copy_arrays(variables), copy_arrays(seeds)
         return Inside(
             recent=tuple(self.recent),
             kept=self.selection.weights,
-            optimizer=copy_arrays(self.learning.optimizer.variables),
-            seeds=copy_arrays(list_seeds(self.learning)),
+            optimizer=self.copies[0],
+            seeds=self.copies[1],
             before=self.before,
             num_epochs=self.stage.num_epochs,
             step=self.step,
