@@ -53,7 +53,9 @@ def describe_pictures(index: sqlite3.Connection) -> list[str]:
     count, some = _count(index, "SELECT key AS text FROM picture WHERE status = 'copy'")
     if count:
         lines.append(f"{count} exact copies within a class were left out: {some}")
-    query = "SELECT GROUP_CONCAT(key, ' = ') AS text FROM picture WHERE status = 'conflict' GROUP BY +hash"
+    # In one order, whatever the order in which the pictures were found.
+    query = """SELECT GROUP_CONCAT(key, ' = ') AS text FROM (
+               SELECT hash, key FROM picture WHERE status = 'conflict' ORDER BY +hash, key) GROUP BY hash"""
     count, some = _count(index, query)
     if count:
         lines.append(f"{count} pictures stand in two classes and are in no set: {some}")
