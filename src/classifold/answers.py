@@ -20,6 +20,7 @@ from classifold.files import write_whole
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+    from classifold.dataset.check import CheckReport
     from classifold.dataset.shards import ShardSummary
     from classifold.dataset.split import SplitSummary
     from classifold.training.run import RunSummary
@@ -113,6 +114,31 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
     _print_notes(summary.notes)
     print_table(build_counts_table(summary.counts))
     click.echo(f"The three sets are in {summary.split_dir}")
+
+
+def print_check(report: CheckReport, *, as_json: bool) -> None:
+    """Print a row a class, the sets that split would make, notes, and every fault."""
+    if as_json:
+        faults = [{"where": one.where, "what": one.what, "hint": one.hint} for one in report.faults]
+        _print_json(
+            source=report.source,
+            classes=report.classes,
+            counts=report.counts,
+            notes=list(report.notes),
+            faults=faults,
+        )
+        return
+    from classifold.dataset.check import STATUS_WORDS
+
+    _print_notes(report.notes)
+    rows = [[name, *map(str, row.values())] for name, row in report.classes.items()]
+    if rows:
+        print_table(Table(f"Pictures of {report.source}", ["class", *STATUS_WORDS.values()], rows))
+    if report.counts:
+        click.echo()
+        print_table(build_counts_table(report.counts))
+    for fault in report.faults:
+        click.echo(fault.format(), err=True)
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:

@@ -25,7 +25,7 @@ from classifold.aws_commands import (
     upload,
 )
 from classifold.command_line import OrderedGroup, run
-from classifold.data_commands import shards
+from classifold.data_commands import check, shards
 from classifold.options import (
     PATH,
     check_settings,
@@ -243,7 +243,7 @@ def project_manager(
 
 
 for _command in (
-    *(example, split, shards, train),
+    *(example, check, split, shards, train),
     *(upload, image, launch, jobs, follow, stop, fetch),
     *(report, predict, destroy),
 ):

@@ -1,4 +1,4 @@
-"""The commands on large data: a split packed into shards."""
+"""The commands on data alone: a look before it is split, and a split packed into shards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ from pathlib import Path
 import click
 
 from classifold.options import json_option, load_settings, takes_settings
+
+
+@click.command()
+@json_option
+@takes_settings
+def check(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
+    """Look at the pictures, and say what split would do.
+
+    Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Tells classes, copies, what cannot
+    be read, what is passed over, and everything that keeps it from being split; then the exit code is 1.
+    """
+    config = load_settings(config_path, overrides)
+    from classifold.answers import print_check
+    from classifold.dataset.check import check_data
+
+    report = check_data(config)
+    print_check(report, as_json=as_json)
+    return 1 if report.faults else 0
 
 
 def _parse_share(_context: click.Context, _param: click.Parameter, text: str | None) -> tuple[int, int]:

@@ -73,8 +73,8 @@ def split_dataset(config: Config) -> SplitSummary:
     check_shares(config, made)
     with replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         head = read_earlier(index, split_dir)
-        passed_over = _find_pictures(index, config, own=own, made=made)
-        _read_pictures(index, config)
+        passed_over = find_pictures(index, config, own=own, made=made)
+        read_pictures(index, config)
         if own is None:
             mark_copies(index)
         moved, is_redrawn = divide(index, config, made=made, head=head)
@@ -106,7 +106,7 @@ def _check_apart(data_dir: Path, split_dir: Path) -> None:
         raise DataError(Fault(str(split_dir), what, hint="set SPLIT_LOCAL_DIR to a folder beside it"))
 
 
-def _find_pictures(
+def find_pictures(
     index: sqlite3.Connection, config: Config, *, own: Mapping[str, Path] | None, made: Collection[str]
 ) -> Mapping[str, int]:
     """Fill the index with what the walk finds; return what it passed over, by reason.
@@ -135,7 +135,7 @@ def _rows(
             yield Row(picture.class_name, picture.key, os.fsencode(picture.path), given, unit)
 
 
-def _read_pictures(index: sqlite3.Connection, config: Config) -> None:
+def read_pictures(index: sqlite3.Connection, config: Config) -> None:
     """Read every picture once.
 
     Raises:
