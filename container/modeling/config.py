@@ -20,6 +20,10 @@ TAGS = {
 # The pictures and their three sets
 DATA_NAME = "flowers"  # prefix in the bucket and name of the channel
 DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder a class
+DATA_MANIFEST = ""  # a listing of the pictures in place of DATA_LOCAL_DIR, CSV or JSON Lines; none is copied
+# of a listing: address of the folder whose sub-folders are the classes; empty: the picture's own
+MANIFEST_ROOT = ""
+MANIFEST_CLASS = ""  # of a listing: the column with the class, where it is not the folder
 SPLIT_LOCAL_DIR = ""  # where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split
 PERCENTAGE_VAL = 0.15  # share of the pictures for validation
 PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
