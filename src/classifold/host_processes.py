@@ -68,6 +68,7 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
         Interrupted: After a signal, once what was reached was saved.
         UsageError: The batch has fewer pictures than there are hosts.
     """
+    from classifold.training.interruption import collecting_signals
     from classifold.training.run import RunSummary, choose_run_dir
 
     if count > config.batch_size:
@@ -75,7 +76,7 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
         raise UsageError(Fault("--hosts", "more hosts than pictures in a batch", got=str(count), hint=hint))
     name = name or choose_run_dir(config, None, datetime.now().astimezone()).name
     order = Order(config.model_dump(mode="json"), name, archive, 0, count, f"127.0.0.1:{_find_port()}")
-    with contextlib.ExitStack() as stack, _passing_signals() as signals:
+    with contextlib.ExitStack() as stack, collecting_signals() as signals:
         stack.callback(_remove_left, Path(config.RUNS_DIR) / name, count)
         hosts = [stack.enter_context(_start(order, rank)) for rank in range(count)]
         _wait(hosts, signals)
@@ -143,19 +144,6 @@ def _start(order: Order, rank: int) -> Iterator[_Process]:
         words = [sys.executable, "-m", "classifold.host_processes"]
         process = stack.enter_context(start_process(words, stdin=told, stdout=output, stderr=log))
         yield _Process(rank, process, output, log)
-
-
-@contextlib.contextmanager
-def _passing_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of ending by them; yields those that came."""
-    came: list[int] = []
-    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in numbers}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait(hosts: Sequence[_Process], signals: list[int]) -> None:
