@@ -157,6 +157,8 @@ def test_one_two_and_three_hosts_and_devices_learn_the_same_to_a_hundred_thousan
                 assert float(other[name]) == pytest.approx(float(one[name]), abs=1e-5)
             for name in ("accuracy", "val_accuracy"):
                 assert float(other[name]) == pytest.approx(float(one[name]), abs=1e-6)
+        environment = json.loads((project / runs[count]["run_dir"] / "environment.json").read_text())
+        assert environment["num_hosts"] == (1 if count == 4 else count)
         scores = [run["metrics"]["scores"]["accuracy"]["value"] for run in (runs[1], runs[count])]
         assert scores[0] == scores[1]
         assert sorted(path.name for path in (project / f"runs{count}").iterdir()) == [
