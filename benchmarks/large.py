@@ -4,7 +4,7 @@
 
 Each step is a process of its own: dividing an S3 Inventory of that many entries in a hundred classes (no
 picture is read), planning the shards of its manifests, writing the index of those shards (with made-up
-checksums, since there are no pictures), and reading it as training does. Then pictures of 2 to 4 kB are
+checksums, since there are no pictures), and reading it as training does. Then pictures of about 2 kB are
 packed by this process alone and by two Dask workers, whose start counts. Writes
 benchmarks/results/large.json.
 """

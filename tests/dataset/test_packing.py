@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -34,8 +35,12 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def listed(pictures: Path, tmp_path: Path) -> Path:
     """The split of a listing of them."""
-    rows = [f"{path},{path.stat().st_size}\n" for path in sorted(pictures.rglob("*.png"))]
-    (tmp_path / "listed.csv").write_text("key,size\n" + "".join(rows))
+    # With hashes the sets are the same in every run; addresses would draw others in another folder.
+    rows = [
+        f"{path},{path.stat().st_size},{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+        for path in sorted(pictures.rglob("*.png"))
+    ]
+    (tmp_path / "listed.csv").write_text("key,size,sha256\n" + "".join(rows))
     values = {"DATA_MANIFEST": str(tmp_path / "listed.csv"), "MANIFEST_ROOT": str(pictures)}
     return split_dataset(build_config(values)).split_dir
 
@@ -170,3 +175,29 @@ def test_without_dask_its_install_is_named(listed, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"classifold\[shards\]"):
         pack(listed, "shards", num_workers=2)
+
+
+def test_reading_a_set_in_order_opens_every_shard_once_and_goes_forward(listed, tmp_path, monkeypatch):
+    from classifold.dataset import members
+
+    pack(listed, "shards")
+    opened: list[Path] = []
+    read: list[tuple[Path, int]] = []
+    plain = members._Descriptor
+
+    class Watched(plain):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            self.path = path
+            super().__init__(path)
+
+        def read(self, offset: int, size: int) -> bytes:
+            read.append((self.path, offset))
+            return super().read(offset, size)
+
+    members._open_shard.cache_clear()
+    monkeypatch.setattr(members, "_Descriptor", Watched)
+    for picture in load_sets(tmp_path / "shards").pictures["training"]:
+        picture.read_bytes(max_pixels=MB)
+    assert len(opened) == len(set(opened)) > 2
+    assert read == sorted(read)

@@ -73,7 +73,8 @@ def pack_sets(
             _adopt(job, work, shards_dir)
         due = [job for job in jobs[share[0] - 1 :: share[1]] if read_notes(work, job) is None]
         _check_room(due, work, shards_dir)
-        head = read_record_head(sets_dir / SPLIT_RECORD) or {}
+        # Files need no identity: their own size and time are in the plan.
+        head = (read_record_head(sets_dir / SPLIT_RECORD) or {}) if holds_manifests(sets_dir) else {}
         order = PackOrder(work, reader, str(head.get("identity", "")))
         _pack(due, order, num_workers=num_workers, work=work)
         if share != (1, 1):
