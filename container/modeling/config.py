@@ -20,6 +20,10 @@ TAGS = {
 # The pictures and their three sets
 DATA_NAME = "flowers"  # prefix in the bucket and name of the channel
 DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder a class
+DATA_MANIFEST = ""  # a listing of the pictures in place of DATA_LOCAL_DIR, CSV or JSON Lines; none is copied
+# of a listing: address of the folder whose sub-folders are the classes; empty: the picture's own
+MANIFEST_ROOT = ""
+MANIFEST_CLASS = ""  # of a listing: the column with the class, where it is not the folder
 SPLIT_LOCAL_DIR = ""  # where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split
 PERCENTAGE_VAL = 0.15  # share of the pictures for validation
 PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
@@ -68,7 +72,7 @@ EARLY_STOPPING_MONITOR = "val_loss"  # the value whose standstill ends the train
 EARLY_STOPPING_PATIENCE = 10  # epochs without a better value; 0: never stop early
 CHECKPOINT_MONITOR = "val_loss"  # the best epoch by this is kept
 CHECKPOINT_TOLERANCE = 1.0  # standard errors by which a later epoch may be worse and is kept; 0: the best
-CHECKPOINT_MINUTES = 0.2  # the state for --resume is saved at most so often, after an epoch; 0: after a stage
+CHECKPOINT_MINUTES = 0.2  # the state for --resume is saved so often, inside an epoch too; 0: after a stage
 AVERAGED_EPOCHS = 5  # an epoch's weights are the mean over so many; 1: its own
 
 # Augmentation of the training pictures

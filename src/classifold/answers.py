@@ -20,6 +20,8 @@ from classifold.files import write_whole
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+    from classifold.dataset.check import CheckReport
+    from classifold.dataset.shards import ShardSummary
     from classifold.dataset.split import SplitSummary
     from classifold.training.run import RunSummary
 
@@ -112,6 +114,52 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
     _print_notes(summary.notes)
     print_table(build_counts_table(summary.counts))
     click.echo(f"The three sets are in {summary.split_dir}")
+
+
+def print_check(report: CheckReport, *, as_json: bool) -> None:
+    """Print a row a class, the sets that split would make, notes, and every fault."""
+    if as_json:
+        faults = [{"where": one.where, "what": one.what, "hint": one.hint} for one in report.faults]
+        _print_json(
+            source=report.source,
+            classes=report.classes,
+            counts=report.counts,
+            notes=list(report.notes),
+            faults=faults,
+        )
+        return
+    from classifold.dataset.check import STATUS_WORDS
+
+    _print_notes(report.notes)
+    rows = [[name, *map(str, row.values())] for name, row in report.classes.items()]
+    if rows:
+        print_table(Table(f"Pictures of {report.source}", ["class", *STATUS_WORDS.values()], rows))
+    if report.counts:
+        click.echo()
+        print_table(build_counts_table(report.counts))
+    for fault in report.faults:
+        click.echo(fault.format(), err=True)
+
+
+def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
+    """Print how many shards there are, and how many of them were written this time."""
+    num_shards = sum(name.endswith(".tar") for name in summary.files)
+    if as_json:
+        _print_json(
+            shards_dir=str(summary.shards_dir),
+            shards=num_shards,
+            written=list(summary.written),
+            removed=list(summary.removed),
+            pictures=summary.num_pictures,
+            bytes=summary.num_bytes,
+            seconds=round(summary.seconds, 3),
+        )
+        return
+    click.echo(
+        f"{summary.num_pictures} pictures are in {num_shards} shards, {summary.num_bytes / 1e6:,.1f} MB; "
+        f"{len(summary.written)} were written"
+    )
+    click.echo(f"The shards are in {summary.shards_dir}")
 
 
 def build_counts_table(counts: Mapping[str, Mapping[str, int]]) -> Table:

@@ -25,6 +25,7 @@ from classifold.aws_commands import (
     upload,
 )
 from classifold.command_line import OrderedGroup, run
+from classifold.data_commands import check, shards
 from classifold.options import (
     PATH,
     check_settings,
@@ -78,7 +79,8 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
     """Divide the pictures into training, validation, evaluation.
 
     Reads DATA_LOCAL_DIR, one sub-folder a class, and leaves three folders in SPLIT_LOCAL_DIR. Which set a
-    picture belongs to follows from its content, so splitting again never moves one into training.
+    picture belongs to follows from its content, so splitting again never moves one into training. With
+    DATA_MANIFEST a listing is divided in the same way, into a manifest a set, and no picture is touched.
     """
     config = load_settings(config_path, overrides)
     from classifold.answers import print_split
@@ -256,7 +258,7 @@ def project_manager(
 
 
 for _command in (
-    *(example, split, train),
+    *(example, check, split, shards, train),
     *(upload, image, launch, jobs, follow, stop, fetch),
     *(report, predict, destroy),
 ):

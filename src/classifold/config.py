@@ -102,7 +102,8 @@ JOB_SETTINGS = frozenset(
 HOME_SETTINGS = frozenset(
     """
     PROJECT_NAME PROJECT_REGION ALGORITHM_NAME INSTANCE_TYPE TAGS
-    DATA_LOCAL_DIR SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN RUNS_DIR
+    DATA_LOCAL_DIR DATA_MANIFEST MANIFEST_ROOT MANIFEST_CLASS
+    SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN RUNS_DIR
     DATA_BUCKET OUTPUT_BUCKET BUCKET_NAMESPACE ROLE KMS_KEY UPLOAD_AS SHARD_MB UPLOAD_THREADS
     INSTANCE_COUNT INSTANCE_PREFERENCES VOLUME_GB MAX_HOURS SPOT MAX_WAIT_HOURS KEEP_ALIVE_MINUTES
     INPUT_MODE INPUT_DISTRIBUTION NETWORK_ISOLATION SUBNETS SECURITY_GROUPS
@@ -133,6 +134,18 @@ class Config(BaseModel):
     DATA_NAME: str = Field("flowers", description="prefix in the bucket and name of the channel")
     DATA_LOCAL_DIR: PathText = Field(
         "data/flowers", min_length=1, description="the folder of pictures, one sub-folder a class"
+    )
+    DATA_MANIFEST: PathText = Field(
+        "",
+        description="a listing of the pictures in place of DATA_LOCAL_DIR, CSV or JSON Lines; none is copied",
+    )
+    MANIFEST_ROOT: PathText = Field(
+        "",
+        description="of a listing: address of the folder whose sub-folders are the classes; "
+        "empty: the picture's own",
+    )
+    MANIFEST_CLASS: str = Field(
+        "", description="of a listing: the column with the class, where it is not the folder"
     )
     SPLIT_LOCAL_DIR: PathText = Field(
         "", description="where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split"
@@ -223,7 +236,7 @@ class Config(BaseModel):
         0.2,
         ge=0,
         le=1440,
-        description="the state for --resume is saved at most so often, after an epoch; 0: after a stage",
+        description="the state for --resume is saved so often, inside an epoch too; 0: after a stage",
     )
     AVERAGED_EPOCHS: int = Field(
         5, ge=1, le=50, description="an epoch's weights are the mean over so many; 1: its own"
@@ -316,6 +329,9 @@ class Config(BaseModel):
         """Where `split` puts the three sets."""
         if self.SPLIT_LOCAL_DIR:
             return Path(self.SPLIT_LOCAL_DIR)
+        if self.DATA_MANIFEST:
+            listing = Path(self.DATA_MANIFEST)
+            return listing.with_name(f"{listing.name.partition('.')[0] or 'listing'}-split")
         data_dir = Path(self.DATA_LOCAL_DIR)
         # "." and ".." have no name of their own to put -split behind.
         data_dir = data_dir.resolve() if data_dir.name in ("", "..") else data_dir

@@ -25,8 +25,8 @@ from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, Us
 if TYPE_CHECKING:
     from classifold.training.run import RunSummary
 
-# Once a host has failed the others have so long to save what they have.
-_GRACE_SECONDS = 60.0
+# Once a host has ended, the first one has so long to save what was learned, and the others to end too.
+_SAVING_SECONDS, _GRACE_SECONDS = 45.0, 15.0
 _LAST_LINES = 20
 
 
@@ -68,6 +68,7 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
         Interrupted: After a signal, once what was reached was saved.
         UsageError: The batch has fewer pictures than there are hosts.
     """
+    from classifold.training.interruption import collecting_signals
     from classifold.training.run import RunSummary, choose_run_dir
 
     if count > config.batch_size:
@@ -75,7 +76,7 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
         raise UsageError(Fault("--hosts", "more hosts than pictures in a batch", got=str(count), hint=hint))
     name = name or choose_run_dir(config, None, datetime.now().astimezone()).name
     order = Order(config.model_dump(mode="json"), name, archive, 0, count, f"127.0.0.1:{_find_port()}")
-    with contextlib.ExitStack() as stack, _passing_signals() as signals:
+    with contextlib.ExitStack() as stack, collecting_signals() as signals:
         stack.callback(_remove_left, Path(config.RUNS_DIR) / name, count)
         hosts = [stack.enter_context(_start(order, rank)) for rank in range(count)]
         _wait(hosts, signals)
@@ -91,7 +92,7 @@ def _remove_left(run_dir: Path, count: int) -> None:
     """Remove what hosts that were killed left of their work; the state to go on from is the first one's."""
     from classifold.training.unfinished import partial_of_host
 
-    for rank in range(1, count):
+    for rank in range(count):
         shutil.rmtree(partial_of_host(run_dir, rank), ignore_errors=True)
 
 
@@ -110,6 +111,7 @@ class _Process:
     output: IO[bytes]
     log: IO[bytes] | None
     answer: dict[str, Any] = field(default_factory=dict)
+    was_silent: bool = False
 
     def read_answer(self) -> dict[str, Any]:
         """Return the JSON that it printed at its end; empty where it printed none."""
@@ -144,19 +146,6 @@ def _start(order: Order, rank: int) -> Iterator[_Process]:
         yield _Process(rank, process, output, log)
 
 
-@contextlib.contextmanager
-def _passing_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of ending by them; yields those that came."""
-    came: list[int] = []
-    numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in numbers}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _wait(hosts: Sequence[_Process], signals: list[int]) -> None:
     """Wait until all have ended; what does not end in time after another's failure is killed."""
     num_passed, deadline = 0, float("inf")
@@ -167,12 +156,20 @@ def _wait(hosts: Sequence[_Process], signals: list[int]) -> None:
                 if one.process.poll() is None:
                     one.process.send_signal(number)
         codes = [one.process.poll() for one in hosts]
-        if deadline == float("inf") and (any(codes) or codes[0] == 0):
-            deadline = time.monotonic() + _GRACE_SECONDS
-        if time.monotonic() > deadline and codes[0] != 0 and not signals:
-            for one in hosts:
-                one.process.kill()
+        if any(codes) and not signals:
+            grace = _SAVING_SECONDS if codes[0] is None else _GRACE_SECONDS
+            deadline = min(deadline, time.monotonic() + grace)
+        if time.monotonic() > deadline:
+            _end_silent(hosts)
         time.sleep(0.05)
+
+
+def _end_silent(hosts: Sequence[_Process]) -> None:
+    """End the hosts that did not end by themselves when another did: they answer nobody."""
+    for one in hosts:
+        if one.process.poll() is None:
+            one.was_silent = True
+            one.process.kill()
 
 
 def _raise_first(hosts: Sequence[_Process], name: str) -> None:
@@ -214,7 +211,9 @@ def _explain_deaths(killed: Sequence[_Process], name: str, num_hosts: int) -> Ho
     first = min(killed, key=lambda one: one.process.returncode == -signal.SIGABRT)
     code = first.process.returncode
     what = f"it ended with exit code {code}; its last lines are above"
-    if code == -signal.SIGKILL:
+    if first.was_silent:
+        what = "it did not answer the others any more, and was ended"
+    elif code == -signal.SIGKILL:
         what = "it was killed, most likely for want of memory"
     elif code < 0:
         what = f"it ended in the middle of a library ({signal.Signals(-code).name})"

@@ -124,6 +124,11 @@ METRICS = {
 }
 
 
+def set_manifest(set_name: str) -> str:
+    """Return the file name of a set's manifest in a split of a listing."""
+    return f"{set_name}.jsonl"
+
+
 def data_bucket(project_name: str) -> str:
     """Return the name of the bucket that holds the pictures."""
     return f"{project_name}.data"

@@ -73,6 +73,19 @@ def test_a_signal_waits_for_the_end_of_the_block_though_other_threads_could_take
     assert reached == ["the end of the block"]
 
 
+def fail_in_the_middle() -> None:
+    with holding_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        raise ValueError
+
+
+def test_a_signal_that_waits_is_not_lost_where_the_block_fails():
+    with pytest.raises(KeyboardInterrupt), ending_gently() as ending:
+        fail_in_the_middle()
+    assert ending.came
+
+
 def test_beside_the_main_thread_nothing_is_touched():
     seen = []
 

@@ -25,7 +25,7 @@ from classifold.errors import DiskError, RunError
 from classifold.training.boundary import Boundary, Inside
 from classifold.training.checkpoint_writer import CheckpointWriter
 from classifold.training.history import EpochRow
-from classifold.training.resume import Checkpoints, Found, check_facts
+from classifold.training.resume import Checkpoints, Found, check_facts, pack_found, unpack_found
 from classifold.training.scaling import Scaling
 
 FACTS = {
@@ -416,13 +416,13 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     from classifold.training.learning import Learning, build_facts
     from classifold.training.notes import Notes
 
-    def learn(found: Found | None = None, **settings: Any) -> Any:
+    def learn(found: Found | None = None, *, at_every_step: bool = False, **settings: Any) -> Any:
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
         start_keras("tensorflow", seed=config.RANDOM_SEED)
         learning = Learning(config, sets, tmp_path, clock=Clock(), notes=Notes())
         learning.build(found)
         facts = build_facts(config, sets, backend="tensorflow")
-        learning.train(facts=facts, mark=states.append)
+        learning.train(facts=facts, mark=states.append, is_due=lambda: at_every_step)
         return learning, states, facts
 
     return learn
@@ -455,6 +455,69 @@ def test_a_run_that_goes_on_from_any_state_ends_with_the_same_bits(settings, lea
         assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"DROPOUT": 0.4, "HEAD_LAYERS": (6,), "HEAD_EPOCHS": 1, "EPOCHS": 1},
+        {"HEAD_PENALTIES": (0.3, 0.1, 0.03), "EPOCHS": 1, "CLASS_WEIGHTS": "balanced"},
+    ],
+    ids=str,
+)
+def test_a_run_goes_on_from_the_middle_of_an_epoch_with_the_same_bits(settings, learn, folder):
+    straight, states, facts = learn(at_every_step=True, **settings)
+    weights = straight.classifier.model.get_weights()
+    inside = [place for place, state in enumerate(states) if state.inside and state.inside.step]
+    searching = [place for place, state in enumerate(states) if state.inside and not state.inside.recent]
+    assert len(inside) >= 5
+    for place in (inside[0], inside[len(inside) // 2], inside[-1], *searching[1:2]):
+        Checkpoints(folder).save(states[place], facts=facts, seconds={})
+        found = Checkpoints(folder).load(tell=pytest.fail)
+        again, _, _ = learn(found, **settings)
+        assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
+        expect_same(again.classifier.model.get_weights(), weights)
+        shutil.rmtree(folder)
+
+
+def test_a_line_names_the_batch_where_a_run_goes_on(folder):
+    inside = replace(make().inside, step=17, stage="fine_tune")
+    save(folder, replace(make(2), inside=inside))
+    assert (
+        load(folder)[0]
+        .describe()
+        .startswith("resumed from batch 17 of epoch 3 in stage fine_tune (checkpoint of ")
+    )
+
+
+def test_what_one_host_found_another_has_bit_for_bit(folder):
+    boundary = make(3)
+    sums = (float("nan"), 2.5)
+    save(folder, replace(boundary, inside=replace(boundary.inside, step=4, sums=sums, stage="head")))
+    found = load(folder)[0]
+    other = unpack_found(pack_found(found))
+    assert (other.folder, other.facts, other.written, other.anew) == (
+        found.folder,
+        found.facts,
+        found.written,
+        found.anew,
+    )
+    assert str(other.boundary.rows) == str(found.boundary.rows)  # nan is not equal to itself
+    assert other.boundary.inside.step == 4
+    assert str(other.boundary.inside.sums) == str(sums)
+    expect_same(other.boundary.weights, found.boundary.weights)
+    expect_same(other.boundary.inside.optimizer, found.boundary.inside.optimizer)
+
+
+def test_a_state_inside_an_epoch_is_due_when_its_time_has_come(write):
+    assert not write(minutes=60.0)[0].is_due()
+    assert not write(minutes=0.0)[0].is_due()
+    writer, _ = write(minutes=0.0001)
+    time.sleep(0.1)
+    assert writer.is_due()
+    writer.offer(make())
+    writer.wait()
+    assert not writer.is_due()
 
 
 def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: Path, keras):

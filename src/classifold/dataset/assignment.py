@@ -62,10 +62,10 @@ def mark_copies(index: sqlite3.Connection) -> None:
             SELECT hash FROM picture WHERE hash NOT NULL
             GROUP BY hash HAVING MIN(class_name) < MAX(class_name)
         );
-        UPDATE picture SET status = 'copy' WHERE status = 'kept' AND (key, path) > (
-            SELECT key, path FROM picture AS first
+        UPDATE picture SET status = 'copy' WHERE status = 'kept' AND (key, path, id) > (
+            SELECT key, path, id FROM picture AS first
             WHERE first.hash = picture.hash AND first.class_name = picture.class_name
-            ORDER BY key, path LIMIT 1
+            ORDER BY key, path, id LIMIT 1
         );
         """
     )
@@ -134,7 +134,7 @@ def _tie_units(index: sqlite3.Connection) -> None:
             WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0;
         CREATE INDEX picture_component ON picture (component);
         INSERT INTO member SELECT DISTINCT class_name, component FROM picture
-            WHERE status = 'kept' AND component NOT NULL;
+            WHERE status = 'kept' AND component NOT NULL ORDER BY class_name, component;
         """
     )
 
@@ -160,21 +160,35 @@ def _draw_components(index: sqlite3.Connection, shares: Shares) -> None:
 
 def _supply_classes(index: sqlite3.Connection, shares: Shares) -> list[str]:
     """Move components so that every class has one in every set, training first; say what was moved."""
-    moved = []
+    moved: list[str] = []
+    _fill_classes(index)
     for wanted in (_TRAINING, _EVALUATION, _VALIDATION):
         if SET_RANKS[wanted] not in shares.made and wanted != _TRAINING:
             continue
+        num_moved = len(moved)
         for class_name in _classes_without(index, wanted):
             if (component := _find_spare(index, class_name, wanted)) is not None:
                 index.execute("UPDATE component SET rank = ? WHERE name = ?", (wanted, component))
                 moved.append(f"class {class_name!r} had nothing for {SET_RANKS[wanted]} by the draw")
+        if len(moved) > num_moved:
+            _fill_classes(index)
     return moved
 
 
+def _fill_classes(index: sqlite3.Connection) -> None:
+    """Note which class has what in which set: one pass, for every question about it."""
+    index.executescript(
+        """
+        DELETE FROM filled;
+        INSERT INTO filled SELECT DISTINCT class_name, -1 FROM picture; -- those with nothing anywhere too
+        INSERT INTO filled SELECT DISTINCT class_name, rank FROM member JOIN component ON name = component;
+        """
+    )
+
+
 def _classes_without(index: sqlite3.Connection, rank: int) -> list[str]:
-    query = """
-        SELECT DISTINCT class_name FROM picture EXCEPT
-        SELECT class_name FROM member JOIN component ON name = component WHERE rank = ? ORDER BY class_name"""
+    query = """SELECT DISTINCT class_name FROM filled EXCEPT
+               SELECT class_name FROM filled WHERE rank = ? ORDER BY class_name"""
     return [class_name for (class_name,) in index.execute(query, (rank,))]
 
 

@@ -16,6 +16,9 @@ from classifold.names import EVALUATION, TRAINING, VALIDATION
 SET_RANKS = (TRAINING, VALIDATION, EVALUATION)
 RANK_OF = {name: rank for rank, name in enumerate(SET_RANKS)}
 
+# Memory for the index's pages; what is more is read from the disk again.
+_CACHE_KB = 32_768
+
 _TABLES = """
 CREATE TABLE picture (
     id INTEGER PRIMARY KEY,
@@ -40,6 +43,7 @@ CREATE TABLE component (
     rank INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, component)) WITHOUT ROWID;
+CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -64,6 +68,20 @@ class Reading(NamedTuple):
     reason: str | None
 
 
+class ListedRow(NamedTuple):
+    """A picture as a listing has it; `id` is its line's number, `hash` what names its content."""
+
+    id: int
+    class_name: str
+    key: str
+    path: bytes
+    unit: str | None
+    size: int | None
+    hash: bytes | None
+    reason: str | None
+    status: str
+
+
 @contextlib.contextmanager
 def open_index(path: Path | None = None) -> Iterator[sqlite3.Connection]:
     """Open a new index; None keeps it in memory.
@@ -74,7 +92,8 @@ def open_index(path: Path | None = None) -> Iterator[sqlite3.Connection]:
     index = sqlite3.connect(path or ":memory:", isolation_level=None)
     try:
         # It is thrown away in the end, so nothing is worth waiting for the disk.
-        index.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES}")
+        pragmas = f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE_KB};"
+        index.executescript(f"{pragmas} {_TABLES}")
         yield index
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname not in ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_IOERR_WRITE"):
@@ -93,6 +112,14 @@ def add_pictures(index: sqlite3.Connection, rows: Iterable[Row]) -> int:
         index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608
     count: int = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
     return count
+
+
+def add_listed(index: sqlite3.Connection, rows: Iterable[ListedRow]) -> None:
+    """Add pictures that are known whole from a listing."""
+    columns = "id, class_name, key, path, unit, size, hash, reason, status"
+    with _together(index):
+        index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+    index_readings(index)
 
 
 def iter_files(index: sqlite3.Connection, *, batch: int) -> Iterator[list[tuple[int, str]]]:

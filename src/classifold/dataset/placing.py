@@ -43,7 +43,7 @@ def place_pictures(index: sqlite3.Connection, folder: Path) -> int:
         DiskError: The copies would not fit.
         DataError: A picture vanished meanwhile.
     """
-    _rename_twins(index)
+    rename_twins(index)
     made, num_copied = "", 0
     for picture in iter_placed(index):
         place = os.fspath(folder / picture.set_name / picture.key)
@@ -92,7 +92,7 @@ def _check_room(index: sqlite3.Connection, folder: Path) -> None:
         raise DiskError(Fault(str(folder.parent), what, hint=hint))
 
 
-def _rename_twins(index: sqlite3.Connection) -> None:
+def rename_twins(index: sqlite3.Connection) -> None:
     """Give pictures whose names differ only in how they are spelled a part of their hash."""
     query = """
         SELECT id, key, HEX(hash) FROM picture WHERE status = 'kept' AND EXISTS (

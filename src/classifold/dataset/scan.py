@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.record import read_record_head
 from classifold.dataset.shard_index import holds_shards, load_shards
 from classifold.dataset.walk import Picture, check_folder, find_classes, holds_classes, iter_pictures
@@ -160,6 +161,10 @@ def find_sets(split_dir: Path) -> dict[str, Path]:
     """
     check_folder(split_dir, hint=_SPLIT_HINT)
     folders = find_own_split(split_dir)
+    if folders is None and holds_manifests(split_dir):
+        what = "it holds manifests of pictures that lie elsewhere, and training reads them from shards"
+        hint = "run `classifold shards`, and set SPLIT_LOCAL_DIR to the folder that it makes"
+        raise DataError(Fault(str(split_dir), what, hint=hint))
     if folders is None:
         what = "it does not hold the folders training, validation and evaluation with classes in each"
         raise DataError(Fault(str(split_dir), what, hint="run `classifold split` first"))
@@ -231,7 +236,8 @@ def _fingerprint(split_dir: Path, pictures: Mapping[str, list[Picture]]) -> tupl
     head = read_record_head(split_dir / SPLIT_RECORD)
     if head is None:
         return listing, []
-    if head.get("listing") == listing:
+    # A listing without sizes cannot say more than the shards themselves do.
+    if head.get("listing", "") in (listing, None):
         return str(head["fingerprint"]), []
     note = f"the files in {split_dir} were changed since the split that {SPLIT_RECORD} describes"
     return listing, [note]

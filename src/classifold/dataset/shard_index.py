@@ -7,6 +7,7 @@ with size in bytes and SHA-256. Below is one list a set, in the order of the pic
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,8 @@ def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Pictur
     shards = [Shard(folder / set_name / shard.name, shard.size) for shard in head.shards[set_name]]
     for key, shard, offset, size, crc32 in iter_entries(folder, head, set_name):
         member = Member(shards[shard], offset, size, crc32)
-        yield Picture(shards[shard].path, key.partition("/")[0], key, member)
+        # One text a class, not one a picture.
+        yield Picture(shards[shard].path, sys.intern(key.partition("/")[0]), key, member)
 
 
 def _parse_head(head: Mapping[str, Any]) -> IndexHead:

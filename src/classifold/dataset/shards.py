@@ -126,13 +126,23 @@ def write_shards(sets_dir: Path, shards_dir: Path, *, shard_mb: int) -> ShardSum
     head = read_index_head(shards_dir)
     return ShardSummary(
         shards_dir=shards_dir,
-        files=tuple(_list_files(shards_dir, head)),
+        files=tuple(list_files(shards_dir, head)),
         written=tuple(written),
         removed=tuple(removed),
         num_pictures=sum(head.counts.values()),
         num_bytes=sum(shard.size for name in SETS for shard in head.shards[name]),
         seconds=time.perf_counter() - since,
     )
+
+
+def check_place(sets_dir: Path, shards_dir: Path) -> None:
+    """Refuse a place for the shards that is not ours, or not beside the sets.
+
+    Raises:
+        DataError: It is one.
+    """
+    _check_apart(sets_dir, shards_dir)
+    _check_ours(shards_dir)
 
 
 def _check_apart(sets_dir: Path, shards_dir: Path) -> None:
@@ -291,7 +301,8 @@ def _remember(path: Path, folder: Path, plans: Mapping[str, SetPlan], *, started
     write_memory(path, folder, shards=shards, times=times, started=started)
 
 
-def _list_files(shards_dir: Path, head: IndexHead) -> Iterator[str]:
+def list_files(shards_dir: Path, head: IndexHead) -> Iterator[str]:
+    """Yield all that belongs to a folder of shards, the index last."""
     for name in SETS:
         yield from (f"{name}/{shard.name}" for shard in head.shards[name])
     if (shards_dir / SPLIT_RECORD).is_file():

@@ -54,8 +54,21 @@ class TarWriter:
     ) -> None:
         self._file.close()
 
-    def add(self, name: str, source: Path | str) -> Place:
+    def add_bytes(self, name: str, content: bytes) -> Place:
+        """Append what is in memory under a name and return where it went."""
+        self._write(build_header(name, len(content)))
+        place = Place(self.size, len(content), zlib.crc32(content))
+        self._write(content)
+        self._write(bytes(-len(content) % BLOCK))
+        return place
+
+    def add(self, name: str, source: Path | str, *, size: int | None = None) -> Place:
         """Append a file under a name and return where it went.
+
+        Args:
+            name: Its name in the archive.
+            source: The file.
+            size: In bytes, where another one is to be refused.
 
         Raises:
             SourceError: The file cannot be read, or changes meanwhile.
@@ -64,13 +77,15 @@ class TarWriter:
         with _reading():
             number = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return self._copy(name, number)
+            return self._copy(name, number, size)
         finally:
             os.close(number)
 
-    def _copy(self, name: str, source: int) -> Place:
+    def _copy(self, name: str, source: int, wanted: int | None) -> Place:
         with _reading():
             size = os.fstat(source).st_size
+        if wanted is not None and size != wanted:
+            raise SourceError(f"it has {size} bytes, and {wanted} were listed")
         self._write(build_header(name, size))
         offset, crc, missing = self.size, 0, size
         while missing:

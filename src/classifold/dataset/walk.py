@@ -87,7 +87,7 @@ def find_classes(root: Path, passed_over: Counter[str] | None = None) -> list[tu
     check_folder(root)
     classes = []
     for entry in _sorted_entries(root):
-        if reason := _reason_to_pass_over(entry.name):
+        if reason := reason_to_pass_over(entry.name):
             counts[reason] += 1
         elif not entry.is_dir():
             counts["outside the class folders"] += 1
@@ -126,7 +126,7 @@ def find_loose_pictures(root: Path) -> list[str]:
     return [
         entry.name
         for entry in _sorted_entries(root)
-        if not _reason_to_pass_over(entry.name) and not entry.is_dir() and not _reason_no_picture(entry)
+        if not reason_to_pass_over(entry.name) and not entry.is_dir() and not _reason_no_picture(entry)
     ]
 
 
@@ -160,7 +160,7 @@ def walk_pictures(folder: Path, counts: Counter[str], *, ordered: bool = True) -
         place, prefix = waiting.pop()
         deeper = []
         for entry in _sorted_entries(Path(place)) if ordered else _entries(Path(place)):
-            if reason := _reason_to_pass_over(entry.name):
+            if reason := reason_to_pass_over(entry.name):
                 counts[reason] += 1
             elif entry.is_dir(follow_symlinks=False):
                 deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
@@ -184,7 +184,8 @@ def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(_entries(folder), key=lambda entry: (clean_name(entry.name), os.fsencode(entry.name)))
 
 
-def _reason_to_pass_over(name: str) -> str:
+def reason_to_pass_over(name: str) -> str:
+    """Return why a file or folder of this name is nobody's picture, "" for any other."""
     if name.startswith("."):
         return "hidden"
     return "left by the system" if name.lower() in _JUNK else ""
@@ -216,7 +217,7 @@ def holds_classes(folder: Path) -> bool:
     """Tell whether a folder holds folders, and no pictures beside them."""
     has_folders = False
     for entry in _entries(folder):
-        if _reason_to_pass_over(entry.name):
+        if reason_to_pass_over(entry.name):
             continue
         if entry.is_dir():
             has_folders = True

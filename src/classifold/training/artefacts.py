@@ -76,6 +76,7 @@ def build_environment(
     seconds: Mapping[str, float],
     data: Mapping[str, Any],
     verification: Mapping[str, float],
+    num_hosts: int = 1,
 ) -> dict[str, Any]:
     """Return the content of environment.json.
 
@@ -85,6 +86,7 @@ def build_environment(
         seconds: Of every phase of the run.
         data: Folder, fingerprint and counts.
         verification: Largest difference of every form of the model.
+        num_hosts: That trained together.
     """
     return {
         "format": 1,
@@ -94,6 +96,7 @@ def build_environment(
         "cpu_count": count_cores(),
         "packages": find_versions(),
         "backend": backend,
+        "num_hosts": num_hosts,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": started,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},

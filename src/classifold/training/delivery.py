@@ -67,7 +67,7 @@ class Delivery:
         self.folder, self.config, self.sets = folder, config, sets
         self.clock, self.notes = clock, notes
 
-    def fill(self, *, model: Any, backend: str, started: datetime) -> dict[str, Any]:
+    def fill(self, *, model: Any, backend: str, started: datetime, num_hosts: int = 1) -> dict[str, Any]:
         """Export, evaluate and verify the model; return the metrics.
 
         A fresh process loads each form and asks it, while the next one is being written.
@@ -76,6 +76,7 @@ class Delivery:
             model: What model.keras holds.
             backend: Keras's engine in this process.
             started: When the run began.
+            num_hosts: That trained together.
 
         Raises:
             RunError: If a form of the model fails, or gives other probabilities.
@@ -98,7 +99,7 @@ class Delivery:
         answers = json.loads((self.folder / _ANSWER).read_text(encoding="utf-8"))
         check_answers(answers)
         self.clock.end("verify")
-        self._write_environment(answers, backend=backend, started=started)
+        self._write_environment(answers, backend=backend, started=started, num_hosts=num_hosts)
         for scratch in (_SAMPLE, _ANSWER):
             (self.folder / scratch).unlink()
         return metrics
@@ -164,7 +165,9 @@ class Delivery:
         session = open_session(self.folder / names.MODEL_ONNX)
         return np.concatenate([run_session(session, reader.read(indices)) for indices in blocks(len(reader))])
 
-    def _write_environment(self, verification: dict[str, float], *, backend: str, started: datetime) -> None:
+    def _write_environment(
+        self, verification: dict[str, float], *, backend: str, started: datetime, num_hosts: int
+    ) -> None:
         counts = {
             name: {**dict.fromkeys(self.sets.class_names, 0), **Counter(one.class_name for one in pictures)}
             for name, pictures in self.sets.pictures.items()
@@ -180,5 +183,6 @@ class Delivery:
             seconds=self.clock.seconds,
             data=data,
             verification=verification,
+            num_hosts=num_hosts,
         )
         write_json(environment, self.folder / names.ENVIRONMENT_JSON)

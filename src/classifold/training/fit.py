@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.config import Config
+from classifold.errors import ClassifoldError
 from classifold.progress import Advance, show_progress
 from classifold.training.batch_size import choose_batch_size
 from classifold.training.boundary import Arrays, Inside, assign_arrays, copy_arrays, list_seeds
@@ -73,7 +74,7 @@ def fit_stage(
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     learning.optimizer.build(learning.trainable_variables)
-    if feed.hosts.count == 1:  # several have shared out the pictures by the size of the batch
+    if feed.hosts.num_devices == 1:  # several have shared out the pictures by the size of the batch
         config, stage = choose_batch_size(learning, stage, config, num_pictures=len(feed.training_labels))
     run = _StageRun(learning, stage, feed, config, reached=reached, budget=budget)
     if inside is not None:
@@ -136,6 +137,8 @@ class _StageRun:
         self.step, self.sums, self.seconds, self.started = 0, np.zeros(2), 0.0, 0.0
         # The state while the model holds something else.
         self.held: Inside | None = None
+        # Copies of what a step alone changes, made once however often the state is taken before the next.
+        self.copies: tuple[Arrays, Arrays] | None = None
         self.is_compiled = False
         self.num_asked, self.next_asked = 0, 0
         self._deal()
@@ -194,13 +197,23 @@ class _StageRun:
                     if self.epoch == 1:
                         self._plan()
                     mark(self._describe())
-            except KeyboardInterrupt:
-                with holding_back():  # a second one comes when the state is known
-                    state = self.held or self._describe()
-                    if state.step or state.recent:
-                        mark(state)
+            except (KeyboardInterrupt, ClassifoldError):
+                self._mark_last(mark)
+                raise
+            except Exception:
+                # Another host is gone, in the middle of what all do together: JAX changes nothing by halves.
+                if self.hosts.count > 1:
+                    with contextlib.suppress(Exception):
+                        self._mark_last(mark)
                 raise
         self.learning.set_weights(list(self.selection.weights))
+
+    def _mark_last(self, mark: Mark) -> None:
+        """Tell the state between two steps where the stage is left early."""
+        with holding_back():  # another signal comes when the state is known
+            state = self.held or self._describe()
+            if state.step or state.recent:
+                mark(state)
 
     def _plan(self) -> None:
         """Choose the number of epochs by what the first one took; until then the warm-up goes on."""
@@ -219,7 +232,7 @@ class _StageRun:
         self.held = self._describe()
         if is_due():
             mark(self.held)
-        weights = self.learning.get_weights()
+        weights = self.held.current
         averaged = average([*self.recent, weights][-self.config.AVERAGED_EPOCHS :])
         self.learning.set_weights(list(averaged))
         scores = measure(self.learning, self.feed, self.config)
@@ -296,6 +309,7 @@ class _StageRun:
     def _learn(
         self, rows: NDArray[np.intp], indices: NDArray[np.intp], activations: NDArray[np.float32]
     ) -> None:
+        self.copies = None
         labels = self.feed.training_labels[indices]
         num_classes, size = len(self.feed.class_weights), self.size
         self.learning.optimizer.learning_rate = self._find_rate(self.step)
@@ -355,11 +369,14 @@ class _StageRun:
 
     def _describe(self) -> Inside:
         """Return the state as it is now; the arrays are not changed any more by what follows."""
+        if self.copies is None:
+            variables, seeds = self.learning.optimizer.variables, list_seeds(self.learning)
+            self.copies = copy_arrays(variables), copy_arrays(seeds)
         return Inside(
             recent=tuple(self.recent),
             kept=self.selection.weights,
-            optimizer=copy_arrays(self.learning.optimizer.variables),
-            seeds=copy_arrays(list_seeds(self.learning)),
+            optimizer=self.copies[0],
+            seeds=self.copies[1],
             before=self.before,
             num_epochs=self.stage.num_epochs,
             step=self.step,

@@ -79,17 +79,27 @@ def holding_back() -> Iterator[list[int]]:
     Yields the numbers of the signals that wait, as they come. Blocking them would not do: any other thread of
     the process takes them all the same.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield []
-        return
     waiting: list[int] = []
+    try:
+        with collecting_signals() as waiting:
+            yield waiting
+    finally:
+        if waiting:
+            signal.raise_signal(waiting[0])
+
+
+@contextlib.contextmanager
+def collecting_signals() -> Iterator[list[int]]:
+    """Collect the numbers of Ctrl-C and SIGTERM, which do nothing else; where signals can be answered."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
     ignored = (None, signal.SIG_IGN)
     numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) not in ignored]
-    before = {number: signal.signal(number, lambda one, _: waiting.append(one)) for number in numbers}
+    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in numbers}
     try:
-        yield waiting
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if waiting:
-            signal.raise_signal(waiting[0])

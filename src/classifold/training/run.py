@@ -292,7 +292,9 @@ class _Run:
         folder = self.partial
         self._write_model(folder, model)
         delivery = Delivery(folder, self.config, self.sets, clock=self.clock, notes=self.notes)
-        metrics = delivery.fill(model=model, backend=self.backend, started=self.started)
+        metrics = delivery.fill(
+            model=model, backend=self.backend, started=self.started, num_hosts=self.place.count
+        )
         if add_report is not None:
             add_report(folder)
             self.clock.end("report")

@@ -1,0 +1,84 @@
+"""The commands on data alone: a look before it is split, and a split packed into shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from classifold.options import json_option, load_settings, takes_settings
+
+
+@click.command()
+@json_option
+@takes_settings
+def check(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
+    """Look at the pictures, and say what split would do.
+
+    Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Tells classes, copies, what cannot
+    be read, what is passed over, and everything that keeps it from being split; then the exit code is 1.
+    """
+    config = load_settings(config_path, overrides)
+    from classifold.answers import print_check
+    from classifold.dataset.check import check_data
+
+    report = check_data(config)
+    print_check(report, as_json=as_json)
+    return 1 if report.faults else 0
+
+
+def _parse_share(_context: click.Context, _param: click.Parameter, text: str | None) -> tuple[int, int]:
+    """Return (2, 5) for "2/5"."""
+    if text is None:
+        return 1, 1
+    number, slash, total = text.partition("/")
+    if not (slash and number.isascii() and number.isdigit() and total.isascii() and total.isdigit()):
+        raise click.BadParameter("expected K/N, for instance 1/4")
+    if not 1 <= int(number) <= int(total):
+        raise click.BadParameter("expected K from 1 to N")
+    return int(number), int(total)
+
+
+@click.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that pack side by side; more than one needs Dask.",
+)
+@click.option(
+    "--share",
+    metavar="K/N",
+    callback=_parse_share,
+    help="Pack part K of N only, without the index.",
+)
+@json_option
+@takes_settings
+def shards(
+    workers: int, share: tuple[int, int], as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Pack the three sets into plain tar files.
+
+    Reads what split left, files or manifests, and leaves shards of SHARD_MB beside it. The bytes are the same
+    for any number of workers. A run that was stopped goes on with the shards that are whole. After --share on
+    each of N machines, the same command without it adds the index.
+    """
+    config = load_settings(config_path, overrides)
+    from classifold.answers import print_shards
+    from classifold.dataset.packing import pack_sets
+    from classifold.s3_reader import S3Reader
+
+    summary = pack_sets(
+        config.split_dir,
+        config.shards_dir,
+        shard_mb=config.SHARD_MB,
+        num_workers=workers,
+        share=share,
+        reader=S3Reader(config),
+    )
+    if summary is not None:
+        print_shards(summary, as_json=as_json)
+    elif not as_json:
+        click.echo(f"Share {share[0]} of {share[1]} is packed; run without --share once all are")

@@ -1,0 +1,283 @@
+"""What every split does once its pictures are in the index, whether they are files or lines of a listing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from classifold.config import Config
+from classifold.dataset.assignment import Shares, Shortage, assign_sets
+from classifold.dataset.index import SET_RANKS, add_earlier
+from classifold.dataset.manifest import iter_manifest
+from classifold.dataset.record import read_record_head, read_record_list
+from classifold.errors import DataError, Fault, SettingsError
+from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
+
+FAULT_LIMIT = 20
+UNREADABLE = "SELECT key, reason FROM picture WHERE status = 'unreadable' ORDER BY key"
+_LEFT_OUT = {
+    "unreadable": "cannot be read",
+    "copy": "exact copies",
+    "conflict": "stand in another class too",
+}
+
+
+class Unreadable(NamedTuple):
+    """A picture that is in no set because it cannot be read."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """What a split did.
+
+    Attributes:
+        split_dir: Where the three sets are.
+        counts: Pictures by set and class.
+        unreadable: Pictures that were skipped.
+        notes: What the user should know, one line each.
+        fingerprint: Names this very division of these very pictures.
+    """
+
+    split_dir: Path
+    counts: Mapping[str, Mapping[str, int]]
+    unreadable: list[Unreadable]
+    notes: list[str]
+    fingerprint: str
+
+
+def check_shares(config: Config, made: Collection[str]) -> None:
+    """Refuse a share of 0 for a set that is made here.
+
+    Raises:
+        SettingsError: With every such share.
+    """
+    settings = {VALIDATION: "PERCENTAGE_VAL", EVALUATION: "PERCENTAGE_EVAL"}
+    faults = [
+        Fault(
+            f"setting {settings[name]}",
+            f"every run needs {name} pictures; expected more than 0",
+            hint=f"for instance {settings[name]} = 0.15",
+            got="0",
+        )
+        for name in made
+        if not getattr(config, settings[name])
+    ]
+    if faults:
+        raise SettingsError(*faults)
+
+
+def read_earlier(
+    index: sqlite3.Connection, split_dir: Path, *, kind: str = "sha256"
+) -> dict[str, Any] | None:
+    """Note where the split that stands there put its pictures; return its head, None for a first split.
+
+    Args:
+        index: Told of it.
+        split_dir: The folder of the split.
+        kind: What names a content in the new split, as `Listed.kind`.
+
+    Raises:
+        DataError: What stands there is not a split of ours, or knew contents by another kind of name.
+    """
+    if split_dir.exists() and not split_dir.is_dir():
+        hint = "move it away or set SPLIT_LOCAL_DIR to another folder"
+        raise DataError(Fault(str(split_dir), "a file stands where a folder should be", hint=hint))
+    if not split_dir.exists() or not any(split_dir.iterdir()):
+        return None
+    record = split_dir / SPLIT_RECORD
+    head = read_record_head(record)
+    if head is None and not record.exists():
+        what = f"it was not made by classifold (it has no {SPLIT_RECORD}), so it is not replaced"
+        hint = "move it away or set SPLIT_LOCAL_DIR to another folder"
+        raise DataError(Fault(str(split_dir), what, hint=hint))
+    try:
+        if head is None:
+            raise ValueError("its first line is no head of ours")
+        before = head.get("identity", "sha256")
+        add_earlier(index, _iter_earlier(split_dir, is_listing="identity" in head))
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"it is damaged, so nobody knows which pictures were held out ({error})"
+        hint = f"delete {split_dir} to divide the pictures anew"
+        raise DataError(Fault(str(record), what, hint=hint)) from error
+    if before != kind:
+        what = f"it knows its pictures by {before}, the new split by {kind}: held-out ones could not be told"
+        hint = f"give the listing the column {before}, or delete {split_dir} to divide the pictures anew"
+        raise DataError(Fault(str(record), what, hint=hint))
+    return head
+
+
+def _iter_earlier(split_dir: Path, *, is_listing: bool) -> Iterator[tuple[str, str]]:
+    """Yield (content in hexadecimal, set) of a split that stands there."""
+    record = split_dir / SPLIT_RECORD
+    if not is_listing:
+        for entry in read_record_list(record, "pictures"):
+            yield entry["sha256"], entry["set"]
+    for name in SETS if is_listing else ():
+        for line in iter_manifest(split_dir / set_manifest(name)):
+            yield line.identity, name
+    for entry in read_record_list(record, "held_out_before"):
+        yield entry["identity" if is_listing else "sha256"], entry["set"]
+
+
+def check_classes(
+    index: sqlite3.Connection, where: str, *, made: Collection[str], seen: str, hint: str
+) -> None:
+    """Refuse what cannot be divided, before anything is read.
+
+    Args:
+        index: The pictures.
+        where: The folder or listing, for the message.
+        made: The sets that are made here.
+        seen: What was passed over.
+        hint: What to do where there are no classes.
+
+    Raises:
+        DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
+    """
+    query = """SELECT class_name, SUM(COALESCE(given, 0) = 0) FROM picture
+               GROUP BY class_name ORDER BY class_name"""
+    classes = dict(index.execute(query))
+    if not classes:
+        raise DataError(Fault(where, "no class folder with pictures in it", hint=hint, got=seen))
+    if len(classes) < 2:
+        what = "a classifier needs at least two classes, each a folder with pictures"
+        raise DataError(Fault(where, what, hint=hint, got=f"only {next(iter(classes))!r}"))
+    few = [_few_fault(name, count, len(made) + 1) for name, count in classes.items() if count <= len(made)]
+    if few:
+        raise DataError(*limit_faults(few))
+
+
+def check_readable(index: sqlite3.Connection, config: Config) -> None:
+    """Refuse unreadable pictures where UNREADABLE_PICTURES says fail.
+
+    Raises:
+        DataError: With the first of them.
+    """
+    if config.UNREADABLE_PICTURES == "fail":
+        hint = 'mend or remove it, or set UNREADABLE_PICTURES = "skip"'
+        faults = [Fault(key, reason, hint=hint) for key, reason in index.execute(UNREADABLE)]
+        if faults:
+            raise DataError(*limit_faults(faults))
+
+
+def divide(
+    index: sqlite3.Connection, config: Config, *, made: Collection[str], head: Mapping[str, Any] | None
+) -> tuple[list[str], bool]:
+    """Give every kept picture its set; return what was moved for a class, and whether draws changed.
+
+    Args:
+        index: The pictures, copies marked.
+        config: The settings.
+        made: The sets that are made here.
+        head: Of the split before, None for a first one.
+
+    Raises:
+        DataError: Classes have too few pictures.
+    """
+    shares = Shares(
+        validation=config.PERCENTAGE_VAL,
+        evaluation=config.PERCENTAGE_EVAL,
+        seed=config.SPLIT_SEED,
+        made=made,
+        keep_training=head is not None and not _same_rule(config, head),
+    )
+    moved, shortages = assign_sets(index, shares)
+    if shortages:
+        raise DataError(
+            *limit_faults([_shortage_fault(index, config, item, made=made) for item in shortages])
+        )
+    return moved, shares.keep_training
+
+
+def group_unit(group: re.Pattern[str], key: str) -> str | None:
+    """Return what the picture's group is called, None where the pattern finds nothing."""
+    match = group.search(key)
+    name = match and match.group(1 if group.groups else 0)
+    return f"g:{name}" if name else None
+
+
+def _shortage_fault(
+    index: sqlite3.Connection, config: Config, shortage: Shortage, *, made: Collection[str]
+) -> Fault:
+    """Say which class has too few pictures, and why there are not more."""
+    query = "SELECT status, COUNT(*) FROM picture WHERE class_name = ? GROUP BY status"
+    counts = dict(index.execute(query, (shortage.class_name,)))
+    kept = counts.get("kept", 0)
+    left_out = [f"{counts[status]} {words}" for status, words in _LEFT_OUT.items() if status in counts]
+    got = f"{kept}" + (f" ({', '.join(left_out)})" if left_out else "")
+    needed = len(made) + 1
+    if shortage.num_units >= needed:
+        sets = " and ".join(shortage.missing)
+        what = f"nothing is left for {sets}: the split before holds its other pictures, or groups tie them"
+        hint = f"add pictures, or delete {config.split_dir} to divide anew"
+        return Fault(f"class {shortage.class_name!r}", what, hint=hint, got=got)
+    if kept >= needed:
+        got += f" in {shortage.num_units} of the groups of SPLIT_GROUP_PATTERN"
+    return _few_fault(shortage.class_name, got, needed)
+
+
+def _few_fault(class_name: str, got: int | str, needed: int) -> Fault:
+    what = f"too few pictures: expected at least {needed}, one for each set"
+    hint = "add pictures, or move the class's folder away"
+    return Fault(f"class {class_name!r}", what, hint=hint, got=str(got))
+
+
+def limit_faults(faults: list[Fault]) -> list[Fault]:
+    """Return the first faults, and how many more there are."""
+    if len(faults) <= FAULT_LIMIT:
+        return faults
+    more = len(faults) - FAULT_LIMIT
+    return [*faults[:FAULT_LIMIT], Fault(f"{more} more", "left out here", hint="mend these first")]
+
+
+def describe_rule(config: Config) -> dict[str, Any]:
+    """Return what a draw depends on beside the picture, for split.json."""
+    return {"seed": config.SPLIT_SEED, "group_pattern": config.SPLIT_GROUP_PATTERN}
+
+
+def _same_rule(config: Config, head: Mapping[str, Any]) -> bool:
+    """Tell whether the earlier split drew as this one does; else its training pictures stay as well."""
+    return all(head.get(key) == value for key, value in describe_rule(config).items())
+
+
+def compute_fingerprint(index: sqlite3.Connection) -> str:
+    """Return a hash over every (set, class, content), in an order that no name or place can change."""
+    digest = hashlib.sha256()
+    query = """SELECT rank, class_name, HEX(hash) FROM picture WHERE status = 'kept'
+               ORDER BY rank, class_name, hash"""
+    for rank, class_name, content in index.execute(query):
+        digest.update(f"{SET_RANKS[rank]}\0{class_name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[str, Iterable[dict[str, Any]]]:
+    """Return the lists of split.json about pictures in no set, each read from the index while it is written.
+
+    Args:
+        index: The pictures.
+        name: What the content's 32 bytes are called in an entry.
+    """
+    copies = """SELECT copy.key, kept.key, HEX(copy.hash) FROM picture AS copy
+                JOIN picture AS kept ON kept.hash = copy.hash AND kept.status = 'kept'
+                WHERE copy.status = 'copy' ORDER BY copy.key"""
+    conflicts = "SELECT key, HEX(hash) FROM picture WHERE status = 'conflict' ORDER BY +hash, key"
+    before = """SELECT rank, HEX(hash) FROM earlier WHERE rank > 0 AND NOT EXISTS (
+                SELECT 1 FROM picture WHERE picture.hash = earlier.hash AND status != 'conflict')"""
+    return {
+        "unreadable": ({"key": key, "reason": reason} for key, reason in index.execute(UNREADABLE)),
+        "copies": (
+            {"key": key, "same_as": same, name: digest.lower()} for key, same, digest in index.execute(copies)
+        ),
+        "conflicts": ({"key": key, name: digest.lower()} for key, digest in index.execute(conflicts)),
+        "held_out_before": (
+            {"set": SET_RANKS[rank], name: digest.lower()} for rank, digest in index.execute(before)
+        ),
+    }

@@ -1,0 +1,52 @@
+"""Fetching pictures from S3 for packing: made anew in every process, so that it can be sent to workers."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from classifold.dataset.tar_writer import SourceError
+
+if TYPE_CHECKING:
+    from classifold.config import Config
+
+
+@dataclass(frozen=True)
+class S3Reader:
+    """Reads s3://bucket/key, with the credentials and the region of this machine's commands.
+
+    Args:
+        config: The settings; PROJECT_REGION is the bucket's region.
+    """
+
+    config: Config
+
+    def __call__(self, source: str) -> tuple[bytes, str]:
+        """Return an object's content and its etag.
+
+        Raises:
+            SourceError: There is no such object.
+            AwsError: AWS cannot be asked.
+        """
+        from classifold.aws.clients import aws_errors
+        from classifold.errors import MissingError
+
+        bucket, _, key = source.removeprefix("s3://").partition("/")
+        try:
+            with aws_errors(f"read {source}"):
+                answer = _open_client(self.config.to_json()).get_object(Bucket=bucket, Key=key)
+                return answer["Body"].read(), answer["ETag"]
+        except MissingError as error:
+            raise SourceError("there is no such object") from error
+
+
+@functools.lru_cache(maxsize=1)
+def _open_client(settings: str) -> Any:
+    """Return this process's way to S3, which is opened once."""
+    import json
+
+    from classifold.aws.clients import Aws
+    from classifold.config import build_config
+
+    return Aws(build_config(json.loads(settings))).client("s3")

@@ -1,0 +1,203 @@
+"""Packing by many workers: the same bytes for any number of them, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from classifold.config import build_config
+from classifold.dataset.packing import pack_sets
+from classifold.dataset.scan import load_sets
+from classifold.dataset.shards import write_shards
+from classifold.dataset.split import split_dataset
+from classifold.errors import DataError, MissingExtraError
+
+MB = 10**6
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """60 pictures of two classes, some of them deeper, of which about ten fill a MB."""
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        folder = tmp_path / "pets" / ("cat", "dog")[number % 2] / ("", "deep")[number % 5 == 0]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(generator.bytes(80_000 + number))
+    return tmp_path / "pets"
+
+
+@pytest.fixture
+def listed(pictures: Path, tmp_path: Path) -> Path:
+    """The split of a listing of them."""
+    # With hashes the sets are the same in every run; addresses would draw others in another folder.
+    rows = [
+        f"{path},{path.stat().st_size},{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+        for path in sorted(pictures.rglob("*.png"))
+    ]
+    (tmp_path / "listed.csv").write_text("key,size,sha256\n" + "".join(rows))
+    values = {"DATA_MANIFEST": str(tmp_path / "listed.csv"), "MANIFEST_ROOT": str(pictures)}
+    return split_dataset(build_config(values)).split_dir
+
+
+@pytest.fixture
+def in_files(listed: Path, pictures: Path, tmp_path: Path) -> Path:
+    """The same sets as folders of files."""
+    from classifold.dataset.manifest import iter_manifest
+    from classifold.names import SETS, set_manifest
+
+    for name in SETS:
+        for line in iter_manifest(listed / set_manifest(name)):
+            place = tmp_path / "files" / name / line.key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(line.source, place)
+    shutil.copy(listed / "split.json", tmp_path / "files")
+    return tmp_path / "files"
+
+
+def look(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def pack(sets_dir: Path, name: str, **options: Any) -> Any:
+    return pack_sets(sets_dir, sets_dir.with_name(name), shard_mb=1, **options)
+
+
+def test_files_a_listing_and_two_workers_all_give_the_bytes_of_plain_packing(listed, in_files, tmp_path):
+    pytest.importorskip("distributed")
+    write_shards(in_files, tmp_path / "plain", shard_mb=1)
+    expected = look(tmp_path / "plain")
+    assert len(expected) > 6
+    for name, folder, workers in (("one", listed, 1), ("two", listed, 2), ("three", in_files, 1)):
+        summary = pack(folder, name, num_workers=workers)
+        assert look(tmp_path / name) == expected
+        assert set(summary.written) == {one for one in expected if one.endswith(".tar")}
+    sets = load_sets(tmp_path / "two")
+    assert [note for note in sets.notes if "changed" in note] == []
+    assert sum(map(len, sets.pictures.values())) == 60
+
+
+def test_packing_again_writes_only_what_changed(listed, in_files, tmp_path):
+    pack(in_files, "shards")
+    assert pack(in_files, "shards").written == ()
+    last = max((in_files / "training").rglob("*.png"))
+    last.unlink()
+    assert len(pack(in_files, "shards").written) == 1
+    assert load_sets(tmp_path / "shards").class_names == ("cat", "dog")
+    assert not [path for path in tmp_path.iterdir() if "classifold" in path.name]
+
+
+def test_shares_on_several_machines_and_a_last_run_give_the_same_folder(listed, tmp_path):
+    pack(listed, "whole")
+    for number in (2, 1, 3):
+        assert pack(listed, "shares", share=(number, 3)) is None
+        assert not (tmp_path / "shares").exists()
+    assert pack(listed, "shares").written == ()
+    assert look(tmp_path / "shares") == look(tmp_path / "whole")
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_shards_that_are_whole(listed, tmp_path, pictures):
+    hidden = tmp_path / "hidden"
+    victim = max(pictures.rglob("*.png"))
+    victim.rename(hidden)
+    with pytest.raises(DataError) as caught:
+        pack(listed, "shards")
+    assert [fault.where for fault in caught.value.faults] == [str(victim)]
+    assert caught.value.faults[0].hint
+    assert not (tmp_path / "shards").exists()
+    hidden.rename(victim)
+    assert len(pack(listed, "shards").written) == 1
+    pack(listed, "whole")
+    assert look(tmp_path / "shards") == look(tmp_path / "whole")
+
+
+def test_a_picture_of_another_size_than_listed_is_named(listed, pictures):
+    victim = min(pictures.rglob("*.png"))
+    victim.write_bytes(b"short")
+    with pytest.raises(DataError, match="it has 5 bytes"):
+        pack(listed, "shards")
+
+
+def test_what_is_in_s3_is_read_through_the_reader_and_checked_by_its_etag(tmp_path):
+    rows = [f'b,p/{"ab"[n % 2]}/{n}.jpg,{n + 1},,"e{n}"\n' for n in range(40)]
+    (tmp_path / "far.csv").write_text("".join(rows))
+    split_dir = split_dataset(build_config({"DATA_MANIFEST": str(tmp_path / "far.csv")})).split_dir
+
+    def read(source: str) -> tuple[bytes, str]:
+        number = int(source.rpartition("/")[2].removesuffix(".jpg"))
+        return b"x" * (number + 1), f'"e{number}"'
+
+    assert pack(split_dir, "shards", reader=read).num_pictures == 40
+    with pytest.raises(DataError, match="changed since it was listed"):
+        pack(split_dir, "other", reader=lambda source: (read(source)[0], "new"))
+    with pytest.raises(DataError, match="nothing here reads such addresses"):
+        pack(split_dir, "none")
+
+
+@pytest.mark.parametrize("deaths", [1, 10**6])
+def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_one_clear_error(listed, tmp_path, deaths):
+    pytest.importorskip("distributed")
+    rows = [f"s3://b/{'ab'[n % 2]}/{n}.jpg,{n + 1}\n" for n in range(40)]
+    (tmp_path / "far.csv").write_text("source-ref,size\n" + "".join(rows))
+    split_dir = split_dataset(build_config({"DATA_MANIFEST": str(tmp_path / "far.csv")})).split_dir
+    reader = Deadly(str(tmp_path / "deaths"), deaths)
+    if deaths == 1:
+        assert pack(split_dir, "shards", num_workers=2, reader=reader).num_pictures == 40
+        assert (tmp_path / "deaths").read_text() == "x"
+        return
+    with pytest.raises(DataError, match="died again and again"):
+        pack(split_dir, "shards", num_workers=2, reader=reader)
+
+
+class Deadly:
+    """A reader whose process dies the first few times."""
+
+    def __init__(self, path: str, deaths: int) -> None:
+        self.path, self.deaths = path, deaths
+
+    def __call__(self, source: str) -> tuple[bytes, str]:
+        number = int(source.rpartition("/")[2].removesuffix(".jpg"))
+        with open(self.path, "a") as file:  # noqa: PTH123
+            if file.tell() < self.deaths:
+                file.write("x")
+                file.flush()
+                os._exit(1)
+        return b"x" * (number + 1), ""
+
+
+def test_without_dask_its_install_is_named(listed, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"classifold\[shards\]"):
+        pack(listed, "shards", num_workers=2)
+
+
+def test_reading_a_set_in_order_opens_every_shard_once_and_goes_forward(listed, tmp_path, monkeypatch):
+    from classifold.dataset import members
+
+    pack(listed, "shards")
+    opened: list[Path] = []
+    read: list[tuple[Path, int]] = []
+    plain = members._Descriptor
+
+    class Watched(plain):
+        def __init__(self, path: Path) -> None:
+            opened.append(path)
+            self.path = path
+            super().__init__(path)
+
+        def read(self, offset: int, size: int) -> bytes:
+            read.append((self.path, offset))
+            return super().read(offset, size)
+
+    members._open_shard.cache_clear()
+    monkeypatch.setattr(members, "_Descriptor", Watched)
+    for picture in load_sets(tmp_path / "shards").pictures["training"]:
+        picture.read_bytes(max_pixels=MB)
+    assert len(opened) == len(set(opened)) > 2
+    assert read == sorted(read)
