@@ -543,3 +543,13 @@ def test_every_penalty_must_be_above_zero() -> None:
     assert override_config(["HEAD_PENALTIES=[1, 0.5]"]).HEAD_PENALTIES == (1.0, 0.5)
     with pytest.raises(SettingsError, match="numbers above 0"):
         override_config(["HEAD_PENALTIES=[0]"])
+
+
+def test_shards_alone_are_shared_out_by_key_and_leave_the_channel_room_for_the_sets_names() -> None:
+    values = {"INPUT_DISTRIBUTION": "ShardedByS3Key", "DATA_NAME": "d" * 53}
+    with pytest.raises(SettingsError, match=r'INPUT_DISTRIBUTION: .* needs UPLOAD_AS = "shards"'):
+        build_config(values)
+    assert build_config({**values, "UPLOAD_AS": "shards"}).is_sharded_by_key
+    with pytest.raises(SettingsError, match=r"DATA_NAME: .* at most 53 characters"):
+        build_config({**values, "UPLOAD_AS": "shards", "DATA_NAME": "d" * 54})
+    assert not build_config({"DATA_NAME": "d" * 54}).is_sharded_by_key

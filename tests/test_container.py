@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -211,6 +212,20 @@ def test_a_job_that_is_stopped_before_it_learned_anything_says_so(job: Job) -> N
     assert job.files() == set()
     assert "stopped: nothing was learned yet" in job.log()
     assert list(job.scratch.glob("classifold-*")) == []
+    assert not job.ml.failure_path.exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="several hosts train on JAX")
+def test_a_host_that_is_stopped_names_the_others_since_one_of_them_may_have_died(job: Job) -> None:
+    said = {"hosts": ["algo-1", "algo-2"], "current_host": "algo-1"}
+    (job.ml.config_dir / names.RESOURCE_CONFIG_JSON).write_text(json.dumps(said))
+    job.set(BACKEND="auto")
+    job.start()
+    job.wait_for("host algo-1, number 1 of 2")
+    job.process.send_signal(signal.SIGTERM)
+    assert job.wait() == 143, job.log()
+    assert job.failure().startswith("error: host algo-1: it was stopped, as SageMaker does when another host")
+    assert "(algo-2) ended" in job.failure()
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
