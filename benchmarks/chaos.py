@@ -46,8 +46,6 @@ SETTINGS = {
     "BACKBONE_WEIGHTS": None,
     "IMAGE_SIZE": 64,
     "BATCH_SIZE": 8,
-    "HEAD_EPOCHS": 25,
-    "EPOCHS": 25,
     "FINE_TUNE_SHARE": 1.0,
     "EARLY_STOPPING_PATIENCE": 0,
     "DROPOUT": 0.3,
@@ -75,11 +73,12 @@ class Tally:
     different: list[str] = field(default_factory=list)
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, *, num_epochs: int) -> None:
     """Make pictures, network and settings."""
+    settings = {**SETTINGS, "HEAD_EPOCHS": num_epochs, "EPOCHS": num_epochs}
     draw_example(folder / "flowers", pictures_per_class=60)
     (folder / "my_model.py").write_text(BACKBONE)
-    (folder / "config.py").write_text("".join(f"{name} = {value!r}\n" for name, value in SETTINGS.items()))
+    (folder / "config.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
     subprocess.run([*command("split", folder / "unused")], cwd=folder, check=True, capture_output=True)
 
 
@@ -199,13 +198,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--per-run", type=int, default=4, help="kills a run, at most")
+    parser.add_argument("--epochs", type=int, default=25, help="of each stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     generator, tally = random.Random(options.seed), Tally()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder)
+        prepare(folder, num_epochs=options.epochs)
         straight: dict[str, tuple[Path, float]] = {}
         while (done := tally.phases.total()) < options.kills:
             runs_dir, head = folder / f"runs{tally.runs}", list(HEADS)[tally.runs % len(HEADS)]

@@ -12,6 +12,7 @@ ClassifoldError            exit 1
 │   └── MissingError       exit 1   what was asked for is not there
 ├── DockerError            exit 1   the engine, the image, the registry
 ├── JobError               exit 1   a training job that failed or was refused
+├── HostError              exit 1   another host of the run that ended, or never came
 └── Interrupted            exit 130 Ctrl-C or SIGTERM, after what was reached was saved
 """
 

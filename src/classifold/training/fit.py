@@ -239,8 +239,8 @@ class _StageRun:
         self.learning.set_weights(list(weights))
         with holding_back():
             self._end_epoch(weights, averaged, scores)
-        if self.hosts.is_first:
-            print_epoch(self.reached.rows[-1], num_pictures=self.num_draws, advance=advance)
+            if self.hosts.is_first:
+                print_epoch(self.reached.rows[-1], num_pictures=self.num_draws, advance=advance)
 
     def _end_epoch(self, weights: Arrays, averaged: Arrays, scores: tuple[float, float, float]) -> None:
         """Write down what the epoch reached, and be at the beginning of the next one."""
