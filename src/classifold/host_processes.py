@@ -13,12 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from classifold import errors
+from classifold import errors, names
 from classifold.config import Config, build_config
 from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, UsageError
 
@@ -110,15 +110,14 @@ class _Process:
     process: subprocess.Popen[bytes]
     output: IO[bytes]
     log: IO[bytes] | None
-    answer: dict[str, Any] = field(default_factory=dict)
     was_silent: bool = False
 
     def read_answer(self) -> dict[str, Any]:
         """Return the JSON that it printed at its end; empty where it printed none."""
         self.output.seek(0)
         with contextlib.suppress(ValueError):
-            self.answer = json.loads(self.output.read() or b"{}")
-        return self.answer
+            return dict(json.loads(self.output.read()))
+        return {}
 
     def tell_log(self) -> None:
         """Show the end of what a host but the first had to say."""
@@ -156,7 +155,9 @@ def _wait(hosts: Sequence[_Process], signals: list[int]) -> None:
                 if one.process.poll() is None:
                     one.process.send_signal(number)
         codes = [one.process.poll() for one in hosts]
-        if any(codes) and not signals:
+        if signals:
+            deadline = min(deadline, time.monotonic() + names.STOP_SECONDS)
+        elif any(codes):
             grace = _SAVING_SECONDS if codes[0] is None else _GRACE_SECONDS
             deadline = min(deadline, time.monotonic() + grace)
         if time.monotonic() > deadline:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -148,6 +150,16 @@ def test_a_name_that_is_known_late_is_waited_for(monkeypatch):
     with pytest.raises(HostError, match="it was found"):
         join_hosts(Place(1, 2, "algo-1:23456"))
     assert len(tries) == 3
+
+
+def test_a_signal_ends_the_wait_for_the_others(monkeypatch):
+    pytest.importorskip("jax")
+    monkeypatch.setattr("classifold.training.hosts._meet", lambda *_: time.sleep(20))
+    since = time.monotonic()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        join_hosts(Place(1, 2, "127.0.0.1:23456"))
+    assert time.monotonic() - since < 10
 
 
 @pytest.mark.parametrize(

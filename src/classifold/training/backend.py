@@ -68,7 +68,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
             'pip install "classifold[train,hosts]"' if "jax" in missing else 'pip install "classifold[train]"'
         )
         raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
-    if place is not None:
+    if place is not None and place.count > 1:
         join_hosts(place)
     with quiet_start():
         import keras

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import socket
+import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,30 +129,35 @@ def join_hosts(place: Place) -> None:
     if jax.distributed.is_initialized():
         return
     _wait_for_name(place.address.rpartition(":")[0])
+    meeting: Future[None] = Future()
+    # In a thread, since a signal is not answered while C++ waits; one that nobody waits for after a signal.
+    threading.Thread(target=_meet, args=(place, meeting), daemon=True).start()
+    while not meeting.done():
+        time.sleep(0.05)
     try:
-        # In a thread: a signal is not answered while C++ waits.
-        with ThreadPoolExecutor(1) as thread:
-            meeting = thread.submit(_meet, place)
-            while not meeting.done():
-                time.sleep(0.05)
-            meeting.result()
+        meeting.result()
     except RuntimeError as error:
         hint = "the logs of the others say why; all must be able to reach the first one"
         what = f"the {place.count} hosts did not meet at {place.address}: {_first_line(error)}"
         raise HostError(Fault("hosts", what, hint=hint)) from error
 
 
-def _meet(place: Place) -> None:
+def _meet(place: Place, meeting: Future[None]) -> None:
     import jax
 
-    jax.distributed.initialize(
-        place.address,
-        num_processes=place.count,
-        process_id=place.rank,
-        initialization_timeout=_MEETING_SECONDS,
-        heartbeat_timeout_seconds=_SILENT_SECONDS,
-        shutdown_timeout_seconds=_LEAVING_SECONDS,
-    )
+    try:
+        jax.distributed.initialize(
+            place.address,
+            num_processes=place.count,
+            process_id=place.rank,
+            initialization_timeout=_MEETING_SECONDS,
+            heartbeat_timeout_seconds=_SILENT_SECONDS,
+            shutdown_timeout_seconds=_LEAVING_SECONDS,
+        )
+    except Exception as error:
+        meeting.set_exception(error)
+    else:
+        meeting.set_result(None)
 
 
 def _wait_for_name(name: str) -> None:

@@ -199,7 +199,7 @@ class _Run:
                 self.notes.tell_all(self.sets.notes)
             facts = build_facts(self.config, self.sets, backend=self.backend, num_hosts=self.place.count)
             self._find_checkpoint(facts)
-            self._build(self.place)
+            self._build()
             check_alike(self.learning.hosts, self.place, facts)
             self.learning.train(facts=facts, mark=self._mark, is_due=self._is_due)
             model = in_single_precision(self.learning.alone())
@@ -207,9 +207,8 @@ class _Run:
                 return None
             return self._complete(model, archive=archive, add_report=add_report)
 
-    def _build(self, place: Place) -> None:
-        place_of_several = place if place.count > 1 else None
-        keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=place_of_several)
+    def _build(self) -> None:
+        keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=self.place)
         keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning.build(self.found)
 
@@ -324,7 +323,7 @@ class _Run:
         from classifold.training.stages import put_kept
 
         if self.learning.boundary is None and self.found is not None and self.place.count == 1:
-            self._build(self.place)
+            self._build()
         boundary = self.learning.boundary
         if boundary is None or not boundary.has_best:
             return None
