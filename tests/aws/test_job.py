@@ -124,15 +124,20 @@ def test_a_busy_or_broken_api_still_gets_one_job(uploaded: Aws, aws_account: Clo
     assert len(aws_account.calls("CreateTrainingJob")) == 3
 
 
-def test_a_job_that_is_there_already_because_the_answer_was_lost_is_a_success(uploaded: Aws) -> None:
-    request = request_of(uploaded)
-    client("sagemaker").create_training_job(**request)
-    send_request(uploaded, request, tell=quiet)
+def test_a_job_that_is_there_already_because_the_answer_was_lost_is_a_success(
+    uploaded: Aws, aws_account: Cloud
+) -> None:
+    aws_account.lose("CreateTrainingJob")
+    send_request(uploaded, request_of(uploaded), tell=quiet)
     assert jobs_there() == [JOB]
+    assert len(aws_account.calls("CreateTrainingJob")) == 2
 
 
-def test_another_job_of_the_same_name_is_none_of_ours(uploaded: Aws) -> None:
-    other = request_of(aws_of(EPOCHS=3))
+@pytest.mark.parametrize("epochs", [3, 10])
+def test_another_job_of_the_same_name_is_none_of_ours(uploaded: Aws, epochs: int) -> None:
+    """Whether it asks for the same or not."""
+    other = request_of(aws_of(EPOCHS=epochs))
+    assert (other == request_of(uploaded)) == (epochs == 10)
     client("sagemaker").create_training_job(**other)
     with pytest.raises(JobError, match="another job of this name"):
         send_request(uploaded, request_of(uploaded), tell=quiet)
@@ -326,6 +331,27 @@ def test_a_launch_starts_the_job_and_leaves_its_request(pushed: Aws) -> None:
     job = client("sagemaker").describe_training_job(TrainingJobName=launch.job_name)
     assert "@sha256:" in job["AlgorithmSpecification"]["TrainingImage"]
     assert launch.job_name.startswith("petals-20")
+
+
+def test_a_launch_whose_name_is_taken_in_this_second_takes_the_next_one(pushed: Aws) -> None:
+    other = request_of(aws_of(EPOCHS=3))
+    taken: list[str] = []
+
+    def take(params: dict[str, Any], **_: Any) -> None:
+        """Start another job of the very name, once, before the request is sent."""
+        if not taken:
+            taken.append(str(params["TrainingJobName"]))
+            client("sagemaker").create_training_job(**{**other, "TrainingJobName": taken[0]})
+
+    pushed.client("sagemaker").meta.events.register("provide-client-params.sagemaker.CreateTrainingJob", take)
+    said: list[str] = []
+    launch = launch_job(pushed, tell=said.append)
+    assert launch.job_name > taken[0]
+    assert launch.job_name in launch.request["CheckpointConfig"]["S3Uri"]
+    assert launch.request_path is not None
+    assert json.loads(launch.request_path.read_text()) == launch.request
+    assert sorted(jobs_there()) == [taken[0], launch.job_name]
+    assert sum("in this very second" in line for line in said) == 1
 
 
 def test_a_launch_with_something_missing_starts_nothing_and_tells_it_all(

@@ -86,6 +86,10 @@ class Cloud:
         """Wait before the answer."""
         self._fault("slow", on, count, skip, seconds=seconds)
 
+    def lose(self, on: str = "*", *, count: int | None = 1, skip: int = 0) -> None:
+        """Do what is asked, then break the connection before the answer is sent."""
+        self._fault("lose", on, count, skip)
+
     def clear(self) -> None:
         """Lift every fault."""
         self._ask("clear")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TROUBLES = ("throttle", "expire", "cut", "slow", "fail", "unknown_key")
-KINDS = (*TROUBLES, "deny")
+KINDS = (*TROUBLES, "deny", "lose")
 
 
 @dataclass

@@ -91,8 +91,19 @@ class Lab:
             if refusal:
                 return refusals.answer(refusal, caller.service, environ, start_response)
         if caller.service == "s3":
-            return self._answer_s3(caller, environ, start_response)
-        return self._answer_service(caller, environ, body, start_response)
+            answer = self._answer_s3(caller, environ, start_response)
+        else:
+            answer = self._answer_service(caller, environ, body, start_response)
+        if self.faults.rules and self._is_lost(caller, environ, body):
+            _break(environ)
+        return answer
+
+    def _is_lost(self, caller: Caller, environ: dict[str, Any], body: bytes) -> bool:
+        """Tell whether the answer to a request is to be lost."""
+        operation = find_operation(environ, body)
+        right = find_right(caller.service, operation)
+        rules = self.faults.strike(service=caller.service, operation=operation, right=right, kinds=("lose",))
+        return bool(rules)
 
     def _strike(self, caller: Caller, environ: dict[str, Any], body: bytes) -> Refusal | None:
         """Let the faults that are in force do their work; return the refusal of one that refuses."""
@@ -266,6 +277,10 @@ def _cut(environ: dict[str, Any], fault: Fault) -> None:
         if not piece:
             break
         left -= len(piece)
+    _break(environ)
+
+
+def _break(environ: dict[str, Any]) -> None:
     connection = environ["werkzeug.socket"]
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.shutdown(socket.SHUT_RDWR)

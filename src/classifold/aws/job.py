@@ -25,11 +25,17 @@ from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, Job
 from classifold.request import draft_request, write_request
 from classifold.request_template import read_template
 
+# Seconds until a name with the time in it is another one, and how often that is waited for.
+_NAME_WAIT, _NAME_TRIES = 1.0, 5
 # A role that was made a moment ago cannot be taken on everywhere yet; seconds between the attempts.
 _ROLE_WAITS = (2, 4, 8, 15, 30)
 _YOUNG_ROLE = re.compile(r"assume role|that the role|role has proper", re.IGNORECASE)
 _QUOTA_NAME = re.compile(r"service limit '([^']+)'")
 _NO_ACCOUNT = "000000000000"
+
+
+class _NameTakenError(JobError):
+    """There is another job of this name."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ def launch_job(
 ) -> Launch:
     """Start the training job that settings and template ask for.
 
+    A name has the time in it, to the second: where a colleague or a loop took it, the next second's is taken.
+
     Args:
         aws: The way in.
         dry_run: Only look: nothing is sent that changes anything, and nothing is written. Works without
@@ -90,6 +98,17 @@ def launch_job(
         JobError: Something speaks against the start, all of it at once; or AWS's quota does.
         AwsError: If AWS refuses.
     """
+    for _ in range(_NAME_TRIES - 1):
+        with contextlib.suppress(_NameTakenError):
+            return _launch(aws, dry_run=dry_run, max_cost=max_cost, resumed=resumed, tell=tell)
+        tell("another job was started in this very second: taking the name of the next one")
+        time.sleep(_NAME_WAIT)
+    return _launch(aws, dry_run=dry_run, max_cost=max_cost, resumed=resumed, tell=tell)
+
+
+def _launch(
+    aws: Aws, *, dry_run: bool, max_cost: float | None, resumed: str | None, tell: Callable[[str], None]
+) -> Launch:
     places = _find_places(aws, is_dry_run=dry_run, resumed=resumed)
     job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
     request = _build_request(aws, places, job_name)
@@ -254,7 +273,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
             return
         except AwsError as error:
             # A request that was cut off on its way back is sent again, and then the job is there already.
-            if _code_of(error) == "ResourceInUse" and _is_this(aws, request, began):
+            if _code_of(error) == "ResourceInUse" and _was_repeated(error) and _is_this(aws, request, began):
                 return
             if not wait or not _is_young_role(error):
                 raise _explain(error, job_name) from error
@@ -271,6 +290,12 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
 
 def _code_of(error: AwsError) -> str:
     return error_code(error.__cause__) if isinstance(error.__cause__, Exception) else ""
+
+
+def _was_repeated(error: AwsError) -> bool:
+    """Tell whether boto3 sent the request more than once."""
+    answer: dict[str, Any] = getattr(error.__cause__, "response", {})
+    return bool(answer.get("ResponseMetadata", {}).get("RetryAttempts"))
 
 
 def _is_young_role(error: AwsError) -> bool:
@@ -301,7 +326,9 @@ def _explain(error: AwsError, job_name: str) -> AwsError | JobError:
         )
     if code == "ResourceInUse":
         what = f"there is another job of this name: {job_name}"
-        return JobError(Fault(fault.where, what, hint="run the command again: the name has the time in it"))
+        return _NameTakenError(
+            Fault(fault.where, what, hint="run the command again: the name has the time in it")
+        )
     if is_passing(cause):
         hint = f"`classifold jobs` shows whether {job_name} was started all the same; {fault.hint}"
         return AwsError(Fault(fault.where, fault.what, hint=hint))
