@@ -132,7 +132,8 @@ from classifold.training.backend import start_keras
 start_keras("tensorflow", seed=0)
 from classifold.training.frozen import compile_frozen, compute_plain
 from classifold.training.model import build_classifier, split_parts
-from classifold.training.pipeline import PictureReader, Storage, blocks
+from classifold.training.pipeline import PictureReader
+from classifold.training.storage import Storage, blocks
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler

@@ -188,7 +188,8 @@ def prepare_with_resize(folder: Path) -> Callable[[], int]:
 def prepare_ours(folder: Path) -> Callable[[], int]:
     from classifold.config import build_config
     from classifold.dataset.scan import scan_folder
-    from classifold.training.pipeline import PictureReader, Storage
+    from classifold.training.pipeline import PictureReader
+    from classifold.training.storage import Storage
 
     pictures, config = scan_folder(folder).pictures, build_config({"IMAGE_SIZE": SIZE})
 

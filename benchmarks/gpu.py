@@ -369,7 +369,8 @@ def open_reader(folder: Path, size: int, memory: float) -> Iterator[Callable[[in
     """Give a function from a number to so many augmented pictures, float32, ever new ones."""
     from classifold.config import build_config
     from classifold.dataset.scan import iter_pictures
-    from classifold.training.pipeline import PictureReader, Storage
+    from classifold.training.pipeline import PictureReader
+    from classifold.training.storage import Storage
 
     config = build_config({"IMAGE_SIZE": size})
     reader = PictureReader(list(iter_pictures(folder)), config, storage=Storage(memory, None), name="all")

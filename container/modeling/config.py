@@ -48,7 +48,7 @@ RANDOM_SEED = 42  # every random number follows from it
 BACKEND = "auto"  # Keras's engine
 PRECISION = "auto"  # of the arithmetic in training; auto: float32, and bfloat16 on GPUs that have it
 NUM_WORKERS = "auto"  # threads that read pictures
-CACHE_GB = 1.0  # memory for pictures and activations kept between epochs
+CACHE_GB = 1.0  # memory for pictures and activations that no file keeps between epochs
 BATCH_SIZE = "auto"  # pictures a step; auto: 32, and on a GPU the most that fit
 STEPS_PER_EPOCH = "auto"  # auto: every picture once
 # regularisation of the head, chosen by validation; () learns it in epochs instead

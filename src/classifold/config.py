@@ -191,7 +191,9 @@ class Config(BaseModel):
         description="of the arithmetic in training; auto: float32, and bfloat16 on GPUs that have it",
     )
     NUM_WORKERS: Positive | Literal["auto"] = Field("auto", description="threads that read pictures")
-    CACHE_GB: float = Field(1.0, ge=0, description="memory for pictures and activations kept between epochs")
+    CACHE_GB: float = Field(
+        1.0, ge=0, description="memory for pictures and activations that no file keeps between epochs"
+    )
     BATCH_SIZE: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         "auto", description="pictures a step; auto: 32, and on a GPU the most that fit"
     )

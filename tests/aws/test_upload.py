@@ -22,6 +22,8 @@ import pytest
 from classifold.aws.clients import Aws
 from classifold.aws.upload import UploadSummary, upload_data
 from classifold.config import build_config
+from classifold.dataset.packing import pack_sets
+from classifold.dataset.split import split_dataset
 from classifold.errors import AwsError, DataError, MissingError
 
 if TYPE_CHECKING:
@@ -666,3 +668,67 @@ def _no_threads_are_left_behind() -> Iterator[None]:
 
 def _crew() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "crew"]
+
+
+@pytest.fixture
+def listed(project: Path, split_dir: Path) -> Path:
+    """Return the split of a listing of the pictures; none of them is copied."""
+    root = project / "everything"
+    for path in split_dir.rglob("*.jpg"):
+        write_picture(root / path.parent.name / f"{path.parent.parent.name} {path.name}", seed=str(path))
+    rows = [f"{path},{path.stat().st_size}\n" for path in sorted(root.rglob("*.jpg"))]
+    (project / "listed.csv").write_text("key,size\n" + "".join(rows))
+    values = {"DATA_MANIFEST": "listed.csv", "MANIFEST_ROOT": str(root), "SPLIT_LOCAL_DIR": "data/listed"}
+    return split_dataset(build_config(values)).split_dir
+
+
+def test_shards_that_were_packed_from_a_listing_go_as_they_are(
+    upload: Callable[..., UploadSummary], s3: Any, listed: Path, project: Path
+) -> None:
+    settings = {"UPLOAD_AS": "shards", "SHARD_MB": 1, "SPLIT_LOCAL_DIR": str(listed)}
+    with pytest.raises(DataError, match="not packed yet") as caught:
+        upload(**settings)
+    assert caught.value.faults[0].hint == "pack them with: classifold shards"
+    config = build_config(settings)
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    summary = upload(**settings)
+    there = list_bucket(s3, "petals.shards/")
+    assert set(there) == {
+        f"petals.shards/{path.relative_to(config.shards_dir).as_posix()}"
+        for path in config.shards_dir.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    assert summary.sent == len(there) == 5
+    # The folder of shards is named as well where training reads it here.
+    assert upload(**{**settings, "SPLIT_LOCAL_DIR": str(config.shards_dir)}).sent == 0
+    # A split that is another by now is not sent as it was.
+    (listed / "split.json").write_text('{"format": 1, "other": 2}')
+    with pytest.raises(DataError, match="has changed since these shards were packed"):
+        upload(**settings)
+
+
+@pytest.mark.parametrize("harm", ["missing", "short"])
+def test_of_a_folder_of_shards_with_a_hole_nothing_is_sent(
+    upload: Callable[..., UploadSummary], s3: Any, listed: Path, harm: str
+) -> None:
+    config = build_config({"SPLIT_LOCAL_DIR": str(listed)})
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    shard = config.shards_dir / "training" / "shard-00000.tar"
+    if harm == "missing":
+        shard.unlink()
+    else:
+        os.truncate(shard, 1000)
+    with pytest.raises(DataError, match=r"shard-00000\.tar"):
+        upload(UPLOAD_AS="shards", SHARD_MB=1, SPLIT_LOCAL_DIR=str(config.shards_dir))
+    assert list_bucket(s3, "petals.shards/") == {}
+
+
+def test_manifests_and_shards_are_no_files_to_send(
+    upload: Callable[..., UploadSummary], listed: Path
+) -> None:
+    config = build_config({"SPLIT_LOCAL_DIR": str(listed)})
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    for folder in (listed, config.shards_dir):
+        with pytest.raises(DataError, match="no files to send") as caught:
+            upload(SPLIT_LOCAL_DIR=str(folder))
+        assert caught.value.faults[0].hint == 'set UPLOAD_AS = "shards"'

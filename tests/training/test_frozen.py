@@ -26,7 +26,8 @@ def parts(tiny: Callable[..., Config], keras: Any) -> Any:
 
 @pytest.fixture
 def reader(pictures: list[Picture], tiny: Callable[..., Config]) -> Iterator[Any]:
-    from classifold.training.pipeline import PictureReader, Storage
+    from classifold.training.pipeline import PictureReader
+    from classifold.training.storage import Storage
 
     with contextlib.closing(
         PictureReader(pictures, tiny(), storage=Storage(1e9, None), name="training")
@@ -85,7 +86,7 @@ SHAPE = (2, 2, 3)
 def activate(reader: Any) -> Callable[..., Any]:
     """activate(memory=0, num_variants=2) -> activations over the seven pictures, and what computes them."""
     from classifold.training.frozen import Activations
-    from classifold.training.pipeline import Storage
+    from classifold.training.storage import Storage
 
     def activate(*, memory: float = 1e9, num_variants: int = 2, factor: float = 1.0, **options: Any) -> Any:
         means, storage = Means(factor), Storage(memory, None)
@@ -169,7 +170,7 @@ def test_activations_too_large_for_half_precision_stay_finite(activate):
 @pytest.mark.parametrize("memory", [1e9, 0])
 def test_plain_activations_are_of_the_pictures_as_they_are(memory, reader):
     from classifold.training.frozen import compute_plain
-    from classifold.training.pipeline import Storage
+    from classifold.training.storage import Storage
 
     means = Means()
     read = compute_plain(reader, means, shape=SHAPE, storage=Storage(memory, None))

@@ -1,10 +1,11 @@
-"""From files to batches: room that is found or not, pictures that can be read or not, the same pixels."""
+"""From files to batches: pictures that can be read or not, and are read once; the same pixels whatever."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,72 +18,8 @@ from classifold.dataset.scan import Picture, load_sets
 from classifold.dataset.shards import write_shards
 from classifold.errors import DataError
 from classifold.names import SETS
-from classifold.training.pipeline import BLOCK, PictureReader, Storage, blocks
-
-KB = 1000
-
-
-def kind(array: Any) -> str:
-    return {np.memmap: "scratch file", np.ndarray: "memory", type(None): "none"}[type(array)]
-
-
-def test_room_is_found_in_memory_then_in_a_scratch_file_then_nowhere(tmp_path: Path):
-    storage = Storage(100 * KB, tmp_path)
-    kinds = [kind(storage.allocate((60, KB), np.uint8)) for _ in range(3)]
-    assert kinds == ["memory", "scratch file", "scratch file"]
-    assert kind(storage.allocate((40, KB), np.uint8)) == "memory"
-    too_much = shutil.disk_usage(tmp_path).free
-    assert kind(storage.allocate((too_much,), np.uint8)) == "none"
-
-
-def test_without_a_scratch_folder_there_is_memory_or_nothing():
-    storage = Storage(100 * KB, None)
-    assert kind(storage.allocate((101, KB), np.uint8)) == "none"
-    assert kind(storage.allocate((25, KB), np.float32)) == "memory"
-    assert kind(storage.allocate((1,), np.uint8)) == "none"
-    assert kind(storage.allocate((0, KB), np.uint8)) == "memory"
-
-
-def test_a_scratch_file_has_no_name_and_keeps_what_is_written(tmp_path: Path):
-    array = Storage(0, tmp_path).allocate((7, 5), np.float16)
-    assert array is not None
-    assert list(tmp_path.iterdir()) == []
-    array[3] = 2.5
-    assert array[3].tolist() == [2.5] * 5
-    assert array.shape == (7, 5)
-    assert array.dtype == np.float16
-
-
-@pytest.fixture
-def small_disk(mount: Callable[..., Path]) -> Path:
-    """A disk of one megabyte."""
-    return mount("size=1m")
-
-
-def test_a_scratch_file_has_its_room_from_the_start(small_disk: Path):
-    array = Storage(0, small_disk).allocate((400 * KB,), np.uint8)
-    assert kind(array) == "scratch file"
-    # Others fill the disk; what was promised is still there, and writing does not end the process.
-    (small_disk / "other").write_bytes(b"x" * shutil.disk_usage(small_disk).free)
-    assert shutil.disk_usage(small_disk).free == 0
-    array[:] = 1
-    assert array.sum() == 400 * KB
-
-
-def test_no_more_than_half_of_the_free_disk_is_taken(small_disk: Path):
-    storage = Storage(0, small_disk)
-    assert kind(storage.allocate((600 * KB,), np.uint8)) == "none"
-    assert kind(storage.allocate((500 * KB,), np.uint8)) == "scratch file"
-
-
-def test_blocks_cover_every_place_once():
-    for count in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5):
-        found = list(blocks(count))
-        assert [place for block in found for place in block] == list(range(count))
-        assert all(1 <= len(block) <= BLOCK for block in found)
-
-
-# The reader
+from classifold.training.pipeline import PictureReader
+from classifold.training.storage import Shelf, Storage
 
 
 @pytest.fixture
@@ -90,11 +27,17 @@ def read(pictures: list[Picture], tiny: Callable[..., Config]) -> Iterator[Calla
     """read(memory=0, RANDOM_SEED=3) -> a reader of the seven pictures."""
     readers = []
 
-    def read(chosen: list[Picture] | None = None, *, memory: float = 1e9, **settings: Any) -> PictureReader:
+    def read(
+        chosen: list[Picture] | None = None,
+        *,
+        memory: float = 1e9,
+        shelf: Shelf | None = None,
+        **settings: Any,
+    ) -> PictureReader:
         reader = PictureReader(
             pictures if chosen is None else chosen,
             tiny(**settings),
-            storage=Storage(memory, None),
+            storage=Storage(memory, None, shelf),
             name="training",
         )
         readers.append(reader)
@@ -187,6 +130,24 @@ def test_a_picture_that_vanishes_while_it_is_in_use_is_named(read, pictures):
 def test_a_picture_of_more_pixels_than_allowed_is_left_out(read):
     assert len(read(MAX_PIXELS=1000)) == 0
     assert len(read(MAX_PIXELS=40 * 48)) == 7
+
+
+def test_what_an_earlier_process_read_is_not_read_again(read, pictures, tmp_path: Path):
+    many = []
+    for number in range(70):
+        path = tmp_path / f"{number}.png"
+        shutil.copy(pictures[number % 7].path, path)
+        many.append(replace(pictures[number % 7], path=path, key=path.name))
+    spoil(many, 66)
+    first = read(many, shelf=Shelf(tmp_path / "shelf", "key"))
+    pixels = first.read(range(69))
+    # Of the first block no file is needed any more; the second is read again, to say what is wrong with it.
+    for one in many[:64]:
+        one.path.unlink()
+    second = read(many, shelf=Shelf(tmp_path / "shelf", "key"))
+    assert second.unreadable == first.unreadable
+    assert [key for key, _ in second.unreadable] == ["66.png"]
+    np.testing.assert_array_equal(second.read(range(69)), pixels)
 
 
 def test_closing_ends_the_threads(read):

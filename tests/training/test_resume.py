@@ -653,6 +653,104 @@ def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_
     assert err.count("error:") == 1
 
 
+OUTPUTS_DRIVER = """
+import json, os, signal, sys
+from pathlib import Path
+from classifold.config import build_config
+from classifold.errors import ClassifoldError
+from classifold.training import storage
+from classifold.training.run import train_model
+
+order = json.loads(sys.argv[1])
+marks, mark = [], storage.Room.mark
+
+def count(room, indices):
+    mark(room, indices)
+    marks.append(room.array.shape)
+    if len(marks) == order["mark"]:
+        os.kill(os.getpid(), order["signal"])
+
+storage.Room.mark = count
+try:
+    train_model(build_config(order["config"]), name="run", is_resumable=True)
+except ClassifoldError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+finally:
+    print(len(marks))
+"""
+
+
+@pytest.fixture
+def compute(tiny: Callable[..., Any], sets_dir: Path, tmp_path: Path) -> Callable[..., Any]:
+    """compute("folder", mark=3) -> a run that is ended once so many blocks of its pictures are computed."""
+
+    def compute(runs: str, *, mark: int = 0, how: signal.Signals = signal.SIGKILL, **settings: Any) -> Any:
+        config = tiny(
+            SPLIT_LOCAL_DIR=str(sets_dir), RUNS_DIR=str(tmp_path / runs), CHECKPOINT_MINUTES=1e-4, **settings
+        ).model_dump(mode="json", exclude_defaults=True)
+        kept = {name: tuple(x) if isinstance(x, list) else x for name, x in config.items()}
+        order = {"mark": mark, "signal": how, "config": kept}
+        return subprocess.run(
+            [sys.executable, "-c", OUTPUTS_DRIVER, json.dumps(order)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return compute
+
+
+def test_what_was_computed_of_the_pictures_is_not_computed_again(compute, tmp_path: Path, keras):
+    straight = compute("straight")
+    every = int(straight.stdout)
+    # The pictures of three sets, the validation's outputs, and those of two versions of the training's.
+    assert every == 6, straight.stderr
+    # 1. Killed when nothing is learned yet.
+    killed = compute("runs", mark=3)
+    assert killed.returncode == -signal.SIGKILL
+    state = tmp_path / "runs" / ".run.checkpoint"
+    assert files(state) == ["outputs"]
+    # 2. Asked to end, still before anything is learned.
+    stopped = compute("runs", mark=1, how=signal.SIGTERM)
+    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.stdout == "1\n"
+    assert "note: what was computed of the pictures is taken up again" in stopped.stderr
+    assert "classifold train --resume run" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    # 3. To the end.
+    whole = compute("runs")
+    assert whole.returncode == 0, whole.stderr
+    assert int(whole.stdout) == every - 4
+    assert files(tmp_path / "runs") == ["run"]
+    expect_same_runs(tmp_path / "runs" / "run", tmp_path / "straight" / "run", keras)
+
+
+def test_an_end_before_anything_is_learned_says_what_is_kept(compute, tmp_path: Path):
+    stopped = compute("runs", mark=2, how=signal.SIGINT)
+    assert stopped.returncode == 130
+    assert "interrupted before anything was learned; what was computed of the pictures is kept" in (
+        stopped.stderr
+    )
+    assert "hint: to go on where it stopped, with the same settings: classifold train --resume run" in (
+        stopped.stderr
+    )
+    # With other settings nothing of it is of use.
+    other = compute("runs", mark=1, how=signal.SIGINT, RANDOM_SEED=5)
+    assert other.stdout == "1\n"
+    assert "taken up again" not in other.stderr
+
+
+def test_where_the_shelf_cannot_be_made_training_goes_on_without(compute, tmp_path: Path):
+    state = tmp_path / "runs" / ".run.checkpoint"
+    state.mkdir(parents=True)
+    (state / "outputs").write_text("in the way")
+    whole = compute("runs")
+    assert whole.returncode == 0, whole.stderr
+    assert files(tmp_path / "runs") == ["run"]
+
+
 def expect_same_runs(one: Path, other: Path, keras: Any) -> None:
     """Weights, history and predictions are the same to the last bit."""
     models = [keras.models.load_model(path / "model.keras", compile=False) for path in (one, other)]

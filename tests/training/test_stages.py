@@ -33,9 +33,10 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
     from classifold.training.backend import start_keras
     from classifold.training.feed import Reached
     from classifold.training.model import build_classifier
-    from classifold.training.pipeline import PictureReader, Storage
+    from classifold.training.pipeline import PictureReader
     from classifold.training.recipe import class_weights
     from classifold.training.stages import Supply, plan_stages, train_stage
+    from classifold.training.storage import Storage
 
     def learn(*, stop: Callable[[Any], None] | None = None, **settings: Any) -> Any:
         config = tiny(**settings)

@@ -15,6 +15,7 @@ from classifold.aws.storage import Bucket, find_bucket_region
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
 from classifold.config import Config
+from classifold.dataset.shards import find_shards
 from classifold.errors import DataError, Fault
 
 _UPLOAD = "run `classifold upload`"
@@ -94,7 +95,8 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         if not stock.by_set[index] and (as_shards or not record.count_due()[0]):
             yield Finding(source, f"{index} is not there", hint=_UPLOAD, is_fatal=as_shards)
         if not record.count_due()[0]:
-            here = aws.config.shards_dir if as_shards else aws.config.split_dir
+            split_dir = aws.config.split_dir
+            here = find_shards(split_dir, aws.config.shards_dir) if as_shards else split_dir
             what = f"there is no split in {here} to compare it with; the job takes what is in the bucket"
             yield Finding(source, what, is_fatal=False)
         # Training reads every picture that it finds, but only the shards that the index names. Where objects
@@ -121,7 +123,7 @@ def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[Lo
     """Yield what this machine would have uploaded; nothing where it has no split."""
     try:
         if config.UPLOAD_AS == "shards":
-            yield from iter_shards(config.shards_dir, prefix, faults)
+            yield from iter_shards(find_shards(config.split_dir, config.shards_dir), prefix, faults)
         else:
             yield from iter_split(config.split_dir, prefix, faults)
     except DataError:
@@ -155,13 +157,12 @@ def _compare(record: Any, source: str, *, is_stale_fatal: bool) -> Iterator[Find
 
 def _check_packing(config: Config) -> Iterator[Finding]:
     """Yield whether the split was changed since its shards were packed."""
-    split, packed = config.split_dir / names.SPLIT_RECORD, config.shards_dir / names.SPLIT_RECORD
+    shards_dir = find_shards(config.split_dir, config.shards_dir)
+    split, packed = config.split_dir / names.SPLIT_RECORD, shards_dir / names.SPLIT_RECORD
     if config.UPLOAD_AS != "shards" or not (split.is_file() and packed.is_file()):
         return
     if not filecmp.cmp(split, packed, shallow=False):
-        yield Finding(
-            str(config.shards_dir), "the split has changed since the shards were packed", hint=_UPLOAD
-        )
+        yield Finding(str(shards_dir), "the split has changed since the shards were packed", hint=_UPLOAD)
 
 
 def _check_shares(stock: _Stock, request: Mapping[str, Any], *, source: str) -> Iterator[Finding]:

@@ -11,7 +11,9 @@ from typing import Any
 from classifold import names
 from classifold.aws.refusals import aws_errors
 from classifold.aws.upload_record import LocalFile, Remote
+from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.scan import find_own_split, iter_pictures
+from classifold.dataset.shard_index import holds_shards
 from classifold.errors import AwsError, DataError, Fault
 
 _KEY_BYTES = 1024
@@ -33,6 +35,9 @@ def iter_split(split_dir: Path, prefix: str, faults: list[Fault]) -> Iterator[Lo
         DataError: It is not divided into sets, or a folder cannot be entered.
     """
     sets = find_own_split(split_dir)
+    if sets is None and (holds_shards(split_dir) or holds_manifests(split_dir)):
+        what = "it holds shards, or manifests of pictures that are packed into shards, and no files to send"
+        raise DataError(Fault(str(split_dir), what, hint='set UPLOAD_AS = "shards"'))
     if sets is None:
         what = "it does not hold the folders training, validation and evaluation with classes in each"
         raise DataError(Fault(str(split_dir), what, hint="run `classifold split` first"))

@@ -125,6 +125,16 @@ def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list
     Raises:
         DataError: The index is damaged, or shards are missing or cut short; all such shards are named.
     """
+    head = check_shards(folder, spread=spread)
+    return {name: list(iter_packed(folder, head, name)) for name in SETS}
+
+
+def check_shards(folder: Path, *, spread: Collection[str] = ()) -> IndexHead:
+    """Return the head of a folder's index, of which every shard is there; arguments as for `load_shards`.
+
+    Raises:
+        DataError: The head is damaged, or shards are missing or cut short; all such shards are named.
+    """
     head = read_index_head(folder)
     faults = [
         fault
@@ -133,7 +143,7 @@ def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list
     ]
     if faults:
         raise DataError(*_limit(faults))
-    return {name: list(iter_packed(folder, head, name)) for name in SETS}
+    return head
 
 
 def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Picture]:

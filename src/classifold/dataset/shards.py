@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.placing import link_file
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import check_sets, find_sets, iter_pictures
@@ -23,6 +24,7 @@ from classifold.dataset.shard_index import (
     Entry,
     IndexHead,
     PackedShard,
+    check_shards,
     holds_shards,
     read_index_head,
     write_index,
@@ -133,6 +135,37 @@ def write_shards(sets_dir: Path, shards_dir: Path, *, shard_mb: int) -> ShardSum
         num_bytes=sum(shard.size for name in SETS for shard in head.shards[name]),
         seconds=time.perf_counter() - since,
     )
+
+
+def provide_shards(sets_dir: Path, shards_dir: Path, *, shard_mb: int) -> Path:
+    """Return the folder of a split's shards: packed now, or by `classifold shards` before.
+
+    Args:
+        sets_dir: The split in files, its manifests, or shards already.
+        shards_dir: Where the shards of a split stand, or shall stand.
+        shard_mb: As for `write_shards`.
+
+    Raises:
+        DataError: As for `write_shards`; or shards are missing or cut short, or those of manifests were never
+            packed, or from another split.
+        DiskError, SettingsError: As for `write_shards`.
+    """
+    if not holds_shards(sets_dir) and not holds_manifests(sets_dir):
+        return write_shards(sets_dir, shards_dir, shard_mb=shard_mb).shards_dir
+    found = find_shards(sets_dir, shards_dir)
+    if not holds_shards(found):
+        what = "the pictures that its manifests list are not packed yet"
+        raise DataError(Fault(str(sets_dir), what, hint="pack them with: classifold shards"))
+    if found != sets_dir and not _same_record(sets_dir, found):
+        what = "the split has changed since these shards were packed"
+        raise DataError(Fault(str(found), what, hint="pack them again with: classifold shards"))
+    check_shards(found)
+    return found
+
+
+def find_shards(sets_dir: Path, shards_dir: Path) -> Path:
+    """Return where the shards of a split stand: the split itself may be one of shards."""
+    return sets_dir if holds_shards(sets_dir) else shards_dir
 
 
 def check_place(sets_dir: Path, shards_dir: Path) -> None:

@@ -82,7 +82,7 @@ class Delivery:
             RunError: If a form of the model fails, or gives other probabilities.
             DataError: If no picture of the evaluation set can be read.
         """
-        from classifold.training.pipeline import Storage
+        from classifold.training.storage import Storage
 
         storage = Storage(self.config.CACHE_GB * 1e9, None)
         reader = open_reader(names.EVALUATION, self.sets, self.config, storage=storage, notes=self.notes)
@@ -160,7 +160,7 @@ class Delivery:
     def _ask(self, reader: Any) -> NDArray[np.float32]:
         """Return the probabilities (N, C) that model.onnx gives for a set."""
         from classifold.inference import open_session, run_session
-        from classifold.training.pipeline import blocks
+        from classifold.training.storage import blocks
 
         session = open_session(self.folder / names.MODEL_ONNX)
         return np.concatenate([run_session(session, reader.read(indices)) for indices in blocks(len(reader))])

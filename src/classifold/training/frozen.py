@@ -15,8 +15,9 @@ from classifold.errors import BackboneError, Fault
 from classifold.inference import open_session, run_session
 from classifold.training.export import export_onnx
 from classifold.training.forward import build_forward
-from classifold.training.pipeline import PictureReader, Storage, blocks
+from classifold.training.pipeline import PictureReader
 from classifold.training.precision import in_single_precision
+from classifold.training.storage import Room, Storage
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -67,6 +68,7 @@ class Activations:
         shape: Of the activations of one picture.
         num_variants: How many augmented versions there are in turn; 0 makes new ones each epoch.
         storage: Where they are kept.
+        name: Of what computes them, for what is kept.
         is_identity: The cut is at the pixels: nothing is kept but the pictures themselves.
 
     Attributes:
@@ -81,15 +83,16 @@ class Activations:
         shape: tuple[int, ...],
         num_variants: int,
         storage: Storage,
+        name: str = "frozen",
         is_identity: bool = False,
     ) -> None:
         self._reader = reader
         self._compute = compute
         self.num_variants = num_variants
         self._storage = storage
-        self._shape = shape
+        self._shape, self._name = shape, name
         self._is_identity = is_identity
-        self._kept: dict[int, NDArray[np.float16] | None] = {}
+        self._kept: dict[int, Room | None] = {}
         self._computed: set[int] = set()
         self._variant = 0
 
@@ -105,31 +108,29 @@ class Activations:
         room = self._kept[self._variant]
         if room is None or self._variant in self._computed:
             return
-        for indices in blocks(len(self)):
-            activations = self._compute(self._reader.read_augmented(indices, self._variant))
-            room[indices] = _halve(activations)
+        room.fill(lambda indices: _halve(self._compute(self._reader.read_augmented(indices, self._variant))))
         self._computed.add(self._variant)
 
     def _make_room(self) -> None:
         """Find room for this epoch's version."""
         if not self.num_variants:
             # The versions of the epoch before are not needed again: their room is taken over.
-            room = self._kept.popitem()[1] if self._kept else self._allocate()
+            room = self._kept.popitem()[1] if self._kept else self._open(None)
             self._kept = {self._variant: room}
             return
         # In the order of the versions, so that the same ones find room wherever training begins.
         for variant in range(self._variant + 1):
             if variant not in self._kept:
-                self._kept[variant] = self._allocate()
+                self._kept[variant] = self._open(f"{self._name}-{variant}")
 
-    def _allocate(self) -> NDArray[np.float16] | None:
-        return self._storage.allocate((len(self), *self._shape), np.float16)
+    def _open(self, name: str | None) -> Room | None:
+        return self._storage.open((len(self), *self._shape), np.float16, name=name)
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the activations (N, ...) float32 of this epoch's version of some pictures."""
         room = self._kept.get(self._variant)
         if room is not None:
-            return room[indices].astype(np.float32)
+            return np.asarray(room.array[indices], np.float32)
         activations = self._compute(self._reader.read_augmented(indices, self._variant))
         # As exact as what is kept, so that it makes no difference whether there was room.
         return activations if self._is_identity else _halve(activations).astype(np.float32)
@@ -141,7 +142,7 @@ def _halve(activations: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def compute_plain(
-    reader: PictureReader, compute: Compute, *, shape: tuple[int, ...], storage: Storage
+    reader: PictureReader, compute: Compute, *, shape: tuple[int, ...], storage: Storage, name: str = "frozen"
 ) -> Any:
     """Return a function from places to the activations of the pictures as they are, kept where there is room.
 
@@ -150,10 +151,10 @@ def compute_plain(
         compute: From pixels to activations.
         shape: Of the activations of one picture.
         storage: Where they are kept.
+        name: Of what computes them, for what is kept.
     """
-    room = storage.allocate((len(reader), *shape), np.float32)
+    room = storage.open((len(reader), *shape), np.float32, name=f"{name}-plain")
     if room is None:
         return lambda indices: compute(reader.read(indices))
-    for indices in blocks(len(reader)):
-        room[indices] = compute(reader.read(indices))
-    return lambda indices: room[indices]
+    room.fill(lambda indices: compute(reader.read(indices)))
+    return lambda indices: np.asarray(room.array[indices])

@@ -38,6 +38,7 @@ from classifold.training.sharing import (
     has_own,
     list_here,
 )
+from classifold.training.storage import Shelf, Storage
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,12 +122,14 @@ class Learning:
         clock: Told when a phase ends.
         notes: Told of pictures that cannot be read.
         place: Of this host among those that train together; None: it is alone.
+        shelf_dir: Where what is computed of the pictures is kept for a later part of the run; None: nowhere.
 
     Attributes:
         hosts: All of them, once Keras was started.
         classifier: While and after it is trained; None before it is built.
         boundary: The latest state that is known; None before the first.
         stage: The name of the phase under way.
+        shelf: What is kept there, once there is something.
     """
 
     def __init__(
@@ -138,8 +141,11 @@ class Learning:
         clock: Clock,
         notes: Notes,
         place: Place | None = None,
+        shelf_dir: Path | None = None,
     ) -> None:
         self.config, self.sets, self.scratch_dir = config, sets, scratch_dir
+        self._shelf_dir = shelf_dir
+        self.shelf: Shelf | None = None
         self.place, self.hosts = place, Hosts()
         self.clock, self.notes = clock, notes
         self.classifier: Any = None
@@ -238,16 +244,15 @@ class Learning:
         is_due: Callable[[], bool],
     ) -> None:
         from classifold.training.feed import Reached
-        from classifold.training.pipeline import Storage
         from classifold.training.recipe import class_weights
         from classifold.training.stages import Supply, plan_stages, train_stage
 
         found = self.found
         facts["dealing"] = check_spread(self.sets, self.hosts)
-        storage = Storage(self.config.CACHE_GB * 1e9, self.scratch_dir)
         supply = Supply(self.classifier, self.config, scratch_dir=self.scratch_dir)
         plan = self._plan(supply, found)
         facts["plan"] = plan.to_json()
+        storage = Storage(self.config.CACHE_GB * 1e9, self.scratch_dir, self._open_shelf(facts))
         with contextlib.ExitStack() as stack:
             readers = self._open_readers(stack, storage, plan)
             supply.take(readers, storage, num_variants=plan.num_variants)
@@ -287,6 +292,20 @@ class Learning:
                 )
                 self.clock.end(stage.name)
                 self._mark(place + 1, reached, mark)
+        if self.shelf is not None:
+            self.shelf.remove()
+
+    def _open_shelf(self, facts: dict[str, Any]) -> Shelf | None:
+        """Return the shelf, with what an earlier part of this run left there, if it fits these facts."""
+        if self._shelf_dir is None:
+            return None
+        try:
+            self.shelf = Shelf(self._shelf_dir, json.dumps(facts, sort_keys=True))
+        except OSError:  # what is computed is kept as far as memory goes, and training goes on
+            return None
+        if self.shelf.is_known:
+            self.notes.tell("what was computed of the pictures is taken up again")
+        return self.shelf
 
     def _tell_dealing(self, found: Found, facts: dict[str, Any]) -> None:
         if self.hosts.is_first and found.facts.get("dealing", BY_NUMBER) != facts["dealing"]:
@@ -300,7 +319,7 @@ class Learning:
 
     def _plan(self, supply: Any, found: Found | None) -> Plan:
         """Return what there is time for: all without a limit, what was planned where a run goes on."""
-        from classifold.training.pipeline import PictureReader, Storage
+        from classifold.training.pipeline import PictureReader
 
         pictures, config = self.sets.pictures[names.TRAINING], self.config
         whole = Plan(len(pictures), config.AUGMENTATION_VARIANTS)

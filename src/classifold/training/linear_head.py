@@ -18,9 +18,9 @@ from classifold.training.feed import Feed, Reached
 from classifold.training.history import EpochRow, print_epoch
 from classifold.training.hosts import Hosts
 from classifold.training.interruption import holding_back
-from classifold.training.pipeline import blocks
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.scores import log_softmax, measure_logits
+from classifold.training.storage import blocks
 
 # Steps of the solver at most; with the weights of the penalty before it, a few dozen are enough.
 _MOST_STEPS = 200

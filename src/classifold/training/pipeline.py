@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from classifold.config import Config
 from classifold.dataset.pictures import PictureError, load_picture
@@ -20,50 +15,10 @@ from classifold.errors import DataError, Fault
 from classifold.machine import count_cores
 from classifold.progress import show_progress
 from classifold.training.augment import augment
+from classifold.training.storage import Storage, blocks
 
-# Pictures that are decoded or computed as one block; part of what makes two runs equal, so it is fixed.
-BLOCK = 64
-# A scratch file never takes more than this part of what is free on its disk.
-_DISK_SHARE = 0.5
 # The most faulty pictures that are named one by one.
 _NAMED_FAULTS = 20
-
-
-class Storage:
-    """Room for arrays that are kept between epochs: memory first, then a scratch file, then none.
-
-    Args:
-        memory_bytes: How much memory may be used in all.
-        scratch_dir: Where scratch files go; None allows none.
-    """
-
-    def __init__(self, memory_bytes: float, scratch_dir: Path | None) -> None:
-        self._memory = memory_bytes
-        self._scratch_dir = scratch_dir
-
-    def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any] | None:
-        """Return an array of undefined content, or None where there is no room for it."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if size <= self._memory:
-            self._memory -= size
-            return np.empty(tuple(shape), dtype)
-        if self._scratch_dir is None or size > _DISK_SHARE * shutil.disk_usage(self._scratch_dir).free:
-            return None
-        # Without a name from the start, so that nothing is left behind however the run ends.
-        with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
-            try:
-                _reserve(file, size)
-            except OSError:  # others filled the disk in the meantime
-                return None
-            return np.memmap(file, dtype, "r+", shape=tuple(shape))
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    """Give a file its size, and its room on the disk: a mapped file without it ends the process (SIGBUS)."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)
 
 
 class PictureReader:
@@ -98,10 +53,11 @@ class PictureReader:
         workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         size = config.IMAGE_SIZE
-        self._kept = storage.allocate((len(pictures), size, size, 3), np.uint8)
+        self._kept = storage.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
         numbers = np.arange(len(pictures)) if numbers is None else numbers
         good, self.unreadable = self._read_all(pictures, name)
-        self.pictures, self.numbers = [pictures[place] for place in good], numbers[np.array(good, np.intp)]
+        self._places = np.array(good, np.intp)
+        self.pictures, self.numbers = [pictures[place] for place in good], numbers[self._places]
 
     def close(self) -> None:
         """End the threads."""
@@ -115,19 +71,30 @@ class PictureReader:
         good: list[int] = []
         unreadable: list[tuple[str, str]] = []
         with show_progress(f"reading {name}", len(pictures)) as advance:
-            for start in range(0, len(pictures), BLOCK):
-                block = pictures[start : start + BLOCK]
-                for place, answer in enumerate(self._pool.map(self._try, block), start):
-                    if isinstance(answer, str):
-                        unreadable.append((pictures[place].key, answer))
-                        continue
-                    if self._kept is not None:
-                        self._kept[len(good)] = answer
-                    good.append(place)
-                advance(len(block))
+            for places in blocks(len(pictures)):
+                bad = self._read_block(places, pictures)
+                good += [place for place in places.tolist() if place not in bad]
+                unreadable += [(pictures[place].key, reason) for place, reason in bad.items()]
+                advance(len(places))
         if unreadable and self._config.UNREADABLE_PICTURES == "fail":
             raise DataError(*_name_unreadable(unreadable, name))
         return good, unreadable
+
+    def _read_block(self, places: NDArray[np.intp], pictures: Sequence[Picture]) -> dict[int, str]:
+        """Read pictures, unless they are kept from before; return why some could not be read."""
+        if self._kept is not None and self._kept.holds(places):
+            return {}
+        answers = list(self._pool.map(self._try, [pictures[place] for place in places]))
+        bad = {
+            place: one for place, one in zip(places.tolist(), answers, strict=True) if isinstance(one, str)
+        }
+        if self._kept is not None:
+            for place, one in zip(places, answers, strict=True):
+                if not isinstance(one, str):
+                    self._kept.array[place] = one
+            if not bad:  # else it is read again, to say why
+                self._kept.mark(places)
+        return bad
 
     def _try(self, picture: Picture) -> NDArray[np.uint8] | str:
         try:
@@ -149,7 +116,7 @@ class PictureReader:
             DataError: If a file that could be read before cannot be read any more.
         """
         if self._kept is not None:
-            return self._kept[np.asarray(indices, np.intp)]
+            return np.asarray(self._kept.array[self._places[np.asarray(indices, np.intp)]])
         return np.stack(list(self._pool.map(self._load_again, [self.pictures[i] for i in indices])))
 
     def _load_again(self, picture: Picture) -> NDArray[np.uint8]:
@@ -182,9 +149,3 @@ def _name_unreadable(unreadable: Sequence[tuple[str, str]], name: str) -> list[F
     if len(unreadable) > _NAMED_FAULTS:
         faults.append(Fault(name, f"{len(unreadable) - _NAMED_FAULTS} more pictures cannot be read"))
     return faults
-
-
-def blocks(count: int) -> Iterator[NDArray[np.intp]]:
-    """Yield the places 0..count-1 in blocks."""
-    for start in range(0, count, BLOCK):
-        yield np.arange(start, min(start + BLOCK, count))

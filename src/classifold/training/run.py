@@ -16,7 +16,7 @@ from typing import Any
 from classifold import names
 from classifold.config import Config
 from classifold.dataset.scan import Sets, load_sets
-from classifold.errors import DiskError, Fault, Interrupted, RunError, disk_errors
+from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, RunError, disk_errors
 from classifold.run_folder import write_archive
 from classifold.training.artefacts import build_card
 from classifold.training.backend import choose_backend, start_keras
@@ -35,6 +35,7 @@ from classifold.training.unfinished import (
     explain_resume,
     explain_stay,
     interrupted_of,
+    outputs_of,
     partial_of,
     partial_of_host,
     remove_state,
@@ -123,7 +124,7 @@ def train_model(
         except BaseException as error:
             if not interruption.came and not isinstance(error, KeyboardInterrupt):
                 if run is not None:
-                    run.leave()
+                    run.leave(error)
                 lost = explain_loss(error, place) if place.count > 1 else None
                 if lost is not None:
                     raise lost from error
@@ -131,7 +132,7 @@ def train_model(
             interruption.arrive()
             if place.rank:
                 raise Interrupted(Fault("training", "stopped with the other hosts")) from None
-            if name is not None and (run is None or run.reached is None):
+            if name is not None and (run is None or (run.reached is None and not run.has_outputs())):
                 stays = explain_stay(Path(config.RUNS_DIR) / name)
                 if stays is not None:
                     raise stays from None
@@ -184,7 +185,17 @@ class _Run:
         self.clock, self.notes = Clock(), Notes()
         self.backend = choose_backend(config, num_hosts=place.count)
         self.card = build_card(config, sets.class_names, run_dir.name)
-        self.learning = Learning(config, sets, self.partial, clock=self.clock, notes=self.notes, place=place)
+        is_kept = is_resumable and place.count == 1 and config.CHECKPOINT_MINUTES > 0
+        self.learning = Learning(
+            config,
+            sets,
+            self.partial,
+            clock=self.clock,
+            notes=self.notes,
+            place=place,
+            shelf_dir=outputs_of(run_dir) if is_kept else None,
+        )
+        self.is_new = not outputs_of(run_dir).exists()
         self.found: Found | None = None
         self.writer: CheckpointWriter | None = None
 
@@ -261,7 +272,7 @@ class _Run:
             return False
         return self.learning.boundary is None or self.writer.save(self.learning.boundary)
 
-    def leave(self) -> None:
+    def leave(self, error: BaseException) -> None:
         """After a failure: save what was learned where `--resume` finds it, and say so."""
         if not self.is_resumable or self.checkpoints is None:
             return
@@ -269,12 +280,17 @@ class _Run:
         if boundary is not None and boundary.is_sound and self.save_checkpoint():
             kept = f"what was learned until {boundary.describe()} is kept"
             self.notes.tell(f"{kept}; {explain_resume(self.run_dir.name)}")
-        elif self.found is None:
+        elif self.found is None and (isinstance(error, ClassifoldError) or not self.has_outputs()):
             self.drop_state()
 
+    def has_outputs(self) -> bool:
+        """Tell whether so much was computed of the pictures that it is worth keeping."""
+        shelf, least = self.learning.shelf, 60 * self.config.CHECKPOINT_MINUTES
+        return shelf is not None and (not self.is_new or time.monotonic() - shelf.opened >= least)
+
     def drop_state(self) -> None:
-        """Remove the folder of the state of a run that learned nothing."""
-        if not self.is_resumable or self.checkpoints is None:
+        """Remove the folder of the state of a run that learned nothing, where no earlier part left it."""
+        if not self.is_resumable or self.checkpoints is None or not self.is_new:
             return
         if self.writer is not None:
             self.writer.wait()
@@ -351,6 +367,9 @@ def _explain_interruption(run: _Run | None, *, in_haste: bool) -> Interrupted:
         return Interrupted(Fault("training", what), kept=run.run_dir)
     reached = None if run is None else run.reached
     if run is None or reached is None:
+        if run is not None and run.has_outputs():
+            what = "interrupted before anything was learned; what was computed of the pictures is kept"
+            return Interrupted(Fault("training", what, hint=explain_resume(run.run_dir.name)))
         if run is not None:
             run.drop_state()
         hint = "run `classifold train` again; nothing was learned yet that could be kept"

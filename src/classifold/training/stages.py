@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,10 +23,11 @@ from classifold.training.fit import Mark, fit_stage, never
 from classifold.training.frozen import Activations, Compute, compile_frozen, compute_plain
 from classifold.training.linear_head import find_head
 from classifold.training.model import Classifier, Parts, split_parts
-from classifold.training.pipeline import PictureReader, Storage, blocks
+from classifold.training.pipeline import PictureReader
 from classifold.training.recipe import Stage
 from classifold.training.scaling import measure_scaling
 from classifold.training.sharing import Share
+from classifold.training.storage import Storage, blocks
 
 Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
@@ -91,7 +93,7 @@ class Supply:
         key = self._find_key(stage.share)
         if key not in self._sources:
             self._sources.clear()  # what an earlier stage was fed makes room
-            self._sources[key] = self._build(parts, compute)
+            self._sources[key] = self._build(parts, compute, share=key)
         return self._sources[key]
 
     def _find_key(self, share: float) -> float:
@@ -111,23 +113,32 @@ class Supply:
             self._networks[key] = parts, compile_frozen(parts.frozen, self._scratch_dir)
         return self._networks[key]
 
-    def _build(self, parts: Parts, compute: Compute) -> Source:
+    def _build(self, parts: Parts, compute: Compute, *, share: float) -> Source:
         if self._readers is None:
             raise RuntimeError("no pictures were given")
         training, validation = self._readers
         # Each has the same room: those of stages that have nothing in common are not needed together.
         storage = copy.copy(self._storage)
         shape = tuple(parts.learning.inputs[0].shape[1:])
+        name = "pixels" if parts.frozen is None else f"frozen-{share:g}-{_sign_weights(parts.frozen)}"
         activations = Activations(
             training,
             compute,
             shape=shape,
             num_variants=self._num_variants,
             storage=storage,
+            name=name,
             is_identity=parts.frozen is None,
         )
-        plain = compute_plain(validation, compute, shape=shape, storage=storage)
+        plain = compute_plain(validation, compute, shape=shape, storage=storage, name=name)
         return Source(activations, plain, parts.features, storage)
+
+
+def _sign_weights(model: Any) -> str:
+    checksum = hashlib.sha256()
+    for array in model.get_weights():
+        checksum.update(np.ascontiguousarray(array).data)
+    return checksum.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from classifold import names
 from classifold.errors import Fault, Interrupted, RunError, disk_errors
 
-_CHECKPOINT = ".checkpoint"
+_CHECKPOINT, _OUTPUTS = ".checkpoint", "outputs"
 
 
 def partial_of(run_dir: Path) -> Path:
@@ -37,6 +37,11 @@ def checkpoint_of(run_dir: Path) -> Path:
     return run_dir.with_name(f".{run_dir.name}{_CHECKPOINT}")
 
 
+def outputs_of(run_dir: Path) -> Path:
+    """Return the folder of what a run that goes on computes of its pictures, within that of its state."""
+    return checkpoint_of(run_dir) / _OUTPUTS
+
+
 def explain_resume(name: str) -> str:
     """Return what to do to go on with a run."""
     return f"to go on where it stopped, with the same settings: classifold train --resume {name}"
@@ -44,7 +49,7 @@ def explain_resume(name: str) -> str:
 
 def explain_stay(run_dir: Path) -> Interrupted | None:
     """Return the end of a run that was interrupted before it went on; None where no state of it is there."""
-    if not any(checkpoint_of(run_dir).glob("*.json")):
+    if not _has_state(run_dir):
         return None
     what = "interrupted before it went on; what was saved of it stays as it was"
     return Interrupted(Fault("training", what, hint=explain_resume(run_dir.name)))
@@ -171,7 +176,14 @@ def _describe(run_dir: Path) -> Unfinished:
     heads = list(folder.glob("*.json"))
     times = [_read_time(path) for path in heads or [folder]]
     size = sum(_count_bytes(one) for one in (folder, partial_of(run_dir), interrupted_of(run_dir)))
-    return Unfinished(run_dir.name, datetime.fromtimestamp(max(times)).astimezone(), size, bool(heads))
+    return Unfinished(
+        run_dir.name, datetime.fromtimestamp(max(times)).astimezone(), size, _has_state(run_dir)
+    )
+
+
+def _has_state(run_dir: Path) -> bool:
+    """Tell whether anything was saved: of what was learned, or of what was computed for it."""
+    return any(checkpoint_of(run_dir).glob("*.json")) or any(outputs_of(run_dir).glob("*"))
 
 
 def _read_time(path: Path) -> float:

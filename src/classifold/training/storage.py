@@ -1,0 +1,188 @@
+"""Room for what is computed of the pictures and needed again: memory, or files that outlive the process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+# Pictures that are decoded or computed as one block; part of what makes two runs equal, so it is fixed.
+BLOCK = 64
+# A scratch file, and a shelf's files together, never take more than this part of what is free on the disk.
+_DISK_SHARE = 0.5
+# Beside a block's checksum: it was filled.
+_FILLED = 1 << 32
+
+
+def blocks(count: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the places 0..count-1 in blocks."""
+    for start in range(0, count, BLOCK):
+        yield np.arange(start, min(start + BLOCK, count))
+
+
+class Room:
+    """An array with a row a picture, filled block by block.
+
+    Args:
+        array: (N, ...), of undefined content where no block was filled.
+        marks: (blocks,) uint64, what is known of each block's content; None: nothing was filled before.
+
+    Attributes:
+        array: As given.
+    """
+
+    def __init__(self, array: NDArray[Any], marks: NDArray[np.uint64] | None = None) -> None:
+        self.array, self._marks = array, marks
+
+    def fill(self, compute: Callable[[NDArray[np.intp]], NDArray[Any]]) -> None:
+        """Fill every block that is not there yet with what `compute` gives for its places."""
+        for indices in blocks(len(self.array)):
+            if not self.holds(indices):
+                self.array[indices] = compute(indices)
+                self.mark(indices)
+
+    def holds(self, indices: NDArray[np.intp]) -> bool:
+        """Tell whether a block of `blocks` was filled by an earlier process, and is as it left it."""
+        return self._marks is not None and bool(self._marks[indices[0] // BLOCK] == self._sum(indices))
+
+    def mark(self, indices: NDArray[np.intp]) -> None:
+        """Note that a block is filled."""
+        if self._marks is not None:
+            self._marks[indices[0] // BLOCK] = self._sum(indices)
+
+    def _sum(self, indices: NDArray[np.intp]) -> int:
+        return _FILLED | zlib.crc32(self.array[indices[0] : indices[-1] + 1].data)
+
+
+class Shelf:
+    """A folder of rooms that outlive the process: another one of the same run finds them as they were.
+
+    A process that is killed loses no block; after a power cut, one that was not written whole is noticed by
+    its checksum. All rooms together take at most half of what is free on the disk.
+
+    Args:
+        folder: Made where it is not there.
+        key: Of all that the content depends on; what was kept under another one is removed.
+
+    Attributes:
+        is_known: There was something under this key.
+        opened: When, of time.monotonic.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder, self._key = folder, hashlib.sha256(key.encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if not path.name.startswith(self._key):
+                path.unlink()
+        self.is_known, self.opened = any(folder.iterdir()), time.monotonic()
+        self._left = int(_DISK_SHARE * shutil.disk_usage(folder).free)
+
+    def open(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> Room | None:
+        """Return the room of a name, with what is in it; None where the disk has none for it."""
+        stem = f"{self._key}-{name}"
+        files = {
+            self._folder / f"{stem}.marks": ((-(-shape[0] // BLOCK),), np.uint64),
+            self._folder / f"{stem}.array": (tuple(shape), dtype),
+        }
+        if not all(_has_size(one, *kind) for one, kind in files.items()):
+            for one in files:
+                one.unlink(missing_ok=True)
+            # The marks come last: with them the room counts as there.
+            if not all(self._make_file(one, _count_bytes(*kind)) for one, kind in reversed(files.items())):
+                for one in files:
+                    one.unlink(missing_ok=True)
+                return None
+        marks, array = (np.memmap(one, kind[1], "r+", shape=kind[0]) for one, kind in files.items())
+        return Room(array, marks)
+
+    def _make_file(self, path: Path, size: int) -> bool:
+        """Make a file of zeros; return whether there was room for it."""
+        if size > self._left:
+            return False
+        try:
+            with path.open("wb") as file:
+                _reserve(file, size)
+        except OSError:  # others filled the disk in the meantime
+            return False
+        self._left -= size
+        return True
+
+    def remove(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Storage:
+    """Room for arrays that are kept between epochs: a shelf's files, else memory, a scratch file, or none.
+
+    Args:
+        memory_bytes: How much memory may be used in all.
+        scratch_dir: Where scratch files go; None allows none.
+        shelf: Where what has a name is kept first.
+    """
+
+    def __init__(self, memory_bytes: float, scratch_dir: Path | None, shelf: Shelf | None = None) -> None:
+        self._memory = memory_bytes
+        self._scratch_dir = scratch_dir
+        self._shelf = shelf
+
+    def open(self, shape: Sequence[int], dtype: DTypeLike, *, name: str | None = None) -> Room | None:
+        """Return room, or None where there is none.
+
+        Args:
+            shape: (N, ...).
+            dtype: Of its values.
+            name: Of the room, which is filled once and found again under this name; None: it is filled anew
+                time and again, and nothing of it outlives the process.
+        """
+        if self._shelf is not None and name is not None:
+            room = self._shelf.open(name, shape, dtype)
+            if room is not None:
+                return room
+        array = self.allocate(shape, dtype)
+        return None if array is None else Room(array)
+
+    def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any] | None:
+        """Return an array of undefined content that ends with the process, or None where there is no room."""
+        size = _count_bytes(shape, dtype)
+        if size <= self._memory:
+            self._memory -= size
+            return np.empty(tuple(shape), dtype)
+        if self._scratch_dir is None or size > _DISK_SHARE * shutil.disk_usage(self._scratch_dir).free:
+            return None
+        # Without a name from the start, so that nothing is left behind however the run ends.
+        with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
+            try:
+                _reserve(file, size)
+            except OSError:  # others filled the disk in the meantime
+                return None
+            return np.memmap(file, dtype, "r+", shape=tuple(shape))
+
+
+def _count_bytes(shape: Sequence[int], dtype: DTypeLike) -> int:
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+def _has_size(path: Path, shape: Sequence[int], dtype: DTypeLike) -> bool:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size == _count_bytes(shape, dtype)
+    return False
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Give a file its size, and its room on the disk: a mapped file without it ends the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
