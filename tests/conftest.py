@@ -31,6 +31,13 @@ _FOREIGN = ("AWS_", "KERAS_", "TF_", "CLASSIFOLD", "_CLASSIFOLD", "PYTHON")
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let two processes share the tests out file by file, and one have all that use Docker: it is there once."""
+    for item in items:
+        is_docker = {"docker_engine", "registry"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("docker" if is_docker else str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Take away what a developer's machine brings: credentials, settings, a home with caches."""
