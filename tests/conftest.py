@@ -32,7 +32,7 @@ COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two processes share the tests out by file, and one have all that use Docker, which is there once."""
+    """Let two processes share the tests out by file; Docker is there once, so one has all that use it."""
     for item in items:
         is_docker = {"docker_engine", "registry"} & set(getattr(item, "fixturenames", ()))
         item.add_marker(pytest.mark.xdist_group("docker" if is_docker else str(item.path)))
