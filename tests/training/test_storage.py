@@ -141,6 +141,7 @@ def test_rows_that_rotted_on_the_disk_are_computed_again(tmp_path: Path):
 
 def test_what_was_kept_under_another_key_is_gone(tmp_path: Path):
     Shelf(tmp_path, "key").open("a", (5, 3), np.uint8).fill(count_up)
+    Shelf(tmp_path / "host1-of-2", "key")
     shelf = Shelf(tmp_path, "other")
     assert not shelf.is_known
     assert list(tmp_path.iterdir()) == []

@@ -303,7 +303,7 @@ class Learning:
             self.shelf = Shelf(self._shelf_dir, json.dumps(facts, sort_keys=True))
         except OSError:  # what is computed is kept as far as memory goes, and training goes on
             return None
-        if self.shelf.is_known:
+        if self.shelf.is_known and self.hosts.is_first:
             self.notes.tell("what was computed of the pictures is taken up again")
         return self.shelf
 

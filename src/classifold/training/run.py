@@ -36,6 +36,7 @@ from classifold.training.unfinished import (
     explain_stay,
     interrupted_of,
     outputs_of,
+    outputs_of_host,
     partial_of,
     partial_of_host,
     remove_state,
@@ -185,7 +186,7 @@ class _Run:
         self.clock, self.notes = Clock(), Notes()
         self.backend = choose_backend(config, num_hosts=place.count)
         self.card = build_card(config, sets.class_names, run_dir.name)
-        is_kept = is_resumable and place.count == 1 and config.CHECKPOINT_MINUTES > 0
+        is_kept = is_resumable and config.CHECKPOINT_MINUTES > 0
         self.learning = Learning(
             config,
             sets,
@@ -193,7 +194,7 @@ class _Run:
             clock=self.clock,
             notes=self.notes,
             place=place,
-            shelf_dir=outputs_of(run_dir) if is_kept else None,
+            shelf_dir=outputs_of_host(run_dir, place.rank, place.count) if is_kept else None,
         )
         self.is_new = not outputs_of(run_dir).exists()
         self.found: Found | None = None

@@ -84,7 +84,7 @@ class Shelf:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
             if not path.name.startswith(self._key):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.is_known, self.opened = any(folder.iterdir()), time.monotonic()
         self._left = int(_DISK_SHARE * shutil.disk_usage(folder).free)
 

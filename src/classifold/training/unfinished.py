@@ -42,6 +42,12 @@ def outputs_of(run_dir: Path) -> Path:
     return checkpoint_of(run_dir) / _OUTPUTS
 
 
+def outputs_of_host(run_dir: Path, rank: int, count: int) -> Path:
+    """Return the part of that folder that is one host's: among another number it has other pictures."""
+    outputs = outputs_of(run_dir)
+    return outputs / f"host{rank + 1}-of-{count}" if count > 1 else outputs
+
+
 def explain_resume(name: str) -> str:
     """Return what to do to go on with a run."""
     return f"to go on where it stopped, with the same settings: classifold train --resume {name}"
