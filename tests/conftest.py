@@ -31,11 +31,12 @@ _FOREIGN = ("AWS_", "KERAS_", "TF_", "CLASSIFOLD", "_CLASSIFOLD", "PYTHON")
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let two processes share the tests out by file; Docker is there once, so one has all that use it."""
     for item in items:
         is_docker = {"docker_engine", "registry"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("docker" if is_docker else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("docker" if is_docker else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)
