@@ -33,10 +33,13 @@ COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 @pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two processes share the tests out by file; Docker is there once, so one has all that use it."""
+    """Let two processes share the tests out by file; one has all that use Docker or the registry.
+
+    Those are there once, and the stand-in for AWS empties the registry where a repository is made.
+    """
     for item in items:
-        is_docker = {"docker_engine", "registry"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("docker" if is_docker else item.nodeid.partition("::")[0]))
+        is_shared = {"docker_engine", "registry", "cloud"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("docker" if is_shared else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)
