@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -169,6 +170,17 @@ def test_where_the_disk_has_no_room_memory_serves_and_nothing_is_left(small_disk
     assert len(list((small_disk / "shelf").iterdir())) == 2
     # What is filled time and again has no use for it.
     assert kind(storage.open((10, KB), np.uint8).array) == "memory"
+
+
+def test_where_no_file_can_be_mapped_memory_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENODEV, "No such device")  # what some shared folders answer
+
+    shelf = Shelf(tmp_path / "shelf", "key")
+    monkeypatch.setattr(np, "memmap", refuse)
+    assert Storage(100 * KB, tmp_path, shelf).open((60, KB), np.uint8, name="a").array.shape == (60, KB)
+    assert Storage(0, tmp_path, shelf).open((60, KB), np.uint8, name="a") is None
+    assert list((tmp_path / "shelf").iterdir()) == []
 
 
 KILLED = """

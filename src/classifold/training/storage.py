@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -95,28 +96,31 @@ class Shelf:
             self._folder / f"{stem}.marks": ((-(-shape[0] // BLOCK),), np.uint64),
             self._folder / f"{stem}.array": (tuple(shape), dtype),
         }
-        if not all(_has_size(one, *kind) for one, kind in files.items()):
-            for one in files:
-                one.unlink(missing_ok=True)
-            # The marks come last: with them the room counts as there.
-            if not all(self._make_file(one, _count_bytes(*kind)) for one, kind in reversed(files.items())):
+        try:
+            if not all(_has_size(one, *kind) for one, kind in files.items()):
                 for one in files:
                     one.unlink(missing_ok=True)
-                return None
-        marks, array = (np.memmap(one, kind[1], "r+", shape=kind[0]) for one, kind in files.items())
+                # The marks come last: with them the room counts as there.
+                for one, kind in reversed(files.items()):
+                    self._make_file(one, _count_bytes(*kind))
+            marks, array = (np.memmap(one, kind[1], "r+", shape=kind[0]) for one, kind in files.items())
+        except OSError:  # no room; or a file system on which no file can be mapped, as some shared folders
+            for one in files:
+                one.unlink(missing_ok=True)
+            return None
         return Room(array, marks)
 
-    def _make_file(self, path: Path, size: int) -> bool:
-        """Make a file of zeros; return whether there was room for it."""
+    def _make_file(self, path: Path, size: int) -> None:
+        """Make a file of zeros.
+
+        Raises:
+            OSError: There is no room for it.
+        """
         if size > self._left:
-            return False
-        try:
-            with path.open("wb") as file:
-                _reserve(file, size)
-        except OSError:  # others filled the disk in the meantime
-            return False
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with path.open("wb") as file:
+            _reserve(file, size)
         self._left -= size
-        return True
 
     def remove(self) -> None:
         """Remove everything."""
@@ -165,9 +169,9 @@ class Storage:
         with tempfile.TemporaryFile(dir=self._scratch_dir) as file:
             try:
                 _reserve(file, size)
-            except OSError:  # others filled the disk in the meantime
+                return np.memmap(file, dtype, "r+", shape=tuple(shape))
+            except OSError:  # others filled the disk in the meantime, or no file can be mapped there
                 return None
-            return np.memmap(file, dtype, "r+", shape=tuple(shape))
 
 
 def _count_bytes(shape: Sequence[int], dtype: DTypeLike) -> int:
