@@ -31,17 +31,6 @@ _FOREIGN = ("AWS_", "KERAS_", "TF_", "CLASSIFOLD", "_CLASSIFOLD", "PYTHON")
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two processes share the tests out by file; one has all that use Docker or the registry.
-
-    Those are there once, and the stand-in for AWS empties the registry where a repository is made.
-    """
-    for item in items:
-        is_shared = {"docker_engine", "registry", "cloud"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("docker" if is_shared else item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Take away what a developer's machine brings: credentials, settings, a home with caches."""
