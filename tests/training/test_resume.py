@@ -416,10 +416,16 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     from classifold.training.learning import Learning, build_facts
     from classifold.training.notes import Notes
 
-    def learn(found: Found | None = None, *, at_every_step: bool = False, **settings: Any) -> Any:
+    def learn(
+        found: Found | None = None,
+        *,
+        at_every_step: bool = False,
+        shelf_dir: Path | None = None,
+        **settings: Any,
+    ) -> Any:
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
         start_keras("tensorflow", seed=config.RANDOM_SEED)
-        learning = Learning(config, sets, tmp_path, clock=Clock(), notes=Notes())
+        learning = Learning(config, sets, tmp_path, clock=Clock(), notes=Notes(), shelf_dir=shelf_dir)
         learning.build(found)
         facts = build_facts(config, sets, backend="tensorflow")
         learning.train(facts=facts, mark=states.append, is_due=lambda: at_every_step)
@@ -478,6 +484,61 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_with_the_same_bits(settings, 
         assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """marked(3) -> a list that grows with each block that is computed; after the third comes Ctrl-C."""
+    from classifold.training.storage import Room
+
+    mark = Room.mark
+
+    def marked(last: int = 0) -> list[int]:
+        sizes: list[int] = []
+
+        def count(room: Room, indices: Any) -> None:
+            mark(room, indices)
+            sizes.append(len(indices))
+            if len(sizes) == last:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Room, "mark", count)
+        return sizes
+
+    return marked
+
+
+def test_what_was_computed_of_the_pictures_is_not_computed_again(learn, marked, tmp_path: Path, folder):
+    straight, states, facts = learn()
+    expected = straight.classifier.model.get_weights()
+    for last in (1, 4):  # of five: two sets' pictures, the validation's outputs, those of two versions
+        shelf_dir, sizes = tmp_path / f"shelf{last}", marked(last)
+        with pytest.raises(KeyboardInterrupt):
+            learn(shelf_dir=shelf_dir)
+        assert len(sizes) == last
+        rest = marked()
+        again, _, _ = learn(shelf_dir=shelf_dir)
+        assert len(rest) == 5 - last
+        expect_same(again.classifier.model.get_weights(), expected)
+        assert not shelf_dir.exists()
+    # With other settings nothing of it is of use.
+    for seed, last in ((42, 4), (5, 2), (42, 4)):
+        sizes = marked(last)
+        with pytest.raises(KeyboardInterrupt):
+            learn(shelf_dir=tmp_path / "shelf", RANDOM_SEED=seed)
+        assert len(sizes) == last
+    # Where fine-tuning goes on in its third epoch, with the first version again, nothing is missing.
+    Checkpoints(folder).save(states[6], facts=facts, seconds={})
+    rest = marked()
+    again, _, _ = learn(Checkpoints(folder).load(tell=pytest.fail), shelf_dir=tmp_path / "shelf")
+    assert rest == []
+    expect_same(again.classifier.model.get_weights(), expected)
+
+
+def test_where_nothing_can_be_kept_of_the_pictures_training_goes_on(learn, tmp_path: Path):
+    (tmp_path / "shelf").write_text("in the way")
+    learning, _, _ = learn(shelf_dir=tmp_path / "shelf", EPOCHS=1)
+    assert learning.boundary.has_best
 
 
 def test_a_line_names_the_batch_where_a_run_goes_on(folder):
@@ -702,52 +763,19 @@ def compute(tiny: Callable[..., Any], sets_dir: Path, tmp_path: Path) -> Callabl
     return compute
 
 
-def test_what_was_computed_of_the_pictures_is_not_computed_again(compute, tmp_path: Path, keras):
-    straight = compute("straight")
-    every = int(straight.stdout)
-    # The pictures of three sets, the validation's outputs, and those of two versions of the training's.
-    assert every == 6, straight.stderr
-    # 1. Killed when nothing is learned yet.
-    killed = compute("runs", mark=3)
-    assert killed.returncode == -signal.SIGKILL
-    state = tmp_path / "runs" / ".run.checkpoint"
-    assert files(state) == ["outputs"]
-    # 2. Asked to end, still before anything is learned.
-    stopped = compute("runs", mark=1, how=signal.SIGTERM)
-    assert stopped.returncode == 130, stopped.stderr
-    assert stopped.stdout == "1\n"
-    assert "note: what was computed of the pictures is taken up again" in stopped.stderr
-    assert "classifold train --resume run" in stopped.stderr
-    assert "Traceback" not in stopped.stderr
-    # 3. To the end.
-    whole = compute("runs")
-    assert whole.returncode == 0, whole.stderr
-    assert int(whole.stdout) == every - 4
-    assert files(tmp_path / "runs") == ["run"]
-    expect_same_runs(tmp_path / "runs" / "run", tmp_path / "straight" / "run", keras)
-
-
-def test_an_end_before_anything_is_learned_says_what_is_kept(compute, tmp_path: Path):
+def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_path: Path):
     stopped = compute("runs", mark=2, how=signal.SIGINT)
     assert stopped.returncode == 130
-    assert "interrupted before anything was learned; what was computed of the pictures is kept" in (
-        stopped.stderr
-    )
-    assert "hint: to go on where it stopped, with the same settings: classifold train --resume run" in (
-        stopped.stderr
-    )
-    # With other settings nothing of it is of use.
-    other = compute("runs", mark=1, how=signal.SIGINT, RANDOM_SEED=5)
-    assert other.stdout == "1\n"
-    assert "taken up again" not in other.stderr
-
-
-def test_where_the_shelf_cannot_be_made_training_goes_on_without(compute, tmp_path: Path):
-    state = tmp_path / "runs" / ".run.checkpoint"
-    state.mkdir(parents=True)
-    (state / "outputs").write_text("in the way")
+    assert stopped.stderr.splitlines() == [
+        "error: training: interrupted before anything was learned; what was computed of the pictures is kept",
+        "hint: to go on where it stopped, with the same settings: classifold train --resume run",
+    ]
+    assert files(tmp_path / "runs" / ".run.checkpoint") == ["outputs"]
     whole = compute("runs")
     assert whole.returncode == 0, whole.stderr
+    assert "note: what was computed of the pictures is taken up again" in whole.stderr
+    # Of five blocks two were there; the sixth is of the evaluation.
+    assert int(whole.stdout) == 4
     assert files(tmp_path / "runs") == ["run"]
 
 
