@@ -54,7 +54,8 @@ class Room:
 
     def holds(self, indices: NDArray[np.intp]) -> bool:
         """Tell whether a block of `blocks` was filled by an earlier process, and is as it left it."""
-        return self._marks is not None and bool(self._marks[indices[0] // BLOCK] == self._sum(indices))
+        mark = 0 if self._marks is None else int(self._marks[indices[0] // BLOCK])
+        return mark != 0 and mark == self._sum(indices)
 
     def mark(self, indices: NDArray[np.intp]) -> None:
         """Note that a block is filled."""
