@@ -3,7 +3,8 @@
     python benchmarks/checkpoint.py [FOLDER] [--runs 3] [--output FILE]
 
 FOLDER holds pictures, a sub-folder a class; without it the made flowers are drawn. Each run is a process of
-its own with the default settings but for CHECKPOINT_MINUTES. `training` is what reading and both stages take.
+its own with the default settings but for CHECKPOINT_MINUTES; with 0 the outputs of frozen layers are not kept
+for a later part of the run either. `training` is what reading and both stages take.
 The runs vary by more than checkpoints cost, so the time that taking states holds the training up and the time
 that the writing thread is busy are counted inside as well, as shares of `training`.
 """
