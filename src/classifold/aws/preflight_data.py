@@ -6,6 +6,7 @@ import filecmp
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from classifold import names
@@ -95,8 +96,7 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         if not stock.by_set[index] and (as_shards or not record.count_due()[0]):
             yield Finding(source, f"{index} is not there", hint=_UPLOAD, is_fatal=as_shards)
         if not record.count_due()[0]:
-            split_dir = aws.config.split_dir
-            here = find_shards(split_dir, aws.config.shards_dir) if as_shards else split_dir
+            here = _find_here(aws.config)
             what = f"there is no split in {here} to compare it with; the job takes what is in the bucket"
             yield Finding(source, what, is_fatal=False)
         # Training reads every picture that it finds, but only the shards that the index names. Where objects
@@ -121,13 +121,18 @@ def _find_source(config: Config, request: Mapping[str, Any]) -> tuple[str, str]:
 
 def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
     """Yield what this machine would have uploaded; nothing where it has no split."""
+    iterate = iter_shards if config.UPLOAD_AS == "shards" else iter_split
     try:
-        if config.UPLOAD_AS == "shards":
-            yield from iter_shards(find_shards(config.split_dir, config.shards_dir), prefix, faults)
-        else:
-            yield from iter_split(config.split_dir, prefix, faults)
+        yield from iterate(_find_here(config), prefix, faults)
     except DataError:
         return
+
+
+def _find_here(config: Config) -> Path:
+    """Return the folder on this machine whose content is sent."""
+    if config.UPLOAD_AS == "shards":
+        return find_shards(config.split_dir, config.shards_dir)
+    return config.split_dir
 
 
 def _compare(record: Any, source: str, *, is_stale_fatal: bool) -> Iterator[Finding]:
@@ -157,12 +162,12 @@ def _compare(record: Any, source: str, *, is_stale_fatal: bool) -> Iterator[Find
 
 def _check_packing(config: Config) -> Iterator[Finding]:
     """Yield whether the split was changed since its shards were packed."""
-    shards_dir = find_shards(config.split_dir, config.shards_dir)
-    split, packed = config.split_dir / names.SPLIT_RECORD, shards_dir / names.SPLIT_RECORD
+    here = _find_here(config)
+    split, packed = config.split_dir / names.SPLIT_RECORD, here / names.SPLIT_RECORD
     if config.UPLOAD_AS != "shards" or not (split.is_file() and packed.is_file()):
         return
     if not filecmp.cmp(split, packed, shallow=False):
-        yield Finding(str(shards_dir), "the split has changed since the shards were packed", hint=_UPLOAD)
+        yield Finding(str(here), "the split has changed since the shards were packed", hint=_UPLOAD)
 
 
 def _check_shares(stock: _Stock, request: Mapping[str, Any], *, source: str) -> Iterator[Finding]:
