@@ -58,6 +58,7 @@ Units = Annotated[tuple[Positive, ...], BeforeValidator(_as_tuple)]
 Penalties = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_as_tuple)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+Flip = bool | Literal["auto"]
 Decay = Literal["cosine", "exponential", "step", "constant"]
 
 # Where each group of settings begins, for the settings file and the settings page.
@@ -251,8 +252,12 @@ class Config(BaseModel):
     WIDTH_SHIFT_RANGE: Share = Field(0.1, description="share of the width")
     HEIGHT_SHIFT_RANGE: Share = Field(0.1, description="share of the height")
     SHEAR_RANGE: float = Field(5.0, ge=0, lt=90, description="degrees")
-    HORIZONTAL_FLIP: bool = Field(True, description="mirror left and right, every other time")
-    VERTICAL_FLIP: bool = Field(False, description="mirror top and bottom, every other time")
+    HORIZONTAL_FLIP: Flip = Field(
+        "auto", description="mirror left and right, every other time; auto: unless that changes a class"
+    )
+    VERTICAL_FLIP: Flip = Field(
+        False, description="mirror top and bottom, every other time; auto: unless that changes a class"
+    )
     BRIGHTNESS_RANGE: Share = Field(0.2, description="brighter and darker by up to this share")
     CONTRAST_RANGE: Share = Field(0.2, description="more and less contrast by up to this share")
     SATURATION_RANGE: Fraction = Field(0.2, description="more and less colour by up to this share")

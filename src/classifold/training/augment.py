@@ -49,7 +49,7 @@ def draw_transform(config: Config, generator: np.random.Generator, *, size: int)
     stretch = 1 + generator.uniform(-1, 1) * min(_STRETCH, config.ZOOM_RANGE)
     shift = generator.uniform(-1, 1, 2) * (config.WIDTH_SHIFT_RANGE, config.HEIGHT_SHIFT_RANGE) * size
     flips = np.where(generator.random(2) < 0.5, -1, 1)
-    flips = np.where([config.HORIZONTAL_FLIP, config.VERTICAL_FLIP], flips, 1)
+    flips = np.where([config.HORIZONTAL_FLIP is not False, config.VERTICAL_FLIP is not False], flips, 1)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.array([[1, np.tan(shear)], [0, 1]]) @ np.diag([zoom * stretch, zoom / stretch] * flips)
     centre = np.full(2, (size - 1) / 2)

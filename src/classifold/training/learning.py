@@ -264,6 +264,7 @@ class Learning:
             training, validation = (label_pictures(reader.pictures, class_names) for reader in readers)
             counts = self.hosts.sum(np.bincount(training, minlength=len(class_names)).astype(np.float64))
             weights = class_weights(self.config, class_names, counts)
+            facts["flips"] = self._choose_flips(supply, readers[0], training)
             share = Share(self.hosts, readers[0].numbers, readers[1].numbers, is_own=has_own(self.sets))
             start = self.boundary
             reached = Reached([replace(row) for row in start.rows] if start else [])
@@ -294,6 +295,32 @@ class Learning:
                 self._mark(place + 1, reached, mark)
         if self.shelf is not None:
             self.shelf.remove()
+
+    def _choose_flips(self, supply: Any, reader: Any, labels: NDArray[np.intp]) -> dict[str, bool]:
+        """Choose which ways training pictures are mirrored; a resumed run keeps its choice."""
+        from classifold.training.mirrors import describe_changes, find_changes, find_flips
+
+        chosen = dict.fromkeys(find_flips(self.config), True)
+        if self.found is not None:
+            chosen |= self.found.facts.get("flips", {})
+        elif chosen and (compute := supply.build_features()) is not None:
+            for name in chosen:
+                changes = find_changes(
+                    name,
+                    reader,
+                    labels,
+                    self.config,
+                    compute=compute,
+                    num_classes=len(self.sets.class_names),
+                    hosts=self.hosts,
+                )
+                chosen[name] = not changes or getattr(self.config, name) is True
+                if changes and self.hosts.is_first:
+                    is_off = not chosen[name]
+                    note = describe_changes(name, changes, self.sets.class_names, is_off=is_off)
+                    self.notes.tell(note)
+        reader.augmentation = self.config.model_copy(update=chosen)
+        return chosen
 
     def _open_shelf(self, facts: dict[str, Any]) -> Shelf | None:
         """Return the shelf, with what an earlier part of this run left there, if it fits these facts."""

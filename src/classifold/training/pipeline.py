@@ -32,6 +32,7 @@ class PictureReader:
         numbers: (N,) of the pictures among those of all hosts; None: their places.
 
     Attributes:
+        augmentation: The settings of augmentation, `config` until training sets others.
         pictures: Those that can be read.
         numbers: Theirs.
         unreadable: (key, reason) of the others.
@@ -49,7 +50,7 @@ class PictureReader:
         name: str,
         numbers: NDArray[np.intp] | None = None,
     ) -> None:
-        self._config = config
+        self._config = self.augmentation = config
         workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         size = config.IMAGE_SIZE
@@ -137,7 +138,7 @@ class PictureReader:
         seeds = [[self._config.RANDOM_SEED, variant, int(self.numbers[index])] for index in indices]
         generators = map(np.random.default_rng, seeds)
         changed = self._pool.map(
-            lambda pair: augment(pair[0], self._config, pair[1]),
+            lambda pair: augment(pair[0], self.augmentation, pair[1]),
             zip(self.read(indices), generators, strict=True),
         )
         return np.stack(list(changed))

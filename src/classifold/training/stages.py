@@ -87,6 +87,15 @@ class Supply:
         """
         self._readers, self._storage, self._num_variants = readers, storage, num_variants
 
+    def build_features(self) -> Compute | None:
+        """Return the function from pixels (N, size, size, 3) to the head's features (N, F).
+
+        None where no stage has the head's features in what it computes.
+        """
+        parts, compute = self._compile(self._shares[0])
+        columns = parts.features
+        return None if columns is None else lambda pixels: compute(pixels)[:, columns]
+
     def open(self, stage: Stage) -> Source:
         """Return what a stage is fed."""
         parts, compute = self._compile(stage.share)
