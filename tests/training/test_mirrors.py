@@ -65,7 +65,7 @@ def drawn(tmp_path_factory):
     return found
 
 
-def find(drawn, class_names, *, flip="HORIZONTAL_FLIP"):
+def find(drawn, class_names, *, flip="HORIZONTAL_FLIP", compute=None):
     """Return (class, the class it becomes, pictures of it that do) of every class that the flip changes."""
     from classifold.training.pipeline import PictureReader
     from classifold.training.storage import Storage
@@ -75,7 +75,7 @@ def find(drawn, class_names, *, flip="HORIZONTAL_FLIP"):
     reader = PictureReader(pictures, CONFIG, storage=Storage(1e9, None), name="training")
     # Brightness relative to the picture's mean, on a grid: what is where, in features that a test can afford.
     changes = find_changes(
-        flip, reader, labels, CONFIG, compute=describe_places, num_classes=len(class_names)
+        flip, reader, labels, CONFIG, compute=compute or describe_places, num_classes=len(class_names)
     )
     return [(class_names[one.label], class_names[one.other], one.num_changed) for one in changes]
 
@@ -118,6 +118,10 @@ def test_noise_is_no_evidence(drawn):
     for number, picture in enumerate(drawn["blue"] + drawn["red"]):
         noise[names[number % 2]].append(Picture(picture.path, names[number % 2], picture.key))
     assert find(noise, names) == []
+
+
+def test_features_that_are_no_numbers_are_left_to_training(drawn):
+    assert find(drawn, ["blue", "red"], compute=lambda pixels: describe_places(pixels) * np.inf) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -92,6 +92,8 @@ def find_changes(
         return []
     seen, seen_mirrored = (_gather(hosts, np.concatenate(parts)) for parts in (plain, mirrored))
     truth = _gather(hosts, labels[places].astype(np.float32)[:, None])[:, 0].astype(np.intp)
+    if not (np.isfinite(seen).all() and np.isfinite(seen_mirrored).all()):
+        return []  # training itself says what to do about such a backbone
     scaling = measure_scaling(seen)
     answers, mirror_answers = _name_left_out(
         scaling.apply(seen), scaling.apply(seen_mirrored), truth, num_classes
