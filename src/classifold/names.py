@@ -8,13 +8,34 @@ from datetime import datetime
 # The user's settings, below the project's folder.
 CONFIG_FILE = "container/modeling/config.py"
 
-# The three sets, in the order of the work. Others' names for them, so that an own split is recognised.
+# The three sets, in the order of the work.
 TRAINING, VALIDATION, EVALUATION = "training", "validation", "evaluation"
 SETS = (TRAINING, VALIDATION, EVALUATION)
+# What people call the three sets, in lower case and without accents, so that a split of the user's own is
+# recognised: English, then German, French, Spanish, Portuguese, Italian, Dutch, Polish, Turkish, Russian,
+# Chinese, Japanese, Korean.
 SET_ALIASES = {
-    TRAINING: (TRAINING, "train"),
-    VALIDATION: (VALIDATION, "valid", "val"),
-    EVALUATION: (EVALUATION, "eval", "test"),
+    TRAINING: tuple(
+        """
+        training train trn trainval learn learning
+        entrainement apprentissage entrenamiento treino treinamento addestramento allenamento trening uczenie
+        egitim обучение обучающая тренировка 训练 訓練 学習 학습 훈련
+        """.split()  # noqa: SIM905 - a line per word else
+    ),
+    VALIDATION: tuple(
+        """
+        validation valid val validate dev devel development
+        validierung validacion validacao convalida validazione validatie walidacja dogrulama
+        валидация валидационная 验证 驗證 検証 검증
+        """.split()  # noqa: SIM905 - a line per word else
+    ),
+    EVALUATION: tuple(
+        """
+        evaluation eval evaluate test testing tst holdout heldout
+        tests evaluierung auswertung essai prueba pruebas teste testes prova testowy degerlendirme
+        тест тестовая проверка 测试 測試 评估 テスト 評価 테스트 평가
+        """.split()  # noqa: SIM905 - a line per word else
+    ),
 }
 SPLIT_RECORD = "split.json"
 

@@ -1,0 +1,48 @@
+"""What systems and programs leave behind beside a user's pictures, recognised by its name."""
+
+from __future__ import annotations
+
+import re
+
+# In lower case; beside these, everything that starts with a dot is hidden.
+_NAMES = frozenset(
+    # Windows
+    {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler"}
+    | {"system volume information", "$windows.~bt", "$windows.~ws", "config.msi", "msdownld.tmp"}
+    # macOS
+    | {"icon\r", "__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"}
+    # Linux and Python
+    | {"lost+found", "__pycache__"}
+    # Synology, QNAP, Asustor, Buffalo, NetApp and Samba
+    | {"@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@transcode"}
+    | {"@snapshot", "@snapshots", "~snapshot", "~snapshots", "network recycle bin", "network recycle bin 1"}
+    # Nextcloud and ownCloud, GoodSync
+    | {"files_trashbin", "files_versions", "files_external", "_gsdata_"}
+)
+# FOUND.000 of chkdsk, Nextcloud's appdata_<instance>, Syncthing's unfinished files, Lightroom's previews,
+# the libraries of Photos, iPhoto and Aperture, the streams that a Mac or a NAS makes of Windows' metadata.
+_PATTERN = re.compile(
+    r"found\.[0-9]{3}"
+    r"|appdata_oc[a-z0-9]+"
+    r"|~syncthing~.*"
+    r"|.*\.(lrdata|lrcat-data|photoslibrary|photolibrary|migratedphotolibrary|aplibrary)"
+    r"|.*:(encryptable|zone\.identifier)",
+    re.DOTALL,
+)
+# Small copies of the pictures beside them. At the top level such a folder can be a class of gestures.
+_SMALL_COPIES = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails", "_thumb", "_thumbs", "_thumbnails"})
+
+HIDDEN, SYSTEM = "hidden", "left by the system"
+
+
+def reason_to_pass_over(name: str) -> str:
+    """Return why a file or folder of this name is nobody's picture, "" for any other."""
+    if name.startswith("."):
+        return HIDDEN
+    folded = name.lower()
+    return SYSTEM if folded in _NAMES or _PATTERN.fullmatch(folded) else ""
+
+
+def holds_small_copies(name: str) -> bool:
+    """Tell whether a folder of this name inside a class holds small copies of the class's pictures."""
+    return name.lower() in _SMALL_COPIES

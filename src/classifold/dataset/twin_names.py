@@ -1,0 +1,97 @@
+"""Names that a person reads as one and a computer as two: which they are, and in what they differ."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+
+# Letters that show nothing, although Unicode does not call them format characters.
+_BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+_VARIATIONS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+# Between letters, or a letter and a digit; not in -1, nor in 1-2, which is another number than 12.
+_JOINT = "[-_ \u2010-\u2015\u2212]+"
+_JOINTS = re.compile(rf"(?<=[^\W_]){_JOINT}(?=[^\W\d_])|(?<=[^\W\d_]){_JOINT}(?=[^\W_])")
+# Cyrillic and Greek small letters that look like Latin ones (from Unicode's confusables.txt).
+_LOOKALIKES = str.maketrans("аеорсухіјѕԁһԛԝёαινορυ", "aeopcyxijsdhqwëaivopu")
+
+_SHOWN = 10
+
+
+def _drop_invisible(name: str) -> str:
+    visible = (
+        char for char in name if unicodedata.category(char) not in ("Cf", "Cc") and char not in _BLANK_LETTERS
+    )
+    return _VARIATIONS.sub("", "".join(visible))
+
+
+def _trim_blanks(name: str) -> str:
+    """Return the name without blanks at its ends, and with one where there were several."""
+    return " ".join(name.split())
+
+
+# What people do not see or do not mind, in the order in which it is taken away. Letters are composed (NFC)
+# before, and their widths and ligatures are resolved (NFKC), since a later step may need plain letters.
+_STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("how Unicode spells them", lambda name: unicodedata.normalize("NFC", name)),
+    ("full-width or other special letters", lambda name: unicodedata.normalize("NFKC", name)),
+    ("invisible letters", _drop_invisible),
+    ("blanks", _trim_blanks),
+    ("hyphens, underscores or blanks", lambda name: _JOINTS.sub("", name)),
+    ("capitals", lambda name: unicodedata.normalize("NFC", name.casefold())),
+    ("letters of another alphabet", lambda name: name.translate(_LOOKALIKES)),
+)
+
+
+def find_twins(names: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Return (name, other name, what they differ in) of names that a person reads as one, sorted.
+
+    Of three names that read as one the first is compared with each of the others.
+    """
+    readings: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        readings.setdefault(_read(name), []).append(name)
+    return [
+        (names[0], other, _describe_difference(names[0], other))
+        for names in readings.values()
+        for other in names[1:]
+    ]
+
+
+def _read(name: str, *, without: Iterable[str] = ()) -> str:
+    """Return what a person reads, leaving out some of the steps."""
+    for title, step in _STEPS:
+        if title not in without:
+            name = step(name)
+    return name
+
+
+def _describe_difference(one: str, other: str) -> str:
+    """Return the fewest steps that make two names one, such as "capitals and blanks"."""
+    titles = [title for title, _ in _STEPS]
+    for count in range(1, len(titles)):
+        for kept in itertools.combinations(titles, count):
+            without = set(titles) - set(kept)
+            if _read(one, without=without) == _read(other, without=without):
+                return " and ".join(kept)
+    return " and ".join(titles)
+
+
+def show_name(name: str) -> str:
+    """Return a name in quotes, with what cannot be seen as an escape."""
+    return "".join(
+        char.encode("unicode_escape").decode() if char in _BLANK_LETTERS or _VARIATIONS.match(char) else char
+        for char in repr(name)
+    )
+
+
+def describe_twins(names: Iterable[str]) -> list[str]:
+    """Return a line for each of the first pairs of class names that a person reads as one."""
+    twins = find_twins(names)
+    lines = [
+        f"classes {show_name(one)} and {show_name(other)} differ only in {how}: are they the same?"
+        for one, other, how in twins[:_SHOWN]
+    ]
+    more = len(twins) - len(lines)
+    return [*lines, f"{more} more pairs of class names read as one"] if more else lines
