@@ -104,7 +104,8 @@ HOME_SETTINGS = frozenset(
     """
     PROJECT_NAME PROJECT_REGION ALGORITHM_NAME INSTANCE_TYPE TAGS
     DATA_LOCAL_DIR DATA_MANIFEST MANIFEST_ROOT MANIFEST_CLASS
-    SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN RUNS_DIR
+    SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN SMALL_CLASSES
+    RUNS_DIR
     DATA_BUCKET OUTPUT_BUCKET BUCKET_NAMESPACE ROLE KMS_KEY UPLOAD_AS SHARD_MB UPLOAD_THREADS
     INSTANCE_COUNT INSTANCE_PREFERENCES VOLUME_GB MAX_HOURS SPOT MAX_WAIT_HOURS KEEP_ALIVE_MINUTES
     INPUT_MODE INPUT_DISTRIBUTION NETWORK_ISOLATION SUBNETS SECURITY_GROUPS
@@ -156,6 +157,9 @@ class Config(BaseModel):
     SPLIT_SEED: Count = Field(0, description="another number, another division into sets")
     SPLIT_GROUP_PATTERN: str = Field(
         "", description="regular expression on <class>/<file>; pictures with the same match stay in one set"
+    )
+    SMALL_CLASSES: Literal["fail", "skip"] = Field(
+        "fail", description="classes with too few pictures for the sets: stop, or leave them out and say so"
     )
     UNREADABLE_PICTURES: Literal["skip", "fail"] = Field(
         "skip", description="pictures that cannot be read: name and skip them, or stop"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from classifold.dataset.index import count_sets, open_index
 from classifold.dataset.scan import find_own_split
 from classifold.dataset.split import find_pictures, read_pictures
 from classifold.dataset.split_listing import MADE, describe_listing, read_listing
-from classifold.dataset.walk import check_folder
+from classifold.dataset.split_place import check_apart, check_writable
+from classifold.dataset.walk import Oddities, check_folder
 from classifold.errors import ClassifoldError, Fault
 
 # What becomes of a picture, with the column's title.
@@ -66,10 +68,11 @@ def check_data(config: Config) -> CheckReport:
 
 def _look_at_listing(index: sqlite3.Connection, config: Config, lines: list[str]) -> None:
     check_shares(config, MADE)
+    check_writable(config.split_dir)
     findings = read_listing(index, config)
     lines += describe_listing(findings)
     mark_copies(index)
-    lines += notes.describe_pictures(index)
+    lines += notes.describe_pictures(index, is_recorded=False)
     head = read_earlier(index, config.split_dir, kind=findings.kind)
     moved, is_redrawn = divide(index, config, made=MADE, head=head)
     lines += notes.describe_division(index, config, moved=moved, redrawn=is_redrawn)
@@ -78,15 +81,20 @@ def _look_at_listing(index: sqlite3.Connection, config: Config, lines: list[str]
 def _look_at_folder(index: sqlite3.Connection, config: Config, lines: list[str]) -> None:
     data_dir = Path(config.DATA_LOCAL_DIR)
     check_folder(data_dir)
+    check_apart(data_dir, config.split_dir)
+    check_writable(config.split_dir)
     own = find_own_split(data_dir)
     made = tuple(name for name in MADE if own is None or name not in own)
     check_shares(config, made)
-    passed_over = find_pictures(index, config, own=own, made=made)
-    lines += notes.describe_folder(index, data_dir, own=own, made=made, passed_over=passed_over)
+    oddities = Oddities(os.path.realpath(data_dir))
+    passed_over = find_pictures(index, config, own=own, made=made, oddities=oddities)
+    lines += notes.describe_folder(
+        index, data_dir, own=own, made=made, passed_over=passed_over, oddities=oddities
+    )
     read_pictures(index, config)
     if own is None:
         mark_copies(index)
-    lines += notes.describe_pictures(index)
+    lines += notes.describe_pictures(index, is_recorded=False)
     head = read_earlier(index, config.split_dir)
     moved, is_redrawn = divide(index, config, made=made, head=head)
     lines += notes.describe_division(index, config, moved=moved, redrawn=is_redrawn)

@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 
 from classifold.config import Config
 from classifold.dataset.assignment import Shares, Shortage, assign_sets
+from classifold.dataset.causes import find_cures
+from classifold.dataset.class_checks import check_two_classes, describe_few, limit_faults, skip_classes
 from classifold.dataset.index import SET_RANKS, add_earlier
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.errors import DataError, Fault, SettingsError
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
 
-FAULT_LIMIT = 20
 UNREADABLE = "SELECT key, reason FROM picture WHERE status = 'unreadable' ORDER BY key"
+_SHOWN_REASONS = 3
 _LEFT_OUT = {
     "unreadable": "cannot be read",
     "copy": "exact copies",
@@ -127,45 +129,31 @@ def _iter_earlier(split_dir: Path, *, is_listing: bool) -> Iterator[tuple[str, s
         yield entry["identity" if is_listing else "sha256"], entry["set"]
 
 
-def check_classes(
-    index: sqlite3.Connection, where: str, *, made: Collection[str], seen: str, hint: str
-) -> None:
-    """Refuse what cannot be divided, before anything is read.
-
-    Args:
-        index: The pictures.
-        where: The folder or listing, for the message.
-        made: The sets that are made here.
-        seen: What was passed over.
-        hint: What to do where there are no classes.
-
-    Raises:
-        DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
-    """
-    query = """SELECT class_name, SUM(COALESCE(given, 0) = 0) FROM picture
-               GROUP BY class_name ORDER BY class_name"""
-    classes = dict(index.execute(query))
-    if not classes:
-        raise DataError(Fault(where, "no class folder with pictures in it", hint=hint, got=seen))
-    if len(classes) < 2:
-        what = "a classifier needs at least two classes, each a folder with pictures"
-        raise DataError(Fault(where, what, hint=hint, got=f"only {next(iter(classes))!r}"))
-    few = [_few_fault(name, count, len(made) + 1) for name, count in classes.items() if count <= len(made)]
-    if few:
-        raise DataError(*limit_faults(few))
-
-
 def check_readable(index: sqlite3.Connection, config: Config) -> None:
-    """Refuse unreadable pictures where UNREADABLE_PICTURES says fail.
+    """Refuse unreadable pictures where UNREADABLE_PICTURES says fail, and where there are no others.
 
     Raises:
-        DataError: With the first of them.
+        DataError: With the first of them, or with the reasons and how often there is each.
     """
+    if not index.execute("SELECT 1 FROM picture WHERE reason IS NULL LIMIT 1").fetchone():
+        raise DataError(_describe_unreadable(index, config))
     if config.UNREADABLE_PICTURES == "fail":
         hint = 'mend or remove it, or set UNREADABLE_PICTURES = "skip"'
         faults = [Fault(key, reason, hint=hint) for key, reason in index.execute(UNREADABLE)]
         if faults:
             raise DataError(*limit_faults(faults))
+
+
+def _describe_unreadable(index: sqlite3.Connection, config: Config) -> Fault:
+    """Say why not a single picture can be read."""
+    query = """SELECT reason, COUNT(*) FROM picture GROUP BY reason ORDER BY COUNT(*) DESC, reason"""
+    counts: dict[str, int] = dict(index.execute(query))
+    first, example = index.execute("SELECT key, reason FROM picture ORDER BY key LIMIT 1").fetchone()
+    what = f"none of the {sum(counts.values())} pictures can be read, {first} among them"
+    hint = "; ".join(find_cures(counts)) or "save them as JPEG or PNG"
+    shown = [f"{count} times: {reason}" for reason, count in counts.items()][:_SHOWN_REASONS]
+    got = "; ".join(shown) if len(counts) <= _SHOWN_REASONS else f"many reasons, such as: {example}"
+    return Fault(config.DATA_MANIFEST or config.DATA_LOCAL_DIR, what, hint=hint, got=got)
 
 
 def divide(
@@ -190,11 +178,34 @@ def divide(
         keep_training=head is not None and not _same_rule(config, head),
     )
     moved, shortages = assign_sets(index, shares)
+    while small := _find_small(config, shortages, made):
+        skip_classes(index, small)
+        check_two_classes(index, config)
+        _undo_assignment(index)
+        moved, shortages = assign_sets(index, shares)
     if shortages:
         raise DataError(
             *limit_faults([_shortage_fault(index, config, item, made=made) for item in shortages])
         )
     return moved, shares.keep_training
+
+
+def _find_small(config: Config, shortages: Iterable[Shortage], made: Collection[str]) -> dict[str, int]:
+    """Return the classes that are to be left out, each with how many pictures or groups it has."""
+    if config.SMALL_CLASSES == "fail":
+        return {}
+    return {item.class_name: item.num_units for item in shortages if item.num_units <= len(made)}
+
+
+def _undo_assignment(index: sqlite3.Connection) -> None:
+    """Forget what `assign_sets` found, so that it can run again without the classes that were left out."""
+    index.executescript(
+        """
+        DELETE FROM tie; DELETE FROM member; DELETE FROM component; DELETE FROM filled;
+        DROP INDEX picture_component;
+        UPDATE picture SET component = NULL, rank = NULL;
+        """
+    )
 
 
 def group_unit(group: re.Pattern[str], key: str) -> str | None:
@@ -221,21 +232,15 @@ def _shortage_fault(
         return Fault(f"class {shortage.class_name!r}", what, hint=hint, got=got)
     if kept >= needed:
         got += f" in {shortage.num_units} of the groups of SPLIT_GROUP_PATTERN"
-    return _few_fault(shortage.class_name, got, needed)
+    return describe_few(shortage.class_name, got, needed, cure=_find_cure(index, shortage.class_name))
 
 
-def _few_fault(class_name: str, got: int | str, needed: int) -> Fault:
-    what = f"too few pictures: expected at least {needed}, one for each set"
-    hint = "add pictures, or move the class's folder away"
-    return Fault(f"class {class_name!r}", what, hint=hint, got=str(got))
-
-
-def limit_faults(faults: list[Fault]) -> list[Fault]:
-    """Return the first faults, and how many more there are."""
-    if len(faults) <= FAULT_LIMIT:
-        return faults
-    more = len(faults) - FAULT_LIMIT
-    return [*faults[:FAULT_LIMIT], Fault(f"{more} more", "left out here", hint="mend these first")]
+def _find_cure(index: sqlite3.Connection, class_name: str) -> str:
+    """Return what gives a class more pictures: making its unreadable ones readable, where that is known."""
+    query = """SELECT reason FROM picture WHERE class_name = ? AND status = 'unreadable'
+               GROUP BY reason ORDER BY COUNT(*) DESC, reason"""
+    cures = find_cures(reason for (reason,) in index.execute(query, (class_name,)))
+    return "; ".join([*cures, "add pictures"])
 
 
 def describe_rule(config: Config) -> dict[str, Any]:

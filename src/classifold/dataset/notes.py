@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from classifold.config import Config
-from classifold.dataset.walk import clean_name, find_classes, find_loose_pictures
+from classifold.dataset.causes import describe_counts
+from classifold.dataset.class_checks import list_skipped
+from classifold.dataset.layout import holds_class_folders, holds_pictures
+from classifold.dataset.twin_names import describe_twins
+from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
 
 _EXAMPLES = 3
@@ -20,50 +26,111 @@ def describe_folder(
     own: Mapping[str, Path] | None,
     made: Collection[str],
     passed_over: Mapping[str, int],
+    oddities: Oddities,
 ) -> list[str]:
-    """Say what was taken as the user's own split, and what was passed over."""
+    """Say what was taken as the user's own split, what was passed over, and what is odd about the rest."""
     lines = []
     if own is not None:
-        taken = ", ".join(path.name for path in own.values())
+        taken = ", ".join(clean_name(os.path.relpath(path, data_dir)) for path in own.values())
         lines.append(f"{data_dir} is divided already: {taken} were taken as they are")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
-        unused = [name for name, path in find_classes(data_dir) if path not in own.values()]
-        lines += [f"{name!r} holds no class folders and was left out" for name in unused]
+        lines += _describe_unused(data_dir, own)
     if passed_over:
-        counts = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
-        lines.append(f"passed over: {counts}")
-    loose = find_loose_pictures(data_dir)
+        lines.append(f"passed over: {describe_counts(passed_over)}")
+    loose = _find_loose(data_dir, own)
     if loose:
-        lines.append(
-            f"pictures outside the class folders are in no set: {_some([clean_name(n) for n in loose])}"
-        )
+        lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
     empty = _empty_classes(index, data_dir if own is None else None)
-    return [*lines, *(f"class folder {name!r} holds no pictures and was left out" for name in empty)]
+    lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
+    return [*lines, *_describe_oddities(oddities), *_describe_names(data_dir, own)]
 
 
-def describe_pictures(index: sqlite3.Connection) -> list[str]:
-    """Say which pictures are in no set: unreadable ones, copies, and those with two names."""
+def _describe_unused(data_dir: Path, own: Mapping[str, Path]) -> list[str]:
+    """Say which folders beside the sets of the user's own split are in no set."""
+    lines = []
+    for name, path in find_classes(data_dir):
+        if any(folder.is_relative_to(path) for folder in own.values()):
+            continue
+        if not holds_pictures(path):
+            lines.append(f"{name!r} holds no pictures and was left out")
+        elif holds_class_folders(path):
+            lines.append(f"{name!r} is no set and was left out")
+        else:
+            lines.append(f"{name!r} holds no class folders and was left out")
+    return lines
+
+
+def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
+    """Return the pictures beside the class folders, by their place below the data folder."""
+    folders = [data_dir, *(own or {}).values()]
+    return [
+        clean_name(os.path.relpath(folder / name, data_dir))
+        for folder in folders
+        for name in find_loose_pictures(folder)
+    ]
+
+
+def _describe_oddities(oddities: Oddities) -> list[str]:
+    lines = []
+    if oddities.linked_classes:
+        count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
+        lines.append(f"{count} class folders are links out of the data folder and were followed: {some}")
+    if oddities.num_outside:
+        lines.append(
+            f"{oddities.num_outside} pictures are links out of the data folder and were followed, "
+            f"such as {oddities.outside}"
+        )
+    if oddities.num_strange:
+        lines.append(
+            f"{oddities.num_strange} file names are not UTF-8; in the sets their bytes are written as %XX, "
+            f"such as {oddities.strange}"
+        )
+    return lines
+
+
+def _describe_names(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
+    """Say which folders were taken as one class because Unicode spells one name in two ways."""
+    folders = [data_dir] if own is None else own.values()
+    counts = Counter(name for folder in folders for name, count in _count_names(folder).items() if count > 1)
+    return [
+        f"several folders are called {name!r}, spelled in different ways: they were taken as one class"
+        for name in sorted(counts)
+    ]
+
+
+def _count_names(folder: Path) -> Counter[str]:
+    return Counter(name for name, _ in find_classes(folder))
+
+
+def describe_pictures(index: sqlite3.Connection, *, is_recorded: bool = True) -> list[str]:
+    """Say which pictures are in no set: unreadable ones, copies, those with two names; and which names agree.
+
+    Args:
+        index: The pictures, copies marked.
+        is_recorded: A split.json is written, which has all of what is told here in part.
+    """
+    where = f" in {SPLIT_RECORD}" if is_recorded else ""
     # "+hash" goes through the pictures as they lie, not in the order of their hashes: much faster for many.
     lines = []
     count, some = _count(
-        index, "SELECT key || ': ' || reason AS text FROM picture WHERE status = 'unreadable'"
+        index, "SELECT key || ': ' || reason AS text FROM picture WHERE status = 'unreadable'", where=where
     )
     if count:
         lines.append(f"{count} pictures cannot be read and were skipped: {some}")
-    count, some = _count(index, "SELECT key AS text FROM picture WHERE status = 'copy'")
+    count, some = _count(index, "SELECT key AS text FROM picture WHERE status = 'copy'", where=where)
     if count:
         lines.append(f"{count} exact copies within a class were left out: {some}")
     # In one order, whatever the order in which the pictures were found.
     query = """SELECT GROUP_CONCAT(key, ' = ') AS text FROM (
                SELECT hash, key FROM picture WHERE status = 'conflict' ORDER BY +hash, key) GROUP BY hash"""
-    count, some = _count(index, query)
+    count, some = _count(index, query, where=where)
     if count:
         lines.append(f"{count} pictures stand in two classes and are in no set: {some}")
     query = """SELECT COUNT(*) FROM (SELECT 1 FROM picture WHERE status = 'kept' AND given NOT NULL
                GROUP BY +hash HAVING MIN(rank) < MAX(rank))"""
     if shared := index.execute(query).fetchone()[0]:
         lines.append(f"{shared} pictures stand in two sets of your own split: scores will look too good")
-    return lines
+    return [*lines, *describe_twins(_texts(index, "SELECT DISTINCT class_name FROM picture"))]
 
 
 def describe_division(
@@ -71,6 +138,11 @@ def describe_division(
 ) -> list[str]:
     """Say where the division differs from the plain draw."""
     lines = []
+    if skipped := list_skipped(index):
+        some = _some([f"{name!r} ({count})" for name, count in skipped.items()])
+        lines.append(
+            f"{len(skipped)} classes have too few pictures and were left out (SMALL_CLASSES): {some}"
+        )
     if moved:
         lines.append(f"one picture or group was moved for each of: {_some(moved)}")
     if redrawn:
@@ -105,15 +177,15 @@ def _texts(index: sqlite3.Connection, query: str) -> list[str]:
     return sorted(text for (text,) in index.execute(query))
 
 
-def _count(index: sqlite3.Connection, query: str) -> tuple[int, str]:
+def _count(index: sqlite3.Connection, query: str, *, where: str) -> tuple[int, str]:
     """Return how many texts a question gives, and the first few of them; the others are never in memory."""
     count: int = index.execute(f"SELECT COUNT(*) FROM ({query})").fetchone()[0]  # noqa: S608 - ours
     first = index.execute(f"SELECT text FROM ({query}) ORDER BY text LIMIT {_EXAMPLES}")  # noqa: S608
-    return count, _some([text for (text,) in first], total=count)
+    return count, _some([text for (text,) in first], total=count, where=where)
 
 
-def _some(items: list[str], *, total: int | None = None) -> str:
-    """Return the first few of them; the rest is in split.json."""
+def _some(items: list[str], *, total: int | None = None, where: str = "") -> str:
+    """Return the first few of them, how many more there are, and where those stand."""
     shown = "; ".join(items[:_EXAMPLES])
     more = (len(items) if total is None else total) - _EXAMPLES
-    return f"{shown}; and {more} more in {SPLIT_RECORD}" if more > 0 else shown
+    return f"{shown}; and {more} more{where}" if more > 0 else shown

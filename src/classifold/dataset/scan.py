@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from classifold.dataset.layout import find_own_split
 from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.record import read_record_head
 from classifold.dataset.shard_index import holds_shards, load_shards
-from classifold.dataset.walk import Picture, check_folder, find_classes, holds_classes, iter_pictures
+from classifold.dataset.twin_names import describe_twins
+from classifold.dataset.walk import Picture, check_folder, find_classes, iter_pictures
 from classifold.errors import DataError, Fault
-from classifold.names import EVALUATION, SET_ALIASES, SETS, SPLIT_RECORD, TRAINING, VALIDATION
+from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION
 
 __all__ = [
     "Picture",
@@ -29,7 +31,6 @@ __all__ = [
 ]
 
 _SPLIT_HINT = "run `classifold split` first, or set SPLIT_LOCAL_DIR"
-_ALIAS_OF = {alias: name for name, aliases in SET_ALIASES.items() for alias in aliases}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +88,6 @@ def scan_folder(root: Path) -> Scan:
     )
 
 
-def find_own_split(root: Path) -> dict[str, Path] | None:
-    """Return the sets that the user has divided already, None where `root` holds classes.
-
-    It is a split when every visible folder is called as sets are (train, val, test and their like, in any
-    letter case), training is one of them, another one is there, and training holds folders and no pictures
-    beside them; so a class may be called "test". A set without class folders, such as the unlabelled test
-    pictures of a competition, is left out of the answer.
-
-    Raises:
-        DataError: There is no such folder, or two folders are the same set.
-    """
-    folders = find_classes(root)
-    named = [(_ALIAS_OF.get(name.lower()), name, path) for name, path in folders]
-    if len(named) < 2 or any(name is None for name, _, _ in named):
-        return None
-    if not any(name == TRAINING and holds_classes(path) for name, _, path in named):
-        return None
-    faults, sets = [], dict[str, Path]()
-    for name, folder, path in named:
-        if name in sets:
-            what = f"{sets[name].name} and {folder} are both the {name} set"
-            faults.append(Fault(str(root), what, hint="merge the two folders or move one away"))
-        elif name is not None and holds_classes(path):
-            sets[name] = path
-    if faults:
-        raise DataError(*faults)
-    return {name: sets[name] for name in SETS if name in sets}
-
-
 def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
     """Return the three sets that training reads.
 
@@ -139,7 +111,7 @@ def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
         class_names=class_names,
         pictures={name: pictures[name] for name in SETS},
         fingerprint=fingerprint,
-        notes=[*notes, *_absent_notes(found, class_names)],
+        notes=[*notes, *_absent_notes(found, class_names), *describe_twins(class_names)],
         present={name: _find_present(pictures[name]) for name in spread},
     )
 

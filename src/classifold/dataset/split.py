@@ -14,11 +14,11 @@ from classifold import __version__
 from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
+from classifold.dataset.class_checks import check_classes, list_skipped
 from classifold.dataset.division import (
     UNREADABLE,
     SplitSummary,
     Unreadable,
-    check_classes,
     check_readable,
     check_shares,
     compute_fingerprint,
@@ -29,14 +29,15 @@ from classifold.dataset.division import (
     read_earlier,
 )
 from classifold.dataset.index import RANK_OF, Row, add_pictures, count_sets, open_index
+from classifold.dataset.layout import describe_place
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.reading import read_all
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import find_own_split, iter_pictures, listing_hash
 from classifold.dataset.split_listing import split_listing
-from classifold.dataset.walk import check_folder, clean_name
-from classifold.errors import DataError, Fault
+from classifold.dataset.split_place import check_apart, naming_setting
+from classifold.dataset.walk import Oddities, check_folder, clean_name
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
 
@@ -67,20 +68,23 @@ def split_dataset(config: Config) -> SplitSummary:
         return split_listing(config)
     data_dir, split_dir = Path(config.DATA_LOCAL_DIR), config.split_dir
     check_folder(data_dir)
-    _check_apart(data_dir, split_dir)
+    check_apart(data_dir, split_dir)
     own = find_own_split(data_dir)
     made = tuple(name for name in (VALIDATION, EVALUATION) if own is None or name not in own)
     check_shares(config, made)
-    with replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
+    oddities = Oddities(os.path.realpath(data_dir))
+    with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         head = read_earlier(index, split_dir)
-        passed_over = find_pictures(index, config, own=own, made=made)
+        passed_over = find_pictures(index, config, own=own, made=made, oddities=oddities)
         read_pictures(index, config)
         if own is None:
             mark_copies(index)
         moved, is_redrawn = divide(index, config, made=made, head=head)
         num_copied = place_pictures(index, folder)
         lines = [
-            *notes.describe_folder(index, data_dir, own=own, made=made, passed_over=passed_over),
+            *notes.describe_folder(
+                index, data_dir, own=own, made=made, passed_over=passed_over, oddities=oddities
+            ),
             *notes.describe_pictures(index),
             *notes.describe_division(index, config, moved=moved, redrawn=is_redrawn),
             *notes.describe_copies(num_copied),
@@ -98,39 +102,43 @@ def split_dataset(config: Config) -> SplitSummary:
     return summary
 
 
-def _check_apart(data_dir: Path, split_dir: Path) -> None:
-    """Refuse a split folder that would become a class, or that the pictures would vanish with."""
-    source, target = data_dir.resolve(), split_dir.resolve()
-    if source.is_relative_to(target) or target.is_relative_to(source):
-        what = f"the sets cannot go here: the folder and {data_dir} lie in each other"
-        raise DataError(Fault(str(split_dir), what, hint="set SPLIT_LOCAL_DIR to a folder beside it"))
-
-
 def find_pictures(
-    index: sqlite3.Connection, config: Config, *, own: Mapping[str, Path] | None, made: Collection[str]
+    index: sqlite3.Connection,
+    config: Config,
+    *,
+    own: Mapping[str, Path] | None,
+    made: Collection[str],
+    oddities: Oddities,
 ) -> Mapping[str, int]:
     """Fill the index with what the walk finds; return what it passed over, by reason.
 
     Raises:
         DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
     """
-    passed_over = Counter[str]()
+    counts = Counter[str]()
     data_dir = Path(config.DATA_LOCAL_DIR)
-    add_pictures(index, _rows(data_dir, config.SPLIT_GROUP_PATTERN, own=own, passed_over=passed_over))
+    rows = _rows(data_dir, config.SPLIT_GROUP_PATTERN, own=own, passed_over=counts, oddities=oddities)
+    add_pictures(index, rows)
+    passed_over = dict(sorted(counts.items()))
     # What cannot work is said before an hour of reading, not after it.
-    hint = "set DATA_LOCAL_DIR to a folder that holds one sub-folder of pictures a class"
-    seen = ", ".join(f"{count} {reason}" for reason, count in sorted(passed_over.items()))
-    check_classes(index, str(data_dir), made=made, seen=seen, hint=hint)
-    return dict(sorted(passed_over.items()))
+    num_classes = index.execute("SELECT COUNT(DISTINCT class_name) FROM picture").fetchone()[0]
+    hint = describe_place(data_dir) if num_classes < 2 else ""
+    check_classes(index, config, made=made, passed_over=passed_over, hint=hint, own=own)
+    return passed_over
 
 
 def _rows(
-    data_dir: Path, pattern: str, *, own: Mapping[str, Path] | None, passed_over: Counter[str]
+    data_dir: Path,
+    pattern: str,
+    *,
+    own: Mapping[str, Path] | None,
+    passed_over: Counter[str],
+    oddities: Oddities,
 ) -> Iterator[Row]:
     group = re.compile(pattern) if pattern else None
     folders = {None: data_dir} if own is None else {RANK_OF[name]: path for name, path in own.items()}
     for given, folder in folders.items():
-        for picture in iter_pictures(folder, passed_over=passed_over, ordered=False):
+        for picture in iter_pictures(folder, passed_over=passed_over, ordered=False, oddities=oddities):
             unit = group_unit(group, picture.key) if group else None
             yield Row(picture.class_name, picture.key, os.fsencode(picture.path), given, unit)
 
@@ -166,6 +174,7 @@ def _describe(
         "fingerprint": summary.fingerprint,
         "listing": listing,
         "counts": summary.counts,
+        "skipped_classes": list_skipped(index),
         "passed_over": passed_over,
         "notes": summary.notes,
     }

@@ -17,18 +17,17 @@ from classifold import __version__
 from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
+from classifold.dataset.class_checks import check_classes, limit_faults, list_skipped
 from classifold.dataset.division import (
     UNREADABLE,
     SplitSummary,
     Unreadable,
-    check_classes,
     check_readable,
     check_shares,
     compute_fingerprint,
     describe_rule,
     divide,
     group_unit,
-    limit_faults,
     list_left_out,
     read_earlier,
 )
@@ -39,6 +38,7 @@ from classifold.dataset.placing import rename_twins
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import listing_hash
+from classifold.dataset.split_place import naming_setting
 from classifold.errors import DataError, Fault
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
 from classifold.progress import show_progress
@@ -63,7 +63,7 @@ def split_listing(config: Config) -> SplitSummary:
     listing, split_dir = Path(config.DATA_MANIFEST), config.split_dir
     check_shares(config, MADE)
     _check_apart(listing, split_dir)
-    with replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
+    with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         findings = read_listing(index, config)
         head = read_earlier(index, split_dir, kind=findings.kind)
         mark_copies(index)
@@ -100,9 +100,9 @@ def read_listing(index: sqlite3.Connection, config: Config) -> Findings:
         add_listed(index, _iter_rows(config, findings, advance))
     findings.check()
     check_once(index, listing)
-    seen = ", ".join(f"{count} {reason}" for reason, count in sorted(findings.passed_over.items()))
+    passed_over = dict(sorted(findings.passed_over.items()))
     hint = "set MANIFEST_ROOT to the address above the classes' folders, or MANIFEST_CLASS to a column"
-    check_classes(index, str(listing), made=MADE, seen=seen, hint=hint)
+    check_classes(index, config, made=MADE, passed_over=passed_over, hint=hint)
     check_readable(index, config)
     return findings
 
@@ -205,6 +205,7 @@ def _describe(
         "fingerprint": summary.fingerprint,
         "listing": _listing_hash(index),
         "counts": summary.counts,
+        "skipped_classes": list_skipped(index),
         "passed_over": dict(sorted(findings.passed_over.items())),
         "notes": summary.notes,
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
+from classifold.dataset.causes import TELLING_CONTENT
 from classifold.dataset.formats import (
     HEAD_BYTES,
     NO_PICTURE,
@@ -17,16 +19,26 @@ from classifold.dataset.formats import (
     is_unread_picture,
     name_content,
 )
+from classifold.dataset.leftovers import SYSTEM, holds_small_copies, reason_to_pass_over
 from classifold.dataset.limits import check_bytes, read_bytes
 from classifold.dataset.members import Member
+from classifold.dataset.name_bytes import check_folder_names, clean_name, is_utf8
+from classifold.dataset.record import read_record_head
 from classifold.errors import DataError, Fault
+from classifold.names import CLASSES_JSON, METRICS_JSON, MODEL_ONNX, SHARD_INDEX, SPLIT_RECORD
 
-# What systems and programs leave behind in folders, beside everything that starts with a dot.
-_JUNK = frozenset(
-    {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"}
-    | {"system volume information", "lost+found", "__pycache__"}
-)
-_FOLDER_HINT = "set DATA_LOCAL_DIR to the folder that holds one sub-folder a class"
+__all__ = [
+    "Oddities",
+    "Picture",
+    "check_folder",
+    "clean_name",
+    "find_classes",
+    "find_loose_pictures",
+    "iter_entries",
+    "iter_pictures",
+    "reason_to_pass_over",
+    "walk_pictures",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +80,57 @@ class Picture:
         return self.member.read()
 
 
-def clean_name(name: str) -> str:
-    """Return a file's name as valid, composed (NFC) Unicode, the same from every disk."""
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
+@dataclass(slots=True)
+class Oddities:
+    """What a walk met that the user should know although the pictures are taken.
+
+    Attributes:
+        root: The data folder, with no links in it.
+        num_outside: Links to pictures outside of the data folder.
+        outside: The first of them, with where it leads.
+        linked_classes: Class folders that are links to outside, each with where it leads.
+        num_strange: Pictures whose names are not UTF-8.
+        strange: The first of them, as its key.
+    """
+
+    root: str
+    num_outside: int = 0
+    outside: str = ""
+    linked_classes: list[str] = field(default_factory=list)
+    num_strange: int = 0
+    strange: str = ""
+
+    def look_at(self, entry: os.DirEntry[str], key: str) -> None:
+        """Note what is odd about a picture."""
+        if not (entry.name.isascii() or is_utf8(entry.name)):
+            self.num_strange += 1
+            self.strange = self.strange or key
+        if entry.is_symlink() and (target := self.find_outside(entry)):
+            self.num_outside += 1
+            self.outside = self.outside or f"{key} -> {target}"
+
+    def find_outside(self, entry: os.DirEntry[str]) -> str:
+        """Return where a link leads that leaves the data folder, "" for any other."""
+        target = os.path.join(os.path.dirname(entry.path), os.readlink(entry.path))  # noqa: PTH115, PTH118, PTH120
+        target = os.path.join(_resolve(os.path.dirname(target)), os.path.basename(target))  # noqa: PTH118, PTH119, PTH120
+        return "" if os.path.commonpath([self.root, target]) == self.root else clean_name(target)
 
 
-def find_classes(root: Path, passed_over: Counter[str] | None = None) -> list[tuple[str, Path]]:
+@lru_cache(maxsize=1024)
+def _resolve(folder: str) -> str:
+    """Return a folder without links in it; many links lead to the same few."""
+    return os.path.realpath(folder)
+
+
+def find_classes(
+    root: Path, passed_over: Counter[str] | None = None, oddities: Oddities | None = None
+) -> list[tuple[str, Path]]:
     """Return (class name, folder) of every class folder below `root`, sorted by name.
 
     Args:
-        root: The folder that holds one sub-folder a class. A class folder may be a symbolic link.
+        root: The folder that holds one sub-folder per class. A class folder may be a symbolic link.
         passed_over: Counts what was left out, by reason.
+        oddities: Told of class folders that are links out of the data folder.
 
     Raises:
         DataError: There is no such folder, or a class folder cannot be entered.
@@ -93,13 +145,28 @@ def find_classes(root: Path, passed_over: Counter[str] | None = None) -> list[tu
             counts["outside the class folders"] += 1
         elif entry.is_symlink() and root.resolve().is_relative_to(Path(entry.path).resolve()):
             counts["link to a folder above"] += 1
+        elif _is_made_here(Path(entry.path)):
+            counts["made by classifold"] += 1
         else:
+            if oddities and entry.is_symlink() and (target := oddities.find_outside(entry)):
+                oddities.linked_classes.append(f"{clean_name(entry.name)} -> {target}")
             classes.append((clean_name(entry.name), Path(entry.path)))
     return classes
 
 
+def _is_made_here(folder: Path) -> bool:
+    """Tell whether a folder is a split, shards or a run of ours: its pictures are those of other folders."""
+    if (folder / SHARD_INDEX).is_file() or read_record_head(folder / SPLIT_RECORD):
+        return True
+    return all((folder / name).is_file() for name in (CLASSES_JSON, METRICS_JSON, MODEL_ONNX))
+
+
 def iter_pictures(
-    root: Path, *, passed_over: Counter[str] | None = None, ordered: bool = True
+    root: Path,
+    *,
+    passed_over: Counter[str] | None = None,
+    ordered: bool = True,
+    oddities: Oddities | None = None,
 ) -> Iterator[Picture]:
     """Yield every picture below the class folders of `root`.
 
@@ -107,31 +174,39 @@ def iter_pictures(
     promises one: that is a broken picture, for the reader to name.
 
     Args:
-        root: The folder that holds one sub-folder a class.
+        root: The folder that holds one sub-folder per class.
         passed_over: Counts what was left out, by reason.
         ordered: Sort by composed name, then by the bytes of the name; False goes in the disk's order and
             keeps no list of a folder's files in memory.
+        oddities: Told of links out of the data folder and of names that are not UTF-8.
 
     Raises:
-        DataError: There is no such folder, or one that cannot be entered.
+        DataError: There is no such folder, one cannot be entered, or a class's name is not UTF-8.
     """
     counts = Counter[str]() if passed_over is None else passed_over
-    for class_name, folder in find_classes(root, counts):
-        for path, inner in walk_pictures(folder, counts, ordered=ordered):
-            yield Picture(path=path, class_name=class_name, key=f"{class_name}/{inner}")
+    classes = find_classes(root, counts, oddities)
+    check_folder_names([folder for _, folder in classes])
+    for class_name, folder in classes:
+        for entry, inner in _walk(folder, counts, ordered=ordered, is_class=True):
+            key = f"{class_name}/{inner}"
+            if oddities:
+                oddities.look_at(entry, key)
+            yield Picture(path=Path(entry.path), class_name=class_name, key=key)
 
 
-def find_loose_pictures(root: Path) -> list[str]:
-    """Return the names of pictures that lie beside the class folders, sorted."""
-    return [
+def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
+    """Return the names of pictures that lie beside the class folders: the first by name, or any `limit`."""
+    entries = _sorted_entries(root) if limit is None else iter_entries(root)
+    loose = (
         entry.name
-        for entry in _sorted_entries(root)
+        for entry in entries
         if not reason_to_pass_over(entry.name) and not entry.is_dir() and not _reason_no_picture(entry)
-    ]
+    )
+    return list(islice(loose, limit))
 
 
 def check_folder(
-    root: Path, *, hint: str = "set DATA_LOCAL_DIR to the folder with one sub-folder a class"
+    root: Path, *, hint: str = "set DATA_LOCAL_DIR to the folder with one sub-folder per class"
 ) -> None:
     """Refuse what is no folder.
 
@@ -155,23 +230,39 @@ def walk_pictures(folder: Path, counts: Counter[str], *, ordered: bool = True) -
     Raises:
         DataError: A folder cannot be entered.
     """
+    for entry, inner in _walk(folder, counts, ordered=ordered, is_class=False):
+        yield Path(entry.path), inner
+
+
+def _walk(
+    folder: Path, counts: Counter[str], *, ordered: bool, is_class: bool
+) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Yield (entry, place below `folder`) of every picture; a class has no folders of small copies."""
     waiting = [(os.fspath(folder), "")]
     while waiting:
         place, prefix = waiting.pop()
         deeper = []
-        for entry in _sorted_entries(Path(place)) if ordered else _entries(Path(place)):
+        for entry in _sorted_entries(Path(place)) if ordered else iter_entries(Path(place)):
             if reason := reason_to_pass_over(entry.name):
                 counts[reason] += 1
             elif entry.is_dir(follow_symlinks=False):
-                deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
+                if is_class and holds_small_copies(entry.name):
+                    counts[SYSTEM] += 1
+                else:
+                    deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
             elif reason := _reason_no_picture(entry):
                 counts[reason] += 1
             else:
-                yield Path(entry.path), prefix + clean_name(entry.name)
+                yield entry, prefix + clean_name(entry.name)
         waiting += reversed(deeper)
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def iter_entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what is in a folder, in the disk's order.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
     try:
         with os.scandir(folder) as entries:
             yield from entries
@@ -181,14 +272,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
-    return sorted(_entries(folder), key=lambda entry: (clean_name(entry.name), os.fsencode(entry.name)))
-
-
-def reason_to_pass_over(name: str) -> str:
-    """Return why a file or folder of this name is nobody's picture, "" for any other."""
-    if name.startswith("."):
-        return "hidden"
-    return "left by the system" if name.lower() in _JUNK else ""
+    return sorted(iter_entries(folder), key=lambda entry: (clean_name(entry.name), os.fsencode(entry.name)))
 
 
 def _reason_no_picture(entry: os.DirEntry[str]) -> str:
@@ -208,19 +292,6 @@ def _reason_no_picture(entry: os.DirEntry[str]) -> str:
     if identify_format(head):
         return ""
     content = name_content(head)
-    if not is_unread_picture(content):
-        return NO_PICTURE
-    return f"{content.removeprefix('an ').removeprefix('a ')}, which is not read"
-
-
-def holds_classes(folder: Path) -> bool:
-    """Tell whether a folder holds folders, and no pictures beside them."""
-    has_folders = False
-    for entry in _entries(folder):
-        if reason_to_pass_over(entry.name):
-            continue
-        if entry.is_dir():
-            has_folders = True
-        elif not _reason_no_picture(entry):
-            return False
-    return has_folders
+    if is_unread_picture(content):
+        return f"{content.removeprefix('an ').removeprefix('a ')}, which is not read"
+    return content.removeprefix("an ").removeprefix("a ") if content in TELLING_CONTENT else NO_PICTURE

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from classifold.dataset.set_names import name_set
 from classifold.dataset.shard_index import holds_shards, iter_packed, read_index_head
 from classifold.dataset.walk import Picture, clean_name
 from classifold.errors import DataError
-from classifold.names import EVALUATION, SET_ALIASES
+from classifold.names import EVALUATION
 from classifold.report.records import PredictedPicture
 
 THUMBNAIL_SIDE = 288  # pixels of the longer side: twice what is shown, for sharp screens
@@ -119,7 +120,7 @@ def _iter_evaluation_dirs(data_dir: Path) -> Iterator[Path]:
     yield data_dir
     if data_dir.is_dir():
         for folder in sorted(data_dir.iterdir()):
-            if folder.name.lower() in SET_ALIASES[EVALUATION]:
+            if name_set(folder.name) == EVALUATION:
                 yield folder
 
 
