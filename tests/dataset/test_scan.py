@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import unicodedata
 
 import pytest
@@ -160,3 +161,47 @@ def test_no_such_folder_and_a_file_in_its_place_are_named_with_a_cure(tmp_path, 
 def test_a_folder_that_was_never_split_says_what_to_run(tmp_path):
     with pytest.raises(DataError, match="run `classifold split` first"):
         load_sets(put(tmp_path, "a/1.jpg", "b/2.jpg"))
+
+
+def test_links_out_of_the_data_folder_are_followed_and_told(make_classes, split):
+    folder = make_classes({"cat": 4, "dog": 4})
+    outside = make_classes({"owl": 4, "cats": 3}, name="outside")
+    (folder / "owl").symlink_to(outside / "owl")
+    for number, path in enumerate(sorted((outside / "cats").iterdir())):
+        (folder / "cat" / f"link{number}.png").symlink_to(os.path.relpath(path, folder / "cat"))
+    (folder / "dog" / "inside.png").symlink_to(next((folder / "dog").iterdir()))
+    summary = split(folder)
+    assert sum(sum(counts.values()) for counts in summary.counts.values()) == 15
+    (classes,) = [note for note in summary.notes if "class folders are links" in note]
+    assert classes == (
+        f"1 class folders are links out of the data folder and were followed: owl -> {outside / 'owl'}"
+    )
+    (pictures,) = [note for note in summary.notes if "pictures are links" in note]
+    assert pictures.startswith(
+        "3 pictures are links out of the data folder and were followed, such as cat/link"
+    )
+    assert str(outside / "cats") in pictures
+
+
+def test_links_out_of_a_user_s_own_sets_are_told_where_they_are_trained_on(tmp_path):
+    put(tmp_path, "elsewhere/1.jpg", *(f"own/{s}/{c}/2.jpg" for s in ("train", "val", "test") for c in "ab"))
+    (tmp_path / "own" / "test" / "a" / "3.jpg").symlink_to(tmp_path / "elsewhere" / "1.jpg")
+    (note,) = load_sets(tmp_path / "own").notes
+    assert note.endswith(f"such as a/3.jpg -> {tmp_path / 'elsewhere' / '1.jpg'}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_pipes_and_sockets_are_never_opened_wherever_they_lie(tmp_path, make_classes, split, monkeypatch):
+    folder = make_classes({"cat": 4, "dog": 4})
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "cat" / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (folder / "cat" / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (folder / "link").symlink_to(tmp_path / "pipe.jpg")
+    (folder / "gone").symlink_to("nowhere")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(folder / "dog")  # the path of a socket must be short
+        listener.bind("socket.jpg")
+        summary = split(folder)
+    assert sum(sum(counts.values()) for counts in summary.counts.values()) == 8
+    assert "passed over: 3 not an ordinary file, 3 outside the class folders" in summary.notes

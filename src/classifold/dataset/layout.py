@@ -86,8 +86,13 @@ def suggest_folder(root: Path) -> Path | None:
     return None
 
 
-def describe_place(root: Path) -> str:
-    """Return what to do where `root` holds fewer than two classes: where they seem to be instead."""
+def describe_place(root: Path, class_names: Sequence[str]) -> str:
+    """Return what to do where `root` holds fewer than two classes: where they seem to be instead.
+
+    Args:
+        root: The data folder.
+        class_names: The classes that were found, at most one.
+    """
     inner = suggest_folder(root)
     if inner is not None:
         return (
@@ -97,6 +102,8 @@ def describe_place(root: Path) -> str:
     if tables:
         table = clean_name(os.fspath(tables[0]))
         return f"if the classes are in {table}, set DATA_MANIFEST to it and MANIFEST_CLASS to their column"
+    if any(map(is_filler, class_names)) or find_loose_pictures(root, limit=1):
+        return f"sort the pictures into one sub-folder per class, or {_AS_TABLE}"
     return "set DATA_LOCAL_DIR to a folder that holds one sub-folder of pictures per class"
 
 
@@ -255,7 +262,7 @@ def _find_common_folders(
     root: Path, folders: Sequence[_Folder], inner: Mapping[str, set[str]]
 ) -> Fault | None:
     """Name sub-folders that all folders have in common, such as cat and dog in camera1 and camera2."""
-    full = [folder for folder in folders if inner[folder.name] or holds_pictures(folder.path)]
+    full = [folder for folder in folders if holds_pictures(folder.path)]
     if len(full) < 2:
         return None
     common = set.intersection(*(inner[folder.name] for folder in full))

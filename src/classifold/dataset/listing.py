@@ -29,6 +29,7 @@ from classifold.errors import DataError, Fault
 INVENTORY_COLUMNS = ("bucket", "key", "size", "last_modified", "etag")
 _S3 = "s3://"
 _NAMED_FAULTS = 20
+_SLASH = "its class has a slash, so it can be no folder's name"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -77,7 +78,9 @@ class Findings:
     def add_fault(self, fault: Fault) -> None:
         """Note a faulty line; memory does not grow with them."""
         self.num_faults += 1
-        if len(self.faults) < _NAMED_FAULTS:
+        # One class with a slash makes thousands of lines faulty in the same way: the first one says it.
+        is_known = fault.what == _SLASH and any(fault.got == one.got for one in self.faults)
+        if len(self.faults) < _NAMED_FAULTS and not is_known:
             self.faults.append(fault)
 
     def check(self) -> None:
@@ -338,7 +341,9 @@ def _read_class(values: Mapping[str, Any], column: str) -> str:
     value = details.get("class-name") if isinstance(details, dict) else None
     value = values.get(_fold(column)) if value is None else value
     name = str(value).strip() if type(value) in (str, int) else ""
-    if not name or "/" in name or name in (".", "..") or "\0" in name:
+    if "/" in name:
+        raise _LineError(_SLASH, f"call the class {name.replace('/', '-')!r} in the listing", name)
+    if not name or name in (".", "..") or "\0" in name:
         what = f"it names no class in {column!r} that could be a folder's name"
         raise _LineError(what, "mend the line, or set MANIFEST_CLASS", "" if value is None else value)
     return name

@@ -42,7 +42,7 @@ def describe_folder(
         lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
-    return [*lines, *_describe_oddities(oddities), *_describe_names(data_dir, own)]
+    return [*lines, *describe_oddities(oddities), *_describe_names(data_dir, own)]
 
 
 def _describe_unused(data_dir: Path, own: Mapping[str, Path]) -> list[str]:
@@ -70,7 +70,8 @@ def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
     ]
 
 
-def _describe_oddities(oddities: Oddities) -> list[str]:
+def describe_oddities(oddities: Oddities) -> list[str]:
+    """Say which pictures lie outside of the data folder, and which names are not UTF-8."""
     lines = []
     if oddities.linked_classes:
         count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
@@ -169,7 +170,7 @@ def describe_copies(num_copied: int) -> list[str]:
 def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str]:
     if data_dir is None:
         return []
-    found = set(_texts(index, "SELECT DISTINCT class_name FROM picture"))
+    found = {*_texts(index, "SELECT DISTINCT class_name FROM picture"), *list_skipped(index)}
     return [name for name, _ in find_classes(data_dir) if name not in found]
 
 

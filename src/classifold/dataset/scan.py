@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from pathlib import Path
 
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.manifest import holds_manifests
+from classifold.dataset.notes import describe_oddities
 from classifold.dataset.record import read_record_head
 from classifold.dataset.shard_index import holds_shards, load_shards
 from classifold.dataset.twin_names import describe_twins
-from classifold.dataset.walk import Picture, check_folder, find_classes, iter_pictures
+from classifold.dataset.walk import Oddities, Picture, check_folder, find_classes, iter_pictures
 from classifold.errors import DataError, Fault
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION
 
@@ -35,7 +37,7 @@ _SPLIT_HINT = "run `classifold split` first, or set SPLIT_LOCAL_DIR"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a folder holds: one sub-folder a class.
+    """What a folder holds: one sub-folder per class.
 
     Attributes:
         class_names: Sorted; only classes that have pictures.
@@ -102,7 +104,8 @@ def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
     """
     check_folder(split_dir, hint=_SPLIT_HINT)
     is_packed = holds_shards(split_dir)
-    pictures = load_shards(split_dir, spread=spread) if is_packed else _load_files(split_dir)
+    oddities = Oddities(os.path.realpath(split_dir))
+    pictures = load_shards(split_dir, spread=spread) if is_packed else _load_files(split_dir, oddities)
     found = {name: {picture.class_name for picture in pictures[name]} for name in pictures}
     check_sets(split_dir, found)
     fingerprint, notes = _fingerprint(split_dir, pictures)
@@ -111,7 +114,12 @@ def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
         class_names=class_names,
         pictures={name: pictures[name] for name in SETS},
         fingerprint=fingerprint,
-        notes=[*notes, *_absent_notes(found, class_names), *describe_twins(class_names)],
+        notes=[
+            *notes,
+            *_absent_notes(found, class_names),
+            *describe_oddities(oddities),
+            *describe_twins(class_names),
+        ],
         present={name: _find_present(pictures[name]) for name in spread},
     )
 
@@ -143,9 +151,9 @@ def find_sets(split_dir: Path) -> dict[str, Path]:
     return folders
 
 
-def _load_files(split_dir: Path) -> dict[str, list[Picture]]:
+def _load_files(split_dir: Path, oddities: Oddities) -> dict[str, list[Picture]]:
     folders = find_sets(split_dir)
-    return {name: list(iter_pictures(path)) for name, path in folders.items()}
+    return {name: list(iter_pictures(path, oddities=oddities)) for name, path in folders.items()}
 
 
 def check_sets(split_dir: Path, class_names: Mapping[str, Collection[str]]) -> None:
@@ -184,12 +192,17 @@ def _class_faults(split_dir: Path, found: Mapping[str, Collection[str]]) -> list
         what = "a classifier needs at least two classes"
         return [Fault(str(split_dir), what, got=", ".join(class_names) or "none")]
     training = found.get(TRAINING, class_names)
-    hint = "add training pictures of it, or remove the class from the other sets"
+    hint = "add training pictures of it, or take its folder out of the other sets"
     return [
-        Fault(str(split_dir), f"class {name!r} has no training pictures", hint=hint)
+        Fault(str(split_dir), f"class {name!r} has no training pictures", hint=hint, got=_where(name, found))
         for name in class_names
         if name not in training
     ]
+
+
+def _where(class_name: str, found: Mapping[str, Collection[str]]) -> str:
+    """Return the sets that have a class."""
+    return f"pictures in {' and '.join(name for name in SETS if class_name in found.get(name, ()))} alone"
 
 
 def _absent_notes(found: Mapping[str, Collection[str]], class_names: tuple[str, ...]) -> list[str]:

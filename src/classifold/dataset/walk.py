@@ -278,9 +278,9 @@ def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
 def _reason_no_picture(entry: os.DirEntry[str]) -> str:
     """Return why a directory's entry is passed over, "" for a picture or what should be one."""
     if not entry.is_file():
-        if entry.is_symlink():
-            return "link to a folder" if entry.is_dir() else "broken link"
-        return "not an ordinary file"
+        if entry.is_dir():
+            return "link to a folder"
+        return "not an ordinary file" if os.path.exists(entry.path) else "broken link"  # noqa: PTH110
     # Not opened: where the disk is a bucket, every opening is a request.
     if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path a file is slow
         return ""
@@ -294,4 +294,4 @@ def _reason_no_picture(entry: os.DirEntry[str]) -> str:
     content = name_content(head)
     if is_unread_picture(content):
         return f"{content.removeprefix('an ').removeprefix('a ')}, which is not read"
-    return content.removeprefix("an ").removeprefix("a ") if content in TELLING_CONTENT else NO_PICTURE
+    return f"files that hold {content.partition(':')[0]}" if content in TELLING_CONTENT else NO_PICTURE
