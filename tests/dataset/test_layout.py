@@ -6,7 +6,7 @@ import pytest
 
 from classifold.config import build_config
 from classifold.dataset.check import check_data
-from classifold.dataset.layout import find_own_split, suggest_folder
+from classifold.dataset.layout import find_own_split, read_layout, suggest_folder
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError
 
@@ -32,13 +32,14 @@ def fill(root, *folders):
 
 def find(root):
     """Return the sets that were found, each by its folder below the root."""
-    own = find_own_split(root)
+    own = read_layout(root)
+    assert own == find_own_split(root)
     return own and {name: path.relative_to(root).as_posix() for name, path in own.items()}
 
 
 def refusal(root):
     with pytest.raises(DataError) as caught:
-        find_own_split(root)
+        read_layout(root)
     (fault,) = caught.value.faults
     assert fault.where == str(root)
     return fault

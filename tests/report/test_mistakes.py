@@ -55,7 +55,7 @@ def test_picking_from_many_rows_takes_no_more_memory_than_from_few() -> None:
     assert peak < 200_000
 
 
-@pytest.mark.parametrize("folder", [".", "evaluation", "test", "Test", "eval"])
+@pytest.mark.parametrize("folder", [".", "evaluation", "test", "Test", "eval", "Testing", "test_set"])
 def test_a_picture_is_found_in_the_evaluation_folder_or_in_the_folder_that_holds_it(
     tmp_path: Path, folder: str
 ) -> None:
@@ -68,6 +68,15 @@ def test_a_picture_is_found_in_the_evaluation_folder_or_in_the_folder_that_holds
     assert find("roses/three.jpg", tmp_path) is None
     assert find("roses/one two.jpg", tmp_path / "gone") is None
     assert find("roses/one two.jpg", None) is None
+
+
+def test_a_picture_is_found_in_the_sets_of_the_user_s_own_wherever_they_lie(tmp_path: Path) -> None:
+    for number, name in enumerate(("seg_train", "seg_test")):
+        folder = tmp_path / name / name / "sea"
+        folder.mkdir(parents=True)
+        (folder / f"{number}.jpg").write_bytes(b"")
+    found = find("sea/1.jpg", tmp_path)
+    assert found == tmp_path / "seg_test" / "seg_test" / "sea" / "1.jpg"
 
 
 def test_a_picture_whose_name_the_disk_spells_decomposed_is_found(tmp_path: Path) -> None:

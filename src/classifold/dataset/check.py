@@ -14,7 +14,7 @@ from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
 from classifold.dataset.division import check_shares, divide, read_earlier
 from classifold.dataset.index import count_sets, open_index
-from classifold.dataset.scan import find_own_split
+from classifold.dataset.layout import read_layout
 from classifold.dataset.split import find_pictures, read_pictures
 from classifold.dataset.split_listing import MADE, describe_listing, read_listing
 from classifold.dataset.split_place import check_apart, check_writable
@@ -83,7 +83,7 @@ def _look_at_folder(index: sqlite3.Connection, config: Config, lines: list[str])
     check_folder(data_dir)
     check_apart(data_dir, config.split_dir)
     check_writable(config.split_dir)
-    own = find_own_split(data_dir)
+    own = read_layout(data_dir)
     made = tuple(name for name in MADE if own is None or name not in own)
     check_shares(config, made)
     oddities = Oddities(os.path.realpath(data_dir))

@@ -56,13 +56,12 @@ def find_own_split(root: Path) -> dict[str, Path] | None:
         The folder of each set, in the order of the work; it may lie deeper, as in seg_train/seg_train.
 
     Raises:
-        DataError: There is no such folder, or its folders look like sets and cannot be taken as such, or
-            the classes seem to lie deeper than in `root`; with what to do.
+        DataError: There is no such folder, or its folders look like sets and cannot be taken as such, with
+            what to do.
     """
     folders = _list_folders(root)
     named = [folder for folder in folders if folder.set_name]
     if not _look_like_sets(folders, named):
-        _check_classes(root, folders)
         return None
     found = _find_sets(root, named)
     if found is not None or not any(holds_pictures(folder.path) for folder in named):
@@ -70,6 +69,21 @@ def find_own_split(root: Path) -> dict[str, Path] | None:
     if not _are_classes_of_things(root, folders, named):
         raise DataError(_describe_flat(root, named))
     return None
+
+
+def read_layout(root: Path) -> dict[str, Path] | None:
+    """Return the sets that the user has divided already, None where `root` holds classes and nothing else.
+
+    Args:
+        root: The data folder.
+
+    Raises:
+        DataError: As `find_own_split`, or the classes seem to lie deeper than in `root`; with what to do.
+    """
+    own = find_own_split(root)
+    if own is None:
+        _check_classes(root, _list_folders(root))
+    return own
 
 
 def suggest_folder(root: Path) -> Path | None:

@@ -42,7 +42,7 @@ def describe_folder(
         lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
-    return [*lines, *describe_oddities(oddities), *_describe_names(data_dir, own)]
+    return [*lines, *describe_links(oddities), *_describe_bytes(oddities), *_describe_names(data_dir, own)]
 
 
 def _describe_unused(data_dir: Path, own: Mapping[str, Path]) -> list[str]:
@@ -70,8 +70,8 @@ def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
     ]
 
 
-def describe_oddities(oddities: Oddities) -> list[str]:
-    """Say which pictures lie outside of the data folder, and which names are not UTF-8."""
+def describe_links(oddities: Oddities) -> list[str]:
+    """Say which pictures lie outside of the data folder."""
     lines = []
     if oddities.linked_classes:
         count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
@@ -81,12 +81,17 @@ def describe_oddities(oddities: Oddities) -> list[str]:
             f"{oddities.num_outside} pictures are links out of the data folder and were followed, "
             f"such as {oddities.outside}"
         )
-    if oddities.num_strange:
-        lines.append(
-            f"{oddities.num_strange} file names are not UTF-8; in the sets their bytes are written as %XX, "
-            f"such as {oddities.strange}"
-        )
     return lines
+
+
+def _describe_bytes(oddities: Oddities) -> list[str]:
+    """Say that file names are not UTF-8, and how they are written in the sets."""
+    if not oddities.num_strange:
+        return []
+    return [
+        f"{oddities.num_strange} file names are not UTF-8; in the sets their bytes are written as %XX, "
+        f"such as {oddities.strange}"
+    ]
 
 
 def _describe_names(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.manifest import holds_manifests
-from classifold.dataset.notes import describe_oddities
+from classifold.dataset.notes import describe_links
 from classifold.dataset.record import read_record_head
 from classifold.dataset.shard_index import holds_shards, load_shards
 from classifold.dataset.twin_names import describe_twins
@@ -117,7 +117,7 @@ def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
         notes=[
             *notes,
             *_absent_notes(found, class_names),
-            *describe_oddities(oddities),
+            *describe_links(oddities),
             *describe_twins(class_names),
         ],
         present={name: _find_present(pictures[name]) for name in spread},

@@ -29,12 +29,12 @@ from classifold.dataset.division import (
     read_earlier,
 )
 from classifold.dataset.index import RANK_OF, Row, add_pictures, count_sets, open_index
-from classifold.dataset.layout import describe_place
+from classifold.dataset.layout import describe_place, read_layout
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.reading import read_all
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.scan import find_own_split, iter_pictures, listing_hash
+from classifold.dataset.scan import iter_pictures, listing_hash
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
 from classifold.dataset.walk import Oddities, check_folder, clean_name
@@ -69,7 +69,7 @@ def split_dataset(config: Config) -> SplitSummary:
     data_dir, split_dir = Path(config.DATA_LOCAL_DIR), config.split_dir
     check_folder(data_dir)
     check_apart(data_dir, split_dir)
-    own = find_own_split(data_dir)
+    own = read_layout(data_dir)
     made = tuple(name for name in (VALIDATION, EVALUATION) if own is None or name not in own)
     check_shares(config, made)
     oddities = Oddities(os.path.realpath(data_dir))

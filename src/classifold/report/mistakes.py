@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import heapq
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from classifold.dataset.layout import find_own_split
 from classifold.dataset.set_names import name_set
 from classifold.dataset.shard_index import holds_shards, iter_packed, read_index_head
 from classifold.dataset.walk import Picture, clean_name
@@ -122,6 +124,8 @@ def _iter_evaluation_dirs(data_dir: Path) -> Iterator[Path]:
         for folder in sorted(data_dir.iterdir()):
             if name_set(folder.name) == EVALUATION:
                 yield folder
+        with contextlib.suppress(DataError):
+            yield from (path for name, path in (find_own_split(data_dir) or {}).items() if name == EVALUATION)
 
 
 def read_thumbnail(picture: Picture, *, max_pixels: int) -> str | None:
