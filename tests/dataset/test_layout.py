@@ -6,7 +6,8 @@ import pytest
 
 from classifold.config import build_config
 from classifold.dataset.check import check_data
-from classifold.dataset.layout import find_own_split, read_layout, suggest_folder
+from classifold.dataset.class_layout import read_layout
+from classifold.dataset.layout import find_own_split, suggest_folder
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError
 
@@ -166,6 +167,7 @@ def test_classes_that_are_called_train_or_test_are_classes(tmp_path, folders):
         ["X_train/1.gif", "X_test/1.gif"],
         ["seg_train/1.gif", "seg_test/1.gif"],
         ["train/1.gif", "test/cat/1.gif", "test/dog/1.gif"],
+        ["train/1.gif", "sample/1.gif"],
     ],
 )
 def test_sets_without_class_folders_are_refused(tmp_path, keys):
@@ -179,7 +181,7 @@ def test_sets_without_class_folders_are_refused(tmp_path, keys):
 @pytest.mark.parametrize("table", ["train.csv", "train/labels.csv", "labels.xlsx"])
 def test_a_table_of_labels_beside_the_sets_is_named(tmp_path, table):
     put(tmp_path, "train/1.gif", "test/1.gif", "plane/1.gif", "car/1.gif")
-    put(tmp_path, table, "readme.txt", content=b"id,label\n1,cat\n")
+    put(tmp_path, table, "readme.txt", "about.csv", content=b"id,label\n1,cat\n")
     fault = refusal(tmp_path)
     assert f"{tmp_path / table}: set DATA_MANIFEST to it" in fault.hint
     assert "readme" not in fault.hint
@@ -200,6 +202,7 @@ def test_two_folders_for_one_set_are_an_error(tmp_path):
     [
         ["camera1/cat", "camera1/dog", "camera2/cat", "camera2/dog"],
         ["siteA/cat", "siteA/dog", "siteA/owl", "siteB/cat", "siteB/dog"],
+        ["a/bike", "a/mug", "b/bike", "b/mug", "b/pen", "c/bike", "c/pen"],
         ["fold1/0", "fold1/1", "fold2/0", "fold2/1"],
     ],
 )
@@ -238,8 +241,11 @@ def test_several_splits_side_by_side_are_refused(tmp_path):
     assert refusal(tmp_path).hint == f"set DATA_LOCAL_DIR to one of them, for instance {tmp_path / 'a'}"
 
 
-def test_classes_and_sets_in_one_name_are_refused(tmp_path):
-    fault = refusal(fill(tmp_path, "cat_train", "cat_test", "dog_train", "dog_test"))
+@pytest.mark.parametrize(
+    "folders", [["cat_train", "cat_test", "dog_train", "dog_test"], ["trainA", "trainB", "testA", "testB"]]
+)
+def test_classes_and_sets_in_one_name_are_refused(tmp_path, folders):
+    fault = refusal(fill(tmp_path, *folders))
     assert "have a class and a set in their names" in fault.what
 
 
@@ -260,15 +266,26 @@ def test_a_folder_around_the_classes_is_refused_with_the_inner_one(tmp_path, jun
     assert f"set DATA_LOCAL_DIR to {root / 'pets'}" in fault.hint
 
 
+def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
+    fault = refusal(fill(tmp_path, "train/cat", "train/dog", "stuff"))
+    assert fault.what == "the classes seem to lie in train (cat, dog), and stuff to be no class"
+
+
 def test_the_inner_folder_is_found_several_levels_down(tmp_path):
     fill(tmp_path, "a/b/c/cat", "a/b/c/dog")
     assert suggest_folder(tmp_path) == tmp_path / "a" / "b" / "c"
     assert suggest_folder(tmp_path / "a" / "b" / "c") is None
 
 
-def test_one_set_alone_is_offered_as_the_folder(tmp_path):
-    fault = refusal(fill(tmp_path, "train/cat", "train/dog", "extra"))
-    assert f"set DATA_LOCAL_DIR to {tmp_path / 'train'}" in fault.hint
+@pytest.mark.parametrize("extra", ["extra", "annotations", "sample images"])
+def test_training_alone_is_a_split_beside_folders_that_are_no_classes(tmp_path, extra):
+    assert find(fill(tmp_path, "train/cat", "train/dog", extra)) == {"training": "train"}
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_another_set_alone_is_offered_as_the_folder(tmp_path, name):
+    fault = refusal(fill(tmp_path, f"{name}/cat", f"{name}/dog", "extra"))
+    assert f"set DATA_LOCAL_DIR to {tmp_path / name}" in fault.hint
 
 
 def test_the_sets_are_taken_by_split_and_by_training_alike(make_classes, split):

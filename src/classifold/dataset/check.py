@@ -12,9 +12,9 @@ from pathlib import Path
 from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
+from classifold.dataset.class_layout import read_layout
 from classifold.dataset.division import check_shares, divide, read_earlier
 from classifold.dataset.index import count_sets, open_index
-from classifold.dataset.layout import read_layout
 from classifold.dataset.split import find_pictures, read_pictures
 from classifold.dataset.split_listing import MADE, describe_listing, read_listing
 from classifold.dataset.split_place import check_apart, check_writable

@@ -12,7 +12,7 @@ from classifold.names import SET_ALIASES, SETS, TRAINING
 _FILLERS = frozenset(
     """
     set sets data dataset datasets image images img imgs picture pictures pic pics photo photos jpg jpeg png
-    split splits subset folder dir files samples sample part x y my the final new copy kopie copie
+    split splits subset folder dir files samples sample part x y v my the final new copy kopie copie
     raw original clean cropped resized processed preprocessed aug augmented augmentation small full
     color colour gray grey rgb classification labeled labelled class classes
     """.split()  # noqa: SIM905 - seven lines else
@@ -49,7 +49,7 @@ _GLUED = re.compile(
 
 def _split_words(name: str) -> list[str]:
     """Return the words of a name, folded; digits and signs part them, and so do capitals inside."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", name))
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
     text = re.sub(r"\b(hold|held)[\W_]+out\b", "holdout", _fold(text).replace("_", " "))
     return re.findall(r"[^\W\d_]+", text)
 

@@ -15,6 +15,7 @@ from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
 from classifold.dataset.class_checks import check_classes, list_skipped
+from classifold.dataset.class_layout import read_layout
 from classifold.dataset.division import (
     UNREADABLE,
     SplitSummary,
@@ -29,7 +30,7 @@ from classifold.dataset.division import (
     read_earlier,
 )
 from classifold.dataset.index import RANK_OF, Row, add_pictures, count_sets, open_index
-from classifold.dataset.layout import describe_place, read_layout
+from classifold.dataset.layout import describe_place
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.reading import read_all
 from classifold.dataset.record import write_record

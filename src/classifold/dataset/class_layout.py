@@ -1,0 +1,160 @@
+"""Class folders that are none: the classes lie deeper, or a second time, and the user is told where."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from classifold.dataset.layout import (
+    AS_TABLE,
+    Folder,
+    find_own_split,
+    holds_pictures,
+    list_folders,
+    name_some,
+)
+from classifold.dataset.leftovers import holds_small_copies, reason_to_pass_over
+from classifold.dataset.name_bytes import clean_name
+from classifold.dataset.set_names import find_families, is_auxiliary, is_filler, match_sets
+from classifold.dataset.walk import find_loose_pictures, iter_entries
+from classifold.errors import DataError, Fault
+from classifold.names import TRAINING
+
+# Sub-folders by year or day divide a class in time and are no classes.
+_DATE = re.compile(r"(19|20)[0-9]{2}([-_. ]?[0-9]{2}){0,2}")
+
+
+def read_layout(root: Path) -> dict[str, Path] | None:
+    """Return the sets that the user has divided already, None where `root` holds classes and nothing else.
+
+    Args:
+        root: The data folder.
+
+    Raises:
+        DataError: As `find_own_split`, or the classes seem to lie deeper than in `root`; with what to do.
+    """
+    own = find_own_split(root)
+    if own is None:
+        _check_classes(root, list_folders(root))
+    return own
+
+
+def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
+    """Refuse folders whose sub-folders are the classes, or that hold a second copy of the classes.
+
+    Raises:
+        DataError: With what to do.
+    """
+    inner = {folder.name: _list_inner(folder.path) for folder in folders}
+    fault = (
+        _find_sets_in_names(root, [folder.name for folder in folders])
+        or _find_common_folders(root, folders, inner)
+        or _find_copy(root, folders, inner)
+        or _find_wrapper(root, folders, inner)
+    )
+    if fault:
+        raise DataError(fault)
+
+
+def _list_inner(folder: Path) -> set[str]:
+    """Return the names of the visible folders in a folder; its files are not looked at."""
+    return {
+        clean_name(entry.name)
+        for entry in iter_entries(folder)
+        if entry.is_dir(follow_symlinks=False)
+        and not reason_to_pass_over(entry.name)
+        and not holds_small_copies(entry.name)
+    }
+
+
+def _find_sets_in_names(root: Path, names: Sequence[str]) -> Fault | None:
+    """Name folders such as cat_train, cat_test, dog_train, dog_test."""
+    families = find_families(names)
+    if len(families) < 2:
+        return None
+    shown = name_some(name for members in families.values() for name in members)
+    what = f"its folders ({shown}) have a class and a set in their names"
+    hint = "move them to train/<class> and test/<class>, or set DATA_LOCAL_DIR to a folder with one data set"
+    return Fault(str(root), what, hint=hint)
+
+
+def _find_common_folders(
+    root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]
+) -> Fault | None:
+    """Name sub-folders that all folders have in common, such as cat and dog in camera1 and camera2."""
+    full = [folder for folder in folders if holds_pictures(folder.path)]
+    if len(full) < 2:
+        return None
+    common = _find_repeated([inner[folder.name] for folder in full])
+    if len(common) < 2 or _hold_loose_pictures(full):
+        return None
+    shown, children = name_some(sorted(common)), name_some(folder.name for folder in full)
+    first = clean_name(os.fspath(full[0].path))
+    meant = match_sets(sorted(common))
+    if TRAINING in meant.values() and len(set(meant.values())) > 1:
+        what = f"each of its folders ({children}) is divided into sets ({shown})"
+        deeper = any(_list_inner(full[0].path / name) for name in meant)
+        hint = f"set DATA_LOCAL_DIR to one of them, for instance {first}"
+        if not deeper:
+            one = min(meant)
+            hint = f"swap the two levels: {one}/{full[0].name}, {one}/{full[1].name} and so on"
+        return Fault(str(root), what, hint=hint)
+    what = f"all its folders ({children}) hold the same sub-folders ({shown}), which look like the classes"
+    example = min(common)
+    hint = (
+        f"set DATA_LOCAL_DIR to one of them, for instance {first}, or merge them: {example}/{full[0].name}, "
+        f"{example}/{full[1].name} and so on; if {full[0].name} is a class, {AS_TABLE}"
+    )
+    return Fault(str(root), what, hint=hint)
+
+
+def _find_repeated(several: Sequence[set[str]]) -> set[str]:
+    """Return the names that half of the folders or more hold, where each holds one and few hold others."""
+    counts = Counter(name for names in several for name in names)
+    repeated = {name for name, count in counts.items() if count > 1 and 2 * count >= len(several)}
+    if 2 * len(repeated) < len(counts) or not all(names & repeated for names in several):
+        return set()
+    return {name for name in repeated if not (_DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
+
+
+def _hold_loose_pictures(folders: Sequence[Folder]) -> bool:
+    """Tell whether half of the folders or more hold pictures directly, as classes do."""
+    return 2 * sum(bool(find_loose_pictures(folder.path, limit=1)) for folder in folders) >= len(folders)
+
+
+def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
+    """Name a folder that holds its neighbours again, as unpacked archives do: {cat, dog, pets/{cat, dog}}."""
+    names = {folder.name for folder in folders}
+    for folder in folders:
+        repeated = inner[folder.name] & (names - {folder.name})
+        if (
+            len(repeated) > 1
+            and repeated == inner[folder.name]
+            and not find_loose_pictures(folder.path, limit=1)
+        ):
+            again = name_some(sorted(repeated))
+            what = f"{folder.name} holds the names of the folders beside it again ({again})"
+            return Fault(str(root), what, hint=f"move {clean_name(os.fspath(folder.path))} away")
+    return None
+
+
+def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
+    """Name the folder that holds the classes or sets, where all others are called as no class is.
+
+    Of two folders of which one is called training and holds several, the other one is no class either.
+    """
+    real = [folder for folder in folders if not is_auxiliary(folder.name)]
+    if len(folders) == 2 and not all(inner.values()):
+        real = [folder for folder in folders if folder.set_name == TRAINING] or real
+    if len(real) != 1 or len(folders) < 2 or find_loose_pictures(real[0].path, limit=1):
+        return None
+    inside = sorted(name for name in inner[real[0].name] if not _DATE.fullmatch(name))
+    if len(inside) < 2:
+        return None
+    others = name_some(folder.name for folder in folders if folder is not real[0])
+    what = f"the classes seem to lie in {real[0].name} ({name_some(inside)}), and {others} to be no class"
+    hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(real[0].path))}, or {AS_TABLE}"
+    return Fault(str(root), what, hint=hint)
