@@ -328,3 +328,13 @@ def test_the_data_folder_may_not_be_the_one_around_it_and_its_split(make_classes
     report = check_data(build_config({"DATA_LOCAL_DIR": str(tmp_path / "data")}))
     (fault,) = report.faults
     assert f"set DATA_LOCAL_DIR to {folder}" in fault.hint
+
+
+def test_runs_inside_the_data_folder_are_no_class(make_classes):
+    folder = make_classes({"cat": 5, "dog": 5})
+    files = ("classes.json", "metrics.json", "model.onnx", "pictures/1.gif")
+    put(folder, *(f"runs/lite0-2026/{name}" for name in files[:3]), *(f"a-run/{name}" for name in files))
+    report = check_data(build_config({"DATA_LOCAL_DIR": str(folder)}))
+    assert set(report.classes) == {"cat", "dog"}
+    assert "passed over: 2 made by classifold" in report.notes
+    assert "class folder 'runs' holds no pictures and was left out" in report.notes

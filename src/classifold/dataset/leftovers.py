@@ -19,16 +19,14 @@ _NAMES = frozenset(
     # Nextcloud and ownCloud, GoodSync
     | {"files_trashbin", "files_versions", "files_external", "_gsdata_"}
 )
-# FOUND.000 of chkdsk, Nextcloud's appdata_<instance>, Syncthing's unfinished files, Lightroom's previews,
-# the libraries of Photos, iPhoto and Aperture, the streams that a Mac or a NAS makes of Windows' metadata.
-_PATTERN = re.compile(
-    r"found\.[0-9]{3}"
-    r"|appdata_oc[a-z0-9]+"
-    r"|~syncthing~.*"
-    r"|.*\.(lrdata|lrcat-data|photoslibrary|photolibrary|migratedphotolibrary|aplibrary)"
-    r"|.*:(encryptable|zone\.identifier)",
-    re.DOTALL,
+# Lightroom's previews; the libraries of Photos, iPhoto and Aperture; what a NAS makes of Windows' metadata.
+_ENDINGS = (
+    *(".lrdata", ".lrcat-data", ".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),
+    *(":encryptable", ":zone.identifier"),
 )
+# Syncthing's unfinished files; FOUND.000 of chkdsk; Nextcloud's appdata_<instance>.
+_BEGINNINGS = ("~syncthing~", "found.", "appdata_oc")
+_NUMBERED = re.compile(r"~syncthing~.*|found\.[0-9]{3}|appdata_oc[a-z0-9]+", re.DOTALL)
 # Small copies of the pictures beside them. At the top level such a folder can be a class of gestures.
 _SMALL_COPIES = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails", "_thumb", "_thumbs", "_thumbnails"})
 
@@ -40,7 +38,10 @@ def reason_to_pass_over(name: str) -> str:
     if name.startswith("."):
         return HIDDEN
     folded = name.lower()
-    return SYSTEM if folded in _NAMES or _PATTERN.fullmatch(folded) else ""
+    if folded in _NAMES or folded.endswith(_ENDINGS):
+        return SYSTEM
+    # Every file comes by here: the slow pattern is for the few that it can match.
+    return SYSTEM if folded.startswith(_BEGINNINGS) and _NUMBERED.fullmatch(folded) else ""
 
 
 def holds_small_copies(name: str) -> bool:

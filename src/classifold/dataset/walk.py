@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 
+_MADE_HERE = "made by classifold"
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One picture on the disk: a file of its own, or one among others in a shard.
@@ -146,7 +149,7 @@ def find_classes(
         elif entry.is_symlink() and root.resolve().is_relative_to(Path(entry.path).resolve()):
             counts["link to a folder above"] += 1
         elif _is_made_here(Path(entry.path)):
-            counts["made by classifold"] += 1
+            counts[_MADE_HERE] += 1
         else:
             if oddities and entry.is_symlink() and (target := oddities.find_outside(entry)):
                 oddities.linked_classes.append(f"{clean_name(entry.name)} -> {target}")
@@ -248,6 +251,8 @@ def _walk(
             elif entry.is_dir(follow_symlinks=False):
                 if is_class and holds_small_copies(entry.name):
                     counts[SYSTEM] += 1
+                elif is_class and _is_made_here(Path(entry.path)):
+                    counts[_MADE_HERE] += 1
                 else:
                     deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
             elif reason := _reason_no_picture(entry):
