@@ -134,9 +134,9 @@ def _look_like_sets(folders: Sequence[Folder], named: Sequence[Folder]) -> bool:
     """Tell whether the folders cannot all be classes: training beside other sets, or nothing but sets."""
     meant = {folder.set_name for folder in named}
     others = [folder for folder in folders if folder.set_name is None]
-    if TRAINING in meant:
-        return len(meant) > 1 or (bool(others) and all(is_auxiliary(folder.name) for folder in others))
-    return len(meant) > 1 and not others
+    if TRAINING in meant and len(folders) > 1:
+        return len(meant) > 1 or all(is_auxiliary(folder.name) for folder in others)
+    return len(folders) > 1 and not others
 
 
 def _find_sets(root: Path, named: Sequence[Folder]) -> dict[str, Path] | None:
