@@ -90,10 +90,10 @@ class Oddities:
     Attributes:
         root: The data folder, with no links in it.
         num_outside: Links to pictures outside of the data folder.
-        outside: The first of them, with where it leads.
+        outside: The first of them by name, with where it leads.
         linked_classes: Class folders that are links to outside, each with where it leads.
         num_strange: Pictures whose names are not UTF-8.
-        strange: The first of them, as its key.
+        strange: The first of them by name, as its key.
     """
 
     root: str
@@ -107,10 +107,11 @@ class Oddities:
         """Note what is odd about a picture."""
         if not (entry.name.isascii() or is_utf8(entry.name)):
             self.num_strange += 1
-            self.strange = self.strange or key
+            self.strange = min(self.strange or key, key)
         if entry.is_symlink() and (target := self.find_outside(entry)):
             self.num_outside += 1
-            self.outside = self.outside or f"{key} -> {target}"
+            example = f"{key} -> {target}"
+            self.outside = min(self.outside or example, example)
 
     def find_outside(self, entry: os.DirEntry[str]) -> str:
         """Return where a link leads that leaves the data folder, "" for any other."""
