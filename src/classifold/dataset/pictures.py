@@ -126,8 +126,8 @@ def _read_jpeg(data: bytes, *, max_pixels: int, min_side: int | None) -> _Stored
 
 
 def _read_raster(data: bytes, kind: str, *, max_pixels: int) -> _Stored:
-    pixels, orientation = decode_raster(data, kind, max_pixels=max_pixels)
-    return _Stored(pixels, orientation, (pixels.shape[1], pixels.shape[0]))
+    raster = decode_raster(data, kind, max_pixels=max_pixels)
+    return _Stored(raster.pixels, raster.orientation, (raster.pixels.shape[1], raster.pixels.shape[0]))
 
 
 def _resize(pixels: NDArray[np.uint8], *, size: int, extent: tuple[float, float]) -> NDArray[np.uint8]:
