@@ -8,12 +8,16 @@ import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from classifold.dataset.shard_index import holds_shards, iter_packed, read_index_head
 from classifold.dataset.walk import Picture, clean_name
 from classifold.errors import DataError
 from classifold.names import EVALUATION, SET_ALIASES
 from classifold.report.records import PredictedPicture
+
+if TYPE_CHECKING:
+    from classifold.dataset.samples import SampleBits
 
 THUMBNAIL_SIDE = 288  # pixels of the longer side: twice what is shown, for sharp screens
 _JPEG_QUALITY = 78
@@ -123,7 +127,7 @@ def _iter_evaluation_dirs(data_dir: Path) -> Iterator[Path]:
                 yield folder
 
 
-def read_thumbnail(picture: Picture, *, max_pixels: int) -> str | None:
+def read_thumbnail(picture: Picture, *, max_pixels: int, sample_bits: SampleBits = "auto") -> str | None:
     """Return the picture, small, as a `data:` address of a JPEG; None where it cannot be read."""
     from PIL import Image
 
@@ -131,7 +135,9 @@ def read_thumbnail(picture: Picture, *, max_pixels: int) -> str | None:
 
     try:
         content = picture.read_bytes(max_pixels=max_pixels)
-        pixels = read_picture(content, max_pixels=max_pixels, min_side=THUMBNAIL_SIDE)
+        pixels = read_picture(
+            content, max_pixels=max_pixels, min_side=THUMBNAIL_SIDE, sample_bits=sample_bits
+        )
     except (PictureError, DataError):
         return None
     small = Image.fromarray(pixels)
