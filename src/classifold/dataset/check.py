@@ -68,9 +68,9 @@ def _look_at_listing(index: sqlite3.Connection, config: Config, lines: list[str]
     check_shares(config, MADE)
     findings = read_listing(index, config)
     lines += describe_listing(findings)
+    head = read_earlier(index, config.split_dir, kind=findings.kind)
     mark_copies(index)
     lines += notes.describe_pictures(index)
-    head = read_earlier(index, config.split_dir, kind=findings.kind)
     moved, is_redrawn = divide(index, config, made=MADE, head=head)
     lines += notes.describe_division(index, config, moved=moved, redrawn=is_redrawn)
 
@@ -84,10 +84,10 @@ def _look_at_folder(index: sqlite3.Connection, config: Config, lines: list[str])
     passed_over = find_pictures(index, config, own=own, made=made)
     lines += notes.describe_folder(index, data_dir, own=own, made=made, passed_over=passed_over)
     read_pictures(index, config)
+    head = read_earlier(index, config.split_dir)
     if own is None:
         mark_copies(index)
-    lines += notes.describe_pictures(index)
-    head = read_earlier(index, config.split_dir)
+    lines += notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS)
     moved, is_redrawn = divide(index, config, made=made, head=head)
     lines += notes.describe_division(index, config, moved=moved, redrawn=is_redrawn)
 

@@ -123,6 +123,9 @@ def _iter_earlier(split_dir: Path, *, is_listing: bool) -> Iterator[tuple[str, s
     for name in SETS if is_listing else ():
         for line in iter_manifest(split_dir / set_manifest(name)):
             yield line.identity, name
+    for entry in read_record_list(record, "copies"):
+        if "set" in entry:  # a copy by its pixels, whose own content stands nowhere else
+            yield entry["sha256"], entry["set"]
     for entry in read_record_list(record, "held_out_before"):
         yield entry["identity" if is_listing else "sha256"], entry["set"]
 
@@ -265,8 +268,9 @@ def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[st
         index: The pictures.
         name: What the content's 32 bytes are called in an entry.
     """
-    copies = """SELECT copy.key, kept.key, HEX(copy.hash) FROM picture AS copy
-                JOIN picture AS kept ON kept.hash = copy.hash AND kept.status = 'kept'
+    copies = """SELECT copy.key, kept.key, HEX(copy.hash), copy.hash = kept.hash, kept.rank
+                FROM picture AS copy
+                JOIN picture AS kept ON kept.content = copy.content AND kept.status = 'kept'
                 WHERE copy.status = 'copy' ORDER BY copy.key"""
     conflicts = "SELECT key, HEX(hash) FROM picture WHERE status = 'conflict' ORDER BY +hash, key"
     before = """SELECT rank, HEX(hash) FROM earlier WHERE rank > 0 AND NOT EXISTS (
@@ -274,10 +278,20 @@ def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[st
     return {
         "unreadable": ({"key": key, "reason": reason} for key, reason in index.execute(UNREADABLE)),
         "copies": (
-            {"key": key, "same_as": same, name: digest.lower()} for key, same, digest in index.execute(copies)
+            {"key": key, "same_as": same, name: digest.lower(), **_describe_equality(equal, rank)}
+            for key, same, digest, equal, rank in index.execute(copies)
         ),
         "conflicts": ({"key": key, name: digest.lower()} for key, digest in index.execute(conflicts)),
         "held_out_before": (
             {"set": SET_RANKS[rank], name: digest.lower()} for rank, digest in index.execute(before)
         ),
     }
+
+
+def _describe_equality(has_equal_bytes: int, rank: int) -> dict[str, str]:
+    """Return what a copy has in common with the picture that is kept.
+
+    A copy with other bytes also gets the set of that picture: should it alone be left one day, the next split
+    still knows where it belongs.
+    """
+    return {"equal": "bytes"} if has_equal_bytes else {"equal": "pixels", "set": SET_RANKS[rank]}

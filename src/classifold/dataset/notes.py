@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from classifold.config import Config
+from classifold.dataset.samples import SampleBits
 from classifold.dataset.walk import clean_name, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
 
@@ -41,7 +42,17 @@ def describe_folder(
     return [*lines, *(f"class folder {name!r} holds no pictures and was left out" for name in empty)]
 
 
-def describe_pictures(index: sqlite3.Connection) -> list[str]:
+def describe_pictures(index: sqlite3.Connection, *, sample_bits: SampleBits = "auto") -> list[str]:
+    """Say which pictures are in no set, and which come out as something else than they seem.
+
+    Args:
+        index: The pictures, copies marked.
+        sample_bits: The setting SAMPLE_BITS.
+    """
+    return [*_describe_left_out(index), *_describe_looks(index, sample_bits)]
+
+
+def _describe_left_out(index: sqlite3.Connection) -> list[str]:
     """Say which pictures are in no set: unreadable ones, copies, and those with two names."""
     # "+hash" goes through the pictures as they lie, not in the order of their hashes: much faster for many.
     lines = []
@@ -53,17 +64,61 @@ def describe_pictures(index: sqlite3.Connection) -> list[str]:
     count, some = _count(index, "SELECT key AS text FROM picture WHERE status = 'copy'")
     if count:
         lines.append(f"{count} exact copies within a class were left out: {some}")
+        lines += _describe_pixel_copies(index)
     # In one order, whatever the order in which the pictures were found.
     query = """SELECT GROUP_CONCAT(key, ' = ') AS text FROM (
-               SELECT hash, key FROM picture WHERE status = 'conflict' ORDER BY +hash, key) GROUP BY hash"""
+               SELECT content, key FROM picture WHERE status = 'conflict' ORDER BY +content, key)
+               GROUP BY content"""
     count, some = _count(index, query)
     if count:
         lines.append(f"{count} pictures stand in two classes and are in no set: {some}")
     query = """SELECT COUNT(*) FROM (SELECT 1 FROM picture WHERE status = 'kept' AND given NOT NULL
-               GROUP BY +hash HAVING MIN(rank) < MAX(rank))"""
+               GROUP BY +content HAVING MIN(rank) < MAX(rank))"""
     if shared := index.execute(query).fetchone()[0]:
         lines.append(f"{shared} pictures stand in two sets of your own split: scores will look too good")
     return lines
+
+
+def _describe_pixel_copies(index: sqlite3.Connection) -> list[str]:
+    query = """SELECT key AS text FROM picture AS copy WHERE status = 'copy' AND NOT EXISTS (
+               SELECT 1 FROM picture AS kept WHERE kept.status = 'kept' AND kept.hash = copy.hash)"""
+    count, some = _count(index, query)
+    return [f"{count} of these copies are other files with the very same pixels: {some}"] if count else []
+
+
+def _describe_looks(index: sqlite3.Connection, sample_bits: SampleBits) -> list[str]:
+    """Say which pictures come out dark, of one colour, or without their alpha channel."""
+    lines = _describe_depth(index, sample_bits)
+    count, some = _count(index, "SELECT key AS text FROM picture WHERE ignores_alpha AND reason IS NULL")
+    if count:
+        lines.append(
+            f"{count} pictures are transparent throughout; their alpha channel was ignored and their colours "
+            f"are used: {some}"
+        )
+    count, some = _count(index, "SELECT key AS text FROM picture WHERE is_plain AND reason IS NULL")
+    if count:
+        lines.append(f"{count} pictures come out as nearly one colour: {some}")
+    return lines
+
+
+def _describe_depth(index: sqlite3.Connection, sample_bits: SampleBits) -> list[str]:
+    """Say how many bits of their 16 the pictures use that do not say so, and which setting fits them."""
+    in_use = 16 if sample_bits == "auto" else sample_bits
+    query = "SELECT MAX(used_bits) FROM picture WHERE used_bits NOT NULL"
+    most = index.execute(query).fetchone()[0]
+    if most is None or most == in_use:
+        return []
+    which = "used_bits NOT NULL" if most < in_use else f"used_bits > {in_use}"
+    count, some = _count(index, f"SELECT key AS text FROM picture WHERE {which}")  # noqa: S608 - a number
+    if most > in_use:
+        return [
+            f"{count} pictures of 16-bit samples have values beyond {in_use} bits, which become white: "
+            f"{some}; set SAMPLE_BITS = {most}"
+        ]
+    return [
+        f"{count} pictures of 16-bit samples use only {most} of {in_use} bits and come out too dark: {some}; "
+        f"set SAMPLE_BITS = {most} to see them with their whole range"
+    ]
 
 
 def describe_division(

@@ -81,7 +81,7 @@ def split_dataset(config: Config) -> SplitSummary:
         num_copied = place_pictures(index, folder)
         lines = [
             *notes.describe_folder(index, data_dir, own=own, made=made, passed_over=passed_over),
-            *notes.describe_pictures(index),
+            *notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS),
             *notes.describe_division(index, config, moved=moved, redrawn=is_redrawn),
             *notes.describe_copies(num_copied),
         ]
@@ -143,7 +143,13 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
     """
     total = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
     num_workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-    read_all(index, total=total, num_workers=num_workers, max_pixels=config.MAX_PIXELS)
+    read_all(
+        index,
+        total=total,
+        num_workers=num_workers,
+        max_pixels=config.MAX_PIXELS,
+        sample_bits=config.SAMPLE_BITS,
+    )
     check_readable(index, config)
 
 
