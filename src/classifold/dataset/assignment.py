@@ -108,7 +108,7 @@ def draw(seed: int, unit: str) -> float:
 
 
 def _tie_units(index: sqlite3.Connection) -> None:
-    """Join the units that share a content into components; a component is called by its smallest unit.
+    """Join the units that share a content, by bytes or pixels, into components named by their smallest unit.
 
     Only units that share something are held in memory.
     """

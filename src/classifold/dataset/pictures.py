@@ -180,6 +180,10 @@ def is_nearly_one_colour(pixels: NDArray[np.uint8]) -> bool:
         pixels: Shape (height, width, 3).
     """
     flat = pixels.reshape(-1, 3)
+    # Most pictures are told by the spread of the middle half of 32 green values, without the rest.
+    greens = sorted(flat[:: -(-len(flat) // 32), 1].tolist())
+    if greens[len(greens) * 3 // 4] - greens[len(greens) // 4] > 2 * _COLOUR_TOLERANCE:
+        return False
     sample = flat[:: -(-len(flat) // _COLOUR_SAMPLE)]
     median = np.sort(sample, axis=0)[len(sample) // 2].astype(np.int16)
     differs = (np.abs(sample - median) > _COLOUR_TOLERANCE).any(axis=1)
