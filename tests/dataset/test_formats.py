@@ -63,6 +63,8 @@ def test_avif_and_jpeg_2000_are_read_where_pillow_has_their_decoder(paint, encod
         encode(image, kind, quality=95) if kind == "AVIF" else encode(image, kind), max_pixels=10**6
     )
     assert pixels.shape == (48, 64, 3)
+    with pytest.raises(PictureError, match="64 x 48 pixels is more than MAX_PIXELS = 1000"):
+        read_picture(encode(image, kind), max_pixels=1000)
     assert np.abs(pixels.astype(int) - np.asarray(image)).mean() < 6
 
 

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from classifold.config import build_config
 from classifold.dataset.check import check_data
-from classifold.dataset.pictures import inspect_picture, is_nearly_one_colour, load_picture, read_picture
+from classifold.dataset.pictures import (
+    PictureError,
+    inspect_picture,
+    is_nearly_one_colour,
+    load_picture,
+    read_picture,
+)
 from classifold.dataset.samples import is_scaled
 
 LIMIT = 10**6
@@ -331,5 +337,76 @@ def test_pictures_of_one_colour_and_hidden_ones_are_told(tmp_path, make_classes,
 def test_channels_of_16_bits_that_lie_apart_are_refused_and_not_misread():
     values = stack(RAMP)
     data = tiff16(values, tags=[(284, "H", [2])])
-    with pytest.raises(Exception, match="16-bit channels that are stored one after the other"):
+    with pytest.raises(PictureError, match="16-bit channels that are stored one after the other"):
         read(data)
+
+
+def packed_tiff(values, bits, *, order="<", photometric=1, rows=None, orientation=1):
+    """An uncompressed TIFF whose samples of `bits` bits lie without gaps; a strip has `rows` rows."""
+    height, width, channels = values.shape
+    rows = rows or height
+    digits = (values.reshape(height, -1, 1) >> np.arange(bits - 1, -1, -1)) & 1
+    lines = [np.packbits(line.ravel()).tobytes() for line in digits.astype(np.uint8)]
+    strips = [b"".join(lines[at : at + rows]) for at in range(0, height, rows)]
+    starts = [8 + sum(map(len, strips[:n])) for n in range(len(strips))]
+    entries = [(256, [width]), (257, [height]), (258, [bits] * channels), (259, [1]), (262, [photometric])]
+    entries += [(273, starts), (274, [orientation]), (277, [channels]), (278, [rows])]
+    entries += [(279, [len(strip) for strip in strips])]
+    data = b"".join(strips)
+    place = 8 + len(data)
+    body, more = struct.pack(order + "H", len(entries)), b""
+    for tag, items in entries:
+        packed = struct.pack(f"{order}{len(items)}I", *items)
+        if len(packed) > 4:
+            at = place + 2 + 12 * len(entries) + 4 + len(more)
+            more, packed = more + packed, struct.pack(order + "I", at)
+        body += struct.pack(order + "HHI", tag, 4, len(items)) + packed
+    mark = b"II" if order == "<" else b"MM"
+    return mark + struct.pack(order + "HI", 42, place) + data + body + bytes(4) + more
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 15])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_tiff_of_packed_samples_is_read_by_the_bits_that_it_names(bits, order, channels):
+    values = np.random.default_rng(bits).integers(0, 1 << bits, (5, 7, channels)).astype(np.uint16)
+    data = packed_tiff(values, bits, order=order, photometric=1 if channels == 1 else 2, rows=2)
+    expected = np.broadcast_to(values >> (bits - 8), (5, 7, 3))
+    assert np.array_equal(read(data), expected)
+    assert np.array_equal(read(data, sample_bits=16), expected)
+    turned = packed_tiff(values, bits, order=order, photometric=1 if channels == 1 else 2, orientation=6)
+    assert np.array_equal(read(turned), np.rot90(expected, -1))
+
+
+def test_a_packed_tiff_whose_0_is_white_is_turned_round():
+    values = np.array([[[0], [1023]]], np.uint16)
+    assert read(packed_tiff(values, 10, photometric=0))[0, :, 0].tolist() == [255, 0]
+
+
+def test_a_packed_tiff_has_the_bounds_of_every_picture():
+    values = np.zeros((40, 40, 1), np.uint16)
+    data = packed_tiff(values, 10)
+    with pytest.raises(PictureError, match="MAX_PIXELS = 1000"):
+        read_picture(data, max_pixels=1000)
+    cut = bytearray(data)
+    at = data.index(struct.pack("<HHI", 257, 4, 1))
+    struct.pack_into("<I", cut, at + 8, 900)
+    at = data.index(struct.pack("<HHI", 278, 4, 1))
+    struct.pack_into("<I", cut, at + 8, 900)
+    with pytest.raises(PictureError, match="cut short"):
+        read(bytes(cut))
+
+
+def test_a_jpeg_2000_of_16_bits_that_uses_12_is_told_and_cured(encode):
+    if not features.check("jpg_2000"):
+        pytest.skip("this Pillow has no JPEG 2000 decoder")
+    values = np.random.default_rng(0).integers(0, 4096, (32, 40)).astype(np.uint16)
+    data = encode(Image.fromarray(values), "JPEG2000")
+    assert inspect_picture(data, max_pixels=LIMIT).used_bits == 12
+    assert np.array_equal(read(data, sample_bits=12)[..., 0], values >> 4)
+
+
+def test_an_alpha_channel_of_16_bits_beside_colours_of_12_keeps_its_own_range():
+    values = with_alpha(stack(RAMP), np.array([[[65535], [65535], [65535], [32768], [0]]]))
+    pixels = read(png16(values, RGB_ALPHA, significant=[12, 12, 12, 16]))[0, :, 0].astype(int)
+    assert np.abs(pixels - [0, 12, 93, (187 + 255) / 2, 255]).max() <= 1

@@ -22,6 +22,7 @@ from classifold.dataset.libtiff import silence_libtiff
 from classifold.dataset.limits import check_size, taking_turns
 from classifold.dataset.netpbm import decode_pnm, read_pnm_header
 from classifold.dataset.orientation import read_orientation
+from classifold.dataset.packed_tiff import Packed, decode_packed_tiff
 from classifold.dataset.pillow_warnings import quiet_pillow
 from classifold.dataset.raw_files import is_raw_tiff
 from classifold.dataset.samples import (
@@ -103,6 +104,8 @@ def decode_raster(
     with quiet_pillow():
         if kind == "tiff" and is_raw_tiff(data):
             raise PictureError(f"the file holds {RAW_PICTURE}; save it as JPEG or PNG")
+        if kind == "tiff" and (packed := decode_packed_tiff(data, max_pixels=max_pixels)):
+            return _convert_packed(packed)
         with _open_reader(kind, data) as image:
             check_size(*image.size, max_pixels=max_pixels)
             if kind == "tiff":
@@ -183,6 +186,13 @@ def _decode_pnm(data: bytes, *, max_pixels: int, sample_bits: SampleBits) -> Ras
         return Raster(_to_rgb(scaled.astype(np.uint8)), deep=values, ignores_alpha=ignores)
 
 
+def _convert_packed(packed: Packed) -> Raster:
+    pixels = _to_rgb(to_8_bits(packed.values, packed.bits))
+    if packed.white_is_zero:
+        pixels = 255 - pixels
+    return Raster(pixels, packed.orientation, packed.values)
+
+
 def _lay_deep(
     values: NDArray[Any], *, has_alpha: bool, white: int, premultiplied: bool = False
 ) -> tuple[NDArray[Any], bool]:
@@ -192,6 +202,9 @@ def _lay_deep(
     colour = values[..., :-1]
     if values[..., -1].max(initial=0) <= _NO_ALPHA and colour.size and colour.min() < colour.max():
         return colour, True
+    if values[..., -1].max(initial=0) > white:  # colours use fewer bits than their alpha channel
+        alpha = values[..., -1].astype(np.uint32) * white // (2**MOST_BITS - 1)
+        values = np.concatenate([colour, alpha[..., None].astype(values.dtype)], axis=2)
     return lay_over_white(values, white=white, premultiplied=premultiplied), False
 
 
@@ -210,7 +223,9 @@ class _Reading:
         self._setting, self._measured = sample_bits, measured
         self._page = image.tell()
         self._raw_mode = _raw_mode(image)
-        self._premultiplied = self._raw_mode.startswith("RGBa")
+        self._is_planar = kind == "tiff" and _is_planar(image)
+        # Pillow divides planes by alpha whatever the mode.
+        self._premultiplied = self._raw_mode.startswith("RGBa") and not self._is_planar
         if self._premultiplied:
             # Unpacked as it is: Pillow would divide by alpha, and by 0 where there is none.
             _change_raw_mode(image, lambda mode: mode.replace("RGBa", "RGBA"))
@@ -234,7 +249,7 @@ class _Reading:
         if image.mode.startswith("I"):
             return self._convert_deep_grey(orientation)
         is_deep = self._raw_mode.endswith((";16B", ";16L", ";16N")) and not self._raw_mode.startswith("CMYK")
-        if self._kind == "tiff" and _is_planar(image):
+        if self._is_planar:
             _check_planar(image)
             is_deep = False
         declared = self._declared_bits() if is_deep else None
@@ -257,8 +272,8 @@ class _Reading:
             raise PictureError("32-bit values have no fixed range; save it with 8 or 16 bits")
         values = np.asarray(image).astype(np.int32)
         used = None
-        # Pillow scales the samples of JPEG 2000 to 16 bits; TIFF has a type of 12 bits.
-        if bits == MOST_BITS and self._kind != "jpeg2000":
+        # Pillow scales JPEG 2000's samples of fewer bits to 16; TIFF has a type of 12 bits.
+        if bits == MOST_BITS and not (self._kind == "jpeg2000" and _is_scaled_jpeg2000(self._data)):
             bits, used = self._choose_depth(values, self._declared_bits())
             bits -= signed and bits == MOST_BITS
         grey = to_8_bits(values, bits)
@@ -351,6 +366,12 @@ def _swap_bytes(raw_mode: str) -> str:
     native = "L" if sys.byteorder == "little" else "B"
     order = raw_mode[-1].replace("N", native)
     return raw_mode[:-1].replace("RGBa", "RGBA") + ("B" if order == "L" else "L")
+
+
+def _is_scaled_jpeg2000(data: bytes) -> bool:
+    """Tell whether the first component has fewer than 16 bits (ISO/IEC 15444-1, A.5.1: Ssiz)."""
+    at = data.find(b"\xff\x4f\xff\x51") + 42
+    return len(data) > at and (data[at] & 0x7F) + 1 < MOST_BITS
 
 
 def _is_planar(image: Any) -> bool:

@@ -86,9 +86,10 @@ def lay_over_white(values: NDArray[Any], *, white: int, premultiplied: bool = Fa
 
 def declared_png_bits(data: bytes) -> int | None:
     """Return the significant bits that a 16-bit PNG's `sBIT` chunk names, None where all or none count."""
+    has_alpha = bool(data[25] & 4)  # the colour type
     for name, start, size in _iter_chunks(data):
         if name == b"sBIT":
-            return _as_depth(max(data[start : start + size], default=0))
+            return _as_depth(max(data[start : start + size - has_alpha], default=0))
         if name == b"IDAT":
             break
     return None
