@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -230,8 +231,6 @@ def test_an_earlier_split_that_did_not_see_pixels_keeps_its_held_out_pictures(ma
     record = summary.split_dir / "split.json"
     with Image.open(folder / held) as image:
         image.save(folder / key, compress_level=9)
-    import hashlib
-
     lines = record.read_text().splitlines(keepends=True)
     digest = hashlib.sha256((folder / key).read_bytes()).hexdigest()
     old = next(entry["sha256"] for entry in record_of(summary)["pictures"] if entry["key"] == key)
@@ -258,3 +257,52 @@ def test_the_order_of_the_disk_and_the_number_of_threads_change_nothing(make_cla
     second = split(tmp_path / "other", NUM_WORKERS=4)
     assert first.fingerprint == second.fingerprint
     assert record_of(first)["copies"] == record_of(second)["copies"]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_held_out_pictures_stay_so_when_every_file_gets_other_metadata(make_classes, split, paint, kind):
+    folder = make_classes({"cat": 30, "dog": 30})
+    if kind == "jpg":
+        for number, path in enumerate(sorted(folder.rglob("*.png"))):
+            noise = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(path.with_suffix(".jpg"), quality=90)
+            path.unlink()
+    first = split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)
+    before = sets_of(first)
+    for path in sorted(folder.rglob("*.*")):
+        data = path.read_bytes()
+        with Image.open(path) as image:
+            image.load()
+        path.unlink()
+        if kind == "png":
+            image.save(path, compress_level=9, dpi=(72, 72))
+        else:
+            path.write_bytes(data[:2] + b"\xff\xfe\0\x0bA holiday" + data[2:])
+    again = split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)
+    held_out = {key: one for key, one in before.items() if one != "training"}
+    assert held_out.items() <= sets_of(again).items()
+    assert again.fingerprint != first.fingerprint
+    # What was held out is remembered over a split that lacks it.
+    kept = {path: path.read_bytes() for path in folder.rglob("*.*") if path.parent.name == "cat"}
+    gone = [path for path in kept if held_out.get(f"cat/{path.name}")]
+    for path in gone:
+        path.unlink()
+    split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)
+    for path in gone:
+        path.write_bytes(kept[path] + b"\0")
+    assert held_out.items() <= sets_of(split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)).items()
+
+
+def test_splitting_again_changes_no_set_where_sketches_meet(make_classes, split):
+    folder = make_classes({"cat": 6, "dog": 6})
+    # One sketch for all of them: a checked pattern of another strength each.
+    for number in range(30):
+        checks = np.full((32, 32, 3), 128) + (np.indices((32, 32)).sum(0) % 2 * 2 - 1)[..., None] * (
+            number * 4
+        )
+        pixels = np.ascontiguousarray(checks.clip(0, 255).astype(np.uint8))
+        data = simplejpeg.encode_jpeg(pixels, quality=95)
+        (folder / "cat" / f"checks {number}.jpg").write_bytes(data)
+    first = split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)
+    assert len(set(sets_of(first).values())) == 3
+    assert sets_of(split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)) == sets_of(first)

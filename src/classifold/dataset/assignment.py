@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from classifold.dataset.index import RANK_OF, SET_RANKS
+from classifold.dataset.index import PIXELS, RANK_OF, SET_RANKS
 from classifold.names import EVALUATION, SETS, TRAINING, VALIDATION
 
 _TRAINING, _VALIDATION, _EVALUATION = (RANK_OF[name] for name in (TRAINING, VALIDATION, EVALUATION))
@@ -160,8 +160,28 @@ def _draw_components(index: sqlite3.Connection, shares: Shares) -> None:
         FROM picture WHERE component NOT NULL GROUP BY component
         """  # noqa: S608 - numbers of ours
     )
+    _hold_out_resaved(index, held)
     kept = _TRAINING if shares.keep_training else _VALIDATION
     index.execute("UPDATE component SET rank = earlier WHERE earlier >= ?", (kept,))
+
+
+def _hold_out_resaved(index: sqlite3.Connection, held: str) -> None:
+    """Hold out the new files that may be a held-out picture saved again.
+
+    Of a JPEG only the sketch is compared, which a few other pictures share. They are held out as well: that
+    moves nothing that stood in a set before.
+    """
+    index.execute(
+        f"""
+        UPDATE component SET earlier = MAX(COALESCE(earlier, 0), again.rank) FROM (
+            SELECT component, MAX(earlier_pixels.rank) AS rank
+            FROM picture JOIN earlier_pixels ON earlier_pixels.pixels = {PIXELS}
+            WHERE component NOT NULL AND earlier_pixels.rank IN ({held})
+                AND NOT EXISTS (SELECT 1 FROM earlier WHERE earlier.hash = picture.hash)
+            GROUP BY component
+        ) AS again WHERE component.name = again.component
+        """  # noqa: S608 - ours
+    )
 
 
 def _supply_classes(index: sqlite3.Connection, shares: Shares) -> list[str]:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from classifold.config import Config
 from classifold.dataset.assignment import Shares, Shortage, assign_sets
-from classifold.dataset.index import SET_RANKS, add_earlier
+from classifold.dataset.index import PIXELS, SET_RANKS, add_earlier, add_earlier_pixels
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.errors import DataError, Fault, SettingsError
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
 
 FAULT_LIMIT = 20
+_HELD_OUT_PIXELS = "held_out_pixels"
 UNREADABLE = "SELECT key, reason FROM picture WHERE status = 'unreadable' ORDER BY key"
 _LEFT_OUT = {
     "unreadable": "cannot be read",
@@ -103,6 +104,9 @@ def read_earlier(
             raise ValueError("its first line is no head of ours")
         before = head.get("identity", "sha256")
         add_earlier(index, _iter_earlier(split_dir, is_listing="identity" in head))
+        if _HELD_OUT_PIXELS in head.get("lists", ()):
+            entries = read_record_list(record, _HELD_OUT_PIXELS)
+            add_earlier_pixels(index, ((entry["pixels"], entry["set"]) for entry in entries))
     except (ValueError, KeyError, TypeError) as error:
         what = f"it is damaged, so nobody knows which pictures were held out ({error})"
         hint = f"delete {split_dir} to divide the pictures anew"
@@ -285,6 +289,22 @@ def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[st
         "held_out_before": (
             {"set": SET_RANKS[rank], name: digest.lower()} for rank, digest in index.execute(before)
         ),
+    }
+
+
+def list_held_out_pixels(index: sqlite3.Connection) -> dict[str, Iterable[dict[str, Any]]]:
+    """Return the list of split.json by which a held-out picture is known again after it was saved again.
+
+    The sets of now and of all earlier splits are in it, read from the index while it is written.
+    """
+    query = f"""SELECT MAX(rank), HEX(pixels) FROM (
+                SELECT rank, {PIXELS} AS pixels FROM picture WHERE status = 'kept' AND rank > 0
+                UNION ALL SELECT rank, pixels FROM earlier_pixels)
+                WHERE pixels NOT NULL GROUP BY pixels ORDER BY pixels"""  # noqa: S608 - ours
+    return {
+        _HELD_OUT_PIXELS: (
+            {"set": SET_RANKS[rank], "pixels": digest.lower()} for rank, digest in index.execute(query)
+        )
     }
 
 

@@ -16,6 +16,9 @@ from classifold.names import EVALUATION, TRAINING, VALIDATION
 SET_RANKS = (TRAINING, VALIDATION, EVALUATION)
 RANK_OF = {name: rank for rank, name in enumerate(SET_RANKS)}
 
+# What is known of a picture's pixels whether or not others have them; NULL where no picture was read.
+PIXELS = "COALESCE(picture.sketch, IIF(picture.content != picture.hash, picture.content, NULL))"
+
 # Memory for the index's pages; what is more is read from the disk again.
 _CACHE_KB = 32_768
 
@@ -51,6 +54,8 @@ CREATE TABLE component (
 CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, component)) WITHOUT ROWID;
 CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
+-- Pixels that were held out, by `content` of pictures that are no JPEG and by `sketch` of JPEGs.
+CREATE TABLE earlier_pixels (pixels BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -193,6 +198,14 @@ def add_earlier(index: sqlite3.Connection, entries: Iterable[tuple[str, str]]) -
     """Write down where an earlier split put contents: (SHA-256 in hexadecimal, set)."""
     query = """INSERT INTO earlier VALUES (?, ?)
                ON CONFLICT (hash) DO UPDATE SET rank = MAX(rank, excluded.rank)"""
+    with _together(index):
+        index.executemany(query, ((bytes.fromhex(digest), RANK_OF[name]) for digest, name in entries))
+
+
+def add_earlier_pixels(index: sqlite3.Connection, entries: Iterable[tuple[str, str]]) -> None:
+    """Write down which pixels an earlier split held out: (hash in hexadecimal, set)."""
+    query = """INSERT INTO earlier_pixels VALUES (?, ?)
+               ON CONFLICT (pixels) DO UPDATE SET rank = MAX(rank, excluded.rank)"""
     with _together(index):
         index.executemany(query, ((bytes.fromhex(digest), RANK_OF[name]) for digest, name in entries))
 

@@ -49,7 +49,12 @@ def decode_packed_tiff(data: bytes, *, max_pixels: int) -> Packed | None:
     with taking_turns(width, height):
         rows = min(tags.get(_ROWS, height), height)
         strips = [
-            _unpack(memoryview(data)[offset:], bits[0], count=width * channels, rows=min(rows, height - number * rows))
+            _unpack(
+                memoryview(data)[offset:],
+                bits[0],
+                count=width * channels,
+                rows=min(rows, height - number * rows),
+            )
             for number, offset in enumerate(tags[_OFFSETS][: -(-height // rows)])
         ]
         values = np.concatenate(strips)

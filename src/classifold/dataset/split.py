@@ -25,6 +25,7 @@ from classifold.dataset.division import (
     describe_rule,
     divide,
     group_unit,
+    list_held_out_pixels,
     list_left_out,
     read_earlier,
 )
@@ -169,6 +170,7 @@ def _describe(
         "own_split": sorted(own) if own else [],
         "shares": {VALIDATION: config.PERCENTAGE_VAL, EVALUATION: config.PERCENTAGE_EVAL},
         **describe_rule(config),
+        "lists": ["held_out_pixels"],
         "fingerprint": summary.fingerprint,
         "listing": listing,
         "counts": summary.counts,
@@ -190,4 +192,5 @@ def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Itera
             for item in iter_placed(index)
         ),
         **list_left_out(index),
+        **list_held_out_pixels(index),
     }
