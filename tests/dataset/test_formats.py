@@ -73,6 +73,14 @@ def test_a_run_length_encoded_tga_with_its_first_row_at_the_top_is_read_as_it_is
     assert np.array_equal(read_picture(data, max_pixels=10**6), np.asarray(paint(3)))
 
 
+def test_a_tga_with_junk_in_fields_that_it_does_not_use_is_known_by_its_footer(paint, encode):
+    data = bytearray(encode(paint(3), "TGA"))
+    data[3:8] = b"junk!"
+    assert data.endswith(b"TRUEVISION-XFILE.\0")
+    assert identify_format(bytes(data)) is None
+    assert np.array_equal(read_picture(bytes(data), max_pixels=10**6), np.asarray(paint(3)))
+
+
 @pytest.mark.parametrize(("alpha_bits", "white"), [(0, False), (8, True)])
 def test_the_fourth_byte_of_a_tga_is_alpha_only_where_its_header_says_so(encode, alpha_bits, white):
     image = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
@@ -113,6 +121,7 @@ def test_what_is_not_read_has_its_right_name(head):
         tga_header(kind=10, depth=32, flags=0x28),
         tga_header(kind=3, depth=8),
         tga_header(kind=1, depth=8, has_map=1, map_spec=struct.pack("<HHB", 0, 256, 24)),
+        tga_header(kind=2, depth=24, has_map=1, map_spec=struct.pack("<HHB", 0, 256, 24)),
     ],
 )
 def test_a_tga_picture_is_known_by_a_header_in_which_every_field_is_possible(header):

@@ -260,6 +260,20 @@ def test_an_alpha_channel_that_hides_a_whole_picture_is_left_out(encode, kind, m
     assert inspect_picture(data, max_pixels=LIMIT).ignores_alpha
 
 
+def test_a_palette_that_is_transparent_throughout_shows_its_colours(encode):
+    image = hidden().convert("RGB").quantize(16)
+    data = encode(image, "PNG", transparency=bytes(16))
+    assert np.array_equal(read(data), np.asarray(image.convert("RGB")))
+
+
+def test_a_tiff_whose_fourth_channel_is_not_said_to_be_alpha_has_none(encode):
+    data = encode(hidden(alpha=7), "TIFF")
+    extra = struct.pack("<HHI", 338, 3, 1)
+    data = data.replace(extra + struct.pack("<H", 2), extra + struct.pack("<H", 0))
+    assert np.array_equal(read(data), np.asarray(hidden().convert("RGB")))
+    assert not inspect_picture(data, max_pixels=LIMIT).ignores_alpha
+
+
 def test_a_bitmap_whose_fourth_bytes_are_zero_shows_its_colours():
     colours = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
     rows = np.concatenate([colours[::-1, :, ::-1], np.zeros((6, 8, 1), np.uint8)], axis=2).tobytes()

@@ -95,6 +95,9 @@ _PNM = re.compile(rb"P[1-6][ \t\n\v\f\r]+[0-9#]|P7\n")
 _FLOAT_PNM = re.compile(rb"P[fF]4?[ \t\n\v\f\r]+[0-9]")
 _XBM = re.compile(rb"#define[ \t]+\w+_width[ \t]")
 _SGI_DIMENSIONS = (b"\0\1", b"\0\2", b"\0\3")
+TGA_FOOTER = b"TRUEVISION-XFILE.\0"
+"""The end of a TGA file of version 2, whatever its header holds."""
+
 _TGA_DEPTHS = {1: (8, 16), 2: (15, 16, 24, 32), 3: (8, 16)}
 
 
@@ -153,11 +156,10 @@ def _is_tga(head: bytes) -> bool:
     has_map, kind, depth, flags = head[1], head[2], head[16], head[17]
     if kind & 7 not in _TGA_DEPTHS or kind & ~8 != kind & 7 or depth not in _TGA_DEPTHS[kind & 7]:
         return False
-    if kind & 7 == 1:
-        length = int.from_bytes(head[5:7], "little")
-        is_sound = has_map == 1 and 0 < length <= 65536 and head[7] in (15, 16, 24, 32)
+    if has_map:  # colours may come with a map that they do not need
+        is_sound = has_map == 1 and head[5:7] != b"\0\0" and head[7] in (15, 16, 24, 32)
     else:
-        is_sound = has_map == 0 and not head[3:8].strip(b"\0")
+        is_sound = kind & 7 != 1 and not head[3:8].strip(b"\0")
     has_size = head[12:14] != b"\0\0" and head[14:16] != b"\0\0"
     return is_sound and has_size and not flags & 0xC0 and flags & 15 in (0, 1, 8)
 

@@ -22,6 +22,7 @@ from classifold.dataset.faults import PictureError
 from classifold.dataset.formats import (
     FORMAT_NAMES,
     HEAD_BYTES,
+    TGA_FOOTER,
     identify_format,
     is_unread_picture,
     name_content,
@@ -216,7 +217,7 @@ def _read_stored(
     measured: bool = False,
 ) -> _Stored:
     data = source if isinstance(source, bytes) else read_bytes(source, max_pixels=max_pixels)
-    kind = identify_format(data[:HEAD_BYTES])
+    kind = identify_format(data[:HEAD_BYTES]) or ("tga" if data.endswith(TGA_FOOTER) else None)
     if kind is None:
         content = name_content(data[:HEAD_BYTES])
         cure = "; save it as JPEG or PNG" if is_unread_picture(content) else ""
