@@ -118,7 +118,8 @@ def test_deep_pictures_are_held_against_each_other_with_all_of_their_bits(encode
     png, tiff, other = (
         encode(Image.fromarray(one), kind) for one, kind in ((first, "PNG"), (first, "TIFF"), (second, "PNG"))
     )
-    assert look(png) == look(tiff)
+    pgm = b"P5 30 20 65535\n" + first.astype(">u2").tobytes()
+    assert look(png) == look(tiff) == look(pgm)
     assert look(png) != look(other)
 
 

@@ -195,11 +195,11 @@ def _hash_upright(stored: _Stored) -> bytes:
     """Return a hash of the upright pixels, and of the samples themselves where they have more than 8 bits."""
     arrays: list[NDArray[Any]] = [stored.pixels]
     if stored.raster is not None and stored.raster.deep is not None:
-        arrays.append(stored.raster.deep.astype("<i4"))
+        arrays.append(stored.raster.deep)
     digest = hashlib.blake2b(digest_size=16)
     for one in arrays:
         upright = np.ascontiguousarray(_turn_upright(one, stored.orientation))
-        digest.update(repr(upright.shape).encode())
+        digest.update(f"{upright.shape}{upright.dtype}".encode())
         digest.update(upright.data)
     return digest.digest()
 

@@ -58,6 +58,7 @@ _HEIF_CURE = 'HEIC pictures need one more package: pip install "classifold[heif]
 _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG, _SUBFILE_TAG = 258, 262, 339, 254
 _PLANAR_TAG, _SEPARATE_PLANES = 284, 2
 _WHITE_IS_ZERO = 0
+_EIGHT_BITS = 255
 _PAGE_LIMIT = 16
 # An alpha channel up to this means nothing: exporters that forget it write 0, or 1 for what is opaque.
 _NO_ALPHA = 1
@@ -179,11 +180,20 @@ def _decode_pnm(data: bytes, *, max_pixels: int, sample_bits: SampleBits) -> Ras
             colour, ignores = _lay_deep(values, has_alpha=has_alpha, white=2**depth.bits - 1)
             return Raster(_to_rgb(to_8_bits(colour, depth.bits)), 1, values, depth.used, ignores)
         colour, ignores = _lay_deep(values, has_alpha=has_alpha, white=header.maximum)
-        if header.maximum < 256:
-            scaled = (colour.astype(np.uint32) * 255 + header.maximum // 2) // header.maximum
-            return Raster(_to_rgb(scaled.astype(np.uint8)), ignores_alpha=ignores)
-        scaled = colour.astype(np.uint32) * 256 // (header.maximum + 1)
-        return Raster(_to_rgb(scaled.astype(np.uint8)), deep=values, ignores_alpha=ignores)
+        eight = _scale_to_8_bits(colour, header.maximum)
+        return Raster(
+            _to_rgb(eight), deep=values if header.maximum > _EIGHT_BITS else None, ignores_alpha=ignores
+        )
+
+
+def _scale_to_8_bits(values: NDArray[Any], maximum: int) -> NDArray[np.uint8]:
+    """Return values from 0 to `maximum` as 8 bits: fewer are spread, more are cut as 16 bits are."""
+    if maximum == _EIGHT_BITS:
+        return values
+    wide = values.astype(np.uint32)
+    if maximum < _EIGHT_BITS:
+        return ((wide * _EIGHT_BITS + maximum // 2) // maximum).astype(np.uint8)
+    return (wide * 256 // (maximum + 1)).astype(np.uint8)
 
 
 def _convert_packed(packed: Packed) -> Raster:
@@ -270,7 +280,7 @@ class _Reading:
         bits, signed, inverted = _deep_type(image)
         if bits > MOST_BITS:
             raise PictureError("32-bit values have no fixed range; save it with 8 or 16 bits")
-        values = np.asarray(image).astype(np.int32)
+        values = np.asarray(image).astype(np.int32 if signed else np.uint16)
         used = None
         # Pillow scales JPEG 2000's samples of fewer bits to 16; TIFF has a type of 12 bits.
         if bits == MOST_BITS and not (self._kind == "jpeg2000" and _is_scaled_jpeg2000(self._data)):
