@@ -393,6 +393,8 @@ def test_a_description_of_bounds_names_both() -> None:
         ("BATCH_SIZE", "32", 32),
         ("BATCH_SIZE", " 32 ", 32),
         ("MAX_PIXELS", "1_000", 1000),
+        ("SAMPLE_BITS", "12", 12),
+        ("SAMPLE_BITS", "auto", "auto"),
         ("LEARNING_RATE", "1e-3", 1e-3),
         ("HORIZONTAL_FLIP", "false", False),
         ("HORIZONTAL_FLIP", "True", True),

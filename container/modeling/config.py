@@ -29,8 +29,10 @@ PERCENTAGE_VAL = 0.15  # share of the pictures for validation
 PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
 SPLIT_SEED = 0  # another number, another division into sets
 SPLIT_GROUP_PATTERN = ""  # regular expression on <class>/<file>; pictures with the same match stay in one set
+SMALL_CLASSES = "fail"  # classes with too few pictures for the sets: stop, or leave them out and say so
 UNREADABLE_PICTURES = "skip"  # pictures that cannot be read: name and skip them, or stop
 MAX_PIXELS = 100_000_000  # a picture with more is refused, not decoded
+SAMPLE_BITS = "auto"  # bits in use of 16-bit samples, for instance 12; auto: what the file says, else all 16
 
 # The model
 # this, any name of keras.applications, or a function of your own as my_model.py:build

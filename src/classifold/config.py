@@ -87,7 +87,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 # AWS's. A new setting goes into one of the two.
 JOB_SETTINGS = frozenset(
     """
-    DATA_NAME UNREADABLE_PICTURES MAX_PIXELS
+    DATA_NAME UNREADABLE_PICTURES MAX_PIXELS SAMPLE_BITS
     BACKBONE BACKBONE_WEIGHTS IMAGE_SIZE HEAD_LAYERS HEAD_FEATURES DROPOUT
     RECIPE TIME_LIMIT RANDOM_SEED BACKEND PRECISION NUM_WORKERS CACHE_GB BATCH_SIZE STEPS_PER_EPOCH
     HEAD_PENALTIES HEAD_EPOCHS HEAD_LEARNING_RATE EPOCHS LEARNING_RATE FINE_TUNE_SHARE
@@ -165,6 +165,10 @@ class Config(BaseModel):
         "skip", description="pictures that cannot be read: name and skip them, or stop"
     )
     MAX_PIXELS: Positive = Field(100_000_000, description="a picture with more is refused, not decoded")
+    SAMPLE_BITS: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = Field(
+        "auto",
+        description="bits in use of 16-bit samples, for instance 12; auto: what the file says, else all 16",
+    )
 
     # The model
     BACKBONE: str = Field(

@@ -18,6 +18,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
     [
         ("1.mp4", VIDEO, "2 files that hold a video", "ffmpeg"),
         ("1.cr2", b"II*\0\x10\0\0\0CR\2\0", "2 camera's raw picture, which is not read", "as JPEG or TIFF"),
+        ("1.dcm", bytes(128) + b"DICM", "2 DICOM picture, which is not read", "convert"),
         ("1.zip", b"PK\x03\x04", "2 files that hold a ZIP archive or an office document", "unpack"),
         ("1", LFS, "2 files that hold a Git LFS pointer", "git lfs pull"),
         ("1.psd", b"8BPS", "2 Photoshop picture, which is not read", "save the pictures as JPEG or PNG"),

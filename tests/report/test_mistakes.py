@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,6 +112,16 @@ def test_a_small_picture_is_not_blown_up(tmp_path: Path) -> None:
     address = thumbnail(tmp_path / "icon.png", max_pixels=10**7)
     with Image.open(io.BytesIO(base64.b64decode(str(address).split(",")[1]))) as small:
         assert small.size == (32, 20)
+
+
+def test_a_deep_picture_is_shown_with_the_bits_of_the_run(tmp_path: Path) -> None:
+    Image.fromarray(np.full((30, 40), 4095, np.uint16)).save(tmp_path / "deep.png")
+    for bits, grey in (("auto", 15), (12, 255)):
+        address = read_thumbnail(
+            Picture(tmp_path / "deep.png", "", "deep.png"), max_pixels=10**6, sample_bits=bits
+        )
+        with Image.open(io.BytesIO(base64.b64decode(str(address).split(",")[1]))) as small:
+            assert abs(small.convert("L").getpixel((9, 9)) - grey) <= 1
 
 
 def test_an_unreadable_or_too_large_picture_has_no_thumbnail(tmp_path: Path) -> None:

@@ -128,6 +128,21 @@ def test_a_picture_beyond_the_models_number_of_pixels_is_not_decoded(
     assert "pixels" in prediction.error
 
 
+def test_a_deep_picture_is_read_with_the_bits_of_the_card(
+    make_run: Callable[..., Path], card: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    red = np.full((30, 40, 3), (4095, 0, 0), ">u2")
+    (tmp_path / "deep.ppm").write_bytes(b"P6 40 30 65535\n" + red.tobytes())
+    for name, changes, value in (("old", {}, 15), ("new", {"sample_bits": 12}, 255)):
+        predictor = load_predictor(make_run(name, card=card(**changes)))
+        [prediction] = predictor.predict_paths([tmp_path / "deep.ppm"])
+        pixels = np.full((1, 16, 16, 3), (value, 0, 0), np.uint8)
+        np.testing.assert_allclose(prediction.probabilities, predictor.predict_pixels(pixels)[0], rtol=1e-6)
+        assert predictor.card.sample_bits == changes.get("sample_bits", "auto")
+    with pytest.raises(RunError, match="sample_bits"):
+        load_predictor(make_run("wrong", card=card(sample_bits=17)))
+
+
 def test_a_picture_that_vanishes_while_the_others_are_read_is_named(
     run_dir: Path, tmp_path: Path, save_plain: Save
 ) -> None:

@@ -110,6 +110,9 @@ def test_the_card_is_all_that_serving_needs(tiny: Callable[..., Config]):
     assert (card["image_size"], card["max_pixels"], card["run"]) == (32, 1234, "run-1")
     read = parse_card(text, where=Path("classes.json"))
     assert tuple(read.class_names) == NAMES
+    assert read.sample_bits == "auto"
+    deep = build_card(tiny(SAMPLE_BITS=12), NAMES, "run-1")
+    assert parse_card(deep, where=Path("classes.json")).sample_bits == 12
 
 
 def test_json_is_readable_and_never_holds_what_json_does_not_know(tmp_path: Path):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from classifold.config import Config
 from classifold.dataset.pictures import load_picture
@@ -130,6 +131,16 @@ def test_a_picture_that_vanishes_while_it_is_in_use_is_named(read, pictures):
 def test_a_picture_of_more_pixels_than_allowed_is_left_out(read):
     assert len(read(MAX_PIXELS=1000)) == 0
     assert len(read(MAX_PIXELS=40 * 48)) == 7
+
+
+def test_deep_pictures_are_read_by_the_setting(read, pictures, tmp_path: Path):
+    values = np.linspace(0, 4095, 48 * 40).reshape(40, 48).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    deep = [replace(pictures[0], path=tmp_path / "deep.png", key="deep.png")]
+    for bits in ("auto", 12):
+        expected = load_picture(tmp_path / "deep.png", size=32, max_pixels=10**6, sample_bits=bits)
+        np.testing.assert_array_equal(read(deep, SAMPLE_BITS=bits).read([0])[0], expected)
+        assert (expected.max() <= 15) == (bits == "auto")
 
 
 def test_what_an_earlier_process_read_is_not_read_again(read, pictures, tmp_path: Path):

@@ -317,7 +317,15 @@ def test_every_setting_of_model_and_training_counts_and_no_other(tiny, sets_dir:
     from classifold.training.learning import build_facts
 
     found = build_facts(tiny(), load_sets(sets_dir), backend="tensorflow")["settings"]
-    assert {"BACKBONE", "IMAGE_SIZE", "RANDOM_SEED", "EPOCHS", "DROPOUT", "ERASING_PROBABILITY"} <= set(found)
+    assert {
+        "SAMPLE_BITS",
+        "BACKBONE",
+        "IMAGE_SIZE",
+        "RANDOM_SEED",
+        "EPOCHS",
+        "DROPOUT",
+        "ERASING_PROBABILITY",
+    } <= set(found)
     free = {"RUNS_DIR", "TAGS", "INSTANCE_TYPE", "CACHE_GB", "NUM_WORKERS", "TOP_K", "SPOT", "DATA_LOCAL_DIR"}
     assert not free & set(found)
     json.dumps(found)

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from classifold.dataset.index import RANK_OF, SET_RANKS
+from classifold.dataset.index import PIXELS, RANK_OF, SET_RANKS
 from classifold.names import EVALUATION, SETS, TRAINING, VALIDATION
 
 _TRAINING, _VALIDATION, _EVALUATION = (RANK_OF[name] for name in (TRAINING, VALIDATION, EVALUATION))
@@ -55,17 +55,23 @@ class Shortage:
 
 
 def mark_copies(index: sqlite3.Connection) -> None:
-    """Keep one of the exact copies within a class, and none of a picture that stands in two classes."""
+    """Keep one of the copies within a class, and none of a picture that stands in two classes.
+
+    The one that is kept is the one that the split before held out, so that a copy that comes later never
+    takes its place; else the first by name.
+    """
     index.executescript(
         """
-        UPDATE picture SET status = 'conflict' WHERE hash IN (
-            SELECT hash FROM picture WHERE hash NOT NULL
-            GROUP BY hash HAVING MIN(class_name) < MAX(class_name)
+        UPDATE picture SET status = 'conflict' WHERE content IN (
+            SELECT content FROM picture WHERE content NOT NULL
+            GROUP BY content HAVING MIN(class_name) < MAX(class_name)
         );
-        UPDATE picture SET status = 'copy' WHERE status = 'kept' AND (key, path, id) > (
-            SELECT key, path, id FROM picture AS first
-            WHERE first.hash = picture.hash AND first.class_name = picture.class_name
-            ORDER BY key, path, id LIMIT 1
+        UPDATE picture SET status = 'copy' WHERE status = 'kept' AND content IN (
+            SELECT content FROM picture WHERE content NOT NULL GROUP BY content HAVING COUNT(*) > 1
+        ) AND id != (
+            SELECT first.id FROM picture AS first LEFT JOIN earlier ON earlier.hash = first.hash
+            WHERE first.content = picture.content AND first.class_name = picture.class_name
+            ORDER BY COALESCE(earlier.rank, -1) DESC, first.key, first.path, first.id LIMIT 1
         );
         """
     )
@@ -102,16 +108,16 @@ def draw(seed: int, unit: str) -> float:
 
 
 def _tie_units(index: sqlite3.Connection) -> None:
-    """Join the units that share a content into components; a component is called by its smallest unit.
+    """Join the units that share a content, by bytes or pixels, into components named by their smallest unit.
 
     Only units that share something are held in memory.
     """
     query = """
-        SELECT hash, unit FROM picture
-        WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0 AND hash IN (
-            SELECT hash FROM picture WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0
-            GROUP BY hash HAVING MIN(unit) < MAX(unit)
-        ) ORDER BY hash, unit"""
+        SELECT content, unit FROM picture
+        WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0 AND content IN (
+            SELECT content FROM picture WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0
+            GROUP BY content HAVING MIN(unit) < MAX(unit)
+        ) ORDER BY content, unit"""
     parents: dict[str, str] = {}
 
     def root(unit: str) -> str:
@@ -120,10 +126,10 @@ def _tie_units(index: sqlite3.Connection) -> None:
             unit = parent
         return unit
 
-    first_hash, first_unit = None, ""
-    for digest, unit in index.execute(query):
-        if digest != first_hash:
-            first_hash, first_unit = digest, unit
+    first_content, first_unit = None, ""
+    for content, unit in index.execute(query):
+        if content != first_content:
+            first_content, first_unit = content, unit
         low, high = sorted((root(first_unit), root(unit)))
         parents[high] = low
     index.executemany("INSERT INTO tie VALUES (?, ?)", [(unit, root(unit)) for unit in list(parents)])
@@ -154,8 +160,28 @@ def _draw_components(index: sqlite3.Connection, shares: Shares) -> None:
         FROM picture WHERE component NOT NULL GROUP BY component
         """  # noqa: S608 - numbers of ours
     )
+    _hold_out_resaved(index, held)
     kept = _TRAINING if shares.keep_training else _VALIDATION
     index.execute("UPDATE component SET rank = earlier WHERE earlier >= ?", (kept,))
+
+
+def _hold_out_resaved(index: sqlite3.Connection, held: str) -> None:
+    """Hold out the new files that may be a held-out picture saved again.
+
+    Of a JPEG only the sketch is compared, which a few other pictures share. They are held out as well: that
+    moves nothing that stood in a set before.
+    """
+    index.execute(
+        f"""
+        UPDATE component SET earlier = MAX(COALESCE(earlier, 0), again.rank) FROM (
+            SELECT component, MAX(earlier_pixels.rank) AS rank
+            FROM picture JOIN earlier_pixels ON earlier_pixels.pixels = {PIXELS}
+            WHERE component NOT NULL AND earlier_pixels.rank IN ({held})
+                AND NOT EXISTS (SELECT 1 FROM earlier WHERE earlier.hash = picture.hash)
+            GROUP BY component
+        ) AS again WHERE component.name = again.component
+        """  # noqa: S608 - ours
+    )
 
 
 def _supply_classes(index: sqlite3.Connection, shares: Shares) -> list[str]:

@@ -71,9 +71,9 @@ def _look_at_listing(index: sqlite3.Connection, config: Config, lines: list[str]
     check_writable(config.split_dir)
     findings = read_listing(index, config)
     lines += describe_listing(findings)
+    head = read_earlier(index, config.split_dir, kind=findings.kind)
     mark_copies(index)
     lines += notes.describe_pictures(index, is_recorded=False)
-    head = read_earlier(index, config.split_dir, kind=findings.kind)
     moved, is_redrawn = divide(index, config, made=MADE, head=head)
     lines += notes.describe_division(index, config, moved=moved, redrawn=is_redrawn)
 
@@ -92,10 +92,10 @@ def _look_at_folder(index: sqlite3.Connection, config: Config, lines: list[str])
         index, data_dir, own=own, made=made, passed_over=passed_over, oddities=oddities
     )
     read_pictures(index, config)
+    head = read_earlier(index, config.split_dir)
     if own is None:
         mark_copies(index)
-    lines += notes.describe_pictures(index, is_recorded=False)
-    head = read_earlier(index, config.split_dir)
+    lines += notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS, is_recorded=False)
     moved, is_redrawn = divide(index, config, made=made, head=head)
     lines += notes.describe_division(index, config, moved=moved, redrawn=is_redrawn)
 

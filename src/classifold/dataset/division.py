@@ -14,12 +14,13 @@ from classifold.config import Config
 from classifold.dataset.assignment import Shares, Shortage, assign_sets
 from classifold.dataset.causes import find_cures
 from classifold.dataset.class_checks import check_two_classes, describe_few, limit_faults, skip_classes
-from classifold.dataset.index import SET_RANKS, add_earlier
+from classifold.dataset.index import PIXELS, SET_RANKS, add_earlier, add_earlier_pixels
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.errors import DataError, Fault, SettingsError
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
 
+_HELD_OUT_PIXELS = "held_out_pixels"
 UNREADABLE = "SELECT key, reason FROM picture WHERE status = 'unreadable' ORDER BY key"
 _SHOWN_REASONS = 3
 _LEFT_OUT = {
@@ -105,6 +106,9 @@ def read_earlier(
             raise ValueError("its first line is no head of ours")
         before = head.get("identity", "sha256")
         add_earlier(index, _iter_earlier(split_dir, is_listing="identity" in head))
+        if _HELD_OUT_PIXELS in head.get("lists", ()):
+            entries = read_record_list(record, _HELD_OUT_PIXELS)
+            add_earlier_pixels(index, ((entry["pixels"], entry["set"]) for entry in entries))
     except (ValueError, KeyError, TypeError) as error:
         what = f"it is damaged, so nobody knows which pictures were held out ({error})"
         hint = f"delete {split_dir} to divide the pictures anew"
@@ -125,6 +129,9 @@ def _iter_earlier(split_dir: Path, *, is_listing: bool) -> Iterator[tuple[str, s
     for name in SETS if is_listing else ():
         for line in iter_manifest(split_dir / set_manifest(name)):
             yield line.identity, name
+    for entry in read_record_list(record, "copies"):
+        if "set" in entry:  # a copy by its pixels, whose own content stands nowhere else
+            yield entry["sha256"], entry["set"]
     for entry in read_record_list(record, "held_out_before"):
         yield entry["identity" if is_listing else "sha256"], entry["set"]
 
@@ -270,8 +277,9 @@ def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[st
         index: The pictures.
         name: What the content's 32 bytes are called in an entry.
     """
-    copies = """SELECT copy.key, kept.key, HEX(copy.hash) FROM picture AS copy
-                JOIN picture AS kept ON kept.hash = copy.hash AND kept.status = 'kept'
+    copies = """SELECT copy.key, kept.key, HEX(copy.hash), copy.hash = kept.hash, kept.rank
+                FROM picture AS copy
+                JOIN picture AS kept ON kept.content = copy.content AND kept.status = 'kept'
                 WHERE copy.status = 'copy' ORDER BY copy.key"""
     conflicts = "SELECT key, HEX(hash) FROM picture WHERE status = 'conflict' ORDER BY +hash, key"
     before = """SELECT rank, HEX(hash) FROM earlier WHERE rank > 0 AND NOT EXISTS (
@@ -279,10 +287,36 @@ def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[st
     return {
         "unreadable": ({"key": key, "reason": reason} for key, reason in index.execute(UNREADABLE)),
         "copies": (
-            {"key": key, "same_as": same, name: digest.lower()} for key, same, digest in index.execute(copies)
+            {"key": key, "same_as": same, name: digest.lower(), **_describe_equality(equal, rank)}
+            for key, same, digest, equal, rank in index.execute(copies)
         ),
         "conflicts": ({"key": key, name: digest.lower()} for key, digest in index.execute(conflicts)),
         "held_out_before": (
             {"set": SET_RANKS[rank], name: digest.lower()} for rank, digest in index.execute(before)
         ),
     }
+
+
+def list_held_out_pixels(index: sqlite3.Connection) -> dict[str, Iterable[dict[str, Any]]]:
+    """Return the list of split.json by which a held-out picture is known again after it was saved again.
+
+    The sets of now and of all earlier splits are in it, read from the index while it is written.
+    """
+    query = f"""SELECT MAX(rank), HEX(pixels) FROM (
+                SELECT rank, {PIXELS} AS pixels FROM picture WHERE status = 'kept' AND rank > 0
+                UNION ALL SELECT rank, pixels FROM earlier_pixels)
+                WHERE pixels NOT NULL GROUP BY pixels ORDER BY pixels"""  # noqa: S608 - ours
+    return {
+        _HELD_OUT_PIXELS: (
+            {"set": SET_RANKS[rank], "pixels": digest.lower()} for rank, digest in index.execute(query)
+        )
+    }
+
+
+def _describe_equality(has_equal_bytes: int, rank: int) -> dict[str, str]:
+    """Return what a copy has in common with the picture that is kept.
+
+    A copy with other bytes also gets the set of that picture: should it alone be left one day, the next split
+    still knows where it belongs.
+    """
+    return {"equal": "bytes"} if has_equal_bytes else {"equal": "pixels", "set": SET_RANKS[rank]}

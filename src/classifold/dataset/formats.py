@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-HEAD_BYTES = 64
+import re
+
+HEAD_BYTES = 160
 """How many of a file's first bytes `identify_format` and `name_content` want to see."""
 
 FORMAT_NAMES = {
@@ -13,14 +15,23 @@ FORMAT_NAMES = {
     "tiff": "TIFF",
     "gif": "GIF",
     "heif": "HEIC",
+    "avif": "AVIF",
+    "jpeg2000": "JPEG 2000",
+    "pnm": "PNM",
+    "tga": "TGA",
+    "pcx": "PCX",
+    "sgi": "SGI",
 }
 PICTURE_ENDINGS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif"}
-    | {".tiff", ".heic", ".heif", ".hif"}
+    | {".tiff", ".heic", ".heif", ".hif", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".tga", ".icb", ".vda", ".vst", ".pcx", ".sgi"}
 )
 """Endings under which people keep pictures: such a file is never passed over in silence."""
 
 NO_PICTURE = "no picture"
+
+RAW_PICTURE = "a camera's raw picture"
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -31,18 +42,39 @@ _SIGNATURES = (
     (b"MM\0*", "tiff"),
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
+    (b"\xff\x4f\xff\x51", "jpeg2000"),
 )
+# Raw files of cameras that no TIFF reader takes for a TIFF: Olympus, Panasonic, Fujifilm, Sigma, Minolta,
+# Canon before CR2.
+_RAW_SIGNATURES = (
+    (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
+)  # fmt: skip
 # Pictures of kinds that are not read, and what stands under a picture's name by mistake.
 _OTHER_CONTENT = (
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 picture"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
     (b"\xff\x0a", "a JPEG XL picture"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
     (b"8BPS", "a Photoshop picture"),
     (b"DDS ", "a DDS picture"),
     (b"qoif", "a QOI picture"),
-    (b"\0\0\1\0", "an icon"),
-    (b"\0\0\2\0", "a cursor"),
+    (b"v/1\x01", "an OpenEXR picture"),
+    (b"#?RADIANCE", "a Radiance HDR picture"),
+    (b"#?RGBE", "a Radiance HDR picture"),
+    (b"SIMPLE  =", "a FITS picture"),
+    (b"Y\xa6j\x95", "a Sun raster picture"),
+    (b"AT&TFORM", "a DjVu picture"),
+    (b"BPG\xfb", "a BPG picture"),
+    (b"FLIF", "a FLIF picture"),
+    (b"\x8aMNG\r\n\x1a\n", "an MNG picture"),
+    (b"\x8bJNG\r\n\x1a\n", "a JNG picture"),
+    (b"II\xbc", "a JPEG XR picture"),
+    (b"gimp xcf", "a GIMP picture"),
+    (b"/* XPM */", "an XPM picture"),
+    (b"! XPM2", "an XPM picture"),
+    (b"\xd7\xcd\xc6\x9a", "a WMF picture"),
+    (b"BLP1", "a BLP picture"),
+    (b"BLP2", "a BLP picture"),
+    (b"\xabKTX ", "a KTX picture"),
     (b"icns", "an icon"),
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript document"),
@@ -50,12 +82,23 @@ _OTHER_CONTENT = (
     (b"PK\x03\x04", "a ZIP archive or an office document"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"Rar!", "a RAR archive"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"MATLAB ", "a MATLAB file"),
     (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
 )
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 # Bitmap headers have 12 to 124 bytes; a text that starts with "BM" has a huge number there.
 _BMP_HEADER_LIMIT = 256
+_PNM = re.compile(rb"P[1-6][ \t\n\v\f\r]+[0-9#]|P7\n")
+_FLOAT_PNM = re.compile(rb"P[fF]4?[ \t\n\v\f\r]+[0-9]")
+_XBM = re.compile(rb"#define[ \t]+\w+_width[ \t]")
+_SGI_DIMENSIONS = (b"\0\1", b"\0\2", b"\0\3")
+TGA_FOOTER = b"TRUEVISION-XFILE.\0"
+"""The end of a TGA file of version 2, whatever its header holds."""
+
+_TGA_DEPTHS = {1: (8, 16), 2: (15, 16, 24, 32), 3: (8, 16)}
 
 
 def identify_format(head: bytes) -> str | None:
@@ -65,20 +108,60 @@ def identify_format(head: bytes) -> str | None:
         head: The first `HEAD_BYTES` bytes of the file, or more.
 
     Returns:
-        "jpeg", "png", "webp", "bmp", "tiff", "gif", "heif", or None for everything else.
+        A key of `FORMAT_NAMES`, or None for everything else.
     """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
-            # A Canon raw file is a TIFF by its first bytes, and no picture that a TIFF reader understands.
-            return None if head[8:10] == b"CR" else kind
+            # Canon's and Phase One's raw files are TIFF by their first bytes, and no TIFF reader takes them.
+            return None if _is_raw(head) else kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     if head[:2] == b"BM" and 0 < int.from_bytes(head[14:18], "little") <= _BMP_HEADER_LIMIT:
         return "bmp"
+    return _identify_by_brand(head) or _identify_by_header(head)
+
+
+def _identify_by_brand(head: bytes) -> str | None:
     brands = _brands(head)
-    if brands & _HEIF_BRANDS and not brands & _AVIF_BRANDS:
-        return "heif"
-    return None
+    if brands & _AVIF_BRANDS:
+        return "avif"
+    return "heif" if brands & _HEIF_BRANDS else None
+
+
+def _identify_by_header(head: bytes) -> str | None:
+    """Return the kind of a picture whose format begins with two to four bytes that others use as well."""
+    if _PNM.match(head):
+        return "pnm"
+    # Version, run-length encoding and bits per sample.
+    if head[:1] == b"\n" and head[1:2] in b"\0\2\3\4\5" and head[2:3] == b"\1" and head[3:4] in b"\1\2\4\x08":
+        return "pcx"
+    # Compression, bytes per sample and number of dimensions.
+    if (
+        head[:2] == b"\x01\xda"
+        and head[2:3] in b"\0\1"
+        and head[3:4] in b"\1\2"
+        and head[4:6] in _SGI_DIMENSIONS
+    ):
+        return "sgi"
+    return "tga" if _is_tga(head) else None
+
+
+def _is_tga(head: bytes) -> bool:
+    """Tell whether these are the 18 bytes before a TGA picture (Truevision TGA 2.0): it has no signature.
+
+    Every field is held against what it can be, and the colour map's must be zero where there is none.
+    """
+    if len(head) < 18:
+        return False
+    has_map, kind, depth, flags = head[1], head[2], head[16], head[17]
+    if kind & 7 not in _TGA_DEPTHS or kind & ~8 != kind & 7 or depth not in _TGA_DEPTHS[kind & 7]:
+        return False
+    if has_map:  # colours may come with a map that they do not need
+        is_sound = has_map == 1 and head[5:7] != b"\0\0" and head[7] in (15, 16, 24, 32)
+    else:
+        is_sound = kind & 7 != 1 and not head[3:8].strip(b"\0")
+    has_size = head[12:14] != b"\0\0" and head[14:16] != b"\0\0"
+    return is_sound and has_size and not flags & 0xC0 and flags & 15 in (0, 1, 8)
 
 
 def name_content(head: bytes) -> str:
@@ -87,15 +170,43 @@ def name_content(head: bytes) -> str:
         return "an empty file"
     if not head.strip(b"\0"):
         return "nothing but zeros"
-    if _brands(head) & _AVIF_BRANDS:
-        return "an AVIF picture"
+    if _is_raw(head):
+        return RAW_PICTURE
     for signature, content in _OTHER_CONTENT:
         if head.startswith(signature):
             return content
-    if head[8:10] == b"CR":
-        return "a camera's raw picture"
     if head[4:8] == b"ftyp":
         return "a video"
+    return _name_by_structure(head) or _name_text(head)
+
+
+def _is_raw(head: bytes) -> bool:
+    if head[:2] in (b"II", b"MM") and (head[8:10] == b"CR" or head[8:12] in (b"IIII", b"MMMM")):
+        return True
+    return b"crx " in _brands(head) or head.startswith(_RAW_SIGNATURES)
+
+
+def _name_by_structure(head: bytes) -> str:
+    """Return what a format without a signature of its own holds, "" for none that is known."""
+    if head[128:132] == b"DICM":
+        return "a DICOM picture"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "a video"
+    if head.startswith((b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3")):
+        return "a video"
+    if head[:4] == b"\1\0\0\0" and head[40:44] == b" EMF":
+        return "an EMF picture"
+    # Reserved, kind, number of pictures; a TGA picture has zeros where the number stands.
+    if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and head[4:6] != b"\0\0":
+        return "an icon" if head[2] == 1 else "a cursor"
+    return ""
+
+
+def _name_text(head: bytes) -> str:
+    if _FLOAT_PNM.match(head):
+        return "a PFM picture of floating-point values"
+    if _XBM.match(head):
+        return "an XBM picture"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return "a web page"
@@ -106,7 +217,7 @@ def name_content(head: bytes) -> str:
 
 def is_unread_picture(content: str) -> bool:
     """Tell whether `name_content`'s answer is a picture, of a kind that is not read."""
-    return content != NO_PICTURE and content.endswith(("picture", "icon", "cursor"))
+    return content != NO_PICTURE and content.endswith(("picture", "icon", "cursor", "floating-point values"))
 
 
 def _brands(head: bytes) -> set[bytes]:

@@ -16,6 +16,9 @@ from classifold.names import EVALUATION, TRAINING, VALIDATION
 SET_RANKS = (TRAINING, VALIDATION, EVALUATION)
 RANK_OF = {name: rank for rank, name in enumerate(SET_RANKS)}
 
+# What is known of a picture's pixels whether or not others have them; NULL where no picture was read.
+PIXELS = "COALESCE(picture.sketch, IIF(picture.content != picture.hash, picture.content, NULL))"
+
 # Memory for the index's pages; what is more is read from the disk again.
 _CACHE_KB = 32_768
 
@@ -29,6 +32,12 @@ CREATE TABLE picture (
     unit TEXT,                    -- what must not be divided: its group, else its content
     size INTEGER,
     hash BLOB,                    -- SHA-256 of the file; NULL until it was read, and where it cannot be
+    content BLOB,                 -- equal for copies: the hash of the pixels where it is known, else `hash`
+    sketch BLOB,                  -- hash of a JPEG's pixels at an eighth of its size, NULL for others
+    shape TEXT,                   -- upright, as <width>x<height>
+    used_bits INTEGER,            -- of the largest 16-bit sample, where the file does not say which count
+    is_plain INTEGER,             -- comes out as nearly one colour
+    ignores_alpha INTEGER,        -- its alpha channel hides everything and is left out
     reason TEXT,                  -- why it cannot be read
     status TEXT NOT NULL DEFAULT 'kept',
     component TEXT,              -- units that share a picture, by the smallest of them
@@ -46,6 +55,8 @@ CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, c
 CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE skipped (class_name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+-- Pixels that were held out, by `content` of pictures that are no JPEG and by `sketch` of JPEGs.
+CREATE TABLE earlier_pixels (pixels BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -61,12 +72,21 @@ class Row(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What reading a picture's file gave: its content's hash, or the reason why it cannot be read."""
+    """What reading a picture's file gave: its content's hash, or the reason why it cannot be read.
+
+    The other columns are those of the table; `pixels` is the hash of all upright pixels.
+    """
 
     id: int
     size: int
     hash: bytes | None
     reason: str | None
+    pixels: bytes | None = None
+    sketch: bytes | None = None
+    shape: str | None = None
+    used_bits: int | None = None
+    is_plain: bool = False
+    ignores_alpha: bool = False
 
 
 class ListedRow(NamedTuple):
@@ -117,9 +137,9 @@ def add_pictures(index: sqlite3.Connection, rows: Iterable[Row]) -> int:
 
 def add_listed(index: sqlite3.Connection, rows: Iterable[ListedRow]) -> None:
     """Add pictures that are known whole from a listing."""
-    columns = "id, class_name, key, path, unit, size, hash, reason, status"
+    columns = "id, class_name, key, path, unit, size, hash, reason, status, content"
     with _together(index):
-        index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+        index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?7)", rows)  # noqa: S608
     index_readings(index)
 
 
@@ -135,20 +155,58 @@ def iter_files(index: sqlite3.Connection, *, batch: int) -> Iterator[list[tuple[
 def add_readings(index: sqlite3.Connection, readings: Iterable[Reading]) -> None:
     """Write down what the files hold. A picture without a group is a unit by its content."""
     query = """UPDATE picture SET size = ?2, hash = ?3, reason = ?4, unit = COALESCE(unit, 'h:' || HEX(?3)),
-               status = IIF(?4 IS NULL, 'kept', 'unreadable') WHERE id = ?1"""
+               status = IIF(?4 IS NULL, 'kept', 'unreadable'), content = COALESCE(?5, ?3), sketch = ?6,
+               shape = ?7, used_bits = ?8, is_plain = ?9, ignores_alpha = ?10 WHERE id = ?1"""
     with _together(index):
         index.executemany(query, readings)
 
 
+def iter_candidates(index: sqlite3.Connection, *, batch: int) -> Iterator[list[tuple[int, str]]]:
+    """Yield batches of (id, path) of the JPEGs that may have the pixels of another file.
+
+    They are those whose sketch another file shares, and those of the size of a picture that is no JPEG.
+    """
+    index.executescript(
+        """
+        CREATE TEMP TABLE candidate AS SELECT id FROM picture WHERE sketch NOT NULL AND (
+            (shape, sketch) IN (SELECT shape, sketch FROM picture WHERE sketch NOT NULL
+                GROUP BY shape, sketch HAVING MIN(hash) < MAX(hash))
+            OR shape IN (SELECT shape FROM picture WHERE sketch IS NULL AND shape NOT NULL)
+        );
+        """
+    )
+    last = 0
+    query = """SELECT id, path FROM picture WHERE id IN (SELECT id FROM candidate WHERE id > ?
+               ORDER BY id LIMIT ?) ORDER BY id"""
+    while rows := index.execute(query, (last, batch)).fetchall():
+        last = rows[-1][0]
+        yield [(number, os.fsdecode(path)) for number, path in rows]
+
+
+def add_pixels(index: sqlite3.Connection, found: Iterable[tuple[int, bytes]]) -> None:
+    """Write down the hashes of all pixels of JPEGs: (id, hash)."""
+    with _together(index):
+        index.executemany("UPDATE picture SET content = ?2 WHERE id = ?1", found)
+
+
 def index_readings(index: sqlite3.Connection) -> None:
     """Make the questions about contents quick, once all readings are in."""
-    index.execute("CREATE INDEX picture_hash ON picture (hash, class_name, key, path)")
+    index.execute("CREATE INDEX picture_hash ON picture (hash)")
+    index.execute("CREATE INDEX picture_content ON picture (content, class_name, key, path)")
 
 
 def add_earlier(index: sqlite3.Connection, entries: Iterable[tuple[str, str]]) -> None:
     """Write down where an earlier split put contents: (SHA-256 in hexadecimal, set)."""
     query = """INSERT INTO earlier VALUES (?, ?)
                ON CONFLICT (hash) DO UPDATE SET rank = MAX(rank, excluded.rank)"""
+    with _together(index):
+        index.executemany(query, ((bytes.fromhex(digest), RANK_OF[name]) for digest, name in entries))
+
+
+def add_earlier_pixels(index: sqlite3.Connection, entries: Iterable[tuple[str, str]]) -> None:
+    """Write down which pixels an earlier split held out: (hash in hexadecimal, set)."""
+    query = """INSERT INTO earlier_pixels VALUES (?, ?)
+               ON CONFLICT (pixels) DO UPDATE SET rank = MAX(rank, excluded.rank)"""
     with _together(index):
         index.executemany(query, ((bytes.fromhex(digest), RANK_OF[name]) for digest, name in entries))
 

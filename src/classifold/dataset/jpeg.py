@@ -9,13 +9,14 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from classifold.dataset.faults import PictureError
+from classifold.dataset.orientation import find_orientation
 
 # Markers of ITU T.81, table B.1. C4, C8 and CC are tables and such, no frames.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_EXIF, _END, _SCAN = 0xE1, 0xD9, 0xDA
-_ORIENTATION_TAG = 0x0112
+_APP1, _END, _SCAN = 0xE1, 0xD9, 0xDA
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 # Progressive encoders write about 10 scans. Each goes over the whole picture, so a small file with thousands
 # of them keeps a decoder busy for minutes.
 _SCAN_LIMIT = 200
@@ -51,14 +52,15 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     Raises:
         PictureError: No frame, no scan, no end, or so many scans that it is an attack.
     """
-    size, orientation, progressive, at = None, None, False, 2
+    size, progressive, at = None, False, 2
+    metadata = {_EXIF: b"", _XMP: b""}
     while (found := _next_segment(data, at)) is not None:
         marker, start, at = found
         if marker in _FRAMES and at - start >= 8:
             size = (int.from_bytes(data[start + 5 : start + 7]), int.from_bytes(data[start + 3 : start + 5]))
             progressive = marker in _PROGRESSIVE
-        elif marker == _EXIF and orientation is None and data[start + 2 : start + 8] == b"Exif\0\0":
-            orientation = _exif_orientation(data[start + 8 : at])
+        elif marker == _APP1:
+            _add_metadata(metadata, data[start + 2 : at])
         elif marker == _SCAN:
             break
     if size is None or found is None:
@@ -70,7 +72,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         raise PictureError("the JPEG is cut short: its end is missing; copy or download it again")
     if progressive and data.count(b"\xff\xda", at) >= _SCAN_LIMIT:
         raise PictureError(f"the JPEG has more than {_SCAN_LIMIT} scans, which no camera or program writes")
-    return JpegHeader(width=size[0], height=size[1], orientation=orientation or 1)
+    orientation = find_orientation(metadata[_EXIF], metadata[_XMP])
+    return JpegHeader(width=size[0], height=size[1], orientation=orientation)
 
 
 def decode_jpeg(data: bytes, *, min_side: int | None) -> NDArray[np.uint8]:
@@ -147,19 +150,9 @@ def _next_segment(data: bytes, at: int) -> tuple[int, int, int] | None:
     return None
 
 
-def _exif_orientation(exif: bytes) -> int | None:
-    """Return the orientation in the first directory of an EXIF block, None where there is no sound one."""
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
-    if order is None:
-        return None
-    big = order == "big"
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], "big" if big else "little")
-
-    start = number(4, 4)
-    for entry in range(start + 2, start + 2 + 12 * min(number(start, 2), 512), 12):
-        if number(entry, 2) == _ORIENTATION_TAG:
-            value = number(entry + 8, 2)
-            return value if 1 <= value <= 8 else None
-    return None
+def _add_metadata(metadata: dict[bytes, bytes], segment: bytes) -> None:
+    """Add an EXIF block or an XMP packet; a block too long for one segment goes on in the next ones."""
+    if segment.startswith(_EXIF):
+        metadata[_EXIF] += segment if not metadata[_EXIF] else segment[len(_EXIF) :]
+    elif segment.startswith(_XMP):
+        metadata[_XMP] = segment[len(_XMP) :]

@@ -12,6 +12,7 @@ from classifold.config import Config
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.layout import holds_class_folders, holds_pictures
+from classifold.dataset.samples import SampleBits
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
@@ -108,14 +109,23 @@ def _count_names(folder: Path) -> Counter[str]:
     return Counter(name for name, _ in find_classes(folder))
 
 
-def describe_pictures(index: sqlite3.Connection, *, is_recorded: bool = True) -> list[str]:
-    """Say which pictures are in no set: unreadable ones, copies, those with two names; and which names agree.
+def describe_pictures(
+    index: sqlite3.Connection, *, sample_bits: SampleBits = "auto", is_recorded: bool = True
+) -> list[str]:
+    """Say which pictures are in no set, which come out as something else than they seem, which names agree.
 
     Args:
         index: The pictures, copies marked.
+        sample_bits: The setting SAMPLE_BITS.
         is_recorded: A split.json is written, which has all of what is told here in part.
     """
     where = f" in {SPLIT_RECORD}" if is_recorded else ""
+    twins = describe_twins(_texts(index, "SELECT DISTINCT class_name FROM picture"))
+    return [*_describe_left_out(index, where), *_describe_looks(index, sample_bits), *twins]
+
+
+def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
+    """Say which pictures are in no set: unreadable ones, copies, and those with two names."""
     # "+hash" goes through the pictures as they lie, not in the order of their hashes: much faster for many.
     lines = []
     count, some = _count(
@@ -126,17 +136,61 @@ def describe_pictures(index: sqlite3.Connection, *, is_recorded: bool = True) ->
     count, some = _count(index, "SELECT key AS text FROM picture WHERE status = 'copy'", where=where)
     if count:
         lines.append(f"{count} exact copies within a class were left out: {some}")
+        lines += _describe_pixel_copies(index, where)
     # In one order, whatever the order in which the pictures were found.
     query = """SELECT GROUP_CONCAT(key, ' = ') AS text FROM (
-               SELECT hash, key FROM picture WHERE status = 'conflict' ORDER BY +hash, key) GROUP BY hash"""
+               SELECT content, key FROM picture WHERE status = 'conflict' ORDER BY +content, key)
+               GROUP BY content"""
     count, some = _count(index, query, where=where)
     if count:
         lines.append(f"{count} pictures stand in two classes and are in no set: {some}")
     query = """SELECT COUNT(*) FROM (SELECT 1 FROM picture WHERE status = 'kept' AND given NOT NULL
-               GROUP BY +hash HAVING MIN(rank) < MAX(rank))"""
+               GROUP BY +content HAVING MIN(rank) < MAX(rank))"""
     if shared := index.execute(query).fetchone()[0]:
         lines.append(f"{shared} pictures stand in two sets of your own split: scores will look too good")
-    return [*lines, *describe_twins(_texts(index, "SELECT DISTINCT class_name FROM picture"))]
+    return lines
+
+
+def _describe_pixel_copies(index: sqlite3.Connection, where: str) -> list[str]:
+    query = """SELECT key AS text FROM picture AS copy WHERE status = 'copy' AND NOT EXISTS (
+               SELECT 1 FROM picture AS kept WHERE kept.status = 'kept' AND kept.hash = copy.hash)"""
+    count, some = _count(index, query, where=where)
+    return [f"{count} of these copies are other files with the very same pixels: {some}"] if count else []
+
+
+def _describe_looks(index: sqlite3.Connection, sample_bits: SampleBits) -> list[str]:
+    """Say which pictures come out dark, of one colour, or without their alpha channel."""
+    lines = _describe_depth(index, sample_bits)
+    count, some = _count(index, "SELECT key AS text FROM picture WHERE ignores_alpha AND reason IS NULL")
+    if count:
+        lines.append(
+            f"{count} pictures are transparent throughout; their alpha channel was ignored and their colours "
+            f"are used: {some}"
+        )
+    count, some = _count(index, "SELECT key AS text FROM picture WHERE is_plain AND reason IS NULL")
+    if count:
+        lines.append(f"{count} pictures come out as nearly one colour: {some}")
+    return lines
+
+
+def _describe_depth(index: sqlite3.Connection, sample_bits: SampleBits) -> list[str]:
+    """Say how many bits of their 16 the pictures use that do not say so, and which setting fits them."""
+    in_use = 16 if sample_bits == "auto" else sample_bits
+    query = "SELECT MAX(used_bits) FROM picture WHERE used_bits NOT NULL"
+    most = index.execute(query).fetchone()[0]
+    if most is None or most == in_use:
+        return []
+    which = "used_bits NOT NULL" if most < in_use else f"used_bits > {in_use}"
+    count, some = _count(index, f"SELECT key AS text FROM picture WHERE {which}")  # noqa: S608 - a number
+    if most > in_use:
+        return [
+            f"{count} pictures of 16-bit samples have values beyond {in_use} bits, which become white: "
+            f"{some}; set SAMPLE_BITS = {most}"
+        ]
+    return [
+        f"{count} pictures of 16-bit samples use only {most} of {in_use} bits and come out too dark: {some}; "
+        f"set SAMPLE_BITS = {most} to see them with their whole range"
+    ]
 
 
 def describe_division(
@@ -183,7 +237,7 @@ def _texts(index: sqlite3.Connection, query: str) -> list[str]:
     return sorted(text for (text,) in index.execute(query))
 
 
-def _count(index: sqlite3.Connection, query: str, *, where: str) -> tuple[int, str]:
+def _count(index: sqlite3.Connection, query: str, *, where: str = "") -> tuple[int, str]:
     """Return how many texts a question gives, and the first few of them; the others are never in memory."""
     count: int = index.execute(f"SELECT COUNT(*) FROM ({query})").fetchone()[0]  # noqa: S608 - ours
     first = index.execute(f"SELECT text FROM ({query}) ORDER BY text LIMIT {_EXAMPLES}")  # noqa: S608

@@ -1,15 +1,18 @@
 """Reading one picture: the one way for training, evaluation, prediction and serving.
 
 Whatever the file, the answer is 8-bit RGB as a person sees it: upright by its EXIF orientation, the first
-frame, transparency over white, 16 bits scaled to 8. Embedded colour profiles (ICC) are not applied: the
-values are those that are stored, which is what the backbones' own training pictures went through.
+frame, transparency over white, deep samples scaled to 8 bits by their range. Embedded colour profiles (ICC)
+are not applied: the values are those that are stored, which is what the backbones' own training pictures went
+through.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,33 +22,49 @@ from classifold.dataset.faults import PictureError
 from classifold.dataset.formats import (
     FORMAT_NAMES,
     HEAD_BYTES,
+    TGA_FOOTER,
     identify_format,
     is_unread_picture,
     name_content,
 )
 from classifold.dataset.jpeg import UnsupportedJpegError, decode_jpeg, decoded_scale, read_jpeg_header
 from classifold.dataset.limits import check_size, read_bytes, taking_turns
-from classifold.dataset.raster import decode_raster
+from classifold.dataset.raster import Raster, decode_raster
+from classifold.dataset.samples import SampleBits
+
+T = TypeVar("T", bound=np.generic)
 
 __all__ = ["PictureError", "identify_format", "load_picture", "read_picture", "resize_picture"]
+
+# A picture is nearly of one colour where fewer than 1 in 200 of 4096 pixels differ from the median colour by
+# more than 8 of 255 in any channel.
+_COLOUR_SAMPLE, _COLOUR_TOLERANCE, _OTHER_COLOURS = 4096, 8, 1 / 200
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """Pixels as stored, before the orientation; the picture is the first `extent` (width, height) of them."""
+    """Pixels as stored, before the orientation; the picture is the first `extent` (width, height) of them.
+
+    `size` is that of the whole picture before a JPEG was shrunk; `raster` is None for an everyday JPEG.
+    """
 
     pixels: NDArray[np.uint8]
     orientation: int
     extent: tuple[float, float]
+    raster: Raster | None = None
+    size: tuple[int, int] | None = None
 
 
-def read_picture(source: Path | bytes, *, max_pixels: int, min_side: int | None = None) -> NDArray[np.uint8]:
+def read_picture(
+    source: Path | bytes, *, max_pixels: int, min_side: int | None = None, sample_bits: SampleBits = "auto"
+) -> NDArray[np.uint8]:
     """Return a picture as a person sees it.
 
     Args:
         source: A file, or a file's bytes.
         max_pixels: A picture of more pixels is refused by its header, before anything is decoded.
         min_side: A JPEG may be decoded at 6/8 or less as long as both sides keep this many pixels.
+        sample_bits: The setting SAMPLE_BITS, for 16-bit samples.
 
     Returns:
         Pixels, shape (height, width, 3), RGB, uint8.
@@ -53,7 +72,7 @@ def read_picture(source: Path | bytes, *, max_pixels: int, min_side: int | None 
     Raises:
         PictureError: For whatever is wrong with the file; its `reason` is for the picture's owner.
     """
-    stored = _read_stored(source, max_pixels=max_pixels, min_side=min_side)
+    stored = _read_stored(source, max_pixels=max_pixels, min_side=min_side, sample_bits=sample_bits)
     return np.ascontiguousarray(_turn_upright(stored.pixels, stored.orientation))
 
 
@@ -71,7 +90,9 @@ def resize_picture(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return _resize(picture, size=size, extent=(width, height))
 
 
-def load_picture(source: Path | bytes, *, size: int, max_pixels: int) -> NDArray[np.uint8]:
+def load_picture(
+    source: Path | bytes, *, size: int, max_pixels: int, sample_bits: SampleBits = "auto"
+) -> NDArray[np.uint8]:
     """Return a picture as the model takes it: read, upright, squashed to a square.
 
     A JPEG of at least 4/3 of the size is decoded smaller, which is up to five times as fast; the values then
@@ -81,6 +102,7 @@ def load_picture(source: Path | bytes, *, size: int, max_pixels: int) -> NDArray
         source: A file, or a file's bytes.
         size: The square's side in pixels.
         max_pixels: A picture of more pixels is refused.
+        sample_bits: The setting SAMPLE_BITS, for 16-bit samples.
 
     Returns:
         Pixels, shape (size, size, 3), RGB, uint8.
@@ -88,14 +110,114 @@ def load_picture(source: Path | bytes, *, size: int, max_pixels: int) -> NDArray
     Raises:
         PictureError: For whatever is wrong with the file.
     """
-    stored = _read_stored(source, max_pixels=max_pixels, min_side=size)
+    stored = _read_stored(source, max_pixels=max_pixels, min_side=size, sample_bits=sample_bits)
     square = _resize(stored.pixels, size=size, extent=stored.extent)
     return np.ascontiguousarray(_turn_upright(square, stored.orientation))
 
 
-def _read_stored(source: Path | bytes, *, max_pixels: int, min_side: int | None) -> _Stored:
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a look at one picture found, for its split.
+
+    Attributes:
+        size: Width and height, upright, in pixels.
+        pixels: Hash of all upright pixels, as they are decoded in full; None for a JPEG that was shrunk.
+        sketch: Hash of a shrunk JPEG's pixels: equal pictures have equal ones, and so have some others.
+        is_plain: It comes out as nearly one colour.
+        used_bits: Bits of the largest sample, where samples have 16 and the file does not say which count.
+        ignores_alpha: Its alpha channel hides everything and is left out.
+    """
+
+    size: tuple[int, int]
+    pixels: bytes | None
+    sketch: bytes | None = None
+    is_plain: bool = False
+    used_bits: int | None = None
+    ignores_alpha: bool = False
+
+
+def inspect_picture(data: bytes, *, max_pixels: int, sample_bits: SampleBits = "auto") -> Inspection:
+    """Return what a split wants to know of a picture, having gone through all of its data.
+
+    A JPEG is decoded at an eighth of its size, which finds damage as well as a full decode does.
+
+    Args:
+        data: The whole file.
+        max_pixels: A picture of more pixels is refused.
+        sample_bits: The setting SAMPLE_BITS.
+
+    Raises:
+        PictureError: For whatever is wrong with the file.
+    """
+    stored = _read_stored(data, max_pixels=max_pixels, min_side=1, sample_bits=sample_bits, measured=True)
+    digest = _hash_upright(stored)
+    raster = stored.raster
+    if raster is None:
+        is_shrunk = stored.pixels.shape[1::-1] != stored.size
+        # Fine detail may vanish in a picture that is shrunk.
+        is_plain = is_nearly_one_colour(stored.pixels) and (
+            not is_shrunk or is_nearly_one_colour(read_picture(data, max_pixels=max_pixels))
+        )
+        size = _turn_size(stored.size or (0, 0), stored.orientation)
+        return Inspection(size, None if is_shrunk else digest, digest if is_shrunk else None, is_plain)
+    size = _turn_size((raster.pixels.shape[1], raster.pixels.shape[0]), raster.orientation)
+    is_plain = is_nearly_one_colour(raster.pixels)
+    return Inspection(size, digest, None, is_plain, raster.used_bits, raster.ignores_alpha)
+
+
+def hash_pixels(data: bytes, *, max_pixels: int) -> bytes:
+    """Return `Inspection.pixels` of a JPEG, by a full decode.
+
+    Raises:
+        PictureError: For whatever is wrong with the file.
+    """
+    return _hash_upright(_read_stored(data, max_pixels=max_pixels, min_side=None, sample_bits="auto"))
+
+
+def is_nearly_one_colour(pixels: NDArray[np.uint8]) -> bool:
+    """Tell whether all but a few pixels, of an even sample, have nearly the median colour.
+
+    Args:
+        pixels: Shape (height, width, 3).
+    """
+    flat = pixels.reshape(-1, 3)
+    # Most pictures are told by the spread of the middle half of 32 green values, without the rest.
+    greens = sorted(flat[:: -(-len(flat) // 32), 1].tolist())
+    if greens[len(greens) * 3 // 4] - greens[len(greens) // 4] > 2 * _COLOUR_TOLERANCE:
+        return False
+    sample = flat[:: -(-len(flat) // _COLOUR_SAMPLE)]
+    median = np.sort(sample, axis=0)[len(sample) // 2].astype(np.int16)
+    differs = (np.abs(sample - median) > _COLOUR_TOLERANCE).any(axis=1)
+    return int(np.count_nonzero(differs)) < _OTHER_COLOURS * len(sample)
+
+
+def _hash_upright(stored: _Stored) -> bytes:
+    """Return a hash of the upright pixels, and of the samples themselves where they have more than 8 bits."""
+    arrays: list[NDArray[Any]] = [stored.pixels]
+    if stored.raster is not None and stored.raster.deep is not None:
+        arrays.append(stored.raster.deep)
+    digest = hashlib.blake2b(digest_size=16)
+    for one in arrays:
+        upright = np.ascontiguousarray(_turn_upright(one, stored.orientation))
+        digest.update(f"{upright.shape}{upright.dtype}".encode())
+        digest.update(upright.data)
+    return digest.digest()
+
+
+def _turn_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size if orientation < 5 else size[::-1]
+
+
+def _read_stored(
+    source: Path | bytes,
+    *,
+    max_pixels: int,
+    min_side: int | None,
+    sample_bits: SampleBits,
+    measured: bool = False,
+) -> _Stored:
     data = source if isinstance(source, bytes) else read_bytes(source, max_pixels=max_pixels)
-    kind = identify_format(data[:HEAD_BYTES])
+    kind = identify_format(data[:HEAD_BYTES]) or ("tga" if data.endswith(TGA_FOOTER) else None)
     if kind is None:
         content = name_content(data[:HEAD_BYTES])
         cure = "; save it as JPEG or PNG" if is_unread_picture(content) else ""
@@ -103,7 +225,8 @@ def _read_stored(source: Path | bytes, *, max_pixels: int, min_side: int | None)
     try:
         if kind == "jpeg":
             return _read_jpeg(data, max_pixels=max_pixels, min_side=min_side)
-        return _read_raster(data, kind, max_pixels=max_pixels)
+        raster = decode_raster(data, kind, max_pixels=max_pixels, sample_bits=sample_bits, measured=measured)
+        return _store_raster(raster)
     except PictureError:
         raise
     except MemoryError:
@@ -120,14 +243,15 @@ def _read_jpeg(data: bytes, *, max_pixels: int, min_side: int | None) -> _Stored
         with taking_turns(header.width, header.height):
             pixels = decode_jpeg(data, min_side=min_side)
     except UnsupportedJpegError:
-        return _read_raster(data, "jpeg", max_pixels=max_pixels)
+        return _store_raster(decode_raster(data, "jpeg", max_pixels=max_pixels))
     scale = decoded_scale(header, width=pixels.shape[1], height=pixels.shape[0])
-    return _Stored(pixels, header.orientation, (header.width * scale, header.height * scale))
+    extent = (header.width * scale, header.height * scale)
+    return _Stored(pixels, header.orientation, extent, size=(header.width, header.height))
 
 
-def _read_raster(data: bytes, kind: str, *, max_pixels: int) -> _Stored:
-    pixels, orientation = decode_raster(data, kind, max_pixels=max_pixels)
-    return _Stored(pixels, orientation, (pixels.shape[1], pixels.shape[0]))
+def _store_raster(raster: Raster) -> _Stored:
+    height, width = raster.pixels.shape[:2]
+    return _Stored(raster.pixels, raster.orientation, (width, height), raster)
 
 
 def _resize(pixels: NDArray[np.uint8], *, size: int, extent: tuple[float, float]) -> NDArray[np.uint8]:
@@ -137,7 +261,7 @@ def _resize(pixels: NDArray[np.uint8], *, size: int, extent: tuple[float, float]
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _turn_upright(pixels: NDArray[T], orientation: int) -> NDArray[T]:
     """Return the pixels as the EXIF orientation (Exif 2.32, tag 0x0112) wants them seen."""
     if orientation >= 5:  # rows and columns change places
         pixels = pixels.transpose(1, 0, 2)

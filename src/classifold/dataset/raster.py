@@ -1,26 +1,40 @@
-"""Every picture that is no everyday JPEG: PNG, WebP, BMP, TIFF, GIF and rare JPEGs, through Pillow.
+"""Every picture that is no everyday JPEG: PNG, WebP, BMP, TIFF, GIF and others, most of them through Pillow.
 
 Pillow's settings are left as they are: they belong to the whole process, and many threads read pictures.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
-import re
-import threading
-import warnings
-from collections.abc import Iterator
-from typing import Any
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from classifold.dataset.faults import PictureError
+from classifold.dataset.formats import RAW_PICTURE
 from classifold.dataset.libtiff import silence_libtiff
 from classifold.dataset.limits import check_size, taking_turns
+from classifold.dataset.netpbm import decode_pnm, read_pnm_header
+from classifold.dataset.orientation import read_orientation
+from classifold.dataset.packed_tiff import Packed, decode_packed_tiff
+from classifold.dataset.pillow_warnings import quiet_pillow
+from classifold.dataset.raw_files import is_raw_tiff
+from classifold.dataset.samples import (
+    MOST_BITS,
+    SampleBits,
+    choose_depth,
+    declared_png_bits,
+    declared_tiff_bits,
+    is_scaled,
+    lay_over_white,
+    to_8_bits,
+)
 
 # The readers are called directly. Image.open would try formats that nobody asked for, and warn about or
 # refuse large pictures by a limit of its own; ours is checked first.
@@ -32,47 +46,90 @@ _READERS = {
     "tiff": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "gif": ("PIL.GifImagePlugin", "GifImageFile"),
     "heif": ("pillow_heif", "HeifImageFile"),
+    "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "jpeg2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "tga": ("PIL.TgaImagePlugin", "TgaImageFile"),
+    "pcx": ("PIL.PcxImagePlugin", "PcxImageFile"),
+    "sgi": ("PIL.SgiImagePlugin", "SgiImageFile"),
 }
+# Decoders that a build of Pillow may lack, by Pillow's name of the feature.
+_OPTIONAL_DECODERS = {"avif": ("avif", "an AVIF picture"), "jpeg2000": ("jpg_2000", "a JPEG 2000 picture")}
 _HEIF_CURE = 'HEIC pictures need one more package: pip install "classifold[heif]"'
-_ORIENTATION_TAG, _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG = 0x0112, 258, 262, 339
+_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG, _SUBFILE_TAG = 258, 262, 339, 254
+_PLANAR_TAG, _SEPARATE_PLANES = 284, 2
 _WHITE_IS_ZERO = 0
+_EIGHT_BITS = 255
+_PAGE_LIMIT = 16
+# An alpha channel up to this means nothing: exporters that forget it write 0, or 1 for what is opaque.
+_NO_ALPHA = 1
 
-_quiet_lock = threading.Lock()
-_quiet_readers = 0
-_QUIET_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """A decoded picture.
+
+    Attributes:
+        pixels: Shape (height, width, 3), RGB, before the orientation.
+        orientation: Still to be applied, 1 to 8.
+        deep: The samples themselves where they have more than 8 bits, shape (height, width, channels).
+        used_bits: Bits of the largest sample, where samples have 16 and the file does not say which count.
+        ignores_alpha: The alpha channel hid the whole picture and was left out.
+    """
+
+    pixels: NDArray[np.uint8]
+    orientation: int = 1
+    deep: NDArray[Any] | None = None
+    used_bits: int | None = None
+    ignores_alpha: bool = False
 
 
-def decode_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
-    """Return the pixels (height, width, 3) RGB of the first frame, and the orientation still to be applied.
+def decode_raster(
+    data: bytes, kind: str, *, max_pixels: int, sample_bits: SampleBits = "auto", measured: bool = False
+) -> Raster:
+    """Return the first frame of a picture.
 
     Args:
         data: The whole file.
         kind: What `identify_format` said.
         max_pixels: A larger picture is refused by its header.
+        sample_bits: The setting SAMPLE_BITS.
+        measured: Also fill in `deep` and `used_bits`, which takes longer for 16-bit colours.
 
     Raises:
-        PictureError: Too large, or of a kind whose values have no fixed range. Damage raises whatever the
-            reader raises.
+        PictureError: Too large, a camera's raw file, or of a kind whose values have no fixed range. Damage
+            raises whatever the reader raises.
     """
+    if kind == "pnm":
+        return _decode_pnm(data, max_pixels=max_pixels, sample_bits=sample_bits)
     check_size(*(_webp_size(data) if kind == "webp" else (1, 1)), max_pixels=max_pixels)
-    with _quiet_pillow(), _open_reader(kind, io.BytesIO(data)) as image:
-        check_size(*image.size, max_pixels=max_pixels)
-        with taking_turns(*image.size):
-            image.load()
-            # After load: a TIFF is turned by its reader there, which then drops the tag.
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-            return _to_rgb(image), orientation if orientation in range(1, 9) else 1
+    with quiet_pillow():
+        if kind == "tiff" and is_raw_tiff(data):
+            raise PictureError(f"the file holds {RAW_PICTURE}; save it as JPEG or PNG")
+        if kind == "tiff" and (packed := decode_packed_tiff(data, max_pixels=max_pixels)):
+            return _convert_packed(packed)
+        with _open_reader(kind, data) as image:
+            check_size(*image.size, max_pixels=max_pixels)
+            if kind == "tiff":
+                _skip_thumbnail(image)
+                check_size(*image.size, max_pixels=max_pixels)
+            with taking_turns(*image.size):
+                return _Reading(data, kind, image, sample_bits=sample_bits, measured=measured).convert()
 
 
-def _open_reader(kind: str, stream: io.BytesIO) -> ImageFile.ImageFile:
+def _open_reader(kind: str, data: bytes) -> ImageFile.ImageFile:
     if kind == "tiff":
         silence_libtiff()
+    feature, content = _OPTIONAL_DECODERS.get(kind, ("", ""))
+    if feature and not features.check(feature):
+        raise PictureError(
+            f"the file holds {content}, and this Pillow has no decoder; save it as JPEG or PNG"
+        )
     module, reader = _READERS[kind]
     try:
         factory = getattr(importlib.import_module(module), reader)
     except ImportError:
         raise PictureError(_HEIF_CURE) from None
-    image: ImageFile.ImageFile = factory(stream)
+    image: ImageFile.ImageFile = factory(io.BytesIO(data))
     return image
 
 
@@ -90,34 +147,255 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return number(26, 2) & 0x3FFF, number(28, 2) & 0x3FFF
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return 8-bit RGB: deep samples by the range of their type, transparency over white."""
-    if image.mode.startswith("I"):
-        return _deep_to_rgb(image)
-    if image.mode == "F":
-        raise PictureError("floating-point values have no fixed range; save it with 8 or 16 bits a channel")
-    if image.mode == "LAB":
-        raise PictureError("L*a*b* colours are not read; save it as RGB")
-    if image.has_transparency_data:
+def _skip_thumbnail(image: Any) -> None:
+    """Go to the first full page of a TIFF whose first page is a reduced picture of a later one."""
+    if not _is_reduced(image):
+        return
+    size = image.size
+    for page in range(1, _PAGE_LIMIT):
+        try:
+            image.seek(page)
+        except EOFError:
+            break
+        if not _is_reduced(image) and image.size[0] * image.size[1] > size[0] * size[1]:
+            return
+    image.seek(0)
+
+
+def _is_reduced(image: Any) -> bool:
+    kind = image.tag_v2.get(_SUBFILE_TAG, 0)
+    return isinstance(kind, int) and bool(kind & 1)
+
+
+def _decode_pnm(data: bytes, *, max_pixels: int, sample_bits: SampleBits) -> Raster:
+    header = read_pnm_header(data)
+    check_size(header.width, header.height, max_pixels=max_pixels)
+    with taking_turns(header.width, header.height):
+        values = decode_pnm(data, header)
+        has_alpha = header.channels in (2, 4)
+        if header.maximum == 2**MOST_BITS - 1:
+            depth = choose_depth(
+                values[..., : 3 if header.channels > 2 else 1], declared=None, setting=sample_bits
+            )
+            colour, ignores = _lay_deep(values, has_alpha=has_alpha, white=2**depth.bits - 1)
+            return Raster(_to_rgb(to_8_bits(colour, depth.bits)), 1, values, depth.used, ignores)
+        colour, ignores = _lay_deep(values, has_alpha=has_alpha, white=header.maximum)
+        eight = _scale_to_8_bits(colour, header.maximum)
+        return Raster(
+            _to_rgb(eight), deep=values if header.maximum > _EIGHT_BITS else None, ignores_alpha=ignores
+        )
+
+
+def _scale_to_8_bits(values: NDArray[Any], maximum: int) -> NDArray[np.uint8]:
+    """Return values from 0 to `maximum` as 8 bits: fewer are spread, more are cut as 16 bits are."""
+    if maximum == _EIGHT_BITS:
+        return values
+    wide = values.astype(np.uint32)
+    if maximum < _EIGHT_BITS:
+        return ((wide * _EIGHT_BITS + maximum // 2) // maximum).astype(np.uint8)
+    return (wide * 256 // (maximum + 1)).astype(np.uint8)
+
+
+def _convert_packed(packed: Packed) -> Raster:
+    pixels = _to_rgb(to_8_bits(packed.values, packed.bits))
+    if packed.white_is_zero:
+        pixels = 255 - pixels
+    return Raster(pixels, packed.orientation, packed.values)
+
+
+def _lay_deep(
+    values: NDArray[Any], *, has_alpha: bool, white: int, premultiplied: bool = False
+) -> tuple[NDArray[Any], bool]:
+    """Return colours over white, and whether their alpha channel hid everything and was left out."""
+    if not has_alpha:
+        return values, False
+    colour = values[..., :-1]
+    if values[..., -1].max(initial=0) <= _NO_ALPHA and colour.size and colour.min() < colour.max():
+        return colour, True
+    if values[..., -1].max(initial=0) > white:  # colours use fewer bits than their alpha channel
+        alpha = values[..., -1].astype(np.uint32) * white // (2**MOST_BITS - 1)
+        values = np.concatenate([colour, alpha[..., None].astype(values.dtype)], axis=2)
+    return lay_over_white(values, white=white, premultiplied=premultiplied), False
+
+
+def _to_rgb(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return grey or RGB values, shape (height, width, 1 or 3), with three channels."""
+    return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
+
+
+class _Reading:
+    """An opened picture on its way to 8-bit RGB."""
+
+    def __init__(
+        self, data: bytes, kind: str, image: ImageFile.ImageFile, *, sample_bits: SampleBits, measured: bool
+    ) -> None:
+        self._data, self._kind, self._image = data, kind, image
+        self._setting, self._measured = sample_bits, measured
+        self._page = image.tell()
+        self._raw_mode = _raw_mode(image)
+        self._is_planar = kind == "tiff" and _is_planar(image)
+        # Pillow divides planes by alpha whatever the mode.
+        self._premultiplied = self._raw_mode.startswith("RGBa") and not self._is_planar
+        if self._premultiplied:
+            # Unpacked as it is: Pillow would divide by alpha, and by 0 where there is none.
+            _change_raw_mode(image, lambda mode: mode.replace("RGBa", "RGBA"))
+
+    def convert(self) -> Raster:
+        """Return the picture.
+
+        Raises:
+            PictureError: Of a kind whose values have no fixed range.
+        """
+        image = self._image
+        image.load()
+        # After load: a TIFF is turned by its reader there, which then drops the tag.
+        orientation = read_orientation(image)
+        if image.mode == "F":
+            raise PictureError(
+                "floating-point values have no fixed range; save it with 8 or 16 bits a channel"
+            )
+        if image.mode == "LAB":
+            raise PictureError("L*a*b* colours are not read; save it as RGB")
+        if image.mode.startswith("I"):
+            return self._convert_deep_grey(orientation)
+        is_deep = self._raw_mode.endswith((";16B", ";16L", ";16N")) and not self._raw_mode.startswith("CMYK")
+        if self._is_planar:
+            _check_planar(image)
+            is_deep = False
+        declared = self._declared_bits() if is_deep else None
+        asked = self._measured or declared is not None or self._setting != "auto"
+        if is_deep and (asked or isinstance(image.info.get("transparency"), tuple)):
+            return self._convert_deep_colour(orientation, declared)
+        pixels, ignores_alpha = self._flatten()
+        return Raster(pixels, orientation, ignores_alpha=ignores_alpha)
+
+    def _declared_bits(self) -> int | None:
+        if self._kind == "png":
+            return declared_png_bits(self._data)
+        return declared_tiff_bits(self._image.tag_v2) if self._kind == "tiff" else None  # type: ignore[attr-defined]
+
+    def _convert_deep_grey(self, orientation: int) -> Raster:
+        """Return deep grey samples as RGB, scaled by their range and not by that of this picture."""
+        image = self._image
+        bits, signed, inverted = _deep_type(image)
+        if bits > MOST_BITS:
+            raise PictureError("32-bit values have no fixed range; save it with 8 or 16 bits")
+        values = np.asarray(image).astype(np.int32 if signed else np.uint16)
+        used = None
+        # Pillow scales JPEG 2000's samples of fewer bits to 16; TIFF has a type of 12 bits.
+        if bits == MOST_BITS and not (self._kind == "jpeg2000" and _is_scaled_jpeg2000(self._data)):
+            bits, used = self._choose_depth(values, self._declared_bits())
+            bits -= signed and bits == MOST_BITS
+        grey = to_8_bits(values, bits)
+        if inverted:
+            grey = 255 - grey
+        grey[values == image.info.get("transparency", -1)] = 255
+        return Raster(_to_rgb(grey[..., None]), orientation, values[..., None], used)
+
+    def _choose_depth(self, values: NDArray[Any], declared: int | None) -> tuple[int, int | None]:
+        if declared is not None and self._kind == "png" and is_scaled(values, declared):
+            return MOST_BITS, None
+        depth = choose_depth(values, declared=declared, setting=self._setting)
+        return depth.bits, depth.used
+
+    def _convert_deep_colour(self, orientation: int, declared: int | None) -> Raster:
+        values = self._read_deep_colour()
+        has_alpha = values.shape[2] in (2, 4)
+        bits, used = self._choose_depth(values[..., :-1] if has_alpha else values, declared)
+        transparent = self._image.info.get("transparency")
+        if bits == MOST_BITS and not isinstance(transparent, tuple):
+            pixels, ignores = self._flatten()
+        else:
+            white = 2**bits - 1
+            colour, ignores = _lay_deep(
+                values, has_alpha=has_alpha, white=white, premultiplied=self._premultiplied
+            )
+            pixels = _to_rgb(to_8_bits(colour, bits))
+            if isinstance(transparent, tuple):
+                pixels[(values == np.array(transparent)).all(axis=-1)] = 255
+        return Raster(pixels, orientation, values, used, ignores)
+
+    def _read_deep_colour(self) -> NDArray[np.uint16]:
+        """Return 16-bit colours. Pillow keeps their upper 8 bits; a second decode gives the lower ones.
+
+        Read in the other byte order, a sample's upper byte is its lower one.
+        """
+        with _open_reader(self._kind, self._data) as image:
+            image.seek(self._page)
+            is_grey = self._raw_mode.startswith("LA")
+            _change_raw_mode(image, (lambda _: "RGBA") if is_grey else _swap_bytes)
+            image.load()
+            low = np.asarray(image)
+        high = np.asarray(self._image)
+        if is_grey:  # two samples of two bytes each, read as four
+            high, low = low[..., 0::2], low[..., 1::2]
+        values: NDArray[np.uint16] = high.astype(np.uint16) << 8 | low
+        return values
+
+    def _flatten(self) -> tuple[NDArray[np.uint8], bool]:
+        """Return 8-bit RGB over white, and whether an alpha channel hid everything and was left out."""
+        image = self._image
+        if not image.has_transparency_data or (self._kind == "tga" and not self._data[17] & 15):
+            return np.array(image.convert("RGB")), False
+        if image.mode == "La":
+            image = image.convert("LA")  # type: ignore[assignment]
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        if _hides_everything(rgba):
+            return np.array(rgba.convert("RGB")), True
+        if self._premultiplied:
+            return lay_over_white(np.asarray(rgba), white=255, premultiplied=True).astype(np.uint8), False
         flat = Image.new("RGB", image.size, "white")
         flat.paste(rgba, mask=rgba.getchannel("A"))
-        return np.array(flat)
-    return np.array(image.convert("RGB"))
+        return np.array(flat), False
 
 
-def _deep_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return deep grey samples as RGB, scaled by the range of their type and not of the picture."""
-    bits, signed, inverted = _deep_type(image)
-    if bits > 16:
-        raise PictureError("32-bit values have no fixed range; save it with 8 or 16 bits")
-    values = np.asarray(image).astype(np.int32)
-    see_through = values == image.info.get("transparency", -1)
-    grey = (np.maximum(values, 0) >> (bits - 8 - signed)).clip(0, 255).astype(np.uint8)
-    if inverted:
-        grey = 255 - grey
-    grey[see_through] = 255
-    return np.repeat(grey[..., None], 3, axis=2)
+def _hides_everything(rgba: Image.Image) -> bool:
+    """Tell whether an alpha channel that is 0 throughout lies over colours that hold a picture."""
+    *colours, (_, most) = cast(tuple[tuple[int, int], ...], rgba.getextrema())
+    return most <= _NO_ALPHA and any(low < high for low, high in colours)
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """Return how the samples lie in the file, by Pillow's name, "" where no tile says so."""
+    args = image.tile[0].args if image.tile else ""
+    name = args[0] if isinstance(args, tuple) and args else args
+    return name if isinstance(name, str) else ""
+
+
+def _change_raw_mode(image: ImageFile.ImageFile, change: Callable[[str], str]) -> None:
+    """Have the samples of an image that is not loaded yet unpacked in another way."""
+    tiles = []
+    for tile in image.tile:
+        rest = tile.args[1:] if isinstance(tile.args, tuple) else None
+        name = change(_raw_mode(image))
+        tiles.append(tile._replace(args=name if rest is None else (name, *rest)))
+    image.tile = tiles
+
+
+def _swap_bytes(raw_mode: str) -> str:
+    native = "L" if sys.byteorder == "little" else "B"
+    order = raw_mode[-1].replace("N", native)
+    return raw_mode[:-1].replace("RGBa", "RGBA") + ("B" if order == "L" else "L")
+
+
+def _is_scaled_jpeg2000(data: bytes) -> bool:
+    """Tell whether the first component has fewer than 16 bits (ISO/IEC 15444-1, A.5.1: Ssiz)."""
+    at = data.find(b"\xff\x4f\xff\x51") + 42
+    return len(data) > at and (data[at] & 0x7F) + 1 < MOST_BITS
+
+
+def _is_planar(image: Any) -> bool:
+    return bool(image.tag_v2.get(_PLANAR_TAG) == _SEPARATE_PLANES)
+
+
+def _check_planar(image: Any) -> None:
+    """Refuse 16-bit channels that lie one after the other uncompressed: Pillow takes them for 8 bits.
+
+    Raises:
+        PictureError: They are such channels.
+    """
+    if image.info.get("compression") == "raw" and max(image.tag_v2.get(_BITS_TAG, (1,))) > 8:
+        raise PictureError("16-bit channels that are stored one after the other are not read; save it as PNG")
 
 
 def _deep_type(image: Image.Image) -> tuple[int, bool, bool]:
@@ -125,25 +403,3 @@ def _deep_type(image: Image.Image) -> tuple[int, bool, bool]:
     tags: Any = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_TAG, (16,))[0]
     return bits, tags.get(_SAMPLE_FORMAT_TAG, (1,))[0] == 2, tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
-
-
-@contextlib.contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings about odd metadata from the user, and from becoming errors under `-W error`.
-
-    `warnings.catch_warnings` saves and restores the whole process's filters, so it breaks when threads
-    overlap. This adds one filter, for Pillow's modules only, while at least one thread is reading.
-    """
-    global _quiet_readers
-    filters: list[Any] = warnings.filters  # type: ignore[assignment]
-    with _quiet_lock:
-        _quiet_readers += 1
-        if not filters or filters[0] is not _QUIET_FILTER:
-            filters.insert(0, _QUIET_FILTER)
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_readers -= 1
-            if not _quiet_readers:
-                filters[:] = [item for item in filters if item is not _QUIET_FILTER]

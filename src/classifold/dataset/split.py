@@ -26,6 +26,7 @@ from classifold.dataset.division import (
     describe_rule,
     divide,
     group_unit,
+    list_held_out_pixels,
     list_left_out,
     read_earlier,
 )
@@ -86,7 +87,7 @@ def split_dataset(config: Config) -> SplitSummary:
             *notes.describe_folder(
                 index, data_dir, own=own, made=made, passed_over=passed_over, oddities=oddities
             ),
-            *notes.describe_pictures(index),
+            *notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS),
             *notes.describe_division(index, config, moved=moved, redrawn=is_redrawn),
             *notes.describe_copies(num_copied),
         ]
@@ -152,7 +153,13 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
     """
     total = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
     num_workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-    read_all(index, total=total, num_workers=num_workers, max_pixels=config.MAX_PIXELS)
+    read_all(
+        index,
+        total=total,
+        num_workers=num_workers,
+        max_pixels=config.MAX_PIXELS,
+        sample_bits=config.SAMPLE_BITS,
+    )
     check_readable(index, config)
 
 
@@ -172,6 +179,7 @@ def _describe(
         "own_split": sorted(own) if own else [],
         "shares": {VALIDATION: config.PERCENTAGE_VAL, EVALUATION: config.PERCENTAGE_EVAL},
         **describe_rule(config),
+        "lists": ["held_out_pixels"],
         "fingerprint": summary.fingerprint,
         "listing": listing,
         "counts": summary.counts,
@@ -194,4 +202,5 @@ def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Itera
             for item in iter_placed(index)
         ),
         **list_left_out(index),
+        **list_held_out_pixels(index),
     }

@@ -1,8 +1,9 @@
 """Dividing a listing into training, validation and evaluation: the same draw as for files, none of them read.
 
-Which set a picture belongs to follows from its `sha256` or `etag`; a sha256 gives the very sets that the
-files themselves would. Where the listing has neither, it follows from the picture's address, and a note says
-so: a copy under another name may then be in another set.
+Which set a picture belongs to follows from its `sha256` or `etag`; a sha256 gives the sets that the files
+themselves would, except that other files with the same pixels are not found, because none is read. Where the
+listing has neither, the set follows from the picture's address, and a note says so: a copy under another name
+may then be in another set.
 """
 
 from __future__ import annotations

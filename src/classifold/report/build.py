@@ -247,8 +247,13 @@ def _build_picture(
     picture = found.get(row.key)
     limit = settings.get("MAX_PIXELS", _DEFAULT_MAX_PIXELS)
     max_pixels = limit if isinstance(limit, int) else _DEFAULT_MAX_PIXELS
+    bits = settings.get("SAMPLE_BITS")
     return PictureTile(
-        image=read_thumbnail(picture, max_pixels=max_pixels) if picture else None,
+        image=read_thumbnail(
+            picture, max_pixels=max_pixels, sample_bits=bits if isinstance(bits, int) else "auto"
+        )
+        if picture
+        else None,
         key=row.key,
         true_class=row.true_class,
         predicted_class=row.predicted_class,

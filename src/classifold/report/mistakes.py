@@ -9,6 +9,7 @@ import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.set_names import name_set
@@ -17,6 +18,9 @@ from classifold.dataset.walk import Picture, clean_name
 from classifold.errors import DataError
 from classifold.names import EVALUATION
 from classifold.report.records import PredictedPicture
+
+if TYPE_CHECKING:
+    from classifold.dataset.samples import SampleBits
 
 THUMBNAIL_SIDE = 288  # pixels of the longer side: twice what is shown, for sharp screens
 _JPEG_QUALITY = 78
@@ -128,7 +132,7 @@ def _iter_evaluation_dirs(data_dir: Path) -> Iterator[Path]:
             yield from (path for name, path in (find_own_split(data_dir) or {}).items() if name == EVALUATION)
 
 
-def read_thumbnail(picture: Picture, *, max_pixels: int) -> str | None:
+def read_thumbnail(picture: Picture, *, max_pixels: int, sample_bits: SampleBits = "auto") -> str | None:
     """Return the picture, small, as a `data:` address of a JPEG; None where it cannot be read."""
     from PIL import Image
 
@@ -136,7 +140,9 @@ def read_thumbnail(picture: Picture, *, max_pixels: int) -> str | None:
 
     try:
         content = picture.read_bytes(max_pixels=max_pixels)
-        pixels = read_picture(content, max_pixels=max_pixels, min_side=THUMBNAIL_SIDE)
+        pixels = read_picture(
+            content, max_pixels=max_pixels, min_side=THUMBNAIL_SIDE, sample_bits=sample_bits
+        )
     except (PictureError, DataError):
         return None
     small = Image.fromarray(pixels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -30,6 +30,7 @@ class ModelCard(BaseModel):
         class_names: In the order of the model's outputs.
         image_size: Side in pixels of the square that pictures are resized to.
         max_pixels: A picture with more pixels is refused, not decoded.
+        sample_bits: How many bits of 16-bit samples are in use, or "auto", as in training.
         input: Name, layout, colour and range of the pixels.
         output: Name of the model's output.
         backbone: Name of the backbone.
@@ -43,6 +44,7 @@ class ModelCard(BaseModel):
     class_names: tuple[str, ...] = Field(min_length=1)
     image_size: int = Field(ge=1, le=8192)
     max_pixels: int = Field(ge=1)
+    sample_bits: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = "auto"
     input: ModelInput = ModelInput()
     output: str = "probabilities"
     backbone: str = ""

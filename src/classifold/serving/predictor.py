@@ -108,7 +108,12 @@ class Predictor:
 
     def _predict(self, path: Path) -> Prediction:
         try:
-            pixels = load_picture(path, size=self.image_size, max_pixels=self.max_pixels)
+            pixels = load_picture(
+                path,
+                size=self.image_size,
+                max_pixels=self.max_pixels,
+                sample_bits=self.card.sample_bits,
+            )
         except PictureError as error:
             return Prediction(path, error=error.reason)
         except OSError as error:

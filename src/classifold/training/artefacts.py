@@ -40,6 +40,7 @@ def build_card(config: Config, class_names: Sequence[str], run_name: str) -> str
         "class_names": list(class_names),
         "image_size": config.IMAGE_SIZE,
         "max_pixels": config.MAX_PIXELS,
+        "sample_bits": config.SAMPLE_BITS,
         "input": {"name": "pixels", "layout": "NHWC", "colour": "RGB", "range": [0, 255]},
         "resize": "squash, antialiased bilinear",
         "output": "probabilities",

@@ -48,6 +48,8 @@ _MEASURED = 64
 # What may be changed between two parts of a run: it makes no difference to what is learned.
 _FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES", "RECIPE", "TIME_LIMIT")
 _FIRST_SETTING, _AFTER_LAST_SETTING = "BACKBONE", "RUNS_DIR"
+# Of the settings of the pictures, the one that changes what the model sees.
+_PIXEL_SETTING = "SAMPLE_BITS"
 
 
 def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1) -> dict[str, Any]:
@@ -56,8 +58,9 @@ def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1)
     order = [name for name, _ in every]
     relevant = every[order.index(_FIRST_SETTING) : order.index(_AFTER_LAST_SETTING)]
     versions = {"classifold": classifold.__version__, "python": platform.python_version(), **find_versions()}
+    settings = {name: value for name, value in relevant if name not in _FREE_SETTINGS}
     return {
-        "settings": {name: value for name, value in relevant if name not in _FREE_SETTINGS},
+        "settings": {_PIXEL_SETTING: config.SAMPLE_BITS, **settings},
         "data": sets.fingerprint,
         "class_names": list(sets.class_names),
         "backend": backend,

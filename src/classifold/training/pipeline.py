@@ -106,9 +106,14 @@ class PictureReader:
             return error.strerror or str(error)
 
     def _load(self, picture: Picture) -> NDArray[np.uint8]:
-        max_pixels = self._config.MAX_PIXELS
-        content = picture.read_bytes(max_pixels=max_pixels)
-        return load_picture(content, size=self._config.IMAGE_SIZE, max_pixels=max_pixels)
+        config = self._config
+        content = picture.read_bytes(max_pixels=config.MAX_PIXELS)
+        return load_picture(
+            content,
+            size=config.IMAGE_SIZE,
+            max_pixels=config.MAX_PIXELS,
+            sample_bits=config.SAMPLE_BITS,
+        )
 
     def read(self, indices: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
         """Return pictures as the model sees them in evaluation: (N, size, size, 3) uint8.

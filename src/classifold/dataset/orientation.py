@@ -1,0 +1,39 @@
+"""The orientation in a picture's metadata, by the rules of Pillow's `exif_transpose` for every format."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from classifold.dataset.pillow_warnings import quiet_pillow
+
+_TAG = 0x0112
+_TAG_BYTES = (b"\x12\x01", b"\x01\x12")
+_XMP_NAME = b"tiff:Orientation"
+
+
+def find_orientation(exif: bytes, xmp: bytes) -> int:
+    """Return the orientation, 1 to 8, that a file's EXIF block, or else its XMP packet, asks for.
+
+    Args:
+        exif: The block with or without "Exif" before it; empty where there is none.
+        xmp: The packet; empty where there is none.
+    """
+    # Most files have no orientation; looking for its number is much faster than reading the block.
+    if not any(tag in exif for tag in _TAG_BYTES) and _XMP_NAME not in xmp:
+        return 1
+    # Pillow reads every type, count and byte order here, as it does for PNG, WebP and TIFF.
+    holder = Image.Image()
+    holder.info = {"exif": exif, "xmp": xmp}
+    with quiet_pillow():
+        return read_orientation(holder)
+
+
+def read_orientation(image: Image.Image) -> int:
+    """Return the orientation, 1 to 8, of an image that was opened; 1 where its metadata are damaged."""
+    try:
+        value = image.getexif().get(_TAG, 1)
+        # A rational number may stand for 6 as well.
+        return int(value) if value in range(1, 9) else 1
+    except Exception:
+        # Pillow raises nearly anything for damaged metadata, which say nothing about the pixels.
+        return 1

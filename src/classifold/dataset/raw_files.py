@@ -1,0 +1,81 @@
+"""Telling the raw files of cameras from ordinary TIFF pictures: both are TIFF by their first bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+# TIFF 6.0, TIFF/EP and the DNG specification 1.7.
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 254, 256, 257, 262, 330, 50706
+_TAGS = (_SUBFILE_TYPE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION)
+_REDUCED = 1
+_COLOUR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
+# Cameras write two to five; more are read by nobody here.
+_DIRECTORY_LIMIT = 16
+
+
+def is_raw_tiff(data: bytes) -> bool:
+    """Tell whether a TIFF file is a camera's raw file (NEF, DNG, ARW, PEF, SRW, NRW and others).
+
+    It is one by its DNG version, by sensor values (a colour filter array, or linear raw) in the first
+    directory, one below it or one after a reduced picture, or where a directory below the first holds the
+    larger picture. The layers of a pyramid and the pages of a document are none of these.
+
+    Args:
+        data: The whole file. Damage is not told here; the reader names it.
+    """
+    try:
+        first, following = _read_directory(data, None)
+        if _DNG_VERSION in first or _is_sensor(first):
+            return True
+        below = [_read_directory(data, offset)[0] for offset in _sub_offsets(first)]
+        after = []
+        if _number(first, _SUBFILE_TYPE) & _REDUCED:
+            after = _read_following(data, following)
+    except Exception:
+        # Pillow raises nearly anything for a damaged directory.
+        return False
+    return any(_is_sensor(one) for one in (*below, *after)) or any(
+        _pixels(one) > _pixels(first) for one in below
+    )
+
+
+def _read_following(data: bytes, offset: int) -> list[dict[int, Any]]:
+    """Return the directories from `offset` on, each of which names the next one."""
+    directories: list[dict[int, Any]] = []
+    while offset and len(directories) < _DIRECTORY_LIMIT:
+        directory, offset = _read_directory(data, offset)
+        directories.append(directory)
+    return directories
+
+
+def _read_directory(data: bytes, offset: int | None) -> tuple[dict[int, Any], int]:
+    """Return the tags of the directory at `offset`, None for the first one, and where the next one is."""
+    header_size = 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8
+    directory = ImageFileDirectory_v2(data[:header_size])
+    stream = io.BytesIO(data)
+    stream.seek(directory.next if offset is None else offset)
+    directory.load(stream)
+    return {tag: directory[tag] for tag in _TAGS if tag in directory}, directory.next or 0
+
+
+def _sub_offsets(directory: dict[int, Any]) -> list[int]:
+    value = directory.get(_SUB_DIRECTORIES, ())
+    offsets = value if isinstance(value, tuple) else (value,)
+    return [one for one in offsets if isinstance(one, int)][:_DIRECTORY_LIMIT]
+
+
+def _number(directory: dict[int, Any], tag: int) -> int:
+    value = directory.get(tag, 0)
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else 0
+
+
+def _pixels(directory: dict[int, Any]) -> int:
+    return _number(directory, _WIDTH) * _number(directory, _HEIGHT)
+
+
+def _is_sensor(directory: dict[int, Any]) -> bool:
+    return _number(directory, _PHOTOMETRIC) in (_COLOUR_FILTER_ARRAY, _LINEAR_RAW)

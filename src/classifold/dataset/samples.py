@@ -1,0 +1,132 @@
+"""Samples of more than 8 bits: how many bits of them count, and the 8 bits that become of them."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SampleBits = int | Literal["auto"]
+"""The setting SAMPLE_BITS: bits that count in 16-bit samples where the file does not say so, or "auto"."""
+
+LEAST_BITS, MOST_BITS = 8, 16
+# TIFF 6.0, pages 36 and 79. Two are statistics of a picture by the specification, and written as the range
+# of the samples by cameras and microscopes; only what can be nothing but a range is taken.
+_RANGE_TAGS = ((280, 281), (340, 341))
+_DESCRIPTION_TAG = 270
+_SIGNIFICANT_BITS = re.compile(r'SignificantBits="(\d{1,2})"')
+
+
+class Depth(NamedTuple):
+    """How deep samples are read.
+
+    Attributes:
+        bits: Those that count, 8 to 16: a sample of 2**bits - 1 is white.
+        used: Bits of the largest sample where the file does not say which count, else None.
+    """
+
+    bits: int
+    used: int | None
+
+
+def choose_depth(values: NDArray[Any], *, declared: int | None, setting: SampleBits) -> Depth:
+    """Return how many bits of 16-bit samples count.
+
+    What the file declares comes first, unless a sample is larger than that; then the setting; then all 16.
+
+    Args:
+        values: The samples without those of an alpha channel, any shape.
+        declared: What the file says.
+        setting: SAMPLE_BITS.
+    """
+    largest = int(values.max(initial=0))
+    if declared is not None and largest < 1 << declared:
+        return Depth(declared, None)
+    used = max(LEAST_BITS, largest.bit_length())
+    return Depth(MOST_BITS if setting == "auto" else setting, used)
+
+
+def is_scaled(values: NDArray[Any], bits: int) -> bool:
+    """Tell whether samples of `bits` bits were scaled to 16, as the PNG specification asks of writers.
+
+    Most writers of `sBIT` scale nothing. Scaled samples end in zeros, or differ from that by 1 through
+    rounding, or go beyond `bits` bits.
+    """
+    spare = MOST_BITS - bits
+    return int(values.max(initial=0)) >= 1 << bits or int((values & (1 << spare) - 1).max(initial=0)) <= 1
+
+
+def to_8_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return samples of `bits` bits as 8 bits; what is negative becomes black, what is larger white."""
+    eight: NDArray[np.uint8] = (np.maximum(values, 0) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    return eight
+
+
+def lay_over_white(values: NDArray[Any], *, white: int, premultiplied: bool = False) -> NDArray[np.uint16]:
+    """Return colours without their alpha channel, as seen over white.
+
+    Args:
+        values: Shape (height, width, channels), the last channel alpha.
+        white: The largest value, which is opaque in the alpha channel.
+        premultiplied: The colours are multiplied with alpha already.
+    """
+    colour = np.minimum(values[..., :-1], white).astype(np.uint32)
+    alpha = np.minimum(values[..., -1:], white).astype(np.uint32)
+    if premultiplied:
+        over = np.minimum(colour + (white - alpha), white)
+    else:
+        over = (colour * alpha + white * (white - alpha)) // white
+    result: NDArray[np.uint16] = over.astype(np.uint16)
+    return result
+
+
+def declared_png_bits(data: bytes) -> int | None:
+    """Return the significant bits that a 16-bit PNG's `sBIT` chunk names, None where all or none count."""
+    has_alpha = bool(data[25] & 4)  # the colour type
+    for name, start, size in _iter_chunks(data):
+        if name == b"sBIT":
+            return _as_depth(max(data[start : start + size - has_alpha], default=0))
+        if name == b"IDAT":
+            break
+    return None
+
+
+def _iter_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (name, offset of the content, size of the content) of a PNG's chunks."""
+    at = 8
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        yield name, at + 8, size
+        at += size + 12
+
+
+def declared_tiff_bits(tags: Any) -> int | None:
+    """Return the bits that a TIFF's tags say its samples have in their 16, None where they do not.
+
+    Args:
+        tags: Pillow's `tag_v2`.
+    """
+    found = _SIGNIFICANT_BITS.search(str(tags.get(_DESCRIPTION_TAG, "")))
+    if found:  # OME-TIFF, from microscopes
+        return _as_depth(int(found[1]))
+    for low_tag, high_tag in _RANGE_TAGS:
+        high, low = _one_value(tags.get(high_tag)), _one_value(tags.get(low_tag, 0))
+        # 4095 can be a range; 3127 is the largest sample of this very picture.
+        if high is not None and low == 0 and (high + 1) & high == 0:
+            return _as_depth(high.bit_length())
+    return None
+
+
+def _one_value(value: Any) -> int | None:
+    """Return the number that stands for every channel, None where there is none or they differ."""
+    values = set(value) if isinstance(value, tuple) else {value}
+    one = values.pop() if len(values) == 1 else None
+    return int(one) if isinstance(one, int | float) and 0 <= one < 2**32 and one == int(one) else None
+
+
+def _as_depth(bits: int) -> int | None:
+    return bits if LEAST_BITS <= bits < MOST_BITS else None
