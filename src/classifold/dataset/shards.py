@@ -38,7 +38,7 @@ from classifold.dataset.shard_plan import (
     read_earlier,
     shard_name,
 )
-from classifold.dataset.tar_writer import SourceError, TarWriter
+from classifold.dataset.tar_writer import SourceError, TarWriter, is_link
 from classifold.errors import DataError, DiskError, Fault, SettingsError
 from classifold.files import write_whole
 from classifold.machine import count_cores
@@ -315,7 +315,7 @@ def _pack(
             if stop.is_set():
                 break
             try:
-                one.place = tar.add(one.source.key, one.source.path)
+                one.place = tar.add(one.source.key, one.source.path, only_picture=is_link(one.source.path))
             except SourceError as error:
                 what = f"the picture cannot be packed: {error}"
                 faults.append(Fault(one.source.path, what, hint="mend it or move it away"))

@@ -88,6 +88,13 @@ def split_listing(config: Config) -> SplitSummary:
     return summary
 
 
+def list_roots(config: Config) -> list[str]:
+    """Return the folders below which a listing may name files: its own, or the split's, and MANIFEST_ROOT."""
+    folder = Path(config.DATA_MANIFEST).parent if config.DATA_MANIFEST else config.split_dir.parent
+    root = config.MANIFEST_ROOT
+    return [str(folder.resolve()), *([root] if root and "://" not in root else [])]
+
+
 def read_listing(index: sqlite3.Connection, config: Config) -> Findings:
     """Fill the index with the listing's pictures; return what else is in it.
 
