@@ -81,6 +81,7 @@ class ListedRow(NamedTuple):
     hash: bytes | None
     reason: str | None
     status: str
+    given: int | None = None
 
 
 @contextlib.contextmanager
@@ -117,9 +118,9 @@ def add_pictures(index: sqlite3.Connection, rows: Iterable[Row]) -> int:
 
 def add_listed(index: sqlite3.Connection, rows: Iterable[ListedRow]) -> None:
     """Add pictures that are known whole from a listing."""
-    columns = "id, class_name, key, path, unit, size, hash, reason, status"
+    columns = "id, class_name, key, path, unit, size, hash, reason, status, given"
     with _together(index):
-        index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+        index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
     index_readings(index)
 
 

@@ -104,10 +104,15 @@ class ListedFiles:
 
     def _list_places(self, name: str) -> Iterator[tuple[str, int, bool]]:
         """Yield (path, number of the base, whether backslashes were replaced) in the order of trying."""
-        spellings = [name, name.replace("\\", "/")] if "\\" in name else [name]
-        for spelling in spellings:
+        # Blanks around a name may be the table's own. Each spelling is tried once, as it is written first.
+        bare = name.strip()
+        for spelling in dict.fromkeys((name, bare, name.replace("\\", "/"), bare.replace("\\", "/"))):
             for number, base in enumerate(self._bases[:1] if os.path.isabs(spelling) else self._bases):
-                yield os.path.normpath(os.path.join(base, spelling)), number, spelling is not name
+                yield (
+                    os.path.normpath(os.path.join(base, spelling)),
+                    number,
+                    "\\" in name and "\\" not in spelling,
+                )
 
     def _guess_place(self, name: str) -> str:
         """Return where a missing file should be: below MANIFEST_ROOT where that is set."""
@@ -134,6 +139,12 @@ class ListedFiles:
 def is_inside(path: str, folders: Sequence[str]) -> bool:
     """Tell whether a path without `..` lies below one of these folders, as it is spelled."""
     return any(path.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def find_common_folder(folder: str, path: str) -> str:
+    """Return the folder that holds both a folder, "" for none yet, and a file."""
+    own = os.path.dirname(path)
+    return os.path.commonpath([folder, own]) if folder else own
 
 
 def find_reason(path: str) -> str:
