@@ -696,7 +696,7 @@ def test_shards_that_were_packed_from_a_listing_go_as_they_are(
         upload(**settings)
     assert caught.value.faults[0].hint == "pack them with: classifold shards"
     config = build_config(settings)
-    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1, roots=["everything"])
     summary = upload(**settings)
     there = list_bucket(s3, "petals.shards/")
     assert set(there) == {
@@ -718,7 +718,7 @@ def test_of_a_folder_of_shards_with_a_hole_nothing_is_sent(
     upload: Callable[..., UploadSummary], s3: Any, listed: Path, harm: str
 ) -> None:
     config = build_config({"SPLIT_LOCAL_DIR": str(listed)})
-    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1, roots=["everything"])
     shard = config.shards_dir / "training" / "shard-00000.tar"
     if harm == "missing":
         shard.unlink()
@@ -733,7 +733,7 @@ def test_manifests_and_shards_are_no_files_to_send(
     upload: Callable[..., UploadSummary], listed: Path
 ) -> None:
     config = build_config({"SPLIT_LOCAL_DIR": str(listed)})
-    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1, roots=["everything"])
     for folder in (listed, config.shards_dir):
         with pytest.raises(DataError, match="no files to send") as caught:
             upload(SPLIT_LOCAL_DIR=str(folder))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -104,9 +105,7 @@ class ListedFiles:
 
     def _list_places(self, name: str) -> Iterator[tuple[str, int, bool]]:
         """Yield (path, number of the base, whether backslashes were replaced) in the order of trying."""
-        # Blanks around a name may be the table's own. Each spelling is tried once, as it is written first.
-        bare = name.strip()
-        for spelling in dict.fromkeys((name, bare, name.replace("\\", "/"), bare.replace("\\", "/"))):
+        for spelling in _list_spellings(name):
             for number, base in enumerate(self._bases[:1] if os.path.isabs(spelling) else self._bases):
                 yield (
                     os.path.normpath(os.path.join(base, spelling)),
@@ -139,6 +138,20 @@ class ListedFiles:
 def is_inside(path: str, folders: Sequence[str]) -> bool:
     """Tell whether a path without `..` lies below one of these folders, as it is spelled."""
     return any(path.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def _list_spellings(name: str) -> Iterable[str]:
+    """Return what a name can mean, each once, as it is written first.
+
+    Blanks around it may be the table's, backslashes are separators on Windows, and an accent is part of its
+    letter on one system and a character of its own on another.
+    """
+    forms = [name, name.strip()]
+    if "\\" in name:
+        forms += [form.replace("\\", "/") for form in forms]
+    if not name.isascii():
+        forms += [unicodedata.normalize(kind, form) for form in forms for kind in ("NFC", "NFD")]
+    return dict.fromkeys(forms)
 
 
 def find_common_folder(folder: str, path: str) -> str:

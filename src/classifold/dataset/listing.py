@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 from classifold.dataset.formats import PICTURE_ENDINGS
 from classifold.dataset.listed_files import ListedFile, ListedFiles, find_common_folder
 from classifold.dataset.listing_columns import PICTURE_HINT, Columns, Entries, find_columns, fold_name
-from classifold.dataset.listing_findings import SLASH, Examples, Findings
+from classifold.dataset.listing_findings import SLASH, Findings
 from classifold.dataset.listing_json import iter_json
 from classifold.dataset.listing_parquet import iter_parquet
 from classifold.dataset.listing_table import Table, find_table, iter_table
@@ -48,6 +48,8 @@ _name_set = functools.lru_cache(maxsize=256)(name_set)
 # Files that are looked at together, by threads: a shared disk takes long for each.
 _BATCH = 512
 _NUM_THREADS = 16
+# What the index of a split can hold; no file is larger.
+_MAX_SIZE = 2**63 - 1
 _FLAGS = frozenset({"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false"})
 
 
@@ -272,7 +274,7 @@ def _read_entry(
     if kind == "s3://":
         return _Line(number, values, _S3 + name[len(_S3) :], is_file=False, column=column)
     if kind:
-        findings.addresses.setdefault(kind, Examples()).add(f"{name:.80} ({findings.unit} {number})")
+        findings.add_address(kind, f"{name:.80} ({findings.unit} {number})")
         return None
     findings.num_recoded += is_recoded
     name = _find_local_path(name) or name
@@ -406,9 +408,9 @@ def _read_size(values: Mapping[str, Any]) -> int | None:
         return None
     try:
         size = int(value)
-        if isinstance(value, float | bool) or size < 0:
+        if isinstance(value, float | bool) or not 0 <= size <= _MAX_SIZE:
             raise ValueError
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise _LineError("its size is no number of bytes", "mend the listing", value) from None
     return size
 
@@ -447,9 +449,10 @@ def _read_place(values: Mapping[str, Any], source: str, place: _Place, class_col
 
 
 def _inner(source: str, place: _Place) -> str:
-    """Return the place below the root, else below the bucket or the disk."""
-    if place.root and source.startswith(place.root):
-        return source.removeprefix(place.root)
+    """Return the place below the root or the listing's folder, else below the bucket or the disk."""
+    for folder in (place.root, f"{place.folder}/"):
+        if folder and source.startswith(folder):
+            return source.removeprefix(folder)
     return source.removeprefix(_S3).partition("/")[2]
 
 

@@ -12,6 +12,22 @@ from classifold.errors import DataError, Fault
 _NAMED_FAULTS = 20
 SLASH = "its class has a slash, so it can be no folder's name"
 _EXAMPLES = 3
+_ADDRESS_KINDS = 20
+# What is said of addresses that are not fetched but mended, and how.
+_ADDRESSES = {
+    "drive": (
+        "paths of a Windows drive, which this system does not have",
+        "write paths relative to the listing's folder, or to MANIFEST_ROOT",
+    ),
+    "data:": (
+        "data: addresses, which hold the pictures themselves",
+        "write them into files, and name the files in the listing",
+    ),
+    "file://": (
+        "file:// addresses of another machine",
+        "write the path on this machine, as in file:///folder/picture.jpg",
+    ),
+}
 
 
 @dataclass(slots=True)
@@ -88,6 +104,11 @@ class Findings:
         if len(self.faults) < _NAMED_FAULTS and not is_known:
             self.faults.append(fault)
 
+    def add_address(self, kind: str, example: str) -> None:
+        """Note an address that is not read; memory does not grow with them."""
+        known = kind in self.addresses or len(self.addresses) < _ADDRESS_KINDS
+        self.addresses.setdefault(kind if known else "other", Examples()).add(example)
+
     def check(self, path: Path) -> None:
         """Refuse a listing with faulty lines.
 
@@ -99,9 +120,7 @@ class Findings:
         """
         faults = [_address_fault(path, kind, some) for kind, some in self.addresses.items()]
         if self.outside.count:
-            what = (
-                f"{self.outside.count} files that it names lie outside the listing's folder and MANIFEST_ROOT"
-            )
+            what = f"it names files outside its folder and MANIFEST_ROOT, {self.outside.count} in all"
             folder = self.outside_folder
             example = f", such as {folder}" if folder.count("/") > 1 else ""
             hint = f"set MANIFEST_ROOT to a folder that holds them{example}, or take them out"
@@ -115,17 +134,8 @@ class Findings:
 
 
 def _address_fault(path: Path, kind: str, some: Examples) -> Fault:
-    what = f"{some.count} pictures are named by {kind} addresses, and only files and s3:// objects are read"
-    hint = "download them, and name the files in the listing"
-    if kind == "drive":
-        what = (
-            f"{some.count} pictures are named by paths of a Windows drive, which is not there on this system"
-        )
-        hint = "write paths relative to the listing's folder, or to MANIFEST_ROOT"
-    elif kind == "data:":
-        what = f"{some.count} pictures stand in the listing itself, as data: addresses, which are not read"
-        hint = "write them into files, and name the files in the listing"
-    elif kind == "file://":
-        what = f"{some.count} pictures are named by file:// addresses of another machine"
-        hint = "write the path on this machine, as in file:///folder/picture.jpg"
+    what, hint = _ADDRESSES.get(
+        kind, (f"{kind} addresses", "download them, and name the files in the listing")
+    )
+    what = f"it names pictures by {what}, {some.count} in all; only files and s3:// objects are read"
     return Fault(str(path), what, hint=hint, got=str(some))

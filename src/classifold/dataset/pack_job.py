@@ -37,7 +37,9 @@ class OutsideError(SourceError):
 
     def __init__(self, place: str) -> None:
         super().__init__(f"it lies outside the listing's folder, at {place}")
-        self.hint = "set MANIFEST_ROOT to a folder that holds the pictures"
+        self.hint = (
+            "set DATA_MANIFEST to the listing that was split, or MANIFEST_ROOT to a folder with the pictures"
+        )
 
 
 class PackOrder(NamedTuple):

@@ -265,9 +265,7 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
     if findings.num_recoded:
         count = f"{findings.num_recoded} {findings.unit}s"
-        lines.append(
-            f"{count} are no UTF-8 and were read as Windows-1252 (Latin-1): save the listing as UTF-8"
-        )
+        lines.append(f"not UTF-8, and read as Windows-1252 (Latin-1): {count}; save the listing as UTF-8")
     return lines
 
 
@@ -275,12 +273,14 @@ def _describe_files(findings: Findings) -> list[str]:
     lines = []
     if findings.missing.count:
         count = f"{findings.missing.count} of {findings.num_files}"
-        lines.append(f"{count} files are not there and were left out: {findings.missing}")
+        lines.append(f"not there, and left out: {count} files: {findings.missing}")
     if findings.num_backslashes:
-        count = f"{findings.num_backslashes} files"
-        lines.append(f"{count} are not there by names with backslashes, and were found with / in their place")
+        lines.append(
+            "not there by their names with backslashes, and found with / in their place: "
+            f"{findings.num_backslashes} files"
+        )
     if findings.num_from_root:
-        lines.append(f"{findings.num_from_root} relative paths were found below MANIFEST_ROOT")
+        lines.append(f"relative paths found below MANIFEST_ROOT: {findings.num_from_root}")
     return lines
 
 
