@@ -357,6 +357,25 @@ def test_an_unreadable_picture_is_named_and_the_others_sent(
     assert len(list_bucket(s3)) == 23
 
 
+def test_a_link_to_a_file_that_is_no_picture_is_named_and_not_sent(
+    upload: Callable[..., UploadSummary], split_dir: Path, s3: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "credentials").write_text("[default]")
+    good = write_picture(elsewhere / "good.jpg")
+    (split_dir / "training" / "rose" / "good.jpg").symlink_to(good)
+    (split_dir / "training" / "rose" / "bad.jpg").symlink_to(elsewhere / "credentials")
+    (split_dir / "split.json").unlink()
+    (split_dir / "split.json").symlink_to(elsewhere / "credentials")
+    with pytest.raises(DataError) as caught:
+        upload()
+    faults = [fault for fault in caught.value.faults if "link that leads to no picture" in fault.what]
+    assert [Path(fault.where).name for fault in faults] == ["bad.jpg", "split.json"]
+    keys = set(list_bucket(s3))
+    assert "petals/training/rose/good.jpg" in keys
+    assert not {"petals/training/rose/bad.jpg", "petals/split.json"} & keys
+
+
 def test_pictures_that_vanish_or_change_meanwhile_are_named_and_the_others_sent(
     upload: Callable[..., UploadSummary], split_dir: Path, s3: Any, aws_account: Cloud
 ) -> None:

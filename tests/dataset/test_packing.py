@@ -280,6 +280,18 @@ def test_of_a_split_in_files_a_link_that_is_no_picture_is_not_packed(in_files, t
             way(in_files, "shards")
 
 
+def test_a_split_json_that_is_a_link_is_not_carried_into_the_shards(in_files, listed, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("elsewhere") / "credentials"
+    secret.write_text("[default]")
+    for folder in (in_files, listed):
+        (folder / "split.json").unlink()
+        (folder / "split.json").symlink_to(secret)
+        with pytest.raises(DataError, match=r"it is a link, to .*credentials"):
+            pack(folder, "shards")
+    with pytest.raises(DataError, match=r"it is a link, to .*credentials"):
+        write_shards(in_files, in_files.with_name("shards"), shard_mb=1)
+
+
 def test_without_dask_its_install_is_named(listed, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"classifold\[shards\]"):

@@ -25,7 +25,7 @@ from classifold.dataset.record import read_record_head
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import check_sets, find_sets, iter_pictures
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, holds_shards, write_index
-from classifold.dataset.shards import ShardSummary, check_place, list_files
+from classifold.dataset.shards import ShardSummary, check_place, check_record, copy_record, list_files
 from classifold.errors import DataError, Fault, SettingsError, disk_errors
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 from classifold.progress import show_progress
@@ -71,6 +71,7 @@ def pack_sets(
     if holds_shards(sets_dir):
         raise DataError(Fault(str(sets_dir), "it is packed into shards already", hint="name the split"))
     check_place(sets_dir, shards_dir)
+    check_record(sets_dir)
     with _open_work(shards_dir) as work:
         jobs = plan_jobs(_find_manifests(sets_dir, work), shard_mb=shard_mb)
         for job in jobs:
@@ -238,8 +239,7 @@ def _finish(jobs: list[PackJob], work: Path, shards_dir: Path, sets_dir: Path, *
                 what = "another program changed it while it was put in place"
                 raise DataError(Fault(job.name, what, hint="run the command again"))
             shards[job.set_name].append(packed)
-        if (sets_dir / SPLIT_RECORD).is_file():
-            shutil.copyfile(sets_dir / SPLIT_RECORD, new / SPLIT_RECORD)
+        copy_record(sets_dir, new)
         counts = {name: sum(job.num_pictures for job in jobs if job.set_name == name) for name in SETS}
         head = IndexHead(shard_mb=shard_mb, counts=counts, shards=shards)
         write_index(new / SHARD_INDEX, head, {name: _iter_entries(jobs, new, name) for name in SETS})
