@@ -154,6 +154,24 @@ def test_the_class_may_come_first_and_a_path_may_have_blanks(read, pictures, tmp
     assert classes_of(read("image label\n" + "".join(f"{p} {c}\n" for p, c in ROWS))[0], tmp_path) == ROWS
 
 
+def test_an_inventory_may_begin_with_a_folder_in_a_bucket_that_is_called_as_a_column_is(read):
+    rows = [
+        "images,photos/,0,2026-01-01,e0",
+        *(f"images,photos/cat/{n}.jpg,9,2026-01-01,e{n}" for n in range(3)),
+    ]
+    for number in (2, 3, 5):  # columns: bucket and key alone, with sizes, all of them
+        text = "\n".join(",".join(row.split(",")[:number]) for row in rows)
+        found, findings = read(text)
+        assert [one.source for one in found] == [f"s3://images/photos/cat/{n}.jpg" for n in range(3)]
+        assert findings.passed_over == {"folder marks": 1}
+
+
+@pytest.mark.parametrize("name", ["ORCHID", "PAR1", "BZh9"])
+def test_a_name_that_begins_as_another_kind_of_file_does_is_a_name(read, name):
+    found, _ = read(f"{name}/1.jpg,{name}\n{name}/2.jpg,{name}\n")
+    assert [one.class_name for one in found] == [name, name]
+
+
 def test_the_numbers_that_pandas_writes_before_each_row_are_no_fault(read, pictures, tmp_path):
     rows = [("", "path", "label"), *((str(number), *row) for number, row in enumerate(ROWS))]
     assert classes_of(read(write_table(rows))[0], tmp_path) == ROWS
@@ -292,8 +310,8 @@ def test_what_is_not_known_of_a_table_is_said_with_what_was_seen(read, name):
 
 
 OTHERS = {
-    "xlsx": (b"PK\x03\x04rest", "a workbook or a ZIP archive", "save the table as CSV"),
-    "xls": (b"\xd0\xcf\x11\xe0rest", "a workbook of Excel", "save the table as CSV"),
+    "xlsx": (b"PK\x03\x04\x14\0", "a workbook or a ZIP archive", "save the table as CSV"),
+    "xls": (b"\xd0\xcf\x11\xe0\0\0", "a workbook of Excel", "save the table as CSV"),
     "sqlite": (b"SQLite format 3\0", "an SQLite database", "CSV"),
     "orc": (b"ORC\x01\0\0", "an ORC file", "CSV or Parquet"),
     "xz": (b"\xfd7zXZ\0rest", "compressed by xz", "gzip"),
@@ -576,7 +594,7 @@ def test_without_a_reader_of_parquet_its_install_is_named(read, monkeypatch):
     for name in ("pyarrow", "pyarrow.parquet", "pandas"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match="pip install pyarrow"):
-        read(b"PAR1 and more")
+        read(b"PAR1\x15\x04")
 
 
 def test_a_parquet_file_is_read_and_pictures_inside_one_are_refused(read, pictures, tmp_path):
@@ -608,7 +626,7 @@ TOKENS = st.sampled_from([*WORDS.split(" "), "file://[", "data:", "C:\\", '"', "
         st.binary(max_size=120),
         st.lists(TOKENS, max_size=40).map("".join).map(str.encode),
         st.tuples(
-            st.sampled_from([b"path,label\n", b"[", b'{"images": [', b"PAR1", b"\x1f\x8b"]), st.binary()
+            st.sampled_from([b"path,label\n", b"[", b'{"images": [', b"PAR1\x15", b"\x1f\x8b"]), st.binary()
         ).map(b"".join),
     ),
     root=st.sampled_from(["", "s3://b/", "/nowhere"]),

@@ -24,7 +24,7 @@ from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, iter_manifest
 from classifold.dataset.scan import load_sets
 from classifold.dataset.split import SplitSummary, split_dataset
-from classifold.errors import DataError
+from classifold.errors import ClassifoldError, DataError
 from classifold.names import SETS, set_manifest
 
 ROOT = "s3://pets/photos/"
@@ -298,7 +298,7 @@ def test_any_bytes_are_pictures_or_faults_and_never_a_traceback(tmp_path, conten
     findings = Findings()
     try:
         found = list(iter_listing(path, findings))
-    except DataError:
+    except ClassifoldError:
         return
     assert all(one.class_name == one.key.partition("/")[0] for one in found)
     assert all(len(one.identity) == 32 for one in found)

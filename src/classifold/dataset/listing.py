@@ -30,7 +30,7 @@ from classifold.dataset.listing_parquet import iter_parquet
 from classifold.dataset.listing_table import Table, find_table, iter_table
 from classifold.dataset.listing_text import (
     LISTING_HINT,
-    PARQUET_MARK,
+    is_parquet,
     open_listing,
     read_as_text,
     recode,
@@ -175,7 +175,7 @@ def _clean_root(root: str) -> str:
 def _open_entries(path: Path, place: _Place, findings: Findings) -> Iterator[Entries]:
     """Yield the entries of a listing, whatever it is: their numbers, and their values by folded names."""
     with open_listing(path) as (file, head):
-        if head.startswith(PARQUET_MARK):
+        if is_parquet(head):
             findings.unit = "row"
             yield _learn_columns(iter_parquet(path), path, place, findings)
             return

@@ -79,7 +79,8 @@ def find_table(
     if not lines:
         raise DataError(Fault(str(path), "the listing is empty", hint="name at least one picture in it"))
     sample = _Sample(lines, class_column, exists)
-    table = sample.find_header() or sample.find_list() or sample.find_blank_list()
+    # An inventory comes first: its bucket may be called as a column is.
+    table = sample.find_inventory() or sample.find_header() or sample.find_list() or sample.find_blank_list()
     if table is None:
         raise DataError(sample.explain(path))
     return table
@@ -153,6 +154,19 @@ class _Sample:
         self._exists = exists
         self._tables = {separator: self._parse(separator) for separator in _SEPARATORS}
 
+    def find_inventory(self) -> Table | None:
+        """Return an S3 Inventory, which has no header."""
+        rows = self._tables[","]
+        if (
+            not rows
+            or len(rows[0]) < 2
+            or len({len(row) for row in rows}) > 1
+            or not self._is_inventory(rows)
+        ):
+            return None
+        columns = find_columns(INVENTORY_COLUMNS)
+        return Table(",", INVENTORY_COLUMNS, False, columns, is_inventory=True)
+
     def find_header(self) -> Table | None:
         """Return the table whose first line names a picture's column, the one with most columns."""
         found = []
@@ -166,12 +180,8 @@ class _Sample:
         return self._build(_BLANKS, words) if is_even and self._names_picture(words[0]) else None
 
     def find_list(self) -> Table | None:
-        """Return an inventory, paths with classes, or a table whose header alone is not known."""
+        """Return paths with classes, or a table whose header alone is not known."""
         for separator, rows in self._list_even():
-            if separator == "," and self._is_inventory(rows):
-                return Table(
-                    separator, INVENTORY_COLUMNS, False, find_columns(INVENTORY_COLUMNS), is_inventory=True
-                )
             place = _find_path_column(rows[1:] or rows)
             if place is None:
                 continue
@@ -260,7 +270,7 @@ class _Sample:
     def _is_inventory(self, rows: list[list[str]]) -> bool:
         """Tell whether these are lines of an S3 Inventory: one bucket, keys, and sizes if anything."""
         is_bucket = len({row[0] for row in rows}) <= 2 and all(_BUCKET.fullmatch(row[0]) for row in rows)
-        if not is_bucket or has_picture_ending(rows[0][0]) or self._exists(rows[0][1]):
+        if not is_bucket or any(has_picture_ending(row[0]) for row in rows) or self._exists(rows[0][1]):
             return False
         if len(rows[0]) == 2:
             return all(looks_like_path(row[1]) for row in rows)

@@ -17,7 +17,6 @@ from classifold.dataset.limits import open_ordinary
 from classifold.errors import DataError, Fault
 
 LISTING_HINT = "set DATA_MANIFEST to a table (CSV), JSON, JSON Lines or Parquet file"
-PARQUET_MARK = b"PAR1"
 _HEAD = 4096
 # Characters of one line: a longer one is no line of a table, and would fill the memory.
 _LINE_LIMIT = 2**24
@@ -92,6 +91,16 @@ def iter_lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
         yield line
 
 
+def is_parquet(head: bytes) -> bool:
+    """Tell whether a file with this beginning is a Parquet file; a table may begin with the same letters."""
+    return head.startswith(b"PAR1") and _is_binary(head)
+
+
+def _is_binary(head: bytes) -> bool:
+    """Tell whether bytes are no text: control characters other than tabs and ends of lines are among them."""
+    return any(byte < 9 or 14 <= byte < 32 for byte in head)
+
+
 def recode(text: str) -> str:
     """Return a text whose bytes were no UTF-8 as Windows-1252 has them, any other text as it is."""
     try:
@@ -127,7 +136,7 @@ def _check_text(head: bytes, path: Path) -> None:
         DataError: It is no text.
     """
     for mark, what, hint in _OTHER_FILES:
-        if head.startswith(mark):
+        if head.startswith(mark) and _is_binary(head):
             raise DataError(Fault(str(path), f"the listing cannot be read: {what}", hint=hint))
     kind = identify_format(head)
     content = f"a picture ({FORMAT_NAMES[kind]})" if kind else name_content(head)
