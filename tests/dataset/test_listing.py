@@ -255,6 +255,23 @@ def test_any_json_is_read_back_as_it_was_written(read, rows, kind, is_ascii, enc
     ]
 
 
+def test_json_objects_may_name_their_pictures_differently(read, pictures, tmp_path):
+    lines = [{"id": f"n{number}", "name": path, "label": name} for number, (path, name) in enumerate(ROWS)]
+    lines[3] = {"file_name": ROWS[3][0], "label": ROWS[3][1]}
+    found, _ = read("\n".join(map(json.dumps, lines)))
+    assert classes_of(found, tmp_path) == ROWS
+
+
+def test_a_line_of_a_table_without_a_name_is_not_given_another_column_s(read, pictures):
+    rows = [
+        ("id", "path", "label"),
+        *((str(number), *row) for number, row in enumerate(ROWS)),
+        ("9", "", "cat"),
+    ]
+    with pytest.raises(DataError, match="line 14: it names no picture"):
+        read(write_table(rows))
+
+
 COCO = {
     "images": [{"id": n, "file_name": path} for n, (path, _) in enumerate(ROWS)],
     "annotations": [
@@ -356,6 +373,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(check, pictures
     report = check(write_table([("path", "kind"), *ROWS]), MANIFEST_CLASS="label")
     assert "has no such column, got 'label'" in only_fault(report)
     assert "path, kind" in report.faults[0].hint
+
+
+@pytest.mark.parametrize("column", ["file_name", "label"])
+def test_of_a_list_without_a_header_the_columns_are_file_name_and_label(check, pictures, column):
+    report = check("".join(f"{path} {name}\n" for path, name in ROWS), MANIFEST_CLASS=column)
+    assert bool(report.faults) == (column == "file_name")
+    assert all("it names no picture" in fault.what for fault in report.faults)
 
 
 def test_without_a_known_column_the_columns_are_offered(check, pictures):

@@ -205,14 +205,14 @@ def _learn_columns(
     sound = [values for _, values in first if isinstance(values, dict)]
     if table is None:
         findings.names = tuple(dict.fromkeys(name for values in sound for name in values))
-        findings.columns = find_columns(findings.names, place.class_column)
+        columns = find_columns(findings.names, place.class_column)
+        findings.columns = columns._replace(pictures=(columns.find_picture(sound),))
     else:
-        findings.names, findings.columns = table.names, table.columns
-    if place.class_column and not {place.class_column, f"{place.class_column}_metadata"} & set(
-        findings.names
-    ):
+        findings.is_table, findings.names, findings.columns = True, table.names, table.columns
+    wanted = {place.class_column, f"{place.class_column}_metadata"} if place.class_column else set()
+    if wanted and wanted.isdisjoint(findings.names):
         what = f"{path} has no such column"
-        hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(findings.names) or 'none'}"
+        hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(findings.names) or 'none':.300}"
         raise DataError(Fault("setting MANIFEST_CLASS", what, hint=hint, got=repr(place.class_column)))
     if not findings.columns.class_name:
         findings.flags = _find_flags(sound, findings.columns)
@@ -264,11 +264,9 @@ def _read_entry(
     if isinstance(values, str):
         raise _LineError(values, "mend the listing")
     values, is_recoded = _recode(values)
-    columns = findings.columns
-    column = columns.pictures[0] if columns.pictures else ""
-    if not values.get(column):  # JSON objects may differ
-        columns = find_columns(tuple(values), place.class_column)._replace(class_name=columns.class_name)
-        column = columns.find_picture([values])
+    column = next(iter(findings.columns.pictures), "")
+    if column not in values and not findings.is_table:  # JSON objects may differ
+        column = find_columns(tuple(values), place.class_column).find_picture([values])
     name = _read_name(values, column, place, is_recoded=is_recoded)
     kind = _find_address(name)
     if kind == "s3://":

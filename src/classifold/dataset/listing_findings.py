@@ -60,7 +60,8 @@ class Findings:
         kind_line: The line of that picture.
         num_parts: Pictures whose etag is one of an upload in parts, which says less.
         unit: What an entry is called: "line", "row" or "entry".
-        names: The columns of the first entry.
+        is_table: Every line has the same columns; JSON objects may differ.
+        names: The columns.
         columns: Which of them holds what; known after the first entry.
         num_files: Pictures that are files of this machine.
         missing: Files that are not there.
@@ -82,6 +83,7 @@ class Findings:
     kind_line: int = 0
     num_parts: int = 0
     unit: str = "line"
+    is_table: bool = False
     names: tuple[str, ...] = ()
     columns: Columns = NO_COLUMNS
     num_files: int = 0
