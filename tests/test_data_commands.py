@@ -42,7 +42,7 @@ def test_pictures_in_s3_are_packed_and_a_missing_one_is_named(
     s3.create_bucket(Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     rows = []
     for number in range(40):
-        key, body = f"p/{'ab'[number % 2]}/{number}.jpg", b"x" * (number + 1)
+        key, body = f"p/{'ab'[number % 2]}/{number}.jpg", b"\xff\xd8\xff" + b"x" * number
         etag = s3.put_object(Bucket="far", Key=key, Body=body)["ETag"]
         rows.append(json.dumps({"bucket": "far", "key": key, "size": len(body), "etag": etag}))
     (project / "list.jsonl").write_text("\n".join(rows))

@@ -149,7 +149,7 @@ def test_what_is_imported_is_declared(path: Path, root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     wanted = [requirement_name(requirement) for requirement in project["dependencies"]]
     declared = {name for one in wanted for name in IMPORT_NAMES.get(one, {one})}
-    optional = {"pillow_heif", "distributed"} | (
+    optional = {"pillow_heif", "distributed", "pyarrow", "pandas"} | (
         TRAINING_ONLY if room_of(module_of(path)) == "training" else set()
     )
     foreign = {module.split(".")[0] for module in imports_of(path)} - {"classifold"}

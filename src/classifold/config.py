@@ -139,7 +139,7 @@ class Config(BaseModel):
     )
     DATA_MANIFEST: PathText = Field(
         "",
-        description="a listing of the pictures in place of DATA_LOCAL_DIR, CSV or JSON Lines; none is copied",
+        description="a listing of the pictures in place of DATA_LOCAL_DIR, a table or JSON; none is copied",
     )
     MANIFEST_ROOT: PathText = Field(
         "",
@@ -147,7 +147,9 @@ class Config(BaseModel):
         "empty: the picture's own",
     )
     MANIFEST_CLASS: str = Field(
-        "", description="of a listing: the column with the class, where it is not the folder"
+        "",
+        description="of a listing: the column with the class; empty: one called label, class or the like, "
+        "else the folder",
     )
     SPLIT_LOCAL_DIR: PathText = Field(
         "", description="where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split"

@@ -68,6 +68,7 @@ def shards(
     config = load_settings(config_path, overrides)
     from classifold.answers import print_shards
     from classifold.dataset.packing import pack_sets
+    from classifold.dataset.split_listing import list_roots
     from classifold.s3_reader import S3Reader
 
     summary = pack_sets(
@@ -77,6 +78,8 @@ def shards(
         num_workers=workers,
         share=share,
         reader=S3Reader(config),
+        roots=list_roots(config),
+        max_pixels=config.MAX_PIXELS,
     )
     if summary is not None:
         print_shards(summary, as_json=as_json)

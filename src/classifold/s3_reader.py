@@ -6,6 +6,8 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from classifold.dataset.faults import PictureError
+from classifold.dataset.limits import check_bytes
 from classifold.dataset.tar_writer import SourceError
 
 if TYPE_CHECKING:
@@ -26,19 +28,24 @@ class S3Reader:
         """Return an object's content and its etag.
 
         Raises:
-            SourceError: There is no such object.
+            SourceError: There is no such object, or it is larger than a picture can be.
             AwsError: AWS cannot be asked.
         """
         from classifold.aws.clients import aws_errors
         from classifold.errors import MissingError
 
+        if not source.startswith("s3://"):
+            raise SourceError("it is no s3:// address")
         bucket, _, key = source.removeprefix("s3://").partition("/")
         try:
             with aws_errors(f"read {source}"):
                 answer = _open_client(self.config.to_json()).get_object(Bucket=bucket, Key=key)
+                check_bytes(answer["ContentLength"], max_pixels=self.config.MAX_PIXELS)
                 return answer["Body"].read(), answer["ETag"]
         except MissingError as error:
             raise SourceError("there is no such object") from error
+        except PictureError as error:
+            raise SourceError(error.reason) from error
 
 
 @functools.lru_cache(maxsize=1)

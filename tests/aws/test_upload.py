@@ -357,6 +357,25 @@ def test_an_unreadable_picture_is_named_and_the_others_sent(
     assert len(list_bucket(s3)) == 23
 
 
+def test_a_link_to_a_file_that_is_no_picture_is_named_and_not_sent(
+    upload: Callable[..., UploadSummary], split_dir: Path, s3: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "credentials").write_text("[default]")
+    good = write_picture(elsewhere / "good.jpg")
+    (split_dir / "training" / "rose" / "good.jpg").symlink_to(good)
+    (split_dir / "training" / "rose" / "bad.jpg").symlink_to(elsewhere / "credentials")
+    (split_dir / "split.json").unlink()
+    (split_dir / "split.json").symlink_to(elsewhere / "credentials")
+    with pytest.raises(DataError) as caught:
+        upload()
+    faults = [fault for fault in caught.value.faults if "link that leads to no picture" in fault.what]
+    assert [Path(fault.where).name for fault in faults] == ["bad.jpg", "split.json"]
+    keys = set(list_bucket(s3))
+    assert "petals/training/rose/good.jpg" in keys
+    assert not {"petals/training/rose/bad.jpg", "petals/split.json"} & keys
+
+
 def test_pictures_that_vanish_or_change_meanwhile_are_named_and_the_others_sent(
     upload: Callable[..., UploadSummary], split_dir: Path, s3: Any, aws_account: Cloud
 ) -> None:
@@ -696,7 +715,7 @@ def test_shards_that_were_packed_from_a_listing_go_as_they_are(
         upload(**settings)
     assert caught.value.faults[0].hint == "pack them with: classifold shards"
     config = build_config(settings)
-    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1, roots=["everything"])
     summary = upload(**settings)
     there = list_bucket(s3, "petals.shards/")
     assert set(there) == {
@@ -718,7 +737,7 @@ def test_of_a_folder_of_shards_with_a_hole_nothing_is_sent(
     upload: Callable[..., UploadSummary], s3: Any, listed: Path, harm: str
 ) -> None:
     config = build_config({"SPLIT_LOCAL_DIR": str(listed)})
-    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1, roots=["everything"])
     shard = config.shards_dir / "training" / "shard-00000.tar"
     if harm == "missing":
         shard.unlink()
@@ -733,7 +752,7 @@ def test_manifests_and_shards_are_no_files_to_send(
     upload: Callable[..., UploadSummary], listed: Path
 ) -> None:
     config = build_config({"SPLIT_LOCAL_DIR": str(listed)})
-    pack_sets(config.split_dir, config.shards_dir, shard_mb=1)
+    pack_sets(config.split_dir, config.shards_dir, shard_mb=1, roots=["everything"])
     for folder in (listed, config.shards_dir):
         with pytest.raises(DataError, match="no files to send") as caught:
             upload(SPLIT_LOCAL_DIR=str(folder))

@@ -87,3 +87,10 @@ def test_a_folder_that_is_packed_anew_and_loaded_anew_is_read_anew(tmp_path: Pat
     assert new.read()[0] == 0
     # Whoever loaded the old ones still reads those.
     assert old[2].read()[0] == 2
+
+
+def test_a_shard_that_became_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "shard.tar")
+    with pytest.raises(DataError, match="not an ordinary file") as caught:
+        Member(Shard(tmp_path / "shard.tar", 2048), 512, 4, 0).read()
+    assert caught.value.faults[0].hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -17,8 +18,11 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.shards import write_shards
 from classifold.dataset.split import split_dataset
 from classifold.errors import DataError, MissingExtraError
+from classifold.s3_reader import S3Reader
 
 MB = 10**6
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def pictures(tmp_path: Path) -> Path:
     for number in range(60):
         folder = tmp_path / "pets" / ("cat", "dog")[number % 2] / ("", "deep")[number % 5 == 0]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(generator.bytes(80_000 + number))
+        (folder / f"{number}.png").write_bytes(PNG + generator.bytes(80_000 + number))
     return tmp_path / "pets"
 
 
@@ -119,19 +123,19 @@ def test_a_run_that_was_stopped_goes_on_with_the_shards_that_are_whole(listed, t
 
 def test_a_picture_of_another_size_than_listed_is_named(listed, pictures):
     victim = min(pictures.rglob("*.png"))
-    victim.write_bytes(b"short")
+    victim.write_bytes(JPEG + b"ab")
     with pytest.raises(DataError, match="it has 5 bytes"):
         pack(listed, "shards")
 
 
 def test_what_is_in_s3_is_read_through_the_reader_and_checked_by_its_etag(tmp_path):
-    rows = [f'b,p/{"ab"[n % 2]}/{n}.jpg,{n + 1},,"e{n}"\n' for n in range(40)]
+    rows = [f'b,p/{"ab"[n % 2]}/{n}.jpg,{n + 4},,"e{n}"\n' for n in range(40)]
     (tmp_path / "far.csv").write_text("".join(rows))
     split_dir = split_dataset(build_config({"DATA_MANIFEST": str(tmp_path / "far.csv")})).split_dir
 
     def read(source: str) -> tuple[bytes, str]:
         number = int(source.rpartition("/")[2].removesuffix(".jpg"))
-        return b"x" * (number + 1), f'"e{number}"'
+        return JPEG + b"x" * (number + 1), f'"e{number}"'
 
     assert pack(split_dir, "shards", reader=read).num_pictures == 40
     with pytest.raises(DataError, match="changed since it was listed"):
@@ -143,7 +147,7 @@ def test_what_is_in_s3_is_read_through_the_reader_and_checked_by_its_etag(tmp_pa
 @pytest.mark.parametrize("deaths", [1, 10**6])
 def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_one_clear_error(listed, tmp_path, deaths):
     pytest.importorskip("distributed")
-    rows = [f"s3://b/{'ab'[n % 2]}/{n}.jpg,{n + 1}\n" for n in range(40)]
+    rows = [f"s3://b/{'ab'[n % 2]}/{n}.jpg,{n + 4}\n" for n in range(40)]
     (tmp_path / "far.csv").write_text("source-ref,size\n" + "".join(rows))
     split_dir = split_dataset(build_config({"DATA_MANIFEST": str(tmp_path / "far.csv")})).split_dir
     reader = Deadly(str(tmp_path / "deaths"), deaths)
@@ -168,7 +172,124 @@ class Deadly:
                 file.write("x")
                 file.flush()
                 os._exit(1)
-        return b"x" * (number + 1), ""
+        return JPEG + b"x" * (number + 1), ""
+
+
+# What a manifest may name
+
+
+def tamper(split_dir: Path, **fields: Any) -> str:
+    """Change fields of the first line of the training manifest; return the source that it had."""
+    path = split_dir / "training.jsonl"
+    first, *rest = path.read_text().splitlines(keepends=True)
+    line = json.loads(first)
+    path.write_text(json.dumps({**line, "size": None, **fields}) + "\n" + "".join(rest))
+    return str(line["source-ref"])
+
+
+@pytest.mark.parametrize("way", ["absolute", "dots", "link", "folder link"])
+def test_a_file_outside_the_listing_s_folder_is_never_packed(listed, pictures, tmp_path_factory, way):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    secret = elsewhere / "secret.png"
+    secret.write_bytes(PNG + b"secret")
+    (pictures / "link.png").symlink_to(secret)
+    (pictures / "folder").symlink_to(elsewhere)
+    source = {
+        "absolute": str(secret),
+        "dots": str(pictures / os.path.relpath(secret, pictures)),
+        "link": str(pictures / "link.png"),
+        "folder link": str(pictures / "folder" / "secret.png"),
+    }[way]
+    digest = hashlib.sha256(secret.read_bytes()).hexdigest()
+    tamper(listed, **{"source-ref": source, "identity": digest})
+    with pytest.raises(DataError, match=r"outside the listing's folder, at .*secret.png") as caught:
+        pack(listed, "shards")
+    assert "MANIFEST_ROOT" in caught.value.faults[0].hint
+    assert not listed.with_name("shards").exists()
+    folders = [str(listed.parent), str(elsewhere)]
+    assert pack(listed, "shards", roots=folders).num_pictures == 60
+
+
+@pytest.mark.parametrize("kind", ["text", "fifo", "folder", "huge", "empty"])
+def test_only_ordinary_files_that_are_pictures_are_packed(listed, pictures, kind):
+    path = pictures / "odd.png"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "huge":
+        path.write_bytes(PNG)
+        os.truncate(path, 10**12)  # a hole: no disk is used
+    else:
+        path.write_bytes(b"[default]\naws_secret_access_key = x\n" if kind == "text" else b"")
+    tamper(listed, **{"source-ref": str(path), "size": 8})
+    what = {"text": "holds no picture", "huge": "1000000 MB is more", "empty": "an empty file"}
+    with pytest.raises(DataError, match=what.get(kind, "not an ordinary file")):
+        pack(listed, "shards")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="this system has no /dev/zero")
+def test_a_device_is_never_read(listed, tmp_path):
+    tamper(listed, **{"source-ref": "/dev/zero", "size": 8})
+    with pytest.raises(DataError, match="not an ordinary file"):
+        pack(listed, "shards", roots=["/dev"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"key": "../../x.png"},
+        {"key": "/etc/x.png"},
+        {"size": -1},
+        {"source-ref": "a\0b"},
+        {"key": "x\ud800/a"},
+    ],
+)
+def test_a_manifest_that_was_tampered_with_is_one_line(listed, fields):
+    tamper(listed, **fields)
+    with pytest.raises(DataError, match="the manifest is damaged") as caught:
+        pack(listed, "shards")
+    assert len(caught.value.faults) == 1
+
+
+def test_a_source_at_another_address_than_s3_is_not_fetched(listed):
+    tamper(listed, **{"source-ref": "file:///etc/passwd", "size": 8})
+    with pytest.raises(DataError, match="no s3:// address"):
+        pack(listed, "shards", reader=S3Reader(build_config({})))
+
+
+@pytest.mark.parametrize("entry", ["1", '["../x", 512, 1, 1]', '["a/b", 512]', "{", "[null, 1, 1, 1]"])
+def test_notes_of_a_shard_that_were_tampered_with_are_one_line(listed, tmp_path, entry):
+    pack(listed, "shards")
+    notes = tmp_path / "shards" / "training" / ".shard-00000.tar.json"
+    lines = notes.read_text().splitlines(keepends=True)
+    notes.write_text("".join([*lines[:2], entry + "\n", *lines[3:]]))
+    (tmp_path / "shards" / "shards.json").write_text("")
+    with pytest.raises(DataError, match="notes of the shard are damaged"):
+        pack(listed, "shards")
+
+
+def test_of_a_split_in_files_a_link_that_is_no_picture_is_not_packed(in_files, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("elsewhere") / "credentials"
+    secret.write_text("[default]")
+    (in_files / "training" / "cat" / "x.png").symlink_to(secret)
+    for way in (pack, lambda folder, name: write_shards(folder, folder.with_name(name), shard_mb=1)):
+        with pytest.raises(
+            DataError, match=r"x\.png: the picture cannot be packed: the file holds no picture"
+        ):
+            way(in_files, "shards")
+
+
+def test_a_split_json_that_is_a_link_is_not_carried_into_the_shards(in_files, listed, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("elsewhere") / "credentials"
+    secret.write_text("[default]")
+    for folder in (in_files, listed):
+        (folder / "split.json").unlink()
+        (folder / "split.json").symlink_to(secret)
+        with pytest.raises(DataError, match=r"it is a link, to .*credentials"):
+            pack(folder, "shards")
+    with pytest.raises(DataError, match=r"it is a link, to .*credentials"):
+        write_shards(in_files, in_files.with_name("shards"), shard_mb=1)
 
 
 def test_without_dask_its_install_is_named(listed, monkeypatch):

@@ -511,10 +511,10 @@ import sys, time
 from pathlib import Path
 from classifold.dataset import shards
 add = shards.TarWriter.add
-def add_slowly(*given):
+def add_slowly(*given, **options):
     print("packing", flush=True)
     time.sleep(0.05)
-    return add(*given)
+    return add(*given, **options)
 shards.TarWriter.add = add_slowly
 shards.write_shards(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)
 """

@@ -11,6 +11,7 @@ from typing import Any
 from classifold import names
 from classifold.aws.refusals import aws_errors
 from classifold.aws.upload_record import LocalFile, Remote
+from classifold.dataset.listed_files import find_reason
 from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.scan import find_own_split, iter_pictures
 from classifold.dataset.shard_index import holds_shards
@@ -67,7 +68,7 @@ def _iter_indexes(folder: Path, prefix: str, faults: list[Fault]) -> Iterator[Lo
 
 
 def _look_at(path: str, key: str, faults: list[Fault], *, is_index: bool = False) -> Iterator[LocalFile]:
-    fault = check_key(path, key)
+    fault = check_key(path, key) or _check_link(path, is_index=is_index)
     if fault is None:
         try:
             state = os.stat(path)  # noqa: PTH116 - a Path a file is slow
@@ -77,6 +78,14 @@ def _look_at(path: str, key: str, faults: list[Fault], *, is_index: bool = False
             yield LocalFile(key, path, state.st_size, state.st_mtime_ns, state.st_ino, is_index)
     if fault is not None:
         faults.append(fault)
+
+
+def _check_link(path: str, *, is_index: bool) -> Fault | None:
+    """Refuse a link to anything but a picture: it could lead to any file of this machine."""
+    if not os.path.islink(path) or (not is_index and not find_reason(path)):  # noqa: PTH114 - as above
+        return None
+    what = f"it is a link that leads to no picture, but to {os.path.realpath(path)}"
+    return Fault(path, what, hint="put the file itself in its place, or remove the link")
 
 
 def check_key(path: str, key: str) -> Fault | None:

@@ -67,14 +67,14 @@ def check_data(config: Config) -> CheckReport:
 
 
 def _look_at_listing(index: sqlite3.Connection, config: Config, lines: list[str]) -> None:
-    check_shares(config, MADE)
     check_writable(config.split_dir)
-    findings = read_listing(index, config)
-    lines += describe_listing(findings)
+    findings, made = read_listing(index, config)
+    lines += describe_listing(findings, config, made=made)
     head = read_earlier(index, config.split_dir, kind=findings.kind)
-    mark_copies(index)
+    if made == MADE:
+        mark_copies(index)
     lines += notes.describe_pictures(index, is_recorded=False)
-    moved, is_redrawn = divide(index, config, made=MADE, head=head)
+    moved, is_redrawn = divide(index, config, made=made, head=head)
     lines += notes.describe_division(index, config, moved=moved, redrawn=is_redrawn)
 
 

@@ -101,6 +101,7 @@ class ListedRow(NamedTuple):
     hash: bytes | None
     reason: str | None
     status: str
+    given: int | None = None
 
 
 @contextlib.contextmanager
@@ -137,9 +138,10 @@ def add_pictures(index: sqlite3.Connection, rows: Iterable[Row]) -> int:
 
 def add_listed(index: sqlite3.Connection, rows: Iterable[ListedRow]) -> None:
     """Add pictures that are known whole from a listing."""
-    columns = "id, class_name, key, path, unit, size, hash, reason, status, content"
+    columns = "id, class_name, key, path, unit, size, hash, reason, status, given, content"
     with _together(index):
-        index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?7)", rows)  # noqa: S608
+        query = f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?7)"  # noqa: S608
+        index.executemany(query, rows)
     index_readings(index)
 
 

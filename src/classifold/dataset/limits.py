@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 import threading
 from collections.abc import Iterator
@@ -51,20 +52,62 @@ def check_bytes(size: int, *, max_pixels: int) -> None:
         )
 
 
-def read_bytes(path: Path, *, max_pixels: int) -> bytes:
+def open_ordinary(path: Path | str) -> int:
+    """Return a descriptor of a file, open for reading; pipes, devices and folders are never waited for.
+
+    Raises:
+        PictureError: Not an ordinary file.
+        OSError: It cannot be opened.
+    """
+    # Opening a device can have effects, so its kind is asked first, and again of what was opened.
+    _check_ordinary(os.stat(path).st_mode)  # noqa: PTH116 - a Path for each file is slow
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _check_ordinary(os.fstat(number).st_mode)
+    except BaseException:
+        os.close(number)
+        raise
+    return number
+
+
+def _check_ordinary(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise PictureError("not an ordinary file")
+
+
+def read_bytes(path: Path | str, *, max_pixels: int) -> bytes:
     """Return a file's bytes, or refuse what cannot be a picture of `max_pixels` before reading it.
 
     Raises:
         PictureError: Not an ordinary file, unreadable, or too large.
     """
+    with _opened(path) as number:
+        size = os.fstat(number).st_size
+        check_bytes(size, max_pixels=max_pixels)
+        with os.fdopen(number, "rb", closefd=False) as file:
+            return file.read(size)
+
+
+def read_head(path: Path | str, size: int) -> bytes:
+    """Return the first bytes of a file, at most `size`.
+
+    Raises:
+        PictureError: Not an ordinary file, or unreadable.
+    """
+    with _opened(path) as number:
+        return os.read(number, size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str) -> Iterator[int]:
+    number = -1
     try:
-        status = path.stat()
-        # Opening a pipe or a device could wait for ever.
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError("not an ordinary file")
-        check_bytes(status.st_size, max_pixels=max_pixels)
-        return path.read_bytes()
+        number = open_ordinary(path)
+        yield number
     except OSError as error:
         raise PictureError(f"the file cannot be opened: {error.strerror or error}") from None
     except ValueError as error:  # a zero byte in the name
         raise PictureError(f"the file cannot be opened: {error}") from None
+    finally:
+        if number >= 0:
+            os.close(number)

@@ -1,36 +1,56 @@
-"""A listing of pictures, read line by line: CSV or JSON Lines, plain or gzipped, of files or S3 objects.
+"""A listing of pictures, read line by line: each picture's place, class, set, and what names its content.
 
-Each line leads to a picture (`source-ref`, or `key` with `bucket`), and may say its `size`, and what names
-its content: a `sha256`, or the `etag` that S3 gives. A table without a header is taken as an S3 Inventory:
-bucket, key, size, last_modified, etag, with keys as in an address (`%20`).
+A table, JSON, JSON Lines or Parquet, of files or S3 objects. Each line names a picture in `source-ref`, in
+`key` with `bucket`, or in a column that people use for it, such as `file_name`. It may say its `sha256`;
+beside `source-ref` or `key` also its `size` and the `etag` that S3 gives.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
+import contextlib
+import functools
 import hashlib
-import io
-import json
 import os
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, urlsplit
 
 from classifold.dataset.formats import PICTURE_ENDINGS
+from classifold.dataset.listed_files import ListedFile, ListedFiles, find_common_folder
+from classifold.dataset.listing_columns import PICTURE_HINT, Columns, Entries, find_columns, fold_name
+from classifold.dataset.listing_findings import SLASH, Findings
+from classifold.dataset.listing_json import iter_json
+from classifold.dataset.listing_parquet import iter_parquet
+from classifold.dataset.listing_table import Table, find_table, iter_table
+from classifold.dataset.listing_text import (
+    LISTING_HINT,
+    is_parquet,
+    open_listing,
+    read_as_text,
+    recode,
+)
+from classifold.dataset.set_names import name_set
 from classifold.dataset.walk import clean_name, reason_to_pass_over
 from classifold.errors import DataError, Fault
 
-INVENTORY_COLUMNS = ("bucket", "key", "size", "last_modified", "etag")
 _S3 = "s3://"
-_NAMED_FAULTS = 20
-_SLASH = "its class has a slash, so it can be no folder's name"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+# The same few words stand in every line.
+_name_set = functools.lru_cache(maxsize=256)(name_set)
+# Files that are looked at together, by threads: a shared disk takes long for each.
+_BATCH = 512
+_NUM_THREADS = 16
+# What the index of a split can hold; no file is larger.
+_MAX_SIZE = 2**63 - 1
+_FLAGS = frozenset({"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false"})
 
 
 class Listed(NamedTuple):
@@ -44,6 +64,8 @@ class Listed(NamedTuple):
         size: In bytes, None where the listing does not say.
         kind: What `identity` was made of: "sha256", "etag", or "key" where the listing has neither.
         identity: 32 bytes, the same for the same content as far as `kind` can tell.
+        reason: Why a file of this machine cannot be used, "" for one that can and for an object in S3.
+        set_name: The set that the listing puts it in, "" where it names none.
     """
 
     line: int
@@ -53,46 +75,8 @@ class Listed(NamedTuple):
     size: int | None
     kind: str
     identity: bytes
-
-
-@dataclass(slots=True)
-class Findings:
-    """What else reading a listing came to.
-
-    Attributes:
-        passed_over: Lines that are no pictures, by reason.
-        faults: The first faulty lines.
-        num_faults: All of them.
-        kind: Of the first picture's identity, "" where there is none; every other's must be the same.
-        kind_line: The line of that picture.
-        num_parts: Pictures whose etag is one of an upload in parts, which says less.
-    """
-
-    passed_over: Counter[str] = field(default_factory=Counter)
-    faults: list[Fault] = field(default_factory=list)
-    num_faults: int = 0
-    kind: str = ""
-    kind_line: int = 0
-    num_parts: int = 0
-
-    def add_fault(self, fault: Fault) -> None:
-        """Note a faulty line; memory does not grow with them."""
-        self.num_faults += 1
-        # One class with a slash makes thousands of lines faulty in the same way: the first one says it.
-        is_known = fault.what == _SLASH and any(fault.got == one.got for one in self.faults)
-        if len(self.faults) < _NAMED_FAULTS and not is_known:
-            self.faults.append(fault)
-
-    def check(self) -> None:
-        """Refuse a listing with faulty lines.
-
-        Raises:
-            DataError: With the first of them and the number of the others.
-        """
-        more = self.num_faults - len(self.faults)
-        rest = [Fault(f"{more} more lines", "are faulty too", hint="mend these first")] if more else []
-        if self.faults:
-            raise DataError(*self.faults, *rest)
+    reason: str = ""
+    set_name: str = ""
 
 
 class _LineError(ValueError):
@@ -103,37 +87,74 @@ class _LineError(ValueError):
         self.what, self.hint, self.got = what, hint, f"{got!r:.80}" if got != "" else ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where relative paths start, where the classes' folders are, and which column the user named."""
+
+    folder: Path
+    root: str
+    class_column: str
+    files: ListedFiles
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a file of this machine is called so."""
+        return os.path.exists(self.folder / name)  # noqa: PTH110 - never raises
+
+
+class _Line(NamedTuple):
+    """An entry whose picture is known: a file by the name that the listing gives it, or an S3 address."""
+
+    number: int
+    values: Mapping[str, Any]
+    source: str
+    is_file: bool
+    column: str
+    file: ListedFile | None = None
+    error: _LineError | None = None
+
+
 def iter_listing(
     path: Path, findings: Findings, *, root: str = "", class_column: str = ""
 ) -> Iterator[Listed]:
-    """Yield the pictures of a listing in its order; memory does not grow with it.
+    """Yield the pictures of a listing in its order; memory does not grow with it, except for a JSON array.
 
     Args:
-        path: The listing; `.gz` is unpacked on the way.
+        path: The listing; gzipped ones are unpacked on the way.
         findings: Told what is passed over and what is faulty.
         root: An S3 address or a folder: below it the first folder is the class, and what lies elsewhere is
             passed over. Empty: the folder that holds the picture is its class.
-        class_column: The column that holds the class; empty: the folder does.
+        class_column: The column that holds the class; empty: one of a known name, else the folder does.
 
     Raises:
         DataError: The listing cannot be read.
+        MissingExtraError: It is a Parquet file, and nothing here reads those.
     """
-    place = _Place(path.parent.resolve(), _clean_root(root), class_column)
+    folder, root = path.parent.resolve(), _clean_root(root)
+    files = ListedFiles(folder, "" if root.startswith(_S3) else root)
+    place = _Place(folder, root, fold_name(class_column), files)
     try:
-        for number, values in _iter_rows(path, findings):
-            try:
-                found = _read_row(number, values, place, findings)
-            except _LineError as error:
-                where = f"{path}, line {number}"
-                findings.add_fault(Fault(where, error.what, hint=error.hint, got=error.got))
-                continue
-            if found is not None:
-                yield found
+        with _open_entries(path, place, findings) as entries, ThreadPoolExecutor(_NUM_THREADS) as threads:
+            for line in _find_pictures(entries, place, findings, threads):
+                try:
+                    if line.error is not None:
+                        raise line.error
+                    found = _read_line(line, place, findings)
+                except _LineError as error:
+                    _add_fault(findings, path, line.number, error)
+                    continue
+                if found is not None:
+                    yield found
+    except UnicodeError as error:
+        what = f"the listing is no text in {getattr(error, 'encoding', 'a known encoding')}"
+        raise DataError(Fault(str(path), what, hint="save it as UTF-8")) from error
     except (OSError, EOFError, zlib.error) as error:
         what = f"the listing cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise DataError(
-            Fault(str(path), what, hint="set DATA_MANIFEST to a CSV or JSON Lines file")
-        ) from error
+        raise DataError(Fault(str(path), what, hint=LISTING_HINT)) from error
+
+
+def _add_fault(findings: Findings, path: Path, number: int, error: _LineError) -> None:
+    where = f"{path}, {findings.unit} {number}"
+    findings.add_fault(Fault(where, error.what, hint=error.hint, got=error.got))
 
 
 def identify(kind: str, value: str) -> bytes:
@@ -143,14 +164,6 @@ def identify(kind: str, value: str) -> bytes:
     return hashlib.sha256(f"{kind}\0{value}".encode()).digest()
 
 
-class _Place(NamedTuple):
-    """Where relative paths begin, where the classes' folders are, and which column has the class."""
-
-    folder: Path
-    root: str
-    class_column: str
-
-
 def _clean_root(root: str) -> str:
     """Return the root with one slash at its end."""
     if not root:
@@ -158,124 +171,227 @@ def _clean_root(root: str) -> str:
     return (root if root.startswith(_S3) else os.path.abspath(root)).rstrip("/") + "/"  # noqa: PTH100
 
 
-def _open(path: Path) -> io.TextIOWrapper:
-    raw = gzip.GzipFile(path) if path.name.endswith(".gz") else path.open("rb")
-    # What is no UTF-8 must not end the reading: its own line is refused.
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _iter_rows(path: Path, findings: Findings) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each line's number and its values, by folded names."""
-    with _open(path) as file:
-        is_json = file.read(1) == "{"
-        file.seek(0)
-        yield from (_iter_json if is_json else _iter_table)(file, path, findings)
-
-
-def _iter_json(
-    file: io.TextIOWrapper, path: Path, findings: Findings
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-            if not isinstance(values, dict):
-                raise ValueError("no object")
-        except (ValueError, RecursionError) as error:
-            what = f"it is no JSON object ({error})"
-            findings.add_fault(Fault(f"{path}, line {number}", what, hint="write one object a line"))
-            continue
-        yield number, {_fold(name): value for name, value in values.items()}
-
-
-def _iter_table(
-    file: io.TextIOWrapper, path: Path, findings: Findings
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader, is_encoded = csv.reader(file), False
-    columns: tuple[str, ...] = ()
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            where = f"{path}, line {reader.line_num}"
-            findings.add_fault(Fault(where, f"it is no line of a table ({error})", hint="mend its quotes"))
-            continue
-        if row is None:
+@contextlib.contextmanager
+def _open_entries(path: Path, place: _Place, findings: Findings) -> Iterator[Entries]:
+    """Yield the entries of a listing, whatever it is: their numbers, and their values by folded names."""
+    with open_listing(path) as (file, head):
+        if is_parquet(head):
+            findings.unit = "row"
+            yield _learn_columns(iter_parquet(path), path, place, findings)
             return
-        if not columns:
-            names = tuple(map(_fold, row))
-            is_encoded = not {"key", "source_ref"} & set(names)
-            columns = INVENTORY_COLUMNS if is_encoded else names
-            if not is_encoded:
+        text = read_as_text(file, head, path)
+        try:
+            is_json = text.read(len(head)).lstrip()[:1] in ("{", "[")
+            text.seek(0)
+            if is_json:
+                findings.unit, entries = iter_json(text, path)
+                yield _learn_columns(entries, path, place, findings)
+                return
+            table = find_table(text, path, class_column=place.class_column, exists=place.exists)
+            yield _learn_columns(iter_table(text, table, path), path, place, findings, table)
+        finally:
+            text.detach()  # the file below it is closed by its own context
+
+
+def _learn_columns(
+    entries: Entries, path: Path, place: _Place, findings: Findings, table: Table | None = None
+) -> Entries:
+    """Yield the entries after noting which columns they have.
+
+    Raises:
+        DataError: There is no such column as MANIFEST_CLASS.
+    """
+    first = list(islice(entries, _BATCH))
+    sound = [values for _, values in first if isinstance(values, dict)]
+    if table is None:
+        findings.names = tuple(dict.fromkeys(name for values in sound for name in values))
+        columns = find_columns(findings.names, place.class_column)
+        findings.columns = columns._replace(pictures=(columns.find_picture(sound),))
+    else:
+        findings.is_table, findings.names, findings.columns = True, table.names, table.columns
+    wanted = {place.class_column, f"{place.class_column}_metadata"} if place.class_column else set()
+    if wanted and wanted.isdisjoint(findings.names):
+        what = f"{path} has no such column"
+        hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(findings.names) or 'none':.300}"
+        raise DataError(Fault("setting MANIFEST_CLASS", what, hint=hint, got=repr(place.class_column)))
+    if not findings.columns.class_name:
+        findings.flags = _find_flags(sound, findings.columns)
+    yield from first
+    yield from entries
+
+
+def _find_flags(entries: Sequence[Mapping[str, Any]], columns: Columns) -> tuple[str, ...]:
+    """Return the columns that hold nothing but zeros and ones, if there are several: one for each class."""
+    known = {*columns.pictures[:1], columns.set_name}
+    names = tuple(name for name in entries[0] if name not in known) if entries else ()
+    flags = tuple(
+        name for name in names if all(str(values.get(name)).strip().lower() in _FLAGS for values in entries)
+    )
+    return flags if len(flags) > 1 else ()
+
+
+def _find_pictures(
+    entries: Entries, place: _Place, findings: Findings, threads: ThreadPoolExecutor
+) -> Iterator[_Line]:
+    """Yield the entries with their pictures; threads look the files up, since a disk can be slow."""
+    while batch := list(islice(entries, _BATCH)):
+        lines: list[_Line] = []
+        for number, values in batch:
+            try:
+                line = _read_entry(number, values, place, findings)
+            except _LineError as error:
+                lines.append(_Line(number, {}, "", is_file=False, column="", error=error))
                 continue
-        if not row:
-            continue
-        values: dict[str, Any] = dict(zip(columns, row, strict=False))
-        if is_encoded and "key" in values:
-            values["key"] = unquote_plus(values["key"])
-        yield reader.line_num, values
+            if line is not None:
+                lines.append(line)
+        names = [line.source for line in lines if line.is_file]
+        found = iter(threads.map(place.files.find, names) if len(names) > 1 else map(place.files.find, names))
+        for line in lines:
+            yield line._replace(file=next(found)) if line.is_file else line
 
 
-def _fold(name: str) -> str:
-    folded = re.sub(r"[-\s]+", "_", name.strip().lower())
-    return "etag" if folded == "e_tag" else folded
+def _read_entry(
+    number: int, values: dict[str, Any] | str | None, place: _Place, findings: Findings
+) -> _Line | None:
+    """Return an entry with the name of its picture, None where it has none to be looked for.
+
+    Raises:
+        _LineError: The entry is faulty.
+    """
+    if values is None:
+        findings.passed_over["images without an annotation"] += 1
+        return None
+    if isinstance(values, str):
+        raise _LineError(values, "mend the listing")
+    values, is_recoded = _recode(values)
+    column = next(iter(findings.columns.pictures), "")
+    if column not in values and not findings.is_table:  # JSON objects may differ
+        column = find_columns(tuple(values), place.class_column).find_picture([values])
+    name = _read_name(values, column, place, is_recoded=is_recoded)
+    kind = _find_address(name)
+    if kind == "s3://":
+        return _Line(number, values, _S3 + name[len(_S3) :], is_file=False, column=column)
+    if kind:
+        findings.add_address(kind, f"{name:.80} ({findings.unit} {number})")
+        return None
+    findings.num_recoded += is_recoded
+    name = _find_local_path(name) or name
+    return _Line(number, values, name, is_file=not name.endswith("/"), column=column)
 
 
-def _read_row(number: int, values: Mapping[str, Any], place: _Place, findings: Findings) -> Listed | None:
+def _recode(values: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return an entry's values, what is no UTF-8 read as Windows-1252, and whether there was any."""
+    recoded = {
+        name: recode(value)
+        for name, value in values.items()
+        if isinstance(value, str) and not value.isascii() and recode(value) != value
+    }
+    return ({**values, **recoded}, True) if recoded else (values, False)
+
+
+def _read_name(values: Mapping[str, Any], column: str, place: _Place, *, is_recoded: bool) -> str:
+    name = values.get(column)
+    if type(name) is int:
+        name = str(name)
+    if not isinstance(name, str) or not name:
+        raise _LineError("it names no picture", PICTURE_HINT)
+    bucket = values.get("bucket")
+    if column == "key" and not bucket and place.root.startswith(_S3):
+        bucket = place.root.removeprefix(_S3).partition("/")[0]
+    if column == "key" and bucket:
+        name = f"{_S3}{bucket}/{name}"
+    elif place.root.startswith(_S3) and not name.startswith("/") and not _find_address(name):
+        name = place.root + name
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise _LineError("its key is not UTF-8", "write the listing as UTF-8", name) from None
+    if is_recoded and name.startswith(_S3):
+        raise _LineError("its key is not UTF-8", "write the listing as UTF-8", name)
+    if "\0" in name:
+        raise _LineError("its key holds a NUL character", "mend the listing", name)
+    return name
+
+
+def _find_address(name: str) -> str:
+    """Return the kind of an address that is no path on this system, such as "https://"; "" for a path."""
+    if match := _SCHEME.match(name):
+        kind = (match[1] or match[2] or "").lower()
+        if kind != "file":
+            return "data:" if kind == "data" else f"{kind}://"
+        return "" if _find_local_path(name) else "file://"
+    return "drive" if _DRIVE.match(name) else ""
+
+
+def _find_local_path(name: str) -> str:
+    """Return the path that a file: address of this machine means, "" for any other name."""
+    if not name.lower().startswith("file:/"):
+        return ""
+    try:
+        parts = urlsplit(name)
+    except ValueError:  # what cannot be a host's name
+        return ""
+    return unquote(parts.path) if parts.netloc.lower() in ("", "localhost") else ""
+
+
+def _read_line(line: _Line, place: _Place, findings: Findings) -> Listed | None:
     """Return the picture of a line, None where it is passed over.
 
     Raises:
         _LineError: The line is faulty.
     """
-    source = _read_source(values, place)
-    if reason := _reason_no_picture(source, place):
+    class_column = findings.columns.class_name
+    source = line.file.path if line.file else line.source
+    if reason := _reason_no_picture(source, place, class_column=class_column, is_file=line.is_file):
         findings.passed_over[reason] += 1
         return None
-    size = _read_size(values)
-    kind, identity = _read_identity(values, source, findings)
+    if line.file is not None and not _take_file(line, line.file, findings):
+        return None
+    is_keyed = line.column in ("source_ref", "key")
+    size = _read_size(line.values) if is_keyed else None
+    kind, identity = _read_identity(line.values, source, findings, with_etag=is_keyed)
     if not findings.kind:
-        findings.kind, findings.kind_line = kind, number
+        findings.kind, findings.kind_line = kind, line.number
     if kind != findings.kind:
         words = {"key": "neither sha256 nor etag", "sha256": "a sha256", "etag": "an etag"}
-        what = f"it has {words[kind]}, and line {findings.kind_line} has {words[findings.kind]}"
+        first = f"{findings.unit} {findings.kind_line}"
+        what = f"it has {words[kind]}, and {first} has {words[findings.kind]}"
         raise _LineError(what, "give every line the same of them, since copies are found by it")
-    class_name, key = _read_place(values, source, place)
-    return Listed(number, source, class_name, key, size, kind, identity)
+    class_name, key = _read_place(line.values, source, place, class_column)
+    reason = line.file.reason if line.file else ""
+    set_name = _read_set(line, findings)
+    return Listed(line.number, source, class_name, key, size, kind, identity, reason, set_name)
 
 
-def _read_source(values: Mapping[str, Any], place: _Place) -> str:
-    source = values.get("source_ref") or _join_key(values, place)
-    if not isinstance(source, str) or not source:
-        hint = "name the picture in `source-ref`, or in `key` with `bucket`"
-        raise _LineError("it names no picture", hint)
-    try:
-        source.encode()
-    except UnicodeEncodeError:
-        raise _LineError("its key is not UTF-8", "write the listing as UTF-8", source) from None
-    if "\0" in source:
-        raise _LineError("its key holds a NUL character", "mend the listing", source)
-    if source.startswith(_S3) or source.endswith("/"):
-        return source
-    return os.path.normpath(place.folder / source)
+def _take_file(line: _Line, file: ListedFile, findings: Findings) -> bool:
+    """Note what was found of a file; tell whether its line stays.
+
+    Raises:
+        _LineError: Several files could be meant.
+    """
+    where = f"{findings.unit} {line.number}"
+    if file.outside:
+        findings.outside.add(f"{file.outside} ({where})")
+        findings.outside_folder = find_common_folder(findings.outside_folder, file.outside)
+        return False
+    if file.matches:
+        hint = "name the file with its ending"
+        raise _LineError("several files could be meant", hint, ", ".join(file.matches))
+    findings.num_files += 1
+    if file.is_missing:
+        findings.missing.add(f"{line.source} ({where})")
+    findings.num_backslashes += file.has_backslashes and not file.is_missing
+    findings.num_from_root += file.is_from_root
+    return True
 
 
-def _join_key(values: Mapping[str, Any], place: _Place) -> object:
-    key, bucket = values.get("key"), values.get("bucket")
-    if not key or not isinstance(key, str):
-        return None
-    if not bucket and place.root.startswith(_S3):
-        bucket = place.root.removeprefix(_S3).partition("/")[0]
-    return f"{_S3}{bucket}/{key}" if bucket else key
-
-
-def _reason_no_picture(source: str, place: _Place) -> str:
-    """Return why a line is passed over, "" for a picture. Its content is not there to be looked at."""
+def _reason_no_picture(source: str, place: _Place, *, class_column: str, is_file: bool) -> str:
+    """Return why a line is passed over by its name alone, "" for a picture."""
     if source.endswith("/"):
         return "folder marks"
-    if place.root and not source.startswith(place.root):
+    if place.root and not source.startswith(place.root) and not (class_column and is_file):
         return "outside MANIFEST_ROOT"
-    if place.class_column:
+    if class_column:
         return ""  # a listing made by hand: whatever it names is meant
     inner = source.removeprefix(place.root) if place.root else source.rpartition("/")[2]
     if any(reason_to_pass_over(part) for part in inner.split("/")):
@@ -290,15 +406,17 @@ def _read_size(values: Mapping[str, Any]) -> int | None:
         return None
     try:
         size = int(value)
-        if isinstance(value, float | bool) or size < 0:
+        if isinstance(value, float | bool) or not 0 <= size <= _MAX_SIZE:
             raise ValueError
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise _LineError("its size is no number of bytes", "mend the listing", value) from None
     return size
 
 
-def _read_identity(values: Mapping[str, Any], source: str, findings: Findings) -> tuple[str, bytes]:
-    sha256, etag = values.get("sha256"), values.get("etag")
+def _read_identity(
+    values: Mapping[str, Any], source: str, findings: Findings, *, with_etag: bool
+) -> tuple[str, bytes]:
+    sha256, etag = values.get("sha256"), values.get("etag") if with_etag else None
     if sha256:
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
             raise _LineError("its sha256 is none", "expected 64 hexadecimal digits", sha256)
@@ -310,12 +428,12 @@ def _read_identity(values: Mapping[str, Any], source: str, findings: Findings) -
     return "key", identify("key", source)
 
 
-def _read_place(values: Mapping[str, Any], source: str, place: _Place) -> tuple[str, str]:
+def _read_place(values: Mapping[str, Any], source: str, place: _Place, class_column: str) -> tuple[str, str]:
     """Return the class, and the picture's place in its set."""
     inner = _inner(source, place)
     class_name, slash, rest = inner.partition("/")
-    if place.class_column:
-        class_name, rest = _read_class(values, place.class_column), inner
+    if class_column:
+        class_name, rest = _read_class(values, class_column), inner
     elif not place.root:
         class_name, rest = source.rpartition("/")[0].rpartition("/")[2], inner
     elif not slash:
@@ -329,21 +447,41 @@ def _read_place(values: Mapping[str, Any], source: str, place: _Place) -> tuple[
 
 
 def _inner(source: str, place: _Place) -> str:
-    """Return the place below the root, else below the bucket or the disk."""
-    if place.root:
-        return source.removeprefix(place.root)
+    """Return the place below the root or the listing's folder, else below the bucket or the disk."""
+    for folder in (place.root, f"{place.folder}/"):
+        if folder and source.startswith(folder):
+            return source.removeprefix(folder)
     return source.removeprefix(_S3).partition("/")[2]
 
 
 def _read_class(values: Mapping[str, Any], column: str) -> str:
     """Return the class that a line names; a number's name stands in the metadata of an augmented manifest."""
-    details = values.get(_fold(f"{column}-metadata"))
+    details = values.get(f"{column}_metadata")
     value = details.get("class-name") if isinstance(details, dict) else None
-    value = values.get(_fold(column)) if value is None else value
+    value = values.get(column) if value is None else value
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list | tuple) and value:
+        what = f"it names {len(value)} classes in {column!r}, and a picture can have one only"
+        raise _LineError(what, "name one class for each picture, or leave the line out", value)
     name = str(value).strip() if type(value) in (str, int) else ""
     if "/" in name:
-        raise _LineError(_SLASH, f"call the class {name.replace('/', '-')!r} in the listing", name)
+        raise _LineError(SLASH, f"call the class {name.replace('/', '-')!r} in the listing", name)
     if not name or name in (".", "..") or "\0" in name:
         what = f"it names no class in {column!r} that could be a folder's name"
         raise _LineError(what, "mend the line, or set MANIFEST_CLASS", "" if value is None else value)
+    return name
+
+
+def _read_set(line: _Line, findings: Findings) -> str:
+    """Return the set that a line names, "" for none."""
+    column = findings.columns.set_name
+    if not column:
+        return ""
+    value = line.values.get(column)
+    name = _name_set(str(value)) or ""
+    if name:
+        findings.num_sets += 1
+    else:
+        findings.without_set.add(f"{value!r:.40} ({findings.unit} {line.number})")
     return name

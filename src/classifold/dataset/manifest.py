@@ -31,6 +31,18 @@ def holds_manifests(folder: Path) -> bool:
     return all((folder / set_manifest(name)).is_file() for name in SETS)
 
 
+def check_key(key: str) -> None:
+    """Refuse a key that is no `<class>/<file>`, or leads out of its folder.
+
+    Raises:
+        ValueError: It is one.
+    """
+    parts = key.split("/")
+    if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts) or "\0" in key:
+        raise ValueError(f"a key that is no <class>/<file>: {key!r:.200}")
+    key.encode()  # half a surrogate pair is no name that could be printed
+
+
 def write_manifest(path: Path, lines: Iterable[ManifestLine]) -> None:
     """Write the manifest of one set, line by line."""
     with path.open("w", encoding="utf-8") as file:
@@ -68,6 +80,9 @@ def parse_manifest_line(line: bytes, *, where: str) -> ManifestLine:
         bytes.fromhex(found.identity)
         if not all(type(text) is str for text in found[:3]) or type(found.size) not in (int, type(None)):
             raise TypeError("a value of another type")
+        check_key(found.key)
+        if "\0" in found.source or (found.size or 0) < 0:
+            raise ValueError("a source or a size that cannot be")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         hint = "run `classifold split` again"
         raise DataError(Fault(where, f"the manifest is damaged ({error!r:.100})", hint=hint)) from error

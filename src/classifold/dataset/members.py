@@ -8,6 +8,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifold.dataset.faults import PictureError
+from classifold.dataset.limits import open_ordinary
 from classifold.errors import DataError, Fault
 
 # So many shards are open at a time; with more of them, the one that was not read for longest is closed.
@@ -47,8 +49,8 @@ class Member:
         """
         try:
             content = _open_shard(self.shard).read(self.offset, self.size)
-        except OSError as error:
-            what = f"the shard cannot be read: {error.strerror or error}"
+        except (OSError, PictureError) as error:
+            what = f"the shard cannot be read: {getattr(error, 'strerror', None) or error}"
             raise DataError(Fault(str(self.shard.path), what, hint=PACK_AGAIN)) from error
         if len(content) != self.size or zlib.crc32(content) != self.crc32:
             what = f"the shard is damaged: at byte {self.offset} stands another content than was packed there"
@@ -60,7 +62,7 @@ class _Descriptor:
     """An open file that is closed with the last reference to it, so never under a thread that still reads."""
 
     def __init__(self, path: Path) -> None:
-        self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._number = open_ordinary(path)
 
     def __del__(self) -> None:
         if hasattr(self, "_number"):

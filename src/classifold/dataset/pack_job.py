@@ -10,28 +10,54 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from classifold.config import Config
+from classifold.dataset.faults import PictureError
+from classifold.dataset.formats import HEAD_BYTES
+from classifold.dataset.limits import read_bytes
+from classifold.dataset.listed_files import Bounds
 from classifold.dataset.listing import identify
 from classifold.dataset.manifest import ManifestLine
 from classifold.dataset.pack_plan import PackJob, iter_job_lines
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.shard_index import PackedShard
 from classifold.dataset.shard_plan import shard_name
-from classifold.dataset.tar_writer import Place, SourceError, TarWriter
+from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_content, is_link
 from classifold.errors import Fault
 from classifold.files import write_whole
 
 # Fetches what is no file of this machine: from an address to the content and its etag, "" where it has none.
 Reader = Callable[[str], tuple[bytes, str]]
 _FAULT_LIMIT = 20
+_MAX_PIXELS = int(Config.model_fields["MAX_PIXELS"].default)
 _CURE = "mend it or take it out of the listing, split again, and run the command again"
 
 
+class OutsideError(SourceError):
+    """A manifest names a file outside the folders that may be read."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"it lies outside the listing's folder, at {place}")
+        self.hint = (
+            "set DATA_MANIFEST to the listing that was split, or MANIFEST_ROOT to a folder with the pictures"
+        )
+
+
 class PackOrder(NamedTuple):
-    """What is the same for every shard: its folder, how sources are read, what identities are made of."""
+    """What is the same for every shard.
+
+    Attributes:
+        folder: Where the shards grow.
+        reader: Fetches sources that are no files of this machine.
+        kind: What the identities of the manifests are made of, "" for a split in files.
+        roots: The folders below which files named by a manifest may be read; not asked of a split in files.
+        max_pixels: A file that is larger than a picture of so many pixels can be is refused.
+    """
 
     folder: Path
     reader: Reader | None
     kind: str
+    roots: tuple[str, ...] | None = None
+    max_pixels: int = _MAX_PIXELS
 
 
 class Outcome(NamedTuple):
@@ -50,16 +76,17 @@ def pack_shard(job: PackJob, order: PackOrder) -> Outcome:
         DataError: The manifest is damaged.
     """
     faults, num_faults, entries = list[Fault](), 0, list[tuple[str, Place]]()
+    bounds = Bounds(order.roots) if order.roots is not None else None
     path = order.folder / job.name
     with write_whole(path) as partial, TarWriter(partial) as tar:
         for line in iter_job_lines(job):
             try:
-                entries.append((line.key, _add(tar, line, order)))
+                entries.append((line.key, _add(tar, line, order, bounds)))
             except SourceError as error:
                 num_faults += 1
                 if len(faults) < _FAULT_LIMIT:
                     what = f"the picture cannot be packed: {error}"
-                    faults.append(Fault(line.source, what, hint=_CURE))
+                    faults.append(Fault(line.source, what, hint=error.hint or _CURE))
         digest = tar.finish()
     if num_faults:
         path.unlink()
@@ -92,15 +119,16 @@ def iter_notes(folder: Path, job: PackJob) -> Iterator[tuple[str, int, int, int]
         yield tuple(entry)
 
 
-def _add(tar: TarWriter, line: ManifestLine, order: PackOrder) -> Place:
+def _add(tar: TarWriter, line: ManifestLine, order: PackOrder, bounds: Bounds | None) -> Place:
     """Append a picture, if it is the one that was listed.
 
     Raises:
-        SourceError: It cannot be read, or was changed.
+        SourceError: It cannot be read, may not be read, is no picture, or was changed.
     """
-    if "://" not in line.source and order.kind != "sha256":
-        return tar.add(line.key, line.source, size=line.size)
-    content, etag = _fetch(line, order)
+    if "://" not in line.source and bounds is None:
+        return tar.add(line.key, line.source, size=line.size, only_picture=is_link(line.source))
+    content, etag = _fetch(line, order, bounds)
+    check_content(content[:HEAD_BYTES])
     if line.size is not None and len(content) != line.size:
         raise SourceError(f"it has {len(content)} bytes, and the listing says {line.size}")
     found = {"sha256": hashlib.sha256(content).hexdigest(), "etag": etag}.get(order.kind)
@@ -109,12 +137,15 @@ def _add(tar: TarWriter, line: ManifestLine, order: PackOrder) -> Place:
     return tar.add_bytes(line.key, content)
 
 
-def _fetch(line: ManifestLine, order: PackOrder) -> tuple[bytes, str]:
+def _fetch(line: ManifestLine, order: PackOrder, bounds: Bounds | None) -> tuple[bytes, str]:
+    """Return a source's content and its etag, "" where it has none."""
     if "://" not in line.source:
+        if bounds is not None and (outside := bounds.find_outside(line.source)):
+            raise OutsideError(outside)
         try:
-            return Path(line.source).read_bytes(), ""
-        except OSError as error:
-            raise SourceError(error.strerror or str(error)) from error
+            return read_bytes(line.source, max_pixels=order.max_pixels), ""
+        except PictureError as error:
+            raise SourceError(error.reason) from error
     if order.reader is None:
         raise SourceError("nothing here reads such addresses")
     content, etag = order.reader(line.source)

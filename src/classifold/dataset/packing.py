@@ -13,10 +13,10 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from classifold.dataset.manifest import ManifestLine, holds_manifests, write_manifest
+from classifold.dataset.manifest import ManifestLine, check_key, holds_manifests, write_manifest
 from classifold.dataset.pack_crew import pack_here, pack_on_dask
 from classifold.dataset.pack_job import Outcome, PackOrder, Reader, iter_notes, notes_path, read_notes
 from classifold.dataset.pack_plan import PackJob, plan_set_jobs
@@ -25,7 +25,7 @@ from classifold.dataset.record import read_record_head
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import check_sets, find_sets, iter_pictures
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, holds_shards, write_index
-from classifold.dataset.shards import ShardSummary, check_place, list_files
+from classifold.dataset.shards import ShardSummary, check_place, check_record, copy_record, list_files
 from classifold.errors import DataError, Fault, SettingsError, disk_errors
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 from classifold.progress import show_progress
@@ -43,6 +43,8 @@ def pack_sets(
     num_workers: int = 1,
     share: tuple[int, int] = (1, 1),
     reader: Reader | None = None,
+    roots: Sequence[str] = (),
+    max_pixels: int | None = None,
 ) -> ShardSummary | None:
     """Pack a split, in files or in manifests, into shards; the folder is replaced whole or not at all.
 
@@ -53,6 +55,8 @@ def pack_sets(
         num_workers: Processes; 1 is this one, more are Dask's.
         share: (2, 5) packs the second fifth of the shards and leaves the rest and the index to others.
         reader: Fetches sources that are no files; it must be picklable where there are several workers.
+        roots: Folders below which files that manifests name may be read; empty: the one that holds the split.
+        max_pixels: A listed file that is larger than such a picture can be is refused; None: as settings say.
 
     Returns:
         What packing came to; None after a share, which makes no index.
@@ -67,6 +71,7 @@ def pack_sets(
     if holds_shards(sets_dir):
         raise DataError(Fault(str(sets_dir), "it is packed into shards already", hint="name the split"))
     check_place(sets_dir, shards_dir)
+    check_record(sets_dir)
     with _open_work(shards_dir) as work:
         jobs = plan_jobs(_find_manifests(sets_dir, work), shard_mb=shard_mb)
         for job in jobs:
@@ -74,8 +79,7 @@ def pack_sets(
         due = [job for job in jobs[share[0] - 1 :: share[1]] if read_notes(work, job) is None]
         _check_room(due, work, shards_dir)
         # Files need no identity: their own size and time are in the plan.
-        head = (read_record_head(sets_dir / SPLIT_RECORD) or {}) if holds_manifests(sets_dir) else {}
-        order = PackOrder(work, reader, str(head.get("identity", "")))
+        order = _build_order(sets_dir, work, reader, roots, max_pixels)
         _pack(due, order, num_workers=num_workers, work=work)
         if share != (1, 1):
             return None
@@ -91,6 +95,17 @@ def pack_sets(
         num_bytes=sum(job.size for job in jobs),
         seconds=time.perf_counter() - since,
     )
+
+
+def _build_order(
+    sets_dir: Path, work: Path, reader: Reader | None, roots: Sequence[str], max_pixels: int | None
+) -> PackOrder:
+    if not holds_manifests(sets_dir):  # files need no identity: their own size and time are in the plan
+        return PackOrder(work, reader, "")
+    head = read_record_head(sets_dir / SPLIT_RECORD) or {}
+    places = tuple(roots) or (str(sets_dir.resolve().parent),)
+    order = PackOrder(work, reader, str(head.get("identity", "")), places)
+    return order if max_pixels is None else order._replace(max_pixels=max_pixels)
 
 
 def plan_jobs(manifests: Mapping[str, Path], *, shard_mb: int) -> list[PackJob]:
@@ -224,8 +239,7 @@ def _finish(jobs: list[PackJob], work: Path, shards_dir: Path, sets_dir: Path, *
                 what = "another program changed it while it was put in place"
                 raise DataError(Fault(job.name, what, hint="run the command again"))
             shards[job.set_name].append(packed)
-        if (sets_dir / SPLIT_RECORD).is_file():
-            shutil.copyfile(sets_dir / SPLIT_RECORD, new / SPLIT_RECORD)
+        copy_record(sets_dir, new)
         counts = {name: sum(job.num_pictures for job in jobs if job.set_name == name) for name in SETS}
         head = IndexHead(shard_mb=shard_mb, counts=counts, shards=shards)
         write_index(new / SHARD_INDEX, head, {name: _iter_entries(jobs, new, name) for name in SETS})
@@ -235,5 +249,11 @@ def _finish(jobs: list[PackJob], work: Path, shards_dir: Path, sets_dir: Path, *
 def _iter_entries(jobs: list[PackJob], folder: Path, set_name: str) -> Iterator[Entry]:
     for job in jobs:
         if job.set_name == set_name:
-            for key, offset, size, crc32 in iter_notes(folder, job):
-                yield Entry(key, job.number, offset, size, crc32)
+            try:
+                for key, offset, size, crc32 in iter_notes(folder, job):
+                    check_key(key)
+                    yield Entry(key, job.number, offset, size, crc32)
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                what = f"the notes of the shard are damaged ({error})"
+                hint = f"delete {notes_path(folder, job).name} and the shard, and run the command again"
+                raise DataError(Fault(job.name, what, hint=hint)) from error

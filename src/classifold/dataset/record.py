@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 RECORD_FORMAT = 1
+# Characters of one line: a head names every shard, an entry one picture. More is no record of ours.
+_LINE_LIMIT = 2**28
 
 
 def write_record(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
@@ -43,7 +45,7 @@ def read_any_head(path: Path) -> dict[str, Any] | None:
     """Return the head of a record of whatever format, None where there is none."""
     try:
         with path.open(encoding="utf-8") as file:
-            line = file.readline()
+            line = file.readline(_LINE_LIMIT)
             head = json.loads(line.rstrip().rstrip(",") + "}") if line.count("{") else None
     except (OSError, ValueError, RecursionError):
         return None
@@ -57,10 +59,11 @@ def read_record_list(path: Path, name: str) -> Iterator[Any]:
         ValueError: The file is damaged.
     """
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        lines = iter(lambda: file.readline(_LINE_LIMIT), "")
+        for line in lines:
             if line.startswith(f"{json.dumps(name)}: ["):
                 break
-        for line in file:
+        for line in lines:
             if line.startswith("]"):
                 return
             yield json.loads(line.rstrip().rstrip(","))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from classifold.dataset.manifest import check_key
 from classifold.dataset.members import PACK_AGAIN, Member, Shard
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.tar_writer import BLOCK, END_BYTES
@@ -194,10 +195,7 @@ def _parse_entry(values: Any, limits: list[int]) -> Entry:
     if [type(value) for value in entry] != [str, int, int, int, int]:
         raise ValueError(f"no entry: {values!r:.100}")
     key, shard, offset, size, _ = entry
-    parts = key.split("/")
-    if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts) or "\0" in key:
-        raise ValueError(f"a key that is no <class>/<file>: {key!r}")
-    key.encode()  # half a surrogate pair is no name that could be printed
+    check_key(key)
     inside = 0 <= shard < len(limits) and BLOCK <= offset <= offset + size <= limits[shard]
     if not inside or offset % BLOCK:
         raise ValueError(f"{key!r} does not stand inside a shard")

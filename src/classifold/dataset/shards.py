@@ -38,7 +38,7 @@ from classifold.dataset.shard_plan import (
     read_earlier,
     shard_name,
 )
-from classifold.dataset.tar_writer import SourceError, TarWriter
+from classifold.dataset.tar_writer import SourceError, TarWriter, is_link
 from classifold.errors import DataError, DiskError, Fault, SettingsError
 from classifold.files import write_whole
 from classifold.machine import count_cores
@@ -107,6 +107,7 @@ def write_shards(sets_dir: Path, shards_dir: Path, *, shard_mb: int) -> ShardSum
         )
     folders = find_sets(sets_dir)
     _check_apart(sets_dir, shards_dir)
+    check_record(sets_dir)
     with replace_folder(shards_dir) as new:
         _check_ours(shards_dir)
         earlier = read_earlier(shards_dir, shard_mb=shard_mb)
@@ -178,6 +179,24 @@ def check_place(sets_dir: Path, shards_dir: Path) -> None:
     _check_ours(shards_dir)
 
 
+def check_record(sets_dir: Path) -> None:
+    """Refuse a split.json that is a link: it would carry another file of this machine into the shards.
+
+    Raises:
+        DataError: It is one.
+    """
+    record = sets_dir / SPLIT_RECORD
+    if record.is_symlink():
+        what = f"it is a link, to {record.resolve()}"
+        raise DataError(Fault(str(record), what, hint="put the file itself in its place, or remove the link"))
+
+
+def copy_record(sets_dir: Path, shards_dir: Path) -> None:
+    """Copy the sets' split.json, if there is one, beside the shards."""
+    if (sets_dir / SPLIT_RECORD).is_file():
+        shutil.copyfile(sets_dir / SPLIT_RECORD, shards_dir / SPLIT_RECORD)
+
+
 def _check_apart(sets_dir: Path, shards_dir: Path) -> None:
     source, target = sets_dir.resolve(), shards_dir.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
@@ -242,8 +261,7 @@ def _fill(
         for name in kept[1:]:
             os.link(shards_dir / name, new / name)
     packed = _pack_all(new, plans)
-    if (sets_dir / SPLIT_RECORD).is_file():
-        shutil.copyfile(sets_dir / SPLIT_RECORD, new / SPLIT_RECORD)
+    copy_record(sets_dir, new)
     shards = {name: dict(sorted({**plans[name].kept, **packed[name]}.items())) for name in SETS}
     head = IndexHead(
         shard_mb=shard_mb,
@@ -315,7 +333,7 @@ def _pack(
             if stop.is_set():
                 break
             try:
-                one.place = tar.add(one.source.key, one.source.path)
+                one.place = tar.add(one.source.key, one.source.path, only_picture=is_link(one.source.path))
             except SourceError as error:
                 what = f"the picture cannot be packed: {error}"
                 faults.append(Fault(one.source.path, what, hint="mend it or move it away"))

@@ -1,16 +1,17 @@
 """Dividing a listing into training, validation and evaluation: the same draw as for files, none of them read.
 
 Which set a picture belongs to follows from its `sha256` or `etag`; a sha256 gives the sets that the files
-themselves would, except that other files with the same pixels are not found, because none is read. Where the
-listing has neither, the set follows from the picture's address, and a note says so: a copy under another name
-may then be in another set.
+themselves would, except that other files with the same pixels are not found, because none is decoded. Where
+the listing has neither, the set follows from the picture's address, and a note says so: a copy under another
+name may then be in another set. Of files of this machine the first bytes are read, so that what is missing or
+no picture is known before packing.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from classifold.dataset.division import (
     read_earlier,
 )
 from classifold.dataset.index import RANK_OF, SET_RANKS, ListedRow, add_listed, count_sets, open_index
-from classifold.dataset.listing import Findings, iter_listing
+from classifold.dataset.listing import iter_listing
+from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, write_manifest
 from classifold.dataset.placing import rename_twins
 from classifold.dataset.record import write_record
@@ -41,11 +43,14 @@ from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import listing_hash
 from classifold.dataset.split_place import naming_setting
 from classifold.errors import DataError, Fault
-from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
+from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION, set_manifest
 from classifold.progress import show_progress
 
 _INDEX = ".index.sqlite"
 MADE = (VALIDATION, EVALUATION)
+# Classes that are compared with each other: more are not lists of a few words.
+_COMPARED_CLASSES = 2000
+_PLAIN_COLUMNS = ("bucket", "key", "source_ref", "size", "etag", "sha256", "last_modified", "storage_class")
 
 
 def split_listing(config: Config) -> SplitSummary:
@@ -62,13 +67,13 @@ def split_listing(config: Config) -> SplitSummary:
         DiskError: The target cannot be written.
     """
     listing, split_dir = Path(config.DATA_MANIFEST), config.split_dir
-    check_shares(config, MADE)
     _check_apart(listing, split_dir)
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
-        findings = read_listing(index, config)
+        findings, made = read_listing(index, config)
         head = read_earlier(index, split_dir, kind=findings.kind)
-        mark_copies(index)
-        moved, is_redrawn = divide(index, config, made=MADE, head=head)
+        if made == MADE:
+            mark_copies(index)
+        moved, is_redrawn = divide(index, config, made=made, head=head)
         rename_twins(index)
         for name in SETS:
             write_manifest(folder / set_manifest(name), _iter_set(index, RANK_OF[name]))
@@ -77,38 +82,136 @@ def split_listing(config: Config) -> SplitSummary:
             counts=count_sets(index),
             unreadable=[Unreadable(*row) for row in index.execute(UNREADABLE)],
             notes=[
-                *describe_listing(findings),
+                *describe_listing(findings, config, made=made),
                 *notes.describe_pictures(index),
                 *notes.describe_division(index, config, moved=moved, redrawn=is_redrawn),
             ],
             fingerprint=compute_fingerprint(index),
         )
         left_out = list_left_out(index, name="identity")
-        write_record(folder / SPLIT_RECORD, _describe(index, config, summary, findings), left_out)
+        write_record(folder / SPLIT_RECORD, _describe(index, config, summary, findings, made), left_out)
         (folder / _INDEX).unlink()
     return summary
 
 
-def read_listing(index: sqlite3.Connection, config: Config) -> Findings:
-    """Fill the index with the listing's pictures; return what else is in it.
+def list_roots(config: Config) -> list[str]:
+    """Return the folders below which a listing may name files: its own, or the split's, and MANIFEST_ROOT."""
+    folder = Path(config.DATA_MANIFEST).parent if config.DATA_MANIFEST else config.split_dir.parent
+    root = config.MANIFEST_ROOT
+    return [str(folder.resolve()), *([root] if root and "://" not in root else [])]
+
+
+def read_listing(index: sqlite3.Connection, config: Config) -> tuple[Findings, tuple[str, ...]]:
+    """Fill the index with the listing's pictures; return what else is in it, and which sets are to be made.
 
     Raises:
-        DataError: Lines are faulty, or the pictures cannot be divided.
+        DataError: Lines are faulty, no file is there, or the pictures cannot be divided.
+        SettingsError: The share of a set that is to be made is 0.
     """
     listing = Path(config.DATA_MANIFEST)
     findings = Findings()
     with show_progress("reading the listing", None) as advance:
         add_listed(index, _iter_rows(config, findings, advance))
-    findings.check()
-    check_once(index, listing)
+    findings.check(listing)
+    _check_there(listing, findings, config)
+    made = _find_made(index, listing, findings)
+    check_shares(config, made)
+    check_once(index, listing, unit=findings.unit)
+    _check_class_column(index, listing, findings)
     passed_over = dict(sorted(findings.passed_over.items()))
     hint = "set MANIFEST_ROOT to the address above the classes' folders, or MANIFEST_CLASS to a column"
-    check_classes(index, config, made=MADE, passed_over=passed_over, hint=hint)
+    check_classes(index, config, made=made, passed_over=passed_over, hint=hint)
     check_readable(index, config)
-    return findings
+    return findings, made
 
 
-def check_once(index: sqlite3.Connection, listing: Path) -> None:
+def _check_there(listing: Path, findings: Findings, config: Config) -> None:
+    """Refuse a listing of files of which none is there.
+
+    Raises:
+        DataError: With the first of them and where they were looked for.
+    """
+    missing = findings.missing
+    if missing.count and missing.count == findings.num_files:
+        what = (
+            "the file that it names is not there"
+            if missing.count == 1
+            else (f"none of the {missing.count} files that it names is there")
+        )
+        places = " and ".join(list_roots(config))
+        hint = (
+            f"relative paths start at {places}: mend the names, or set MANIFEST_ROOT to the pictures' folder"
+        )
+        raise DataError(Fault(str(listing), what, hint=hint, got=str(missing)))
+
+
+def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> tuple[str, ...]:
+    """Return the sets that are made here: none of those into which the listing itself divides its pictures.
+
+    Raises:
+        DataError: Some lines name a set and others do not, or none names training.
+    """
+    column, without = findings.columns.set_name, findings.without_set
+    if not findings.num_sets:
+        return MADE
+    if without.count:
+        what = f"{without.count} pictures have no known set in the column {column!r}, and others have one"
+        hint = "write training, validation or evaluation in every line, or give the column another name"
+        raise DataError(Fault(str(listing), what, hint=hint, got=str(without)))
+    given = {SET_RANKS[rank] for (rank,) in index.execute("SELECT DISTINCT given FROM picture")}
+    if TRAINING not in given:
+        what = f"the column {column!r} puts no picture into training"
+        hint = "add training pictures, or give the column another name to have the pictures divided here"
+        raise DataError(Fault(str(listing), what, hint=hint, got=", ".join(sorted(given))))
+    if given == {TRAINING}:
+        index.execute("UPDATE picture SET given = NULL")
+        return MADE
+    return tuple(name for name in MADE if name not in given)
+
+
+def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Findings) -> None:
+    """Refuse classes that are several in one, and a listing whose columns name no class that is known.
+
+    Raises:
+        DataError: There are such, with the column and the cure.
+    """
+    column = findings.columns.class_name
+    query = f"SELECT DISTINCT class_name FROM picture ORDER BY class_name LIMIT {_COMPARED_CLASSES}"  # noqa: S608
+    classes = [name for (name,) in index.execute(query)]
+    if column and (several := find_several(classes)):
+        what = f"the column {column!r} names several classes for a picture, which can have one only"
+        hint = (
+            "leave one class in each line; where the name is of one class, write it with _ in place of blanks"
+        )
+        raise DataError(Fault(str(listing), what, hint=hint, got=", ".join(map(repr, several[:3]))))
+    if column or len(classes) > 1 or not classes:
+        return
+    if findings.flags:
+        flags = ", ".join(findings.flags[:5]) + (", ..." if len(findings.flags) > 5 else "")
+        what = "its classes are columns of zeros and ones, and a picture needs one class in one column"
+        hint = "write the name of the column with the 1 into a column `label`, one line per picture"
+        raise DataError(Fault(str(listing), what, hint=hint, got=flags))
+    others = [name for name in findings.names if name not in (*findings.columns.pictures, *_PLAIN_COLUMNS)]
+    if others:
+        what = f"no column is known to hold the class, and all pictures lie in one folder, {classes[0]!r}"
+        hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(others):.200}"
+        raise DataError(Fault(str(listing), what, hint=hint))
+
+
+def find_several(classes: Sequence[str]) -> list[str]:
+    """Return the names that are lists of others, such as "cat dog" beside "cat" and "dog".
+
+    A list is a name of several words, all of which stand in other names that are parts of it.
+    """
+    found: list[str] = []
+    words = {name: frozenset(re.split(r"[\s,;|]+", name.strip())) for name in classes}
+    for name, own in words.items():
+        if len(own) > 1 and own == frozenset().union(*(other for other in words.values() if other < own)):
+            found.append(name)
+    return found
+
+
+def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") -> None:
     """Refuse a listing that gives one address two contents, such as one of all versions.
 
     Raises:
@@ -119,7 +222,9 @@ def check_once(index: sqlite3.Connection, listing: Path) -> None:
     hint = "list current versions only"
     faults = [
         Fault(
-            f"{listing}, line {last}", f"another content for {path.decode()} than in line {first}", hint=hint
+            f"{listing}, {unit} {last}",
+            f"another content for {path.decode()} than in {unit} {first}",
+            hint=hint,
         )
         for path, first, last in index.execute(query)
     ]
@@ -127,9 +232,9 @@ def check_once(index: sqlite3.Connection, listing: Path) -> None:
         raise DataError(*limit_faults(faults))
 
 
-def describe_listing(findings: Findings) -> list[str]:
-    """Say what was passed over, and how far copies could be found."""
-    lines = []
+def describe_listing(findings: Findings, config: Config, *, made: Sequence[str]) -> list[str]:
+    """Say what was taken from where, what was passed over, and how far copies could be found."""
+    lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
     if findings.passed_over:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(findings.passed_over.items()))
         lines.append(f"passed over: {counts}")
@@ -142,6 +247,41 @@ def describe_listing(findings: Findings) -> list[str]:
         lines.append(
             f"{findings.num_parts} etags are of uploads in parts: copies in other parts are not found"
         )
+    return lines
+
+
+def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]) -> list[str]:
+    lines = []
+    columns = findings.columns
+    if columns.class_name and not config.MANIFEST_CLASS:
+        lines.append(f"the classes are those of the column {columns.class_name!r}")
+    if columns.set_name and not findings.num_sets:
+        lines.append(f"the column {columns.set_name!r} names no sets and is not read")
+    elif columns.set_name and made == MADE:
+        lines.append(
+            f"the column {columns.set_name!r} names training alone, so the pictures are divided here"
+        )
+    elif columns.set_name:
+        lines.append(f"the sets are those of the column {columns.set_name!r}")
+        lines += [f"there was no {name} set: a share of training was used for it" for name in made]
+    if findings.num_recoded:
+        count = f"{findings.num_recoded} {findings.unit}s"
+        lines.append(f"not UTF-8, and read as Windows-1252 (Latin-1): {count}; save the listing as UTF-8")
+    return lines
+
+
+def _describe_files(findings: Findings) -> list[str]:
+    lines = []
+    if findings.missing.count:
+        count = f"{findings.missing.count} of {findings.num_files}"
+        lines.append(f"not there, and left out: {count} files: {findings.missing}")
+    if findings.num_backslashes:
+        lines.append(
+            "not there by their names with backslashes, and found with / in their place: "
+            f"{findings.num_backslashes} files"
+        )
+    if findings.num_from_root:
+        lines.append(f"relative paths found below MANIFEST_ROOT: {findings.num_from_root}")
     return lines
 
 
@@ -159,22 +299,13 @@ def _iter_rows(config: Config, findings: Findings, advance: Any) -> Iterator[Lis
     for one in entries:
         advance(1)
         unit = (group and group_unit(group, one.key)) or f"h:{one.identity.hex().upper()}"
-        if one.size == 0:
-            yield ListedRow(
-                one.line,
-                one.class_name,
-                one.key,
-                one.source.encode(),
-                None,
-                0,
-                None,
-                "the file is empty",
-                "unreadable",
-            )
-            continue
-        yield ListedRow(
-            one.line, one.class_name, one.key, one.source.encode(), unit, one.size, one.identity, None, "kept"
-        )
+        given = RANK_OF[one.set_name] if one.set_name else None
+        reason = "the file is empty" if one.size == 0 else one.reason
+        place = (one.line, one.class_name, one.key, one.source.encode())
+        if reason:
+            yield ListedRow(*place, None, 0, None, reason, "unreadable", given)
+        else:
+            yield ListedRow(*place, unit, one.size, one.identity, None, "kept", given)
 
 
 def _iter_set(index: sqlite3.Connection, rank: int) -> Iterator[ManifestLine]:
@@ -193,7 +324,11 @@ def walk_order(key: str) -> bytes:
 
 
 def _describe(
-    index: sqlite3.Connection, config: Config, summary: SplitSummary, findings: Findings
+    index: sqlite3.Connection,
+    config: Config,
+    summary: SplitSummary,
+    findings: Findings,
+    made: Sequence[str],
 ) -> dict[str, Any]:
     """Return the head of split.json. The pictures themselves stand in the manifests."""
     return {
@@ -201,6 +336,8 @@ def _describe(
         "manifest": config.DATA_MANIFEST,
         "root": config.MANIFEST_ROOT,
         "identity": findings.kind,
+        "class_column": findings.columns.class_name,
+        "own_split": [name for name in SETS if made != MADE and name not in made],
         "shares": {VALIDATION: config.PERCENTAGE_VAL, EVALUATION: config.PERCENTAGE_EVAL},
         **describe_rule(config),
         "fingerprint": summary.fingerprint,

@@ -15,6 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from classifold.dataset.faults import PictureError
+from classifold.dataset.formats import HEAD_BYTES, identify_format, name_content
+from classifold.dataset.limits import open_ordinary
+
 BLOCK = tarfile.BLOCKSIZE
 # Two empty blocks end an archive, and it is filled up to whole records.
 END_BYTES = 2 * BLOCK
@@ -31,7 +35,13 @@ class Place(NamedTuple):
 
 
 class SourceError(Exception):
-    """A file that is to be packed cannot be read; says why."""
+    """A file that is to be packed cannot be taken; says why.
+
+    Attributes:
+        hint: The cure, where it is another one than to mend the file.
+    """
+
+    hint = ""
 
 
 class TarWriter:
@@ -62,21 +72,27 @@ class TarWriter:
         self._write(bytes(-len(content) % BLOCK))
         return place
 
-    def add(self, name: str, source: Path | str, *, size: int | None = None) -> Place:
+    def add(
+        self, name: str, source: Path | str, *, size: int | None = None, only_picture: bool = False
+    ) -> Place:
         """Append a file under a name and return where it went.
 
         Args:
             name: Its name in the archive.
             source: The file.
-            size: In bytes, where another one is to be refused.
+            size: Expected size in bytes; a file of another size is refused.
+            only_picture: Refuse a file that is no picture by its content.
 
         Raises:
-            SourceError: The file cannot be read, or changes meanwhile.
+            SourceError: The file is refused, cannot be read, or changes meanwhile.
             OSError: The archive cannot be written.
         """
         with _reading():
-            number = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+            number = open_ordinary(source)
         try:
+            if only_picture:
+                with _reading():
+                    check_content(os.pread(number, HEAD_BYTES, 0))
             return self._copy(name, number, size)
         finally:
             os.close(number)
@@ -115,8 +131,28 @@ class TarWriter:
 def _reading() -> Iterator[None]:
     try:
         yield
+    except PictureError as error:
+        raise SourceError(error.reason) from error
     except OSError as error:
         raise SourceError(error.strerror or str(error)) from error
+
+
+def check_content(head: bytes) -> None:
+    """Refuse what is no picture: a packed folder never carries another file of this machine away.
+
+    Args:
+        head: The first bytes of the file, `HEAD_BYTES` of them where it has as many.
+
+    Raises:
+        SourceError: It is no picture; says what it holds.
+    """
+    if identify_format(head) is None:
+        raise SourceError(f"the file holds {name_content(head)}")
+
+
+def is_link(path: str) -> bool:
+    """Tell whether a file is a symbolic link, which may lead anywhere, so that only a picture is taken."""
+    return os.path.islink(path)  # noqa: PTH114 - a Path for each file is slow
 
 
 def build_header(name: str, size: int) -> bytes:

@@ -1,0 +1,143 @@
+"""What reading a listing came to beside its pictures: faults, what was passed over, what is to be told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from classifold.dataset.listing_columns import NO_COLUMNS, Columns
+from classifold.errors import DataError, Fault
+
+_NAMED_FAULTS = 20
+SLASH = "its class has a slash, so it can be no folder's name"
+_EXAMPLES = 3
+_ADDRESS_KINDS = 20
+# What is said of addresses that are not fetched but mended, and how.
+_ADDRESSES = {
+    "drive": (
+        "paths of a Windows drive, which this system does not have",
+        "write paths relative to the listing's folder, or to MANIFEST_ROOT",
+    ),
+    "data:": (
+        "data: addresses, which hold the pictures themselves",
+        "write them into files, and name the files in the listing",
+    ),
+    "file://": (
+        "file:// addresses of another machine",
+        "write the path on this machine, as in file:///folder/picture.jpg",
+    ),
+}
+
+
+@dataclass(slots=True)
+class Examples:
+    """How often something was found, and the first few of it."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.first) < _EXAMPLES:
+            self.first.append(example)
+
+    def __str__(self) -> str:
+        more = self.count - len(self.first)
+        return ", ".join(self.first) + (f" and {more} more" if more else "")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What else reading a listing came to.
+
+    Attributes:
+        passed_over: Lines that are no pictures, by reason.
+        faults: The first faulty lines.
+        num_faults: All of them.
+        kind: Of the first picture's identity, "" where there is none; every other's must be the same.
+        kind_line: The line of that picture.
+        num_parts: Pictures whose etag is one of an upload in parts, which says less.
+        unit: What an entry is called: "line", "row" or "entry".
+        is_table: Every line has the same columns; JSON objects may differ.
+        names: The columns.
+        columns: Which of them holds what; known after the first entry.
+        num_files: Pictures that are files of this machine.
+        missing: Files that are not there.
+        outside: Files outside the folders that may be read, each with its place.
+        outside_folder: The folder that holds all of them.
+        addresses: Addresses that nothing here reads, by their kind.
+        num_backslashes: Paths whose backslashes were taken as separators.
+        num_from_root: Relative paths that were found below MANIFEST_ROOT.
+        num_recoded: Lines that are no UTF-8 and were read as Windows-1252.
+        flags: Columns of zeros and ones where no column names a class.
+        num_sets: Pictures whose line names a set.
+        without_set: Pictures whose line names none, with what it has instead.
+    """
+
+    passed_over: Counter[str] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+    num_faults: int = 0
+    kind: str = ""
+    kind_line: int = 0
+    num_parts: int = 0
+    unit: str = "line"
+    is_table: bool = False
+    names: tuple[str, ...] = ()
+    columns: Columns = NO_COLUMNS
+    num_files: int = 0
+    missing: Examples = field(default_factory=Examples)
+    outside: Examples = field(default_factory=Examples)
+    outside_folder: str = ""
+    addresses: dict[str, Examples] = field(default_factory=dict)
+    num_backslashes: int = 0
+    num_from_root: int = 0
+    num_recoded: int = 0
+    flags: tuple[str, ...] = ()
+    num_sets: int = 0
+    without_set: Examples = field(default_factory=Examples)
+
+    def add_fault(self, fault: Fault) -> None:
+        """Note a faulty line; memory does not grow with them."""
+        self.num_faults += 1
+        # One class with a slash makes thousands of lines faulty in the same way: the first one says it.
+        is_known = fault.what == SLASH and any(fault.got == one.got for one in self.faults)
+        if len(self.faults) < _NAMED_FAULTS and not is_known:
+            self.faults.append(fault)
+
+    def add_address(self, kind: str, example: str) -> None:
+        """Note an address that is not read; memory does not grow with them."""
+        known = kind in self.addresses or len(self.addresses) < _ADDRESS_KINDS
+        self.addresses.setdefault(kind if known else "other", Examples()).add(example)
+
+    def check(self, path: Path) -> None:
+        """Refuse a listing with faulty lines.
+
+        Args:
+            path: The listing, for the messages.
+
+        Raises:
+            DataError: With the first of them and the number of the others.
+        """
+        faults = [_address_fault(path, kind, some) for kind, some in self.addresses.items()]
+        if self.outside.count:
+            what = f"it names files outside its folder and MANIFEST_ROOT, {self.outside.count} in all"
+            folder = self.outside_folder
+            example = f", such as {folder}" if folder.count("/") > 1 else ""
+            hint = f"set MANIFEST_ROOT to a folder that holds them{example}, or take them out"
+            faults.append(Fault(str(path), what, hint=hint, got=str(self.outside)))
+        faults += self.faults
+        more = self.num_faults - len(self.faults)
+        if more:
+            faults.append(Fault(f"{more} more {self.unit}s", "are faulty too", hint="mend these first"))
+        if faults:
+            raise DataError(*faults)
+
+
+def _address_fault(path: Path, kind: str, some: Examples) -> Fault:
+    what, hint = _ADDRESSES.get(
+        kind, (f"{kind} addresses", "download them, and name the files in the listing")
+    )
+    what = f"it names pictures by {what}, {some.count} in all; only files and s3:// objects are read"
+    return Fault(str(path), what, hint=hint, got=str(some))

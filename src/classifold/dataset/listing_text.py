@@ -1,0 +1,146 @@
+"""A listing's file opened as text, whatever its encoding, plain or gzipped; what is no text is named."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from classifold.dataset.faults import PictureError
+from classifold.dataset.formats import FORMAT_NAMES, NO_PICTURE, identify_format, name_content
+from classifold.dataset.limits import open_ordinary
+from classifold.errors import DataError, Fault
+
+LISTING_HINT = "set DATA_MANIFEST to a table (CSV), JSON, JSON Lines or Parquet file"
+_HEAD = 4096
+# Characters of one line: a longer one is no line of a table, and would fill the memory.
+_LINE_LIMIT = 2**24
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_OTHER_FILES = (
+    (b"PK\x03\x04", "it is a workbook or a ZIP archive", "open it and save the table as CSV"),
+    (b"\xd0\xcf\x11\xe0", "it is a workbook of Excel", "open it and save the table as CSV"),
+    (b"SQLite format 3", "it is an SQLite database", "write the table as CSV"),
+    (b"ORC", "it is an ORC file", "write the inventory as CSV or Parquet"),
+    (b"BZh", "it is compressed by bzip2", "unpack it, or compress it with gzip"),
+    (b"\xfd7zXZ\0", "it is compressed by xz", "unpack it, or compress it with gzip"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed by zstd", "unpack it, or compress it with gzip"),
+)
+
+
+@contextlib.contextmanager
+def open_listing(path: Path) -> Iterator[tuple[IO[bytes], bytes]]:
+    """Yield a listing's bytes, unpacked where they are gzipped, and the first of them.
+
+    Raises:
+        DataError: It is no ordinary file.
+        OSError: It cannot be opened.
+    """
+    try:
+        number = open_ordinary(path)
+    except PictureError as error:
+        raise DataError(Fault(str(path), f"the listing is {error.reason}", hint=LISTING_HINT)) from error
+    with os.fdopen(number, "rb") as raw:
+        is_packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        with cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if is_packed else raw as file:
+            head = file.read(_HEAD)
+            file.seek(0)
+            yield file, head
+
+
+def read_as_text(file: IO[bytes], head: bytes, path: Path) -> io.TextIOWrapper:
+    """Return a listing's bytes as text; bytes that are no UTF-8 become surrogates.
+
+    Args:
+        file: Its bytes.
+        head: The first of them.
+        path: The listing, for the message.
+
+    Raises:
+        DataError: It is no text.
+    """
+    encoding = _find_encoding(head)
+    if encoding == "utf-8-sig":
+        _check_text(head, path)
+    # What is no UTF-8 must not end the reading: it may be Windows-1252.
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+
+
+def iter_lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
+    """Yield the lines of a text with their ends; memory is bounded.
+
+    Raises:
+        DataError: A line is too long.
+    """
+    while line := file.readline(_LINE_LIMIT):
+        if len(line) == _LINE_LIMIT:
+            what = f"it has a line of more than {_LINE_LIMIT:,} characters"
+            raise DataError(Fault(str(path), what, hint="write one picture per line"))
+        yield line
+
+
+def is_parquet(head: bytes) -> bool:
+    """Tell whether a file with this beginning is a Parquet file; a table may begin with the same letters."""
+    return head.startswith(b"PAR1") and _is_binary(head)
+
+
+def _is_binary(head: bytes) -> bool:
+    """Tell whether bytes are no text: control characters other than tabs and ends of lines are among them."""
+    return any(byte < 9 or 14 <= byte < 32 for byte in head)
+
+
+def recode(text: str) -> str:
+    """Return a text whose bytes were no UTF-8 as Windows-1252 has them, any other text as it is."""
+    try:
+        content = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character that JSON spelled out
+        return text
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        try:
+            return content.decode("cp1252")
+        except UnicodeDecodeError:
+            return content.decode("latin-1")
+
+
+def _find_encoding(head: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    # A table's first characters are of the ASCII mostly: as UTF-16, every other byte of them is zero.
+    even, odd = head[:200:2], head[1:200:2]
+    if odd and odd.count(0) > len(odd) * 0.8 and not even.count(0):
+        return "utf-16-le"
+    if odd and even.count(0) > len(even) * 0.8 and not odd.count(0):
+        return "utf-16-be"
+    return "utf-8-sig"
+
+
+def _check_text(head: bytes, path: Path) -> None:
+    """Refuse what holds no text, and say what it holds.
+
+    Raises:
+        DataError: It is no text.
+    """
+    for mark, what, hint in _OTHER_FILES:
+        if head.startswith(mark) and _is_binary(head):
+            raise DataError(Fault(str(path), f"the listing cannot be read: {what}", hint=hint))
+    kind = identify_format(head)
+    content = f"a picture ({FORMAT_NAMES[kind]})" if kind else name_content(head)
+    if kind or (head and content != NO_PICTURE):
+        raise DataError(
+            Fault(str(path), f"the listing cannot be read: it holds {content}", hint=LISTING_HINT)
+        )
