@@ -13,6 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 GROUND = {
     "classifold",
+    "archive",
     "errors",
     "files",
     "names",
