@@ -25,6 +25,7 @@ GROUND = {
     "delivery",
     "failure_file",
     "ml_folder",
+    "model_file",
     "pid_one",
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -150,6 +151,15 @@ def test_a_name_that_would_fill_the_memory_is_refused(tmp_path: Path, before: tu
     with pytest.raises(RunError, match="a name in it has 8,388,608 bytes"):
         unpack_archive(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_reads_other_files_is_damage_of_a_run(tmp_path: Path) -> None:
+    weights = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    weights.external_data.add(key="location", value="/etc/passwd")
+    model = onnx.ModelProto(ir_version=8, graph=onnx.GraphProto(initializer=[weights]))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(RunError, match=r"model\.onnx does not load: its weights are to be read from another"):
+        check_run(tmp_path, is_whole=False, where="s3://bucket/model.tar.gz")
 
 
 # What is made to break whoever unpacks it

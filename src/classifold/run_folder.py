@@ -107,7 +107,7 @@ def check_run(
     Raises:
         RunError: With everything that is wrong.
     """
-    from classifold.inference import open_session
+    from classifold.inference import limited_model, open_session
 
     partial = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
     expected = names.ARTEFACTS if is_whole else partial
@@ -122,7 +122,8 @@ def check_run(
             faults.append(Fault(where, f"{path.name} is damaged: {error}", hint=hint))
     if (run_dir / names.MODEL_ONNX).is_file():
         try:
-            open_session(run_dir / names.MODEL_ONNX)
+            with limited_model(run_dir / names.MODEL_ONNX):
+                open_session(run_dir / names.MODEL_ONNX)
         except Exception as error:  # whatever the engine raises, the file is of no use
             faults.append(Fault(where, f"{names.MODEL_ONNX} does not load: {error}", hint=hint))
     if faults:
