@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from classifold.errors import DataError, RunError
@@ -330,14 +331,94 @@ def test_keys_that_a_later_release_adds_to_the_card_do_no_harm(
 
 
 def test_a_model_that_gives_no_probabilities_is_refused(run_dir: Path) -> None:
-    import onnx
-
     model = onnx.load(run_dir / "model.onnx")
     model.graph.node[-1].op_type = "Identity"
     del model.graph.node[-1].attribute[:]
     model.graph.node[3].input[1] = "weights"
     onnx.save(model, run_dir / "model.onnx")
     assert "no probabilities" in fault_of(run_dir)[1]
+
+
+# Models from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("stated", "given", "expected"),
+    [(1_000_000, None, 1_000_000), (10**12, None, 100_000_000), (10**12, 10**9, 10**9), (10, 10**9, 10**9)],
+)
+def test_the_card_bounds_the_pixels_of_a_picture_up_to_the_default_unless_somebody_says_more(
+    make_run: Callable[..., Path],
+    card: Callable[..., dict[str, Any]],
+    stated: int,
+    given: int | None,
+    expected: int,
+) -> None:
+    predictor = load_predictor(make_run(card=card(max_pixels=stated)), max_pixels=given)
+    assert predictor.max_pixels == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": 4096}, "image_size is wrong"),
+        ({"image_size": float("nan")}, "image_size is wrong"),
+        ({"image_size": 16.5}, "image_size is wrong"),
+        ({"image_size": True}, "image_size is wrong"),
+        ({"max_pixels": float("inf")}, "max_pixels is wrong"),
+        ({"class_names": ["red", "green", "b" * 2_000]}, "class_names.2 is wrong"),
+        ({"class_names": ["red", "green", ""]}, "class_names.2 is wrong"),
+        ({"class_names": [str(number) for number in range(200_000)]}, "class_names is wrong"),
+        ({"backbone": "b" * 2_000}, "backbone is wrong"),
+    ],
+)
+def test_a_card_that_no_training_writes_is_refused_in_one_line(
+    make_run: Callable[..., Path], card: Callable[..., dict[str, Any]], change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RunError) as caught:
+        load_predictor(make_run(card=card(**change)))
+    assert words in caught.value.faults[0].what
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_card_of_nothing_but_faults_is_told_in_a_few_lines(
+    make_run: Callable[..., Path], card: Callable[..., dict[str, Any]]
+) -> None:
+    with pytest.raises(RunError) as caught:
+        load_predictor(make_run(card=card(class_names=list(range(1_000)))))
+    assert len(caught.value.faults) == 5
+    assert "card" in fault_of(make_run("deep", card="[" * 100_000))[1]
+
+
+def test_a_model_whose_weights_are_other_files_of_this_machine_is_not_opened(run_dir: Path) -> None:
+    model = onnx.load(run_dir / "model.onnx")
+    [weights] = model.graph.initializer
+    (run_dir / "secret").write_bytes(weights.raw_data)
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="secret")
+    (run_dir / "model.onnx").write_bytes(model.SerializeToString())
+    where, what, hint = fault_of(run_dir)
+    assert where == str(run_dir / "model.onnx")
+    assert what == "this model is not opened: its weights are to be read from another file (external data)"
+    assert hint
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone bounds the memory of a process")
+def test_a_model_that_asks_for_all_memory_is_refused(run_dir: Path) -> None:
+    model = onnx.load(run_dir / "model.onnx")
+    terabyte = onnx.numpy_helper.from_array(np.array([1 << 38], np.int64), "shape")
+    model.graph.initializer.append(terabyte)
+    nodes = [
+        onnx.helper.make_node("ConstantOfShape", ["shape"], ["large"]),
+        onnx.helper.make_node("ReduceSum", ["large"], ["nothing"], keepdims=0),
+        onnx.helper.make_node("Add", ["pixels", "nothing"], ["more"]),
+    ]
+    model.graph.node[0].input[0] = "more"
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+    onnx.save(model, run_dir / "model.onnx")
+    assert "it asks for more memory than it is given here" in fault_of(run_dir)[1]
 
 
 # The base install
