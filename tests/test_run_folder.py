@@ -153,6 +153,14 @@ def test_a_name_that_would_fill_the_memory_is_refused(tmp_path: Path, before: tu
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone bounds the memory of a process")
+def test_json_that_would_fill_the_memory_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "_JSON_ROOM", 100 << 20)
+    (tmp_path / "metrics.json").write_text("[" + "[]," * 3_000_000 + "[]]")
+    with pytest.raises(RunError, match=r"metrics\.json is damaged: it takes too much memory"):
+        check_run(tmp_path, is_whole=False, where="s3://bucket/model.tar.gz")
+
+
 def test_a_model_that_reads_other_files_is_damage_of_a_run(tmp_path: Path) -> None:
     weights = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
     weights.external_data.add(key="location", value="/etc/passwd")

@@ -11,9 +11,12 @@ from classifold import names
 from classifold.archive import MAX_BYTES, MAX_RATIO, RATIO_ALLOWANCE, ArchiveError, ArchiveReader, Member
 from classifold.errors import DiskError, Fault, RunError
 from classifold.files import write_whole
+from classifold.machine import limited_memory
 
 # Of a JSON file, which is read whole: ours have a few kB, those of a thousand classes some MB.
 MAX_JSON_BYTES = 200 * 10**6
+# Memory in which they are read: of text that was made to fill it, a MB becomes 20.
+_JSON_ROOM = 2 << 30
 # What unpacking leaves free on the disk, or a fiftieth of a small one.
 _RESERVE = 100 * 10**6
 _BETWEEN_CHECKS = 64 << 20
@@ -117,9 +120,11 @@ def check_run(
         try:
             if path.stat().st_size > MAX_JSON_BYTES:
                 raise ValueError(f"it has more than {MAX_JSON_BYTES / 1e6:.0f} MB")
-            json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            faults.append(Fault(where, f"{path.name} is damaged: {error}", hint=hint))
+            with limited_memory(_JSON_ROOM):
+                json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError, MemoryError) as error:
+            reason = str(error) or "it takes too much memory"
+            faults.append(Fault(where, f"{path.name} is damaged: {reason}", hint=hint))
     if (run_dir / names.MODEL_ONNX).is_file():
         try:
             with limited_model(run_dir / names.MODEL_ONNX):

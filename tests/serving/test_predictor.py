@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -256,6 +257,11 @@ def test_another_file_says_what_is_expected(tmp_path: Path, name: str, words: st
     assert words in what
     assert "expected a run folder or model.onnx" in what
     assert hint
+
+
+def test_a_pipe_is_no_model_and_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    assert "expected a run folder or model.onnx" in fault_of(tmp_path / "model.onnx")[1]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model at all", b"\x08\x08\x12\x03abc", bytes(1000)])

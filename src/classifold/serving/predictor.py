@@ -171,7 +171,8 @@ def _find_model(run: Path) -> Path:
     if run.name.endswith((".tar.gz", ".tgz")):
         hint = f"unpack it first: mkdir run && tar -xzf {run.name} -C run"
         raise RunError(Fault(str(run), "expected a run folder or model.onnx, got an archive", hint))
-    if run.suffix.lower() != Path(names.MODEL_ONNX).suffix:
+    # Opening a pipe could wait for ever.
+    if run.suffix.lower() != Path(names.MODEL_ONNX).suffix or not run.is_file():
         raise RunError(Fault(str(run), "expected a run folder or model.onnx, got another file", _RUN_HINT))
     return run
 
