@@ -280,6 +280,27 @@ def test_predict_shows_as_many_names_as_the_settings_say(
         assert [len(row["classes"]) for row in said] == [count] * 3
 
 
+def test_predict_reads_larger_pictures_where_the_settings_say_so(
+    classifold: Classifold, colour_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    from PIL import Image
+
+    Image.new("RGB", (1200, 900), (0, 0, 255)).save(tmp_path / "large.png")  # the run's bound is 1,000,000
+    words = ("predict", colour_run, "large.png", "--format", "json")
+    [refused] = json.loads(classifold(*words).out)
+    assert "raise MAX_PIXELS" in refused["error"]
+    [row] = json.loads(classifold(*words, "--set", "MAX_PIXELS=2000000").out)
+    assert (row["predicted_class"], row["error"]) == ("blue", None)
+    settings = tmp_path / "container" / "modeling" / "config.py"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("MAX_PIXELS = 2_000_000\nTOP_K = 2\n")
+    [row] = json.loads(classifold(*words).out)
+    assert (row["error"], len(row["classes"])) == (None, 2)
+    [row] = json.loads(classifold(*words, "--set", "MAX_PIXELS=1000").out)
+    assert "MAX_PIXELS = 1000;" in row["error"]
+
+
 def test_predict_ends_with_1_where_a_picture_cannot_be_read_and_names_the_others(
     classifold: Classifold, colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,10 @@ def test_what_is_no_model_is_refused_without_a_word_on_the_terminal(content, cap
         with pytest.raises(Exception, match=r"(?i)fail|invalid|proto|graph|model"):
             open_session(source)
     assert capfd.readouterr().err == ""
+
+
+def test_no_engine_is_asked_for_that_reads_other_files_of_this_machine():
+    """ONNX Runtime 1.22 and 1.23 follow a model's external data to any path."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    [asked] = [one for one in project["project"]["dependencies"] if one.startswith("onnxruntime")]
+    assert tuple(int(part) for part in asked.removeprefix("onnxruntime>=").split(".")) >= (1, 24, 1)

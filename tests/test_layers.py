@@ -13,6 +13,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 GROUND = {
     "classifold",
+    "archive",
     "errors",
     "files",
     "names",
@@ -24,6 +25,7 @@ GROUND = {
     "delivery",
     "failure_file",
     "ml_folder",
+    "model_file",
     "pid_one",
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}

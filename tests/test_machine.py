@@ -42,3 +42,22 @@ def test_the_peak_of_memory_counts_megabytes_wherever_they_were_used(where):
 def test_the_peak_of_memory_never_falls():
     before = peak_memory_mb()
     assert peak_memory_mb() >= before > 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone bounds the memory of a process")
+def test_memory_is_bounded_in_the_block_and_free_after_it():
+    code = (
+        "from classifold.machine import limited_memory\n"
+        "import resource\n"
+        "before = resource.getrlimit(resource.RLIMIT_AS)\n"
+        "with limited_memory(200 << 20):\n"
+        "    bytes(100 << 20)\n"
+        "    try:\n"
+        "        bytes(300 << 20)\n"
+        "    except MemoryError:\n"
+        "        print('refused')\n"
+        "assert resource.getrlimit(resource.RLIMIT_AS) == before\n"
+        "print(len(bytes(300 << 20)) >> 20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["refused", "300"]

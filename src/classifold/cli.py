@@ -30,6 +30,7 @@ from classifold.options import (
     PATH,
     check_settings,
     choose_beginning,
+    chosen_max_pixels,
     find_settings,
     json_option,
     load_settings,
@@ -151,10 +152,12 @@ def train(
 
         print_run(train_on_hosts(config, num_hosts, archive=archive, name=name), as_json=as_json)
         return
-    from classifold.report.page import write_report
+    from classifold.report.page import write_report_of_training
     from classifold.training.run import train_model
 
-    summary = train_model(config, archive=archive, add_report=write_report, name=name, is_resumable=True)
+    summary = train_model(
+        config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
+    )
     if summary is not None:
         print_run(summary, as_json=as_json)
 
@@ -162,21 +165,24 @@ def train(
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=PATH)
 @click.option(
-    "--data", "data_dir", metavar="DIR", type=PATH, help="The evaluation pictures, where they have moved."
+    "--data", "data_dir", metavar="DIR", type=PATH, help="The evaluation pictures, where they are now."
 )
 @json_option
 @takes_settings
 def report(
     run_dir: Path, data_dir: Path | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
 ) -> None:
-    """Write a run's report anew: one page that opens offline.
+    """Write a run's report again: one page that opens offline.
 
-    RUN is a run folder that train left.
+    RUN is a run folder that train left. Pictures are shown where the folder that it was trained on, or this
+    project's, holds the very sets of the run, and from the folder that --data names.
     """
     config = find_settings(config_path, overrides)
     from classifold.report.page import write_report
 
-    page = write_report(run_dir, data_dir=data_dir, home_dir=config.split_dir)
+    page = write_report(
+        run_dir, data_dir=data_dir, home_dir=config.split_dir, max_pixels=chosen_max_pixels(config)
+    )
     click.echo(json.dumps({"report": str(page)}) if as_json else page)
 
 
@@ -208,14 +214,15 @@ def predict(
     """Name pictures with the model of a run.
 
     RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. Where a picture
-    cannot be read, the others are named all the same, and the exit code is 1.
+    cannot be read, the others are named all the same, and the exit code is 1. A picture with more pixels
+    than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it.
     """
-    config = check_settings(config_path, overrides)
+    config = find_settings(config_path, overrides)
     from classifold.answers import open_answer
     from classifold.serving.output import write_predictions
     from classifold.serving.predictor import load_predictor
 
-    predictor = load_predictor(run_dir)
+    predictor = load_predictor(run_dir, max_pixels=chosen_max_pixels(config))
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
     predictions = predictor.predict_paths(paths, batch_size=config.batch_size, num_workers=workers)
     with open_answer(output_path) as stream:

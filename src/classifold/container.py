@@ -185,7 +185,7 @@ def _describe_order(order: JobOrder) -> Iterator[str]:
 
 
 def _train(order: JobOrder) -> None:
-    from classifold.report.page import write_report
+    from classifold.report.page import write_report_of_training
     from classifold.training.run import train_model
 
     cluster = order.cluster
@@ -193,7 +193,7 @@ def _train(order: JobOrder) -> None:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", cluster.interface)
     summary = train_model(
         order.config,
-        add_report=write_report,
+        add_report=write_report_of_training,
         name=order.name,
         checkpoint_dir=order.checkpoint_dir,
         host=cluster.current,

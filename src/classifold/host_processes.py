@@ -253,14 +253,14 @@ def main() -> int:
 
 
 def _train(order: Order) -> dict[str, Any]:
-    from classifold.report.page import write_report
+    from classifold.report.page import write_report_of_training
     from classifold.training.hosts import Place
     from classifold.training.run import train_model
 
     summary = train_model(
         build_config(order.settings),
         archive=order.archive,
-        add_report=write_report,
+        add_report=write_report_of_training,
         name=order.name,
         is_resumable=True,
         place=Place(

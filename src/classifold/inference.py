@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifold.machine import count_cores
+from classifold.machine import count_cores, limited_memory, memory_bytes
+from classifold.model_file import check_model
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_ROOM = 4 << 30
 
 
 def open_session(model: Path | bytes) -> Any:
@@ -21,20 +27,39 @@ def open_session(model: Path | bytes) -> Any:
     layer, and a picture's activations stay in its core's cache. On two cores this is a third faster than one
     call over all cores for 16 pictures, gives the same bits, and leaves no core idle while pictures are read.
 
+    This is the one door to a model: what could make the engine read other files is refused before it.
+
     Args:
         model: A file, or the bytes of one.
 
     Raises:
+        ModelFileError: Its weights are to be read from other files, or it is no ONNX model.
+        OSError: The file cannot be read.
         Exception: ONNX Runtime's own, which have no common base, for what is no model or cannot be run.
     """
+    with model.open("rb") if isinstance(model, Path) else io.BytesIO(model) as file:
+        check_model(file)
+
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # faults are raised and told in our words
+    # Else it goes by the file's name and first bytes, and reads a format that was not looked through.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+@contextlib.contextmanager
+def limited_model(path: Path) -> Iterator[None]:
+    """Bound the memory that a model from elsewhere can take in the block, where it is opened and tried.
+
+    A few bytes of ONNX can ask for terabytes. A network at work takes its weights and some hundred MB.
+    """
+    with limited_memory(min(memory_bytes(), _ROOM + 4 * path.stat().st_size)):
+        yield
 
 
 def run_session(

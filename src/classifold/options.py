@@ -59,6 +59,14 @@ def find_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Confi
     return (load_settings if there else check_settings)(config_path, overrides)
 
 
+def chosen_max_pixels(config: Config) -> int | None:
+    """Return MAX_PIXELS where somebody set it, and None where it has its default.
+
+    A run says itself how large its pictures may be, but no more than the default without being asked.
+    """
+    return config.MAX_PIXELS if "MAX_PIXELS" in config.model_fields_set else None
+
+
 def choose_beginning(
     config_path: Path | None,
     overrides: tuple[str, ...],

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import tarfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Self
+from pathlib import Path
 
 from classifold import names
-from classifold.errors import Fault, RunError
+from classifold.archive import MAX_BYTES, MAX_RATIO, RATIO_ALLOWANCE, ArchiveError, ArchiveReader, Member
+from classifold.errors import DiskError, Fault, RunError
 from classifold.files import write_whole
+from classifold.machine import limited_memory
 
-# What a run folder may hold at most: a model of a few GB in six forms is far below.
-MAX_BYTES = 50 * 10**9
-MAX_ENTRIES = 100_000
 # Of a JSON file, which is read whole: ours have a few kB, those of a thousand classes some MB.
 MAX_JSON_BYTES = 200 * 10**6
-# Of a name and what else a member says of itself, which is read whole into memory.
-MAX_HEADER_BYTES = 1 << 20
-_HEADERS = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)
-_CHUNK = 1 << 20
-
-
-class _Member(tarfile.TarInfo):
-    """A member of an archive, with a bound to what it may say of itself."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the member that a block describes.
-
-        Raises:
-            ReadError: Its name would fill the memory.
-        """
-        member = super().frombuf(buf, encoding, errors)
-        if member.type in _HEADERS and member.size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a name in it has {member.size:,} bytes")
-        return member
+# Memory in which they are read: of text that was made to fill it, a MB becomes 20.
+_JSON_ROOM = 2 << 30
+# What unpacking leaves free on the disk, or a fiftieth of a small one.
+_RESERVE = 100 * 10**6
+_BETWEEN_CHECKS = 64 << 20
+_REFUSED_HINT = "nothing was unpacked; this is not what classifold's training writes"
 
 
 def write_archive(run_dir: Path, target: Path) -> Path:
@@ -58,63 +36,60 @@ def unpack_archive(archive: Path, target: Path) -> None:
     """Unpack a model.tar.gz into a new folder: ordinary files and folders below it and nothing else.
 
     Raises:
-        RunError: It is damaged, holds a link, a device or a path that leads out of the folder, or more
-            than `MAX_BYTES` or `MAX_ENTRIES`; nothing is left then.
+        RunError: It is damaged, or nothing that training writes: it holds a link, a sparse file, a path that
+            leads out of the folder or more than any run, or it is far larger than its archive. Nothing is
+            left then.
+        DiskError: There is no room for it on the disk; nothing is left.
     """
     target.mkdir()
     try:
-        # Not "r|gz": before Python 3.13 that fails with a TypeError on a file that ends in gzip's own head.
-        with (
-            gzip.open(archive) as content,
-            tarfile.open(fileobj=content, mode="r|", tarinfo=_Member) as stream,
-        ):
-            for member in _iter_safe(stream, archive.name):
-                _write_member(stream, member, target)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        limit = RATIO_ALLOWANCE + MAX_RATIO * archive.stat().st_size
+        with archive.open("rb") as file:
+            reader = ArchiveReader(file, max_bytes=min(limit, MAX_BYTES))
+            for member in reader:
+                _write_member(reader, member, target, where=archive.name)
+    except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's own refusal
-        what = f"it cannot be unpacked: {error or 'it ends in the middle'}"
-        raise RunError(Fault(archive.name, what, hint="fetch it again")) from error
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        raise
+        if not isinstance(error, ArchiveError):
+            raise
+        hint = "fetch it again" if error.is_damaged else _REFUSED_HINT
+        raise RunError(Fault(archive.name, error.what, got=error.got, hint=hint)) from error
 
 
-def _iter_safe(stream: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
-    total, seen = 0, set[PurePosixPath]()
-    hint = "nothing was unpacked; this is not what classifold's training writes"
-    for member in stream:
-        path = PurePosixPath(member.name)
-        if path in (PurePosixPath("."), PurePosixPath("")):
-            continue
-        reason = ""
-        total += member.size
-        if not (member.isreg() or member.isdir()):
-            reason = "it holds a link or a device"
-        elif path.is_absolute() or ".." in path.parts or "\0" in member.name or "\\" in member.name:
-            reason = "it holds a path that leads out of the folder"
-        elif path in seen and not member.isdir():
-            reason = "it holds the same file twice"
-        elif total > MAX_BYTES or len(seen) >= MAX_ENTRIES:
-            reason = f"it holds more than {MAX_BYTES / 1e9:.0f} GB or {MAX_ENTRIES:,} files"
-        if reason:
-            raise RunError(Fault(where, reason, got=repr(member.name), hint=hint))
-        seen.add(path)
-        yield member
-
-
-def _write_member(stream: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    path = target / PurePosixPath(member.name)
-    if member.isdir():
+def _write_member(reader: ArchiveReader, member: Member, target: Path, *, where: str) -> None:
+    path = target / member.path
+    _check_room(target, member.size, where=where)
+    if member.is_dir:
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    source = stream.extractfile(member)
-    if source is not None:
-        # "x": what stands there already is never written through.
-        with source, path.open("xb") as file:
-            shutil.copyfileobj(source, file, _CHUNK)
+    unchecked = 0
+    try:
+        file = path.open("xb")
+    except FileExistsError as error:  # the reader has checked the names; a disk may take two for one
+        raise ArchiveError("it holds names that are one on this disk", got=repr(str(member.path))) from error
+    with file:
+        for piece in reader.read(member):
+            file.write(piece)
+            unchecked += len(piece)
+            if unchecked >= _BETWEEN_CHECKS:  # others may fill the disk meanwhile
+                _check_room(target, 0, where=where)
+                unchecked = 0
+
+
+def _check_room(folder: Path, size: int, *, where: str) -> None:
+    """Refuse to fill the disk: a part of it stays free.
+
+    Raises:
+        DiskError: With what is needed and what is free.
+    """
+    usage = shutil.disk_usage(folder)
+    free = usage.free - min(_RESERVE, usage.total // 50)
+    if size > free:
+        what = (
+            f"a file in it takes {size / 1e6:,.0f} MB, and the disk has {max(free, 0) / 1e6:,.0f} MB for it"
+        )
+        raise DiskError(Fault(where, what, hint="free some space, or set RUNS_DIR to another disk"))
 
 
 def check_run(
@@ -135,7 +110,7 @@ def check_run(
     Raises:
         RunError: With everything that is wrong.
     """
-    from classifold.inference import open_session
+    from classifold.inference import limited_model, open_session
 
     partial = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
     expected = names.ARTEFACTS if is_whole else partial
@@ -145,12 +120,15 @@ def check_run(
         try:
             if path.stat().st_size > MAX_JSON_BYTES:
                 raise ValueError(f"it has more than {MAX_JSON_BYTES / 1e6:.0f} MB")
-            json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            faults.append(Fault(where, f"{path.name} is damaged: {error}", hint=hint))
+            with limited_memory(_JSON_ROOM):
+                json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError, MemoryError) as error:
+            reason = str(error) or "it takes too much memory"
+            faults.append(Fault(where, f"{path.name} is damaged: {reason}", hint=hint))
     if (run_dir / names.MODEL_ONNX).is_file():
         try:
-            open_session(run_dir / names.MODEL_ONNX)
+            with limited_model(run_dir / names.MODEL_ONNX):
+                open_session(run_dir / names.MODEL_ONNX)
         except Exception as error:  # whatever the engine raises, the file is of no use
             faults.append(Fault(where, f"{names.MODEL_ONNX} does not load: {error}", hint=hint))
     if faults:

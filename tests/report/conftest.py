@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from classifold.dataset.record import write_record
+
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 
 
@@ -219,6 +221,7 @@ def make_run(tmp_path: Path) -> Callable[..., MadeRun]:
             "data": {"dir": str(data_dir), "fingerprint": "5ad0c6b7e1f2", "counts": counts}
         }
         (run_dir / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
+        write_record(data_dir / "split.json", {"fingerprint": "5ad0c6b7e1f2"}, {"pictures": []})
         if pictures:
             for i, key in enumerate(keys):
                 kind = int(true[i])

@@ -164,3 +164,20 @@ def test_damaged_shards_give_no_pictures_and_no_error(packed: Path) -> None:
     assert read_thumbnail(found[key], max_pixels=10**6) is None
     (packed / "shards.json").write_text("{}")
     assert find_pictures([key], data_dir=packed) == {}
+
+
+def test_a_link_that_leads_out_of_the_folder_is_followed_only_where_that_is_allowed(tmp_path: Path) -> None:
+    evaluation, elsewhere = tmp_path / "evaluation", tmp_path / "elsewhere"
+    for folder in (evaluation / "roses", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "own.jpg").write_bytes(b"")
+    (evaluation / "roses" / "linked.jpg").symlink_to(elsewhere / "own.jpg")
+    (evaluation / "roses" / "inside.jpg").symlink_to("own.jpg")
+    (evaluation / "roses" / "circle.jpg").symlink_to("circle.jpg")
+    (evaluation / "tulips").symlink_to(elsewhere)
+    keys = ["roses/own.jpg", "roses/inside.jpg", "roses/linked.jpg", "roses/circle.jpg", "tulips/own.jpg"]
+    assert list(find_pictures(keys, data_dir=evaluation)) == ["roses/own.jpg", "roses/inside.jpg"]
+    followed = find_pictures(keys, data_dir=evaluation, follows_links=True)
+    assert list(followed) == ["roses/own.jpg", "roses/inside.jpg", "roses/linked.jpg", "tulips/own.jpg"]
+    (tmp_path / "link").symlink_to(evaluation)  # the folder itself may be reached through a link
+    assert list(find_pictures(keys, data_dir=tmp_path / "link")) == ["roses/own.jpg", "roses/inside.jpg"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from classifold.dataset.record import write_record
+from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, DiskError
-from classifold.report.page import write_report
+from classifold.report.page import write_report, write_report_of_training
 from classifold.training.unfinished import partial_of
 
 Make = Callable[..., Any]
@@ -158,6 +160,53 @@ def test_a_run_that_was_trained_elsewhere_finds_the_same_sets_at_home(
     write_record(tmp_path / "home" / "split.json", {"fingerprint": fingerprint}, {"pictures": []})
     _, outline = read(write_report(made.run_dir, home_dir=tmp_path / "home"))
     assert bool(outline.all("img")) == is_same
+
+
+def test_a_run_from_elsewhere_shows_no_pictures_of_a_folder_that_it_names(make_run: Make) -> None:
+    made = make_run()
+    record = made.data_dir / "split.json"
+    for change in (record.unlink, lambda: write_record(record, {"fingerprint": "another"}, {})):
+        change()
+        assert not read(write_report(made.run_dir))[1].all("img")
+        assert read(write_report(made.run_dir, data_dir=made.data_dir))[1].all("img")
+        assert read(write_report_of_training(made.run_dir))[1].all("img")
+
+
+def test_a_run_without_a_fingerprint_shows_no_pictures_of_a_folder_that_it_names(make_run: Make) -> None:
+    made = make_run()
+    environment = json.loads((made.run_dir / "environment.json").read_text())
+    environment["data"]["fingerprint"] = ""
+    (made.run_dir / "environment.json").write_text(json.dumps(environment))
+    write_record(made.data_dir / "split.json", {"fingerprint": ""}, {})
+    assert not read(write_report(made.run_dir))[1].all("img")
+
+
+def test_a_split_of_the_users_own_is_known_by_its_files(make_run: Make) -> None:
+    made = make_run()
+    (made.data_dir / "split.json").unlink()
+    for name in ("training", "validation"):
+        shutil.copytree(made.data_dir / "evaluation", made.data_dir / name)
+    environment = json.loads((made.run_dir / "environment.json").read_text())
+    environment["data"]["fingerprint"] = load_sets(made.data_dir).fingerprint
+    (made.run_dir / "environment.json").write_text(json.dumps(environment))
+    assert read(write_report(made.run_dir))[1].all("img")
+    picture = next((made.data_dir / "training").rglob("*.jpg"))
+    picture.write_bytes(picture.read_bytes() + b"more")
+    assert not read(write_report(made.run_dir))[1].all("img")
+
+
+def test_a_run_sets_no_bound_above_the_default_to_the_pictures_that_are_read(make_run: Make) -> None:
+    made = make_run()
+    for stated, given, is_shown in (
+        (10, None, False),
+        (10**12, None, True),
+        (10, 10**6, True),
+        (10**6, 10, False),
+    ):
+        settings = json.loads((made.run_dir / "config.json").read_text()) | {"MAX_PIXELS": stated}
+        (made.run_dir / "config.json").write_text(json.dumps(settings))
+        page = read(write_report(made.run_dir, max_pixels=given))[1]
+        assert bool(page.all("img")) == is_shown
 
 
 def test_a_data_folder_that_is_not_there_is_refused(make_run: Make, tmp_path: Path) -> None:

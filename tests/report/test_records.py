@@ -85,6 +85,12 @@ def test_a_file_cut_short_never_ends_in_a_crash(run_dir: Path, name: str) -> Non
         ({"scores": {}}, "scores has no accuracy"),
         ({"num_pictures": 0}, "num_pictures is wrong"),
         ({"per_class": []}, "per_class does not list"),
+        ({"num_pictures": 10**30}, "num_pictures is wrong"),
+        ({"confusion_matrix": [[0] * 5] * 5}, "confusion_matrix counts no picture"),
+        ({"confusion_matrix": [[-1, *[1] * 4], *[[1] * 5] * 4]}, "confusion_matrix.0.0 is wrong"),
+        ({"confusion_matrix": [[10**400, *[1] * 4], *[[1] * 5] * 4]}, "confusion_matrix.0.0 is wrong"),
+        ({"scores": {"accuracy": {"value": float("nan")}}}, "scores.accuracy.value is wrong"),
+        ({"scores": {"accuracy": {"value": float("inf")}}}, "scores.accuracy.value is wrong"),
     ],
 )
 def test_metrics_that_do_not_agree_with_themselves_are_refused(
@@ -125,3 +131,37 @@ def test_what_a_later_release_adds_does_no_harm(run_dir: Path) -> None:
         content = json.loads((run_dir / name).read_text())
         (run_dir / name).write_text(json.dumps(content | {"energy_wh": 12}))
     assert write_report(run_dir).is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "cell"),
+    [
+        ("history.csv", "accuracy", "10"),
+        ("history.csv", "val_accuracy", "1e308"),
+        ("history.csv", "val_accuracy", "-1"),
+        ("history.csv", "epoch", "9" * 5_000),
+        ("predictions.csv", "confidence", "2"),
+        ("predictions.csv", "confidence", "nan"),
+        ("predictions.csv", "confidence", ""),
+    ],
+)
+def test_a_figure_that_cannot_be_is_named_by_its_line(
+    run_dir: Path, name: str, column: str, cell: str
+) -> None:
+    lines = (run_dir / name).read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[lines[0].split(",").index(column)] = cell
+    (run_dir / name).write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]))
+    with pytest.raises(RunError) as caught:
+        write_report(run_dir)
+    [fault] = caught.value.faults
+    assert fault.where == f"{run_dir / name}, line 2"
+    assert "a cell is damaged" in fault.what
+
+
+def test_a_record_that_would_fill_the_memory_is_not_read(run_dir: Path) -> None:
+    with (run_dir / "metrics.json").open("wb") as file:
+        file.truncate(300 * 10**6)
+    [(where, what, _)] = faults_of(run_dir)
+    assert where == str(run_dir / "metrics.json")
+    assert what == "it has 300 MB, more than any run's"

@@ -78,6 +78,15 @@ def test_csv_has_a_row_a_picture_and_as_many_columns_in_each() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+3", "-0.5", "@x", "\ttab", "\rreturn", "'quoted", '=HYPERLINK("x")']
+)
+def test_csv_gives_names_back_that_a_sheet_could_take_for_formulas(name: str) -> None:
+    text, _ = printed([answer(f"{name}.jpg", 1.0)], "csv", 1, (name,))
+    [row] = csv.DictReader(io.StringIO(text, newline=""))
+    assert row == {"path": f"{name}.jpg", "predicted_class": name, "confidence": "1", "error": ""}
+
+
 def test_json_is_one_array_with_an_object_a_line() -> None:
     text, _ = printed(PREDICTIONS, "json", top_k=2)
     assert len(text.splitlines()) == len(PREDICTIONS) + 2

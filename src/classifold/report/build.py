@@ -50,24 +50,31 @@ from classifold.report.view import (
 
 NUM_WRONG, NUM_UNSURE, NUM_SKIPPED, NUM_PAIRS = 24, 8, 50, 10
 LEGIBLE_CLASSES = 30  # a matrix of more is drawn compactly, beside its most frequent mistakes
-_DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 
 
-def build_page(records: RunRecords, *, data_dir: Path | None) -> Page:
+def build_page(
+    records: RunRecords, *, data_dir: Path | None, max_pixels: int, follows_links: bool = False
+) -> Page:
     """Return everything that report.html shows.
 
     Args:
         records: What the run folder says.
         data_dir: Where the evaluation pictures are looked for; None shows none.
+        max_pixels: A picture with more is not shown.
+        follows_links: Whether links in `data_dir` may lead out of it.
 
     Raises:
         RunError: predictions.csv is damaged.
     """
     metrics, environment = records.metrics, records.environment
     picked = pick_pictures(iter_predictions(records.run_dir), num_wrong=NUM_WRONG, num_unsure=NUM_UNSURE)
-    found = find_pictures([row.key for row in (*picked.wrong, *picked.unsure)], data_dir=data_dir)
+    keys = [row.key for row in (*picked.wrong, *picked.unsure)]
+    found = find_pictures(keys, data_dir=data_dir, follows_links=follows_links)
     wrong, unsure = (
-        [_build_picture(row, records.settings, found) for row in rows]
+        [
+            _build_picture(row, found, max_pixels=max_pixels, sample_bits=_read_sample_bits(records.settings))
+            for row in rows
+        ]
         for rows in (picked.wrong, picked.unsure)
     )
     changed, others = _build_settings(records.settings)
@@ -241,19 +248,21 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
 # Pictures
 
 
+def _read_sample_bits(settings: dict[str, Any]) -> SampleBits:
+    """Return how many bits of 16 the run read; what is no such number is left to the files themselves."""
+    bits = settings.get("SAMPLE_BITS")
+    return bits if isinstance(bits, int) and not isinstance(bits, bool) and 8 <= bits <= 16 else "auto"
+
+
 def _build_picture(
-    row: PredictedPicture, settings: dict[str, Any], found: Mapping[str, Picture]
+    row: PredictedPicture, found: Mapping[str, Picture], *, max_pixels: int, sample_bits: SampleBits
 ) -> PictureTile:
     picture = found.get(row.key)
-    limit = settings.get("MAX_PIXELS", _DEFAULT_MAX_PIXELS)
-    max_pixels = limit if isinstance(limit, int) else _DEFAULT_MAX_PIXELS
-    bits = settings.get("SAMPLE_BITS")
+    image = None
+    if picture is not None:
+        image = read_thumbnail(picture, max_pixels=max_pixels, sample_bits=sample_bits)
     return PictureTile(
-        image=read_thumbnail(
-            picture, max_pixels=max_pixels, sample_bits=bits if isinstance(bits, int) else "auto"
-        )
-        if picture
-        else None,
+        image=image,
         key=row.key,
         true_class=row.true_class,
         predicted_class=row.predicted_class,
@@ -277,7 +286,9 @@ def _describe_absent(tiles: Sequence[PictureTile], data_dir: Path | None) -> str
         return ""
     where = f" in {data_dir}" if data_dir else ""
     count = "The picture files were" if absent == len(tiles) else f"{absent} of the picture files were"
-    return f"{count} not found{where}; the option --data DIR of classifold report says where they are now."
+    others = "or cannot be shown (damaged, larger than MAX_PIXELS, or a link out of the folder)"
+    cure = "the option --data DIR of classifold report says where they are now"
+    return f"{count} not found{where}, {others}; {cure}."
 
 
 # How the run was made

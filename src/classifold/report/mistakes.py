@@ -70,24 +70,40 @@ class _Largest:
         return [row for _, _, row in sorted(self._heap, key=lambda entry: (-entry[0], entry[2].key))]
 
 
-def find_pictures(keys: Iterable[str], *, data_dir: Path | None) -> dict[str, Picture]:
+def find_pictures(
+    keys: Iterable[str], *, data_dir: Path | None, follows_links: bool = False
+) -> dict[str, Picture]:
     """Return those pictures of the evaluation set that are there, by their keys.
 
     Args:
         keys: `<class>/<file>` as in predictions.csv; one that leads out of the folder is not followed.
         data_dir: The evaluation folder, or the folder that holds it: the sets in files, or in shards.
+        follows_links: Whether a link in the folder may lead out of it. The keys of a run from elsewhere could
+            choose any picture that is linked there.
     """
     if data_dir is None:
         return {}
     shards_dir = data_dir.parent if data_dir.name == EVALUATION else data_dir
     if holds_shards(shards_dir):
-        return _find_packed(set(keys), shards_dir)
-    paths = {key: _find_file(key, data_dir) for key in keys}
-    return {key: Picture(path, key.partition("/")[0], key) for key, path in paths.items() if path}
+        found = _find_packed(set(keys), shards_dir)
+        root = shards_dir.resolve()
+    else:
+        paths = {key: _find_file(key, data_dir) for key in keys}
+        found = {key: Picture(path, key.partition("/")[0], key) for key, path in paths.items() if path}
+        root = data_dir.resolve()
+    return {key: one for key, one in found.items() if follows_links or _is_inside(one.path, root)}
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    """Tell whether a file lies in a folder once all links are followed."""
+    try:
+        return path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a circle of links
+        return False
 
 
 def _find_packed(keys: Collection[str], shards_dir: Path) -> dict[str, Picture]:
-    """Go once through the index; what is damaged gives no pictures, for the page is not about that."""
+    """Go once through the index; damaged shards give no pictures, and training reports the damage."""
     found: dict[str, Picture] = {}
     try:
         for picture in iter_packed(shards_dir, read_index_head(shards_dir), EVALUATION):

@@ -5,23 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 
 from classifold import names
+from classifold.config import Config
 from classifold.dataset.record import read_record_head
+from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
 from classifold.files import write_whole
 from classifold.report.build import build_page
-from classifold.report.records import Environment, read_records
+from classifold.report.records import DataRecord, RunRecords, read_records
 from classifold.report.view import Page
 
+_DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 
-def write_report(run_dir: Path, *, data_dir: Path | None = None, home_dir: Path | None = None) -> Path:
+
+def write_report(
+    run_dir: Path,
+    *,
+    data_dir: Path | None = None,
+    home_dir: Path | None = None,
+    max_pixels: int | None = None,
+) -> Path:
     """Write report.html from the other files of a run folder, and return its path.
+
+    The run may come from anybody, so its files do not choose pictures of this machine: those of the folder
+    that it names are shown only where that folder holds the sets that the run was trained on.
 
     Args:
         run_dir: The run folder.
         data_dir: The evaluation set's folder, or the folder of the three sets, for the pictures; None takes
-            the one that the run was trained on. Pictures that are not there are shown as empty tiles.
+            the one that the run names. Pictures that are not there are shown as empty tiles.
         home_dir: The project's folder of the three sets, for a run that was trained elsewhere on the same
-            sets: taken where neither `data_dir` nor the folder of the training is there.
+            sets: taken where neither `data_dir` nor the folder that the run names can be.
+        max_pixels: A picture with more is not shown; None: what the run's settings say, if that is not above
+            the default of MAX_PIXELS, else the default.
 
     Raises:
         RunError: A file is missing or damaged; every such file is named.
@@ -32,21 +47,60 @@ def write_report(run_dir: Path, *, data_dir: Path | None = None, home_dir: Path 
         hint = "give the folder that holds the evaluation pictures, or leave it out"
         raise DataError(Fault(str(data_dir), "no such folder", hint))
     records = read_records(run_dir)
-    page = build_page(records, data_dir=data_dir or _find_data_dir(records.environment, home_dir))
+    folder = data_dir or _find_data_dir(records.environment.data, home_dir)
+    limit = max_pixels or min(_read_max_pixels(records), _DEFAULT_MAX_PIXELS)
+    return _write_page(run_dir, build_page(records, data_dir=folder, max_pixels=limit))
+
+
+def write_report_of_training(run_dir: Path) -> Path:
+    """Write report.html of a run that this process has just trained, and return its path.
+
+    Its pictures are those that were read for the training: nothing about them needs to be checked.
+
+    Args:
+        run_dir: The folder in which the run is made.
+
+    Raises:
+        RunError: A file is missing or damaged; every such file is named.
+        DiskError: The page cannot be written.
+    """
+    records = read_records(run_dir)
+    data_dir = Path(records.environment.data.dir) if records.environment.data.dir else None
+    limit = _read_max_pixels(records)
+    page = build_page(records, data_dir=data_dir, max_pixels=limit, follows_links=True)
+    return _write_page(run_dir, page)
+
+
+def _write_page(run_dir: Path, page: Page) -> Path:
     path = run_dir / names.REPORT_HTML
     with write_whole(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8", errors="backslashreplace", newline="\n")
     return path
 
 
-def _find_data_dir(environment: Environment, home_dir: Path | None) -> Path | None:
-    """Return where the run's pictures are: where it was trained, else at home if they are the same there."""
-    recorded = Path(environment.data.dir) if environment.data.dir else None
-    if home_dir is None or (recorded is not None and recorded.is_dir()):
-        return recorded
-    head = read_record_head(home_dir / names.SPLIT_RECORD)
-    is_same = head is not None and head.get("fingerprint") == environment.data.fingerprint
-    return home_dir if is_same else recorded
+def _read_max_pixels(records: RunRecords) -> int:
+    """Return the run's MAX_PIXELS; the default where its settings do not say it."""
+    stated = records.settings.get("MAX_PIXELS")
+    return stated if isinstance(stated, int) and stated > 0 else _DEFAULT_MAX_PIXELS
+
+
+def _find_data_dir(data: DataRecord, home_dir: Path | None) -> Path | None:
+    """Return a folder with the very sets of the run: the one that it names, or that of this project."""
+    named = Path(data.dir) if data.dir else None
+    return next((one for one in (named, home_dir) if one and _holds_sets(one, data.fingerprint)), None)
+
+
+def _holds_sets(folder: Path, fingerprint: str) -> bool:
+    """Tell whether a folder holds the division of pictures that a fingerprint names."""
+    if not fingerprint:
+        return False
+    head = read_record_head(folder / names.SPLIT_RECORD)
+    if head is not None and head.get("fingerprint") == fingerprint:
+        return True
+    try:  # a split of the user's own has no record, or its files were changed since
+        return load_sets(folder).fingerprint == fingerprint
+    except (DataError, OSError, ValueError):
+        return False
 
 
 def render_page(page: Page) -> str:

@@ -8,21 +8,25 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from classifold import names
 from classifold.errors import Fault, RunError
+from classifold.run_folder import MAX_JSON_BYTES
 
 _CURE = "copy or fetch the run folder again; if it was never whole, train again"
+# Far above any run; what is above it is no count, and breaks the arithmetic of the page.
+_MAX_COUNT = 10**12
+_Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
 class _Record(BaseModel):
-    # What a later release adds is passed over.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # What a later release adds is passed over. Training writes no figure that is not finite.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Score(_Record):
@@ -40,7 +44,7 @@ class ClassScores(_Record):
     precision: float | None
     recall: float | None
     f1: float | None
-    support: int = Field(ge=0)
+    support: _Count
     recall_low: float | None = None
     recall_high: float | None = None
 
@@ -50,7 +54,7 @@ class ReliabilityBin(_Record):
 
     low: float
     high: float
-    count: int = Field(ge=0)
+    count: _Count
     confidence: float | None
     accuracy: float | None
 
@@ -66,13 +70,13 @@ class Metrics(_Record):
     """metrics.json: what was measured on the evaluation set."""
 
     format: Literal[1]
-    num_pictures: int = Field(ge=1)
+    num_pictures: int = Field(ge=1, le=_MAX_COUNT)
     unreadable: tuple[Unreadable, ...] = ()
     class_names: tuple[str, ...] = Field(min_length=1)
     top_k: int = Field(ge=1)
     scores: dict[str, Score]
     per_class: tuple[ClassScores, ...]
-    confusion_matrix: tuple[tuple[int, ...], ...]
+    confusion_matrix: tuple[tuple[_Count, ...], ...]
     reliability: tuple[ReliabilityBin, ...] = ()
 
     @model_validator(mode="after")
@@ -80,6 +84,8 @@ class Metrics(_Record):
         size = len(self.class_names)
         if len(self.confusion_matrix) != size or any(len(row) != size for row in self.confusion_matrix):
             raise ValueError(f"confusion_matrix is not {size} x {size} as there are class_names")
+        if not any(map(any, self.confusion_matrix)):
+            raise ValueError("confusion_matrix counts no picture")
         if [scores.class_name for scores in self.per_class] != list(self.class_names):
             raise ValueError("per_class does not list the class_names in their order")
         if "accuracy" not in self.scores or self.scores["accuracy"].value is None:
@@ -210,6 +216,9 @@ def _damaged(where: Path | str, what: str) -> RunError:
 
 def _read_text(path: Path) -> str:
     try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise _damaged(path, f"it has {size / 1e6:,.0f} MB, more than any run's")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RunError(_missing(path)) from None
@@ -283,8 +292,8 @@ def _parse_prediction(row: dict[str, str]) -> PredictedPicture:
         key=row["path"],
         true_class=row["true_class"],
         predicted_class=row["predicted_class"],
-        confidence=float(row["confidence"]),
-        true_confidence=float(share) if share else None,
+        confidence=_parse_confidence(row["confidence"]),
+        true_confidence=_parse_share(share) if share else None,
         correct=_parse_truth(row["correct"]),
     )
 
@@ -294,9 +303,9 @@ def _parse_epoch(row: dict[str, str]) -> Epoch:
         stage=row["stage"],
         epoch=int(row["epoch"]),
         loss=_parse_figure(row["loss"]),
-        accuracy=_parse_figure(row["accuracy"]),
+        accuracy=_parse_share(row["accuracy"]),
         val_loss=_parse_figure(row["val_loss"]),
-        val_accuracy=_parse_figure(row["val_accuracy"]),
+        val_accuracy=_parse_share(row["val_accuracy"]),
         learning_rate=_parse_figure(row.get("learning_rate", "")),
         seconds=_parse_figure(row.get("seconds", "")),
         best=_parse_truth(row["best"]),
@@ -309,6 +318,20 @@ def _parse_figure(cell: str) -> float | None:
         return None
     number = float(cell)
     return number if math.isfinite(number) else None
+
+
+def _parse_share(cell: str) -> float | None:
+    share = _parse_figure(cell)
+    if share is not None and not 0 <= share <= 1:
+        raise ValueError(f"expected a share from 0 to 1, got {cell[:40]!r}")
+    return share
+
+
+def _parse_confidence(cell: str) -> float:
+    share = _parse_share(cell)
+    if share is None:
+        raise ValueError(f"expected a share from 0 to 1, got {cell[:40]!r}")
+    return share
 
 
 def _parse_truth(cell: str) -> bool:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from classifold.errors import Fault, RunError
 
 CARD_FORMAT = 1
+_Text = Annotated[str, Field(max_length=1024)]
+_Name = Annotated[str, Field(min_length=1, max_length=1024)]
+_MAX_FAULTS = 5  # that are told of one card
 
 
 class ModelInput(BaseModel):
@@ -17,7 +20,7 @@ class ModelInput(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    name: str = "pixels"
+    name: _Text = "pixels"
     layout: Literal["NHWC"] = "NHWC"
     colour: Literal["RGB"] = "RGB"
     range: tuple[Literal[0], Literal[255]] = (0, 255)
@@ -41,14 +44,14 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     format: Literal[1]
-    class_names: tuple[str, ...] = Field(min_length=1)
-    image_size: int = Field(ge=1, le=8192)
+    class_names: tuple[_Name, ...] = Field(min_length=1, max_length=100_000)
+    image_size: int = Field(ge=1, le=2048)  # twice what the settings allow
     max_pixels: int = Field(ge=1)
     sample_bits: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = "auto"
     input: ModelInput = ModelInput()
-    output: str = "probabilities"
-    backbone: str = ""
-    run: str = ""
+    output: _Text = "probabilities"
+    backbone: _Text = ""
+    run: _Text = ""
 
     @field_validator("class_names")
     @classmethod
@@ -75,7 +78,7 @@ def parse_card(text: str, *, where: Path) -> ModelCard:
         if any(problem["loc"] == ("format",) for problem in error.errors()):
             hint = f"this release reads model cards of format {CARD_FORMAT}; upgrade classifold"
         faults = []
-        for problem in error.errors():
+        for problem in error.errors()[:_MAX_FAULTS]:
             part = ".".join(map(str, problem["loc"])) or "text"
             faults.append(Fault(str(where), f"the model card's {part} is wrong: {problem['msg']}", hint))
         raise RunError(*faults) from None

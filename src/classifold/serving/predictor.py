@@ -14,16 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
+from classifold.config import Config
 from classifold.dataset.pictures import PictureError, load_picture
 from classifold.errors import Fault, RunError
-from classifold.inference import open_session, run_session
+from classifold.inference import limited_model, open_session, run_session
 from classifold.machine import count_cores
+from classifold.model_file import ModelFileError
 from classifold.serving.card import ModelCard, parse_card
 from classifold.serving.sources import find_sources
 
 A = TypeVar("A")
 B = TypeVar("B")
 
+_DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 _RUN_HINT = "give a run folder that `classifold train` made, or the model.onnx inside it"
 _DAMAGED_HINT = "the file is damaged or was cut short: copy the run folder again, or train again"
 
@@ -49,9 +52,11 @@ class Predictor:
     One object may be used from several threads.
     """
 
-    def __init__(self, session: Any, card: ModelCard) -> None:
+    def __init__(self, session: Any, card: ModelCard, *, max_pixels: int | None = None) -> None:
         self._session = session
         self.card = card
+        # The card may come from anybody, and a picture of this many pixels is held in memory.
+        self._max_pixels = max_pixels or min(card.max_pixels, _DEFAULT_MAX_PIXELS)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -66,7 +71,7 @@ class Predictor:
     @property
     def max_pixels(self) -> int:
         """A picture file with more pixels is refused, not decoded."""
-        return self.card.max_pixels
+        return self._max_pixels
 
     def predict_pixels(self, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities (N, C) float32 of a batch of pictures.
@@ -139,19 +144,25 @@ def _map_ordered(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def load_predictor(run: Path) -> Predictor:
+def load_predictor(run: Path, *, max_pixels: int | None = None) -> Predictor:
     """Return the model of a run folder, or of a model.onnx that stands alone.
+
+    Args:
+        run: The folder or the file.
+        max_pixels: A picture with more pixels is refused; None: what the model card says, if that is not
+            above the default of MAX_PIXELS, else the default.
 
     Raises:
         RunError: Where there is no model, or the file is damaged, carries no model card, or does not do
             what its card says.
     """
     path = _find_model(run)
-    session = _load_session(path)
-    card = _read_card(session, path)
-    _check_ends(session, card, path)
-    predictor = Predictor(session, card)
-    _check_answer(predictor, path)
+    with limited_model(path):
+        session = _load_session(path)
+        card = _read_card(session, path)
+        _check_ends(session, card, path)
+        predictor = Predictor(session, card, max_pixels=max_pixels)
+        _check_answer(predictor, path)
     return predictor
 
 
@@ -165,7 +176,8 @@ def _find_model(run: Path) -> Path:
     if run.name.endswith((".tar.gz", ".tgz")):
         hint = f"unpack it first: mkdir run && tar -xzf {run.name} -C run"
         raise RunError(Fault(str(run), "expected a run folder or model.onnx, got an archive", hint))
-    if run.suffix.lower() != Path(names.MODEL_ONNX).suffix:
+    # Opening a pipe could wait for ever.
+    if run.suffix.lower() != Path(names.MODEL_ONNX).suffix or not run.is_file():
         raise RunError(Fault(str(run), "expected a run folder or model.onnx, got another file", _RUN_HINT))
     return run
 
@@ -190,13 +202,21 @@ def _near_runs(run: Path) -> str:
 def _load_session(path: Path) -> Any:
     try:
         return open_session(path)
+    except ModelFileError as error:
+        raise RunError(Fault(str(path), f"this model is not opened: {error}", _RUN_HINT)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base
-        if isinstance(error, MemoryError):
-            raise
-        reason = " ".join(str(error).split())[:160]
+        reason = _explain(error)
         raise RunError(
             Fault(str(path), f"not a model that can be loaded ({reason})", _DAMAGED_HINT)
         ) from error
+
+
+def _explain(error: Exception) -> str:
+    """Return an engine's error, which can be long, in a few words."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text:
+        return "it asks for more memory than it is given here"
+    return text[:160]
 
 
 def _read_card(session: Any, path: Path) -> ModelCard:
@@ -224,9 +244,9 @@ def _check_answer(predictor: Predictor, path: Path) -> None:
     try:
         answer = predictor.predict_pixels(np.full((1, size, size, 3), 127, np.uint8))
     except Exception as error:
-        if isinstance(error, MemoryError):
-            raise
-        what = f"the model does not take pictures of {size} x {size} pixels as its card says"
+        what = (
+            f"the model does not take pictures of {size} x {size} pixels as its card says ({_explain(error)})"
+        )
         raise RunError(Fault(str(path), what, _DAMAGED_HINT)) from error
     if answer.shape != (1, width):
         what = f"the model card names {width} classes, the model answers with shape {answer.shape}"

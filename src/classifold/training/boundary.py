@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.errors import Fault, RunError
 from classifold.training.history import EpochRow
 from classifold.training.scaling import Scaling
 
@@ -97,6 +99,32 @@ def assign_arrays(variables: Sequence[Any], values: Arrays) -> None:
     """Give Keras variables their values."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def check_shapes(variables: Sequence[Any], values: Arrays) -> None:
+    """Check that there is an array of the right shape for each Keras variable.
+
+    Raises:
+        ValueError: There is not.
+    """
+    expected, given = [tuple(one.shape) for one in variables], [one.shape for one in values]
+    if expected != given:
+        raise ValueError(f"expected {len(expected)} arrays as the network has them, got other shapes")
+
+
+@contextlib.contextmanager
+def taking_state() -> Iterator[None]:
+    """Turn what Keras and NumPy say of a saved state that does not fit into a user's error.
+
+    Raises:
+        RunError: The state is of another network, or was changed.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        what = f"its arrays do not fit the network: {' '.join(str(error).split())[:200]}"
+        hint = "it is of another network or was changed; begin again without it"
+        raise RunError(Fault("checkpoint", what, hint=hint)) from error
 
 
 def list_seeds(model: Any) -> list[Any]:

@@ -18,7 +18,15 @@ from classifold.config import Config
 from classifold.errors import ClassifoldError
 from classifold.progress import Advance, show_progress
 from classifold.training.batch_size import choose_batch_size
-from classifold.training.boundary import Arrays, Inside, assign_arrays, copy_arrays, list_seeds
+from classifold.training.boundary import (
+    Arrays,
+    Inside,
+    assign_arrays,
+    check_shapes,
+    copy_arrays,
+    list_seeds,
+    taking_state,
+)
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached, read_ahead
 from classifold.training.history import EpochRow, print_epoch
@@ -78,7 +86,8 @@ def fit_stage(
         config, stage = choose_batch_size(learning, stage, config, num_pictures=len(feed.training_labels))
     run = _StageRun(learning, stage, feed, config, reached=reached, budget=budget)
     if inside is not None:
-        run.go_on_from(inside)
+        with taking_state():
+            run.go_on_from(inside)
     run.finish(mark or (lambda _: None), is_due)
 
 
@@ -171,6 +180,8 @@ class _StageRun:
     def go_on_from(self, inside: Inside) -> None:
         """Take up an earlier state; what follows from the rows is reckoned from them."""
         rows = self.reached.rows
+        for weights in (inside.kept, *inside.recent):
+            check_shapes(self.learning.weights, weights)
         self.before = inside.before
         if inside.num_epochs:
             self.stage = replace(self.stage, num_epochs=inside.num_epochs)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classifold.config import Config
 from classifold.progress import Advance, show_progress
-from classifold.training.boundary import Inside
+from classifold.training.boundary import Inside, taking_state
 from classifold.training.feed import Feed, Reached
 from classifold.training.history import EpochRow, print_epoch
 from classifold.training.hosts import Hosts
@@ -163,11 +163,13 @@ def find_head(
     before = None if reached.best is None else reached.rows.index(reached.best)
     penalties = sorted(config.HEAD_PENALTIES, reverse=True)
     done: list[EpochRow] = []
+    start = None
     if inside is not None:
         done = [row for row in reached.rows if row.stage == _STAGE]
         before = inside.before
-        dense.set_weights(list(inside.kept))
-    start = None if inside is None else np.array(inside.optimizer[0])
+        with taking_state():
+            dense.set_weights(list(inside.kept))
+            start = _take_solution(inside, dense)
     started = time.perf_counter()
     if _is_over(done, config):
         return
@@ -190,6 +192,19 @@ def find_head(
         if _is_over(done, config):
             break
         started = time.perf_counter()
+
+
+def _take_solution(inside: Inside, dense: Any) -> NDArray[Any]:
+    """Return what the next search begins from, (F + 1, C): the kernel and below it the bias.
+
+    Raises:
+        ValueError: It has another size.
+    """
+    [solution] = inside.optimizer
+    num_features, num_classes = dense.kernel.shape
+    if solution.shape != (num_features + 1, num_classes):
+        raise ValueError(f"expected {num_features + 1} x {num_classes} numbers, got {solution.shape}")
+    return np.array(solution)
 
 
 def _choose(rows: Sequence[EpochRow], config: Config) -> EpochRow | None:

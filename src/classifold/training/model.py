@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ import numpy as np
 from classifold import names
 from classifold.config import Config
 from classifold.errors import BackboneError, Fault
+from classifold.machine import limited_memory, list_gpus, memory_bytes
 from classifold.training.backbones import build_backbone, finish_weights
+from classifold.training.keras_file import check_keras_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -159,8 +162,12 @@ def load_earlier_weights(classifier: Classifier, source: str) -> None:
         BackboneError: If there is no such file, it cannot be read, or nothing in it fits the backbone.
     """
     path = _find_earlier(source)
+    room = min(memory_bytes(), _LOADING_ROOM + 8 * path.stat().st_size)
     try:
-        earlier = keras.models.load_model(path, compile=False, safe_mode=True)
+        check_keras_file(path)
+        # A GPU's driver reserves addresses by the hundred GB, which count as memory here.
+        with contextlib.nullcontext() if list_gpus() else limited_memory(room):
+            earlier = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         what = f"not a model that Keras can load: {' '.join(str(error).split())[:200]}"
         raise BackboneError(Fault(str(path), what, hint=_EARLIER_HINT)) from error
@@ -178,6 +185,8 @@ def load_earlier_weights(classifier: Classifier, source: str) -> None:
     finish_weights(classifier.model)
 
 
+# Beside eight times its weights, what a model from elsewhere may take in memory while it is loaded.
+_LOADING_ROOM = 4 << 30
 _EARLIER_HINT = "name a run folder, or a .keras or .h5 file of the same backbone"
 
 

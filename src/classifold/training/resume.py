@@ -9,11 +9,14 @@ is taken.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import math
+import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -24,12 +27,16 @@ import numpy as np
 
 from classifold.errors import Fault, RunError, disk_errors
 from classifold.files import write_whole
+from classifold.machine import memory_bytes
 from classifold.training.boundary import Arrays, Boundary, Inside
+from classifold.training.checkpoint_head import find_head_fault
 from classifold.training.history import EpochRow
 from classifold.training.scaling import Scaling
 
 _FORMAT = 2
 _GENERATIONS = 2
+# The head of a run of a thousand epochs and a thousand layers has some 2 MB.
+_MAX_HEAD_BYTES = 16 * 10**6
 
 Tell = Callable[[str], None]
 
@@ -146,13 +153,15 @@ class Checkpoints:
         return sorted({int(match[1]) for match in matches if match})
 
     def _read(self, number: int) -> Found:
-        head = _read_head(self._path(number, "json"))
-        if head["format"] != _FORMAT:
+        text, head = _read_head(self._path(number, "json"))
+        if head.get("format") != _FORMAT:
             hint = f"use the version of Classifold that wrote it, or: {self.anew}"
             what = "this checkpoint is of another version"
             raise RunError(Fault(str(self._path(number, "json")), what, hint=hint))
         path = self._path(number, "bin")
-        data = _read_checked(path, head["files"].get(path.name, {}))
+        data = _read_checked(path, head.get("files"))
+        if fault := find_head_fault(text, num_bytes=len(data)):
+            raise _DamagedError(f"it is damaged ({fault})")
         groups = dict(_split_arrays(data, head["arrays"]))
         return _build_found(head, groups, folder=self.folder, anew=self.anew)
 
@@ -350,27 +359,48 @@ def _sign(head: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
 
-def _read_head(path: Path) -> dict[str, Any]:
+def _read_head(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return a checkpoint's JSON as text, and what it says, which only its checksum vouches for."""
     try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _DamagedError("it is missing") from None
-    except (OSError, ValueError) as error:
-        raise _DamagedError(f"it is damaged ({error})") from error
-    if not isinstance(head, dict) or head.pop("sha256", None) != _sign(head):
-        raise _DamagedError("it is damaged (its checksum is another)")
-    return head
+        text = _read_file(path, limit=_MAX_HEAD_BYTES).decode("utf-8")
+        head = json.loads(text)
+        if not isinstance(head, dict) or head.pop("sha256", None) != _sign(head):
+            raise _DamagedError("it is damaged (its checksum is another)")
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise _DamagedError(f"it is damaged ({error or 'it asks for too much memory'})") from error
+    return text, head
 
 
-def _read_checked(path: Path, expected: Mapping[str, Any]) -> bytes:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _DamagedError(f"{path.name} is missing") from None
-    except OSError as error:
-        raise _DamagedError(f"{path.name} cannot be read ({error.strerror})") from error
+def _read_checked(path: Path, files: Any) -> bytes:
+    """Return the content of the file of arrays, if it is what the head says of it in `files`."""
+    expected = files.get(path.name) if isinstance(files, dict) else None
+    if not isinstance(expected, dict):
+        raise _DamagedError(f"it does not say what {path.name} holds")
+    # All of it is held in memory twice for a moment: as it is read, and as arrays.
+    data = _read_file(path, limit=memory_bytes() // 2)
     if len(data) != expected.get("bytes"):
         raise _DamagedError(f"{path.name} has {len(data)} bytes, expected {expected.get('bytes')}")
     if hashlib.sha256(data).hexdigest() != expected.get("sha256"):
         raise _DamagedError(f"{path.name} is damaged (its checksum is another)")
     return data
+
+
+def _read_file(path: Path, *, limit: int) -> bytes:
+    """Return the content of an ordinary file of at most `limit` bytes; no link is followed."""
+    try:
+        # Without O_NONBLOCK, opening a pipe waits until somebody writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, descriptor)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise _DamagedError(f"{path.name} is not an ordinary file")
+            if status.st_size > limit:
+                raise _DamagedError(f"{path.name} has {status.st_size:,} bytes, more than {limit:,}")
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read()
+    except FileNotFoundError:
+        raise _DamagedError(f"{path.name} is missing") from None
+    except OSError as error:
+        what = "is a link" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
+        raise _DamagedError(f"{path.name} {what}") from error

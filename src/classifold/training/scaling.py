@@ -28,6 +28,16 @@ class Scaling:
     mean: NDArray[np.float32]
     spread: NDArray[np.float32]
 
+    def check(self, num_features: int) -> None:
+        """Check that the scaling is of so many features.
+
+        Raises:
+            ValueError: It is not.
+        """
+        for array in (self.mean, self.spread):
+            if array.shape != (num_features,):
+                raise ValueError(f"expected a scaling of {num_features} features, got {array.shape}")
+
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return scaled features (N, F)."""
         return (features - self.mean) / self.spread

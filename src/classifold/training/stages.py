@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from classifold.config import Config
 from classifold.errors import DiskError, Fault
 from classifold.training.backbones import finish_weights
-from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds
+from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds, taking_state
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached
 from classifold.training.fit import Mark, fit_stage, never
@@ -279,6 +279,8 @@ def _fit_scaled(
     """Train the head step by step on features of one mean and spread."""
     if inside is not None and inside.scaling is not None:
         scaling = inside.scaling
+        with taking_state():
+            scaling.check(learning.inputs[0].shape[-1])
     else:
         feed.begin_epoch(0)
         sample = np.flatnonzero(feed.number_training() < _SCALING_SAMPLE)
@@ -314,7 +316,8 @@ def put_kept(classifier: Classifier, boundary: Boundary, config: Config) -> None
     if boundary.inside is None:
         return
     parts = split_parts(classifier, plan_stages(config)[boundary.stage].share)
-    parts.learning.set_weights(list(boundary.inside.kept))
+    with taking_state():
+        parts.learning.set_weights(list(boundary.inside.kept))
     if boundary.inside.scaling is not None:
         boundary.inside.scaling.fold(_first_dense(classifier))
 

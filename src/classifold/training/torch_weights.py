@@ -70,11 +70,12 @@ def _load_pickle(file: IO[bytes]) -> Any:
     return _TensorsOnly(file).load()
 
 
-def load_torch_weights(path: Path) -> dict[str, NDArray[Any]]:
+def load_torch_weights(source: Path | bytes) -> dict[str, NDArray[Any]]:
     """Return the tensors of an old-style PyTorch file by name.
 
     Args:
-        path: A state dict written by `torch.save` in the format used before PyTorch 1.6.
+        source: A file, or its bytes: a state dict written by `torch.save` in the format used before
+            PyTorch 1.6.
 
     Returns:
         Arrays of the shapes PyTorch gives them (a convolution's kernel is out, in, height, width).
@@ -83,7 +84,7 @@ def load_torch_weights(path: Path) -> dict[str, NDArray[Any]]:
         pickle.UnpicklingError: If the file is of another format, or names anything but tensors.
         OSError: If the file cannot be read.
     """
-    file = io.BytesIO(path.read_bytes())
+    file = io.BytesIO(source if isinstance(source, bytes) else source.read_bytes())
     try:
         return _read_tensors(file)
     except pickle.UnpicklingError:
