@@ -11,6 +11,7 @@ import click
 from classifold import names
 from classifold.errors import make_printable
 from classifold.options import json_option, load_settings, takes_settings
+from classifold.progress import say
 
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
@@ -22,7 +23,7 @@ _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 def _tell(line: str) -> None:
     """Say what is being done, beside the answer; the words may be another machine's."""
-    click.echo(make_printable(line.expandtabs()), err=True)
+    say(line)
 
 
 def _open_aws(config: Config) -> Aws:
@@ -268,7 +269,7 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
     from classifold.aws.clients import Aws
     from classifold.aws.results import fetch_job
 
-    click.echo(fetch_job(Aws(config), name, tell=_tell))
+    show(str(fetch_job(Aws(config), name, tell=_tell)))
 
 
 @click.command()

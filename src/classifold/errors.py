@@ -24,6 +24,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifold.printable import make_printable as make_printable
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -46,14 +48,6 @@ class Fault:
         got = f", got {self.got}" if self.got else ""
         line = f"error: {make_printable(f'{self.where}: {self.what}{got}')}"
         return f"{line}\nhint: {make_printable(self.hint)}" if self.hint else line
-
-
-def make_printable(text: str) -> str:
-    """Return a line with what could break it or steer a terminal as an escape.
-
-    Names of files and objects may hold such characters, and so may whatever comes from another machine.
-    """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class ClassifoldError(Exception):
