@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from classifold.baked import open_keras_home
+from classifold.baked import find_keras_home, open_keras_home
 from classifold.config import Config
 from classifold.errors import Fault, MissingExtraError, SettingsError, UsageError
 from classifold.training.hosts import Place, join_hosts
 from classifold.training.interruption import holding_back
 
-_ENGINES = {"tensorflow": "tensorflow", "jax": "jax"}
+# Keras's engines as they are called, by the name of their package.
+ENGINES = {"tensorflow": "TensorFlow", "jax": "JAX"}
 
 
 def choose_backend(config: Config, *, num_hosts: int = 1) -> str:
@@ -62,7 +63,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     if not Path("/dev/nvidia0").exists():
         # Without this TensorFlow looks for a GPU, and complains that there is none.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    missing = [name for name in ("keras", _ENGINES[backend]) if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
     if missing:
         hint = (
             'pip install "classifold[train,hosts]"' if "jax" in missing else 'pip install "classifold[train]"'
@@ -71,7 +72,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     if place is not None and place.count > 1:
         join_hosts(place)
     with quiet_start():
-        import keras
+        keras = _import_keras()
 
         if backend == "jax":
             # Keras saves models with TensorFlow's help: its greeting belongs here, not between the epochs.
@@ -91,6 +92,36 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
 
         # The same weights from two runs: no kernel may add its sums in the order that threads finish.
         tf.config.experimental.enable_op_determinism()
+    return keras
+
+
+@contextlib.contextmanager
+def without_keras_settings() -> Iterator[None]:
+    """Let Keras and tf_keras, while they are imported, neither read nor write a settings file of the user's.
+
+    `keras.json` in the home folder or KERAS_HOME may ask for another precision or order of the channels than
+    training is made for, and is written where it is missing.
+    """
+    given = os.environ.get("KERAS_HOME")
+    with tempfile.TemporaryDirectory(prefix="classifold-keras-") as empty:
+        os.environ["KERAS_HOME"] = empty
+        try:
+            yield
+        finally:
+            del os.environ["KERAS_HOME"]
+            if given is not None:
+                os.environ["KERAS_HOME"] = given
+
+
+def _import_keras() -> Any:
+    home = find_keras_home()
+    with without_keras_settings():
+        import keras
+    # Downloaded weights are kept in the same folder, and stay where they were.
+    # Keras has no public way to set this folder once it is imported.
+    from keras.src.backend import config
+
+    config._KERAS_DIR = str(home)
     return keras
 
 

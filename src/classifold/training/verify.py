@@ -29,9 +29,13 @@ Answer = Callable[[NDArray[np.float32]], Any]
 
 def _load_forms(run_dir: Path) -> dict[str, Callable[[], Answer]]:
     """Return how each form is loaded, by its name in environment.json."""
-    import keras
     import tensorflow as tf
-    import tf_keras
+
+    from classifold.training.backend import without_keras_settings
+
+    with without_keras_settings():
+        import keras
+        import tf_keras
 
     checkpoint = str(run_dir / names.CHECKPOINT_DIR)
 
