@@ -49,9 +49,9 @@ def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = 
         name: How the user called it, for help and messages.
         arguments: Those of the command line where None.
     """
-    prepare_process()
-    _prepare_streams()
     try:
+        prepare_process()
+        _prepare_streams()
         with _sigterm_interrupts():
             code = _invoke(command, name=name, arguments=arguments)
             _flush()

@@ -149,6 +149,9 @@ _DISK_CURES = {
 
 def explain_disk(error: OSError, where: Path | str) -> DiskError | None:
     """Return the system's refusal to write as a DiskError, and None for any other failure of the system."""
+    if error.filename is None and "temporary directory" in str(error.strerror):  # raised by tempfile
+        hint = "set the environment variable TMPDIR to a folder that can be written"
+        return DiskError(Fault("temporary files", "no folder for them can be written", hint=hint))
     if error.errno not in _DISK_CURES:
         return None
     what, hint = _DISK_CURES[error.errno]

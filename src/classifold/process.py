@@ -69,10 +69,14 @@ def _borrow_home() -> None:
         atexit.register(shutil.rmtree, _borrowed_home, ignore_errors=True)
 
 
+def has_home() -> bool:
+    """Tell whether this process has a home folder of its own, and not one that `prepare_process` made."""
+    return not _borrowed_home or os.environ.get("HOME") != _borrowed_home
+
+
 def expand_home(path: str) -> str:
     """Return a path with `~` or `~user` written out; unchanged where there is no such home folder."""
-    is_own = path.partition("/")[0] == "~"
-    if is_own and _borrowed_home and os.environ.get("HOME") == _borrowed_home:
+    if path.partition("/")[0] == "~" and not has_home():
         return path
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib raises an error where there is none
 

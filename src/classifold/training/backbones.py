@@ -20,6 +20,7 @@ import numpy as np
 
 from classifold.baked import find_keras_home
 from classifold.errors import BackboneError, Fault, MissingExtraError
+from classifold.process import has_home
 from classifold.training.lite0 import build_lite0, load_lite0_weights
 from classifold.user_code import importing_beside
 
@@ -266,7 +267,7 @@ def finish_weights(model: keras.Model) -> None:
 
 def _no_weights(name: str, error: Exception) -> Fault:
     reason = " ".join(str(error).split())
-    cache = find_keras_home() / "models"
+    cache = find_keras_home() / "models" if has_home() else "the folder models of one that KERAS_HOME names"
     hint = (
         "behind a proxy set HTTPS_PROXY; without a network put that file, downloaded elsewhere, into "
         f"{cache}; or take BACKBONE = '{LITE0}', whose weights are installed with the package"

@@ -114,6 +114,8 @@ def without_keras_settings() -> Iterator[None]:
 
 
 def _import_keras() -> Any:
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
     home = find_keras_home()
     with without_keras_settings():
         import keras

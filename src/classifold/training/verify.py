@@ -131,13 +131,14 @@ def check_answers(answers: dict[str, float | str]) -> None:
 
 def main() -> None:
     """Compare the forms of the run folder named on the command line."""
-    from classifold.training.backend import start_keras
+    from classifold.training.backend import start_keras, without_keras_settings
     from classifold.training.own_process import end_with_parent
 
     end_with_parent()
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
     start_keras("tensorflow", seed=0)
-    import tf_keras  # noqa: F401 - while the forms are being written, this process has nothing else to do
+    with without_keras_settings():
+        import tf_keras  # noqa: F401 - while the forms are being written there is nothing else to do
 
     pixels = np.load(sample_path, allow_pickle=False)
     files = (line.strip() for line in sys.stdin)
