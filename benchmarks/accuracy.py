@@ -63,8 +63,8 @@ def run_once(folder: Path, seed: int, overrides: list[str]) -> dict[str, Any]:
             f"RUNS_DIR = {scratch + '/runs'!r}\nSPLIT_SEED = {seed}\nRANDOM_SEED = {seed}\n"
         )
         settings = ["--config", str(config), *(word for text in overrides for word in ("--set", text))]
-        subprocess.run([sys.executable, "-m", "classifold.cli", "split", *settings], check=True, stdout=2)
-        seconds, memory = measure([sys.executable, "-m", "classifold.cli", "train", *settings])
+        subprocess.run([sys.executable, "-P", "-m", "classifold", "split", *settings], check=True, stdout=2)
+        seconds, memory = measure([sys.executable, "-P", "-m", "classifold", "train", *settings])
         (run_dir,) = (path for path in (Path(scratch) / "runs").iterdir() if path.is_dir())
         metrics = json.loads((run_dir / "metrics.json").read_text())
         environment = json.loads((run_dir / "environment.json").read_text())

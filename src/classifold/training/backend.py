@@ -71,8 +71,9 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
         raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
     if place is not None and place.count > 1:
         join_hosts(place)
-    with quiet_start():
-        keras = _import_keras()
+    is_first = "keras" not in sys.modules
+    with quiet_start(), without_keras_settings():
+        import keras
 
         if backend == "jax":
             # Keras saves models with TensorFlow's help: its greeting belongs here, not between the epochs.
@@ -81,6 +82,8 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
 
         # The engine looks for its devices at the first operation, and talks about them too.
         keras.ops.zeros(1)
+    if is_first:
+        _keep_downloads()
     if keras.backend.backend() != backend:
         what = f"Keras already runs on {keras.backend.backend()} in this process, not on {backend}"
         raise UsageError(Fault("training", what, hint="start a new process for the other backend"))
@@ -97,7 +100,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
 
 @contextlib.contextmanager
 def without_keras_settings() -> Iterator[None]:
-    """Let Keras and tf_keras, while they are imported, neither read nor write a settings file of the user's.
+    """Let Keras, tf_keras and TensorFlow neither read nor write the user's settings of Keras when imported.
 
     `keras.json` in the home folder or KERAS_HOME may ask for another precision or order of the channels than
     training is made for, and is written where it is missing.
@@ -113,18 +116,14 @@ def without_keras_settings() -> Iterator[None]:
                 os.environ["KERAS_HOME"] = given
 
 
-def _import_keras() -> Any:
-    if "keras" in sys.modules:
-        return sys.modules["keras"]
-    home = find_keras_home()
-    with without_keras_settings():
-        import keras
-    # Downloaded weights are kept in the same folder, and stay where they were.
-    # Keras has no public way to set this folder once it is imported.
+def _keep_downloads() -> None:
+    """Let Keras keep downloaded weights where it always does, which it takes for the folder of its settings.
+
+    It has no public way to set that folder once it is imported.
+    """
     from keras.src.backend import config
 
-    config._KERAS_DIR = str(home)
-    return keras
+    config._KERAS_DIR = str(find_keras_home())
 
 
 @contextlib.contextmanager
