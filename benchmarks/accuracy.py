@@ -158,7 +158,7 @@ print(best.score(x["evaluation"], y["evaluation"]))
 
 
 def measure_floor(split_dir: Path) -> float:
-    command = [sys.executable, "-c", FLOOR, str(split_dir), json.dumps(STRENGTHS)]
+    command = [sys.executable, "-P", "-c", FLOOR, str(split_dir), json.dumps(STRENGTHS)]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     )

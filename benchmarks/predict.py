@@ -146,7 +146,7 @@ def build_command(way: str, run_dir: Path, folder: Path, output: Path) -> list[s
         options = ["--format", "csv", "--output", str(output)]
         return [sys.executable, "-P", "-m", "classifold", "predict", str(run_dir), str(folder), *options]
     code = {"plain": PLAIN, "keras": KERAS}[way]
-    return [sys.executable, "-c", code, str(run_dir), str(folder), str(output)]
+    return [sys.executable, "-P", "-c", code, str(run_dir), str(folder), str(output)]
 
 
 def measure(command: list[str]) -> tuple[float, float]:
