@@ -59,7 +59,14 @@ class Watched:
         command = ["-c", code] if code else ["-m", "classifold", *map(str, words)]
         done = subprocess.run(
             [
-                *("strace", "--follow-forks", "--quiet=all", "--trace=network", "--output", self.calls),
+                *(
+                    "strace",
+                    "--follow-forks",
+                    "--quiet=all",
+                    "--trace=connect,bind,listen,sendto,sendmsg,sendmmsg",
+                    "--output",
+                    self.calls,
+                ),
                 *(sys.executable, "-P", *command),
             ],
             cwd=self.folder,
@@ -80,6 +87,8 @@ class Watched:
         return [
             line
             for line in lines
+            # The kernel itself is asked through netlink for the machine's own addresses.
+            if "AF_NETLINK" not in line
             if any(not one.startswith(_LOOPBACK) for one in _ADDRESS.findall(line)) or "htons(53)" in line
         ]
 
