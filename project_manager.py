@@ -2,6 +2,10 @@
 
 import sys
 
+# This folder is not searched for modules: a random.py of the project must not hide Python's.
+if not sys.flags.safe_path:
+    sys.path.pop(0)
+
 from classifold.cli import run_project_manager
 
 sys.exit(run_project_manager())

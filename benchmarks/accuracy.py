@@ -63,8 +63,8 @@ def run_once(folder: Path, seed: int, overrides: list[str]) -> dict[str, Any]:
             f"RUNS_DIR = {scratch + '/runs'!r}\nSPLIT_SEED = {seed}\nRANDOM_SEED = {seed}\n"
         )
         settings = ["--config", str(config), *(word for text in overrides for word in ("--set", text))]
-        subprocess.run([sys.executable, "-m", "classifold.cli", "split", *settings], check=True, stdout=2)
-        seconds, memory = measure([sys.executable, "-m", "classifold.cli", "train", *settings])
+        subprocess.run([sys.executable, "-P", "-m", "classifold", "split", *settings], check=True, stdout=2)
+        seconds, memory = measure([sys.executable, "-P", "-m", "classifold", "train", *settings])
         (run_dir,) = (path for path in (Path(scratch) / "runs").iterdir() if path.is_dir())
         metrics = json.loads((run_dir / "metrics.json").read_text())
         environment = json.loads((run_dir / "environment.json").read_text())
@@ -158,7 +158,7 @@ print(best.score(x["evaluation"], y["evaluation"]))
 
 
 def measure_floor(split_dir: Path) -> float:
-    command = [sys.executable, "-c", FLOOR, str(split_dir), json.dumps(STRENGTHS)]
+    command = [sys.executable, "-P", "-c", FLOOR, str(split_dir), json.dumps(STRENGTHS)]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     )

@@ -86,7 +86,7 @@ def prepare(folder: Path, *, num_epochs: int) -> None:
 
 def command(name: str, runs_dir: Path, *options: str, head: str = "learned") -> list[str]:
     """Return the words of a command."""
-    words = [sys.executable, "-m", "classifold.cli", name, "--config", "config.py", *options]
+    words = [sys.executable, "-P", "-m", "classifold", name, "--config", "config.py", *options]
     return [*words, *(f"--set={one}" for one in (f"RUNS_DIR={runs_dir}", *HEADS[head]))]
 
 

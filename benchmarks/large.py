@@ -136,7 +136,7 @@ def write_inventory(path: Path, count: int) -> None:
 def run(work: str, folder: Path, before: str = "") -> dict[str, Any]:
     code = MEASURED.format(before=before, work=work)
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-c", code, str(folder)], check=True, stdout=subprocess.PIPE, text=True
     )
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

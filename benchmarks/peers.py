@@ -201,7 +201,7 @@ def write_config(scratch: Path, folder: Path, seed: int) -> Path:
 def classifold(place: Path, *words: str) -> float:
     """Run a command in `place`, where it keeps its state; return its seconds."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "classifold.cli", *words]
+    command = [sys.executable, "-P", "-m", "classifold", *words]
     subprocess.run(command, check=True, cwd=place, stdout=2, env=environment_variables())
     return time.perf_counter() - started
 

@@ -114,7 +114,7 @@ def train_run(scratch: Path) -> Path:
     words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     example = ["example", str(scratch / "pictures"), "--pictures-per-class", "20"]
     for command in (example, ["split", *words], ["train", *words]):
-        subprocess.run([sys.executable, "-m", "classifold.cli", *command], check=True, stdout=2)
+        subprocess.run([sys.executable, "-P", "-m", "classifold", *command], check=True, stdout=2)
     (run_dir,) = (path for path in (scratch / "runs").iterdir() if path.is_dir())
     return run_dir
 
@@ -144,9 +144,9 @@ def measure_round(run_dir: Path, scratch: Path, counts: dict[str, int]) -> dict[
 def build_command(way: str, run_dir: Path, folder: Path, output: Path) -> list[str]:
     if way == "ours":
         options = ["--format", "csv", "--output", str(output)]
-        return [sys.executable, "-m", "classifold.cli", "predict", str(run_dir), str(folder), *options]
+        return [sys.executable, "-P", "-m", "classifold", "predict", str(run_dir), str(folder), *options]
     code = {"plain": PLAIN, "keras": KERAS}[way]
-    return [sys.executable, "-c", code, str(run_dir), str(folder), str(output)]
+    return [sys.executable, "-P", "-c", code, str(run_dir), str(folder), str(output)]
 
 
 def measure(command: list[str]) -> tuple[float, float]:

@@ -181,7 +181,7 @@ def measure(*words: str) -> dict[str, float]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     started = time.perf_counter()
     with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-m", "classifold.cli", *words]
+        command = [sys.executable, "-P", "-m", "classifold", *words]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         peak = {"peak_mb": 0.0, "own_peak_mb": 0.0}
         watcher = threading.Thread(target=watch, args=(process, peak))

@@ -76,7 +76,7 @@ def measure(scratch: Path, count: int, shard_mb: int) -> dict[str, Any]:
 
     def run(work: str, before: str = "") -> dict[str, float]:
         code = MEASURED.format(before=before, work=work)
-        command = [sys.executable, "-c", code, *folders]
+        command = [sys.executable, "-P", "-c", code, *folders]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return answer

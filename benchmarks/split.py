@@ -97,7 +97,7 @@ def run(work: str, *arguments: str) -> dict[str, float]:
     """Run a piece of Python as a whole process; its seconds include starting and ending."""
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED.format(work=work), *arguments],
+        [sys.executable, "-P", "-c", MEASURED.format(work=work), *arguments],
         check=True,
         stdout=subprocess.PIPE,
         text=True,

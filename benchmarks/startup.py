@@ -16,18 +16,18 @@ import time
 LIMIT = 0.5
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
-    "classifold --help": ["-m", "classifold.cli", "--help"],
-    "classifold train --help": ["-m", "classifold.cli", "train", "--help"],
-    "a misspelt command": ["-m", "classifold.cli", "trian"],
-    "a misspelt setting": ["-m", "classifold.cli", "example", "x", "--set", "EPOCH=3"],
-    "a folder that is no run": ["-m", "classifold.cli", "predict", "/nonexistent", "x.jpg"],
+    "classifold --help": ["-m", "classifold", "--help"],
+    "classifold train --help": ["-m", "classifold", "train", "--help"],
+    "a misspelt command": ["-m", "classifold", "trian"],
+    "a misspelt setting": ["-m", "classifold", "example", "x", "--set", "EPOCH=3"],
+    "a folder that is no run": ["-m", "classifold", "predict", "/nonexistent", "x.jpg"],
 }
 
 
 def measure(words: list[str]) -> float:
     """Return the seconds from start to end of one process."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, *words], capture_output=True, check=False)
+    subprocess.run([sys.executable, "-P", *words], capture_output=True, check=False)
     return time.perf_counter() - started
 
 

@@ -181,7 +181,7 @@ def upload(folder: Path, url: str, project: Path, way: str, sends: int | None = 
         "SPLIT_LOCAL_DIR": str(split),
         "UPLOAD_AS": way,
     }
-    answer = json.loads(run([sys.executable, "-c", OURS, json.dumps(settings)], url, project))
+    answer = json.loads(run([sys.executable, "-P", "-c", OURS, json.dumps(settings)], url, project))
     if sends is not None and answer["sent"] != sends:
         raise SystemExit(f"sent {answer['sent']} files, expected {sends}")
 
@@ -245,7 +245,7 @@ def serve_moto() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-P", "-c", code], stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
         yield f"http://127.0.0.1:{port}"

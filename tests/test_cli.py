@@ -506,6 +506,25 @@ def test_the_scores_are_told_with_their_intervals_and_each_class_with_its_counts
     assert classes.rows[1] == ["花", "0.500", "0.250", "0.125 to 0.375", "0.333", "8"]
 
 
+def test_names_in_tables_and_notes_cannot_steer_a_terminal(
+    classifold: Classifold, project: Path, draw_colours: Callable[..., Path]
+) -> None:
+    folder = draw_colours(project / "data" / "flowers", count=8)
+    (folder / "blue").rename(folder / "\x1b[31mred")
+    (folder / "green").rename(folder / "gr\u202een\x9b2J\nx")
+    (folder / "red" / "red 1.png").rename(folder / "red" / "\x1b[2J.png")
+    (folder / "red" / "\x1b[2J.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for words in (["check"], ["check", "--json"], ["split", "--set", "UNREADABLE_PICTURES=skip"]):
+        answer = classifold(*words)
+        for text in (answer.out, answer.err):
+            assert text.replace("\n", "").isprintable()
+        if "--json" in words:
+            assert set(json.loads(answer.out)["classes"]) == {"\x1b[31mred", "gr\u202een\x9b2J\nx", "red"}
+        else:
+            assert "\\x1b[31mred" in answer.out
+            assert "gr\\u202een\\x9b2J\\nx" in answer.out
+
+
 def test_a_plain_table_is_aligned_by_what_the_terminal_shows() -> None:
     text = format_table(Table("T", ["class", "n"], [["花花", "1"], ["rose", "22"]]))
     assert text.splitlines() == ["T", "class   n", "花花    1", "rose   22"]

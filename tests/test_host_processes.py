@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
+import ipaddress
 import json
 import os
 import signal
@@ -135,6 +137,27 @@ def train(project: Path) -> Iterator[Callable[..., Train]]:
         one.stderr.close()
 
 
+def list_listening(pids: list[int]) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Return the addresses on which processes wait for connections, an IPv4 one as such."""
+    sockets = set()
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                sockets.add(str(entry.readlink()))
+    found: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                # The kernel shows the words of an address in the byte order of the machine.
+                raw = bytes.fromhex(fields[1].partition(":")[0])
+                words = [raw[start : start + 4] for start in range(0, len(raw), 4)]
+                ordered = b"".join(one[::-1] if sys.byteorder == "little" else one for one in words)
+                address = ipaddress.ip_address(ordered)
+                found.append(getattr(address, "ipv4_mapped", None) or address)
+    return found
+
+
 def read_rows(run_dir: str) -> list[dict[str, str]]:
     with (Path(run_dir) / "history.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -204,6 +227,9 @@ def test_a_host_that_is_killed_ends_the_run_with_a_reason_and_any_number_goes_on
 def test_a_host_that_falls_silent_ends_the_run_within_a_minute(train):
     frozen = train("frozen", "--hosts", "2", EPOCHS=100_000)
     frozen.wait_for("stage=fine_tune epoch=4 ")
+    listening = list_listening(frozen.list_hosts())
+    assert len(listening) >= 3  # where the hosts meet, and where each takes what the others send
+    assert {one.is_loopback for one in listening} == {True}, listening
     os.kill(frozen.list_hosts()[1], signal.SIGSTOP)
     since = time.monotonic()
     said = frozen.finish(1)

@@ -27,12 +27,16 @@ GROUND = {
     "ml_folder",
     "model_file",
     "pid_one",
+    "printable",
+    "process",
+    "user_code",
 }
 CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}
 CONTAINER = {"container", "job_channels", "job_order"}
 LOCAL = {"local", "docker_hosts", "docker_start"}
 REQUEST = {"request", "request_channels", "request_template"}
 TOP = {
+    "__main__",
     "cli",
     "command_line",
     "answers",

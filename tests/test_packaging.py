@@ -116,6 +116,11 @@ def test_the_wheel_carries_types_templates_licence_and_nothing_else(root: Path, 
     assert rest == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
 
 
+def test_the_wheel_installs_one_command(wheel: Path) -> None:
+    text = zipfile.ZipFile(wheel).read(f"classifold-{__version__}.dist-info/entry_points.txt").decode()
+    assert text.split() == ["[console_scripts]", "classifold", "=", "classifold.cli:main"]
+
+
 def test_the_wheel_says_what_it_is_and_needs(wheel: Path) -> None:
     metadata = zipfile.ZipFile(wheel).read(f"classifold-{__version__}.dist-info/METADATA").decode()
     assert f"Version: {__version__}" in metadata

@@ -16,6 +16,8 @@ from rich.cells import cell_len
 
 from classifold import names
 from classifold.files import write_whole
+from classifold.printable import format_json, make_printable
+from classifold.progress import is_terminal, say
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -43,13 +45,18 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
+    def printable(self) -> Table:
+        """Return the table with everything escaped that could break a line or steer a terminal."""
+        title, *header = map(make_printable, (self.title, *self.header))
+        return Table(title, header, [list(map(make_printable, row)) for row in self.rows])
+
 
 def print_table(table: Table) -> None:
     """Print with lines and bold on a terminal, as plain aligned text elsewhere.
 
     A terminal too narrow for the lines gets plain text too: a name that is cut off is of no use.
     """
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         click.echo(format_table(table))
         return
     from rich.console import Console
@@ -67,6 +74,7 @@ def _draw_table(table: Table) -> RichTable:
     from rich.markup import escape
     from rich.table import Table as RichTable
 
+    table = table.printable()
     drawn = RichTable(title=escape(table.title), title_justify="left", title_style="bold")
     for index, name in enumerate(table.header):
         drawn.add_column(escape(name), justify="right" if index else "left")
@@ -82,6 +90,7 @@ def format_table(table: Table, *, width: int | None = None) -> str:
         table: The table.
         width: Where its lines would be wider than this, the first cell of each stands on a line of its own.
     """
+    table = table.printable()
     lines = [table.header, *table.rows]
     widths = [max(cell_len(line[index]) for line in lines) for index in range(len(table.header))]
     text = [_align(line, widths) for line in lines]
@@ -113,7 +122,7 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
         return
     _print_notes(summary.notes)
     print_table(build_counts_table(summary.counts))
-    click.echo(f"The three sets are in {summary.split_dir}")
+    show(f"The three sets are in {summary.split_dir}")
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
@@ -138,7 +147,8 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
         click.echo()
         print_table(build_counts_table(report.counts))
     for fault in report.faults:
-        click.echo(fault.format(), err=True)
+        for line in fault.format().split("\n"):
+            say(line)
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
@@ -159,7 +169,7 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
         f"{summary.num_pictures} pictures are in {num_shards} shards, {summary.num_bytes / 1e6:,.1f} MB; "
         f"{len(summary.written)} were written"
     )
-    click.echo(f"The shards are in {summary.shards_dir}")
+    show(f"The shards are in {summary.shards_dir}")
 
 
 def build_counts_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
@@ -199,11 +209,11 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
     for table in build_score_tables(metrics):
         print_table(table)
         click.echo()
-    click.echo(f"Run folder: {run_dir}")
+    show(f"Run folder: {run_dir}")
     if archive is not None:
-        click.echo(f"Archive:    {archive}")
-    click.echo(f"Report:     {run_dir / names.REPORT_HTML}")
-    click.echo(f"Predict:    classifold predict {shlex.quote(str(run_dir))} PICTURE...")
+        show(f"Archive:    {archive}")
+    show(f"Report:     {run_dir / names.REPORT_HTML}")
+    show(f"Predict:    classifold predict {shlex.quote(str(run_dir))} PICTURE...")
 
 
 def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
@@ -243,11 +253,16 @@ def _interval(low: float, high: float) -> str:
 
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}")
+
+
+def show(line: str) -> None:
+    """Print a line of an answer; names in it cannot steer the terminal."""
+    click.echo(make_printable(line))
 
 
 def _print_json(**answer: object) -> None:
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    click.echo(format_json(answer, indent=2))
 
 
 @contextlib.contextmanager

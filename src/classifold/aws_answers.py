@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from classifold.answers import Table, print_table
-from classifold.errors import make_printable
+from classifold.answers import Table, print_table, show
+from classifold.printable import format_json, make_printable
 from classifold.progress import format_seconds
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _NAMED = 10
 
 def print_json(answer: object) -> None:
     """Print an answer as JSON: dates in ISO 8601, paths as text."""
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False, default=_as_json))
+    click.echo(format_json(answer, indent=2, default=_as_json))
 
 
 def _as_json(value: object) -> object:
@@ -57,7 +56,7 @@ def print_upload(summary: UploadSummary, *, as_json: bool) -> None:
         if len(summary.stale) > _NAMED:
             click.echo(f"  and {len(summary.stale) - _NAMED:,} more")
         click.echo("Remove them with: classifold upload --delete-stale")
-    click.echo(f"The three sets are in {summary.destination}")
+    show(f"The three sets are in {summary.destination}")
 
 
 def print_image(image: Image, pushed: PushedImage | None, *, as_json: bool) -> None:
@@ -77,7 +76,7 @@ def print_launch(launch: Launch, *, as_json: bool) -> None:
         print_json(asdict(launch))
         return
     if launch.is_dry_run:
-        click.echo(json.dumps(launch.request, indent=2, ensure_ascii=False))
+        click.echo(format_json(launch.request, indent=2))
     for finding in launch.findings:
         kind = "missing" if finding.is_fatal else "note"
         click.echo(make_printable(f"{kind}: {finding.where}: {finding.what}"))

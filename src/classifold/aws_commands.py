@@ -11,6 +11,7 @@ import click
 from classifold import names
 from classifold.errors import make_printable
 from classifold.options import json_option, load_settings, takes_settings
+from classifold.progress import say, show_progress
 
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
@@ -22,15 +23,18 @@ _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 def _tell(line: str) -> None:
     """Say what is being done, beside the answer; the words may be another machine's."""
-    click.echo(make_printable(line.expandtabs()), err=True)
+    say(line)
 
 
 def _open_aws(config: Config) -> Aws:
     """Return the way into the account, after one question that shows that it is open."""
-    from classifold.aws.clients import Aws
+    # On a terminal alone: loading boto3 and the question take a second or more.
+    with show_progress("looking for the AWS account", None):
+        from classifold.aws.clients import Aws
 
-    aws = Aws(config)
-    _tell(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
+        aws = Aws(config)
+        caller = aws.identity["Arn"]
+    _tell(f"account {aws.account}, region {aws.region}, as {caller}")
     return aws
 
 
@@ -43,7 +47,8 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
     from classifold.dataset.scan import load_sets
 
     # Nothing is made on AWS for pictures that cannot be trained on.
-    load_sets(config.split_dir)
+    with show_progress("looking for the pictures", None):
+        load_sets(config.split_dir)
     aws = _open_aws(config)
     ensure_buckets(aws, tell=_tell)
     ensure_role(aws, tell=_tell)
@@ -268,7 +273,7 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
     from classifold.aws.clients import Aws
     from classifold.aws.results import fetch_job
 
-    click.echo(fetch_job(Aws(config), name, tell=_tell))
+    show(str(fetch_job(Aws(config), name, tell=_tell)))
 
 
 @click.command()

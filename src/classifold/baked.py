@@ -78,6 +78,11 @@ def find_application(config: Config) -> str:
     return f"{name}:{config.IMAGE_SIZE}" if config.BACKBONE_WEIGHTS == "imagenet" else ""
 
 
+def find_keras_home() -> Path:
+    """Return where Keras keeps the published weights that it downloads."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
 def open_keras_home() -> None:
     """Let Keras find the weights in the image where it may not write beside them: any user, read-only disk.
 

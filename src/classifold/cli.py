@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,10 +66,11 @@ def example(
     DIR must not exist yet, or be empty. The same seed draws the same files, byte for byte.
     """
     check_settings(config_path, overrides)
+    from classifold.answers import show
     from classifold.dataset.example import draw_example
 
     count = draw_example(target_dir, seed=seed, pictures_per_class=pictures_per_class)
-    click.echo(f"{count} pictures of flowers are in {target_dir}")
+    show(f"{count} pictures of flowers are in {target_dir}")
 
 
 @click.command()
@@ -178,12 +178,17 @@ def report(
     project's, holds the very sets of the run, and from the folder that --data names.
     """
     config = find_settings(config_path, overrides)
+    from classifold.answers import show
+    from classifold.printable import format_json
     from classifold.report.page import write_report
 
     page = write_report(
         run_dir, data_dir=data_dir, home_dir=config.split_dir, max_pixels=chosen_max_pixels(config)
     )
-    click.echo(json.dumps({"report": str(page)}) if as_json else page)
+    if as_json:
+        click.echo(format_json({"report": str(page)}))
+    else:
+        show(str(page))
 
 
 @click.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import logging
 import os
 import re
 import signal
@@ -30,6 +31,8 @@ from classifold.errors import (
     UsageError,
     explain_disk,
 )
+from classifold.process import prepare_process, silence
+from classifold.progress import PlainFormatter, say
 
 _ISSUES = "https://github.com/classifold/classifold/issues"
 # Imported by training alone; without the extra the first of them is what Python misses.
@@ -46,15 +49,17 @@ def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = 
         name: How the user called it, for help and messages.
         arguments: Those of the command line where None.
     """
-    _prepare_streams()
     try:
+        prepare_process()
+        _prepare_streams()
         with _sigterm_interrupts():
             code = _invoke(command, name=name, arguments=arguments)
             _flush()
             return code
     except BrokenPipeError:
         # The reader of a pipe has seen enough: `classifold predict ... | head`.
-        _silence_stdout()
+        silence(sys.stdout)
+        silence(sys.stderr)
         return 0
     except (Exception, KeyboardInterrupt) as error:
         return _report(error, name)
@@ -76,21 +81,29 @@ def _report(error: BaseException, name: str) -> int:
     """Print what went wrong on standard error and return the exit code."""
     known = _explain(error, name)
     if known is None:
-        traceback.print_exception(error)
+        _say_lines("".join(traceback.format_exception(error)))
         fault = Fault(
             name,
             "this is a mistake in classifold itself, not yours",
             hint=f"please report the lines above at {_ISSUES}",
         )
         known = ClassifoldError(fault)
-    with contextlib.suppress(OSError):
-        click.echo(str(known), err=True)
+    _say_lines(str(known))
     # What stands in the buffer of a full disk would fail once more when Python ends.
-    with contextlib.suppress(OSError):
+    try:
         _flush()
-        return known.exit_code
-    _silence_stdout()
+    except OSError:
+        silence(sys.stdout)
     return known.exit_code
+
+
+def _say_lines(text: str) -> None:
+    """Print several lines on standard error; where nobody reads them the exit code says enough."""
+    try:
+        for line in text.rstrip("\n").split("\n"):
+            say(line)
+    except OSError:
+        silence(sys.stderr)
 
 
 def _explain(error: BaseException, name: str) -> ClassifoldError | None:
@@ -222,7 +235,9 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 
 def _prepare_streams() -> None:
-    """Let names that the terminal's encoding cannot show be printed all the same."""
+    """Let every name be printed, whatever the terminal can show, and no line of a log steer it."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(PlainFormatter())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             utf8 = stream.encoding.lower().replace("-", "") == "utf8"
@@ -233,9 +248,3 @@ def _prepare_streams() -> None:
 def _flush() -> None:
     if sys.stdout is not None:
         sys.stdout.flush()
-
-
-def _silence_stdout() -> None:
-    """Point standard output nowhere, so that Python's last flush has nothing to complain about."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -28,6 +28,7 @@ from classifold.config_file import read_config_file
 from classifold.config_rules import find_problems
 from classifold.config_words import explain_unknown, explain_value
 from classifold.errors import Fault, SettingsError
+from classifold.process import expand_home
 
 DEFAULT_CONFIG_PATH = Path(names.CONFIG_FILE)
 
@@ -39,7 +40,7 @@ def _as_tuple(value: object) -> object:
 def _as_path_text(value: object) -> object:
     """Return a pathlib path as text, with `~` written out, since no later step does that."""
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return os.path.expanduser(text) if isinstance(text, str) and text.startswith("~") else text  # noqa: PTH111
+    return expand_home(text) if isinstance(text, str) and text.startswith("~") else text
 
 
 def _refuse_nul(value: str) -> str:

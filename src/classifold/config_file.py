@@ -12,12 +12,17 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from classifold.errors import Fault
+from classifold.user_code import importing_beside
+
+# What the file is called as a module: dataclasses, pickle and typing look for it under this name.
+_MODULE = "classifold_settings"
 
 
 def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fault]) -> dict[str, Any]:
     """Return the UPPER_CASE constants of a settings file; add to `faults` what keeps it from being read.
 
     Names that begin with `_`, modules, classes and imported names that are no settings are the user's own.
+    The file is run as a module of its own folder, so it can import its neighbours and hold dataclasses.
 
     Args:
         path: The file, which is run as Python: it is the user's own, as the template has it.
@@ -38,7 +43,8 @@ def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fa
         return {}
     try:
         tree = ast.parse(source, filename=str(path))
-        scope = _run(compile(tree, str(path), "exec"), path)
+        # Of its own `from __future__` lines alone, not of those of this file.
+        scope = _run(compile(tree, str(path), "exec", dont_inherit=True), path)
     # A user's file may raise anything, sys.exit() included; only Ctrl-C is not its doing.
     except (Exception, SystemExit) as error:
         faults.append(_explain(error, path))
@@ -56,11 +62,17 @@ def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fa
 
 
 def _run(code: CodeType, path: Path) -> dict[str, Any]:
-    scope: dict[str, Any] = {"__file__": str(path), "__name__": "classifold_settings"}
-    # What the file prints must not end up in a command's answer.
-    with contextlib.redirect_stdout(sys.stderr):
-        exec(code, scope)  # noqa: S102
-    return scope
+    """Return the names that a settings file defines."""
+    module = ModuleType(_MODULE)
+    module.__file__ = str(path)
+    sys.modules[_MODULE] = module
+    try:
+        # What the file prints must not end up in a command's answer.
+        with importing_beside(path, is_forgotten=True), contextlib.redirect_stdout(sys.stderr):
+            exec(code, vars(module))  # noqa: S102 - the user's own file, as the template has it
+    finally:
+        sys.modules.pop(_MODULE, None)
+    return vars(module)
 
 
 def _imported_names(tree: ast.Module) -> set[str]:

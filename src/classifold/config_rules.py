@@ -20,7 +20,28 @@ _BUCKET_ROOM = names.BUCKET_NAME_LIMIT - len(names.output_bucket(""))
 
 def find_problems(config: Config) -> list[Fault]:
     """Return every fault of settings of the right types: names, tags, and the relations between them."""
-    return [*_name_problems(config), *_tag_problems(config.TAGS), *_relation_problems(config)]
+    return [
+        *_name_problems(config),
+        *_tag_problems(config.TAGS),
+        *_home_problems(config),
+        *_relation_problems(config),
+    ]
+
+
+_PATHS = (
+    *("DATA_LOCAL_DIR", "DATA_MANIFEST", "MANIFEST_ROOT", "SPLIT_LOCAL_DIR"),
+    *("BACKBONE_WEIGHTS", "RUNS_DIR"),
+)
+
+
+def _home_problems(config: Config) -> list[Fault]:
+    """Return the faults of paths whose `~` stands for no home folder; none of them becomes a folder `~`."""
+    what = "its ~ means a home folder that this process does not have"
+    hint = "write the whole path, or set the environment variable HOME; a folder of that name is ./~"
+    values = [(name, getattr(config, name)) for name in _PATHS]
+    return [
+        replace(_fault(name, what, value), hint=hint) for name, value in values if str(value).startswith("~")
+    ]
 
 
 def _name_problems(config: Config) -> list[Fault]:

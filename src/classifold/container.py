@@ -7,6 +7,7 @@ what was reached being saved. SageMaker calls a stopped job Stopped whatever its
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from classifold.errors import (
 )
 from classifold.ml_folder import Cluster, MlFolder
 from classifold.pid_one import run_as_child
+from classifold.process import prepare_process
+from classifold.progress import log_plainly, say, use_plain_lines
 
 if TYPE_CHECKING:
     from classifold.job_order import JobOrder
@@ -45,6 +48,8 @@ _CURES = {
 
 def main() -> int:
     """Run the training job that /opt/ml describes, as process 1 of a container, and return the exit code."""
+    prepare_process()
+    use_plain_lines()  # the SDK's local mode gives the container a terminal, and keeps what is printed
     ml = MlFolder(Path(os.environ.get(ML_DIR_VARIABLE, names.ML_DIR)))
     return run_as_child(lambda: run(ml.root), died=lambda number: _fail(ml, _explain_death(number, ml)))
 
@@ -81,20 +86,19 @@ def run(ml_dir: Path) -> int:
 def _prepare_output() -> None:
     """Let every line be seen when it is printed, whatever names it holds, and our own log with it."""
     import io
-    import logging
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    log_plainly()
     logging.getLogger("classifold").setLevel(logging.INFO)
 
 
-def _say(line: str) -> None:
+def _say(text: str) -> None:
     # A log that cannot be written must not cost the run.
     with contextlib.suppress(OSError):
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        for line in text.rstrip("\n").split("\n"):
+            say(line)
 
 
 def _stop(ml: MlFolder, stop: BaseException) -> int:

@@ -24,6 +24,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifold.printable import make_printable as make_printable
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -46,14 +48,6 @@ class Fault:
         got = f", got {self.got}" if self.got else ""
         line = f"error: {make_printable(f'{self.where}: {self.what}{got}')}"
         return f"{line}\nhint: {make_printable(self.hint)}" if self.hint else line
-
-
-def make_printable(text: str) -> str:
-    """Return a line with what could break it or steer a terminal as an escape.
-
-    Names of files and objects may hold such characters, and so may whatever comes from another machine.
-    """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class ClassifoldError(Exception):
@@ -155,6 +149,9 @@ _DISK_CURES = {
 
 def explain_disk(error: OSError, where: Path | str) -> DiskError | None:
     """Return the system's refusal to write as a DiskError, and None for any other failure of the system."""
+    if error.filename is None and "temporary directory" in str(error.strerror):  # raised by tempfile
+        hint = "set the environment variable TMPDIR to a folder that can be written"
+        return DiskError(Fault("temporary files", "no folder for them can be written", hint=hint))
     if error.errno not in _DISK_CURES:
         return None
     what, hint = _DISK_CURES[error.errno]

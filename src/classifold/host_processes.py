@@ -21,6 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 from classifold import errors, names
 from classifold.config import Config, build_config
 from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, UsageError
+from classifold.process import PYTHON
+from classifold.progress import log_plainly, say
 
 if TYPE_CHECKING:
     from classifold.training.run import RunSummary
@@ -74,8 +76,9 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
     if count > config.batch_size:
         hint = f"take fewer hosts, or raise BATCH_SIZE from {config.batch_size}"
         raise UsageError(Fault("--hosts", "more hosts than pictures in a batch", got=str(count), hint=hint))
+    say(f"starting {count} hosts on this machine")
     name = name or choose_run_dir(config, None, datetime.now().astimezone()).name
-    order = Order(config.model_dump(mode="json"), name, archive, 0, count, f"127.0.0.1:{_find_port()}")
+    order = Order(config.model_dump(mode="json"), name, archive, 0, count, f"{names.LOOPBACK}:{_find_port()}")
     with contextlib.ExitStack() as stack, collecting_signals() as signals:
         stack.callback(_remove_left, Path(config.RUNS_DIR) / name, count)
         hosts = [stack.enter_context(_start(order, rank)) for rank in range(count)]
@@ -98,7 +101,7 @@ def _remove_left(run_dir: Path, count: int) -> None:
 
 def _find_port() -> int:
     with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
+        one.bind((names.LOOPBACK, 0))
         return int(one.getsockname()[1])
 
 
@@ -124,7 +127,8 @@ class _Process:
         if self.log is not None:
             self.log.seek(0)
             lines = self.log.read().decode(errors="replace").splitlines()[-_LAST_LINES:]
-            sys.stderr.writelines(f"host {self.rank + 1}: {line}\n" for line in lines)
+            for line in lines:
+                say(f"host {self.rank + 1}: {line}")
 
 
 @contextlib.contextmanager
@@ -140,7 +144,7 @@ def _start(order: Order, rank: int) -> Iterator[_Process]:
         output = stack.enter_context(tempfile.TemporaryFile())
         # The first one alone has the terminal: the others would say the same.
         log = stack.enter_context(tempfile.TemporaryFile()) if rank else None
-        words = [sys.executable, "-m", "classifold.host_processes"]
+        words = [*PYTHON, "-m", "classifold.host_processes"]
         process = stack.enter_context(start_process(words, stdin=told, stdout=output, stderr=log))
         yield _Process(rank, process, output, log)
 
@@ -227,12 +231,10 @@ def _explain_deaths(killed: Sequence[_Process], name: str, num_hosts: int) -> Ho
 
 def main() -> int:
     """Be one host: read the order from standard input, train, print what came of it as JSON."""
-    import logging
-
     from classifold.training.own_process import end_with_parent
 
     end_with_parent()
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    log_plainly()
     order = Order(**json.loads(sys.stdin.buffer.read()))
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What libraries print is no answer, and nothing that the user should know: hosts greet each other there.

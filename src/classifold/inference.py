@@ -42,7 +42,6 @@ def open_session(model: Path | bytes) -> Any:
 
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # faults are raised and told in our words

@@ -132,6 +132,7 @@ STOP_SECONDS = 120  # from SIGTERM to SIGKILL
 # Training images: for processors, for processors of several machines (which train on JAX), for GPUs.
 IMAGE_VARIANTS = ("cpu", "hosts", "gpu")
 FIRST_HOST = "algo-1"
+LOOPBACK = "127.0.0.1"  # where the hosts of a run on one machine find each other
 HOSTS_PORT = 23456  # where the machines of a job find each other, on the first one
 
 # The figures of an epoch's line in a log, each with the regular expression that finds it there.

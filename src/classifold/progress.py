@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
+
+from classifold.printable import make_lines_printable, make_printable
+from classifold.process import silence
 
 
 class Advance:
@@ -23,14 +28,44 @@ class Advance:
                 self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
 
     def describe(self, description: str) -> None:
-        """Say anew what is being done."""
+        """Change what the bar says is being done."""
         if self._bars is not None:
-            self._bars.update(self._task, description=description)
+            self._bars.update(self._task, description=make_printable(description))
 
 
-def is_terminal() -> bool:
-    """Tell whether a person is watching standard error."""
-    return sys.stderr.isatty()
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Tell whether a person is watching a terminal that can move its cursor.
+
+    Args:
+        stream: Where to; None is standard error.
+    """
+    stream = sys.stderr if stream is None else stream
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def use_plain_lines() -> None:
+    """Show no bars and no colours in this process and those that it starts, even on a terminal."""
+    os.environ["TERM"] = "dumb"
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, beside the answer.
+
+    Names in it cannot steer the terminal. Where it cannot be written, because the disk behind it is full, the
+    work goes on without it.
+
+    Raises:
+        BrokenPipeError: If nobody reads it any more.
+    """
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"{make_printable(line.expandtabs())}\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        silence(sys.stderr)
 
 
 @contextlib.contextmanager
@@ -39,7 +74,7 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
 
     Args:
         description: What is being done, for instance "reading".
-        total: How many units there will be; None when that is not known yet.
+        total: The number of units; None when that is not known yet.
         unit: What is counted, in the plural; bytes are shown as kB, MB and GB.
 
     Yields:
@@ -65,14 +100,29 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
         else (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     )
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
         *([counted] if total is not None else []),
         rate,
         *([TimeRemainingColumn()] if total is not None else []),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield Advance(bars, bars.add_task(description, total=total, rate=""), unit)
+        yield Advance(bars, bars.add_task(make_printable(description), total=total, rate=""), unit)
+
+
+class PlainFormatter(logging.Formatter):
+    """Gives the message of a log record alone, with nothing in it that could steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text."""
+        return make_lines_printable(super().format(record))
+
+
+def log_plainly() -> None:
+    """Write warnings and errors of every library to standard error, each as its text alone."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def format_seconds(seconds: float) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -225,6 +226,14 @@ def test_names_that_look_like_markup_stay_names(make_run: Make) -> None:
     for name in evil:
         assert name in outline.text or any(name in row for row in outline.rows)
     assert "&lt;script&gt;alert(1)" in html
+
+
+def test_names_with_control_characters_are_written_as_escapes(make_run: Make) -> None:
+    made = make_run(["\x1b[31mred", "gr\u202een\x9b", "a\nb"], per_class=6, pictures=False, skill=0.5)
+    html, outline = read(write_report(made.run_dir))
+    assert not [char for char in html if unicodedata.category(char) in ("Cc", "Cf") and char != "\n"]
+    for shown in ("\\x1b[31mred", "gr\\u202een\\x9b", "a\\nb"):
+        assert shown in outline.text or any(shown in row for row in outline.rows)
 
 
 def test_the_page_refers_to_nothing_outside_itself(make_run: Make) -> None:

@@ -75,6 +75,26 @@ def test_starting_prints_nothing(run_python: Callable[..., Any]):
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
+def test_a_users_settings_of_keras_change_nothing_and_none_are_written(
+    run_python: Callable[..., Any], tmp_path: Path
+):
+    settings = tmp_path / ".keras" / "keras.json"
+    settings.parent.mkdir()
+    text = '{"floatx": "float64", "epsilon": 0.5, "backend": "jax", "image_data_format": "channels_first"}'
+    code = (
+        "import os; from classifold.training.backend import start_keras\n"
+        "keras = start_keras('tensorflow', seed=1)\n"
+        "from keras.src.backend.config import keras_home\n"
+        "found = keras.config.floatx(), keras.config.image_data_format(), keras_home()\n"
+        "print(*found, 'KERAS_HOME' in os.environ)"
+    )
+    settings.write_text(text)
+    said = run_python("-c", code, env={"HOME": str(tmp_path)})
+    assert said.out == f"float32 channels_last {settings.parent} False\n", said.err
+    assert settings.read_text() == text
+    assert list(settings.parent.iterdir()) == [settings]
+
+
 def test_where_starting_fails_what_was_printed_is_seen():
     code = """
 import os

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Literal
 
 import classifold
 from classifold import names
-from classifold.baked import BakedFile, find_application, list_baked
+from classifold.baked import BakedFile, find_application, find_keras_home, list_baked
 from classifold.config import Config
 from classifold.errors import BackboneError, DockerError, Fault, disk_errors
 
@@ -146,9 +145,8 @@ def _find_baked(baked: list[BakedFile]) -> dict[str, Path | bytes]:
 
 def _find_cached(application: str) -> dict[str, Path]:
     """Return the published weights that this machine's Keras has already; Keras checks them in the build."""
-    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
     wanted = _letters(application.partition(":")[0])
-    found = sorted((home / "models").glob("*.h5")) if wanted else []
+    found = sorted((find_keras_home() / "models").glob("*.h5")) if wanted else []
     fitting = [path for path in found if wanted in _letters(path.name) and "notop" in _letters(path.name)]
     return {f"baked/keras/models/{path.name}": path for path in fitting}
 

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from classifold.errors import DataError, Fault, disk_errors
+from classifold.process import isolated_children
 from classifold.progress import show_progress
 
 KINDS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
@@ -162,7 +163,8 @@ def _drawing_processes(shares: Sequence[Sequence[Drawing]], folder: Path) -> Ite
         for share in shares:
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_draw_share, args=(share, folder, theirs), daemon=True)
-            process.start()
+            with isolated_children():
+                process.start()
             theirs.close()
             processes.append(process)
             pipes.append(ours)

@@ -11,6 +11,7 @@ from typing import Any
 from classifold.dataset.pack_job import Outcome, PackOrder, pack_shard
 from classifold.dataset.pack_plan import PackJob
 from classifold.errors import DataError, Fault, MissingExtraError
+from classifold.process import isolated_children
 
 # Shards that wait for each worker: so many and no more are known to Dask, and memory stays flat.
 _WAITING = 2
@@ -41,7 +42,11 @@ def pack_on_dask(
     waiting = iter(jobs)
     options: dict[str, Any] = {"n_workers": num_workers, "threads_per_worker": 1, "processes": True}
     quiet = {"dashboard_address": None, "local_directory": str(scratch), "silence_logs": "CRITICAL"}
-    with dask.LocalCluster(**options, **quiet) as cluster, dask.Client(cluster) as client:
+    with (
+        isolated_children(),  # all the time: Dask replaces workers that died
+        dask.LocalCluster(**options, **quiet) as cluster,
+        dask.Client(cluster) as client,
+    ):
         submit = functools.partial(client.submit, pack_shard, order=order, pure=False, retries=0)
         running = dask.as_completed([submit(job) for job in islice(waiting, _WAITING * num_workers)])
         for future in running:

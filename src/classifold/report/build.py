@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from classifold import names
 from classifold.config import Config
+from classifold.dataset.samples import SampleBits
 from classifold.dataset.walk import Picture
 from classifold.report import charts, findings
 from classifold.report.findings import NBSP, percent

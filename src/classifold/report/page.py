@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 from classifold import names
@@ -10,6 +11,7 @@ from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
 from classifold.files import write_whole
+from classifold.printable import make_printable
 from classifold.report.build import build_page
 from classifold.report.records import DataRecord, RunRecords, read_records
 from classifold.report.view import Page
@@ -103,6 +105,14 @@ def _holds_sets(folder: Path, fingerprint: str) -> bool:
         return False
 
 
+def _without_control(value: object) -> object:
+    """Return a text of the page with control characters and marks that turn its direction as escapes."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    # Blanks of every width are not printable to Python, and belong to the page's own words.
+    return "".join(char if unicodedata.category(char) == "Zs" else make_printable(char) for char in value)
+
+
 def render_page(page: Page) -> str:
     """Return the page as HTML; every text in it is escaped, and it refers to nothing outside itself."""
     from jinja2 import Environment as Templates
@@ -111,6 +121,7 @@ def render_page(page: Page) -> str:
     templates = Templates(
         loader=PackageLoader("classifold.report", "templates"),
         autoescape=True,
+        finalize=_without_control,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import Literal, Protocol, TextIO, get_args
 
 import numpy as np
 
+from classifold.printable import format_json, make_printable
 from classifold.serving.predictor import Prediction
 
 OutputFormat = Literal["text", "csv", "json"]
@@ -85,15 +85,15 @@ class _TextRows:
 
     def __init__(self, stream: TextIO, class_names: Sequence[str]) -> None:
         self._stream = stream
-        self._width = max(len(_UNREADABLE), *(_columns(_printable(name)) for name in class_names))
+        self._width = max(len(_UNREADABLE), *(_columns(make_printable(name)) for name in class_names))
 
     def write_ranking(self, path: Path, ranking: Ranking) -> None:
-        cells = [f"{_pad(_printable(name), self._width)} {_percent(share)}" for name, share in ranking]
-        self._stream.write(f"{'   '.join([*cells, _printable(_path_text(path))])}\n")
+        cells = [f"{_pad(make_printable(name), self._width)} {_percent(share)}" for name, share in ranking]
+        self._stream.write(f"{'   '.join([*cells, make_printable(_path_text(path))])}\n")
 
     def write_unreadable(self, path: Path, error: str) -> None:
         label = _pad(_UNREADABLE, self._width + 8)
-        self._stream.write(f"{label}   {_printable(_path_text(path))}: {_printable(error)}\n")
+        self._stream.write(f"{label}   {make_printable(_path_text(path))}: {make_printable(error)}\n")
 
     def close(self) -> None:
         pass
@@ -148,7 +148,7 @@ class _JsonRows:
             "classes": classes,
             "error": error,
         }
-        self._stream.write(self._before + json.dumps(row, ensure_ascii=False))
+        self._stream.write(self._before + format_json(row))
         self._before = ",\n"
 
     def close(self) -> None:
@@ -171,11 +171,6 @@ def _percent(share: float) -> str:
 
 def _path_text(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _printable(text: str) -> str:
-    """Return `text` with what could break a line or steer a terminal written as an escape."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _columns(text: str) -> int:

@@ -5,10 +5,10 @@ Every backbone that leaves this file takes RGB pixels 0..255, so its preprocessi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,8 +18,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from classifold.baked import find_keras_home
 from classifold.errors import BackboneError, Fault, MissingExtraError
+from classifold.process import has_home
 from classifold.training.lite0 import build_lite0, load_lite0_weights
+from classifold.user_code import importing_beside
 
 LITE0 = "EfficientNetLite0"
 _PIXELS = "pixels"
@@ -150,14 +153,11 @@ def _find_function(name: str) -> Callable[[int], Any]:
         raise BackboneError(Fault("setting BACKBONE", "not a Python file", got=repr(file)))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    # As for a script: what stands beside the file can be imported.
-    sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        with importing_beside(path):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise BackboneError(Fault(file, f"{type(error).__name__}: {error}", hint="mend the file")) from error
-    finally:
-        sys.path.remove(str(path.parent))
     found = getattr(module, function, None)
     if not callable(found):
         defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -173,6 +173,10 @@ def _build_application(name: str, image_size: int, *, published: bool) -> keras.
     builder = getattr(keras.applications, name)
     preprocess = importlib.import_module(builder.__module__).preprocess_input
     shape = (image_size, image_size, 3)
+    if published:
+        # Where this folder is missing Keras takes one below /tmp, which every user shares.
+        with contextlib.suppress(OSError):
+            find_keras_home().mkdir(parents=True, exist_ok=True)
     try:
         # Keras remarks that MobileNet's weights were trained at another size, which is always so here.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
@@ -263,7 +267,7 @@ def finish_weights(model: keras.Model) -> None:
 
 def _no_weights(name: str, error: Exception) -> Fault:
     reason = " ".join(str(error).split())
-    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    cache = find_keras_home() / "models" if has_home() else "the folder models of one that KERAS_HOME names"
     hint = (
         "behind a proxy set HTTPS_PROXY; without a network put that file, downloaded elsewhere, into "
         f"{cache}; or take BACKBONE = '{LITE0}', whose weights are installed with the package"

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from classifold.baked import open_keras_home
+from classifold.baked import find_keras_home, open_keras_home
 from classifold.config import Config
 from classifold.errors import Fault, MissingExtraError, SettingsError, UsageError
 from classifold.training.hosts import Place, join_hosts
 from classifold.training.interruption import holding_back
 
-_ENGINES = {"tensorflow": "tensorflow", "jax": "jax"}
+# Keras's engines as they are called, by the name of their package.
+ENGINES = {"tensorflow": "TensorFlow", "jax": "JAX"}
 
 
 def choose_backend(config: Config, *, num_hosts: int = 1) -> str:
@@ -62,7 +63,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     if not Path("/dev/nvidia0").exists():
         # Without this TensorFlow looks for a GPU, and complains that there is none.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    missing = [name for name in ("keras", _ENGINES[backend]) if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
     if missing:
         hint = (
             'pip install "classifold[train,hosts]"' if "jax" in missing else 'pip install "classifold[train]"'
@@ -70,7 +71,8 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
         raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
     if place is not None and place.count > 1:
         join_hosts(place)
-    with quiet_start():
+    is_first = "keras" not in sys.modules
+    with quiet_start(), without_keras_settings():
         import keras
 
         if backend == "jax":
@@ -80,6 +82,8 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
 
         # The engine looks for its devices at the first operation, and talks about them too.
         keras.ops.zeros(1)
+    if is_first:
+        _keep_downloads()
     if keras.backend.backend() != backend:
         what = f"Keras already runs on {keras.backend.backend()} in this process, not on {backend}"
         raise UsageError(Fault("training", what, hint="start a new process for the other backend"))
@@ -92,6 +96,34 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
         # The same weights from two runs: no kernel may add its sums in the order that threads finish.
         tf.config.experimental.enable_op_determinism()
     return keras
+
+
+@contextlib.contextmanager
+def without_keras_settings() -> Iterator[None]:
+    """Let Keras, tf_keras and TensorFlow neither read nor write the user's settings of Keras when imported.
+
+    `keras.json` in the home folder or KERAS_HOME may ask for another precision or order of the channels than
+    training is made for, and is written where it is missing.
+    """
+    given = os.environ.get("KERAS_HOME")
+    with tempfile.TemporaryDirectory(prefix="classifold-keras-") as empty:
+        os.environ["KERAS_HOME"] = empty
+        try:
+            yield
+        finally:
+            del os.environ["KERAS_HOME"]
+            if given is not None:
+                os.environ["KERAS_HOME"] = given
+
+
+def _keep_downloads() -> None:
+    """Let Keras keep downloaded weights where it always does, which it takes for the folder of its settings.
+
+    It has no public way to set that folder once it is imported.
+    """
+    from keras.src.backend import config
+
+    config._KERAS_DIR = str(find_keras_home())
 
 
 @contextlib.contextmanager

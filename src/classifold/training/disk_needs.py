@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from classifold import names
-from classifold.baked import LITE0
+from classifold.baked import LITE0, find_keras_home
 from classifold.config import Config
 from classifold.dataset.scan import Sets
 
@@ -102,7 +101,7 @@ def find_weights_size(config: Config) -> float:
         return float(path.stat().st_size) if path.is_file() else _UNKNOWN_WEIGHTS
     if config.BACKBONE == LITE0:
         return float(sum(_sizes(_find_package(_LITE0_PACKAGE)))) or _UNKNOWN_WEIGHTS
-    cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    cached = find_keras_home() / "models"
     return float(max(_sizes(cached), default=0)) or _UNKNOWN_WEIGHTS
 
 

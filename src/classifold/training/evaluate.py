@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report, confusion_matrix
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +51,7 @@ def build_metrics(
         num_samples: Bootstrap samples behind the 95 % intervals (percentile method, Efron 1979).
         seed: Of the bootstrap.
     """
-    matrix = confusion_matrix(answers.labels, answers.predicted, labels=range(len(answers.class_names)))
+    matrix = build_confusion_matrix(answers)
     top_k = min(top_k, len(answers.class_names))
     score = _Scores(answers, top_k=top_k, num_bins=num_bins)
     everyone = np.ones(len(answers.labels))
@@ -243,6 +242,8 @@ def reliability_table(answers: Answers, num_bins: int) -> list[dict[str, float |
 
 def build_text_report(answers: Answers) -> str:
     """Return scikit-learn's text report, the content of classification_report.pkl."""
+    from sklearn.metrics import classification_report  # takes half a second
+
     size = len(answers.class_names)
     return str(
         classification_report(
@@ -258,6 +259,8 @@ def build_text_report(answers: Answers) -> str:
 
 def build_confusion_matrix(answers: Answers) -> NDArray[np.int64]:
     """Return the confusion matrix (C, C) of int, rows true, columns predicted."""
+    from sklearn.metrics import confusion_matrix  # takes half a second
+
     size = len(answers.class_names)
     matrix: NDArray[np.int64] = confusion_matrix(
         answers.labels, answers.predicted, labels=range(size)

@@ -173,7 +173,11 @@ def export_checkpoint(model: Any, target: Path) -> None:
     layer's model is saved in the format of TensorFlow 2, which writes it.
     """
     import tensorflow as tf
-    import tf_keras
+
+    from classifold.training.backend import without_keras_settings
+
+    with without_keras_settings():
+        import tf_keras
 
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch, quiet_export():
         model.export(scratch, format="tf_saved_model", verbose=False)

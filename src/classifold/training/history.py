@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from classifold.progress import Advance, is_terminal
+from classifold.progress import Advance, is_terminal, say
 
 
 @dataclass
@@ -60,8 +59,7 @@ def print_epoch(row: EpochRow, *, num_pictures: int, advance: Advance) -> None:
         f"val_loss={row.val_loss:.4f} val_accuracy={row.val_accuracy:.4f} "
         f"learning_rate={row.learning_rate:.3g} seconds={row.seconds:.2f} pictures_per_second={rate:.1f}"
     )
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    say(line)
 
 
 _COLUMNS = [*[field.name for field in fields(EpochRow)][:9], "penalty"]

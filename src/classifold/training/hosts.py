@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold import names
 from classifold.errors import ClassifoldError, Fault, HostError
 
 
@@ -145,19 +146,43 @@ def join_hosts(place: Place) -> None:
 def _meet(place: Place, meeting: Future[None]) -> None:
     import jax
 
+    host, _, port = place.address.rpartition(":")
+    is_local = host == names.LOOPBACK
     try:
         jax.distributed.initialize(
             place.address,
             num_processes=place.count,
             process_id=place.rank,
+            # On one machine nobody else is listened to; JAX's default is every network.
+            coordinator_bind_address=f"{names.LOOPBACK}:{port}" if is_local else None,
+            # What is left out is not looked for at the providers of clouds and clusters.
+            cluster_detection_method="deactivate",
             initialization_timeout=_MEETING_SECONDS,
             heartbeat_timeout_seconds=_SILENT_SECONDS,
             shutdown_timeout_seconds=_LEAVING_SECONDS,
         )
+        if is_local:
+            _exchange_on_loopback()
     except Exception as error:
         meeting.set_exception(error)
     else:
         meeting.set_result(None)
+
+
+def _exchange_on_loopback() -> None:
+    """Let the hosts of one machine exchange arrays through its loopback interface alone.
+
+    Otherwise each listens on the address that the machine's own name stands for, which others may reach.
+    """
+    import functools
+
+    from jax._src import distributed, xla_bridge
+    from jax._src.lib import _jax
+    from jax.extend.backend import register_backend_factory
+
+    exchange = _jax.make_gloo_tcp_collectives(distributed.global_state.client, hostname=names.LOOPBACK)
+    factory = functools.partial(xla_bridge.make_cpu_client, collectives=exchange)
+    register_backend_factory("cpu", factory, priority=0, fail_quietly=False)
 
 
 def _wait_for_name(name: str) -> None:

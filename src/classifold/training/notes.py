@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+
+from classifold.progress import say
 
 # The most notes of one kind that are told one by one.
 _TOLD = 20
@@ -27,7 +28,6 @@ class Notes:
         """Keep notes of one kind, and tell them; of very many only the first."""
         self.kept += notes
         for note in notes[:_TOLD]:
-            sys.stderr.write(f"note: {note}\n")
+            say(f"note: {note}")
         if len(notes) > _TOLD:
-            sys.stderr.write(f"note: and {len(notes) - _TOLD} more like it\n")
-        sys.stderr.flush()
+            say(f"note: and {len(notes) - _TOLD} more like it")

@@ -8,13 +8,13 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from classifold.errors import ClassifoldError, DiskError, Fault, RunError
+from classifold.process import PYTHON
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Module:
         self._name, self._stack = module, contextlib.ExitStack()
         self._process = self._stack.enter_context(
             start_process(
-                [sys.executable, "-m", module, *map(str, arguments)],
+                [*PYTHON, "-m", module, *map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

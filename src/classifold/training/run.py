@@ -17,9 +17,10 @@ from classifold import names
 from classifold.config import Config
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, RunError, disk_errors
+from classifold.progress import say
 from classifold.run_folder import write_archive
 from classifold.training.artefacts import build_card
-from classifold.training.backend import choose_backend, start_keras
+from classifold.training.backend import ENGINES, choose_backend, start_keras
 from classifold.training.boundary import Boundary
 from classifold.training.checkpoint_writer import CheckpointWriter
 from classifold.training.clock import Clock
@@ -112,7 +113,7 @@ def train_model(
     with ending_gently() as interruption:
         try:
             started = datetime.now().astimezone()
-            sets = load_sets(config.split_dir) if sets is None else sets
+            sets = _find_sets(config, place) if sets is None else sets
             run_dir = choose_run_dir(config, name, started) if not place.rank else _run_dir(config, name)
             checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, host=host)
             if place.rank:
@@ -138,6 +139,13 @@ def train_model(
                 if stays is not None:
                     raise stays from None
             raise _explain_interruption(run, in_haste=interruption.count > 1) from None
+
+
+def _find_sets(config: Config, place: Place) -> Sets:
+    """Return the pictures in SPLIT_LOCAL_DIR; the first host says that they are being looked for."""
+    if not place.rank:
+        say(f"looking for the pictures in {config.split_dir}")
+    return load_sets(config.split_dir)
 
 
 def _run_dir(config: Config, name: str | None) -> Path:
@@ -220,6 +228,8 @@ class _Run:
             return self._complete(model, archive=archive, add_report=add_report)
 
     def _build(self) -> None:
+        if not self.place.rank:
+            say(f"starting {ENGINES[self.backend]}")  # takes seconds
         keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=self.place)
         keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning.build(self.found)

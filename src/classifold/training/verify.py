@@ -29,9 +29,13 @@ Answer = Callable[[NDArray[np.float32]], Any]
 
 def _load_forms(run_dir: Path) -> dict[str, Callable[[], Answer]]:
     """Return how each form is loaded, by its name in environment.json."""
-    import keras
     import tensorflow as tf
-    import tf_keras
+
+    from classifold.training.backend import without_keras_settings
+
+    with without_keras_settings():
+        import keras
+        import tf_keras
 
     checkpoint = str(run_dir / names.CHECKPOINT_DIR)
 
@@ -127,13 +131,14 @@ def check_answers(answers: dict[str, float | str]) -> None:
 
 def main() -> None:
     """Compare the forms of the run folder named on the command line."""
-    from classifold.training.backend import start_keras
+    from classifold.training.backend import start_keras, without_keras_settings
     from classifold.training.own_process import end_with_parent
 
     end_with_parent()
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
     start_keras("tensorflow", seed=0)
-    import tf_keras  # noqa: F401 - while the forms are being written, this process has nothing else to do
+    with without_keras_settings():
+        import tf_keras  # noqa: F401 - while the forms are being written there is nothing else to do
 
     pixels = np.load(sample_path, allow_pickle=False)
     files = (line.strip() for line in sys.stdin)
