@@ -171,18 +171,28 @@ def _aws_problems(config: Config) -> list[Fault]:
 
 
 def _regional_problems(config: Config) -> list[Fault]:
-    """Return whether account and region leave the project's name no room in a bucket's."""
+    """Return whether the project's name makes names of account-regional buckets that S3 does not take."""
+    if config.BUCKET_NAMESPACE == "global" or (config.DATA_BUCKET and config.OUTPUT_BUCKET):
+        return []
     longest = names.regional_bucket(
         names.output_bucket(config.PROJECT_NAME), account="0" * 12, region=config.PROJECT_REGION
     )
     excess = len(longest) - names.BUCKET_NAME_LIMIT
-    if config.BUCKET_NAMESPACE == "global" or excess <= 0:
-        return []
-    room = len(config.PROJECT_NAME) - excess
-    what = (
-        f"account and region are part of account-regional bucket names, so expected at most {room} characters"
-    )
-    return [_fault("PROJECT_NAME", what, config.PROJECT_NAME)]
+    if excess > 0:
+        room = len(config.PROJECT_NAME) - excess
+        dotted = " (a '.' counts as two)" if "." in config.PROJECT_NAME else ""
+        what = (
+            "account and region are part of account-regional bucket names, so expected at most "
+            f"{room} characters{dotted}"
+        )
+        hint = "buckets that are there already can be named with DATA_BUCKET and OUTPUT_BUCKET"
+        return [replace(_fault("PROJECT_NAME", what, config.PROJECT_NAME), hint=hint)]
+    if longest.startswith(names.PROJECT_NAME_REFUSED):
+        what = (
+            f"its account-regional buckets would be called {longest[:20]}…, and S3 refuses such a beginning"
+        )
+        return [_fault("PROJECT_NAME", what, config.PROJECT_NAME)]
+    return []
 
 
 def _fault(name: str, what: str, value: object) -> Fault:

@@ -161,8 +161,28 @@ def output_bucket(project_name: str) -> str:
 
 
 def regional_bucket(name: str, *, account: str, region: str) -> str:
-    """Return a bucket's name in the account's own namespace, which nobody else can take."""
-    return f"{name.replace('.', '-')}-{account}-{region}-an"
+    """Return a bucket's name in the account's own namespace, which nobody else can take.
+
+    S3 takes no dot there. One in the project's name becomes "--", which no project's name contains, so that
+    two projects never share a bucket: shop.flowers gets shop--flowers-data, shop-flowers shop-flowers-data.
+
+    Args:
+        name: As `data_bucket` and `output_bucket` return it.
+        account: Its number, 12 digits.
+        region: The project's.
+    """
+    project, _, kind = name.rpartition(".")
+    return f"{project.replace('.', '--')}-{kind}{regional_ending(account=account, region=region)}"
+
+
+def former_regional_bucket(name: str, *, account: str, region: str) -> str:
+    """Return the name that earlier versions gave it, the same for shop.flowers and shop-flowers."""
+    return f"{name.replace('.', '-')}{regional_ending(account=account, region=region)}"
+
+
+def regional_ending(*, account: str, region: str) -> str:
+    """Return how the name of every bucket in an account's own namespace ends."""
+    return f"-{account}-{region}-an"
 
 
 def repository(project_name: str) -> str:
@@ -173,6 +193,11 @@ def repository(project_name: str) -> str:
 def role(project_name: str) -> str:
     """Return the name of the role that jobs run under."""
     return f"{project_name}-role"
+
+
+def boundary(project_name: str) -> str:
+    """Return the name that the documentation gives the role's permissions boundary, a managed policy."""
+    return f"{project_name}-boundary"
 
 
 def data_prefix(data_name: str, *, as_shards: bool) -> str:

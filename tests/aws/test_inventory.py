@@ -161,6 +161,34 @@ def test_a_bucket_of_earlier_settings_is_found_by_its_tag_where_that_may_be_aske
     assert [one.name for one in find_resources(aws_of())] == [OUTPUT]
 
 
+def test_a_repository_of_another_name_is_listed_and_stays_whatever_its_tag(full: Aws) -> None:
+    tags = [{"Key": "classifold:project", "Value": "roses"}]
+    own("ecr").create_repository(repositoryName="roses-2", tags=tags)
+    own("ecr").create_repository(repositoryName="roses/tools", tags=tags)
+    (first, second) = [one for one in find_resources(full) if one.kind == "other"]
+    assert (first.name, second.name) == ("roses-2", "roses/tools")
+    assert not first.is_removable
+    assert "roses-2: left as it is" in "\n".join(remove(full))
+    left = own("ecr").describe_repositories()["repositories"]
+    assert {one["repositoryName"] for one in left} == {"roses-2", "roses/tools"}
+
+
+def test_a_project_whose_name_begins_as_another_s_keeps_all_it_has(aws_account: Cloud, full: Aws) -> None:
+    other = aws_of(PROJECT_NAME="roses-2")
+    ensure_buckets(other, tell=str)
+    ensure_role(other, tell=str)
+    tags = [{"Key": key, "Value": value} for key, value in other.tags.items()]
+    own("ecr").create_repository(repositoryName="roses-2", tags=tags)
+    logs = own("logs")
+    logs.create_log_group(logGroupName=GROUP)
+    logs.create_log_stream(logGroupName=GROUP, logStreamName="roses-2-1/algo-1-1")
+    before = find_resources(other)
+    remove(full)
+    assert find_resources(other) == before
+    assert len(before) == 4
+    assert len(logs.describe_log_streams(logGroupName=GROUP)["logStreams"]) == 1
+
+
 def test_more_versions_than_one_request_takes_go_in_batches(
     aws_account: Cloud, full: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:

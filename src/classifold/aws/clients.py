@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import EndpointConnectionError, UnknownRegionError
+from botocore.exceptions import ClientError, EndpointConnectionError, UnknownRegionError
 
 import classifold
 from classifold import names
@@ -74,6 +74,7 @@ class Aws:
         self._lock = threading.RLock()
         self._clients: dict[tuple[str, int, str], Any] = {}
         self._identity: dict[str, str] | None = None
+        self._made: dict[str, bool] = {}
 
     @property
     def identity(self) -> dict[str, str]:
@@ -201,7 +202,25 @@ class Aws:
     def _bucket(self, name: str) -> str:
         if self.config.BUCKET_NAMESPACE == "global":
             return name
-        return names.regional_bucket(name, account=self.account, region=self.region)
+        own = names.regional_bucket(name, account=self.account, region=self.region)
+        former = names.former_regional_bucket(name, account=self.account, region=self.region)
+        return former if former != own and self._has_made(former) else own
+
+    def _has_made(self, bucket: str) -> bool:
+        """Tell whether there is a bucket of this name that bears the project's tag; asked once for each."""
+        with self._lock:
+            if bucket not in self._made:
+                try:
+                    with aws_errors(f"read the tags of bucket {bucket}"):
+                        found = self.client("s3").get_bucket_tagging(Bucket=bucket)["TagSet"]
+                except AwsError as error:
+                    # Missing, without tags, or not permitted: this project did not make it.
+                    if not isinstance(error.__cause__, ClientError) or is_passing(error.__cause__):
+                        raise
+                    found = []
+                tag = {"Key": names.PROJECT_TAG, "Value": self.config.PROJECT_NAME}
+                self._made[bucket] = tag in found
+            return self._made[bucket]
 
     @functools.cached_property
     def kms_key(self) -> str:

@@ -76,17 +76,24 @@ class JobRow:
 def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
     """Return this project's jobs, the newest first.
 
-    SageMaker's search knows a new job after some seconds.
+    SageMaker's search learns of a new job only after some seconds; the jobs of the last minutes are looked
+    up themselves.
 
     Args:
         aws: The way in.
-        limit: At most so many.
+        limit: The maximum number of jobs.
 
     Raises:
         AwsError: If AWS refuses.
     """
+    found = {str(job["TrainingJobName"]): job for job in search_jobs(aws, limit=limit)}
+    for young in iter_young(aws):
+        name = str(young["TrainingJobName"])
+        if name not in found:
+            found[name] = describe_job(aws, name)
+    newest_first = sorted(found.values(), key=lambda job: job["CreationTime"], reverse=True)
     prices: dict[str, Price | None] = {}
-    return [_build_row(aws, job, prices) for job in search_jobs(aws, limit=limit)]
+    return [_build_row(aws, job, prices) for job in newest_first[:limit]]
 
 
 def search_jobs(aws: Aws, *, limit: int | None = None) -> list[dict[str, Any]]:
@@ -161,9 +168,14 @@ def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
     if name is None:
         name = _find_newest(aws)
     job = describe_job(aws, name)
-    if not _is_ours(aws, job):
+    project = _read_project(aws, job)
+    if project == "" and not _writes_to_ours(aws, job):
         what = f"it writes to {job['OutputDataConfig']['S3OutputPath']}, which is not this project's"
         hint = "set PROJECT_NAME or OUTPUT_BUCKET to the project that it belongs to"
+        raise AwsError(Fault(f"training job {name}", what, hint=hint))
+    if project not in ("", aws.config.PROJECT_NAME):
+        what = f"it is project {project}'s, not project {aws.config.PROJECT_NAME}'s"
+        hint = f'set PROJECT_NAME = "{project}" to work with it'
         raise AwsError(Fault(f"training job {name}", what, hint=hint))
     return job
 
@@ -186,7 +198,19 @@ def describe_job(aws: Aws, name: str) -> dict[str, Any]:
         raise MissingError(Fault(f"training job {name}", what, hint=hint)) from error
 
 
-def _is_ours(aws: Aws, job: Mapping[str, Any]) -> bool:
+def _read_project(aws: Aws, job: Mapping[str, Any]) -> str:
+    """Return the project that a job's tag names; empty where it has none or its tags may not be read."""
+    with aws_errors(f"read the tags of training job {job['TrainingJobName']}"):
+        try:
+            found = aws.client("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]
+        except ClientError as error:
+            if is_denied(error):
+                return ""
+            raise
+    return str({tag["Key"]: tag["Value"] for tag in found}.get(names.PROJECT_TAG, ""))
+
+
+def _writes_to_ours(aws: Aws, job: Mapping[str, Any]) -> bool:
     path = str(job["OutputDataConfig"]["S3OutputPath"])
     return path.removeprefix("s3://").partition("/")[0] == aws.output_bucket
 

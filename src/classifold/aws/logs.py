@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from classifold import names
 from classifold.aws.clients import Aws, is_expired, is_passing
 from classifold.aws.job_log import LogLine, LogStream, find_streams, read_log, read_page
-from classifold.aws.jobs import RUNNING, JobRow, build_row, find_job
+from classifold.aws.jobs import RUNNING, JobRow, build_row, describe_job, find_job
 from classifold.aws.spot import INTERRUPTED, Beginning, list_interruptions, read_beginning
 from classifold.aws.spot_words import describe_return, explain_interruption, format_clock
 from classifold.config import JOB_SETTINGS, build_config, read_hyperparameters
@@ -103,7 +103,7 @@ class _Follower:
 
     def run(self, name: str) -> JobEnd:
         while True:
-            job = self.ask(lambda aws: find_job(aws, name))
+            job = self.ask(lambda aws: describe_job(aws, name))
             self._tell_steps(job)
             self._tell_lines(job)
             self._tell_returns(job)

@@ -112,8 +112,12 @@ def find_others(tagged: Iterable[str]) -> Iterator[Resource]:
     known = (":s3:::", ":ecr:", ":iam:", ":training-job/")
     for arn in tagged:
         if not any(part in arn for part in known):
-            detail = f"bears the project's tag; remove it yourself: {arn}"
-            yield Resource(OTHER, arn.rpartition(":")[2], arn, detail, is_removable=False)
+            yield _describe_other(arn.rpartition(":")[2], arn)
+
+
+def _describe_other(name: str, arn: str) -> Resource:
+    detail = f"bears the project's tag; remove it yourself: {arn}"
+    return Resource(OTHER, name, arn, detail, is_removable=False)
 
 
 # Buckets
@@ -170,14 +174,20 @@ def _megabytes(size: float) -> str:
 
 
 def find_repositories(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
-    """Yield the project's repositories with the number and size of their images."""
+    """Yield the project's repository with the number and size of its images.
+
+    A repository of another name that bears the project's tag was not made here: it is listed, never removed.
+    """
     prefix = f"arn:{aws.partition}:ecr:{aws.region}:{aws.account}:repository/"
-    wanted = [names.repository(aws.config.PROJECT_NAME)]
-    wanted += [arn.removeprefix(prefix) for arn in tagged if arn.startswith(prefix)]
-    for name in dict.fromkeys(wanted):
-        bare = Resource(REPOSITORY, name, prefix + name, "")
-        if _is_ours(aws, bare):
-            yield _count_images(aws, bare)
+    own = names.repository(aws.config.PROJECT_NAME)
+    bare = Resource(REPOSITORY, own, prefix + own, "")
+    if _is_ours(aws, bare):
+        yield _count_images(aws, bare)
+    for arn in tagged:
+        name = arn.removeprefix(prefix)
+        bare = Resource(REPOSITORY, name, arn, "")
+        if arn.startswith(prefix) and name != own and _is_ours(aws, bare):
+            yield _describe_other(name, arn)
 
 
 def _count_images(aws: Aws, repository: Resource) -> Resource:
