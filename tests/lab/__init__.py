@@ -11,7 +11,8 @@ keys, so that boto3 and the AWS command line reach it, here and in processes tha
 
 What `aws_account` (class Cloud in lab/cloud.py) can do:
 
-    throttle expire refuse_keys deny fail cut slow lose    what goes wrong, for the next `count` requests
+    throttle expire refuse_keys deny fail cut slow lose replace
+                                                       what goes wrong, for the next `count` requests
     clear()                                            nothing goes wrong any more
     limit_caller(policy)                               the caller may do what this policy allows, and no more
     plain_http()                                       requests count as made without TLS

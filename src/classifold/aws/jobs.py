@@ -188,7 +188,10 @@ def describe_job(aws: Aws, name: str) -> dict[str, Any]:
     """
     try:
         with aws_errors(f"look at training job {name}"):
-            return dict(aws.client("sagemaker").describe_training_job(TrainingJobName=name))
+            job: dict[str, Any] = aws.client("sagemaker").describe_training_job(TrainingJobName=name)
+            # An answer without these is none, which is told here and not where one of them is missed.
+            _ = [job[one] for one in ("TrainingJobName", "TrainingJobStatus", "OutputDataConfig")]
+            return job
     except AwsError as error:
         # SageMaker answers ValidationException for a name that it does not know.
         if "not found" not in str(error).lower():
