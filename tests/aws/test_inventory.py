@@ -275,6 +275,10 @@ def test_ended_jobs_go_with_their_logs_and_no_other_s(aws_account: Cloud, full: 
         wait_for(name, "Completed")
     (jobs,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
     assert jobs.detail == "2 jobs: what SageMaker knows of them, and 2 log streams"
+    aws_account.replace("DescribeLogStreams", status=403, body="<html></html>")
+    (uncounted,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
+    assert "log streams, which could not be counted (the answer (HTTP 403) is not AWS's" in uncounted.detail
+    aws_account.clear()
     aws_account.deny("logs:DeleteLogStream")
     with pytest.raises(AwsError, match="the right logs:DeleteLogStream is missing"):
         remove(full, "roses-jobs")

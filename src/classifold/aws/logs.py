@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -75,13 +76,18 @@ def follow_job(
 def look_up_job(aws: Aws, name: str) -> JobRow:
     """Return a job as it is now; of one that was interrupted the log is read too, for what that cost.
 
+    Where the log cannot be read, what the interruptions cost is not known.
+
     Raises:
         MissingError: There is no such job.
         AwsError: AWS refuses.
     """
     job = find_job(aws, name)
     # Most jobs were never interrupted, and need no look at the log.
-    lines = read_log(aws, name) if list_interruptions(job) else []
+    lines: list[LogLine] = []
+    if list_interruptions(job):
+        with contextlib.suppress(AwsError):
+            lines = read_log(aws, name)
     return build_row(aws, job, _list_beginnings(lines))
 
 

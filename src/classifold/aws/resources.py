@@ -13,6 +13,7 @@ from classifold.aws.clients import Aws, aws_errors, error_code, is_denied, is_mi
 from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, iter_young, search_jobs
 from classifold.aws.storage import list_buckets
+from classifold.errors import AwsError
 
 BUCKET, REPOSITORY, ROLE = "bucket", "repository", "role"
 RUNNING_JOB, ENDED_JOBS, OTHER = "running job", "ended jobs", "other"
@@ -229,11 +230,19 @@ def find_ended_jobs(aws: Aws, jobs: Mapping[str, tuple[str, str]]) -> Iterator[R
     ended = list_ended(jobs)
     if ended:
         arn = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}:training-job/*"
-        with aws_errors("list the logs of the training jobs"), open_crew(_LOOKS_AT_ONCE) as crew:
-            num_streams = sum(crew.map(lambda job: len(list_streams(aws, job)), ended))
-        streams = _count(num_streams, "log stream")
+        streams = _describe_streams(aws, ended)
         detail = f"{_count(len(ended), 'job')}: what SageMaker knows of them, and {streams}"
         yield Resource(ENDED_JOBS, f"{aws.config.PROJECT_NAME}-jobs", arn, detail, num_items=len(ended))
+
+
+def _describe_streams(aws: Aws, jobs: Iterable[str]) -> str:
+    """Return how many log streams jobs have; they are looked for once more when they are removed."""
+    try:
+        with aws_errors("list the logs of the training jobs"), open_crew(_LOOKS_AT_ONCE) as crew:
+            num_streams = sum(crew.map(lambda job: len(list_streams(aws, job)), jobs))
+    except AwsError as error:
+        return f"log streams, which could not be counted ({error.faults[0].what})"
+    return _count(num_streams, "log stream")
 
 
 def list_ended(jobs: Mapping[str, tuple[str, str]]) -> list[str]:
