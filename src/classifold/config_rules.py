@@ -131,6 +131,16 @@ def _aws_problems(config: Config) -> list[Fault]:
     faults += _regional_problems(config)
     rules = (
         (
+            "ROLE_BOUNDARY",
+            not config.ROLE_BOUNDARY or bool(names.POLICY_ARN_PATTERN.fullmatch(config.ROLE_BOUNDARY)),
+            "expected the ARN of a policy, such as arn:aws:iam::123456789012:policy/name",
+        ),
+        (
+            "ROLE_BOUNDARY",
+            not (config.ROLE_BOUNDARY and config.ROLE),
+            "a role of your own (ROLE) is not changed, so expected none with ROLE",
+        ),
+        (
             "MAX_WAIT_HOURS",
             not config.SPOT or config.MAX_WAIT_HOURS >= config.MAX_HOURS,
             "a spot job waits and runs in this time, so expected at least MAX_HOURS",

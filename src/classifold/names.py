@@ -97,6 +97,7 @@ CHANNEL_NAME_LIMIT = 64
 CHANNEL_NAME_PATTERN = re.compile(r"[A-Za-z0-9.\-_]+")
 REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 INSTANCE_TYPE_PATTERN = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
+POLICY_ARN_PATTERN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+")
 TAG_LIMIT, TAG_KEY_LIMIT, TAG_VALUE_LIMIT = 50, 128, 256
 # Beside letters, digits and spaces of any script.
 TAG_CHARACTERS = "_.:/=+-@"

@@ -31,6 +31,7 @@ Where moto 5.2.5 answers unlike AWS, the lab mends it:
 - conditions in bucket policies count (requests pass as TLS until `plain_http()`);
 - ExpectedBucketOwner is checked, a bucket of another account or another region is refused as S3 refuses it;
 - a body that does not agree with its checksum is refused;
+- a role's permissions boundary bounds its jobs, and conditions on boundaries and on the tags of jobs count;
 - GetCallerIdentity names the caller, and a denied right is named in AWS's words;
 - Service Quotas know SageMaker's, GetProducts answers in the shape of the price list;
 - ECR knows the images that were pushed to the registry, by their real digests; its token is valid;

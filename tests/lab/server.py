@@ -125,7 +125,7 @@ class Lab:
                 return fault
             else:
                 return _REFUSALS[fault.kind](caller.service)
-        for need in find_needs(caller, operation, environ, body):
+        for need in find_needs(caller, operation, environ, body, read_tags=self.sagemaker.read_tags):
             lacks = self.policy and not is_allowed(
                 self.policy, need.right, need.resource, context=need.context
             )
