@@ -82,7 +82,7 @@ ROLE_REASONS = {
     "SignInToRegistry": "the registry's password, which AWS gives for a whole account only",
     "PullImage": "pull the training image",
     "LookAtKey": "see that the key can be used",
-    "UseKey": "read and write what the key encrypts, through S3 and SageMaker alone",
+    "UseKey": "read and write what the key encrypts, through S3, SageMaker and EC2 (the disk) alone",
     "GrantKey": "let SageMaker encrypt the machine's disk with the key",
     "LookAtNetwork": "find your subnets; AWS knows no narrower form",
     "JoinNetwork": "make the machine's network interface, in `SUBNETS` and `SECURITY_GROUPS` alone",
