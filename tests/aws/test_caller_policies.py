@@ -246,6 +246,18 @@ def test_the_daily_policy_is_enough_once_the_project_is_set_up_and_the_set_up_po
     assert find_resources(set_up) == []
 
 
+def test_image_and_launch_need_no_more_than_the_daily_policy(
+    set_up: Aws, lab: Cloud, project_of: Path, root: Path, classifold: Callable[..., Any]
+) -> None:
+    (project_of / names.DOCKERFILE).write_text("FROM scratch\nARG VARIANT\nCOPY baked/project /project\n")
+    lab.limit_caller(build_daily_policy(build_scope(set_up)))
+    lab.run_jobs_as("print('done')")
+    assert classifold("split").code == 0
+    for words in (["upload"], ["image"], ["launch"], ["follow"]):
+        answer = classifold(*words)
+        assert answer.code == 0, answer.err
+
+
 def test_set_up_makes_everything_and_shows_the_policies(
     aws: Aws, aws_account: Cloud, project_of: Path, classifold: Callable[..., Any]
 ) -> None:
