@@ -42,6 +42,11 @@ def _name_problems(config: Config) -> list[Fault]:
         ),
         (
             "DATA_NAME",
+            not config.DATA_NAME.endswith(".shards"),
+            "another DATA_NAME's shards would have this place in the bucket; expected no .shards at its end",
+        ),
+        (
+            "DATA_NAME",
             len(config.DATA_NAME) <= names.CHANNEL_NAME_LIMIT
             and bool(names.CHANNEL_NAME_PATTERN.fullmatch(config.DATA_NAME)),
             f"it names a SageMaker channel, so expected 1 to {names.CHANNEL_NAME_LIMIT} of a-z, A-Z, 0-9, "

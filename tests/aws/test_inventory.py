@@ -189,6 +189,37 @@ def test_a_project_whose_name_begins_as_another_s_keeps_all_it_has(aws_account: 
     assert len(logs.describe_log_streams(logGroupName=GROUP)["logStreams"]) == 1
 
 
+def test_a_search_that_finds_another_project_s_jobs_removes_none_of_them(
+    aws_account: Cloud, full: Aws
+) -> None:
+    """A search may match more than it should: what it found is held against the jobs' own tags."""
+    aws_account.run_jobs_as(QUICK)
+    for name in ("lite-1", "lite-2"):
+        start_job(full, name)
+        wait_for(name, "Completed")
+    arn = own("sagemaker").describe_training_job(TrainingJobName="lite-2")["TrainingJobArn"]
+    tags = [{"Key": "classifold:project", "Value": "tulips"}]
+    own("sagemaker").add_tags(ResourceArn=arn, Tags=tags)
+    strip = True
+
+    def match_all(params: dict[str, Any], **_: Any) -> None:
+        params["SearchExpression"] = {}
+
+    def leave_tags_out(parsed: dict[str, Any], **_: Any) -> None:
+        for one in parsed["Results"] if strip else []:
+            one["TrainingJob"].pop("Tags")
+
+    events = full.client("sagemaker").meta.events
+    events.register("provide-client-params.sagemaker.Search", match_all)
+    events.register("after-call.sagemaker.Search", leave_tags_out)
+    (ended,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
+    remove_resources(full, [ended], tell=str)
+    left = own("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    assert [one["TrainingJobName"] for one in left] == ["lite-2"]
+    strip = False
+    assert not [one for one in find_resources(full) if one.kind == "ended jobs"]
+
+
 def test_more_versions_than_one_request_takes_go_in_batches(
     aws_account: Cloud, full: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:

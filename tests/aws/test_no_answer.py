@@ -15,6 +15,7 @@ import botocore.parsers
 import pytest
 import s3transfer.exceptions
 import urllib3.exceptions
+from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
 
 from classifold.aws.clients import Aws, aws_errors, is_passing
@@ -174,6 +175,26 @@ def test_what_came_in_the_place_of_an_answer_is_said(
         aws.client("sagemaker").list_training_jobs()
     assert said in caught.value.faults[0].what
     assert "HTTPS_PROXY" in caught.value.faults[0].hint
+
+
+def test_an_object_whose_bytes_break_off_is_told(aws: Aws, stranger: Stranger, tmp_path: Path) -> None:
+    stranger.answer = (200, {"ETag": '"a"', "Content-Length": "5000"}, "too short")
+    s3 = aws.client("s3")
+    once = TransferConfig(num_download_attempts=1)
+
+    def download() -> None:
+        s3.download_file("roses.output", "job/output/model.tar.gz", str(tmp_path / "model"), Config=once)
+
+    def read() -> None:
+        s3.get_object(Bucket="roses.output", Key="a")["Body"].read()
+
+    for fetch in (download, read):
+        with pytest.raises(AwsError) as caught, aws_errors("download it"):
+            fetch()
+        (fault,) = caught.value.faults
+        assert fault.where == "download it"
+        assert "run the command again" in fault.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_look_that_somebody_else_answers_is_a_note(aws: Aws, stranger: Stranger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors, is_denied
+from classifold.aws.clients import Aws, aws_errors, is_denied, is_missing
 from classifold.aws.cost import Price, find_price
 from classifold.aws.spot import Beginning, Interruption, add_up, list_interruptions
 from classifold.errors import AwsError, Fault, MissingError
@@ -90,7 +91,8 @@ def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
     for young in iter_young(aws):
         name = str(young["TrainingJobName"])
         if name not in found:
-            found[name] = describe_job(aws, name)
+            with contextlib.suppress(MissingError):  # removed since it was listed
+                found[name] = describe_job(aws, name)
     newest_first = sorted(found.values(), key=lambda job: job["CreationTime"], reverse=True)
     prices: dict[str, Price | None] = {}
     return [_build_row(aws, job, prices) for job in newest_first[:limit]]
@@ -122,7 +124,13 @@ def search_jobs(aws: Aws, *, limit: int | None = None) -> list[dict[str, Any]]:
         )
         for page in pages:
             found += [result["TrainingJob"] for result in page["Results"] if "TrainingJob" in result]
-    return found
+    # A search is no proof: what destroy removes is chosen from this list.
+    return [job for job in found if "Tags" not in job or bears_tag(aws, job["Tags"])]
+
+
+def bears_tag(aws: Aws, tags: Iterable[Mapping[str, str]]) -> bool:
+    """Tell whether a job's tags, as SageMaker lists them, have this project's."""
+    return {"Key": names.PROJECT_TAG, "Value": aws.config.PROJECT_NAME} in list(tags)
 
 
 def _find_newest(aws: Aws) -> str:
@@ -149,13 +157,22 @@ def iter_young(aws: Aws) -> Iterator[dict[str, Any]]:
     with aws_errors("list the newest training jobs"):
         try:
             for one in client.list_training_jobs(CreationTimeAfter=since, **order)["TrainingJobSummaries"]:
-                tags = client.list_tags(ResourceArn=one["TrainingJobArn"])["Tags"]
-                if {"Key": names.PROJECT_TAG, "Value": aws.config.PROJECT_NAME} in tags:
+                if bears_tag(aws, _list_tags(client, one["TrainingJobArn"])):
                     yield one
         except ClientError as error:
             # The search knows of all but the youngest.
             if not is_denied(error):
                 raise
+
+
+def _list_tags(client: Any, arn: str) -> list[dict[str, str]]:
+    """Return a job's tags; none of a job that was removed since it was listed."""
+    try:
+        return list(client.list_tags(ResourceArn=arn)["Tags"])
+    except ClientError as error:
+        if is_missing(error):
+            return []
+        raise
 
 
 def find_job(aws: Aws, name: str | None) -> dict[str, Any]:

@@ -127,7 +127,8 @@ class _Follower:
             try:
                 return call(self.aws)
             except AwsError as error:
-                cause = error.__cause__
+                # An answer that lacks what is read from it has no cause behind it.
+                cause = error.__cause__ or error
                 if is_expired(cause):
                     said = "the credentials have expired: sign in again elsewhere, following goes on then"
                     self.aws = Aws(self.aws.config)

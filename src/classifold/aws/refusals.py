@@ -60,6 +60,11 @@ _GATEWAY_HINT = (
     "run the command again in a minute; if it stays so, check HTTPS_PROXY and AWS_ENDPOINT_URL, and AWS's "
     "own page: https://health.aws.amazon.com/health/status"
 )
+# Rights that daily use can do without once a project is set up.
+_SETUP_RIGHT = re.compile(
+    r"s3:(Create|Delete)Bucket$|s3:Put(Bucket|Encryption|Lifecycle)|iam:(Create|Put|Delete|Detach|Tag|Update)"
+    r"|ecr:(Create|Delete|Tag|PutImageScanning|PutImageTag|PutLifecycle)"
+)
 # Services whose name in rights is not the one that they sign requests with.
 _RIGHTS_OF = {"monitoring": "cloudwatch", "tagging": "tag"}
 # Operations of S3 whose right has another name.
@@ -201,6 +206,11 @@ def _explain_denied(error: exceptions.ClientError, doing: str, hint: str) -> Fau
     is_plain = right.startswith("s3:") and "perform" not in message
     what = f"the right {right} is missing" + (", or the bucket is not this account's" if is_plain else "")
     cure = f"ask whoever manages the account for the right {right}; docs/aws.md has the whole policy"
+    if _SETUP_RIGHT.match(right):
+        cure = (
+            f"ask whoever manages the account to run `classifold setup`, which needs the right {right}; "
+            "docs/aws.md has the policies, one to set up and one for daily use"
+        )
     if "explicit deny" in message:
         cure = f"a policy of the account's denies {right} to everybody: ask whoever manages the account"
     return Fault(doing, f"{what} ({says})", hint=hint or cure)
