@@ -19,7 +19,8 @@ import click
 
 from classifold import names
 from classifold.aws.bucket_rules import Wishes, want_policy
-from classifold.aws.policies import Scope, build_caller_policy, build_policy, build_trust
+from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
+from classifold.aws.policies import Scope, build_boundary, build_policy, build_trust
 from classifold.cli import cli, project_manager, split
 from classifold.command_line import CONTEXT
 from classifold.config import build_config
@@ -68,6 +69,7 @@ DESCRIPTIONS = {
 # The account that AWS's own documentation uses, and a key in it.
 ACCOUNT = "111122223333"
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+SUBNETS, GROUPS = ("subnet-11112222", "subnet-33334444"), ("sg-55556666",)
 # What each statement of the policies is for. A statement that is not here, or a word for none, is a fault.
 ROLE_REASONS = {
     "ListData": "find the pictures",
@@ -79,25 +81,46 @@ ROLE_REASONS = {
     "Metrics": "show the figures of each epoch",
     "SignInToRegistry": "the registry's password, which AWS gives for a whole account only",
     "PullImage": "pull the training image",
-    "UseKey": "read and write what the key encrypts",
+    "LookAtKey": "see that the key can be used",
+    "UseKey": "read and write what the key encrypts, through S3, SageMaker and EC2 (the disk) alone",
     "GrantKey": "let SageMaker encrypt the machine's disk with the key",
     "LookAtNetwork": "find your subnets; AWS knows no narrower form",
-    "JoinNetwork": "put the machine into them",
+    "JoinNetwork": "make the machine's network interface, in `SUBNETS` and `SECURITY_GROUPS` alone",
+    "KeepInterfaces": "hand it to SageMaker and remove it, in `SUBNETS` alone",
+    "ReleaseInterfaces": "take it back from SageMaker",
 }
-CALLER_REASONS = {
-    "Buckets": "make the two buckets and keep them as they should be; remove them",
-    "Objects": "send the pictures, fetch results; empty the buckets when they are removed",
-    "WhoseBuckets": "tell a bucket of somebody else's from a missing right; list what the project has",
-    "Role": "make the role and keep it as it should be; ask IAM what it may do; remove it",
+SETUP_REASONS = {
+    "Buckets": "make the two buckets, keep them as they should be, and remove them",
+    "EmptyBuckets": "empty them when they are removed",
+    "WhoseBuckets": "tell another account's bucket from a missing right; list what the project has",
+    "Repository": "make the repository, keep it as it should be, and remove it with its images",
+    "EndJobs": "stop and remove training jobs that bear the project's tag, and no others",
+    "LookAtJobs": "see whose a job is and whether it has ended",
+    "Logs": "remove a job's log",
+    "Looks": "list jobs and what bears the project's tag; AWS knows no narrower form",
+    "BoundedRole": "make the role and give it rights, only as long as it has the permissions boundary",
+    "Role": "look at the role, tag it, and remove it",
+    "LookAtKey": "see that the key can be used",
+    "GrantKey": "let ECR use the key",
+    "ReleaseKey": "take that back when the repository is removed",
+}
+DAILY_REASONS = {
+    "LookAtBuckets": "see that the buckets are as they should be, and what is in them",
+    "SendPictures": "send the pictures; remove those that the split does not have any more",
+    "FetchResults": "fetch results",
+    "LookAtRole": "see that the role is as it should be; ask IAM what it may do",
     "PassRole": "hand the role to SageMaker, and to nobody else",
-    "SignInToRegistry": "the registry's password",
-    "Repository": "make the repository, push images, look for them; remove it",
-    "Jobs": "start, follow, stop and remove training jobs",
-    "Logs": "show a job's log; remove it",
-    "Looks": "list jobs, quotas, prices and what bears the project's tag; AWS knows no narrower form",
-    "UseKey": "write and read what the key encrypts",
-    "GrantKey": "let ECR and SageMaker use the key",
-    "ReleaseKey": "take that back when the repository is made or removed",
+    "SignInToRegistry": "the registry's password, which AWS gives for a whole account only",
+    "Images": "push images and look for them",
+    "StartJobs": "start training jobs that bear the project's tag, and no others",
+    "TagNewJobs": "give them their tags while they are made, and to no other job",
+    "StopJobs": "stop jobs that bear the project's tag, and no others",
+    "LookAtJobs": "follow jobs, and see whose they are",
+    "Logs": "show a job's log",
+    "Looks": "list jobs, quotas and prices; AWS knows no narrower form",
+    "LookAtKey": "see that the key can be used",
+    "UseKey": "write and read what the key encrypts, through S3, ECR and SageMaker alone",
+    "GrantKey": "let SageMaker use the key",
 }
 IMAGES = (
     ("cpu", "every other machine", "TensorFlow"),
@@ -150,19 +173,23 @@ def build_benchmarks_page() -> str:
 def build_aws_page() -> str:
     """Return docs/aws.md with its policies and tables of rights made anew, for the default settings."""
     plain, whole = build_example_scopes()
-    role, caller = build_policy(plain), build_caller_policy(plain)
+    role, set_up, daily = build_policy(plain), build_setup_policy(plain), build_daily_policy(plain)
     wishes = Wishes(plain.data_bucket, plain.partition, "", {})
     made = {
         "the images' sizes": _list_images(),
         "the role's rights": _list_rights(build_policy(whole), ROLE_REASONS),
-        "the caller's rights": _list_rights(build_caller_policy(whole), CALLER_REASONS),
+        "the rights to set up": _list_rights(build_setup_policy(whole), SETUP_REASONS),
+        "the rights for daily use": _list_rights(build_daily_policy(whole), DAILY_REASONS),
         "the bucket's policy": _show_json(want_policy({}, wishes)),
         "the role's trust": _show_json(build_trust(plain)),
         "the role's policy": _show_json(role),
         "the role's policy with a key and a network": _show_json(_list_new(role, build_policy(whole))),
-        "the caller's policy": _show_json(caller),
-        "the caller's policy with a key and a network": _show_json(
-            _list_new(caller, build_caller_policy(whole))
+        "the role's boundary": _show_json(build_boundary(plain)),
+        "the policy to set up": _show_json(set_up),
+        "the policy to set up with a key": _show_json(_list_new(set_up, build_setup_policy(whole))),
+        "the policy for daily use": _show_json(daily),
+        "the policy for daily use with a key and a network": _show_json(
+            _list_new(daily, build_daily_policy(whole))
         ),
     }
     text = (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")
@@ -179,6 +206,7 @@ def build_example_scopes() -> tuple[Scope, Scope]:
     """Return a project with the defaults in an account of AWS's documentation; and one with key and VPC."""
     config = build_config({})
     plain = Scope(
+        project=config.PROJECT_NAME,
         partition="aws",
         region=config.PROJECT_REGION,
         account=ACCOUNT,
@@ -186,8 +214,9 @@ def build_example_scopes() -> tuple[Scope, Scope]:
         output_bucket=names.output_bucket(config.PROJECT_NAME),
         repository=names.repository(config.PROJECT_NAME),
         role_arn=f"arn:aws:iam::{ACCOUNT}:role/{names.role(config.PROJECT_NAME)}",
+        boundary_arn=f"arn:aws:iam::{ACCOUNT}:policy/{names.boundary(config.PROJECT_NAME)}",
     )
-    return plain, replace(plain, kms_key=KEY, in_vpc=True)
+    return plain, replace(plain, kms_key=KEY, subnets=SUBNETS, security_groups=GROUPS)
 
 
 def _list_images() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,3 +197,74 @@ def test_destroy_without_asking_refuses_a_name_of_several_things(
     assert answer.code == 2
     assert f"error: {NAME}: several things are called so: repository, bucket" in answer.err
     assert boto3.client("s3", region_name="eu-west-1").list_objects_v2(Bucket=NAME)["KeyCount"] == 37
+
+
+# Answers that are not AWS's
+
+PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head></html>"
+STRANGE: list[dict[str, Any]] = [
+    {"status": 200, "body": PAGE},
+    {"status": 502, "body": PAGE},
+    {"status": 403, "body": PAGE},
+    {"status": 200, "body": ""},
+    {"status": 200, "body": '{"login": "required"}', "headers": {"Content-Type": "application/json"}},
+    {"status": 302, "body": "", "headers": {"Location": "https://login.example/"}},
+]
+# What a command can do without: it says so where it matters, and goes on.
+SKIPPABLE = {"GetProducts", "ListServiceQuotas", "SimulatePrincipalPolicy"}
+COMMANDS = ("upload", "launch --dry-run", "jobs", "jobs JOB", "follow", "stop", "fetch", "destroy")
+
+
+@pytest.fixture
+def finished_job(classifold: Classifold, aws_account: Cloud, sets: Path) -> str:
+    """Return the name of a job that has ended and left no result, in an account that has everything else."""
+    assert classifold("upload").code == 0
+    aws_account.run_jobs_as("import sys; sys.exit(3)")
+    client = boto3.client("sagemaker", region_name="eu-west-1")
+    client.create_training_job(
+        TrainingJobName="lite-1",
+        RoleArn=f"arn:aws:iam::123456789012:role/{NAME}-role",
+        AlgorithmSpecification={
+            "TrainingImage": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/roses:1",
+            "TrainingInputMode": "File",
+        },
+        OutputDataConfig={"S3OutputPath": f"s3://{NAME}.output/"},
+        ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
+        StoppingCondition={"MaxRuntimeInSeconds": 600},
+        Tags=[{"Key": "classifold:project", "Value": NAME}],
+    )
+    until = time.monotonic() + 60
+    while client.describe_training_job(TrainingJobName="lite-1")["TrainingJobStatus"] == "InProgress":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return "lite-1"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_answer_that_is_not_aws_s_ends_no_command_in_a_traceback(
+    classifold: Classifold,
+    aws_account: Cloud,
+    finished_job: str,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("classifold.aws.logs._PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr("classifold.aws.logs._LAST_LINES_SECONDS", 0.0)
+    words = command.replace("JOB", finished_job).split()
+    aws_account.forget_calls()
+    usual = classifold(*words).code
+    operations = list(dict.fromkeys(one["operation"] for one in aws_account.calls()))
+    assert operations[0] == "GetCallerIdentity"
+    for number, operation in enumerate(operations):
+        aws_account.clear()
+        strange = STRANGE[number % len(STRANGE)]
+        aws_account.replace(operation, **strange)
+        answer = classifold(*words)
+        said = (operation, strange, answer)
+        assert "Traceback" not in answer.err, said
+        assert "mistake in classifold itself" not in answer.err, said
+        assert answer.code == usual if operation in SKIPPABLE else answer.code in (1, usual), said
+        if answer.code != usual:
+            assert "error: " in answer.err, said
+            assert "hint: " in answer.err, said

@@ -309,6 +309,27 @@ def test_a_name_too_long_for_account_and_region_in_a_bucket_s_is_refused() -> No
     assert len(name) == names.BUCKET_NAME_LIMIT
 
 
+def test_a_boundary_is_the_arn_of_a_policy_and_not_for_a_role_of_one_s_own() -> None:
+    fault = only_fault(ROLE_BOUNDARY="petals-boundary")
+    assert fault.where == "setting ROLE_BOUNDARY"
+    assert "expected the ARN of a policy" in fault.what
+    arn = "arn:aws:iam::123456789012:policy/teams/petals-boundary"
+    assert arn == build_config({"ROLE_BOUNDARY": arn}).ROLE_BOUNDARY
+    assert "expected none with ROLE" in only_fault(ROLE_BOUNDARY=arn, ROLE="mine").what
+
+
+def test_pictures_and_another_s_shards_have_no_place_in_common() -> None:
+    assert "expected no .shards" in only_fault(DATA_NAME="flowers.shards").what
+
+
+def test_a_dot_counts_twice_in_the_name_of_an_account_regional_bucket() -> None:
+    fault = only_fault(PROJECT_NAME="a" * 15 + "." + "b" * 14, BUCKET_NAMESPACE="account-regional")
+    assert "expected at most 29 characters (a '.' counts as two)" in fault.what
+    assert "DATA_BUCKET and OUTPUT_BUCKET" in fault.hint
+    fault = only_fault(PROJECT_NAME="xn.roses", BUCKET_NAMESPACE="account-regional")
+    assert "S3 refuses such a beginning" in fault.what
+
+
 def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
     fault = only_fault(PERCENTAGE_VAL=0.5, PERCENTAGE_EVAL=0.5)
     assert fault.got == "0.5 + 0.5"

@@ -13,8 +13,9 @@ import pytest
 
 from classifold import names
 from classifold.aws.bucket_rules import OLD_VERSION_DAYS, RULES, UNFINISHED_UPLOAD_DAYS
+from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
 from classifold.aws.cost import SHORTEST_SECONDS
-from classifold.aws.policies import build_caller_policy, build_policy, build_trust
+from classifold.aws.policies import build_boundary, build_policy, build_trust
 from classifold.aws.repository import KEPT_IMAGES
 from classifold.cli import cli, project_manager, split
 from classifold.config import HOME_SETTINGS, Config
@@ -121,13 +122,14 @@ def test_the_page_of_aws_shows_the_policies_that_the_code_makes() -> None:
     text = AWS_PAGE.read_text(encoding="utf-8")
     blocks = json_blocks_in(AWS_PAGE)
     plain, whole = runpy.run_path(str(ROOT / "docs" / "refresh.py"))["build_example_scopes"]()
-    for wanted in (build_trust(plain), build_policy(plain), build_caller_policy(plain)):
+    made = (build_policy, build_boundary, build_setup_policy, build_daily_policy)
+    for wanted in (build_trust(plain), *(build(plain) for build in made)):
         assert wanted in blocks
     # What a key and a network add stands in lists of statements, to be pasted among the others.
     shown = [one for block in blocks for one in (block if isinstance(block, list) else block["Statement"])]
-    for wanted in (build_policy(whole), build_caller_policy(whole)):
+    for wanted in (build(whole) for build in made):
         assert [one for one in wanted["Statement"] if one not in shown] == []
-    for policy in (build_policy(whole), build_caller_policy(whole)):
+    for policy in (build(whole) for build in made):
         rights = {right for one in policy["Statement"] for right in one["Action"]}
         assert [right for right in rights if f"`{right}`" not in text] == []
 

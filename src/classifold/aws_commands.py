@@ -55,6 +55,35 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
     print_upload(upload_data(aws, delete_stale=delete_stale, tell=_tell), as_json=as_json)
 
 
+def set_up(config: Config) -> None:
+    """Make the buckets, the role and the repository, or put right what differs."""
+    from classifold.aws.repository import ensure_repository
+    from classifold.aws.roles import ensure_role
+    from classifold.aws.storage import ensure_buckets
+
+    aws = _open_aws(config)
+    ensure_buckets(aws, tell=_tell)
+    ensure_role(aws, tell=_tell)
+    ensure_repository(aws, tell=_tell)
+    click.echo(f"Project {config.PROJECT_NAME} is set up in {aws.region}.")
+
+
+def show_policies(config: Config) -> None:
+    """Print the policies of docs/aws.md with the project's own names in them."""
+    from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
+    from classifold.aws.policies import build_boundary, build_scope
+    from classifold.aws_answers import print_json
+
+    scope = build_scope(_open_aws(config))
+    print_json(
+        {
+            "boundary": build_boundary(scope),
+            "set_up": build_setup_policy(scope, makes_role=not config.ROLE),
+            "daily_use": build_daily_policy(scope),
+        }
+    )
+
+
 def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, as_json: bool = False) -> None:
     """Build the training image, and push it."""
     from classifold.aws.image import build_image, push_image
@@ -125,6 +154,27 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
     encrypted; the role may do what this project's jobs need and nothing else.
     """
     send_data(load_settings(config_path, overrides), delete_stale=delete_stale, as_json=as_json)
+
+
+@click.command()
+@click.option(
+    "--show-policies",
+    "is_shown",
+    is_flag=True,
+    help="Print the policies of docs/aws.md as JSON; make nothing.",
+)
+@takes_settings
+def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Make buckets, role and repository, or put right what differs.
+
+    For an administrator, once: whoever has only the rights for daily use needs it done before. Whoever has
+    all rights can leave it out, since `upload` and `image` do the same.
+    """
+    config = load_settings(config_path, overrides)
+    if is_shown:
+        show_policies(config)
+    else:
+        set_up(config)
 
 
 @click.command()

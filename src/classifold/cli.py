@@ -18,6 +18,7 @@ from classifold.aws_commands import (
     launch,
     make_image,
     send_data,
+    setup,
     start_job,
     stop,
     train_in_docker,
@@ -271,7 +272,7 @@ def project_manager(
 
 for _command in (
     *(example, check, split, shards, train),
-    *(upload, image, launch, jobs, follow, stop, fetch),
+    *(setup, upload, image, launch, jobs, follow, stop, fetch),
     *(report, predict, destroy),
 ):
     cli.add_command(_command)

@@ -107,7 +107,7 @@ HOME_SETTINGS = frozenset(
     DATA_LOCAL_DIR DATA_MANIFEST MANIFEST_ROOT MANIFEST_CLASS
     SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN SMALL_CLASSES
     RUNS_DIR
-    DATA_BUCKET OUTPUT_BUCKET BUCKET_NAMESPACE ROLE KMS_KEY UPLOAD_AS SHARD_MB UPLOAD_THREADS
+    DATA_BUCKET OUTPUT_BUCKET BUCKET_NAMESPACE ROLE ROLE_BOUNDARY KMS_KEY UPLOAD_AS SHARD_MB UPLOAD_THREADS
     INSTANCE_COUNT INSTANCE_PREFERENCES VOLUME_GB MAX_HOURS SPOT MAX_WAIT_HOURS KEEP_ALIVE_MINUTES
     INPUT_MODE INPUT_DISTRIBUTION NETWORK_ISOLATION SUBNETS SECURITY_GROUPS
     """.split()  # noqa: SIM905 - forty lines else
@@ -287,6 +287,10 @@ class Config(BaseModel):
         "global", description="account-regional: bucket names that nobody else can take"
     )
     ROLE: str = Field("", description="a role of your own for the jobs, name or ARN; empty: one is made")
+    ROLE_BOUNDARY: str = Field(
+        "",
+        description="ARN of a policy, the permissions boundary of the role that is made; empty: none",
+    )
     KMS_KEY: str = Field(
         "", description="ARN of the key that encrypts buckets, images, disks and results; empty: AWS's own"
     )

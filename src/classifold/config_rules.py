@@ -63,6 +63,11 @@ def _name_problems(config: Config) -> list[Fault]:
         ),
         (
             "DATA_NAME",
+            not config.DATA_NAME.endswith(".shards"),
+            "another DATA_NAME's shards would have this place in the bucket; expected no .shards at its end",
+        ),
+        (
+            "DATA_NAME",
             len(config.DATA_NAME) <= names.CHANNEL_NAME_LIMIT
             and bool(names.CHANNEL_NAME_PATTERN.fullmatch(config.DATA_NAME)),
             f"it names a SageMaker channel, so expected 1 to {names.CHANNEL_NAME_LIMIT} of a-z, A-Z, 0-9, "
@@ -152,6 +157,16 @@ def _aws_problems(config: Config) -> list[Fault]:
     faults += _regional_problems(config)
     rules = (
         (
+            "ROLE_BOUNDARY",
+            not config.ROLE_BOUNDARY or bool(names.POLICY_ARN_PATTERN.fullmatch(config.ROLE_BOUNDARY)),
+            "expected the ARN of a policy, such as arn:aws:iam::123456789012:policy/name",
+        ),
+        (
+            "ROLE_BOUNDARY",
+            not (config.ROLE_BOUNDARY and config.ROLE),
+            "a role of your own (ROLE) is not changed, so expected none with ROLE",
+        ),
+        (
             "MAX_WAIT_HOURS",
             not config.SPOT or config.MAX_WAIT_HOURS >= config.MAX_HOURS,
             "a spot job waits and runs in this time, so expected at least MAX_HOURS",
@@ -192,18 +207,28 @@ def _aws_problems(config: Config) -> list[Fault]:
 
 
 def _regional_problems(config: Config) -> list[Fault]:
-    """Return whether account and region leave the project's name no room in a bucket's."""
+    """Return whether the project's name makes names of account-regional buckets that S3 does not take."""
+    if config.BUCKET_NAMESPACE == "global" or (config.DATA_BUCKET and config.OUTPUT_BUCKET):
+        return []
     longest = names.regional_bucket(
         names.output_bucket(config.PROJECT_NAME), account="0" * 12, region=config.PROJECT_REGION
     )
     excess = len(longest) - names.BUCKET_NAME_LIMIT
-    if config.BUCKET_NAMESPACE == "global" or excess <= 0:
-        return []
-    room = len(config.PROJECT_NAME) - excess
-    what = (
-        f"account and region are part of account-regional bucket names, so expected at most {room} characters"
-    )
-    return [_fault("PROJECT_NAME", what, config.PROJECT_NAME)]
+    if excess > 0:
+        room = len(config.PROJECT_NAME) - excess
+        dotted = " (a '.' counts as two)" if "." in config.PROJECT_NAME else ""
+        what = (
+            "account and region are part of account-regional bucket names, so expected at most "
+            f"{room} characters{dotted}"
+        )
+        hint = "buckets that are there already can be named with DATA_BUCKET and OUTPUT_BUCKET"
+        return [replace(_fault("PROJECT_NAME", what, config.PROJECT_NAME), hint=hint)]
+    if longest.startswith(names.PROJECT_NAME_REFUSED):
+        what = (
+            f"its account-regional buckets would be called {longest[:20]}…, and S3 refuses such a beginning"
+        )
+        return [_fault("PROJECT_NAME", what, config.PROJECT_NAME)]
+    return []
 
 
 def _fault(name: str, what: str, value: object) -> Fault:

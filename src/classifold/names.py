@@ -97,6 +97,7 @@ CHANNEL_NAME_LIMIT = 64
 CHANNEL_NAME_PATTERN = re.compile(r"[A-Za-z0-9.\-_]+")
 REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 INSTANCE_TYPE_PATTERN = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
+POLICY_ARN_PATTERN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+")
 TAG_LIMIT, TAG_KEY_LIMIT, TAG_VALUE_LIMIT = 50, 128, 256
 # Beside letters, digits and spaces of any script.
 TAG_CHARACTERS = "_.:/=+-@"
@@ -162,8 +163,28 @@ def output_bucket(project_name: str) -> str:
 
 
 def regional_bucket(name: str, *, account: str, region: str) -> str:
-    """Return a bucket's name in the account's own namespace, which nobody else can take."""
-    return f"{name.replace('.', '-')}-{account}-{region}-an"
+    """Return a bucket's name in the account's own namespace, which nobody else can take.
+
+    S3 takes no dot there. One in the project's name becomes "--", which no project's name contains, so that
+    two projects never share a bucket: shop.flowers gets shop--flowers-data, shop-flowers shop-flowers-data.
+
+    Args:
+        name: As `data_bucket` and `output_bucket` return it.
+        account: Its number, 12 digits.
+        region: The project's.
+    """
+    project, _, kind = name.rpartition(".")
+    return f"{project.replace('.', '--')}-{kind}{regional_ending(account=account, region=region)}"
+
+
+def former_regional_bucket(name: str, *, account: str, region: str) -> str:
+    """Return the name that earlier versions gave it, the same for shop.flowers and shop-flowers."""
+    return f"{name.replace('.', '-')}{regional_ending(account=account, region=region)}"
+
+
+def regional_ending(*, account: str, region: str) -> str:
+    """Return how the name of every bucket in an account's own namespace ends."""
+    return f"-{account}-{region}-an"
 
 
 def repository(project_name: str) -> str:
@@ -174,6 +195,11 @@ def repository(project_name: str) -> str:
 def role(project_name: str) -> str:
     """Return the name of the role that jobs run under."""
     return f"{project_name}-role"
+
+
+def boundary(project_name: str) -> str:
+    """Return the name that the documentation gives the role's permissions boundary, a managed policy."""
+    return f"{project_name}-boundary"
 
 
 def data_prefix(data_name: str, *, as_shards: bool) -> str:

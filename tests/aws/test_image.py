@@ -531,6 +531,19 @@ def test_a_repository_of_another_project_is_refused_and_not_touched(aws_account:
     assert ecr.list_tags_for_resource(resourceArn=before["repositoryArn"])["tags"] == tags
 
 
+def test_a_repository_with_images_and_no_tag_is_refused_and_an_empty_one_taken(aws_account: Cloud) -> None:
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    ecr.create_repository(repositoryName="roses")
+    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}
+    ecr.put_image(repositoryName="roses", imageManifest=json.dumps(manifest), imageTag="theirs")
+    before = describe_repository()
+    with pytest.raises(AwsError, match="holds images, and bears no project's tag"):
+        ensure()
+    assert describe_repository() == before
+    ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageTag": "theirs"}])
+    assert "set the tags" in ensure()[0]
+
+
 def test_another_key_than_the_settings_is_noted_since_nothing_can_change_it(aws_account: Cloud) -> None:
     ensure()
     said = ensure(KMS_KEY=KEY)

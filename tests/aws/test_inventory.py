@@ -161,6 +161,65 @@ def test_a_bucket_of_earlier_settings_is_found_by_its_tag_where_that_may_be_aske
     assert [one.name for one in find_resources(aws_of())] == [OUTPUT]
 
 
+def test_a_repository_of_another_name_is_listed_and_stays_whatever_its_tag(full: Aws) -> None:
+    tags = [{"Key": "classifold:project", "Value": "roses"}]
+    own("ecr").create_repository(repositoryName="roses-2", tags=tags)
+    own("ecr").create_repository(repositoryName="roses/tools", tags=tags)
+    (first, second) = [one for one in find_resources(full) if one.kind == "other"]
+    assert (first.name, second.name) == ("roses-2", "roses/tools")
+    assert not first.is_removable
+    assert "roses-2: left as it is" in "\n".join(remove(full))
+    left = own("ecr").describe_repositories()["repositories"]
+    assert {one["repositoryName"] for one in left} == {"roses-2", "roses/tools"}
+
+
+def test_a_project_whose_name_begins_as_another_s_keeps_all_it_has(aws_account: Cloud, full: Aws) -> None:
+    other = aws_of(PROJECT_NAME="roses-2")
+    ensure_buckets(other, tell=str)
+    ensure_role(other, tell=str)
+    tags = [{"Key": key, "Value": value} for key, value in other.tags.items()]
+    own("ecr").create_repository(repositoryName="roses-2", tags=tags)
+    logs = own("logs")
+    logs.create_log_group(logGroupName=GROUP)
+    logs.create_log_stream(logGroupName=GROUP, logStreamName="roses-2-1/algo-1-1")
+    before = find_resources(other)
+    remove(full)
+    assert find_resources(other) == before
+    assert len(before) == 4
+    assert len(logs.describe_log_streams(logGroupName=GROUP)["logStreams"]) == 1
+
+
+def test_a_search_that_finds_another_project_s_jobs_removes_none_of_them(
+    aws_account: Cloud, full: Aws
+) -> None:
+    """A search may match more than it should: what it found is held against the jobs' own tags."""
+    aws_account.run_jobs_as(QUICK)
+    for name in ("lite-1", "lite-2"):
+        start_job(full, name)
+        wait_for(name, "Completed")
+    arn = own("sagemaker").describe_training_job(TrainingJobName="lite-2")["TrainingJobArn"]
+    tags = [{"Key": "classifold:project", "Value": "tulips"}]
+    own("sagemaker").add_tags(ResourceArn=arn, Tags=tags)
+    strip = True
+
+    def match_all(params: dict[str, Any], **_: Any) -> None:
+        params["SearchExpression"] = {}
+
+    def leave_tags_out(parsed: dict[str, Any], **_: Any) -> None:
+        for one in parsed["Results"] if strip else []:
+            one["TrainingJob"].pop("Tags")
+
+    events = full.client("sagemaker").meta.events
+    events.register("provide-client-params.sagemaker.Search", match_all)
+    events.register("after-call.sagemaker.Search", leave_tags_out)
+    (ended,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
+    remove_resources(full, [ended], tell=str)
+    left = own("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    assert [one["TrainingJobName"] for one in left] == ["lite-2"]
+    strip = False
+    assert not [one for one in find_resources(full) if one.kind == "ended jobs"]
+
+
 def test_more_versions_than_one_request_takes_go_in_batches(
     aws_account: Cloud, full: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +306,10 @@ def test_ended_jobs_go_with_their_logs_and_no_other_s(aws_account: Cloud, full: 
         wait_for(name, "Completed")
     (jobs,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
     assert jobs.detail == "2 jobs: what SageMaker knows of them, and 2 log streams"
+    aws_account.replace("DescribeLogStreams", status=403, body="<html></html>")
+    (uncounted,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
+    assert "log streams, which could not be counted (the answer (HTTP 403) is not AWS's" in uncounted.detail
+    aws_account.clear()
     aws_account.deny("logs:DeleteLogStream")
     with pytest.raises(AwsError, match="the right logs:DeleteLogStream is missing"):
         remove(full, "roses-jobs")

@@ -90,6 +90,11 @@ def test_a_job_that_the_search_does_not_know_yet_is_the_newest_all_the_same(
     known = first
     start_job(second, script="print()")
     assert find_job(aws, None)["TrainingJobName"] == second
+    assert [row.name for row in list_jobs(aws)] == [second, first]
+    assert [row.name for row in list_jobs(aws, limit=1)] == [second]
+    known = ""
+    assert [row.name for row in list_jobs(aws)] == [second, first]
+    known = first
     aws_account.deny("sagemaker:ListTrainingJobs")
     assert find_job(aws, None)["TrainingJobName"] == first
 
@@ -112,10 +117,26 @@ def test_jobs_of_another_project_are_neither_listed_nor_touched(
     name = start_job(script=SAVES)
     other = Way(aws.config.model_copy(update={"PROJECT_NAME": "weeds"}))
     assert list_jobs(other) == []
-    with pytest.raises(AwsError, match="which is not this project's"):
-        stop_job(other, name, tell=print)
+    shared = Way(other.config.model_copy(update={"OUTPUT_BUCKET": "petals.output"}))
+    for way in (other, shared):
+        with pytest.raises(AwsError, match="it is project petals's, not project weeds's"):
+            stop_job(way, name, tell=print)
     assert describe_job(aws, name)["TrainingJobStatus"] == "InProgress"
     stop_job(aws, name, tell=print)
+
+
+def test_a_job_without_a_tag_is_known_by_the_bucket_that_it_writes_to(
+    aws: Aws, start_job: Callable[..., str]
+) -> None:
+    from classifold.aws.clients import Aws as Way
+
+    name = start_job(script="print()")
+    arn = describe_job(aws, name)["TrainingJobArn"]
+    aws.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=["classifold:project"])
+    assert find_job(aws, name)["TrainingJobName"] == name
+    other = Way(aws.config.model_copy(update={"PROJECT_NAME": "weeds"}))
+    with pytest.raises(AwsError, match="which is not this project's"):
+        find_job(other, name)
 
 
 def test_a_job_that_does_not_exist_is_named(aws: Aws) -> None:

@@ -108,6 +108,15 @@ def others(findings: list[Finding]) -> list[Finding]:
     return [one for one in findings if "its own policies lack" not in one.what]
 
 
+def test_a_bucket_that_another_project_made_is_not_trained_from(look: Look) -> None:
+    tag = {"Key": "classifold:project", "Value": "weeds"}
+    client("s3").put_bucket_tagging(Bucket="petals.data", Tagging={"TagSet": [tag]})
+    finding = next(one for one in look() if one.where == "bucket petals.data")
+    assert finding.is_fatal
+    assert finding.what == "it is there already, and project weeds made it"
+    assert not [one for one in look(DATA_BUCKET="petals.data") if one.where == "bucket petals.data"]
+
+
 def test_where_everything_is_there_nothing_is_found(look: Look) -> None:
     assert look() == []
 

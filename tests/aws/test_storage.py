@@ -289,6 +289,60 @@ def test_a_bucket_of_another_project_is_left_as_it_is(aws_account: Cloud) -> Non
     assert said[0] == f"{DATA}: project roses's, left as it is"
 
 
+REGIONAL = {"BUCKET_NAMESPACE": "account-regional"}
+ENDING = "-123456789012-eu-west-1-an"
+
+
+def test_names_that_differ_by_a_dot_alone_have_buckets_of_their_own(aws_account: Cloud) -> None:
+    assert ensure(PROJECT_NAME="shop.flowers", **REGIONAL)[0] == f"shop--flowers-data{ENDING}: made"
+    assert ensure(PROJECT_NAME="shop-flowers", **REGIONAL)[0] == f"shop-flowers-data{ENDING}: made"
+    assert len(own_s3().list_buckets()["Buckets"]) == 4
+
+
+def test_a_bucket_of_the_former_name_is_found_by_the_project_that_made_it_alone(aws_account: Cloud) -> None:
+    former = f"shop-flowers-data{ENDING}"
+    s3 = make_bucket(former)
+    tag = {"Key": "classifold:project", "Value": "shop.flowers"}
+    s3.put_bucket_tagging(Bucket=former, Tagging={"TagSet": [tag]})
+    s3.put_object(Bucket=former, Key="flowers/a.jpg", Body=b"x")
+    dotted = aws_of(PROJECT_NAME="shop.flowers", **REGIONAL)
+    assert (dotted.data_bucket, dotted.output_bucket) == (former, f"shop--flowers-output{ENDING}")
+    with pytest.raises(AwsError) as caught:
+        ensure(PROJECT_NAME="shop-flowers", **REGIONAL)
+    assert f"bucket {former}: it is there already, and project shop.flowers made it" in str(caught.value)
+    assert f'DATA_BUCKET = "{former}"' in str(caught.value)
+    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == [former]
+    assert s3.get_bucket_tagging(Bucket=former)["TagSet"] == [tag]
+
+
+@pytest.mark.parametrize("leaves", ["object", "old version"])
+def test_a_bucket_with_objects_and_no_tag_is_not_taken_over(aws_account: Cloud, leaves: str) -> None:
+    s3 = make_bucket(OUTPUT)
+    s3.put_bucket_versioning(Bucket=OUTPUT, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=OUTPUT, Key="letters/1.txt", Body=b"x")
+    if leaves == "old version":
+        s3.delete_object(Bucket=OUTPUT, Key="letters/1.txt")
+    aws_account.forget_calls()
+    with pytest.raises(AwsError) as caught:
+        ensure()
+    assert f"bucket {OUTPUT}: it is there already, holds objects, and bears no project's tag" in str(
+        caught.value
+    )
+    assert f'set OUTPUT_BUCKET = "{OUTPUT}" to use it as it is' in str(caught.value)
+    # Nothing was made or changed, the other bucket included.
+    assert {one["operation"][:3] for one in aws_account.calls(service="s3")} <= {"Hea", "Get", "Lis"}
+    assert ensure(OUTPUT_BUCKET=OUTPUT)[1].startswith(f"{OUTPUT}: yours, left as it is")
+
+
+def test_every_bucket_that_is_somebody_else_s_is_named_at_once(aws_account: Cloud) -> None:
+    for name, project in ((DATA, "tulips"), (OUTPUT, "weeds")):
+        tag = {"Key": "classifold:project", "Value": project}
+        make_bucket(name).put_bucket_tagging(Bucket=name, Tagging={"TagSet": [tag]})
+    with pytest.raises(AwsError) as caught:
+        ensure()
+    assert [fault.where for fault in caught.value.faults] == [f"bucket {DATA}", f"bucket {OUTPUT}"]
+
+
 def test_one_bucket_may_serve_for_both(aws_account: Cloud) -> None:
     assert ensure(DATA_BUCKET="both", OUTPUT_BUCKET="both") == ["both: made"]
 

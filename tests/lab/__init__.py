@@ -11,7 +11,8 @@ keys, so that boto3 and the AWS command line reach it, here and in processes tha
 
 What `aws_account` (class Cloud in lab/cloud.py) can do:
 
-    throttle expire refuse_keys deny fail cut slow lose    what goes wrong, for the next `count` requests
+    throttle expire refuse_keys deny fail cut slow lose replace
+                                                       what goes wrong, for the next `count` requests
     clear()                                            nothing goes wrong any more
     limit_caller(policy)                               the caller may do what this policy allows, and no more
     plain_http()                                       requests count as made without TLS
@@ -30,6 +31,7 @@ Where moto 5.2.5 answers unlike AWS, the lab mends it:
 - conditions in bucket policies count (requests pass as TLS until `plain_http()`);
 - ExpectedBucketOwner is checked, a bucket of another account or another region is refused as S3 refuses it;
 - a body that does not agree with its checksum is refused;
+- a role's permissions boundary bounds its jobs, and conditions on boundaries and on the tags of jobs count;
 - GetCallerIdentity names the caller, and a denied right is named in AWS's words;
 - Service Quotas know SageMaker's, GetProducts answers in the shape of the price list;
 - ECR knows the images that were pushed to the registry, by their real digests; its token is valid;

@@ -90,11 +90,23 @@ class Cloud:
         """Do what is asked, then break the connection before the answer is sent."""
         self._fault("lose", on, count, skip)
 
+    def replace(
+        self,
+        on: str,
+        *,
+        status: int,
+        body: str = "",
+        headers: Mapping[str, str] | None = None,
+        count: int | None = None,
+    ) -> None:
+        """Answer as somebody between the client and AWS does: a gateway, a proxy that wants a sign-in."""
+        self._fault("replace", on, count, 0, status=status, body=body, headers=dict(headers or {}))
+
     def clear(self) -> None:
         """Lift every fault."""
         self._ask("clear")
 
-    def _fault(self, kind: str, on: str, count: int | None, skip: int, **more: float) -> None:
+    def _fault(self, kind: str, on: str, count: int | None, skip: int, **more: Any) -> None:
         self._ask("fault", kind=kind, on=on, count=count, skip=skip, **more)
 
     # What the account is like

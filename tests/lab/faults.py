@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-TROUBLES = ("throttle", "expire", "cut", "slow", "fail", "unknown_key")
+TROUBLES = ("throttle", "expire", "cut", "slow", "fail", "unknown_key", "replace")
 KINDS = (*TROUBLES, "deny", "lose")
 
 
@@ -22,6 +22,9 @@ class Fault:
         skip: How many matching requests pass before the first is struck.
         after_bytes: For `cut`, how much of the request's body is read before the connection breaks.
         seconds: For `slow`, how long the answer waits.
+        status: For `replace`, HTTP's status of the answer that comes in the place of AWS's.
+        body: For `replace`, its text.
+        headers: For `replace`, its headers.
     """
 
     kind: str
@@ -30,6 +33,9 @@ class Fault:
     skip: int = 0
     after_bytes: int = 0
     seconds: float = 0.0
+    status: int = 200
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Faults:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from lab.operations import ACCOUNT, Caller, find_right, split_path
 
 # AWS asks nobody for a right to know who they are.
+# What else IAM holds against the boundary that the role has.
+_ABOUT_BOUNDED_ROLES = (
+    *("AttachRolePolicy", "DetachRolePolicy", "PutRolePolicy", "DeleteRolePolicy"),
+    "DeleteRolePermissionsBoundary",
+)
 FREE = ("sts:GetCallerIdentity", "sts:GetSessionToken")
 
 
@@ -22,8 +27,23 @@ class Need(NamedTuple):
     context: dict[str, str]
 
 
-def find_needs(caller: Caller, operation: str, environ: dict[str, Any], body: bytes) -> Iterator[Need]:
-    """Yield the rights that a request needs: its own first, then those of what it does along with it."""
+def find_needs(
+    caller: Caller,
+    operation: str,
+    environ: dict[str, Any],
+    body: bytes,
+    *,
+    read_tags: Callable[[str], Mapping[str, str]],
+) -> Iterator[Need]:
+    """Yield the rights that a request needs: its own first, then those of what it does along with it.
+
+    Args:
+        caller: Who asks.
+        operation: What for.
+        environ: The request.
+        body: Its body.
+        read_tags: Gives the tags of what an ARN names.
+    """
     right = find_right(caller.service, operation)
     if right in FREE:
         return
@@ -31,18 +51,42 @@ def find_needs(caller: Caller, operation: str, environ: dict[str, Any], body: by
     context = {"aws:ResourceAccount": ACCOUNT, "aws:RequestedRegion": caller.region}
     if right == "s3:ListBucket":
         context["s3:prefix"] = parse_qs(environ.get("QUERY_STRING", "")).get("prefix", [""])[0]
-    yield Need(right, resource, context)
     text = body.decode("utf-8", "replace")
+    if caller.service == "iam":
+        context |= _find_boundary(operation, text)
+    if caller.service == "sagemaker":
+        context |= {f"aws:ResourceTag/{key}": value for key, value in read_tags(resource).items()}
+        given = json.loads(text).get("Tags", []) if operation in ("CreateTrainingJob", "AddTags") else []
+        context |= {f"aws:RequestTag/{one['Key']}": one["Value"] for one in given}
+    yield Need(right, resource, context)
     if operation == "CreateTrainingJob":
         asked = json.loads(text)
         passed = {**context, "iam:PassedToService": "sagemaker.amazonaws.com"}
         yield Need("iam:PassRole", asked.get("RoleArn", "*"), passed)
         if asked.get("Tags"):
-            yield Need("sagemaker:AddTags", resource, context)
+            yield Need("sagemaker:AddTags", resource, {**context, "sagemaker:TaggingAction": operation})
     elif operation == "CreateRole" and "Tags.member.1" in text:
         yield Need("iam:TagRole", resource, context)
     elif operation == "CreateRepository" and json.loads(text).get("tags"):
         yield Need("ecr:TagResource", resource, context)
+
+
+def _find_boundary(operation: str, text: str) -> dict[str, str]:
+    """Return the permissions boundary that IAM holds a request against.
+
+    It is the one that is asked for where one is set, else that of the role.
+    """
+    from moto.iam.models import iam_backends
+
+    form = {name: values[0] for name, values in parse_qs(text).items()}
+    asked = form.get("PermissionsBoundary", "")
+    if operation in ("CreateRole", "PutRolePermissionsBoundary"):
+        return {"iam:PermissionsBoundary": asked} if asked else {}
+    if operation not in _ABOUT_BOUNDED_ROLES:
+        return {}
+    roles = iam_backends[ACCOUNT]["aws"].get_roles()
+    found = [one.permissions_boundary_arn for one in roles if one.name == form.get("RoleName")]
+    return {"iam:PermissionsBoundary": found[0]} if found and found[0] else {}
 
 
 def find_resource(caller: Caller, operation: str, environ: dict[str, Any], body: bytes) -> str:

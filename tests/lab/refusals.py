@@ -109,6 +109,18 @@ def answer(
     return [body]
 
 
+def answer_as_is(
+    status: int, text: str, headers: dict[str, str], start_response: StartResponse
+) -> list[bytes]:
+    """Send what somebody between the client and AWS would answer, such as a proxy's page."""
+    body = text.encode()
+    start_response(
+        f"{status} {_REASONS.get(status, 'Error')}",
+        [("Content-Type", "text/html"), ("Content-Length", str(len(body))), *headers.items()],
+    )
+    return [body]
+
+
 def answer_xml(text: str, start_response: StartResponse) -> list[bytes]:
     """Send a service's answer in the query protocol."""
     body = text.encode()

@@ -34,8 +34,12 @@ def trusts_service(role: Any, *, account: str, job_arn: str) -> bool:
 def allows(role: Any, action: str, resource: str, *, context: dict[str, str] | None = None) -> bool:
     """Tell whether the role's own policies allow an action; `context` is what conditions are held against."""
     # What is asked for is the account's own: a stranger's bucket is refused before.
-    values = {"aws:ResourceAccount": str(role.arn).split(":")[4], **(context or {})}
-    return is_allowed(_role_statements(role), action, resource, context=values)
+    account = str(role.arn).split(":")[4]
+    values = {"aws:ResourceAccount": account, **(context or {})}
+    bounds = _boundary_statements(role, account)
+    return is_allowed(_role_statements(role), action, resource, context=values) and (
+        bounds is None or is_allowed(bounds, action, resource, context=values)
+    )
 
 
 def is_allowed(
@@ -60,11 +64,28 @@ def read_statements(document: Any) -> list[dict[str, Any]]:
     return _as_list(parsed["Statement"])
 
 
+def _boundary_statements(role: Any, account: str) -> list[dict[str, Any]] | None:
+    """Return what the role's permissions boundary allows; None for a role without one."""
+    from moto.iam.models import iam_backends
+
+    if not role.permissions_boundary_arn:
+        return None
+    # A boundary that is not there allows nothing.
+    policy = iam_backends[account]["aws"].managed_policies.get(role.permissions_boundary_arn)
+    return _read_managed(policy) if policy else []
+
+
 def _role_statements(role: Any) -> Iterator[dict[str, Any]]:
     for document in role.policies.values():
         yield from read_statements(document)
     for policy in role.managed_policies.values():
-        yield from read_statements(policy.document)
+        yield from _read_managed(policy)
+
+
+def _read_managed(policy: Any) -> list[dict[str, Any]]:
+    """Return the statements of a managed policy, of the version that counts."""
+    (counts,) = [one for one in policy.versions if one.version_id == policy.default_version_id]
+    return read_statements(counts.document)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -79,6 +79,11 @@ class SageMaker:
         """Return the jobs of a region, the oldest first."""
         return [job for (where, _), job in list(self.jobs.items()) if where == region]
 
+    def read_tags(self, arn: str) -> dict[str, str]:
+        """Return the tags of the job of this ARN; none where there is no such job."""
+        found = [job.tags for job in self.jobs.values() if job.arn == arn]
+        return found[0] if found else {}
+
     def find_anywhere(self, name: str) -> Job:
         """Return a job of any region."""
         return next(job for (_, one), job in self.jobs.items() if one == name)

@@ -88,6 +88,8 @@ class Lab:
         self.calls.record(caller, environ, body)
         if self.faults.rules or self.policy:
             refusal = self._strike(caller, environ, body)
+            if isinstance(refusal, Fault):
+                return refusals.answer_as_is(refusal.status, refusal.body, refusal.headers, start_response)
             if refusal:
                 return refusals.answer(refusal, caller.service, environ, start_response)
         if caller.service == "s3":
@@ -105,8 +107,11 @@ class Lab:
         rules = self.faults.strike(service=caller.service, operation=operation, right=right, kinds=("lose",))
         return bool(rules)
 
-    def _strike(self, caller: Caller, environ: dict[str, Any], body: bytes) -> Refusal | None:
-        """Let the faults that are in force do their work; return the refusal of one that refuses."""
+    def _strike(self, caller: Caller, environ: dict[str, Any], body: bytes) -> Refusal | Fault | None:
+        """Let the faults that are in force do their work; return the refusal of one that refuses.
+
+        One that puts an answer in the place of AWS's is returned itself.
+        """
         operation = find_operation(environ, body)
         right = find_right(caller.service, operation)
         for fault in self.faults.strike(
@@ -116,9 +121,11 @@ class Lab:
                 time.sleep(fault.seconds)
             elif fault.kind == "cut":
                 _cut(environ, fault)
+            elif fault.kind == "replace":
+                return fault
             else:
                 return _REFUSALS[fault.kind](caller.service)
-        for need in find_needs(caller, operation, environ, body):
+        for need in find_needs(caller, operation, environ, body, read_tags=self.sagemaker.read_tags):
             lacks = self.policy and not is_allowed(
                 self.policy, need.right, need.resource, context=need.context
             )

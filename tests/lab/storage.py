@@ -101,7 +101,13 @@ class JobStorage:
         rule = (self.backend.buckets[bucket].encryption or {}).get("Rule", {})
         key_arn = rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
         right = "kms:Decrypt" if action == "s3:GetObject" else "kms:GenerateDataKey"
-        if key_arn and action != "s3:DeleteObject" and not rights.allows(self.role, right, key_arn):
+        # S3 asks for the key on the role's behalf.
+        through = {"kms:ViaService": f"s3.{str(key_arn).split(':')[3]}.amazonaws.com"} if key_arn else {}
+        if (
+            key_arn
+            and action != "s3:DeleteObject"
+            and not rights.allows(self.role, right, key_arn, context=through)
+        ):
             raise StorageError(self._refuse(right, key_arn))
 
     def _refuse(self, action: str, arn: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classifold.aws.clients import error_code, is_missing
+from classifold.aws.no_answer import UnreadableAnswerError
 
 # A picture or result that was replaced or deleted by mistake can be had back for so long.
 OLD_VERSION_DAYS = 30
@@ -227,7 +228,11 @@ def _write_lifecycle(s3: Any, bucket: str, wanted: dict[str, Any]) -> None:
 
 
 def _read_policy(s3: Any, bucket: str) -> dict[str, Any]:
-    return dict(json.loads(_read_or("{}", lambda: s3.get_bucket_policy(Bucket=bucket)["Policy"])))
+    text = _read_or("{}", lambda: s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        raise UnreadableAnswerError("it is no policy in JSON") from None
 
 
 def want_policy(current: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:

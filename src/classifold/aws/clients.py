@@ -11,10 +11,12 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import EndpointConnectionError, UnknownRegionError
+from botocore.exceptions import ClientError, EndpointConnectionError, UnknownRegionError
 
 import classifold
 from classifold import names
+from classifold.aws.answer_parser import AnswerParserFactory
+from classifold.aws.no_answer import profile_errors
 from classifold.aws.refusals import (
     aws_errors,
     describe_other_region,
@@ -67,13 +69,15 @@ class Aws:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.region = config.PROJECT_REGION
-        with aws_errors("sign in"):
+        with aws_errors("sign in"), profile_errors("sign in"):
             self._core = botocore.session.get_session()
+            self._core.register_component("response_parser_factory", AnswerParserFactory())
             self.session = boto3.session.Session(botocore_session=self._core, region_name=self.region)
         # Making the client of S3 asks for the account, which makes the client of STS: hence re-entrant.
         self._lock = threading.RLock()
         self._clients: dict[tuple[str, int, str], Any] = {}
         self._identity: dict[str, str] | None = None
+        self._made: dict[str, bool] = {}
 
     @property
     def identity(self) -> dict[str, str]:
@@ -90,15 +94,15 @@ class Aws:
     def _ask_identity(self) -> dict[str, str]:
         doing = "find out whose account this is"
         try:
-            with aws_errors(doing):
+            with aws_errors(doing), profile_errors(doing):
                 answer = self.client("sts").get_caller_identity()
+                return {name: str(answer[name]) for name in ("Account", "Arn", "UserId")}
         except AwsError as error:
             # No such host: it is the region's name as often as the network.
             doubt = isinstance(error.__cause__, EndpointConnectionError) and self._doubt_region()
             if not doubt:
                 raise
             raise AwsError(Fault(doing, error.faults[0].what, hint=doubt)) from error.__cause__
-        return {name: str(answer[name]) for name in ("Account", "Arn", "UserId")}
 
     @property
     def account(self) -> str:
@@ -142,22 +146,18 @@ class Aws:
     def _make_client(self, service: str, connections: int, region: str) -> Any:
         # Whoever the account is, is known first: a missing sign-in is told once and at once.
         account = "" if service == "sts" else self.account
-        settings = ClientConfig(
-            region_name=region,
-            retries=self._choose_retries(service),
-            max_pool_connections=connections,
-            user_agent_extra=f"classifold/{classifold.__version__}",
-            connect_timeout=_CONNECT_SECONDS,
-            # A slow answer of a busy service must not be cut by a router that forgets silent connections.
-            tcp_keepalive=True,
-        )
-        try:
-            with aws_errors(f"reach {service}"):
-                client = self.session.client(service, config=settings)
-        except ValueError as error:
-            # Botocore's word for an address that is none; it comes from the environment or the profile.
-            hint = "AWS_ENDPOINT_URL, or endpoint_url of the profile, is an address such as http://localhost:5000"
-            raise AwsError(Fault(f"reach {service}", str(error), hint=hint)) from error
+        doing = f"reach {service}"
+        with aws_errors(doing), profile_errors(doing):
+            settings = ClientConfig(
+                region_name=region,
+                retries=self._choose_retries(service),
+                max_pool_connections=connections,
+                user_agent_extra=f"classifold/{classifold.__version__}",
+                connect_timeout=_CONNECT_SECONDS,
+                # A slow answer of a busy service must not be cut by a router that forgets silent connections.
+                tcp_keepalive=True,
+            )
+            client = self.session.client(service, config=settings)
         note_origin(client)
         if service == "s3":
             expect_owner = functools.partial(_expect_owner, account=account)
@@ -201,7 +201,25 @@ class Aws:
     def _bucket(self, name: str) -> str:
         if self.config.BUCKET_NAMESPACE == "global":
             return name
-        return names.regional_bucket(name, account=self.account, region=self.region)
+        own = names.regional_bucket(name, account=self.account, region=self.region)
+        former = names.former_regional_bucket(name, account=self.account, region=self.region)
+        return former if former != own and self._has_made(former) else own
+
+    def _has_made(self, bucket: str) -> bool:
+        """Tell whether there is a bucket of this name that bears the project's tag; asked once for each."""
+        with self._lock:
+            if bucket not in self._made:
+                try:
+                    with aws_errors(f"read the tags of bucket {bucket}"):
+                        found = self.client("s3").get_bucket_tagging(Bucket=bucket)["TagSet"]
+                except AwsError as error:
+                    # Missing, without tags, or not permitted: this project did not make it.
+                    if not isinstance(error.__cause__, ClientError) or is_passing(error.__cause__):
+                        raise
+                    found = []
+                tag = {"Key": names.PROJECT_TAG, "Value": self.config.PROJECT_NAME}
+                self._made[bucket] = tag in found
+            return self._made[bucket]
 
     @functools.cached_property
     def kms_key(self) -> str:

@@ -40,7 +40,8 @@ def guard(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
 
 def explain_blind(error: AwsError) -> list[Finding]:
     """Return a look that AWS refused: fatal where it says what is wrong, a note where it only hides it."""
-    cause = error.__cause__
+    # An answer that lacks what is read from it has no cause behind it.
+    cause = error.__cause__ or error
     is_ours = any(not fault.what.startswith("the right ") for fault in error.faults)
     is_hidden = isinstance(cause, Exception) and (is_passing(cause) or (is_denied(cause) and not is_ours))
     return [

@@ -269,7 +269,8 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
     for wait in (*_ROLE_WAITS, 0):
         try:
             with aws_errors(f"start the job {job_name}"):
-                client.create_training_job(**request)
+                # Without the ARN in it, an answer is none: whether the job was started is not known.
+                _ = client.create_training_job(**request)["TrainingJobArn"]
             return
         except AwsError as error:
             # A request that was cut off on its way back is sent again, and then the job is there already.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors, is_denied
+from classifold.aws.clients import Aws, aws_errors, is_denied, is_missing
 from classifold.aws.cost import Price, find_price
 from classifold.aws.spot import Beginning, Interruption, add_up, list_interruptions
 from classifold.errors import AwsError, Fault, MissingError
@@ -76,17 +77,25 @@ class JobRow:
 def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
     """Return this project's jobs, the newest first.
 
-    SageMaker's search knows a new job after some seconds.
+    SageMaker's search learns of a new job only after some seconds; the jobs of the last minutes are looked
+    up themselves.
 
     Args:
         aws: The way in.
-        limit: At most so many.
+        limit: The maximum number of jobs.
 
     Raises:
         AwsError: If AWS refuses.
     """
+    found = {str(job["TrainingJobName"]): job for job in search_jobs(aws, limit=limit)}
+    for young in iter_young(aws):
+        name = str(young["TrainingJobName"])
+        if name not in found:
+            with contextlib.suppress(MissingError):  # removed since it was listed
+                found[name] = describe_job(aws, name)
+    newest_first = sorted(found.values(), key=lambda job: job["CreationTime"], reverse=True)
     prices: dict[str, Price | None] = {}
-    return [_build_row(aws, job, prices) for job in search_jobs(aws, limit=limit)]
+    return [_build_row(aws, job, prices) for job in newest_first[:limit]]
 
 
 def search_jobs(aws: Aws, *, limit: int | None = None) -> list[dict[str, Any]]:
@@ -115,7 +124,13 @@ def search_jobs(aws: Aws, *, limit: int | None = None) -> list[dict[str, Any]]:
         )
         for page in pages:
             found += [result["TrainingJob"] for result in page["Results"] if "TrainingJob" in result]
-    return found
+    # A search is no proof: what destroy removes is chosen from this list.
+    return [job for job in found if "Tags" not in job or bears_tag(aws, job["Tags"])]
+
+
+def bears_tag(aws: Aws, tags: Iterable[Mapping[str, str]]) -> bool:
+    """Tell whether a job's tags, as SageMaker lists them, have this project's."""
+    return {"Key": names.PROJECT_TAG, "Value": aws.config.PROJECT_NAME} in list(tags)
 
 
 def _find_newest(aws: Aws) -> str:
@@ -142,13 +157,22 @@ def iter_young(aws: Aws) -> Iterator[dict[str, Any]]:
     with aws_errors("list the newest training jobs"):
         try:
             for one in client.list_training_jobs(CreationTimeAfter=since, **order)["TrainingJobSummaries"]:
-                tags = client.list_tags(ResourceArn=one["TrainingJobArn"])["Tags"]
-                if {"Key": names.PROJECT_TAG, "Value": aws.config.PROJECT_NAME} in tags:
+                if bears_tag(aws, _list_tags(client, one["TrainingJobArn"])):
                     yield one
         except ClientError as error:
             # The search knows of all but the youngest.
             if not is_denied(error):
                 raise
+
+
+def _list_tags(client: Any, arn: str) -> list[dict[str, str]]:
+    """Return a job's tags; none of a job that was removed since it was listed."""
+    try:
+        return list(client.list_tags(ResourceArn=arn)["Tags"])
+    except ClientError as error:
+        if is_missing(error):
+            return []
+        raise
 
 
 def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
@@ -161,9 +185,14 @@ def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
     if name is None:
         name = _find_newest(aws)
     job = describe_job(aws, name)
-    if not _is_ours(aws, job):
+    project = _read_project(aws, job)
+    if project == "" and not _writes_to_ours(aws, job):
         what = f"it writes to {job['OutputDataConfig']['S3OutputPath']}, which is not this project's"
         hint = "set PROJECT_NAME or OUTPUT_BUCKET to the project that it belongs to"
+        raise AwsError(Fault(f"training job {name}", what, hint=hint))
+    if project not in ("", aws.config.PROJECT_NAME):
+        what = f"it is project {project}'s, not project {aws.config.PROJECT_NAME}'s"
+        hint = f'set PROJECT_NAME = "{project}" to work with it'
         raise AwsError(Fault(f"training job {name}", what, hint=hint))
     return job
 
@@ -176,7 +205,10 @@ def describe_job(aws: Aws, name: str) -> dict[str, Any]:
     """
     try:
         with aws_errors(f"look at training job {name}"):
-            return dict(aws.client("sagemaker").describe_training_job(TrainingJobName=name))
+            job: dict[str, Any] = aws.client("sagemaker").describe_training_job(TrainingJobName=name)
+            # An answer without these is none, which is told here and not where one of them is missed.
+            _ = [job[one] for one in ("TrainingJobName", "TrainingJobStatus", "OutputDataConfig")]
+            return job
     except AwsError as error:
         # SageMaker answers ValidationException for a name that it does not know.
         if "not found" not in str(error).lower():
@@ -186,7 +218,19 @@ def describe_job(aws: Aws, name: str) -> dict[str, Any]:
         raise MissingError(Fault(f"training job {name}", what, hint=hint)) from error
 
 
-def _is_ours(aws: Aws, job: Mapping[str, Any]) -> bool:
+def _read_project(aws: Aws, job: Mapping[str, Any]) -> str:
+    """Return the project that a job's tag names; empty where it has none or its tags may not be read."""
+    with aws_errors(f"read the tags of training job {job['TrainingJobName']}"):
+        try:
+            found = aws.client("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]
+        except ClientError as error:
+            if is_denied(error):
+                return ""
+            raise
+    return str({tag["Key"]: tag["Value"] for tag in found}.get(names.PROJECT_TAG, ""))
+
+
+def _writes_to_ours(aws: Aws, job: Mapping[str, Any]) -> bool:
     path = str(job["OutputDataConfig"]["S3OutputPath"])
     return path.removeprefix("s3://").partition("/")[0] == aws.output_bucket
 

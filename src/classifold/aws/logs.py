@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from classifold import names
 from classifold.aws.clients import Aws, is_expired, is_passing
 from classifold.aws.job_log import LogLine, LogStream, find_streams, read_log, read_page
-from classifold.aws.jobs import RUNNING, JobRow, build_row, find_job
+from classifold.aws.jobs import RUNNING, JobRow, build_row, describe_job, find_job
 from classifold.aws.spot import INTERRUPTED, Beginning, list_interruptions, read_beginning
 from classifold.aws.spot_words import describe_return, explain_interruption, format_clock
 from classifold.config import JOB_SETTINGS, build_config, read_hyperparameters
@@ -75,13 +76,18 @@ def follow_job(
 def look_up_job(aws: Aws, name: str) -> JobRow:
     """Return a job as it is now; of one that was interrupted the log is read too, for what that cost.
 
+    Where the log cannot be read, what the interruptions cost is not known.
+
     Raises:
         MissingError: There is no such job.
         AwsError: AWS refuses.
     """
     job = find_job(aws, name)
     # Most jobs were never interrupted, and need no look at the log.
-    lines = read_log(aws, name) if list_interruptions(job) else []
+    lines: list[LogLine] = []
+    if list_interruptions(job):
+        with contextlib.suppress(AwsError):
+            lines = read_log(aws, name)
     return build_row(aws, job, _list_beginnings(lines))
 
 
@@ -103,7 +109,7 @@ class _Follower:
 
     def run(self, name: str) -> JobEnd:
         while True:
-            job = self.ask(lambda aws: find_job(aws, name))
+            job = self.ask(lambda aws: describe_job(aws, name))
             self._tell_steps(job)
             self._tell_lines(job)
             self._tell_returns(job)
@@ -121,7 +127,8 @@ class _Follower:
             try:
                 return call(self.aws)
             except AwsError as error:
-                cause = error.__cause__
+                # An answer that lacks what is read from it has no cause behind it.
+                cause = error.__cause__ or error
                 if is_expired(cause):
                     said = "the credentials have expired: sign in again elsewhere, following goes on then"
                     self.aws = Aws(self.aws.config)

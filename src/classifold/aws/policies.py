@@ -1,9 +1,9 @@
-"""The policies of a project as plain data: whom the role trusts, what a job may do, what the caller needs."""
+"""The policies of the role as plain data: whom it trusts, what a job may do, what it may never do more."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from classifold import names
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from classifold.aws.clients import Aws
 
 SAGEMAKER = "sagemaker.amazonaws.com"
-_VERSION = "2012-10-17"
-_PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+VERSION = "2012-10-17"
+PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Scope:
     """Whose things a policy is about.
 
     Attributes:
+        project: The project's name, the value of the tag that its things bear.
         partition: The first word of every ARN: aws, aws-cn or aws-us-gov.
         region: The project's region.
         account: Its account, 12 digits.
@@ -28,11 +29,14 @@ class Scope:
         output_bucket: The bucket of the results.
         repository: The repository of the images.
         role_arn: The role that jobs run under.
+        boundary_arn: The policy that bounds the rights of that role, whatever its own policies say.
         data_prefixes: Where the pictures are in a bucket that others use too; empty: it is the project's.
         kms_key: ARN of the key that encrypts all this; empty: AWS's own.
-        in_vpc: Whether jobs run in a VPC of the user's.
+        subnets: The subnets of the user's VPC that jobs run in; empty: none.
+        security_groups: The security groups of the jobs' machines there.
     """
 
+    project: str
     partition: str
     region: str
     account: str
@@ -40,9 +44,11 @@ class Scope:
     output_bucket: str
     repository: str
     role_arn: str = ""
+    boundary_arn: str = ""
     data_prefixes: tuple[str, ...] = ()
     kms_key: str = ""
-    in_vpc: bool = False
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
 
     def bucket_arns(self, *buckets: str, below: str = "") -> list[str]:
         """Return the ARNs of buckets, or of what is `below` in them; each once."""
@@ -60,28 +66,34 @@ def build_scope(aws: Aws) -> Scope:
     job's away as soon as another is uploaded. In a bucket that the settings name, others may have things too.
     """
     config = aws.config
+    role = config.ROLE or names.role(config.PROJECT_NAME)
+    iam = f"arn:{aws.partition}:iam::{aws.account}"
     prefixes = [names.data_prefix(config.DATA_NAME, as_shards=packed) for packed in (False, True)]
     return Scope(
+        project=config.PROJECT_NAME,
         partition=aws.partition,
         region=aws.region,
         account=aws.account,
         data_bucket=aws.data_bucket,
         output_bucket=aws.output_bucket,
         repository=names.repository(config.PROJECT_NAME),
-        role_arn=f"arn:{aws.partition}:iam::{aws.account}:role/{names.role(config.PROJECT_NAME)}",
+        role_arn=role if role.startswith("arn:") else f"{iam}:role/{role}",
+        boundary_arn=config.ROLE_BOUNDARY or f"{iam}:policy/{names.boundary(config.PROJECT_NAME)}",
         data_prefixes=tuple(prefixes) if config.DATA_BUCKET else (),
         kms_key=aws.kms_key,
-        in_vpc=bool(config.SUBNETS),
+        subnets=tuple(config.SUBNETS),
+        security_groups=tuple(config.SECURITY_GROUPS),
     )
 
 
-def _allow(
+def allow(
     sid: str,
     actions: Iterable[str],
     resources: str | list[str] = "*",
     *,
     where: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
+    """Return a statement that allows actions on resources, where the conditions hold."""
     found = {"Sid": sid, "Effect": "Allow", "Action": sorted(actions), "Resource": resources}
     return {**found, "Condition": dict(where)} if where else found
 
@@ -102,17 +114,26 @@ def build_trust(scope: Scope) -> dict[str, Any]:
         "Action": "sts:AssumeRole",
         "Condition": conditions,
     }
-    return {"Version": _VERSION, "Statement": [statement]}
+    return {"Version": VERSION, "Statement": [statement]}
 
 
 def build_policy(scope: Scope) -> dict[str, Any]:
     """Return what a training job may do: with exactly this project's things, and nothing else."""
     statements = [*_data_statements(scope), *_output_statements(scope), *_platform_statements(scope)]
     if scope.kms_key:
-        statements += _kms_statements(scope)
-    if scope.in_vpc:
+        statements += kms_statements(scope, through=("ec2", "s3", "sagemaker"))
+    if scope.subnets:
         statements += _vpc_statements(scope)
-    return {"Version": _VERSION, "Statement": statements}
+    return {"Version": VERSION, "Statement": statements}
+
+
+def build_boundary(scope: Scope) -> dict[str, Any]:
+    """Return the role's permissions boundary: what its policies can allow at most.
+
+    An administrator makes it, and whoever keeps the role cannot change it. It holds a job's rights, and the
+    whole of a data bucket that the settings name, so that another DATA_NAME needs no other boundary.
+    """
+    return build_policy(replace(scope, data_prefixes=()))
 
 
 def _owned(scope: Scope) -> dict[str, dict[str, Any]]:
@@ -127,26 +148,31 @@ def _data_statements(scope: Scope) -> list[dict[str, Any]]:
         where["StringLike"] = {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}
     objects = [arn for one in prefixes for arn in scope.bucket_arns(scope.data_bucket, below=f"/{one}*")]
     return [
-        _allow("ListData", ["s3:ListBucket"], scope.bucket_arns(scope.data_bucket), where=where),
-        _allow("ReadData", ["s3:GetObject"], objects, where=_owned(scope)),
+        allow("ListData", ["s3:ListBucket"], scope.bucket_arns(scope.data_bucket), where=where),
+        allow("ReadData", ["s3:GetObject"], objects, where=_owned(scope)),
     ]
 
 
 def _output_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return that results can be written and not read, and checkpoints carried both ways and removed."""
-    results = scope.bucket_arns(scope.output_bucket, below="/*")
+    """Return that results can be written and not read, and checkpoints carried both ways and removed.
+
+    Jobs share the role, and IAM does not know which job asks: its sessions bear no tag of the job, and
+    SageMaker sends no condition along with what it writes (If-None-Match would keep a result from being
+    overwritten). So results can be put where SageMaker puts them, never deleted, and no version of anything.
+    """
+    results = scope.bucket_arns(scope.output_bucket, below="/*/output/*")
     checkpoints = names.CHECKPOINTS_PREFIX
     both_ways = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
     where = {**_owned(scope), "StringLike": {"s3:prefix": f"{checkpoints}*"}}
     return [
-        _allow("WriteResults", ["s3:PutObject", "s3:AbortMultipartUpload"], results, where=_owned(scope)),
-        _allow(
+        allow("WriteResults", ["s3:PutObject", "s3:AbortMultipartUpload"], results, where=_owned(scope)),
+        allow(
             "Checkpoints",
             both_ways,
             scope.bucket_arns(scope.output_bucket, below=f"/{checkpoints}*"),
             where=_owned(scope),
         ),
-        _allow("ListCheckpoints", ["s3:ListBucket"], scope.bucket_arns(scope.output_bucket), where=where),
+        allow("ListCheckpoints", ["s3:ListBucket"], scope.bucket_arns(scope.output_bucket), where=where),
     ]
 
 
@@ -155,116 +181,53 @@ def _platform_statements(scope: Scope) -> list[dict[str, Any]]:
     logs = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     namespace = {"StringEquals": {"cloudwatch:namespace": names.METRIC_NAMESPACE}}
     return [
-        # The star takes in the group's streams.
-        _allow("Logs", logs, scope.arn("logs", "log-group:/aws/sagemaker/*")),
-        _allow("Metrics", ["cloudwatch:PutMetricData"], where=namespace),
+        allow("Logs", logs, log_group(scope)),
+        allow("Metrics", ["cloudwatch:PutMetricData"], where=namespace),
         # The password of a registry is a whole account's; what can be pulled with it is the next statement.
-        _allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
-        _allow("PullImage", _PULL, scope.arn("ecr", f"repository/{scope.repository}")),
+        allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
+        allow("PullImage", PULL, scope.arn("ecr", f"repository/{scope.repository}")),
     ]
 
 
-def _kms_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return the use of the key; grants, which encrypt the machine's disk, for AWS's services alone."""
-    used = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"]
-    grants = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+def log_group(scope: Scope) -> list[str]:
+    """Return the ARNs of the log group of training jobs, and of the streams in it."""
+    group = scope.arn("logs", f"log-group:{names.LOG_GROUP}")
+    return [group, f"{group}:*"]
+
+
+def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the use of the key by AWS's services alone, on behalf of whoever has the right.
+
+    Args:
+        scope: The project; it must have a key.
+        through: The services, by the first word of their addresses.
+    """
+    services: dict[str, Any] = {"kms:ViaService": [f"{one}.{scope.region}.amazonaws.com" for one in through]}
+    used = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
+    grants: dict[str, dict[str, Any]] = {
+        "StringEquals": services,
+        "Bool": {"kms:GrantIsForAWSResource": "true"},
+    }
     return [
-        _allow("UseKey", used, scope.kms_key),
-        _allow("GrantKey", ["kms:CreateGrant"], scope.kms_key, where=grants),
+        # Asked by SageMaker and by the commands themselves.
+        allow("LookAtKey", ["kms:DescribeKey"], scope.kms_key),
+        allow("UseKey", used, scope.kms_key, where={"StringEquals": services}),
+        allow("GrantKey", ["kms:CreateGrant"], scope.kms_key, where=grants),
     ]
 
 
 def _vpc_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return what puts a job's machines into the user's network; AWS knows no narrower form of the looks."""
+    """Return what puts a job's machines into the user's subnets; AWS knows no narrower form of the looks."""
     looks = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
-    interfaces = [
-        "ec2:CreateNetworkInterface",
-        "ec2:CreateNetworkInterfacePermission",
-        "ec2:DeleteNetworkInterface",
-        "ec2:DeleteNetworkInterfacePermission",
-    ]
-    kinds = ("network-interface", "security-group", "subnet")
+    subnets = [scope.arn("ec2", f"subnet/{one}") for one in scope.subnets]
+    groups = [scope.arn("ec2", f"security-group/{one}") for one in scope.security_groups]
+    interfaces = scope.arn("ec2", "network-interface/*")
+    in_subnets = {"ArnEquals": {"ec2:Subnet": subnets}}
+    kept = ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
     return [
-        _allow("LookAtNetwork", [f"ec2:Describe{one}" for one in looks]),
-        _allow("JoinNetwork", interfaces, [scope.arn("ec2", f"{kind}/*") for kind in kinds]),
-    ]
-
-
-def build_caller_policy(scope: Scope, *, makes_role: bool = True) -> dict[str, Any]:
-    """Return what a person needs for all commands, `destroy` included, to be pasted into IAM.
-
-    Args:
-        scope: The project; its role must be named.
-        makes_role: Whether the project makes its own role, or the user names one.
-    """
-    statements = [
-        *_caller_buckets(scope),
-        *_caller_role(scope, makes_role=makes_role),
-        *_caller_images(scope),
-        *_caller_jobs(scope),
-    ]
-    if scope.kms_key:
-        # ECR makes grants on a repository's key, and gives them back when the repository is deleted.
-        release = _allow("ReleaseKey", ["kms:RetireGrant"], scope.kms_key)
-        statements += [*_kms_statements(scope), release]
-    return {"Version": _VERSION, "Statement": statements}
-
-
-def _caller_buckets(scope: Scope) -> list[dict[str, Any]]:
-    settings = ("PublicAccessBlock", "OwnershipControls", "Versioning", "Policy", "Tagging")
-    both = [f"s3:{verb}Bucket{one}" for verb in ("Get", "Put") for one in settings]
-    both += [f"s3:{verb}{one}Configuration" for verb in ("Get", "Put") for one in ("Encryption", "Lifecycle")]
-    whole = ("CreateBucket", "DeleteBucket", "GetBucketLocation", "ListBucket", "ListBucketVersions")
-    buckets = [*both, *(f"s3:{one}" for one in whole), "s3:ListBucketMultipartUploads"]
-    objects = ("GetObject", "PutObject", "DeleteObject", "DeleteObjectVersion", "AbortMultipartUpload")
-    below = scope.bucket_arns(scope.data_bucket, scope.output_bucket, below="/*")
-    return [
-        _allow("Buckets", buckets, scope.bucket_arns(scope.data_bucket, scope.output_bucket)),
-        _allow("Objects", [*(f"s3:{one}" for one in objects), "s3:ListMultipartUploadParts"], below),
-        _allow("WhoseBuckets", ["s3:ListAllMyBuckets"]),
-    ]
-
-
-def _caller_role(scope: Scope, *, makes_role: bool) -> list[dict[str, Any]]:
-    looks = ("GetRole", "SimulatePrincipalPolicy")
-    changes = ("CreateRole", "DeleteRole", "TagRole", "UpdateAssumeRolePolicy", "DetachRolePolicy")
-    policies = ("GetRolePolicy", "PutRolePolicy", "DeleteRolePolicy", "ListRolePolicies")
-    own = (*changes, *policies, "ListAttachedRolePolicies") if makes_role else ()
-    # Without the condition the role could be handed to any service, and its rights with it.
-    passed = {"StringEquals": {"iam:PassedToService": SAGEMAKER}}
-    return [
-        _allow("Role", [f"iam:{one}" for one in (*looks, *own)], scope.role_arn),
-        _allow("PassRole", ["iam:PassRole"], scope.role_arn, where=passed),
-    ]
-
-
-def _caller_images(scope: Scope) -> list[dict[str, Any]]:
-    repository = ("CreateRepository", "DeleteRepository", "DescribeRepositories", "TagResource")
-    settings = ("ListTagsForResource", "PutImageScanningConfiguration", "PutImageTagMutability")
-    rules = ("GetLifecyclePolicy", "PutLifecyclePolicy", "DescribeImages", "BatchDeleteImage")
-    push = ("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage")
-    rights = [f"ecr:{one}" for one in (*repository, *settings, *rules, *push)]
-    return [
-        _allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
-        _allow("Repository", [*rights, *_PULL], scope.arn("ecr", f"repository/{scope.repository}")),
-    ]
-
-
-def _caller_jobs(scope: Scope) -> list[dict[str, Any]]:
-    jobs = ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "DeleteTrainingJob")
-    logs = ("DescribeLogStreams", "GetLogEvents", "DeleteLogStream")
-    looks = ["sagemaker:Search", "sagemaker:ListTrainingJobs", "servicequotas:ListServiceQuotas"]
-    looks += ["tag:GetResources", "pricing:GetProducts"]
-    if scope.in_vpc:
-        looks += [f"ec2:Describe{one}" for one in ("SecurityGroups", "Subnets", "VpcEndpoints")]
-    group = scope.arn("logs", f"log-group:{names.LOG_GROUP}")
-    return [
-        _allow(
-            "Jobs",
-            [f"sagemaker:{one}" for one in (*jobs, "AddTags", "ListTags")],
-            scope.arn("sagemaker", "training-job/*"),
-        ),
-        _allow("Logs", [f"logs:{one}" for one in logs], [group, f"{group}:*"]),
-        # AWS knows no narrower form of these: they are about no one thing.
-        _allow("Looks", looks),
+        allow("LookAtNetwork", [f"ec2:Describe{one}" for one in looks]),
+        allow("JoinNetwork", ["ec2:CreateNetworkInterface"], [interfaces, *subnets, *groups]),
+        allow("KeepInterfaces", kept, interfaces, where=in_subnets),
+        # EC2 gives no subnet with this one; without the interface the permission is of no use.
+        allow("ReleaseInterfaces", ["ec2:DeleteNetworkInterfacePermission"], interfaces),
     ]

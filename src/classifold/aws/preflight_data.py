@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from classifold import names
-from classifold.aws.clients import Aws, describe_other_region
+from classifold.aws.bucket_rules import read_tags
+from classifold.aws.clients import Aws, aws_errors, describe_other_region, is_denied
 from classifold.aws.findings import Finding
-from classifold.aws.storage import Bucket, find_bucket_region
+from classifold.aws.storage import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
 from classifold.config import Config
@@ -43,16 +46,29 @@ def check_bucket(aws: Aws, name: str, *, setting: str) -> list[Finding]:
     """Return what is wrong with a bucket: not there, somebody else's, or in another region.
 
     Raises:
-        AwsError: A right is missing, or the bucket is somebody else's.
+        AwsError: A right is missing, or the bucket is another account's or another project's.
     """
-    is_users = bool(getattr(aws.config, setting))
-    region = find_bucket_region(aws, Bucket(name, setting, is_users))
+    bucket = Bucket(name, setting, bool(getattr(aws.config, setting)))
+    region = find_bucket_region(aws, bucket)
     if region is None:
         return [Finding(f"bucket {name}", "there is no such bucket", hint=_UPLOAD)]
     if region != aws.region:
         fault = describe_other_region(f"bucket {name}", there=region, here=aws.region)
         return [Finding(fault.where, fault.what, hint=fault.hint)]
-    return []
+    return _check_project(aws, bucket)
+
+
+def _check_project(aws: Aws, bucket: Bucket) -> list[Finding]:
+    """Return whether a bucket of the project's name bears another project's tag; where denied, nothing."""
+    with aws_errors(f"read the tags of bucket {bucket.name}"):
+        try:
+            project = read_tags(aws.client("s3"), bucket.name).get(names.PROJECT_TAG, "")
+        except ClientError as error:
+            if is_denied(error):
+                return []
+            raise
+    fault = describe_other_project(aws, bucket, project) if project else None
+    return [Finding(fault.where, fault.what, hint=fault.hint)] if fault else []
 
 
 def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:

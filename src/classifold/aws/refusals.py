@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from boto3.exceptions import Boto3Error
 from botocore import exceptions
 
+from classifold.aws.no_answer import LOGIN_HINT, NEIGHBOURS, NETWORK_HINT, PASSING, explain_no_answer
 from classifold.errors import AwsError, Fault, MissingError
 
 _MISSING = re.compile(r"NoSuch|NotFound|^404$|Requested resource not found|Could not find requested job")
@@ -51,22 +51,19 @@ _INVALID = (
     "MissingAuthenticationToken",
     "MissingAuthenticationTokenException",
 )
-_SIGN_IN = (
-    exceptions.TokenRetrievalError,
-    exceptions.SSOError,
-    exceptions.LoginError,
-    exceptions.CredentialRetrievalError,
-    exceptions.NoAuthTokenError,
-    exceptions.RefreshWithMFAUnsupportedError,
-)
-_LOGIN_HINT = "sign in again, for instance with: aws sso login; then run the command again"
-_KEYS_HINT = "run `aws configure`, or set AWS_PROFILE to a profile that has credentials"
 _INVALID_HINT = (
     "check the keys with `aws sts get-caller-identity`; a region that the account has to switch on first "
     "refuses good keys too"
 )
-_NETWORK_HINT = (
-    "check the network, HTTPS_PROXY and AWS_ENDPOINT_URL, then run the command again: it goes on from there"
+_BUSY_HINT = "AWS is throttling requests or has a fault of its own: run the command again in a minute"
+_GATEWAY_HINT = (
+    "run the command again in a minute; if it stays so, check HTTPS_PROXY and AWS_ENDPOINT_URL, and AWS's "
+    "own page: https://health.aws.amazon.com/health/status"
+)
+# Rights that daily use can do without once a project is set up.
+_SETUP_RIGHT = re.compile(
+    r"s3:(Create|Delete)Bucket$|s3:Put(Bucket|Encryption|Lifecycle)|iam:(Create|Put|Delete|Detach|Tag|Update)"
+    r"|ecr:(Create|Delete|Tag|PutImageScanning|PutImageTag|PutLifecycle)"
 )
 # Services whose name in rights is not the one that they sign requests with.
 _RIGHTS_OF = {"monitoring": "cloudwatch", "tagging": "tag"}
@@ -134,7 +131,7 @@ def is_expired(error: BaseException | None) -> bool:
 
 def is_passing(error: BaseException | None) -> bool:
     """Tell whether waiting may be all that it takes: too many requests, AWS's own faults, the network."""
-    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+    if isinstance(error, PASSING):
         return True
     if not isinstance(error, exceptions.ClientError):
         return False
@@ -168,20 +165,22 @@ def aws_errors(doing: str, *, hint: str = "") -> Iterator[None]:
         # For a missing right, the general cure is the one that helps.
         raise explain_refusal(error, doing, hint="" if is_denied(error) else hint) from error
     except exceptions.BotoCoreError as error:
-        raise AwsError(_explain_local(error, doing, hint)) from error
-    except Boto3Error as error:
+        raise AwsError(explain_no_answer(error, doing, hint)) from error
+    except NEIGHBOURS as error:
         # The managed transfers wrap what S3 said.
         cause = error.__cause__ or error.__context__
         if isinstance(cause, exceptions.ClientError):
-            raise explain_refusal(cause, doing, hint="" if is_denied(cause) else hint) from error
-        raise AwsError(Fault(doing, " ".join(str(error).split()), hint=hint or _NETWORK_HINT)) from error
+            raise explain_refusal(cause, doing, hint="" if is_denied(cause) else hint) from cause
+        if isinstance(cause, exceptions.BotoCoreError):
+            raise AwsError(explain_no_answer(cause, doing, hint)) from cause
+        raise AwsError(Fault(doing, " ".join(str(error).split()), hint=hint or NETWORK_HINT)) from error
 
 
 def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = "") -> AwsError:
     """Return AWS's refusal in our words; for a missing right, with the name of the right."""
     code, message = error_code(error), _message_of(error)
     if code in _EXPIRED:
-        return AwsError(Fault(doing, "the credentials have expired", hint=_LOGIN_HINT))
+        return AwsError(Fault(doing, "the credentials have expired", hint=LOGIN_HINT))
     if code in _CLOCK or _CLOCK_MESSAGE.match(message):
         return AwsError(Fault(doing, f"this machine's clock is wrong ({code})", hint="set the clock"))
     if code in _INVALID:
@@ -190,10 +189,12 @@ def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = ""
         return AwsError(_explain_elsewhere(error, doing))
     if is_denied(error):
         return AwsError(_explain_denied(error, doing, hint))
+    if code.isdigit() and code.startswith("5"):
+        what = f"AWS, or a gateway or proxy before it, answered HTTP {code}: {message or 'nothing more'}"
+        return AwsError(Fault(doing, what, hint=hint or _GATEWAY_HINT))
     what = f"AWS refused ({code}): {message or error.operation_name}"
     if is_passing(error):
-        cure = "AWS is short of breath: run the command again in a minute"
-        return AwsError(Fault(doing, what, hint=hint or cure))
+        return AwsError(Fault(doing, what, hint=hint or _BUSY_HINT))
     kind = MissingError if is_missing(error) else AwsError
     return kind(Fault(doing, what, hint=hint))
 
@@ -205,6 +206,11 @@ def _explain_denied(error: exceptions.ClientError, doing: str, hint: str) -> Fau
     is_plain = right.startswith("s3:") and "perform" not in message
     what = f"the right {right} is missing" + (", or the bucket is not this account's" if is_plain else "")
     cure = f"ask whoever manages the account for the right {right}; docs/aws.md has the whole policy"
+    if _SETUP_RIGHT.match(right):
+        cure = (
+            f"ask whoever manages the account to run `classifold setup`, which needs the right {right}; "
+            "docs/aws.md has the policies, one to set up and one for daily use"
+        )
     if "explicit deny" in message:
         cure = f"a policy of the account's denies {right} to everybody: ask whoever manages the account"
     return Fault(doing, f"{what} ({says})", hint=hint or cure)
@@ -236,27 +242,3 @@ def find_right(error: exceptions.ClientError) -> str:
     signed = str(error.response.get("ResponseMetadata", {}).get("Service", "s3"))
     service, operation = _RIGHTS_OF.get(signed, signed), error.operation_name
     return f"{service}:{_S3_RIGHTS.get(operation, operation) if service == 's3' else operation}"
-
-
-def _explain_local(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
-    """Return what stopped a request before AWS could answer it: credentials, profile, network, parameters."""
-    said = " ".join(str(error).split())
-    if isinstance(error, exceptions.NoCredentialsError):
-        return Fault(doing, "there are no AWS credentials", hint=_KEYS_HINT)
-    if isinstance(error, exceptions.PartialCredentialsError):
-        return Fault(doing, f"the AWS credentials are not whole: {said}", hint=_KEYS_HINT)
-    if isinstance(error, exceptions.ProfileNotFound):
-        cure = "`aws configure list-profiles` lists those that there are; set AWS_PROFILE"
-        return Fault(doing, said, hint=cure)
-    if isinstance(error, _SIGN_IN):
-        return Fault(doing, f"the credentials have expired or cannot be had: {said}", hint=_LOGIN_HINT)
-    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
-        return Fault(doing, f"no way to AWS: {said}{_find_cause(error)}", hint=hint or _NETWORK_HINT)
-    return Fault(doing, said, hint=hint)
-
-
-def _find_cause(error: exceptions.BotoCoreError) -> str:
-    """Return the system's own word for a connection that failed, where botocore leaves it out."""
-    cause = str(error.kwargs.get("error", ""))
-    reason = re.search(r"\[Errno -?\d+\] ([^)'\"]+)", cause)
-    return f" ({reason.group(1)})" if reason and reason.group(1) not in str(error) else ""

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors, error_code, explain_refusal, is_missing
 from classifold.aws.crew import open_crew
-from classifold.aws.jobs import RUNNING
+from classifold.aws.jobs import RUNNING, bears_tag
 from classifold.aws.resources import Resource, find_jobs, list_ended, list_streams
 from classifold.errors import AwsError, Fault
 from classifold.progress import Advance, show_progress
@@ -65,24 +65,29 @@ def remove_ended_jobs(aws: Aws, resource: Resource, tell: Tell) -> None:
 
     In this order, since the record is what the streams are found by.
     """
-    ended = list_ended(find_jobs(aws))
+    jobs = find_jobs(aws)
+    ended = list_ended(jobs)
     with (
         aws_errors("delete the ended training jobs"),
         show_progress("removing jobs", len(ended), unit="jobs") as advance,
         open_crew(_BATCHES_AT_ONCE) as crew,
     ):
-        for count in crew.map(lambda name: _delete_job(aws, name), ended):
+        for count in crew.map(lambda name: _delete_job(aws, name, arn=jobs[name][1]), ended):
             advance(count)
     tell(f"{resource.name}: removed")
 
 
-def _delete_job(aws: Aws, name: str) -> int:
-    logs = aws.client("logs")
+def _delete_job(aws: Aws, name: str, *, arn: str) -> int:
+    """Delete what is left of a job and return 1; its tags are read once more, since the search may err."""
+    logs, sagemaker = aws.client("logs"), aws.client("sagemaker")
+    with _missing_is_fine():
+        if not bears_tag(aws, sagemaker.list_tags(ResourceArn=arn)["Tags"]):
+            return 1
     for stream in list_streams(aws, name):
         with _missing_is_fine():
             logs.delete_log_stream(logGroupName=names.LOG_GROUP, logStreamName=stream)
     with _missing_is_fine():
-        aws.client("sagemaker").delete_training_job(TrainingJobName=name)
+        sagemaker.delete_training_job(TrainingJobName=name)
     return 1
 
 

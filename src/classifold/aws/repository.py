@@ -169,12 +169,23 @@ def _read_tags(aws: Aws, found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _refuse_others(aws: Aws, found: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-    """Refuse another project's repository; one without the tag is taken in, as buckets of our name are."""
-    project = tags.get(names.PROJECT_TAG)
-    if project not in (None, aws.config.PROJECT_NAME):
+    """Refuse a repository that bears another project's tag, and one with images that bears none.
+
+    An empty one without the tag passes: an interrupted run may have made it.
+    """
+    project, name = tags.get(names.PROJECT_TAG), found["repositoryName"]
+    if project == aws.config.PROJECT_NAME:
+        return
+    if project is not None:
         what = f"it is there already, and project {project} made it"
-        hint = "choose another PROJECT_NAME"
-        raise AwsError(Fault(f"repository {found['repositoryName']}", what, hint=hint))
+        raise AwsError(Fault(f"repository {name}", what, hint="choose another PROJECT_NAME"))
+    with aws_errors(f"look whether the repository {name} is empty"):
+        images = aws.client("ecr").list_images(registryId=aws.account, repositoryName=name, maxResults=1)
+    if images.get("imageIds"):
+        what = "it is there already, holds images, and bears no project's tag"
+        tag = f"{names.PROJECT_TAG}={aws.config.PROJECT_NAME}"
+        hint = f"choose another PROJECT_NAME, or give it the tag {tag} if it is this project's"
+        raise AwsError(Fault(f"repository {name}", what, hint=hint))
 
 
 def _fix_tags(aws: Aws, found: Mapping[str, Any], there: Mapping[str, str]) -> str:

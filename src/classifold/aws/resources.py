@@ -13,6 +13,7 @@ from classifold.aws.clients import Aws, aws_errors, error_code, is_denied, is_mi
 from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, iter_young, search_jobs
 from classifold.aws.storage import list_buckets
+from classifold.errors import AwsError
 
 BUCKET, REPOSITORY, ROLE = "bucket", "repository", "role"
 RUNNING_JOB, ENDED_JOBS, OTHER = "running job", "ended jobs", "other"
@@ -112,8 +113,12 @@ def find_others(tagged: Iterable[str]) -> Iterator[Resource]:
     known = (":s3:::", ":ecr:", ":iam:", ":training-job/")
     for arn in tagged:
         if not any(part in arn for part in known):
-            detail = f"bears the project's tag; remove it yourself: {arn}"
-            yield Resource(OTHER, arn.rpartition(":")[2], arn, detail, is_removable=False)
+            yield _describe_other(arn.rpartition(":")[2], arn)
+
+
+def _describe_other(name: str, arn: str) -> Resource:
+    detail = f"bears the project's tag; remove it yourself: {arn}"
+    return Resource(OTHER, name, arn, detail, is_removable=False)
 
 
 # Buckets
@@ -170,14 +175,20 @@ def _megabytes(size: float) -> str:
 
 
 def find_repositories(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
-    """Yield the project's repositories with the number and size of their images."""
+    """Yield the project's repository with the number and size of its images.
+
+    A repository of another name that bears the project's tag was not made here: it is listed, never removed.
+    """
     prefix = f"arn:{aws.partition}:ecr:{aws.region}:{aws.account}:repository/"
-    wanted = [names.repository(aws.config.PROJECT_NAME)]
-    wanted += [arn.removeprefix(prefix) for arn in tagged if arn.startswith(prefix)]
-    for name in dict.fromkeys(wanted):
-        bare = Resource(REPOSITORY, name, prefix + name, "")
-        if _is_ours(aws, bare):
-            yield _count_images(aws, bare)
+    own = names.repository(aws.config.PROJECT_NAME)
+    bare = Resource(REPOSITORY, own, prefix + own, "")
+    if _is_ours(aws, bare):
+        yield _count_images(aws, bare)
+    for arn in tagged:
+        name = arn.removeprefix(prefix)
+        bare = Resource(REPOSITORY, name, arn, "")
+        if arn.startswith(prefix) and name != own and _is_ours(aws, bare):
+            yield _describe_other(name, arn)
 
 
 def _count_images(aws: Aws, repository: Resource) -> Resource:
@@ -219,11 +230,19 @@ def find_ended_jobs(aws: Aws, jobs: Mapping[str, tuple[str, str]]) -> Iterator[R
     ended = list_ended(jobs)
     if ended:
         arn = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}:training-job/*"
-        with aws_errors("list the logs of the training jobs"), open_crew(_LOOKS_AT_ONCE) as crew:
-            num_streams = sum(crew.map(lambda job: len(list_streams(aws, job)), ended))
-        streams = _count(num_streams, "log stream")
+        streams = _describe_streams(aws, ended)
         detail = f"{_count(len(ended), 'job')}: what SageMaker knows of them, and {streams}"
         yield Resource(ENDED_JOBS, f"{aws.config.PROJECT_NAME}-jobs", arn, detail, num_items=len(ended))
+
+
+def _describe_streams(aws: Aws, jobs: Iterable[str]) -> str:
+    """Return how many log streams jobs have; they are looked for once more when they are removed."""
+    try:
+        with aws_errors("list the logs of the training jobs"), open_crew(_LOOKS_AT_ONCE) as crew:
+            num_streams = sum(crew.map(lambda job: len(list_streams(aws, job)), jobs))
+    except AwsError as error:
+        return f"log streams, which could not be counted ({error.faults[0].what})"
+    return _count(num_streams, "log stream")
 
 
 def list_ended(jobs: Mapping[str, tuple[str, str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,11 +18,10 @@ from classifold.aws.named_role import (
     get_role,
     read_role_name,
 )
-from classifold.aws.policies import Scope, build_caller_policy, build_policy, build_scope, build_trust
+from classifold.aws.policies import Scope, build_policy, build_scope, build_trust
 from classifold.errors import AwsError, Fault, MissingError
 
 __all__ = [
-    "build_caller_policy",
     "build_policy",
     "build_scope",
     "ensure_role",
@@ -86,7 +86,8 @@ def find_role(aws: Aws) -> str:
 
 
 def _create_role(aws: Aws, name: str, trust: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the role with its tags in one request, so that no interruption leaves one without."""
+    """Make the role with tags and boundary in one request, so that no interruption leaves one without."""
+    boundary = aws.config.ROLE_BOUNDARY
     try:
         with aws_errors(f"make role {name}"):
             answer = aws.client("iam").create_role(
@@ -94,16 +95,32 @@ def _create_role(aws: Aws, name: str, trust: Mapping[str, Any]) -> dict[str, Any
                 AssumeRolePolicyDocument=json.dumps(trust),
                 Description=f"Training jobs of project {aws.config.PROJECT_NAME}",
                 Tags=_list_tags(aws.tags),
+                **({"PermissionsBoundary": boundary} if boundary else {}),
             )
             # The answer may leave out what was just asked for.
-            made = {"Tags": _list_tags(aws.tags), "AssumeRolePolicyDocument": trust}
+            made = {
+                "Tags": _list_tags(aws.tags),
+                "AssumeRolePolicyDocument": trust,
+                "PermissionsBoundary": {"PermissionsBoundaryArn": boundary},
+            }
             return {**answer["Role"], **made}
     except AwsError as error:
+        if is_denied(cause_of(error)) and not boundary:
+            raise _explain_unbounded(error) from error.__cause__
         # Made by another run in the meantime.
         found = get_role(aws, name) if error_code(cause_of(error)) == "EntityAlreadyExists" else None
         if found is None:
             raise
         return found
+
+
+def _explain_unbounded(error: AwsError) -> AwsError:
+    """Return a refusal to make the role with the cure that the set-up policy of docs/aws.md needs."""
+    hint = (
+        f"{error.faults[0].hint}; with the set-up policy, set ROLE_BOUNDARY to the ARN of the role's "
+        "permissions boundary, without which that policy lets nobody make a role"
+    )
+    return AwsError(replace(error.faults[0], hint=hint))
 
 
 def _refuse_others(aws: Aws, role: Mapping[str, Any]) -> None:
@@ -120,13 +137,10 @@ def _refuse_others(aws: Aws, role: Mapping[str, Any]) -> None:
 
 
 def _correct(aws: Aws, role: Mapping[str, Any], scope: Scope) -> list[str]:
-    """Put right what differs, and return it in words."""
-    iam, name, done = aws.client("iam"), str(role["RoleName"]), []
-    trust, policy, tags = build_trust(scope), build_policy(scope), _read_tags(role)
-    if role.get("AssumeRolePolicyDocument") != trust:
-        with aws_errors(f"set whom role {name} trusts"):
-            iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust))
-        done.append("trust set")
+    """Put right what differs, and return it in words; the boundary first, before any rights."""
+    iam, name = aws.client("iam"), str(role["RoleName"])
+    policy, tags = build_policy(scope), _read_tags(role)
+    done = [said for said in (_correct_boundary(aws, role), _correct_trust(aws, role, scope)) if said]
     if _read_policy(aws, name) != policy:
         with aws_errors(f"set the rights of role {name}"):
             iam.put_role_policy(
@@ -139,6 +153,36 @@ def _correct(aws: Aws, role: Mapping[str, Any], scope: Scope) -> list[str]:
             iam.tag_role(RoleName=name, Tags=_list_tags(missing))
         done.append("tags set")
     return done
+
+
+def _correct_boundary(aws: Aws, role: Mapping[str, Any]) -> str:
+    """Put the settings' permissions boundary on the role; one that is there is never removed."""
+    wanted, name = aws.config.ROLE_BOUNDARY, str(role["RoleName"])
+    found = (role.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn", "")
+    if not wanted or found == wanted:
+        return ""
+    with aws_errors(f"set the permissions boundary of role {name}"):
+        aws.client("iam").put_role_permissions_boundary(RoleName=name, PermissionsBoundary=wanted)
+    return "boundary set"
+
+
+def _correct_trust(aws: Aws, role: Mapping[str, Any], scope: Scope) -> str:
+    trust, name = build_trust(scope), str(role["RoleName"])
+    if role.get("AssumeRolePolicyDocument") == trust:
+        return ""
+    try:
+        with aws_errors(f"set whom role {name} trusts"):
+            aws.client("iam").update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust))
+    except AwsError as error:
+        if not is_denied(cause_of(error)):
+            raise
+        # The set-up policy lets nobody change whom a role trusts, since that gives the role away.
+        hint = (
+            "its trust was changed since it was made: have whoever manages the account set it right, or make "
+            f"the role once more with: classifold destroy {name} and classifold setup"
+        )
+        raise AwsError(replace(error.faults[0], hint=hint)) from error.__cause__
+    return "trust set"
 
 
 def _read_policy(aws: Aws, name: str) -> dict[str, Any] | None:

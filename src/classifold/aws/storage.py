@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classifold import names
-from classifold.aws.bucket_rules import RULES, Rule, Wishes, find_other_key
+from classifold.aws.bucket_rules import RULES, Rule, Wishes, find_other_key, read_tags
 from classifold.aws.clients import (
     Aws,
     aws_errors,
@@ -53,19 +53,65 @@ def ensure_buckets(aws: Aws, *, tell: Callable[[str], None]) -> None:
 
     Args:
         aws: The way in.
-        tell: Told what was found and done, a line a bucket.
+        tell: Called with one line per bucket: what was found and done.
 
     Raises:
-        AwsError: A bucket is somebody else's or in another region, or a right is missing.
+        AwsError: A bucket is another account's or project's, or in another region, or a right is missing.
     """
     # Everything is looked at before anything is made: a refusal leaves nothing half done.
     buckets = list_buckets(aws)
     key = aws.kms_key
-    for bucket, is_there in zip(buckets, _check_places(aws, buckets), strict=True):
+    places = _check_places(aws, buckets)
+    _check_owners(aws, [bucket for bucket, is_there in zip(buckets, places, strict=True) if is_there])
+    for bucket, is_there in zip(buckets, places, strict=True):
         checkpoints = names.CHECKPOINTS_PREFIX if bucket.name == aws.output_bucket else ""
         wishes = Wishes(bucket.name, aws.partition, key, aws.tags, checkpoints)
         is_new = not is_there and _create_bucket(aws, bucket)
         _ensure_rules(aws, bucket, wishes, is_new=is_new, tell=tell)
+
+
+def _check_owners(aws: Aws, buckets: Sequence[Bucket]) -> None:
+    """Refuse buckets of the project's names that something else uses; those that the settings name are meant.
+
+    A bucket without a project's tag passes where it is empty: an interrupted run may have made it.
+
+    Raises:
+        AwsError: With every bucket that another project's tag marks, or that holds objects and has no tag.
+    """
+    own = [bucket for bucket in buckets if not bucket.is_users]
+    faults = [fault for bucket in own if (fault := _find_wrong_owner(aws, bucket)) is not None]
+    if faults:
+        raise AwsError(*faults)
+
+
+def _find_wrong_owner(aws: Aws, bucket: Bucket) -> Fault | None:
+    """Return why a bucket of the project's name is not its to change; None for its own or an empty one."""
+    s3 = aws.client("s3")
+    with aws_errors(f"read the tags of bucket {bucket.name}"):
+        project = read_tags(s3, bucket.name).get(names.PROJECT_TAG)
+    if project is not None:
+        return describe_other_project(aws, bucket, project)
+    with aws_errors(f"look whether bucket {bucket.name} is empty"):
+        found = s3.list_object_versions(Bucket=bucket.name, MaxKeys=1)
+    if not found.get("Versions") and not found.get("DeleteMarkers"):
+        return None
+    what = "it is there already, holds objects, and bears no project's tag"
+    tag = f"{names.PROJECT_TAG}={aws.config.PROJECT_NAME}"
+    hint = f"{_use_as_it_is(bucket)}, or give it the tag {tag} if it is this project's"
+    return Fault(f"bucket {bucket.name}", what, hint=hint)
+
+
+def describe_other_project(aws: Aws, bucket: Bucket, project: str) -> Fault | None:
+    """Return the fault of a bucket that another project's tag marks, unless the settings name the bucket."""
+    if bucket.is_users or project == aws.config.PROJECT_NAME:
+        return None
+    what = f"it is there already, and project {project} made it"
+    hint = f"choose another PROJECT_NAME, or {_use_as_it_is(bucket)}"
+    return Fault(f"bucket {bucket.name}", what, hint=hint)
+
+
+def _use_as_it_is(bucket: Bucket) -> str:
+    return f'set {bucket.setting} = "{bucket.name}" to use it as it is'
 
 
 def find_bucket_region(aws: Aws, bucket: Bucket) -> str | None:
@@ -130,7 +176,7 @@ def _create_bucket(aws: Aws, bucket: Bucket) -> bool:
     # S3 refuses the name of its first region here.
     if aws.region != "us-east-1":
         values["CreateBucketConfiguration"] = {"LocationConstraint": aws.region}
-    if bucket.name.endswith(names.regional_bucket("", account=aws.account, region=aws.region)):
+    if bucket.name.endswith(names.regional_ending(account=aws.account, region=aws.region)):
         values["BucketNamespace"] = "account-regional"
     s3 = aws.client("s3")
     with aws_errors(f"make bucket {bucket.name}"):
@@ -203,7 +249,7 @@ def _read_all(aws: Aws, bucket: str) -> dict[str, Any]:
 def _find_other_owner(aws: Aws, bucket: Bucket, found: Mapping[str, Any]) -> str | None:
     """Return in words whose a bucket is that is not this project's to change; None for the project's own.
 
-    A bucket by the project's own name is taken in without tags too: an interrupted run or the user made it.
+    An empty bucket by the project's own name counts as its own without the tag: `_check_owners` let it pass.
     """
     tags = found["tags"]
     if isinstance(tags, ClientError):

@@ -1,0 +1,185 @@
+"""Why AWS gave no answer of use: credentials, profile, network, TLS, an answer of somebody else's."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import s3transfer.exceptions
+import urllib3.exceptions
+from boto3.exceptions import Boto3Error
+from botocore import exceptions
+from botocore.parsers import ResponseParserError
+
+from classifold.errors import AwsError, Fault
+
+_SIGN_IN = (
+    exceptions.TokenRetrievalError,
+    exceptions.SSOError,
+    exceptions.LoginError,
+    exceptions.CredentialRetrievalError,
+    exceptions.NoAuthTokenError,
+    exceptions.RefreshWithMFAUnsupportedError,
+)
+LOGIN_HINT = "sign in again, for instance with: aws sso login; then run the command again"
+_KEYS_HINT = "run `aws configure`, or set AWS_PROFILE to a profile that has credentials"
+_AGAIN = "then run the command again: it goes on from there"
+NETWORK_HINT = f"check the network, HTTPS_PROXY and AWS_ENDPOINT_URL, {_AGAIN}"
+_PROXY_HINT = f"check the network, and the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, {_AGAIN}"
+_TLS_HINT = (
+    "if your organisation's proxy opens TLS connections, set AWS_CA_BUNDLE to the file of its certificates; "
+    "else check this machine's clock and AWS_ENDPOINT_URL"
+)
+_UNREADABLE_HINT = (
+    "open a web page in a browser to see whether the network asks you to sign in; check HTTPS_PROXY and "
+    f"AWS_ENDPOINT_URL, {_AGAIN}"
+)
+_BROKEN_HINT = "run the command again: it goes on from there"
+_PROFILE_HINT = (
+    "check this machine's AWS settings: ~/.aws/config, ~/.aws/credentials and the environment's AWS_...; "
+    "`aws configure list` shows which count"
+)
+_BOTO_HINT = (
+    "boto3 may be too old or damaged: pip install --upgrade boto3; else look at the AWS settings with "
+    "`aws configure list`"
+)
+# What stops a request before AWS can answer it, or its answer from being read: what is said, and the cure.
+# The first row that fits counts.
+_LOCAL: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
+    ((exceptions.NoCredentialsError,), "there are no AWS credentials", _KEYS_HINT),
+    ((exceptions.PartialCredentialsError,), "the AWS credentials are not whole: {}", _KEYS_HINT),
+    (
+        (exceptions.ProfileNotFound,),
+        "{}",
+        "`aws configure list-profiles` lists those that there are; set AWS_PROFILE",
+    ),
+    (_SIGN_IN, "the credentials have expired or cannot be had: {}", LOGIN_HINT),
+    ((exceptions.SSLError,), "no way to AWS: {}", _TLS_HINT),
+    (
+        (exceptions.ProxyConnectionError, exceptions.InvalidProxiesConfigError),
+        "no way to AWS: {}",
+        _PROXY_HINT,
+    ),
+    (
+        (
+            exceptions.IncompleteReadError,
+            exceptions.ResponseStreamingError,
+            exceptions.ChecksumError,
+            exceptions.FlexibleChecksumError,
+        ),
+        "AWS's answer broke off or arrived changed: {}",
+        _BROKEN_HINT,
+    ),
+    ((exceptions.HTTPClientError, exceptions.ConnectionError), "no way to AWS: {}", NETWORK_HINT),
+    ((exceptions.WaiterError,), "AWS has not finished in time: {}", _BROKEN_HINT),
+    (
+        (
+            exceptions.ConfigNotFound,
+            exceptions.ConfigParseError,
+            exceptions.InvalidConfigError,
+            exceptions.InfiniteLoopConfigError,
+            exceptions.InvalidRetryConfigurationError,
+            exceptions.InvalidRetryModeError,
+            exceptions.InvalidDefaultsMode,
+            exceptions.InvalidIMDSEndpointError,
+            exceptions.InvalidIMDSEndpointModeError,
+            exceptions.InvalidEndpointConfigurationError,
+            exceptions.UnknownCredentialError,
+            exceptions.MetadataRetrievalError,
+            exceptions.NoRegionError,
+        ),
+        "{}",
+        _PROFILE_HINT,
+    ),
+)
+# What boto3's neighbours raise beside its own errors.
+NEIGHBOURS = (
+    Boto3Error,
+    s3transfer.exceptions.RetriesExceededError,
+    s3transfer.exceptions.S3UploadFailedError,
+    s3transfer.exceptions.S3DownloadFailedError,
+    urllib3.exceptions.HTTPError,
+    ResponseParserError,
+)
+
+
+class UnreadableAnswerError(AwsError, exceptions.BotoCoreError):  # type: ignore[misc]  # boto is untyped
+    """What came as AWS's answer is not one: a proxy's page, a cut text, a redirection.
+
+    Args:
+        problem: Why it cannot be read, as in "it is empty".
+        status: HTTP's; 0 where it is not known.
+        location: Where a redirection leads; empty where it is none.
+    """
+
+    def __init__(self, problem: str, *, status: int = 0, location: str = "") -> None:
+        self.problem = problem
+        number = f" (HTTP {status})" if status else ""
+        leads = f", and leads to {location}" if location else ""
+        what = f"the answer{number} is not AWS's, or was changed on its way: {problem}{leads}"
+        # Botocore's own constructor takes no fault, and AwsError's would call it.
+        self.faults = (Fault("AWS", what, hint=_UNREADABLE_HINT),)
+        self.kwargs = {"problem": problem}
+        Exception.__init__(self, *self.faults)
+
+
+PASSING = (
+    exceptions.HTTPClientError,
+    exceptions.ConnectionError,
+    exceptions.IncompleteReadError,
+    exceptions.ChecksumError,
+    exceptions.FlexibleChecksumError,
+    UnreadableAnswerError,
+    urllib3.exceptions.HTTPError,
+)
+
+
+@contextlib.contextmanager
+def profile_errors(doing: str) -> Iterator[None]:
+    """Turn what boto3 leaks while it reads profile, environment and credentials into an AwsError.
+
+    A credential_process whose output is no JSON, a number that is none, a file that is missing: botocore lets
+    them pass as Python raises them.
+
+    Args:
+        doing: What was being done, as in "sign in".
+
+    Raises:
+        AwsError: With Python's own words and where to look.
+    """
+    try:
+        yield
+    except exceptions.BotoCoreError:
+        raise  # some of them are OSErrors or ValueErrors too
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        if "endpoint" in said:
+            # Botocore's word for an address that is none; it comes from the environment or the profile.
+            hint = "AWS_ENDPOINT_URL, or endpoint_url of the profile, is an address such as http://localhost:5000"
+            raise AwsError(Fault(doing, said, hint=hint)) from error
+        what = f"the AWS settings or credentials of this machine cannot be read: {said}"
+        raise AwsError(Fault(doing, what, hint=_PROFILE_HINT)) from error
+
+
+def explain_no_answer(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
+    """Return what kept AWS from answering a request, or its answer from being of use, and the cure."""
+    if isinstance(error, UnreadableAnswerError):
+        fault = error.faults[0]
+        return Fault(doing, fault.what, hint=fault.hint)
+    said = " ".join(str(error).split())
+    for kinds, words, cure in _LOCAL:
+        if isinstance(error, kinds):
+            # Credentials have their own cure; for the rest the caller may know a nearer one.
+            is_sure = cure in (_KEYS_HINT, LOGIN_HINT, _TLS_HINT, _PROXY_HINT)
+            return Fault(
+                doing, words.format(said + _find_cause(error)), hint=cure if is_sure or not hint else hint
+            )
+    return Fault(doing, said or type(error).__name__, hint=hint or _BOTO_HINT)
+
+
+def _find_cause(error: exceptions.BotoCoreError) -> str:
+    """Return the system's own word for a connection that failed, where botocore leaves it out."""
+    cause = str(getattr(error, "kwargs", {}).get("error", ""))
+    reason = re.search(r"\[Errno -?\d+\] ([^)'\"]+)", cause)
+    return f" ({reason.group(1)})" if reason and reason.group(1) not in str(error) else ""
