@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,25 @@ bare = [p for p in sources if not list((p.parent / "__pycache__").glob(f"{p.stem
 print(len(sources) > 3000, [str(p) for p in bare if "classifold" in str(p)], len(bare) < 20)
 """
 
+# What scanners and `pip check` go by: each package's METADATA, and its RECORD with the hash of every file.
+SCANNED = """
+import base64, hashlib, importlib.metadata, json, pathlib
+wrong, lacking, count = [], [], 0
+for one in importlib.metadata.distributions():
+    listed = {str(file): file for file in one.files or ()}
+    ends = [end for end in ("/METADATA", "/RECORD") if not any(name.endswith(end) for name in listed)]
+    lacking += [one.metadata["Name"] + end for end in ends]
+    for name, file in listed.items():
+        path, count = pathlib.Path(one.locate_file(file)), count + 1
+        if not path.is_file():
+            wrong.append(name)
+        elif file.hash:
+            digest = hashlib.new(file.hash.mode, path.read_bytes()).digest()
+            said = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+            wrong += [name] if (said, path.stat().st_size) != (file.hash.value, file.size) else []
+print(json.dumps([count > 5000, lacking, wrong]))
+"""
+
 
 def run(image: Image, *words: str, options: tuple[str, ...] = CONFINED) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -65,6 +85,18 @@ def test_no_build_tool_is_left_and_no_package_is_there_twice(training_image: Ima
     assert not {"pip", "setuptools", "wheel", "hatchling", "tensorflow", "jax", "boto3"} & set(installed)
     for word in ("pip", "pip3", "gcc"):
         assert run(training_image, word, "--version").returncode == 127
+
+
+def test_what_scanners_read_is_there_and_true(training_image: Image) -> None:
+    done = run(training_image, "python", "-c", SCANNED)
+    assert json.loads(done.stdout) == [True, [], []], done.stderr
+
+
+def test_the_license_texts_of_what_is_compiled_in_stay(training_image: Image) -> None:
+    find = "find /opt/classifold/venv -path '*/tensorflow/include/*' -type f"
+    left = run(training_image, "sh", "-c", find).stdout.split()
+    assert len(left) > 10
+    assert not [name for name in left if not re.search(r"/(LICENSE|COPYING|NOTICE)[^/]*$", name)]
 
 
 def test_all_bytecode_is_compiled_since_none_can_be_written(training_image: Image) -> None:
