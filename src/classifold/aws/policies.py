@@ -241,9 +241,10 @@ def _caller_role(scope: Scope, *, makes_role: bool) -> list[dict[str, Any]]:
 def _caller_images(scope: Scope) -> list[dict[str, Any]]:
     repository = ("CreateRepository", "DeleteRepository", "DescribeRepositories", "TagResource")
     settings = ("ListTagsForResource", "PutImageScanningConfiguration", "PutImageTagMutability")
-    rules = ("GetLifecyclePolicy", "PutLifecyclePolicy", "DescribeImages", "BatchDeleteImage")
+    rules = ("GetLifecyclePolicy", "PutLifecyclePolicy", "BatchDeleteImage")
+    looks = ("DescribeImages", "DescribeImageScanFindings")
     push = ("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage")
-    rights = [f"ecr:{one}" for one in (*repository, *settings, *rules, *push)]
+    rights = [f"ecr:{one}" for one in (*repository, *settings, *rules, *looks, *push)]
     return [
         _allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
         _allow("Repository", [*rights, *_PULL], scope.arn("ecr", f"repository/{scope.repository}")),
