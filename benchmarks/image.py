@@ -90,7 +90,9 @@ def build(*, is_fresh: bool) -> tuple[str, float]:
             Path("container/Dockerfile").write_text(
                 dockerfile.replace(first, f"{first}RUN echo {time.time_ns()}\n")
             )
-        docker("image", "rm", "--force", plan_image(config, variant="cpu").reference, check=False)
+        repository = plan_image(config, variant="cpu").reference.partition(":")[0]
+        built_before = docker("image", "ls", "--quiet", repository).split()
+        docker("image", "rm", "--force", *built_before, check=False)
         start = time.perf_counter()
         built = build_image(config, variant="cpu", tell=print)
     return built.reference, time.perf_counter() - start

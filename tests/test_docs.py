@@ -107,6 +107,28 @@ def test_a_file_that_follows_from_the_code_is_up_to_date(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == expected[ROOT / name], "run: python docs/refresh.py"
 
 
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_page_of_security_says_which_commands_run_the_settings_file(
+    name: str, project: Path, classifold: Callable[..., Any]
+) -> None:
+    (project / names.CONFIG_FILE).write_text("open('it was run', 'w').close(); raise SystemExit('enough')")
+    needed = [one for one in cli.commands[name].params if isinstance(one, click.Argument) and one.required]
+    # A file in the place of the folders that some commands take, so that none of them works for long.
+    (project / "file").write_text("")
+    classifold(name, *(["file"] * len(needed)))
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"`classifold (\w+)` and `classifold (\w+)` run it\s+only where `--config`", page)
+    assert (project / "it was run").exists() == (name not in said)
+
+
+def test_the_readme_warns_of_the_settings_file_and_names_the_page_of_security() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (passage,) = [
+        one for one in text.split("\n\n") if one.startswith("`container/modeling/config.py` is Python")
+    ]
+    assert "(SECURITY.md)" in passage
+
+
 def json_blocks_in(page: Path) -> list[Any]:
     """Return the content of every block of JSON in a page."""
     text = page.read_text(encoding="utf-8")

@@ -105,7 +105,7 @@ def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hos
 
     # The image that INSTANCE_TYPE needs, unless this machine has no GPU to run it on.
     variant: Variant | None = None if list_gpus() else "cpu" if num_hosts == 1 else "hosts"
-    built = build_image(config, variant=variant, tell=_tell)
+    built = build_image(config, variant=variant, is_base_renewed=False, tell=_tell)
     run_dir = run_in_docker(config, built.reference, tell=_tell, num_hosts=num_hosts)
     archive = write_archive(run_dir, run_dir / names.MODEL_ARCHIVE) if is_archived else None
     print_run_folder(run_dir, archive=archive, as_json=as_json)

@@ -71,6 +71,7 @@ GROUPS = {
     "AUGMENTATION_VARIANTS": "Augmentation of the training pictures",
     "RUNS_DIR": "Evaluation and results",
     "DATA_BUCKET": "AWS: buckets, role, encryption",
+    "BASE_IMAGE": "AWS: the training image",
     "INSTANCE_COUNT": "AWS: the training job",
 }
 
@@ -108,7 +109,7 @@ HOME_SETTINGS = frozenset(
     SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN SMALL_CLASSES
     RUNS_DIR
     DATA_BUCKET OUTPUT_BUCKET BUCKET_NAMESPACE ROLE ROLE_BOUNDARY KMS_KEY UPLOAD_AS SHARD_MB UPLOAD_THREADS
-    INSTANCE_COUNT INSTANCE_PREFERENCES VOLUME_GB MAX_HOURS SPOT MAX_WAIT_HOURS KEEP_ALIVE_MINUTES
+    BASE_IMAGE INSTANCE_COUNT INSTANCE_PREFERENCES VOLUME_GB MAX_HOURS SPOT MAX_WAIT_HOURS KEEP_ALIVE_MINUTES
     INPUT_MODE INPUT_DISTRIBUTION NETWORK_ISOLATION SUBNETS SECURITY_GROUPS
     """.split()  # noqa: SIM905 - forty lines else
 )
@@ -299,6 +300,12 @@ class Config(BaseModel):
     )
     SHARD_MB: int = Field(150, ge=1, le=5000, description="size of a shard, in MB")
     UPLOAD_THREADS: Positive | Literal["auto"] = Field("auto", description="files that are sent at once")
+
+    # AWS: the training image
+    BASE_IMAGE: str = Field(
+        "",
+        description="the image it is built on, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim",
+    )
 
     # AWS: the training job
     INSTANCE_COUNT: int = Field(1, ge=1, le=100, description="machines of a job")

@@ -83,6 +83,11 @@ def _name_problems(config: Config) -> list[Fault]:
             bool(names.INSTANCE_TYPE_PATTERN.fullmatch(config.INSTANCE_TYPE)),
             "expected a SageMaker instance type such as ml.g4dn.xlarge",
         ),
+        (
+            "BASE_IMAGE",
+            not config.BASE_IMAGE or bool(names.IMAGE_PATTERN.fullmatch(config.BASE_IMAGE)),
+            "expected an image such as mirror.example.com/python:3.11-slim, or with @sha256: and 64 digits",
+        ),
     )
     faults = [_fault(name, what, getattr(config, name)) for name, good, what in rules if not good]
     return [

@@ -98,6 +98,12 @@ CHANNEL_NAME_PATTERN = re.compile(r"[A-Za-z0-9.\-_]+")
 REGION_PATTERN = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 INSTANCE_TYPE_PATTERN = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
 POLICY_ARN_PATTERN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+")
+# An image as Docker names it: a registry with a port, a path, a tag, a digest.
+IMAGE_PATTERN = re.compile(
+    r"([a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*"
+    r"(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
 TAG_LIMIT, TAG_KEY_LIMIT, TAG_VALUE_LIMIT = 50, 128, 256
 # Beside letters, digits and spaces of any script.
 TAG_CHARACTERS = "_.:/=+-@"

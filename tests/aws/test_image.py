@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.machinery
 import importlib.util
 import json
@@ -11,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -29,6 +32,7 @@ from classifold.aws.clients import Aws
 from classifold.aws.image import Image, build_image, choose_variant, find_image, push_image
 from classifold.aws.image_build import StepReader
 from classifold.aws.image_context import plan_image, write_context
+from classifold.aws.image_record import ImageRecord, read_record, record_push
 from classifold.aws.registry import Manifest, explain_push, find_manifest, push
 from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
 from classifold.baked import PROJECT_DIR, locate_baked, open_keras_home
@@ -42,6 +46,12 @@ if TYPE_CHECKING:
 
 CPU = {"PROJECT_NAME": "roses", "INSTANCE_TYPE": "ml.m5.xlarge"}
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+MANIFEST = {
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+    "config": {"digest": "sha256:0"},
+    "layers": [],
+}
 # Builds in a moment and is a few bytes large: the user's own container/Dockerfile goes before ours.
 TINY = "FROM scratch\nARG VARIANT\nCOPY baked/project /project\nENV VARIANT=$VARIANT\n"
 
@@ -284,13 +294,46 @@ def lean(root: Path) -> ModuleType:
     return module
 
 
-def test_tests_and_headers_go_and_packages_stay(lean: ModuleType, tmp_path: Path) -> None:
-    for name in ("tensorflow/include/x", "scipy/stats/tests", "tests", "scipy/testing", "tensorflow/python"):
-        (tmp_path / name).mkdir(parents=True)
+def test_tests_and_headers_go_and_packages_and_licenses_stay(lean: ModuleType, tmp_path: Path) -> None:
+    for name in (
+        *("tensorflow/include/x/a.h", "tensorflow/include/x/LICENSE.txt", "tensorflow/include/y/b.h"),
+        *("scipy/stats/tests/tests/a.py", "tests/a.py", "scipy/testing/a.py", "tensorflow/python/a.py"),
+        "scipy-1.dist-info/licenses/tests/LICENSE",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "tensorflow/include/y/link").symlink_to("../x")
     for folder in lean.find_unneeded(tmp_path):
-        shutil.rmtree(folder, ignore_errors=True)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {"tensorflow", "tensorflow/python", "scipy", "scipy/stats", "scipy/testing"}
+        lean.remove_folder(folder)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {
+        *("tensorflow/include/x/LICENSE.txt", "scipy/testing/a.py", "tensorflow/python/a.py"),
+        "scipy-1.dist-info/licenses/tests/LICENSE",
+    }
+    assert not (tmp_path / "tensorflow/include/y").exists()
+
+
+def test_the_list_of_a_packages_files_stays_true(lean: ModuleType, tmp_path: Path) -> None:
+    info = tmp_path / "x-1.dist-info"
+    info.mkdir()
+    (tmp_path / "a.so").write_bytes(b"cut")
+    (tmp_path / "b, c.py").write_bytes(b"same")
+    (info / "METADATA").write_bytes(b"Name: x\n")
+    same, long = hash_for_record(b"same"), hash_for_record(b"cut off")
+    (info / "RECORD").write_text(
+        f'a.so,{long},7\n"b, c.py",{same},4\ngone.h,{same},4\nx-1.dist-info/METADATA,,\n'
+        "x-1.dist-info/RECORD,,\n"
+    )
+    lean.mend_record(info / "RECORD")
+    assert (info / "RECORD").read_text() == (
+        f'a.so,{hash_for_record(b"cut")},3\n"b, c.py",{same},4\nx-1.dist-info/METADATA,,\n'
+        "x-1.dist-info/RECORD,,\n"
+    )
+
+
+def hash_for_record(content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+    return f"sha256={digest.decode()}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ELF is Linux's")
@@ -497,12 +540,46 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
 
 
 def test_only_images_of_ours_ever_expire() -> None:
-    chosen = [rule["selection"] for rule in LIFECYCLE["rules"]]
+    *chosen, untagged = [rule["selection"] for rule in LIFECYCLE["rules"]]
     assert [one["tagPrefixList"] for one in chosen] == [["cpu-"], ["hosts-"], ["gpu-"]]
     for one in chosen:
         assert (one["tagStatus"], one["countNumber"]) == ("tagged", KEPT_IMAGES)
     for variant in ("cpu", "hosts", "gpu"):
         assert plan_image(build_config(CPU), variant=variant).tag.startswith(f"{variant}-")
+    # SageMaker's longest job takes 28 days, and needs its image until then.
+    assert (untagged["tagStatus"], untagged["countType"]) == ("untagged", "sinceImagePushed")
+    assert untagged["countNumber"] > 28
+
+
+def test_untagged_images_that_were_there_before_stay_and_are_said(aws_account: Cloud) -> None:
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    ecr.create_repository(repositoryName="roses")
+    ecr.put_image(repositoryName="roses", imageManifest=json.dumps(MANIFEST))
+    note, *_ = ensure()
+    assert note.startswith("note: untagged images in the repository roses: 1. They stay")
+    text = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
+    assert json.loads(text)["rules"] == LIFECYCLE["rules"][:-1]
+    assert ensure() == [note, "repository roses is as it should be"]
+    digest = ecr.describe_images(repositoryName="roses")["imageDetails"][0]["imageDigest"]
+    ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageDigest": digest}])
+    assert ensure() == [f"repository roses: set it to keep the newest {KEPT_IMAGES} images of each kind"]
+    text = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
+    assert json.loads(text) == LIFECYCLE
+
+
+def test_a_rule_of_the_users_own_beside_ours_stays(aws_account: Cloud) -> None:
+    ensure()
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    rule = {
+        "rulePriority": 9,
+        "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 500},
+        "action": {"type": "expire"},
+    }
+    text = json.dumps({"rules": [LIFECYCLE["rules"][0], rule]})
+    ecr.put_lifecycle_policy(repositoryName="roses", lifecyclePolicyText=text)
+    assert ensure() == ["repository roses is as it should be"]
+    kept = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
+    assert json.loads(kept) == json.loads(text)
 
 
 def test_a_lifecycle_policy_of_the_users_own_stays(aws_account: Cloud) -> None:
@@ -587,10 +664,98 @@ def test_an_image_is_pushed_once_and_found_by_its_content(
     assert (again.pushed, again.digest) == (False, pushed.digest)
     assert said == ["repository roses is as it should be"]
     assert find_image(aws_of()) == again
-    assert json.loads((tiny / ".classifold" / "image.json").read_text())["digest"] == pushed.digest
+    record = json.loads((tiny / ".classifold" / "image.json").read_text())
+    assert record["pushed"] == {pushed.uri_by_tag: pushed.digest}
     (tiny / "w.keras").write_bytes(b"other content")
     with pytest.raises(MissingError):
         find_image(aws_of(BACKBONE_WEIGHTS="w.keras"))
+
+
+def put_image(tag: str, *, content: str = "") -> str:
+    """Put something under a tag into the repository, as a colleague would, and return its digest."""
+    manifest = {**MANIFEST, "config": {"digest": f"sha256:{content or tag}"}}
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    put = ecr.put_image(repositoryName="roses", imageManifest=json.dumps(manifest), imageTag=tag)
+    return str(put["image"]["imageId"]["imageDigest"])
+
+
+def delete_image(tag: str) -> None:
+    ecr = boto3.client("ecr", region_name="eu-west-1")
+    ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageTag": tag}])
+
+
+def wait_for_the_next_second() -> None:
+    """The lab knows the time of a push by the second."""
+    time.sleep(1.01 - time.time() % 1)
+
+
+def test_the_newest_image_of_the_content_is_found_whatever_its_base(
+    aws_account: Cloud, project: Path
+) -> None:
+    ensure()
+    for tag in (f"{tag_of()}-aaaaaaaaaaaa", "cpu-0000000000000000-bbbbbbbbbbbb", f"gpu-{tag_of()}-cc"):
+        put_image(tag)
+    assert find_image(aws_of()).uri_by_tag.endswith(f"/roses:{tag_of()}-aaaaaaaaaaaa")
+    wait_for_the_next_second()
+    newer = put_image(f"{tag_of()}-dddddddddddd")
+    found = find_image(aws_of())
+    assert (found.digest, found.remark) == (newer, "")
+    with pytest.raises(MissingError):
+        find_image(aws_of(TAGS={"Customer": "somebody else"}))
+
+
+def test_what_was_pushed_from_here_goes_before_what_others_pushed(aws_account: Cloud, project: Path) -> None:
+    ensure()
+    uri = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/roses:{tag_of()}"
+    own = put_image(f"{tag_of()}-aaaaaaaaaaaa")
+    record_push(f"{uri}-aaaaaaaaaaaa", own)
+    wait_for_the_next_second()
+    put_image(f"{tag_of()}-bbbbbbbbbbbb")
+    found = find_image(aws_of())
+    assert found.digest == own
+    assert f"a newer one of the same content, {tag_of()}-bbbbbbbbbbbb, was pushed" in found.remark
+    delete_image(f"{tag_of()}-aaaaaaaaaaaa")
+    found = find_image(aws_of())
+    assert found.uri_by_tag == f"{uri}-bbbbbbbbbbbb"
+    assert found.remark.startswith("the one that was pushed from here is not there any more")
+
+
+def test_an_image_that_was_exchanged_is_refused(aws_account: Cloud, project: Path) -> None:
+    ensure()
+    tag = f"{tag_of()}-aaaaaaaaaaaa"
+    pushed = put_image(tag)
+    uri = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/roses:{tag}"
+    record_push(uri, pushed)
+    assert find_image(aws_of()).digest == pushed
+    delete_image(tag)
+    other = put_image(tag, content="something else")
+    with pytest.raises(AwsError) as caught:
+        find_image(aws_of())
+    (fault,) = caught.value.faults
+    assert fault.where == f"image {uri}"
+    assert fault.what == f"{other} is in the place of {pushed}, which was pushed from here"
+    assert ".classifold/image.json" in fault.hint
+
+
+def test_an_exchanged_image_is_not_taken_for_the_one_that_was_pushed(
+    tiny: Path, lab: Cloud, registry: Registry, remove_images: None
+) -> None:
+    pushed, _ = push_tiny()
+    record_push(pushed.uri_by_tag, f"sha256:{'0' * 64}")
+    with pytest.raises(AwsError, match="is in the place of"):
+        push_tiny()
+    assert json.loads((tiny / ".classifold" / "image.json").read_text())["pushed"] == {
+        pushed.uri_by_tag: f"sha256:{'0' * 64}"
+    }
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"pushed": 3, "bases": {"a": 1}}', "\xff"])
+def test_a_damaged_record_is_as_none(project: Path, text: str) -> None:
+    (project / ".classifold").mkdir()
+    (project / ".classifold" / "image.json").write_text(text, encoding="latin-1")
+    assert read_record() == ImageRecord()
+    record_push("a:1", "sha256:1")
+    assert read_record() == ImageRecord(pushed={"a:1": "sha256:1"})
 
 
 def test_the_registrys_password_stays_on_no_disk(

@@ -75,7 +75,8 @@ def look(aws_account: Cloud, split_dir: Path, settings: dict[str, Any]) -> Look:
         aws.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
     role_arn = ensure_role(aws, tell=lambda _: None)
     upload_data(aws, tell=lambda _: None)
-    client("ecr").create_repository(repositoryName="petals")
+    scanned = {"scanOnPush": True}
+    client("ecr").create_repository(repositoryName="petals", imageScanningConfiguration=scanned)
     image_uri = put_image("petals")
 
     def run(
@@ -333,6 +334,13 @@ def test_an_image_with_an_oci_manifest_is_found(look: Look) -> None:
     found = only(look(image=put_image("modern", media_type=OCI)))
     assert found.is_fatal
     assert OCI in found.what
+
+
+def test_an_image_that_nobody_scanned_is_a_note(look: Look) -> None:
+    client("ecr").create_repository(repositoryName="unscanned")
+    found = only(look(image=put_image("unscanned")))
+    assert not found.is_fatal
+    assert "ECR has no scan of it" in found.what
 
 
 def test_an_image_in_another_region_is_found(look: Look) -> None:

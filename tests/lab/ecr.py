@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import time
 from typing import Any
 
 from lab.registry import Registry
 
-READS = ("DescribeImages", "ListImages", "BatchGetImage", "BatchDeleteImage", "PutImage")
+READS = (
+    *("DescribeImages", "ListImages", "BatchGetImage", "BatchDeleteImage", "PutImage"),
+    "DescribeImageScanFindings",
+)
 
 
 def mend_digests() -> None:
@@ -43,6 +47,8 @@ def prepare(operation: str, asked: dict[str, Any], *, account: str, region: str)
     registry = Registry(account, region)
     repository = ecr_backends[account][region].repositories.get(name)
     if operation in READS:
+        if repository is not None and operation == "DescribeImageScanFindings":
+            _scan(repository)
         if repository is None or not registry.is_there():
             return
         _tell_moto(ecr_backends[account][region], repository, registry)
@@ -62,6 +68,13 @@ def _tell_moto(backend: Any, repository: Any, registry: Registry) -> None:
         # ECR would have refused to move a tag that cannot be moved; the registry takes it.
         if manifest and tag not in fixed and (tag, manifest.digest) not in known:
             backend.put_image(repository.name, manifest.text, tag, manifest.media_type, manifest.digest)
+
+
+def _scan(repository: Any) -> None:
+    """Scan what was pushed to a repository that scans on push, which moto does not."""
+    if repository.image_scanning_configuration.get("scanOnPush"):
+        for image in repository.images:
+            image.last_scan = image.last_scan or datetime.datetime.now()
 
 
 def _delete(repository: Any, registry: Registry, image_ids: list[dict[str, str]]) -> None:

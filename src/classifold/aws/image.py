@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from classifold import names
 from classifold.aws.clients import Aws
+from classifold.aws.image_base import Base, list_layers, resolve_base
 from classifold.aws.image_build import run_build
-from classifold.aws.image_context import ImagePlan, Variant, plan_image
+from classifold.aws.image_context import ImagePlan, Variant, pin_plan, plan_image
+from classifold.aws.image_record import RECORD, read_record, record_bases, record_push
 from classifold.aws.registry import Manifest, find_manifest, push
-from classifold.aws.repository import ensure_repository, find_repository
+from classifold.aws.repository import ImageDetail, ensure_repository, find_repository, list_images
 from classifold.config import Config
 from classifold.docker import run_docker
-from classifold.errors import DockerError, Fault, MissingError, disk_errors
-from classifold.files import write_whole
+from classifold.errors import AwsError, DockerError, Fault, MissingError
 
 Tell = Callable[[str], None]
 
-RECORD = "image.json"
 # SageMaker's machines with a GPU of NVIDIA's: ml.g4dn, ml.g5, ml.g6e, ml.gr6, ml.p3, ml.p5en and their like.
 _GPU_MACHINE = re.compile(r"ml\.(g|gr|p)[0-9]")
 _OCI_HINT = (
@@ -61,12 +60,14 @@ class PushedImage:
         digest: sha256:...
         uri_by_digest: `<registry>/<repository>@<digest>`, which jobs are started with.
         pushed: False where it was there already.
+        remark: What is to be known of it before a job is started; mostly empty.
     """
 
     uri_by_tag: str
     digest: str
     uri_by_digest: str
     pushed: bool
+    remark: str = ""
 
 
 def choose_variant(instance_type: str) -> Variant:
@@ -74,32 +75,96 @@ def choose_variant(instance_type: str) -> Variant:
     return "gpu" if _GPU_MACHINE.match(instance_type) else "cpu"
 
 
-def build_image(config: Config, *, variant: Variant | None = None, tell: Tell) -> Image:
+def build_image(
+    config: Config, *, variant: Variant | None = None, is_base_renewed: bool = True, tell: Tell
+) -> Image:
     """Build the image of what is here now, unless the engine has it already. Asks nothing of AWS.
 
     Args:
         config: The settings.
         variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
-        tell: Told a line for each step that takes time.
+        is_base_renewed: Whether the registry of the base image is asked if it has another one by now; else
+            that is asked only where the base is not here.
+        tell: Called with a line for each step that takes time.
 
     Raises:
         BackboneError: Weights or a backbone of the user's own are not there.
-        DockerError: The engine is not there, or the build fails.
+        DockerError: The engine is not there, the base image is not to be had, or the build fails.
         DiskError: The disk is full.
+        SettingsError: BASE_IMAGE is set, and the Dockerfile does not start from it.
     """
-    plan = plan_image(config, variant=variant or _variant_of(config))
+    content = plan_image(config, variant=variant or _variant_of(config))
+    try:
+        bases = [resolve_base(name, is_renewed=is_base_renewed, tell=tell) for name in content.base_names]
+    except DockerError as error:
+        earlier = _find_built(content)
+        if earlier is None:
+            raise
+        tell(
+            f"note: {error.faults[0].where}: {error.faults[0].what}: the image that was built before is taken"
+        )
+        return earlier
+    _tell_moved(bases, tell=tell)
+    plan = pin_plan(content, bases)
     size = _find_size(plan.reference)
-    if size is not None:
-        return _describe(plan, size, built=False)
-    tell(f"building the {plan.variant.upper()} image {plan.reference}; the first one takes some minutes")
-    run_build(plan, tell=tell)
-    size = _find_size(plan.reference)
+    is_new = size is None
+    if is_new:
+        tell(f"building the {plan.variant.upper()} image {plan.reference}; the first one takes some minutes")
+        run_build(plan, tell=tell)
+        size = _find_size(plan.reference)
     if size is None:
         hint = "run `docker images` and see whether Docker keeps what it builds"
         raise DockerError(
             Fault("build the image", "it was built, but the engine does not have it", hint=hint)
         )
-    return _describe(plan, size, built=True)
+    if is_new:
+        _check_base(plan, bases)
+    record_bases(bases)
+    return _describe(plan, size, built=is_new)
+
+
+def _find_built(content: ImagePlan) -> Image | None:
+    """Return the newest image in the engine that has this content; None where there is none."""
+    words = ["image", "ls", "--format", "{{.Tag}}", content.reference.partition(":")[0]]
+    listed = run_docker(words, doing="look for the image").stdout.split()
+    for tag in (one for one in listed if content.is_tag_of_content(one)):
+        plan = replace(content, tag=tag, reference=f"{content.reference.partition(':')[0]}:{tag}")
+        size = _find_size(plan.reference)
+        if size is not None:
+            return _describe(plan, size, built=False)
+    return None
+
+
+def _tell_moved(bases: Sequence[Base], *, tell: Tell) -> None:
+    before = read_record().bases
+    for base in bases:
+        old = before.get(base.name, base.digest)
+        if old != base.digest:
+            tell(
+                f"the base image {base.name} has moved since the last build here, from {_shorten(old)} to "
+                f"{_shorten(base.digest)}"
+            )
+
+
+def _shorten(digest: str) -> str:
+    return digest[:19]  # "sha256:" and 12 digits, as Docker shows them
+
+
+def _check_base(plan: ImagePlan, bases: Sequence[Base]) -> None:
+    """Refuse an image that was not built on the base that its tag names.
+
+    A base with a registry's digest is pinned by it. Of one that only this engine has, the name alone can be
+    given to the build, which may have moved meanwhile; and a builder of its own may look it up elsewhere.
+    """
+    if not bases or bases[-1].is_from_registry:
+        return
+    below = list_layers(bases[-1].name)
+    if list_layers(plan.reference)[: len(below)] == below:
+        return
+    run_docker(["image", "rm", plan.reference], doing="remove the image", check=False)
+    what = f"the builder took another image for {bases[-1].name} than this engine has"
+    hint = "run the command again; where a buildx builder of its own is in use: docker buildx use default"
+    raise DockerError(Fault("build the image", what, hint=hint))
 
 
 def _variant_of(config: Config) -> Variant:
@@ -130,7 +195,7 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
         tell: Told a line for each thing made or done.
 
     Raises:
-        AwsError: AWS or the registry refuses.
+        AwsError: AWS or the registry refuses, or has something else under the tag than was pushed from here.
         DockerError: The engine refuses, the push broke off again and again, or the registry holds a manifest
             that SageMaker does not take.
     """
@@ -146,34 +211,93 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
         what = "it was pushed, but the registry does not have it"
         raise DockerError(Fault("push the image", what, hint="run the command again"))
     pushed = _name_pushed(repository_uri, image.tag, found, pushed=is_new)
-    _write_record(pushed)
+    if not is_new:
+        check_digest(pushed.uri_by_tag, pushed.digest)
+    record_push(pushed.uri_by_tag, pushed.digest)
     return pushed
 
 
 def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
-    """Return the pushed image of the content that is here now.
+    """Return the pushed image of the content that is here now, on whatever base.
+
+    Of several the one that was pushed from here last is taken; where none was, the newest.
 
     Args:
-        aws: The way in.
+        aws: The way to AWS.
         variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
 
     Raises:
         MissingError: It was not pushed.
-        AwsError: AWS or the registry refuses.
+        AwsError: AWS refuses, or the repository has something else under the tag than was pushed from here.
         BackboneError: Weights or a backbone of the user's own are not there.
+        DockerError: The image is not in the form that SageMaker takes.
+        SettingsError: BASE_IMAGE is set, and the Dockerfile does not start from it.
     """
     plan = plan_image(aws.config, variant=variant or _variant_of(aws.config))
     repository = find_repository(aws)
-    found = find_manifest(aws, repository["repositoryUri"], plan.tag) if repository else None
-    if repository is None or found is None:
+    listed = list_images(aws) if repository else []
+    images = [one for one in listed if plan.is_tag_of_content(one.tag)]
+    if repository is None or not images:
         hint = f"classifold image --variant {variant}" if variant else "classifold image"
         raise MissingError(
             Fault(f"image {plan.reference}", "it is not in the project's repository", hint=hint)
         )
-    return _name_pushed(repository["repositoryUri"], plan.tag, found, pushed=False)
+    uri = str(repository["repositoryUri"])
+    chosen, remark = _choose_pushed(plan, uri, images)
+    manifest = Manifest(chosen.digest, chosen.media_type)
+    found = _name_pushed(uri, chosen.tag, manifest, pushed=False, remark=remark)
+    check_digest(found.uri_by_tag, found.digest)
+    return found
 
 
-def _name_pushed(repository_uri: str, tag: str, found: Manifest, *, pushed: bool) -> PushedImage:
+def _choose_pushed(plan: ImagePlan, uri: str, images: Sequence[ImageDetail]) -> tuple[ImageDetail, str]:
+    """Return the image of a content that a job gets, and what is to be known of that.
+
+    Args:
+        plan: The content.
+        uri: `<registry>/<repository>`.
+        images: Those of the content in the repository, the newest first; at least one.
+    """
+    there = {f"{uri}:{one.tag}": one for one in images}
+    recorded = [one for one in read_record().pushed if one.rpartition(":")[0] == uri]
+    known = [one for one in recorded if plan.is_tag_of_content(one.rpartition(":")[2])]
+    own = [there[one] for one in known if one in there]
+    chosen, newest = own[-1] if own else images[0], images[0]
+    if known and not own:
+        said = (
+            f"the one that was pushed from here is not there any more; this one was pushed on {_day(newest)}"
+        )
+        return chosen, f"{said} from elsewhere"
+    if newest.pushed_at > chosen.pushed_at and newest not in own:
+        said = f"a newer one of the same content, {newest.tag}, was pushed on {_day(newest)} from elsewhere"
+        return chosen, f"{said}; the job takes the one that was pushed from here"
+    return chosen, ""
+
+
+def _day(image: ImageDetail) -> str:
+    return f"{image.pushed_at:%Y-%m-%d}"
+
+
+def check_digest(uri_by_tag: str, digest: str) -> None:
+    """Refuse what somebody put in the place of an image that was pushed from here.
+
+    Raises:
+        AwsError: The digest differs from the one that was recorded.
+    """
+    recorded = read_record().pushed.get(uri_by_tag, digest)
+    if recorded == digest:
+        return
+    what = f"{digest} is in the place of {recorded}, which was pushed from here"
+    hint = (
+        "CloudTrail's event PutImage says who did that; remove it with aws ecr batch-delete-image and run "
+        f"`classifold image`, or accept it by deleting {names.STATE_DIR}/{RECORD}"
+    )
+    raise AwsError(Fault(f"image {uri_by_tag}", what, hint=hint))
+
+
+def _name_pushed(
+    repository_uri: str, tag: str, found: Manifest, *, pushed: bool, remark: str = ""
+) -> PushedImage:
     uri = f"{repository_uri}:{tag}"
     if not found.suits_sagemaker:
         raise DockerError(_refuse_form(uri, found.media_type))
@@ -182,6 +306,7 @@ def _name_pushed(repository_uri: str, tag: str, found: Manifest, *, pushed: bool
         digest=found.digest,
         uri_by_digest=f"{repository_uri}@{found.digest}",
         pushed=pushed,
+        remark=remark,
     )
 
 
@@ -196,12 +321,3 @@ def _check_form(image: Image) -> None:
     media_type = (inspected.get("Descriptor") or {}).get("mediaType", "")
     if ".oci." in media_type:
         raise DockerError(_refuse_form(image.reference, media_type))
-
-
-def _write_record(pushed: PushedImage) -> None:
-    """Write down the digest, beside what else commands remember."""
-    folder = Path(names.STATE_DIR)
-    with disk_errors(folder):
-        folder.mkdir(exist_ok=True)
-    with write_whole(folder / RECORD) as path:
-        path.write_text(json.dumps(asdict(pushed), indent=2) + "\n", encoding="utf-8")

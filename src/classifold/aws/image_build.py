@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from classifold import names
+from classifold.aws.image_base import PLATFORM
 from classifold.aws.image_context import ImagePlan, write_context
 from classifold.docker import explain_docker, run_docker, stream_docker
 from classifold.errors import DockerError, Fault
 
 Tell = Callable[[str], None]
 
-PLATFORM = "linux/amd64"
 _BUILDING = "build the image"
 # Predefined in every Dockerfile and stored in no image; the last is declared by ours, in stages that are
 # left behind.
@@ -29,12 +29,12 @@ _BUILD_FAULTS = (
     (
         r"do not match the hashes",
         "a wheel is not the one that was pinned",
-        "pin them anew with scripts/requirements, or look into who changed it on the way",
+        "pin them again with scripts/requirements, or look into who changed it on the way",
     ),
     (
         r"no matching distribution found|could not find a version",
         "the package index does not have a pinned wheel",
-        "check PIP_INDEX_URL where it is set, or pin anew with scripts/requirements",
+        "check PIP_INDEX_URL where it is set, or pin again with scripts/requirements",
     ),
     (
         r"url fetch failure",
@@ -51,7 +51,7 @@ _BUILD_FAULTS = (
     (
         r"pull access denied|manifest unknown|repository does not exist",
         "the base image cannot be had",
-        "check the name behind ARG BASE in container/Dockerfile",
+        "check BASE_IMAGE, or the name behind ARG BASE in container/Dockerfile",
     ),
 )
 

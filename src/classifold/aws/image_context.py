@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import classifold
 from classifold import names
+from classifold.aws.image_base import Base, find_bases, hash_bases, label_base, pin_dockerfile
 from classifold.baked import BakedFile, find_application, find_keras_home, list_baked
 from classifold.config import Config
-from classifold.errors import BackboneError, DockerError, Fault, disk_errors
+from classifold.errors import BackboneError, DockerError, Fault, SettingsError, disk_errors
 
 Variant = Literal["cpu", "hosts", "gpu"]
 _TITLES = {"cpu": "CPU", "hosts": "CPU, several hosts", "gpu": "GPU"}
@@ -40,7 +41,9 @@ class ImagePlan:
         cached: Further files of the context that only save a download.
         arguments: The Dockerfile's arguments.
         labels: What the image says of itself.
-        tag: Follows from all the above: another content, another tag.
+        base_names: The images that its Dockerfile starts from, as they are named there.
+        tag: Follows from all the above but `cached`. Until the bases are pinned it is what the tags of this
+            content begin with, whatever the bases hold; then it follows from their digests too.
         reference: The image's name in the local engine.
     """
 
@@ -49,15 +52,20 @@ class ImagePlan:
     cached: Mapping[str, Path]
     arguments: Mapping[str, str]
     labels: Mapping[str, str]
+    base_names: tuple[str, ...]
     tag: str
     reference: str
+
+    def is_tag_of_content(self, tag: str) -> bool:
+        """Whether an image of this tag has this content, on whatever bases."""
+        return tag == self.tag or (bool(self.base_names) and tag.startswith(f"{self.tag}-"))
 
 
 def plan_image(config: Config, *, variant: Variant) -> ImagePlan:
     """Return what the image of these settings is made of; reads files, writes nothing.
 
-    Settings alone never change an image, except those that name a backbone and its weights, and what labels
-    are made of.
+    Settings alone never change an image, except those that name its base, a backbone and its weights, and
+    what labels are made of. Neither the engine nor a registry is asked: `pin_plan` adds what the bases hold.
 
     Args:
         config: The settings.
@@ -66,10 +74,18 @@ def plan_image(config: Config, *, variant: Variant) -> ImagePlan:
     Raises:
         BackboneError: A file that should go into the image is not there, or cannot.
         DockerError: The package lacks its own build files.
+        SettingsError: BASE_IMAGE is set, and the Dockerfile does not start from it.
     """
     application = find_application(config)
     files: dict[str, Path | bytes] = {**_find_project(variant), **_find_baked(list_baked(config))}
     arguments = {"VARIANT": variant, "APPLICATION": application}
+    if config.BASE_IMAGE:
+        arguments["BASE"] = config.BASE_IMAGE
+    base_names = find_bases(_read_dockerfile(files), arguments)
+    if config.BASE_IMAGE and config.BASE_IMAGE not in base_names:
+        what = "no stage of container/Dockerfile starts from it"
+        hint = "write `ARG BASE` before its first stage and `FROM ${BASE}`, or leave BASE_IMAGE empty"
+        raise SettingsError(Fault("setting BASE_IMAGE", what, hint=hint, got=repr(config.BASE_IMAGE)))
     labels = _build_labels(config, variant)
     tag = f"{variant}-{_hash_content(files, arguments, labels)}"
     return ImagePlan(
@@ -78,9 +94,40 @@ def plan_image(config: Config, *, variant: Variant) -> ImagePlan:
         cached=_find_cached(application),
         arguments=arguments,
         labels=labels,
+        base_names=base_names,
         tag=tag,
         reference=f"{names.repository(config.PROJECT_NAME)}:{tag}",
     )
+
+
+def pin_plan(plan: ImagePlan, bases: Sequence[Base]) -> ImagePlan:
+    """Return the plan with its bases pinned: in the Dockerfile, in the labels and in the tag.
+
+    Args:
+        plan: As `plan_image` returns it.
+        bases: Those of `plan.base_names`, resolved.
+    """
+    if not bases:
+        return plan
+    dockerfile = pin_dockerfile(_read_dockerfile(plan.files), plan.arguments, bases)
+    ending = hash_bases(bases)
+    return replace(
+        plan,
+        files={**plan.files, names.DOCKERFILE: dockerfile.encode()},
+        labels={**plan.labels, **label_base(bases)},
+        tag=f"{plan.tag}-{ending}",
+        reference=f"{plan.reference}-{ending}",
+    )
+
+
+def _read_dockerfile(files: Mapping[str, Path | bytes]) -> str:
+    content = files[names.DOCKERFILE]
+    if isinstance(content, bytes):
+        return content.decode()
+    try:
+        return content.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DockerError(Fault(str(content), "it is not UTF-8 text", hint="save it as UTF-8")) from error
 
 
 def write_context(plan: ImagePlan, folder: Path) -> None:
@@ -115,7 +162,7 @@ def _find_project(variant: Variant) -> dict[str, Path | bytes]:
     missing = [str(path) for path in files.values() if isinstance(path, Path) and not path.is_file()]
     if missing:
         what = f"files that the image is built from are missing: {', '.join(missing)}"
-        raise DockerError(Fault("build the image", what, hint="install classifold anew"))
+        raise DockerError(Fault("build the image", what, hint="reinstall classifold"))
     # The other variants' wheels are no part of this image.
     files |= {f"container/{name}": b"" for one, name in pins.items() if one != variant}
     files["README.md"] = _README.encode()

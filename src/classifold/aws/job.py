@@ -163,7 +163,7 @@ def _find_places(aws: Aws, *, is_dry_run: bool, resumed: str | None) -> _Places:
     # A key that is not there is put down as the settings have it.
     kms_key = _find_or_note(lambda: aws.kms_key, findings) or config.KMS_KEY
     role = _find_or_note(lambda: find_role(aws), findings)
-    image = _find_or_note(lambda: _find_image(aws, resumed), findings)
+    image = _find_or_note(lambda: _find_image(aws, resumed, findings), findings)
     made_up = _make_up_names(aws, account)
     return _Places(
         config=config.model_copy(update={"KMS_KEY": kms_key}),
@@ -176,12 +176,20 @@ def _find_places(aws: Aws, *, is_dry_run: bool, resumed: str | None) -> _Places:
     )
 
 
-def _find_image(aws: Aws, resumed: str | None) -> str:
+def _find_image(aws: Aws, resumed: str | None, findings: list[Finding]) -> str:
     variant = None
     if resumed is not None:
         with contextlib.suppress(MissingError):  # that there is no such job is told by who resumes it
             variant = choose_variant(aws, resumed or None)
-    return find_image(aws, variant=variant).uri_by_digest
+    found = find_image(aws, variant=variant)
+    if found.remark:
+        where = f"image {found.uri_by_tag}"
+        findings.append(
+            Finding(
+                where, found.remark, hint="run `classifold image` to build here what is newer", is_fatal=False
+            )
+        )
+    return found.uri_by_digest
 
 
 def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:

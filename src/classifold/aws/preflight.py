@@ -12,6 +12,7 @@ from classifold.aws.clients import Aws, aws_errors, is_missing
 from classifold.aws.cost import list_machines
 from classifold.aws.crew import open_crew
 from classifold.aws.findings import Finding, explain_blind, guard
+from classifold.aws.image_scan import check_scan
 from classifold.aws.named_role import find_missing_rights, trusts_sagemaker
 from classifold.aws.policies import SAGEMAKER
 from classifold.aws.preflight_data import check_bucket, check_data
@@ -112,7 +113,7 @@ def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield whether the image is there, in this region, with a manifest that SageMaker reads."""
+    """Yield whether the image is there, in this region, in SageMaker's form, and what ECR's scan found."""
     uri = str(request["AlgorithmSpecification"]["TrainingImage"])
     where, hint = f"image {uri}", "run `classifold image`"
     found = _IMAGE_URI.fullmatch(uri)
@@ -132,10 +133,13 @@ def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             raise
         yield Finding(where, "there is no such image", hint=hint)
         return
-    kind = answer["imageDetails"][0].get("imageManifestMediaType", DOCKER_MANIFEST)
+    detail = answer["imageDetails"][0]
+    kind = detail.get("imageManifestMediaType", DOCKER_MANIFEST)
     if kind != DOCKER_MANIFEST:
         what = f"its manifest is of the kind {kind}, and SageMaker takes Docker's alone"
         yield Finding(where, what, hint=hint)
+        return
+    yield from check_scan(aws, where, repository, str(detail["imageDigest"]))
 
 
 # The machines

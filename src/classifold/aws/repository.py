@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 
 from classifold import names
 from classifold.aws.clients import Aws, aws_errors
@@ -12,15 +14,35 @@ from classifold.errors import AwsError, Fault
 
 Tell = Callable[[str], None]
 
-# Images of earlier content that stay; a job's image is named by its digest, so an old job can be repeated.
+# Images of earlier content that stay.
 KEPT_IMAGES = 20
+# Longer than a job can be under way: SageMaker's own limit is 28 days, waiting for spot machines included.
+KEPT_UNTAGGED_DAYS = 30
+_OURS = "classifold: "
+
+
+@dataclass(frozen=True)
+class ImageDetail:
+    """An image in the repository, under one of its tags.
+
+    Attributes:
+        tag: The tag.
+        digest: sha256:...
+        media_type: Docker's or OCI's name of the manifest's form.
+        pushed_at: When it was pushed.
+    """
+
+    tag: str
+    digest: str
+    media_type: str
+    pushed_at: datetime
 
 
 def _expire(priority: int, variant: str) -> dict[str, Any]:
     """Return the rule for a variant's images, known by how their tags begin; others stay."""
     return {
         "rulePriority": priority,
-        "description": f"classifold: all but the newest {KEPT_IMAGES} {variant} images",
+        "description": f"{_OURS}all but the newest {KEPT_IMAGES} {variant} images",
         "selection": {
             "tagStatus": "tagged",
             "tagPrefixList": [f"{variant}-"],
@@ -31,9 +53,20 @@ def _expire(priority: int, variant: str) -> dict[str, Any]:
     }
 
 
-LIFECYCLE = {
-    "rules": [_expire(priority, variant) for priority, variant in enumerate(names.IMAGE_VARIANTS, 1)]
+# No tag says whose an untagged image is; none is removed that was there before the rule.
+_EXPIRE_UNTAGGED = {
+    "rulePriority": len(names.IMAGE_VARIANTS) + 1,
+    "description": f"{_OURS}untagged images, {KEPT_UNTAGGED_DAYS} days after their push",
+    "selection": {
+        "tagStatus": "untagged",
+        "countType": "sinceImagePushed",
+        "countUnit": "days",
+        "countNumber": KEPT_UNTAGGED_DAYS,
+    },
+    "action": {"type": "expire"},
 }
+_EXPIRE_TAGGED = [_expire(priority, variant) for priority, variant in enumerate(names.IMAGE_VARIANTS, 1)]
+LIFECYCLE: dict[str, list[dict[str, Any]]] = {"rules": [*_EXPIRE_TAGGED, _EXPIRE_UNTAGGED]}
 
 
 def find_repository(aws: Aws) -> dict[str, Any] | None:
@@ -51,11 +84,41 @@ def find_repository(aws: Aws) -> dict[str, Any] | None:
     return dict(answer["repositories"][0])
 
 
+def list_images(aws: Aws) -> list[ImageDetail]:
+    """Return the tagged images of the project's repository, the newest first; one entry for each tag.
+
+    Raises:
+        AwsError: AWS refuses, or there is no repository.
+    """
+    name = names.repository(aws.config.PROJECT_NAME)
+    return sorted(
+        (
+            ImageDetail(
+                tag,
+                str(one["imageDigest"]),
+                str(one.get("imageManifestMediaType", "")),
+                one["imagePushedAt"],
+            )
+            for one in _describe_images(aws, name, "TAGGED")
+            for tag in one.get("imageTags", [])
+        ),
+        key=lambda one: one.pushed_at,
+        reverse=True,
+    )
+
+
+def _describe_images(aws: Aws, name: str, status: Literal["TAGGED", "UNTAGGED"]) -> list[dict[str, Any]]:
+    with aws_errors(f"list the images of the repository {name}"):
+        pages = aws.client("ecr").get_paginator("describe_images")
+        found = pages.paginate(registryId=aws.account, repositoryName=name, filter={"tagStatus": status})
+        return [one for page in found for one in page["imageDetails"]]
+
+
 def ensure_repository(aws: Aws, *, tell: Tell) -> str:
     """Make the project's repository, or put right what differs from its safeguards; return its URI.
 
-    Tags of images cannot be moved, images are scanned when they are pushed, encrypted, and ours expire but
-    for the newest. What else there is in the repository stays as it is, a lifecycle policy of its own too.
+    Tags of images cannot be moved, images are scanned when they are pushed and encrypted, ours expire but for
+    the newest, and untagged ones after a time. A lifecycle policy with a rule of the user's stays as it is.
 
     Args:
         aws: The way to AWS.
@@ -71,7 +134,7 @@ def ensure_repository(aws: Aws, *, tell: Tell) -> str:
     if found is None:
         found = _create(aws)
         tell(f"made the repository {found['repositoryName']}")
-        _put_lifecycle(aws, found["repositoryName"])
+        _put_lifecycle(aws, found["repositoryName"], LIFECYCLE["rules"])
         return str(found["repositoryUri"])
     there = _read_tags(aws, found)
     _refuse_others(aws, found, there)
@@ -80,7 +143,7 @@ def ensure_repository(aws: Aws, *, tell: Tell) -> str:
         for said in (
             _fix_mutability(aws, found),
             _fix_scanning(aws, found),
-            _fix_lifecycle(aws, found),
+            _fix_lifecycle(aws, found, tell=tell),
             _fix_tags(aws, found, there),
         )
         if said
@@ -139,7 +202,7 @@ def _fix_scanning(aws: Aws, found: Mapping[str, Any]) -> str:
     return "turned on scanning"
 
 
-def _fix_lifecycle(aws: Aws, found: Mapping[str, Any]) -> str:
+def _fix_lifecycle(aws: Aws, found: Mapping[str, Any], *, tell: Tell) -> str:
     name = found["repositoryName"]
     with aws_errors(f"read the lifecycle policy of the repository {name}"):
         try:
@@ -147,18 +210,26 @@ def _fix_lifecycle(aws: Aws, found: Mapping[str, Any]) -> str:
         except aws.client("ecr").exceptions.LifecyclePolicyNotFoundException:
             answer = {"lifecyclePolicyText": "{}"}
     rules = json.loads(answer["lifecyclePolicyText"]).get("rules", [])
-    ours = {rule["description"] for rule in LIFECYCLE["rules"]}
-    is_own = bool(rules) and not any(rule.get("description") in ours for rule in rules)
+    is_own = any(not rule.get("description", "").startswith(_OURS) for rule in rules)
     if is_own or rules == LIFECYCLE["rules"]:
         return ""
-    _put_lifecycle(aws, name)
+    wanted = LIFECYCLE["rules"]
+    if untagged := _describe_images(aws, name, "UNTAGGED"):
+        tell(
+            f"note: untagged images in the repository {name}: {len(untagged)}. They stay, and while they are "
+            "there untagged images do not expire; remove them with: aws ecr batch-delete-image"
+        )
+        wanted = _EXPIRE_TAGGED
+    if rules == wanted:
+        return ""
+    _put_lifecycle(aws, name, wanted)
     return f"set it to keep the newest {KEPT_IMAGES} images of each kind"
 
 
-def _put_lifecycle(aws: Aws, name: str) -> None:
+def _put_lifecycle(aws: Aws, name: str, rules: Sequence[Mapping[str, Any]]) -> None:
     with aws_errors(f"set the lifecycle policy of the repository {name}"):
         aws.client("ecr").put_lifecycle_policy(
-            registryId=aws.account, repositoryName=name, lifecyclePolicyText=json.dumps(LIFECYCLE)
+            registryId=aws.account, repositoryName=name, lifecyclePolicyText=json.dumps({"rules": rules})
         )
 
 
