@@ -39,6 +39,7 @@ from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import iter_pictures, listing_hash
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
+from classifold.dataset.target_disk import check_class_names
 from classifold.dataset.walk import Oddities, check_folder, clean_name
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
@@ -78,18 +79,19 @@ def split_dataset(config: Config) -> SplitSummary:
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         head = read_earlier(index, split_dir)
         passed_over = find_pictures(index, config, own=own, made=made, oddities=oddities)
+        check_class_names(folder, _list_classes(index), split_dir=split_dir)
         read_pictures(index, config)
         if own is None:
             mark_copies(index)
         moved, is_redrawn = divide(index, config, made=made, head=head)
-        num_copied = place_pictures(index, folder)
+        placement = place_pictures(index, folder, files=config.SPLIT_FILES, split_dir=split_dir)
         lines = [
             *notes.describe_folder(
                 index, data_dir, own=own, made=made, passed_over=passed_over, oddities=oddities
             ),
             *notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS),
             *notes.describe_division(index, config, moved=moved, redrawn=is_redrawn),
-            *notes.describe_copies(num_copied),
+            *notes.describe_placement(placement),
         ]
         summary = SplitSummary(
             split_dir=split_dir,
@@ -127,6 +129,10 @@ def find_pictures(
     hint = describe_place(data_dir, classes) if len(classes) < 2 else ""
     check_classes(index, config, made=made, passed_over=passed_over, hint=hint, own=own)
     return passed_over
+
+
+def _list_classes(index: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in index.execute("SELECT DISTINCT class_name FROM picture")]
 
 
 def _rows(
@@ -198,6 +204,8 @@ def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Itera
                 "key": item.key,
                 "source": clean_name(os.path.relpath(item.path, data_dir)),
                 "sha256": item.hash,
+                "size": item.size,
+                "mtime_ns": item.mtime_ns,
             }
             for item in iter_placed(index)
         ),
