@@ -30,6 +30,7 @@ from classifold.errors import (
     UsageError,
     explain_disk,
 )
+from classifold.utf8_mode import ensure_utf8_mode, take_terminal_encoding
 
 _ISSUES = "https://github.com/classifold/classifold/issues"
 # Imported by training alone; without the extra the first of them is what Python misses.
@@ -46,6 +47,8 @@ def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = 
         name: How the user called it, for help and messages.
         arguments: Those of the command line where None.
     """
+    if arguments is None:  # it is the process's own command line
+        ensure_utf8_mode()
     _prepare_streams()
     try:
         with _sigterm_interrupts():
@@ -223,8 +226,11 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 def _prepare_streams() -> None:
     """Let names that the terminal's encoding cannot show be printed all the same."""
+    terminal = take_terminal_encoding()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
+            if terminal and stream.isatty():
+                stream.reconfigure(encoding=terminal)
             utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             # A file name of undecodable bytes goes out as those bytes where the stream is UTF-8.
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 from pathlib import Path
 
 # What a lock answers that another process holds.
@@ -36,20 +35,20 @@ def hold_lock(number: int, *, is_shared: bool = False) -> bool:
     return True
 
 
-def has_record_locks(folder: Path) -> bool:
-    """Tell whether SQLite can lock a file in this folder: it locks ranges of bytes."""
-    with tempfile.TemporaryFile(dir=folder) as scratch:
+def has_record_locks(path: Path) -> bool:
+    """Tell whether the disk can lock ranges of a file's bytes, as SQLite does; makes the file if need be."""
+    with path.open("ab") as file:
         try:
-            fcntl.lockf(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in _HELD
     return True
 
 
-def let_hdf5_do_without() -> None:
-    """Let HDF5 open its files without a lock; it must be called before h5py is imported.
+def let_hdf5_do_without_locks() -> None:
+    """Let HDF5 open its files without locks, here and in child processes; call it before h5py is imported.
 
-    A disk without locks would refuse model.h5 after all of the training. Nothing is lost: each file is
-    written by one process, in a folder of its own.
+    A disk without locks would refuse model.h5 after all of the training. Locks protect nothing here: one
+    process writes each file, in a folder that it holds itself.
     """
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +18,7 @@ def move_folder(source: Path, target: Path) -> None:
 
     Args:
         source: The folder; gone afterwards.
-        target: Its new name, beside it. Where a copy fails it is not there.
+        target: Its new name; whole or not there.
 
     Raises:
         OSError: The disk refuses.
@@ -37,13 +40,14 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
 
 
 def _copy(source: Path, target: Path) -> None:
-    was_there = target.exists()
+    """Copy a folder beside its new name, which it takes when it is whole; the new folder can be renamed."""
+    beside = target.with_name(f".{target.name}.moving")
+    shutil.rmtree(beside, ignore_errors=True)
     try:
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, copy_function=_copy_file)
+        shutil.copytree(source, beside, symlinks=True, copy_function=_copy_file)
+        beside.rename(target)
     except BaseException as error:
-        shutil.rmtree(target, ignore_errors=True)
-        if was_there:
-            target.mkdir(exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
         if isinstance(error, _Refused):
             raise error.error from None
         raise
@@ -55,3 +59,19 @@ def _copy_file(source: str, target: str) -> None:
         shutil.copy2(source, target)
     except OSError as error:
         raise _Refused(error) from error
+
+
+def is_mount_point(folder: Path) -> bool:
+    """Tell whether something is mounted on a folder, be it a folder of the same disk (`mount --bind`)."""
+    if folder.is_mount():
+        return True
+    with contextlib.suppress(OSError):
+        wanted = os.fsencode(folder.resolve())
+        with open("/proc/self/mountinfo", "rb") as mounts:  # noqa: PTH123 - Linux alone has it
+            return any(_unescape(line.split(b" ")[4]) == wanted for line in mounts)
+    return False
+
+
+def _unescape(place: bytes) -> bytes:
+    """Return a path of mountinfo, where blanks and backslashes are written in octal digits."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), place)
