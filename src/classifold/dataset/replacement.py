@@ -119,6 +119,9 @@ def _locked(new: Path, *, target: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+        # NFS and FUSE keep a deleted file that is open in its folder until now.
+        with contextlib.suppress(OSError):
+            new.rmdir()
 
 
 def _mend(target: Path, *, new: Path, old: Path) -> None:
