@@ -41,9 +41,7 @@ def pack_on_dask(
     waiting = iter(jobs)
     options: dict[str, Any] = {"n_workers": num_workers, "threads_per_worker": 1, "processes": True}
     quiet = {"dashboard_address": None, "local_directory": str(scratch), "silence_logs": "CRITICAL"}
-    # The folder is held by this process: Dask's own locks are not needed, and some disks have none.
-    unlocked = dask.dask.config.set({"distributed.worker.use-file-locking": False})
-    with unlocked, dask.LocalCluster(**options, **quiet) as cluster, dask.Client(cluster) as client:
+    with dask.LocalCluster(**options, **quiet) as cluster, dask.Client(cluster) as client:
         submit = functools.partial(client.submit, pack_shard, order=order, pure=False, retries=0)
         running = dask.as_completed([submit(job) for job in islice(waiting, _WAITING * num_workers)])
         for future in running:
