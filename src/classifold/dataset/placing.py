@@ -54,12 +54,14 @@ class Placement:
     Attributes:
         counts: Pictures by the way: clone, copy, link.
         num_bytes: Of the copies.
-        renamed: Pictures that the disk would not hold under their own names: how many.
+        listing: Hash of the files as they lie on the disk, as `listing_hash` gives it.
+        renamed: How many pictures the disk would not hold under their own names.
         example: One of them, `<own key> is <key in the split>`.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     num_bytes: int = 0
+    listing: str = ""
     renamed: int = 0
     example: str = ""
 
@@ -93,7 +95,7 @@ def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split
         """UPDATE picture SET place = placed.place FROM placed
            WHERE placed.id = picture.id AND placed.place != key"""
     )
-    _check_arrived(index, folder, split_dir=split_dir)
+    placement.listing = _check_arrived(index, folder, split_dir=split_dir)
     return placement
 
 
@@ -313,8 +315,8 @@ class _Placer:
         return status.st_mtime_ns
 
 
-def _check_arrived(index: sqlite3.Connection, folder: Path, *, split_dir: Path) -> None:
-    """Compare what lies on the disk with what was placed.
+def _check_arrived(index: sqlite3.Connection, folder: Path, *, split_dir: Path) -> str:
+    """Compare what lies on the disk with what was placed; return the hash of the listing.
 
     Raises:
         DiskError: Pictures are missing, or have other names than they were given.
@@ -332,10 +334,12 @@ def _check_arrived(index: sqlite3.Connection, folder: Path, *, split_dir: Path) 
             counts["expected"] += 1
             yield clean_name(f"{item.set_name}/{item.key}"), item.size
 
-    if listing_hash(iter_found()) != listing_hash(iter_expected()):
+    found = listing_hash(iter_found())
+    if found != listing_hash(iter_expected()):
         what = (
             f"of {counts['expected']} pictures {counts['found']} are in the folder after they were placed, "
             "or some under other names"
         )
         hint = "the disk changes or loses names: set SPLIT_LOCAL_DIR to a folder on another disk"
         raise DiskError(Fault(str(split_dir), what, hint=hint))
+    return found

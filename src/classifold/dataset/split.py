@@ -36,7 +36,7 @@ from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.reading import read_all
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.scan import iter_pictures, listing_hash
+from classifold.dataset.scan import iter_pictures
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
 from classifold.dataset.target_disk import check_class_names
@@ -55,7 +55,7 @@ def split_dataset(config: Config) -> SplitSummary:
     Which set a picture belongs to follows from its content, so splitting again after adding, renaming or
     changing the shares never moves a picture from evaluation or validation into training. Exact copies within
     a class are written once; a picture that stands in two classes is in no set, for neither name can be
-    trusted. Sets that the user has made already are taken as they are; a missing one is made from training.
+    trusted. A split folder with files that the user added or changed is not replaced. Sets that the user has made already are taken as they are; a missing one is made from training.
 
     With DATA_MANIFEST the sets are manifests of what a listing names, by the same rules.
 
@@ -100,7 +100,7 @@ def split_dataset(config: Config) -> SplitSummary:
             notes=lines,
             fingerprint=compute_fingerprint(index),
         )
-        head = _describe(index, config, summary, own=own, passed_over=passed_over)
+        head = _describe(config, summary, own=own, passed_over=passed_over, listing=placement.listing)
         write_record(folder / SPLIT_RECORD, head, _list_pictures(index, data_dir))
         (folder / _INDEX).unlink()
     return summary
@@ -170,15 +170,14 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
 
 
 def _describe(
-    index: sqlite3.Connection,
     config: Config,
     summary: SplitSummary,
     *,
     own: Mapping[str, Path] | None,
     passed_over: Mapping[str, int],
+    listing: str,
 ) -> dict[str, Any]:
     """Return the head of split.json."""
-    listing = listing_hash((f"{item.set_name}/{item.key}", item.size) for item in iter_placed(index))
     return {
         "classifold": __version__,
         "data_dir": config.DATA_LOCAL_DIR,
