@@ -55,7 +55,8 @@ def split_dataset(config: Config) -> SplitSummary:
     Which set a picture belongs to follows from its content, so splitting again after adding, renaming or
     changing the shares never moves a picture from evaluation or validation into training. Exact copies within
     a class are written once; a picture that stands in two classes is in no set, for neither name can be
-    trusted. A split folder with files that the user added or changed is not replaced. Sets that the user has made already are taken as they are; a missing one is made from training.
+    trusted. Sets that the user has made already are taken as they are; a missing one is made from training.
+    A split folder with files that the user added or changed is not replaced.
 
     With DATA_MANIFEST the sets are manifests of what a listing names, by the same rules.
 
