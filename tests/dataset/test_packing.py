@@ -223,3 +223,9 @@ def test_several_workers_pack_on_a_disk_without_locks(listed, run_python, poor_d
         done.err
         == f"note: the disk of {tmp_path / 'shards'} has no locks: let no other run write there now\n"
     )
+
+
+def test_a_disk_that_keeps_open_files_when_they_are_deleted(listed, mount_image):
+    disk = mount_image("exfat")
+    assert pack_sets(listed, disk / "shards", shard_mb=1).num_pictures == 60
+    assert [path.name for path in disk.iterdir()] == ["shards"]

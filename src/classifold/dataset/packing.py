@@ -81,7 +81,7 @@ def pack_sets(
             return None
         before = {path.relative_to(shards_dir).as_posix() for path in shards_dir.glob("*/shard-*.tar")}
         index = _finish(jobs, work, shards_dir, sets_dir, shard_mb=shard_mb)
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     return ShardSummary(
         shards_dir=shards_dir,
         files=tuple(list_files(shards_dir, index)),
@@ -128,6 +128,9 @@ def _open_work(shards_dir: Path) -> Iterator[Path]:
         raise DataError(Fault(str(shards_dir), what, hint="wait until it is done")) from None
     finally:
         os.close(lock)
+        # NFS and FUSE keep a deleted file that is open in its folder until now.
+        with contextlib.suppress(OSError):
+            work.rmdir()
 
 
 def _find_manifests(sets_dir: Path, work: Path) -> dict[str, Path]:
