@@ -26,11 +26,12 @@ from classifold.dataset.target_disk import (
 )
 from classifold.dataset.walk import clean_name
 from classifold.errors import DataError, DiskError, Fault
+from classifold.progress import show_progress
 
 __all__ = ["Placed", "Placement", "iter_placed", "link_file", "place_pictures", "rename_twins"]
 
 Way = Literal["clone", "copy", "link"]
-_BATCH = 1000
+_BATCH = 100
 _STILL = "let nothing change the folder meanwhile, and run the command again"
 
 
@@ -84,13 +85,15 @@ def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split
     rename_twins(index)
     placer = _Placer(index, folder, files=files, split_dir=split_dir)
     placement = Placement()
-    with together(index):
+    total = index.execute("SELECT COUNT(*) FROM picture WHERE status = 'kept'").fetchone()[0]
+    with together(index), show_progress("placing", total) as advance:
         pictures = iter_placed(index)
         while batch := list(itertools.islice(pictures, _BATCH)):
             rows = [placer.place(picture) for picture in batch]
             for picture, row in zip(batch, rows, strict=True):
                 _count(placement, picture, row)
             index.executemany("INSERT INTO placed VALUES (?, ?, ?, ?)", rows)
+            advance(len(rows))
     index.execute(
         """UPDATE picture SET place = placed.place FROM placed
            WHERE placed.id = picture.id AND placed.place != key"""

@@ -18,6 +18,7 @@ from classifold.errors import DataError, Fault
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 
 _EXAMPLES = 3
+_BATCH = 10_000
 # What file systems, desktops and synchronising programs leave by themselves; lower case.
 _LEFT_BY_SYSTEMS = re.compile(
     r"""\.ds_store|\._.*|\.appledouble|\.localized|\.spotlight-v100|\.trashes|\.fseventsd|\.temporaryitems
@@ -78,13 +79,21 @@ def check_standing(index: sqlite3.Connection, split_dir: Path, head: Mapping[str
             changed.add(name)
         elif status.st_nlink == 1:
             spare.append((status.st_size, status.st_mtime_ns, row[0]))
+            if len(spare) == _BATCH:
+                _note_spare(index, spare)
+    _note_spare(index, spare)
     faults = [*_fault_added(split_dir, added), *_fault_changed(split_dir, changed)]
     if faults:
         raise DataError(*faults)
+    index.execute("CREATE INDEX standing_hash ON standing (hash) WHERE is_spare = 1")
+
+
+def _note_spare(index: sqlite3.Connection, spare: list[tuple[int, int, str]]) -> None:
+    """Write down which files may be taken over, and empty the list of them."""
     with together(index):
         query = "UPDATE standing SET is_spare = 1, size = ?, mtime_ns = ? WHERE name = ?"
         index.executemany(query, spare)
-    index.execute("CREATE INDEX standing_hash ON standing (hash) WHERE is_spare = 1")
+    spare.clear()
 
 
 def check_only_ours(folder: Path, is_ours: Callable[[str], bool]) -> None:
