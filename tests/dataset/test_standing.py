@@ -52,6 +52,7 @@ def snapshot(folder):
         "validation/.hidden note",
         "evaluation/dog/na\u00efve \u732b.png",
         "runs/model.onnx",
+        "training/shard-00000.tar",
     ],
 )
 def test_a_file_of_the_user_s_stops_the_split_and_stays(folder, sets, split, name):
@@ -158,9 +159,12 @@ def test_what_systems_leave_does_not_count(folder, sets, split, name):
     assert not (sets / name).exists()
 
 
-@pytest.mark.parametrize("name", [".gitignore", "._", "notes", "DS_Store", ".classifold"])
-def test_other_hidden_files_do_count(name):
-    assert is_left_by_system(name) == (name == "._")
+@pytest.mark.parametrize(
+    "name",
+    [".gitignore", "notes", "DS_Store", ".classifold", "#recycle", "Photos.photoslibrary", "files_versions"],
+)
+def test_what_may_be_somebody_s_does_count(name):
+    assert not is_left_by_system(name)
 
 
 def as_an_earlier_version_left_it(sets, folder):

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from classifold.dataset.cloning import clone_file, clone_on_mac, copy_content, link_file
 from classifold.dataset.index import SET_RANKS, together
-from classifold.dataset.scan import listing_hash
+from classifold.dataset.record import listing_hash
 from classifold.dataset.standing import iter_files
 from classifold.dataset.target_disk import (
     changes_endings,

@@ -101,7 +101,11 @@ def split_dataset(config: Config) -> SplitSummary:
             notes=lines,
             fingerprint=compute_fingerprint(index),
         )
-        head = _describe(config, summary, own=own, passed_over=passed_over, listing=placement.listing)
+        head = {
+            **_describe(config, summary, own=own, passed_over=passed_over),
+            "skipped_classes": list_skipped(index),
+            "listing": placement.listing,
+        }
         write_record(folder / SPLIT_RECORD, head, _list_pictures(index, data_dir))
         (folder / _INDEX).unlink()
     return summary
@@ -176,7 +180,6 @@ def _describe(
     *,
     own: Mapping[str, Path] | None,
     passed_over: Mapping[str, int],
-    listing: str,
 ) -> dict[str, Any]:
     """Return the head of split.json."""
     return {
@@ -187,9 +190,7 @@ def _describe(
         **describe_rule(config),
         "lists": ["held_out_pixels"],
         "fingerprint": summary.fingerprint,
-        "listing": listing,
         "counts": summary.counts,
-        "skipped_classes": list_skipped(index),
         "passed_over": passed_over,
         "notes": summary.notes,
     }

@@ -13,16 +13,18 @@ from typing import Any
 
 from classifold.dataset.index import together
 from classifold.dataset.record import read_record_list
-from classifold.dataset.walk import clean_name, reason_to_pass_over
+from classifold.dataset.walk import clean_name
 from classifold.errors import DataError, Fault
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 
 _EXAMPLES = 3
 _BATCH = 10_000
-# What file systems, desktops and synchronising programs leave by themselves; lower case.
+# What file systems, desktops and storage devices leave by themselves and make again; lower case. A recycle
+# bin or a picture library is not among them: it holds what is somebody's.
 _LEFT_BY_SYSTEMS = re.compile(
-    r"""\.ds_store|\._.*|\.appledouble|\.localized|\.spotlight-v100|\.trashes|\.fseventsd|\.temporaryitems
-    |\.directory|\.nfs[0-9a-f]+|\.fuse_hidden.*|\.snapshots?|\.@__thumb|\.picasa\.ini|\.stfolder
+    r"""thumbs\.db|ehthumbs(_vista)?\.db|desktop\.ini|icon\r|__macosx|@eadir|lost\+found|.*:(encryptable|zone\.identifier)
+    |\.ds_store|\._.*|\.appledouble|\.localized|\.spotlight-v100|\.fseventsd|\.temporaryitems
+    |\.directory|\.nfs[0-9a-f]+|\.fuse_hidden.*|[.~@\#]snapshots?|\.@__thumb|\.picasa\.ini|\.stfolder
     |\.classifold-.*|\.index\.sqlite""",
     re.VERBOSE,
 )
@@ -38,7 +40,7 @@ _MANIFESTS = {set_manifest(name) for name in SETS}
 
 def is_left_by_system(name: str) -> bool:
     """Tell whether a file or folder of this name is nobody's work."""
-    return reason_to_pass_over(name) == "left by the system" or bool(_LEFT_BY_SYSTEMS.fullmatch(name.lower()))
+    return bool(_LEFT_BY_SYSTEMS.fullmatch(name.lower()))
 
 
 def is_shard_file(name: str) -> bool:
@@ -68,10 +70,12 @@ def check_standing(index: sqlite3.Connection, split_dir: Path, head: Mapping[str
         index.executemany("INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, 0)", _list(split_dir, head))
     added, changed = _Names(), _Names()
     spare: list[tuple[int, int, str]] = []
+    ours = {SPLIT_RECORD, *(_MANIFESTS if "identity" in head else ())}
+    has_shards = (split_dir / SHARD_INDEX).exists()
     for name, entry in iter_files(split_dir):
         row = _find(index, name, entry)
         if row is None:
-            if not (is_shard_file(name) or ("identity" in head and name in _MANIFESTS)):
+            if name not in ours and not (has_shards and is_shard_file(name)):
                 added.add(name)
             continue
         status = entry.stat(follow_symlinks=False)
