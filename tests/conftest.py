@@ -265,6 +265,38 @@ def relay(lab: Cloud, registry: Registry) -> Iterator[RelayControl]:
 
 
 @pytest.fixture
+def mount_image(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Return a function that mounts a new disk of a kind, `mount_image("exfat")`, or skips the test."""
+    mounted: list[tuple[Path, str]] = []
+
+    def call(kind: str) -> Path:
+        place, image = tmp_path / f"{kind} disk", tmp_path / f"{kind}.image"
+        needed = [f"mkfs.{kind}", "losetup", *(["mount.exfat-fuse"] if kind == "exfat" else [])]
+        if os.geteuid() or not all(shutil.which(one) for one in needed):
+            pytest.skip(f"needs root and {', '.join(needed)}")
+        place.mkdir()
+        with image.open("wb") as file:
+            file.truncate(256 << 20)
+        subprocess.run([f"mkfs.{kind}", str(image)], check=True, capture_output=True)
+        command = ["losetup", "--find", "--show", str(image)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        if done.returncode:
+            pytest.skip("no loop device can be had here")
+        device = done.stdout.strip()
+        command = ["mount.exfat-fuse"] if kind == "exfat" else ["mount", "-t", kind]
+        if subprocess.run([*command, device, str(place)], capture_output=True, check=False).returncode:
+            subprocess.run(["losetup", "--detach", device], check=True)
+            pytest.skip(f"{kind} cannot be mounted here")
+        mounted.append((place, device))
+        return place
+
+    yield call
+    for place, device in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        subprocess.run(["losetup", "--detach", device], check=False)
+
+
+@pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Return a function that mounts a disk of its own: `mount("size=100k")`; where none can be, it skips."""
     mounted: list[Path] = []
@@ -281,6 +313,31 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield call
     for place in mounted:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def poor_disk(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
+    """Return a function that gives the environment of a process whose disk is poor, see poor_disk.c.
+
+    `poor_disk(lock_error=errno.ENOLCK, folder=path, refused=":")`; where nothing can be compiled, it skips.
+    """
+    library = tmp_path_factory.mktemp("library") / "poor_disk.so"
+    source = ROOT / "tests" / "poor_disk.c"
+    if not shutil.which("gcc") or not sys.platform.startswith("linux"):
+        pytest.skip("a disk without locks needs gcc and Linux")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+
+    def call(
+        *, lock_error: int | None = None, folder: Path | None = None, refused: str = ""
+    ) -> dict[str, str]:
+        environment = {"LD_PRELOAD": str(library)}
+        if lock_error is not None:
+            environment["LOCK_ERROR"] = str(lock_error)
+        if folder is not None:
+            environment |= {"POOR_DISK": str(folder), "REFUSED": refused}
+        return environment
+
+    return call
 
 
 @pytest.fixture

@@ -20,11 +20,14 @@ TAGS = {
 # The pictures and their three sets
 DATA_NAME = "flowers"  # prefix in the bucket and name of the channel
 DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder a class
-DATA_MANIFEST = ""  # a listing of the pictures in place of DATA_LOCAL_DIR, CSV or JSON Lines; none is copied
+DATA_MANIFEST = ""  # a listing of the pictures in place of DATA_LOCAL_DIR, a table or JSON; none is copied
 # of a listing: address of the folder whose sub-folders are the classes; empty: the picture's own
 MANIFEST_ROOT = ""
-MANIFEST_CLASS = ""  # of a listing: the column with the class, where it is not the folder
+# of a listing: the column with the class; empty: one called label, class or the like, else the folder
+MANIFEST_CLASS = ""
 SPLIT_LOCAL_DIR = ""  # where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split
+# copy: files of their own, clones where the disk has them; link: hard links, which are the originals under another name; auto: copy, where that takes at most half of the free space
+SPLIT_FILES = "auto"
 PERCENTAGE_VAL = 0.15  # share of the pictures for validation
 PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
 SPLIT_SEED = 0  # another number, another division into sets
@@ -102,10 +105,14 @@ DATA_BUCKET = ""  # the bucket of the pictures; empty: <PROJECT_NAME>.data
 OUTPUT_BUCKET = ""  # the bucket of the results; empty: <PROJECT_NAME>.output
 BUCKET_NAMESPACE = "global"  # account-regional: bucket names that nobody else can take
 ROLE = ""  # a role of your own for the jobs, name or ARN; empty: one is made
+ROLE_BOUNDARY = ""  # ARN of a policy, the permissions boundary of the role that is made; empty: none
 KMS_KEY = ""  # ARN of the key that encrypts buckets, images, disks and results; empty: AWS's own
 UPLOAD_AS = "files"  # shards: the pictures packed into a few tar files, faster for many small ones
 SHARD_MB = 150  # size of a shard, in MB
 UPLOAD_THREADS = "auto"  # files that are sent at once
+
+# AWS: the training image
+BASE_IMAGE = ""  # the image it is built on, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim
 
 # AWS: the training job
 INSTANCE_COUNT = 1  # machines of a job

@@ -33,6 +33,7 @@ from classifold.errors import (
 )
 from classifold.process import prepare_process, silence
 from classifold.progress import PlainFormatter, say
+from classifold.utf8_mode import ensure_utf8_mode, take_terminal_encoding
 
 _ISSUES = "https://github.com/classifold/classifold/issues"
 # Imported by training alone; without the extra the first of them is what Python misses.
@@ -49,6 +50,8 @@ def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = 
         name: How the user called it, for help and messages.
         arguments: Those of the command line where None.
     """
+    if arguments is None:  # it is the process's own command line
+        ensure_utf8_mode()
     try:
         prepare_process()
         _prepare_streams()
@@ -238,8 +241,11 @@ def _prepare_streams() -> None:
     """Let every name be printed, whatever the terminal can show, and no line of a log steer it."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(PlainFormatter())
+    terminal = take_terminal_encoding()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
+            if terminal and stream.isatty():
+                stream.reconfigure(encoding=terminal)
             utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             # A file name of undecodable bytes goes out as those bytes where the stream is UTF-8.
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")

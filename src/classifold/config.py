@@ -107,7 +107,7 @@ HOME_SETTINGS = frozenset(
     PROJECT_NAME PROJECT_REGION ALGORITHM_NAME INSTANCE_TYPE TAGS
     DATA_LOCAL_DIR DATA_MANIFEST MANIFEST_ROOT MANIFEST_CLASS
     SPLIT_LOCAL_DIR PERCENTAGE_VAL PERCENTAGE_EVAL SPLIT_SEED SPLIT_GROUP_PATTERN SMALL_CLASSES
-    RUNS_DIR
+    SPLIT_FILES RUNS_DIR
     DATA_BUCKET OUTPUT_BUCKET BUCKET_NAMESPACE ROLE ROLE_BOUNDARY KMS_KEY UPLOAD_AS SHARD_MB UPLOAD_THREADS
     BASE_IMAGE INSTANCE_COUNT INSTANCE_PREFERENCES VOLUME_GB MAX_HOURS SPOT MAX_WAIT_HOURS KEEP_ALIVE_MINUTES
     INPUT_MODE INPUT_DISTRIBUTION NETWORK_ISOLATION SUBNETS SECURITY_GROUPS
@@ -155,6 +155,11 @@ class Config(BaseModel):
     )
     SPLIT_LOCAL_DIR: PathText = Field(
         "", description="where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split"
+    )
+    SPLIT_FILES: Literal["auto", "copy", "link"] = Field(
+        "auto",
+        description="copy: files of their own, clones where the disk has them; link: hard links, which are "
+        "the originals under another name; auto: copy, where that takes at most half of the free space",
     )
     PERCENTAGE_VAL: Share = Field(0.15, description="share of the pictures for validation")
     PERCENTAGE_EVAL: Share = Field(0.15, description="share of the pictures for evaluation")

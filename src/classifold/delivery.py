@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from classifold.errors import Fault, RunError, disk_errors
+from classifold.moving import move_folder
 
 
 def deliver_content(source: Path, target: Path) -> None:
@@ -53,11 +54,11 @@ def _take_place(entry: Path, place: Path) -> None:
         return
     old = place.with_name(f".{place.name}.old")
     _remove(old)
-    place.rename(old)
+    move_folder(place, old)
     try:
         entry.rename(place)
     except BaseException:
-        old.rename(place)
+        move_folder(old, place)
         raise
     _remove(old)
 

@@ -31,6 +31,7 @@ from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, 
 from classifold.failure_file import read_faults
 from classifold.machine import list_gpus
 from classifold.ml_folder import MlFolder
+from classifold.moving import move_folder
 from classifold.request import list_hyperparameters
 from classifold.run_folder import check_run
 
@@ -252,7 +253,7 @@ def _settle(
     """Give the result its place and return it, or raise what the job's end means."""
     if code == 0:
         check_run(ml.model_dir, is_whole=True, where=_JOB, hint="the lines above say what it did")
-        ml.model_dir.rename(run_dir)
+        move_folder(ml.model_dir, run_dir)
         return run_dir
     if was_stopped:
         raise _keep_reached(ml, run_dir)
@@ -265,7 +266,7 @@ def _keep_reached(ml: MlFolder, run_dir: Path) -> Interrupted:
         hint = "run the command again; nothing was learned yet that could be kept"
         return Interrupted(Fault(_JOB, "stopped before the end of the first epoch", hint=hint))
     kept = run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
-    ml.model_dir.rename(kept)
+    move_folder(ml.model_dir, kept)
     hint = f"to go on from there, add: --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
     fault = Fault(_JOB, f"stopped; the best model so far is in {kept}", hint=hint)
     return Interrupted(fault, kept=kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -757,3 +758,23 @@ def test_manifests_and_shards_are_no_files_to_send(
         with pytest.raises(DataError, match="no files to send") as caught:
             upload(SPLIT_LOCAL_DIR=str(folder))
         assert caught.value.faults[0].hint == 'set UPLOAD_AS = "shards"'
+
+
+# A disk without locks
+
+UPLOAD = """
+import sys
+from classifold.aws.clients import Aws
+from classifold.aws.upload import upload_data
+from classifold.config import build_config
+settings = {"PROJECT_NAME": "petals", "DATA_NAME": "petals", "SPLIT_LOCAL_DIR": sys.argv[1]}
+print(upload_data(Aws(build_config(settings)), delete_stale=False, tell=lambda _: None).sent)
+"""
+
+
+def test_a_disk_without_locks_remembers_what_was_sent_all_the_same(upload, run_python, poor_disk, project):
+    del upload  # the bucket is there
+    for sent in ("25\n", "0\n"):
+        done = run_python("-c", UPLOAD, SPLIT, cwd=project, env=poor_disk(lock_error=errno.ENOLCK))
+        assert done.out == sent, done.err
+        assert done.err == "note: the disk of .classifold has no locks: let no other upload run now\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -322,3 +323,30 @@ def test_reading_a_set_in_order_opens_every_shard_once_and_goes_forward(listed, 
         picture.read_bytes(max_pixels=MB)
     assert len(opened) == len(set(opened)) > 2
     assert read == sorted(read)
+
+
+PACK = """
+import sys
+from pathlib import Path
+from classifold.dataset.packing import pack_sets
+if __name__ == "__main__":
+    print(pack_sets(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1, num_workers=2).num_pictures)
+"""
+
+
+def test_several_workers_pack_on_a_disk_without_locks(listed, run_python, poor_disk, tmp_path):
+    pytest.importorskip("distributed")
+    (tmp_path / "pack.py").write_text(PACK)
+    environment = poor_disk(lock_error=errno.ENOLCK)
+    done = run_python(tmp_path / "pack.py", listed, tmp_path / "shards", env=environment)
+    assert done.out == "60\n", done.err
+    assert (
+        done.err
+        == f"note: the disk of {tmp_path / 'shards'} has no locks: let no other run write there now\n"
+    )
+
+
+def test_a_disk_that_keeps_open_files_when_they_are_deleted(listed, mount_image):
+    disk = mount_image("exfat")
+    assert pack_sets(listed, disk / "shards", shard_mb=1).num_pictures == 60
+    assert [path.name for path in disk.iterdir()] == ["shards"]

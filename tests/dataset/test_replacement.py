@@ -168,6 +168,21 @@ def test_a_kill_between_any_two_steps_is_mended_by_the_next_run(tmp_path):
     assert steps > 5
 
 
+def test_a_kill_while_an_old_folder_is_deleted_in_its_place_is_mended_by_the_next_run(tmp_path):
+    # As on an overlay, where the old folder cannot step aside.
+    new = tmp_path / ".sets.classifold-new"
+    for folder in (tmp_path / "sets", new):
+        folder.mkdir()
+    (tmp_path / "sets" / "half of the old.txt").write_text("old")
+    fill(new, "new")
+    for mark in (".classifold-complete", ".classifold-replacing", ".classifold-lock"):
+        (new / mark).touch()
+    with pytest.raises(ValueError, match="look"), replace_folder(tmp_path / "sets"):  # noqa: PT012
+        assert names(tmp_path / "sets") == sorted(f"{number}.txt" for number in range(FILES))
+        raise ValueError("look")
+    assert names(tmp_path) == ["sets"]
+
+
 WAIT = """
 import sys, time
 from pathlib import Path

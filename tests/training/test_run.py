@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shutil
 import signal
@@ -443,3 +444,16 @@ def test_a_limit_of_time_shortens_the_training_and_the_run_is_whole(tiny, sets_d
     if tuned:
         assert float(tuned[-1]["learning_rate"]) < 1e-2 * config.LEARNING_RATE or len(tuned) == 1
     assert sorted(path.name for path in summary.run_dir.iterdir()) >= ["checkpoint"]
+
+
+# A disk without locks
+
+
+def test_a_disk_without_locks_gets_the_whole_run(start_train, poor_disk, monkeypatch):
+    for name, value in poor_disk(lock_error=errno.ENOLCK).items():
+        monkeypatch.setenv(name, value)
+    one = start_train(EPOCHS=0, HEAD_EPOCHS=1)
+    assert one.process.wait(300) == 0, one.stderr()
+    (run_dir,) = one.runs_dir.iterdir()
+    assert sorted(path.name for path in run_dir.iterdir()) == sorted(names.ARTEFACTS)
+    assert f"the disk of {one.runs_dir} has no locks: start this run only once" in one.stderr()

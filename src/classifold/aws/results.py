@@ -13,6 +13,7 @@ from classifold.aws.clients import Aws, aws_errors
 from classifold.aws.failures import find_cure
 from classifold.aws.jobs import RUNNING, find_job
 from classifold.errors import DiskError, Fault, JobError, disk_errors
+from classifold.moving import move_folder
 from classifold.progress import show_progress
 from classifold.run_folder import check_run, unpack_archive
 
@@ -54,7 +55,7 @@ def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Pat
             _download(aws, uri, archive)
             unpack_archive(archive, partial / "run")
             check_run(partial / "run", is_whole=is_whole, where=uri)
-            (partial / "run").rename(run_dir)
+            move_folder(partial / "run", run_dir)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     tell(f"{uri} is unpacked in {run_dir}")

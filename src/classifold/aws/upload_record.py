@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import sqlite3
 import time
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from classifold import names
 from classifold.errors import AwsError, DiskError, Fault, disk_errors
+from classifold.locks import has_record_locks
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sent (      -- what went there, and the file as it was then
@@ -34,6 +36,7 @@ CREATE TEMP TABLE there (key TEXT PRIMARY KEY, size INTEGER, etag TEXT) WITHOUT 
 # An object of another size is not the same file: there is nothing to compare.
 _DUE = "FROM here LEFT JOIN there ON there.key = here.key AND there.size = here.size WHERE is_due"
 _COMMIT_SECONDS = 1.0
+_LOG = logging.getLogger(__name__)
 
 
 class LocalFile(NamedTuple):
@@ -184,18 +187,25 @@ def open_record(bucket: str, prefix: str, *, only_looks: bool = False) -> Iterat
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    # A lock that the disk does not have would look like another upload.
+    has_locks = has_record_locks(path)
+    if not has_locks:
+        _LOG.warning("note: the disk of %s has no locks: let no other upload run now", path.parent)
     try:
-        return _open_base(path)
+        return _open_base(path, has_locks=has_locks)
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR"):
             raise
         # Not ours, or damaged: contents are compared in its place.
         path.unlink()
-        return _open_base(path)
+        return _open_base(path, has_locks=has_locks)
 
 
-def _open_base(path: Path | str) -> sqlite3.Connection:
-    base = sqlite3.connect(path, timeout=0.5)
+def _open_base(path: Path | str, *, has_locks: bool = True) -> sqlite3.Connection:
+    if has_locks:
+        base = sqlite3.connect(path, timeout=0.5)
+    else:
+        base = sqlite3.connect(f"{Path(path).absolute().as_uri()}?nolock=1", uri=True)
     try:
         # A power cut may damage it: it is safe to lose, so nothing waits for the disk.
         base.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -17,6 +17,7 @@ from classifold.dataset.class_checks import check_two_classes, describe_few, lim
 from classifold.dataset.index import PIXELS, SET_RANKS, add_earlier, add_earlier_pixels
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.record import read_record_head, read_record_list
+from classifold.dataset.standing import check_standing
 from classifold.errors import DataError, Fault, SettingsError
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
 
@@ -88,7 +89,8 @@ def read_earlier(
         kind: What names a content in the new split, as `Listed.kind`.
 
     Raises:
-        DataError: What stands there is not a split of ours, or knew contents by another kind of name.
+        DataError: What stands there is not a split of ours, knew contents by another kind of name, or holds
+            files that the user added or changed.
     """
     if split_dir.exists() and not split_dir.is_dir():
         hint = "move it away or set SPLIT_LOCAL_DIR to another folder"
@@ -109,6 +111,7 @@ def read_earlier(
         if _HELD_OUT_PIXELS in head.get("lists", ()):
             entries = read_record_list(record, _HELD_OUT_PIXELS)
             add_earlier_pixels(index, ((entry["pixels"], entry["set"]) for entry in entries))
+        check_standing(index, split_dir, head)
     except (ValueError, KeyError, TypeError) as error:
         what = f"it is damaged, so nobody knows which pictures were held out ({error})"
         hint = f"delete {split_dir} to divide the pictures anew"

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from classifold.errors import DataError, Fault, disk_errors
+from classifold.moving import is_mount_point, move_folder
 from classifold.process import isolated_children
 from classifold.progress import show_progress
 
@@ -105,7 +106,7 @@ def _check_place(shown: Path, place: Path) -> list[Fault]:
         ]
     if any(place.iterdir()):
         return [Fault(where, "the folder is not empty", "name a new folder, or delete this one first")]
-    if place == Path.cwd() or place.is_mount():
+    if place == Path.cwd() or is_mount_point(place):
         # An empty folder is replaced by the finished one, which cannot be done to the ground one stands on.
         hint = f"name a new folder inside it, for instance {shown / 'flowers'}"
         return [Fault(where, "the working folder or a whole disk cannot be replaced", hint)]
@@ -120,7 +121,7 @@ def _new_folder(place: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True)
         yield folder
-        folder.replace(place)
+        move_folder(folder, place)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):

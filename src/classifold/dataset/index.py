@@ -58,6 +58,19 @@ CREATE TABLE skipped (class_name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHO
 -- Pixels that were held out, by `content` of pictures that are no JPEG and by `sketch` of JPEGs.
 CREATE TABLE earlier_pixels (pixels BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE standing (           -- the files of the split that stands in the folder
+    name TEXT PRIMARY KEY,        -- below the folder: <set>/<key>
+    hash BLOB NOT NULL,           -- SHA-256 of the file as it was placed
+    size INTEGER,                 -- as it was placed; NULL in splits of earlier versions
+    mtime_ns INTEGER,
+    is_spare INTEGER NOT NULL DEFAULT 0 -- unchanged, no hard link: the new split may take it over
+) WITHOUT ROWID;
+CREATE TABLE placed (             -- where each picture stands in the new split
+    id INTEGER PRIMARY KEY,
+    place TEXT NOT NULL,          -- its key there
+    mtime_ns INTEGER NOT NULL,
+    way TEXT NOT NULL             -- clone, copy or link
+);
 """
 
 
@@ -111,7 +124,9 @@ def open_index(path: Path | None = None) -> Iterator[sqlite3.Connection]:
     Raises:
         DiskError: The disk is full.
     """
-    index = sqlite3.connect(path or ":memory:", isolation_level=None)
+    # Nobody else knows the file, so it needs no lock, which some disks do not have.
+    where = f"{path.absolute().as_uri()}?nolock=1" if path else ":memory:"
+    index = sqlite3.connect(where, isolation_level=None, uri=path is not None)
     try:
         # It is thrown away in the end, so nothing is worth waiting for the disk.
         pragmas = f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE_KB};"
@@ -120,8 +135,8 @@ def open_index(path: Path | None = None) -> Iterator[sqlite3.Connection]:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname not in ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_IOERR_WRITE"):
             raise
-        where = str(path.parent) if path else "index"
-        fault = Fault(where, "the disk is full", hint="free some space or choose another disk")
+        folder = str(path.parent) if path else "index"
+        fault = Fault(folder, "the disk is full", hint="free some space or choose another disk")
         raise DiskError(fault) from error
     finally:
         index.close()
@@ -130,7 +145,7 @@ def open_index(path: Path | None = None) -> Iterator[sqlite3.Connection]:
 def add_pictures(index: sqlite3.Connection, rows: Iterable[Row]) -> int:
     """Add pictures as they are found; return how many there are now."""
     columns = "class_name, key, path, given, unit"
-    with _together(index):
+    with together(index):
         index.executemany(f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608
     count: int = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
     return count
@@ -139,7 +154,7 @@ def add_pictures(index: sqlite3.Connection, rows: Iterable[Row]) -> int:
 def add_listed(index: sqlite3.Connection, rows: Iterable[ListedRow]) -> None:
     """Add pictures that are known whole from a listing."""
     columns = "id, class_name, key, path, unit, size, hash, reason, status, given, content"
-    with _together(index):
+    with together(index):
         query = f"INSERT INTO picture ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?7)"  # noqa: S608
         index.executemany(query, rows)
     index_readings(index)
@@ -159,7 +174,7 @@ def add_readings(index: sqlite3.Connection, readings: Iterable[Reading]) -> None
     query = """UPDATE picture SET size = ?2, hash = ?3, reason = ?4, unit = COALESCE(unit, 'h:' || HEX(?3)),
                status = IIF(?4 IS NULL, 'kept', 'unreadable'), content = COALESCE(?5, ?3), sketch = ?6,
                shape = ?7, used_bits = ?8, is_plain = ?9, ignores_alpha = ?10 WHERE id = ?1"""
-    with _together(index):
+    with together(index):
         index.executemany(query, readings)
 
 
@@ -187,7 +202,7 @@ def iter_candidates(index: sqlite3.Connection, *, batch: int) -> Iterator[list[t
 
 def add_pixels(index: sqlite3.Connection, found: Iterable[tuple[int, bytes]]) -> None:
     """Write down the hashes of all pixels of JPEGs: (id, hash)."""
-    with _together(index):
+    with together(index):
         index.executemany("UPDATE picture SET content = ?2 WHERE id = ?1", found)
 
 
@@ -201,7 +216,7 @@ def add_earlier(index: sqlite3.Connection, entries: Iterable[tuple[str, str]]) -
     """Write down where an earlier split put contents: (SHA-256 in hexadecimal, set)."""
     query = """INSERT INTO earlier VALUES (?, ?)
                ON CONFLICT (hash) DO UPDATE SET rank = MAX(rank, excluded.rank)"""
-    with _together(index):
+    with together(index):
         index.executemany(query, ((bytes.fromhex(digest), RANK_OF[name]) for digest, name in entries))
 
 
@@ -209,7 +224,7 @@ def add_earlier_pixels(index: sqlite3.Connection, entries: Iterable[tuple[str, s
     """Write down which pixels an earlier split held out: (hash in hexadecimal, set)."""
     query = """INSERT INTO earlier_pixels VALUES (?, ?)
                ON CONFLICT (pixels) DO UPDATE SET rank = MAX(rank, excluded.rank)"""
-    with _together(index):
+    with together(index):
         index.executemany(query, ((bytes.fromhex(digest), RANK_OF[name]) for digest, name in entries))
 
 
@@ -224,7 +239,7 @@ def count_sets(index: sqlite3.Connection) -> dict[str, dict[str, int]]:
 
 
 @contextlib.contextmanager
-def _together(index: sqlite3.Connection) -> Iterator[None]:
+def together(index: sqlite3.Connection) -> Iterator[None]:
     """Write many rows at once; what fails half-way leaves an index that is thrown away anyway."""
     index.execute("BEGIN")
     yield

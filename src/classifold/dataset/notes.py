@@ -12,6 +12,7 @@ from classifold.config import Config
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.layout import holds_class_folders, holds_pictures
+from classifold.dataset.placing import Placement
 from classifold.dataset.samples import SampleBits
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loose_pictures
@@ -219,11 +220,22 @@ def describe_division(
     return lines
 
 
-def describe_copies(num_copied: int) -> list[str]:
-    """Say that the disk could not link."""
-    if not num_copied:
-        return []
-    return [f"{num_copied} pictures were copied: this disk cannot link to them"]
+def describe_placement(placement: Placement) -> list[str]:
+    """Say which pictures have other names in the split, and whether its files are copies or links."""
+    lines = []
+    if placement.renamed:
+        lines.append(
+            f"{placement.renamed} pictures have another name in the split, because its disk does not take or "
+            f"not tell apart their own: {placement.example}"
+            + (f"; and {placement.renamed - 1} more in {SPLIT_RECORD}" if placement.renamed > 1 else "")
+        )
+    words = {
+        "clone": "{n} pictures are clones, which share space with the originals until either is changed",
+        "copy": f"{{n}} pictures are copies: {placement.num_bytes / 1e6:,.1f} MB",
+        "link": "{n} pictures are hard links: changing one in place changes the original",
+    }
+    kinds = [text.format(n=placement.counts[way]) for way, text in words.items() if placement.counts[way]]
+    return [*lines, f"of the split's files, {'; '.join(kinds)}"]
 
 
 def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str]:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -27,6 +26,7 @@ from classifold.dataset.scan import check_sets, find_sets, iter_pictures
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, holds_shards, write_index
 from classifold.dataset.shards import ShardSummary, check_place, check_record, copy_record, list_files
 from classifold.errors import DataError, Fault, SettingsError, disk_errors
+from classifold.locks import hold_lock
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 from classifold.progress import show_progress
 
@@ -85,7 +85,7 @@ def pack_sets(
             return None
         before = {path.relative_to(shards_dir).as_posix() for path in shards_dir.glob("*/shard-*.tar")}
         index = _finish(jobs, work, shards_dir, sets_dir, shard_mb=shard_mb)
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     return ShardSummary(
         shards_dir=shards_dir,
         files=tuple(list_files(shards_dir, index)),
@@ -136,13 +136,16 @@ def _open_work(shards_dir: Path) -> Iterator[Path]:
             (work / name).mkdir(parents=True, exist_ok=True)
         lock = os.open(work / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hold_lock(lock)  # replace_folder says where the disk has none
         yield work
     except BlockingIOError:
         what = "another run is making this folder"
         raise DataError(Fault(str(shards_dir), what, hint="wait until it is done")) from None
     finally:
         os.close(lock)
+        # NFS and FUSE keep a deleted file that is open in its folder until now.
+        with contextlib.suppress(OSError):
+            work.rmdir()
 
 
 def _find_manifests(sets_dir: Path, work: Path) -> dict[str, Path]:

@@ -1,95 +1,116 @@
-"""Putting the pictures of a split in their folders: hard links where the disk allows, else copies."""
+"""Putting the pictures of a split in their folders, as clones, copies or hard links."""
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import itertools
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from classifold.dataset.index import SET_RANKS
+from classifold.dataset.cloning import clone_file, clone_on_mac, copy_content, link_file
+from classifold.dataset.index import SET_RANKS, together
+from classifold.dataset.record import listing_hash
+from classifold.dataset.standing import iter_files
+from classifold.dataset.target_disk import (
+    changes_endings,
+    fold_name,
+    is_folding,
+    is_refused_name,
+    iter_safe_keys,
+)
+from classifold.dataset.walk import clean_name
 from classifold.errors import DataError, DiskError, Fault
+from classifold.progress import show_progress
 
-# What a disk answers that cannot link: another disk, no links at all, too many, not one's own file.
-_NO_LINK = {
-    errno.EXDEV,
-    errno.EPERM,
-    errno.EACCES,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.EMLINK,
-    errno.ENOSYS,
-}
+__all__ = ["Placed", "Placement", "iter_placed", "link_file", "place_pictures", "rename_twins"]
+
+Way = Literal["clone", "copy", "link"]
+_BATCH = 100
+_STILL = "let nothing change the folder meanwhile, and run the command again"
 
 
 class Placed(NamedTuple):
     """One picture of the split: its set, where it is there, where it came from, and what it is."""
 
+    id: int
     set_name: str
     key: str
     class_name: str
     path: str
     size: int
     hash: str
+    mtime_ns: int | None
 
 
-def place_pictures(index: sqlite3.Connection, folder: Path) -> int:
-    """Link or copy every kept picture to `<folder>/<set>/<class>/<file>`; return how many were copied.
+@dataclass
+class Placement:
+    """How the pictures came into the split.
+
+    Attributes:
+        counts: Pictures by the way: clone, copy, link.
+        num_bytes: Of the copies.
+        listing: Hash of the files as they lie on the disk, as `listing_hash` gives it.
+        renamed: How many pictures the disk would not hold under their own names.
+        example: One of them, `<own key> is <key in the split>`.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    num_bytes: int = 0
+    listing: str = ""
+    renamed: int = 0
+    example: str = ""
+
+
+def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split_dir: Path) -> Placement:
+    """Put every kept picture in `<folder>/<set>/<class>/<file>`.
+
+    A copy that stands unchanged in the split before is taken over from there where the disk has hard links.
+
+    Args:
+        index: The pictures, each with its set.
+        folder: The new split's; empty but for hidden files.
+        files: The setting SPLIT_FILES.
+        split_dir: The split before, where there is one.
 
     Raises:
-        DiskError: The copies would not fit.
-        DataError: A picture vanished meanwhile.
+        DiskError: The copies would not fit, or the disk loses files.
+        DataError: A picture vanished or was changed meanwhile.
     """
     rename_twins(index)
-    made, num_copied = "", 0
-    for picture in iter_placed(index):
-        place = os.fspath(folder / picture.set_name / picture.key)
-        if (parent := place.rpartition("/")[0]) != made:
-            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - a Path a file is slow
-            made = parent
-        # A link to a link would break when the first one moves.
-        source = os.path.realpath(picture.path) if os.path.islink(picture.path) else picture.path  # noqa: PTH114
-        try:
-            if num_copied or not link_file(source, place):
-                if not num_copied:
-                    _check_room(index, folder)
-                shutil.copyfile(source, place)
-                num_copied += 1
-        except FileNotFoundError:
-            hint = "let nothing change the folder meanwhile, and run the command again"
-            raise DataError(Fault(picture.path, "the picture vanished during the split", hint=hint)) from None
-    return num_copied
+    placer = _Placer(index, folder, files=files, split_dir=split_dir)
+    placement = Placement()
+    total = index.execute("SELECT COUNT(*) FROM picture WHERE status = 'kept'").fetchone()[0]
+    with together(index), show_progress("placing", total) as advance:
+        pictures = iter_placed(index)
+        while batch := list(itertools.islice(pictures, _BATCH)):
+            rows = [placer.place(picture) for picture in batch]
+            for picture, row in zip(batch, rows, strict=True):
+                _count(placement, picture, row)
+            index.executemany("INSERT INTO placed VALUES (?, ?, ?, ?)", rows)
+            advance(len(rows))
+    index.execute(
+        """UPDATE picture SET place = placed.place FROM placed
+           WHERE placed.id = picture.id AND placed.place != key"""
+    )
+    placement.listing = _check_arrived(index, folder, split_dir=split_dir)
+    return placement
 
 
 def iter_placed(index: sqlite3.Connection) -> Iterator[Placed]:
     """Yield the pictures of the split, by set, class and key."""
-    query = """SELECT rank, COALESCE(place, key), class_name, path, size, hash FROM picture
-               WHERE status = 'kept' ORDER BY rank, class_name, COALESCE(place, key)"""
-    for rank, key, class_name, path, size, digest in index.execute(query):
-        yield Placed(SET_RANKS[rank], key, class_name, os.fsdecode(path), size, digest.hex())
-
-
-def link_file(source: str, place: str) -> bool:
-    """Give a file a second name; tell whether the disk can do that."""
-    try:
-        os.link(source, place)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        return False
-    return True
-
-
-def _check_room(index: sqlite3.Connection, folder: Path) -> None:
-    needed = index.execute("SELECT TOTAL(size) FROM picture WHERE status = 'kept'").fetchone()[0]
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        what = f"the copies of the pictures need {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
-        hint = "free some space, or choose a folder on the pictures' own disk: there nothing is copied"
-        raise DiskError(Fault(str(folder.parent), what, hint=hint))
+    query = """SELECT id, rank, COALESCE(picture.place, key), class_name, path, size, hash, mtime_ns
+               FROM picture LEFT JOIN placed USING (id) WHERE status = 'kept'
+               ORDER BY rank, class_name, COALESCE(picture.place, key)"""
+    for number, rank, key, class_name, path, size, digest, mtime_ns in index.execute(query):
+        yield Placed(
+            number, SET_RANKS[rank], key, class_name, os.fsdecode(path), size, digest.hex(), mtime_ns
+        )
 
 
 def rename_twins(index: sqlite3.Connection) -> None:
@@ -104,3 +125,224 @@ def rename_twins(index: sqlite3.Connection) -> None:
         name = PurePosixPath(key)
         place = name.with_name(f"{name.stem}-{digest[:12].lower()}{name.suffix}")
         index.execute("UPDATE picture SET place = ? WHERE id = ?", (str(place), number))
+
+
+def _count(placement: Placement, picture: Placed, row: tuple[int, str, int, Way]) -> None:
+    _, key, _, way = row
+    placement.counts[way] += 1
+    placement.num_bytes += picture.size if way == "copy" else 0
+    if key != picture.key:
+        placement.renamed += 1
+        placement.example = placement.example or f"{picture.key} is {key}"
+
+
+class _Placer:
+    """Puts one picture after the other in its place, in the best way that the disk has."""
+
+    def __init__(self, index: sqlite3.Connection, folder: Path, *, files: str, split_dir: Path) -> None:
+        self._index, self._folder, self._files, self._split_dir = index, folder, files, split_dir
+        self._made = ""  # the folder of the picture before
+        self._is_folding, self._cuts_endings = is_folding(folder), changes_endings(folder)
+        self._spelling: dict[str, str] = {}  # of sub-folders, on a disk that folds
+        self._clones: dict[int, bool] = {}  # whether the files of a disk can be cloned, by its number
+        self._takes_over = self._can_take_over()
+        self._copies: bool | None = False if files == "link" else None
+
+    def place(self, picture: Placed) -> tuple[int, str, int, Way]:
+        """Bring a picture under its own name, or under another that the disk takes.
+
+        Returns:
+            Its number, its key in the split, its file's time of change, and the way it came.
+        """
+        # A link to a link would break when the first one moves.
+        source = os.path.realpath(picture.path) if os.path.islink(picture.path) else picture.path  # noqa: PTH114
+        refusal: OSError | None = None
+        for key in self._iter_keys(picture):
+            place = f"{self._folder}/{picture.set_name}/{key}"
+            try:
+                self._make_parent(place)
+                way, mtime_ns = self._bring(picture, source, place)
+            except FileExistsError as error:
+                refusal = error
+            except OSError as error:
+                if not is_refused_name(error):
+                    raise
+                if not os.path.exists(source):  # noqa: PTH110 - a Path a file is slow
+                    raise DataError(
+                        Fault(picture.path, "the picture vanished during the split", hint=_STILL)
+                    ) from None
+                refusal = error
+            else:
+                return picture.id, key, mtime_ns, way
+        what = f"the disk of {self._split_dir} does not take the picture under any name"
+        reason = refusal.strerror if refusal else ""
+        raise DataError(
+            Fault(picture.path, what, hint="set SPLIT_LOCAL_DIR to a folder on another disk", got=str(reason))
+        )
+
+    def _iter_keys(self, picture: Placed) -> Iterator[str]:
+        is_cut = self._cuts_endings and any(part.endswith((".", " ")) for part in picture.key.split("/")[1:])
+        for key in itertools.chain(
+            [] if is_cut else [picture.key], iter_safe_keys(picture.key, picture.hash)
+        ):
+            yield self._spell_folder(picture.set_name, key) if self._is_folding else key
+
+    def _spell_folder(self, set_name: str, key: str) -> str:
+        """Return a key with its sub-folders spelled as the first picture in each of them had it."""
+        folder, _, name = key.rpartition("/")
+        folder = self._spelling.setdefault(fold_name(f"{set_name}/{folder}"), folder)
+        return f"{folder}/{name}"
+
+    def _make_parent(self, place: str) -> None:
+        parent = place.rpartition("/")[0]
+        if parent != self._made:
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - a Path a file is slow
+            self._made = parent
+
+    def _bring(self, picture: Placed, source: str, place: str) -> tuple[Way, int]:
+        """Make the file at its place, which must be free; return the way and its time of change."""
+        if self._files != "link" and (found := self._bring_own(picture, source, place)) is not None:
+            return found
+        if link_file(source, place):
+            return "link", os.stat(place).st_mtime_ns  # noqa: PTH116
+        self._check_room(picture)
+        self._copies, self._files = True, "copy"  # there are no links: the others are copied at once
+        return self._bring(picture, source, place)
+
+    def _bring_own(self, picture: Placed, source: str, place: str) -> tuple[Way, int] | None:
+        """Give the split a file of its own, a clone or a copy; None where it is to be linked."""
+        number = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(number)
+            clones = self._can_clone(number, source, status.st_dev)
+            if not clones:
+                if self._takes_over and (mtime_ns := self._take_over(picture, place)) is not None:
+                    return "copy", mtime_ns
+                if not self._may_copy(picture):
+                    return None
+            if status.st_size != picture.size:
+                raise DataError(Fault(picture.path, "the picture was changed during the split", hint=_STILL))
+            if clones and clone_on_mac(source, place):
+                return "clone", status.st_mtime_ns
+            # As private as the original, and the user's to change.
+            mode = status.st_mode & 0o666 | 0o600
+            new = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                is_clone = clones and clone_file(number, new)
+                if not is_clone:
+                    copy_content(number, new)
+                with contextlib.suppress(PermissionError):  # some shared folders keep times of their own
+                    os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+                return "clone" if is_clone else "copy", os.fstat(new).st_mtime_ns
+            finally:
+                os.close(new)
+        finally:
+            os.close(number)
+
+    def _can_clone(self, number: int, source: str, disk: int) -> bool:
+        """Tell whether files of a disk can be cloned to the new split's, tried once with an open file."""
+        if disk not in self._clones:
+            scratch = self._folder / ".classifold-clone"
+            is_clone = clone_on_mac(source, str(scratch))
+            new = os.open(scratch, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                self._clones[disk] = is_clone or clone_file(number, new)
+            finally:
+                os.close(new)
+                scratch.unlink()
+        return self._clones[disk]
+
+    # Room
+
+    def _may_copy(self, picture: Placed) -> bool:
+        """Tell whether copies are made: as set, else where they take at most half of the free space."""
+        if self._copies is None:
+            if self._files == "copy":
+                self._check_room(picture)
+                self._copies = True
+            else:
+                self._copies = 2 * self._count_bytes() <= shutil.disk_usage(self._folder).free
+        return self._copies
+
+    def _check_room(self, picture: Placed) -> None:
+        needed, free = self._count_bytes(), shutil.disk_usage(self._folder).free
+        if needed > free:
+            what = (
+                f"the copies of the pictures need {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+            )
+            has_links = os.stat(self._folder).st_dev == os.stat(picture.path).st_dev  # noqa: PTH116
+            hint = 'set SPLIT_FILES = "link", ' if has_links and self._files == "copy" else ""
+            hint += "free some space, or choose a folder on the pictures' own disk: hard links take no space"
+            raise DiskError(Fault(str(self._split_dir), what, hint=hint))
+
+    def _count_bytes(self) -> int:
+        """Return the size of all pictures that cannot be taken over from the split before."""
+        query = "SELECT TOTAL(size) FROM picture WHERE status = 'kept'"
+        if self._takes_over:
+            query += " AND hash NOT IN (SELECT hash FROM standing WHERE is_spare = 1)"
+        return int(self._index.execute(query).fetchone()[0])
+
+    # The split before
+
+    def _can_take_over(self) -> bool:
+        """Tell whether the split before has copies that can get a second name in the new one."""
+        row = self._index.execute("SELECT name FROM standing WHERE is_spare = 1 LIMIT 1").fetchone()
+        if row is None or self._files == "link":
+            return False
+        scratch = self._folder / ".classifold-link"
+        try:
+            return link_file(str(self._split_dir / row[0]), str(scratch))
+        except FileNotFoundError:
+            return False
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def _take_over(self, picture: Placed, place: str) -> int | None:
+        """Give an unchanged copy of the split before a second name; return its time, None without one."""
+        query = "SELECT name, size, mtime_ns FROM standing WHERE hash = ? AND is_spare = 1 LIMIT 1"
+        row = self._index.execute(query, (bytes.fromhex(picture.hash),)).fetchone()
+        if row is None:
+            return None
+        name, size, mtime_ns = row
+        try:
+            if not link_file(f"{self._split_dir}/{name}", place):
+                return None
+        except FileNotFoundError:
+            return None
+        status = os.stat(place)  # noqa: PTH116
+        if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+            os.unlink(place)  # noqa: PTH108 - changed since it was looked at
+            return None
+        # Two pictures of the new split must not be one file.
+        self._index.execute("UPDATE standing SET is_spare = 0 WHERE name = ?", (name,))
+        return status.st_mtime_ns
+
+
+def _check_arrived(index: sqlite3.Connection, folder: Path, *, split_dir: Path) -> str:
+    """Compare what lies on the disk with what was placed; return the hash of the listing.
+
+    Raises:
+        DiskError: Pictures are missing, or have other names than they were given.
+    """
+    counts = Counter[str]()
+
+    def iter_found() -> Iterator[tuple[str, int]]:
+        for name, entry in iter_files(folder):
+            if "/" in name:
+                counts["found"] += 1
+                yield clean_name(name), entry.stat().st_size
+
+    def iter_expected() -> Iterator[tuple[str, int]]:
+        for item in iter_placed(index):
+            counts["expected"] += 1
+            yield clean_name(f"{item.set_name}/{item.key}"), item.size
+
+    found = listing_hash(iter_found())
+    if found != listing_hash(iter_expected()):
+        what = (
+            f"of {counts['expected']} pictures {counts['found']} are in the folder after they were placed, "
+            "or some under other names"
+        )
+        hint = "the disk changes or loses names: set SPLIT_LOCAL_DIR to a folder on another disk"
+        raise DiskError(Fault(str(split_dir), what, hint=hint))
+    return found

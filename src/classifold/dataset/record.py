@@ -5,6 +5,7 @@ A record is one JSON object. Its first line holds the head; below come lists wit
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -68,3 +69,11 @@ def read_record_list(path: Path, name: str) -> Iterator[Any]:
                 return
             yield json.loads(line.rstrip().rstrip(","))
     raise ValueError(f"{path} ends in the middle")
+
+
+def listing_hash(rows: Iterable[tuple[str, int]]) -> str:
+    """Return a hash over files' (place, size in bytes), whatever their order, without keeping them."""
+    total = 0
+    for key, size in rows:
+        total += int.from_bytes(hashlib.sha256(f"{key}\0{size}".encode()).digest())
+    return f"{total % 2**256:064x}"

@@ -3,21 +3,30 @@
 The new folder grows beside the old one. At the end the old one steps aside, the new one takes its name, and
 the old one is deleted. A run that was killed is mended by the next one: what is half-grown is deleted, and
 where the old folder had stepped aside already, the new one takes its place, or the old one returns.
+
+A folder in a lower layer of an overlay, as one that came with a container's image, cannot step aside. There
+the old one is deleted once the new one is whole, and a run that is killed meanwhile is finished by the next.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from classifold.errors import DataError, Fault, disk_errors
+from classifold.errors import DataError, DiskError, Fault, disk_errors
+from classifold.locks import hold_lock
+from classifold.moving import is_mount_point, move_folder
 
+_LOG = logging.getLogger(__name__)
 _LOCK = ".classifold-lock"
 _COMPLETE = ".classifold-complete"
+# The old folder cannot step aside and is being deleted.
+_REPLACING = ".classifold-replacing"
 
 
 @contextlib.contextmanager
@@ -38,7 +47,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
     target = target.resolve()
     new, old = _beside(target, "new"), _beside(target, "old")
     with disk_errors(target), _made_parents(target):
-        if old.exists() and not target.exists():
+        if (old.exists() and not target.exists()) or (new / _REPLACING).exists():
             with _locked(new, target=target):
                 _mend(target, new=new, old=old)
         with _locked(new, target=target):
@@ -50,12 +59,20 @@ def replace_folder(target: Path) -> Iterator[Path]:
                 else:
                     _delete(new)
             except BaseException as error:
+                if (new / _REPLACING).exists():
+                    raise  # the old folder may be gone in part: the next run puts the new one in its place
                 if old.exists() and not target.exists():
-                    old.rename(target)
+                    move_folder(old, target)
                 _delete(new)
                 if isinstance(error, OSError) and str(error.filename).startswith(str(new)):
                     error.filename = None  # the hidden folder's name says nothing to the user
                 raise
+
+
+def _explain_name(target: Path) -> DiskError:
+    what = "its disk does not take a folder of this name"
+    hint = 'choose another name, without : ? * " < > | and without a dot or blank at its end'
+    return DiskError(Fault(str(target), what, hint=hint))
 
 
 def _beside(target: Path, role: str) -> Path:
@@ -66,7 +83,12 @@ def _beside(target: Path, role: str) -> Path:
 def _made_parents(target: Path) -> Iterator[None]:
     """Make the folders above, and take back those that are still empty where the work fails."""
     missing = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.EILSEQ):
+            raise _explain_name(target.parent) from error
+        raise
     try:
         yield
     except BaseException:
@@ -84,29 +106,37 @@ def _locked(new: Path, *, target: Path) -> Iterator[None]:
         lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
         error.filename = str(target)  # the name that the user knows
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.EILSEQ):
+            raise _explain_name(target) from error
         raise
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not hold_lock(lock):
+                _LOG.warning("note: the disk of %s has no locks: let no other run write there now", target)
         except BlockingIOError:
             what = "another run is making this folder"
             raise DataError(Fault(str(target), what, hint="wait until it is done")) from None
         yield
     finally:
         os.close(lock)
+        # NFS and FUSE keep a deleted file that is open in its folder until now.
+        with contextlib.suppress(OSError):
+            new.rmdir()
 
 
 def _mend(target: Path, *, new: Path, old: Path) -> None:
-    """Finish or undo what a run did that was killed between its two renames."""
-    if (new / _COMPLETE).exists():
-        new.rename(target)
+    """Finish or undo what a run did that was killed while the folders changed places."""
+    if (new / _REPLACING).exists():
+        _replace_in_place(target, new=new)
+    elif (new / _COMPLETE).exists():
+        move_folder(new, target)
         _unmark(target)
     else:
-        old.rename(target)
+        move_folder(old, target)
 
 
 def _clear(target: Path, *, new: Path, old: Path) -> None:
-    if target.is_mount():
+    if is_mount_point(target):
         what = "it is a mount point, which cannot be replaced as a whole"
         raise DataError(Fault(str(target), what, hint="choose a folder inside it"))
     _delete(old)
@@ -118,14 +148,29 @@ def _clear(target: Path, *, new: Path, old: Path) -> None:
 def _take_place(target: Path, *, new: Path, old: Path) -> None:
     (new / _COMPLETE).touch()
     if target.exists():
-        target.rename(old)
-    new.rename(target)
+        try:
+            target.rename(old)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            (new / _REPLACING).touch()
+            _replace_in_place(target, new=new)
+            return
+    move_folder(new, target)
     _unmark(target)
     _delete(old)
 
 
+def _replace_in_place(target: Path, *, new: Path) -> None:
+    """Delete a folder that cannot be renamed, and give its name to the new one."""
+    if target.exists():
+        shutil.rmtree(target)
+    move_folder(new, target)
+    _unmark(target)
+
+
 def _unmark(target: Path) -> None:
-    for mark in (_COMPLETE, _LOCK):
+    for mark in (_REPLACING, _COMPLETE, _LOCK):
         (target / mark).unlink(missing_ok=True)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.notes import describe_links
-from classifold.dataset.record import read_record_head
+from classifold.dataset.record import listing_hash, read_record_head
 from classifold.dataset.shard_index import holds_shards, load_shards
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, Picture, check_folder, find_classes, iter_pictures
@@ -176,14 +175,6 @@ def check_sets(split_dir: Path, class_names: Mapping[str, Collection[str]]) -> N
     faults += _class_faults(split_dir, class_names)
     if faults:
         raise DataError(*faults)
-
-
-def listing_hash(rows: Iterable[tuple[str, int]]) -> str:
-    """Return a hash over files' (place, size in bytes), whatever their order, without keeping them."""
-    total = 0
-    for key, size in rows:
-        total += int.from_bytes(hashlib.sha256(f"{key}\0{size}".encode()).digest())
-    return f"{total % 2**256:064x}"
 
 
 def _class_faults(split_dir: Path, found: Mapping[str, Collection[str]]) -> list[Fault]:

@@ -38,6 +38,7 @@ from classifold.dataset.shard_plan import (
     read_earlier,
     shard_name,
 )
+from classifold.dataset.standing import check_only_ours, is_shard_file
 from classifold.dataset.tar_writer import SourceError, TarWriter, is_link
 from classifold.errors import DataError, DiskError, Fault, SettingsError
 from classifold.files import write_whole
@@ -211,6 +212,8 @@ def _check_ours(shards_dir: Path) -> None:
     if shards_dir.exists() and any(shards_dir.iterdir()) and not (shards_dir / SHARD_INDEX).exists():
         what = f"it was not made by classifold (it has no {SHARD_INDEX}), so it is not replaced"
         raise DataError(Fault(str(shards_dir), what, hint=hint))
+    if shards_dir.exists():
+        check_only_ours(shards_dir, is_shard_file)
 
 
 def _iter_sources(folder: Path | None) -> Iterator[Source]:

@@ -36,9 +36,10 @@ from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.reading import read_all
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.scan import iter_pictures, listing_hash
+from classifold.dataset.scan import iter_pictures
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
+from classifold.dataset.target_disk import check_class_names
 from classifold.dataset.walk import Oddities, check_folder, clean_name
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
@@ -55,6 +56,7 @@ def split_dataset(config: Config) -> SplitSummary:
     changing the shares never moves a picture from evaluation or validation into training. Exact copies within
     a class are written once; a picture that stands in two classes is in no set, for neither name can be
     trusted. Sets that the user has made already are taken as they are; a missing one is made from training.
+    A split folder with files that the user added or changed is not replaced.
 
     With DATA_MANIFEST the sets are manifests of what a listing names, by the same rules.
 
@@ -78,18 +80,19 @@ def split_dataset(config: Config) -> SplitSummary:
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         head = read_earlier(index, split_dir)
         passed_over = find_pictures(index, config, own=own, made=made, oddities=oddities)
+        check_class_names(folder, _list_classes(index), split_dir=split_dir)
         read_pictures(index, config)
         if own is None:
             mark_copies(index)
         moved, is_redrawn = divide(index, config, made=made, head=head)
-        num_copied = place_pictures(index, folder)
+        placement = place_pictures(index, folder, files=config.SPLIT_FILES, split_dir=split_dir)
         lines = [
             *notes.describe_folder(
                 index, data_dir, own=own, made=made, passed_over=passed_over, oddities=oddities
             ),
             *notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS),
             *notes.describe_division(index, config, moved=moved, redrawn=is_redrawn),
-            *notes.describe_copies(num_copied),
+            *notes.describe_placement(placement),
         ]
         summary = SplitSummary(
             split_dir=split_dir,
@@ -98,7 +101,11 @@ def split_dataset(config: Config) -> SplitSummary:
             notes=lines,
             fingerprint=compute_fingerprint(index),
         )
-        head = _describe(index, config, summary, own=own, passed_over=passed_over)
+        head = {
+            **_describe(config, summary, own=own, passed_over=passed_over),
+            "skipped_classes": list_skipped(index),
+            "listing": placement.listing,
+        }
         write_record(folder / SPLIT_RECORD, head, _list_pictures(index, data_dir))
         (folder / _INDEX).unlink()
     return summary
@@ -127,6 +134,10 @@ def find_pictures(
     hint = describe_place(data_dir, classes) if len(classes) < 2 else ""
     check_classes(index, config, made=made, passed_over=passed_over, hint=hint, own=own)
     return passed_over
+
+
+def _list_classes(index: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in index.execute("SELECT DISTINCT class_name FROM picture")]
 
 
 def _rows(
@@ -164,7 +175,6 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
 
 
 def _describe(
-    index: sqlite3.Connection,
     config: Config,
     summary: SplitSummary,
     *,
@@ -172,7 +182,6 @@ def _describe(
     passed_over: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the head of split.json."""
-    listing = listing_hash((f"{item.set_name}/{item.key}", item.size) for item in iter_placed(index))
     return {
         "classifold": __version__,
         "data_dir": config.DATA_LOCAL_DIR,
@@ -181,9 +190,7 @@ def _describe(
         **describe_rule(config),
         "lists": ["held_out_pixels"],
         "fingerprint": summary.fingerprint,
-        "listing": listing,
         "counts": summary.counts,
-        "skipped_classes": list_skipped(index),
         "passed_over": passed_over,
         "notes": summary.notes,
     }
@@ -198,6 +205,8 @@ def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Itera
                 "key": item.key,
                 "source": clean_name(os.path.relpath(item.path, data_dir)),
                 "sha256": item.hash,
+                "size": item.size,
+                "mtime_ns": item.mtime_ns,
             }
             for item in iter_placed(index)
         ),

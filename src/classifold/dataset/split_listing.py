@@ -42,6 +42,7 @@ from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import listing_hash
 from classifold.dataset.split_place import naming_setting
+from classifold.dataset.standing import describe_file
 from classifold.errors import DataError, Fault
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION, set_manifest
 from classifold.progress import show_progress
@@ -89,7 +90,9 @@ def split_listing(config: Config) -> SplitSummary:
             fingerprint=compute_fingerprint(index),
         )
         left_out = list_left_out(index, name="identity")
-        write_record(folder / SPLIT_RECORD, _describe(index, config, summary, findings, made), left_out)
+        files = [describe_file(folder / set_manifest(name)) for name in SETS]
+        head = {**_describe(index, config, summary, findings, made), "files": files}
+        write_record(folder / SPLIT_RECORD, head, left_out)
         (folder / _INDEX).unlink()
     return summary
 

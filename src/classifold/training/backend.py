@@ -15,6 +15,7 @@ from typing import Any
 from classifold.baked import find_keras_home, open_keras_home
 from classifold.config import Config
 from classifold.errors import Fault, MissingExtraError, SettingsError, UsageError
+from classifold.locks import let_hdf5_do_without_locks
 from classifold.training.hosts import Place, join_hosts
 from classifold.training.interruption import holding_back
 
@@ -60,6 +61,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     open_keras_home()
+    let_hdf5_do_without_locks()
     if not Path("/dev/nvidia0").exists():
         # Without this TensorFlow looks for a GPU, and complains that there is none.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

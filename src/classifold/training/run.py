@@ -17,6 +17,7 @@ from classifold import names
 from classifold.config import Config
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, RunError, disk_errors
+from classifold.moving import move_folder
 from classifold.progress import say
 from classifold.run_folder import write_archive
 from classifold.training.artefacts import build_card
@@ -328,7 +329,7 @@ class _Run:
         if archive:
             write_archive(folder, folder / names.MODEL_ARCHIVE)
         self.save_checkpoint()
-        folder.rename(self.run_dir)
+        move_folder(folder, self.run_dir)
         if self.is_resumable:  # the run is whole now
             remove_state(self.run_dir)
         elif self.found is not None:
@@ -362,7 +363,7 @@ class _Run:
             self._write_model(beside, in_single_precision(self.learning.classifier.model))
             if kept.exists():  # of an earlier part of this run
                 shutil.rmtree(kept)
-            beside.rename(kept)
+            move_folder(beside, kept)
         return kept
 
 

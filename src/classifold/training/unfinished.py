@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from classifold import names
 from classifold.errors import Fault, Interrupted, RunError, disk_errors
+from classifold.locks import hold_lock
 
 _CHECKPOINT, _OUTPUTS = ".checkpoint", "outputs"
 
@@ -213,11 +213,9 @@ def _is_running(run_dir: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        hold_lock(folder, is_shared=True)
     except BlockingIOError:
         return True
-    except OSError:
-        return False
     finally:
         os.close(folder)
     return False

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from classifold.errors import Fault, RunError
+from classifold.locks import hold_lock
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -43,10 +46,9 @@ def working_folder(partial: Path) -> Iterator[None]:
 def _lock(folder: int, partial: Path) -> None:
     """Hold an open folder for this process alone, where its disk can do that."""
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not hold_lock(folder):
+            _LOG.warning("note: the disk of %s has no locks: start this run only once", partial.parent)
     except BlockingIOError:
         name = partial.stem.removeprefix(".")
         hint = "wait for it, or choose another name"
         raise RunError(Fault(name, "another process is training this run", hint=hint)) from None
-    except OSError:
-        return
