@@ -26,8 +26,7 @@ MANIFEST_ROOT = ""
 # of a listing: the column with the class; empty: one called label, class or the like, else the folder
 MANIFEST_CLASS = ""
 SPLIT_LOCAL_DIR = ""  # where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split
-# copy: files of their own, clones where the disk has them; link: hard links, which are the originals under another name; auto: copy, where that takes at most half of the free space
-SPLIT_FILES = "auto"
+SPLIT_FILES = "auto"  # clones or copies, or hard links to the originals; auto: link where room is short
 PERCENTAGE_VAL = 0.15  # share of the pictures for validation
 PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
 SPLIT_SEED = 0  # another number, another division into sets

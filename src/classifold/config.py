@@ -158,8 +158,7 @@ class Config(BaseModel):
     )
     SPLIT_FILES: Literal["auto", "copy", "link"] = Field(
         "auto",
-        description="copy: files of their own, clones where the disk has them; link: hard links, which are "
-        "the originals under another name; auto: copy, where that takes at most half of the free space",
+        description="clones or copies, or hard links to the originals; auto: link where room is short",
     )
     PERCENTAGE_VAL: Share = Field(0.15, description="share of the pictures for validation")
     PERCENTAGE_EVAL: Share = Field(0.15, description="share of the pictures for evaluation")

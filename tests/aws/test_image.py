@@ -553,7 +553,7 @@ def test_only_images_of_ours_ever_expire() -> None:
 
 def test_untagged_images_that_were_there_before_stay_and_are_said(aws_account: Cloud) -> None:
     ecr = boto3.client("ecr", region_name="eu-west-1")
-    ecr.create_repository(repositoryName="roses")
+    ecr.create_repository(repositoryName="roses", tags=[{"Key": "classifold:project", "Value": "roses"}])
     ecr.put_image(repositoryName="roses", imageManifest=json.dumps(MANIFEST))
     note, *_ = ensure()
     assert note.startswith("note: untagged images in the repository roses: 1. They stay")
