@@ -58,8 +58,10 @@ def test_the_history_goes_through_both_stages_and_marks_one_epoch(finished):
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
 
 
-def test_a_log_saw_one_line_an_epoch_and_nothing_else(finished):
-    lines = finished.err.splitlines()
+def test_a_log_saw_what_begins_and_one_line_per_epoch_and_nothing_else(finished):
+    looking, starting, *lines = finished.err.splitlines()
+    assert looking.startswith("looking for the pictures in ")
+    assert starting == "starting TensorFlow"
     assert len(lines) == 7
     assert all(line.startswith("stage=") for line in lines)
 
@@ -161,7 +163,11 @@ def is_log(started: Any, stage: str, count: int = 1) -> Callable[[], bool]:
 def expect_interrupted(started: Any, code: int) -> Path:
     """Return the folder that was kept, once the command ended as it should."""
     assert code == 130, started.stderr()
-    lines = [line for line in started.stderr().splitlines() if not line.startswith("stage=")]
+    looking, starting, *lines = [
+        line for line in started.stderr().splitlines() if not line.startswith("stage=")
+    ]
+    assert looking.startswith("looking for the pictures in ")
+    assert starting.startswith("starting ")
     assert [line.partition(":")[0] for line in lines] == ["error", "hint"], started.stderr()
     state, kept = sorted(started.runs_dir.iterdir())
     assert kept.name.endswith(".interrupted")

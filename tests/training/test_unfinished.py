@@ -209,7 +209,11 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
     assert time.monotonic() - since < 5
     (state,) = find_states(started)
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
-    lines = [line for line in started.stderr().splitlines() if not line.startswith("stage=")]
+    looking, starting, *lines = [
+        line for line in started.stderr().splitlines() if not line.startswith("stage=")
+    ]
+    assert looking.startswith("looking for the pictures in ")
+    assert starting == "starting TensorFlow"
     num_epochs = started.stderr().count("stage=head ")
     where = rf"(batch \d of epoch {num_epochs + 1} in|epoch {num_epochs} of) stage head"
     assert re.match(f"error: training: interrupted after {where}", lines[0])
