@@ -167,7 +167,9 @@ def test_training_on_the_base_install_says_what_to_install(
     elsewhere("classifold", "split", "--config", "config.py")
     done = elsewhere("classifold", "train", "--config", "config.py")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
+    looking, _starting, error, *_ = done.stderr.splitlines()
+    assert looking == "looking for the pictures in flowers-split"
+    assert error.startswith("error: ")
     assert "\nhint: " in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
