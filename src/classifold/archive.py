@@ -37,7 +37,7 @@ class ArchiveError(Exception):
 
     Attributes:
         what: Why.
-        got: The value found, already printable; empty where there is none.
+        got: The value found, already printable; empty if no value was found.
         is_damaged: It was probably cut or changed on its way, and not made like this.
     """
 

@@ -124,7 +124,7 @@ def build_image(
 
 
 def _find_built(content: ImagePlan) -> Image | None:
-    """Return the newest image in the engine that has this content; None where there is none."""
+    """Return the newest image in the engine that has this content; None if no image has it."""
     words = ["image", "ls", "--format", "{{.Tag}}", content.reference.partition(":")[0]]
     listed = run_docker(words, doing="look for the image").stdout.split()
     for tag in (one for one in listed if content.is_tag_of_content(one)):

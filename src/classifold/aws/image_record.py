@@ -21,7 +21,7 @@ _KEPT_PUSHES = 100
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """The record; empty where there is none.
+    """The record; empty if nothing was recorded yet.
 
     Attributes:
         bases: Digest of each base image at the last build, by the base's name.
@@ -34,7 +34,7 @@ class ImageRecord:
 
 
 def read_record() -> ImageRecord:
-    """Return the record of the project in the current folder; empty where there is none that can be read."""
+    """Return the record of the project in the current folder; empty if it is missing or cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         said = json.loads(_path().read_text(encoding="utf-8"))
         if isinstance(said, dict):

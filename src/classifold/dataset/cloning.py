@@ -28,7 +28,7 @@ _IS_MAC = sys.platform == "darwin"
 
 
 def link_file(source: str, place: str) -> bool:
-    """Give a file a second name; tell whether the disk can do that."""
+    """Create a hard link to a file; return False if the disk does not support hard links."""
     try:
         os.link(source, place)
     except OSError as error:

@@ -149,7 +149,7 @@ def _identify_by_header(head: bytes) -> str | None:
 def _is_tga(head: bytes) -> bool:
     """Tell whether these are the 18 bytes before a TGA picture (Truevision TGA 2.0): it has no signature.
 
-    Every field is held against what it can be, and the colour map's must be zero where there is none.
+    Every field is held against what it can be, and the colour map's must be zero in a file without a colour map.
     """
     if len(head) < 18:
         return False

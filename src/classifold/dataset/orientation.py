@@ -15,8 +15,8 @@ def find_orientation(exif: bytes, xmp: bytes) -> int:
     """Return the orientation, 1 to 8, that a file's EXIF block, or else its XMP packet, asks for.
 
     Args:
-        exif: The block with or without "Exif" before it; empty where there is none.
-        xmp: The packet; empty where there is none.
+        exif: The block with or without "Exif" before it; empty if the file has no EXIF.
+        xmp: The packet; empty if the file has no XMP.
     """
     # Most files have no orientation; looking for its number is much faster than reading the block.
     if not any(tag in exif for tag in _TAG_BYTES) and _XMP_NAME not in xmp:

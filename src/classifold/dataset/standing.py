@@ -197,21 +197,18 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_THEN = "then run the command again"
+
+
 def _fault_added(split_dir: Path, added: _Names) -> Iterator[Fault]:
     if added.count:
         what = f"it holds {added.describe()} that classifold did not put there and that would be lost"
-        hint = (
-            "move them away, pictures to train on into their class in DATA_LOCAL_DIR; "
-            "then run the command again"
-        )
+        hint = f"move them away, pictures to train on into their class in DATA_LOCAL_DIR; {_THEN}"
         yield Fault(str(split_dir), what, hint=hint)
 
 
 def _fault_changed(split_dir: Path, changed: _Names) -> Iterator[Fault]:
     if changed.count:
         what = f"it holds {changed.describe()} changed since the split, whose changes would be lost"
-        hint = (
-            "move them away, or over their originals in DATA_LOCAL_DIR to keep the changes; "
-            "then run the command again"
-        )
+        hint = f"move them away, or over their originals in DATA_LOCAL_DIR to keep the changes; {_THEN}"
         yield Fault(str(split_dir), what, hint=hint)
