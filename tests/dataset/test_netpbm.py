@@ -112,16 +112,16 @@ def test_a_pam_bitmap_has_1_for_white():
         (b"P2 1 1 15 -1", "the PNM is damaged: it holds what is no number of 1 to 5 digits"),
         (b"P2 1 1 15 1_0", "the PNM is damaged: it holds what is no number of 1 to 5 digits"),
         (b"P1 2 1 1 2", "the PNM is damaged: a bitmap holds other values than 0 and 1"),
-        (b"P5 3 2 0\n" + bytes(6), "the PNM header is damaged; save it anew as PNG"),
-        (b"P5 3 2 65536\n" + bytes(12), "the PNM header is damaged; save it anew as PNG"),
+        (b"P5 3 2 0\n" + bytes(6), "the PNM header is damaged; save it again as PNG"),
+        (b"P5 3 2 65536\n" + bytes(12), "the PNM header is damaged; save it again as PNG"),
         (b"P5 0 2 255\n", "the picture says it has 0 x 2 pixels"),
         (
             b"P7\nWIDTH 2\nHEIGHT x\nDEPTH 1\nMAXVAL 1\nENDHDR\n",
-            "the PNM header is damaged; save it anew as PNG",
+            "the PNM header is damaged; save it again as PNG",
         ),
         (
             b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 9\nMAXVAL 1\nENDHDR\n",
-            "the PNM header is damaged; save it anew as PNG",
+            "the PNM header is damaged; save it again as PNG",
         ),
     ],
 )

@@ -24,7 +24,7 @@ _SIGN_IN = (
 )
 LOGIN_HINT = "sign in again, for instance with: aws sso login; then run the command again"
 _KEYS_HINT = "run `aws configure`, or set AWS_PROFILE to a profile that has credentials"
-_AGAIN = "then run the command again: it goes on from there"
+_AGAIN = "then run the command again: it resumes where it stopped"
 NETWORK_HINT = f"check the network, HTTPS_PROXY and AWS_ENDPOINT_URL, {_AGAIN}"
 _PROXY_HINT = f"check the network, and the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, {_AGAIN}"
 _TLS_HINT = (
@@ -35,7 +35,7 @@ _UNREADABLE_HINT = (
     "open a web page in a browser to see whether the network asks you to sign in; check HTTPS_PROXY and "
     f"AWS_ENDPOINT_URL, {_AGAIN}"
 )
-_BROKEN_HINT = "run the command again: it goes on from there"
+_BROKEN_HINT = "run the command again: it resumes where it stopped"
 _PROFILE_HINT = (
     "check this machine's AWS settings: ~/.aws/config, ~/.aws/credentials and the environment's AWS_...; "
     "`aws configure list` shows which count"

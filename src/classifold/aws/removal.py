@@ -187,7 +187,7 @@ def _explain_left(name: str, errors: list[dict[str, str]]) -> AwsError:
     if first.get("Code") == "AccessDenied":
         refusal = {"Error": {"Code": "AccessDenied", "Message": f"{what}: {first.get('Message', '')}"}}
         return explain_refusal(ClientError(refusal, "DeleteObjectVersion"), doing)
-    hint = "run the command again in a minute: it goes on from there"
+    hint = "run the command again in a minute: it resumes where it stopped"
     return AwsError(Fault(doing, f"{what} ({first.get('Code')}: {first.get('Message', '')})", hint=hint))
 
 

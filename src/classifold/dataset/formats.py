@@ -149,7 +149,8 @@ def _identify_by_header(head: bytes) -> str | None:
 def _is_tga(head: bytes) -> bool:
     """Tell whether these are the 18 bytes before a TGA picture (Truevision TGA 2.0): it has no signature.
 
-    Every field is held against what it can be, and the colour map's must be zero in a file without a colour map.
+    Every field is checked against its possible values; without a colour map, the fields of the colour map
+    must be zero.
     """
     if len(head) < 18:
         return False

@@ -56,7 +56,8 @@ class Findings:
         passed_over: Lines that are no pictures, by reason.
         faults: The first faulty lines.
         num_faults: All of them.
-        kind: Of the first picture's identity, "" before the first picture; all others must be identified in the same way.
+        kind: How the first picture is identified (sha256, etag or address), "" before the first picture;
+            all others must be identified in the same way.
         kind_line: The line of that picture.
         num_parts: Pictures whose etag is one of an upload in parts, which says less.
         unit: What an entry is called: "line", "row" or "entry".

@@ -25,7 +25,7 @@ _HEADER_LIMIT = 65_536
 _PAM_FIELDS = (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL")
 _CHANNELS = {1: 1, 2: 1, 3: 3, 4: 1, 5: 1, 6: 3}
 _CUT_SHORT = "the PNM is cut short; copy or download it again"
-_DAMAGED = "the PNM header is damaged; save it anew as PNG"
+_DAMAGED = "the PNM header is damaged; save it again as PNG"
 
 
 @dataclass(frozen=True, slots=True)
