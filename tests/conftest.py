@@ -30,6 +30,19 @@ ORIGINAL_ENVIRONMENT = dict(os.environ)
 _FOREIGN = ("AWS_", "KERAS_", "TF_", "CLASSIFOLD", "_CLASSIFOLD", "PYTHON")
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
+# The fixtures of what a machine has only one of: its Docker engine and the registry.
+_ONE_OF_ITS_KIND = {"docker_engine", "registry"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the tests out among the workers of pytest-xdist: a file as a whole, for what its tests share.
+
+    All tests that use Docker or the registry go to one worker, since they would take each other's images.
+    """
+    for item in items:
+        shared = _ONE_OF_ITS_KIND.intersection(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("docker" if shared else item.nodeid.partition("::")[0]))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
