@@ -39,8 +39,8 @@ from typing import Any
 
 import numpy as np
 
-from classifold.config import Config, build_config
 from classifold.machine import count_cores, peak_memory_mb
+from classifold.settings.config import Config, build_config
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "backbones.json"

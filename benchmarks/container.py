@@ -23,11 +23,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from classifold.config import build_config
 from classifold.docker import run_docker, start_docker
 from classifold.docker_start import Start, build_command
 from classifold.machine import count_cores
 from classifold.ml_folder import MlFolder
+from classifold.settings.config import build_config
 
 RESULTS = Path(__file__).parent / "results" / "container.json"
 READING_LIMIT, STOP_LIMIT = 10.0, 60.0

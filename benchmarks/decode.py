@@ -186,8 +186,8 @@ def prepare_with_resize(folder: Path) -> Callable[[], int]:
 
 
 def prepare_ours(folder: Path) -> Callable[[], int]:
-    from classifold.config import build_config
     from classifold.dataset.scan import scan_folder
+    from classifold.settings.config import build_config
     from classifold.training.pipeline import PictureReader
     from classifold.training.storage import Storage
 

@@ -27,8 +27,8 @@ from typing import Any
 
 from classifold.aws.image import build_image
 from classifold.aws.image_context import plan_image
-from classifold.config import build_config
 from classifold.machine import count_cores
+from classifold.settings.config import build_config
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "image.json"

@@ -23,8 +23,8 @@ from classifold.aws.caller_policies import build_daily_policy, build_setup_polic
 from classifold.aws.policies import Scope, build_boundary, build_policy, build_trust
 from classifold.cli import cli, project_manager, split
 from classifold.command_line import CONTEXT
-from classifold.config import build_config
-from classifold.config_template import build_config_file, build_settings_page
+from classifold.settings.config import build_config
+from classifold.settings.template import build_config_file, build_settings_page
 
 ROOT = Path(__file__).parents[1]
 LIST_BEGINS = "<!-- made by docs/refresh.py from the files' first lines -->"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from classifold import names
 from classifold.cli import cli, project_manager, split
-from classifold.config import DEFAULT_CONFIG_PATH, Config
+from classifold.settings.config import DEFAULT_CONFIG_PATH, Config
 
 
 def test_the_walk_has_its_files(root: Path) -> None:

@@ -18,8 +18,8 @@ from classifold.aws.cost import SHORTEST_SECONDS
 from classifold.aws.policies import build_boundary, build_policy, build_trust
 from classifold.aws.repository import KEPT_IMAGES
 from classifold.cli import cli, project_manager, split
-from classifold.config import HOME_SETTINGS, Config
 from classifold.run_folder import MAX_BYTES
+from classifold.settings.config import HOME_SETTINGS, Config
 
 ROOT = Path(__file__).parents[1]
 AWS_PAGE = ROOT / "docs" / "aws.md"

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from classifold import names
-from classifold.config import Config, build_config
 from classifold.docker import find_docker
 from classifold.docker_start import Engine, Start, build_command
 from classifold.errors import DataError, DockerError, JobError
 from classifold.local import run_in_docker
+from classifold.settings.config import Config, build_config
 
 # A tiny backbone of the user's own, which also looks around in the container.
 BACKBONE = """
@@ -255,7 +255,7 @@ def test_sets_that_cannot_be_trained_on_are_refused_before_anything_is_started(
 
 SCRIPT = """
 import json, signal, sys
-from classifold.config import build_config
+from classifold.settings.config import build_config
 from classifold.errors import ClassifoldError
 from classifold.local import run_in_docker
 

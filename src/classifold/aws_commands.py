@@ -16,7 +16,7 @@ from classifold.progress import say, show_progress
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
     from classifold.aws.image_context import Variant
-    from classifold.config import Config
+    from classifold.settings.config import Config
 
 _job_argument = click.argument("name", metavar="[JOB]", required=False)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from classifold import errors, names
-from classifold.config import Config, build_config
 from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, UsageError
 from classifold.process import PYTHON
 from classifold.progress import log_plainly, say
+from classifold.settings.config import Config, build_config
 
 if TYPE_CHECKING:
     from classifold.training.run import RunSummary

@@ -17,8 +17,8 @@ from classifold.job_channels import find_channel, find_spread, gather_pictures, 
 from classifold.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
-    from classifold.config import Config
     from classifold.dataset.scan import Sets
+    from classifold.settings.config import Config
     from classifold.training.disk_needs import DiskNeeds
 
 # Below the scratch folder: beside run folders, whose names begin with a letter or digit or a dot and more.
@@ -131,7 +131,7 @@ def read_settings(
     Raises:
         SettingsError: With every fault that was found.
     """
-    from classifold.config import read_hyperparameters
+    from classifold.settings.config import read_hyperparameters
 
     fixed: dict[str, Any] = {"RUNS_DIR": str(scratch_dir)}
     if pictures_dir is not None:

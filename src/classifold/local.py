@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.config import Config
 from classifold.docker import explain_docker, run_docker, start_docker
 from classifold.docker_hosts import (
     KILLED,
@@ -34,6 +33,7 @@ from classifold.ml_folder import MlFolder
 from classifold.moving import move_folder
 from classifold.request import list_hyperparameters
 from classifold.run_folder import check_run
+from classifold.settings.config import Config
 
 Tell = Callable[[str], None]
 

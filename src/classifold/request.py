@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.baked import locate_baked
-from classifold.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
-from classifold.config_rules import shorten
-from classifold.config_words import explain_unknown
 from classifold.errors import Fault, SettingsError
 from classifold.files import write_whole
 from classifold.ml_folder import is_foreign
 from classifold.request_channels import build_channels, find_prefix
 from classifold.request_template import fill_template, merge_template
+from classifold.settings.baked import locate_baked
+from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
+from classifold.settings.rules import shorten
+from classifold.settings.words import explain_unknown
 
 CHECKPOINT_DIR = f"{names.ML_DIR}/checkpoints"
 # SageMaker's limits. Source: CreateTrainingJob's reference, HyperParameters.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from classifold import names
-from classifold.config import Config
+from classifold.settings.config import Config
 
 
 def build_channels(config: Config, bucket: str) -> list[dict[str, Any]]:

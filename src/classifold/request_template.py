@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.config_rules import shorten
 from classifold.errors import Fault, SettingsError
+from classifold.settings.rules import shorten
 
 # Lists in which the template's entry changes ours of the same name, and is added where there is none.
 _NAMED_LISTS = {"InputDataConfig": "ChannelName", "MetricDefinitions": "Name", "Tags": "Key"}

@@ -11,7 +11,7 @@ from classifold.dataset.limits import check_bytes
 from classifold.dataset.tar_writer import SourceError
 
 if TYPE_CHECKING:
-    from classifold.config import Config
+    from classifold.settings.config import Config
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ def _open_client(settings: str) -> Any:
     import json
 
     from classifold.aws.clients import Aws
-    from classifold.config import build_config
+    from classifold.settings.config import build_config
 
     return Aws(build_config(json.loads(settings))).client("s3")

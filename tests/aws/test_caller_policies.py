@@ -21,8 +21,8 @@ from classifold.aws.policies import Scope, build_boundary, build_policy, build_s
 from classifold.aws.repository import ensure_repository
 from classifold.aws.roles import ensure_role, find_role
 from classifold.aws.storage import ensure_buckets
-from classifold.config import build_config
 from classifold.errors import AwsError
+from classifold.settings.config import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

@@ -17,8 +17,8 @@ import pytest
 from botocore import exceptions
 
 from classifold.aws.clients import Aws, aws_errors, find_right, is_denied, is_expired, is_missing, is_passing
-from classifold.config import build_config
 from classifold.errors import AwsError, MissingError
+from classifold.settings.config import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

@@ -35,10 +35,10 @@ from classifold.aws.image_context import plan_image, write_context
 from classifold.aws.image_record import ImageRecord, read_record, record_push
 from classifold.aws.registry import Manifest, explain_push, find_manifest, push
 from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
-from classifold.baked import PROJECT_DIR, locate_baked, open_keras_home
-from classifold.config import build_config
 from classifold.docker import explain_docker
 from classifold.errors import AwsError, BackboneError, DockerError, MissingError
+from classifold.settings.baked import PROJECT_DIR, locate_baked, open_keras_home
+from classifold.settings.config import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -234,7 +234,7 @@ def test_files_of_the_users_own_are_found_in_the_image(project: Path) -> None:
 def test_keras_finds_the_weights_in_an_image_that_it_cannot_write_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("classifold.baked._KERAS_FALLBACK", tmp_path / "fallback")
+    monkeypatch.setattr("classifold.settings.baked._KERAS_FALLBACK", tmp_path / "fallback")
     home = tmp_path / "keras"
     home.mkdir()
     monkeypatch.setenv("KERAS_HOME", str(home))

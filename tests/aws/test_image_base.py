@@ -17,8 +17,8 @@ from classifold.aws.image import Image, build_image
 from classifold.aws.image_base import Base, find_bases, hash_bases, pin_dockerfile, resolve_base
 from classifold.aws.image_context import plan_image
 from classifold.aws.image_record import read_record
-from classifold.config import build_config
 from classifold.errors import DockerError, SettingsError
+from classifold.settings.config import build_config
 
 if TYPE_CHECKING:
     from lab.registry import Registry

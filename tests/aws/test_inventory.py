@@ -12,8 +12,8 @@ from classifold.aws.clients import Aws
 from classifold.aws.inventory import Resource, find_resources, remove_resources
 from classifold.aws.roles import ensure_role
 from classifold.aws.storage import ensure_buckets
-from classifold.config import build_config
 from classifold.errors import AwsError
+from classifold.settings.config import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

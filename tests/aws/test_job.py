@@ -19,9 +19,9 @@ from classifold.aws.image import build_image, push_image
 from classifold.aws.job import Launch, launch_job, send_request
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
-from classifold.config import build_config
 from classifold.errors import AwsError, Interrupted, JobError, SettingsError
 from classifold.request import draft_request
+from classifold.settings.config import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

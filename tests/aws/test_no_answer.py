@@ -21,8 +21,8 @@ from botocore import exceptions
 from classifold.aws.clients import Aws, aws_errors, is_passing
 from classifold.aws.findings import guard
 from classifold.aws.no_answer import UnreadableAnswerError
-from classifold.config import build_config
 from classifold.errors import AwsError
+from classifold.settings.config import build_config
 
 PAGE = (
     "<!DOCTYPE html>\n<html><head><title>Sign in to the guest network</title></head><body>Hello</body></html>"

@@ -22,10 +22,10 @@ import pytest
 
 from classifold.aws.clients import Aws
 from classifold.aws.upload import UploadSummary, upload_data
-from classifold.config import build_config
 from classifold.dataset.packing import pack_sets
 from classifold.dataset.split import split_dataset
 from classifold.errors import AwsError, DataError, MissingError
+from classifold.settings.config import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -524,7 +524,7 @@ KILLED = """
 import sys
 from classifold.aws.clients import Aws
 from classifold.aws.upload import upload_data
-from classifold.config import build_config
+from classifold.settings.config import build_config
 upload_data(Aws(build_config({{"PROJECT_NAME": "petals", "DATA_NAME": "petals", "SPLIT_LOCAL_DIR": {split!r},
                                "UPLOAD_THREADS": 4}})), tell=print)
 """
@@ -766,7 +766,7 @@ UPLOAD = """
 import sys
 from classifold.aws.clients import Aws
 from classifold.aws.upload import upload_data
-from classifold.config import build_config
+from classifold.settings.config import build_config
 settings = {"PROJECT_NAME": "petals", "DATA_NAME": "petals", "SPLIT_LOCAL_DIR": sys.argv[1]}
 print(upload_data(Aws(build_config(settings)), delete_stale=False, tell=lambda _: None).sent)
 """

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.config import build_config
 from classifold.dataset.split import SplitSummary, split_dataset
 from classifold.names import SETS
+from classifold.settings.config import build_config
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from classifold.config import build_config
 from classifold.dataset.check import CheckReport, check_data
 from classifold.dataset.listing import Listed, iter_listing
 from classifold.dataset.listing_findings import Findings
@@ -25,6 +24,7 @@ from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.split import SplitSummary, split_dataset
 from classifold.errors import ClassifoldError, DataError, Fault, MissingExtraError
 from classifold.names import SETS, set_manifest
+from classifold.settings.config import build_config
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PER_CLASS = 6

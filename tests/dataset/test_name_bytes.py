@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.config import build_config
 from classifold.dataset.check import check_data
 from classifold.dataset.name_bytes import check_folder_names, clean_name, guess_encodings, is_utf8
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError
+from classifold.settings.config import build_config
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.config import build_config
 from classifold.dataset.packing import pack_sets
 from classifold.dataset.scan import load_sets
 from classifold.dataset.shards import write_shards
 from classifold.dataset.split import split_dataset
 from classifold.errors import DataError, MissingExtraError
 from classifold.s3_reader import S3Reader
+from classifold.settings.config import build_config
 
 MB = 10**6
 PNG = b"\x89PNG\r\n\x1a\n"

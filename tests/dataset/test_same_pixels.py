@@ -12,9 +12,9 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from classifold.config import build_config
 from classifold.dataset.check import check_data
 from classifold.dataset.pictures import hash_pixels, inspect_picture
+from classifold.settings.config import build_config
 
 LIMIT = 10**6
 TURNED = {

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from classifold.config import build_config
 from classifold.dataset.check import check_data
 from classifold.dataset.pictures import (
     PictureError,
@@ -21,6 +20,7 @@ from classifold.dataset.pictures import (
     read_picture,
 )
 from classifold.dataset.samples import is_scaled
+from classifold.settings.config import build_config
 
 LIMIT = 10**6
 GREY, RGB, GREY_ALPHA, RGB_ALPHA = 0, 2, 4, 6

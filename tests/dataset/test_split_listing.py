@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from classifold.config import build_config
 from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, iter_manifest
@@ -26,6 +25,7 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.split import SplitSummary, split_dataset
 from classifold.errors import ClassifoldError, DataError
 from classifold.names import SETS, set_manifest
+from classifold.settings.config import build_config
 
 ROOT = "s3://pets/photos/"
 

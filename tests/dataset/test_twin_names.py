@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.config import build_config
 from classifold.dataset.check import check_data
 from classifold.dataset.twin_names import describe_twins, find_twins
+from classifold.settings.config import build_config
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.config import Config, build_config
 from classifold.dataset.scan import Picture
+from classifold.settings.config import Config, build_config
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SIZE = 32

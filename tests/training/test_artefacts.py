@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from classifold import names
-from classifold.config import Config
 from classifold.run_folder import write_archive
+from classifold.settings.config import Config
 from classifold.training.artefacts import (
     build_card,
     build_environment,

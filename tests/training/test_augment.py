@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.config import Config, build_config
+from classifold.settings.config import Config, build_config
 from classifold.training.augment import augment, draw_transform
 
 NOTHING: dict[str, Any] = {

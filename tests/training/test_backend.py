@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.config import Config
 from classifold.errors import MissingExtraError, UsageError
+from classifold.settings.config import Config
 
 
 def test_the_settings_choose_the_engine(tiny: Callable[..., Config]):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.config import Config
+from classifold.settings.config import Config
 
 pytestmark = pytest.mark.usefixtures("keras")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from classifold.config import build_config
+from classifold.settings.config import build_config
 from classifold.training.disk_needs import estimate_disk, estimate_run, find_weights_size
 
 

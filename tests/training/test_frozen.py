@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.config import Config
 from classifold.dataset.scan import Picture
 from classifold.errors import BackboneError
+from classifold.settings.config import Config
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)
 

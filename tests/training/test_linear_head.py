@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from classifold.config import Config
+from classifold.settings.config import Config
 
 pytestmark = pytest.mark.usefixtures("keras")
 

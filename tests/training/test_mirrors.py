@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from classifold.config import build_config
 from classifold.dataset.scan import Picture
 from classifold.errors import SettingsError
+from classifold.settings.config import build_config
 from classifold.training.mirrors import (
     Change,
     _name_left_out,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.config import Config
 from classifold.errors import BackboneError
+from classifold.settings.config import Config
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)
 NAMES = ("a", "b", "c")

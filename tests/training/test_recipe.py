@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.config import build_config
 from classifold.errors import SettingsError
+from classifold.settings.config import build_config
 
 pytestmark = pytest.mark.usefixtures("keras")
 PER_EPOCH, EPOCHS = 10, 20

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.config import build_config
 from classifold.dataset.scan import Picture, Sets
 from classifold.errors import DataError, HostError
+from classifold.settings.config import build_config
 from classifold.training.hosts import Hosts
 from classifold.training.lanes import deal_own, draw_batches
 from classifold.training.sharing import BY_NUMBER, check_share, check_spread, choose_mine, has_own

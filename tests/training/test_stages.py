@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.config import Config
 from classifold.dataset.scan import load_sets
+from classifold.settings.config import Config
 
 
 def test_stages_without_epochs_are_left_out(tiny: Callable[..., Config], keras: Any):

@@ -29,8 +29,8 @@ from classifold.aws.refusals import (
     is_passing,
     note_origin,
 )
-from classifold.config import Config
 from classifold.errors import AwsError, Fault
+from classifold.settings.config import Config
 
 __all__ = [
     "Aws",

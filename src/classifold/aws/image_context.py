@@ -13,9 +13,9 @@ from typing import Literal
 import classifold
 from classifold import names
 from classifold.aws.image_base import Base, find_bases, hash_bases, label_base, pin_dockerfile
-from classifold.baked import BakedFile, find_application, find_keras_home, list_baked
-from classifold.config import Config
 from classifold.errors import BackboneError, DockerError, Fault, SettingsError, disk_errors
+from classifold.settings.baked import BakedFile, find_application, find_keras_home, list_baked
+from classifold.settings.config import Config
 
 Variant = Literal["cpu", "hosts", "gpu"]
 _TITLES = {"cpu": "CPU", "hosts": "CPU, several hosts", "gpu": "GPU"}

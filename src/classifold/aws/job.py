@@ -20,10 +20,10 @@ from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
-from classifold.config import Config
 from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, MissingError
 from classifold.request import draft_request, write_request
 from classifold.request_template import read_template
+from classifold.settings.config import Config
 
 # Seconds until a name with the time in it is another one, and how often that is waited for.
 _NAME_WAIT, _NAME_TRIES = 1.0, 5

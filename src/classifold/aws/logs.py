@@ -16,8 +16,8 @@ from classifold.aws.job_log import LogLine, LogStream, find_streams, read_log, r
 from classifold.aws.jobs import RUNNING, JobRow, build_row, describe_job, find_job
 from classifold.aws.spot import INTERRUPTED, Beginning, list_interruptions, read_beginning
 from classifold.aws.spot_words import describe_return, explain_interruption, format_clock
-from classifold.config import JOB_SETTINGS, build_config, read_hyperparameters
 from classifold.errors import AwsError, Fault, Interrupted, SettingsError
+from classifold.settings.config import JOB_SETTINGS, build_config, read_hyperparameters
 
 _Answer = TypeVar("_Answer")
 

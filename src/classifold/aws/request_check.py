@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from classifold import names
-from classifold.config_rules import shorten
 from classifold.errors import Fault
 from classifold.request import SETTING_OF
+from classifold.settings.rules import shorten
 
 _OLD_BOTO3 = "if AWS has it since lately: pip install --upgrade boto3"
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -18,9 +18,9 @@ from classifold.aws.sending import Sender
 from classifold.aws.upload_lists import delete_objects, iter_bucket, iter_shards, iter_split, limit_faults
 from classifold.aws.upload_record import LocalFile, UploadRecord, open_record
 from classifold.aws.upload_work import SMALL_AT_ONCE, send_due
-from classifold.config import Config
 from classifold.errors import DataError, Fault
 from classifold.progress import show_progress
+from classifold.settings.config import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
 from classifold.dataset.class_layout import read_layout
@@ -20,6 +19,7 @@ from classifold.dataset.split_listing import MADE, describe_listing, read_listin
 from classifold.dataset.split_place import check_apart, check_writable
 from classifold.dataset.walk import Oddities, check_folder
 from classifold.errors import ClassifoldError, Fault
+from classifold.settings.config import Config
 
 # What becomes of a picture, with the column's title.
 STATUS_WORDS = {"kept": "usable", "copy": "copies", "conflict": "in two classes", "unreadable": "unreadable"}

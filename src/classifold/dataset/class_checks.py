@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from classifold.config import Config
 from classifold.dataset.causes import describe_counts, find_cures
 from classifold.dataset.index import SET_RANKS
 from classifold.dataset.twin_names import find_twins, show_name
 from classifold.errors import DataError, Fault
 from classifold.names import SETS, TRAINING
+from classifold.settings.config import Config
 
 FAULT_LIMIT = 20
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classifold.config import Config
 from classifold.dataset.assignment import Shares, Shortage, assign_sets
 from classifold.dataset.causes import find_cures
 from classifold.dataset.class_checks import check_two_classes, describe_few, limit_faults, skip_classes
@@ -20,6 +19,7 @@ from classifold.dataset.record import read_record_head, read_record_list
 from classifold.dataset.standing import check_standing
 from classifold.errors import DataError, Fault, SettingsError
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
+from classifold.settings.config import Config
 
 _HELD_OUT_PIXELS = "held_out_pixels"
 UNREADABLE = "SELECT key, reason FROM picture WHERE status = 'unreadable' ORDER BY key"

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from classifold.config import Config
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.layout import holds_class_folders, holds_pictures
@@ -17,6 +16,7 @@ from classifold.dataset.samples import SampleBits
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
+from classifold.settings.config import Config
 
 _EXAMPLES = 3
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from classifold.config import Config
 from classifold.dataset.faults import PictureError
 from classifold.dataset.formats import HEAD_BYTES
 from classifold.dataset.limits import read_bytes
@@ -24,6 +23,7 @@ from classifold.dataset.shard_plan import shard_name
 from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_content, is_link
 from classifold.errors import Fault
 from classifold.files import write_whole
+from classifold.settings.config import Config
 
 # Fetches what is no file of this machine: from an address to the content and its etag, "" where it has none.
 Reader = Callable[[str], tuple[bytes, str]]

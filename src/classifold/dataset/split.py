@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from classifold import __version__
-from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
 from classifold.dataset.class_checks import check_classes, list_skipped
@@ -43,6 +42,7 @@ from classifold.dataset.target_disk import check_class_names
 from classifold.dataset.walk import Oddities, check_folder, clean_name
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
+from classifold.settings.config import Config
 
 __all__ = ["SplitSummary", "Unreadable", "split_dataset"]
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from classifold import __version__
-from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
 from classifold.dataset.class_checks import check_classes, limit_faults, list_skipped
@@ -46,6 +45,7 @@ from classifold.dataset.standing import describe_file
 from classifold.errors import DataError, Fault
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION, set_manifest
 from classifold.progress import show_progress
+from classifold.settings.config import Config
 
 _INDEX = ".index.sqlite"
 MADE = (VALIDATION, EVALUATION)

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from classifold.config import Config
 from classifold.errors import DataError, DiskError, Fault
+from classifold.settings.config import Config
 
 _ELSEWHERE = "set SPLIT_LOCAL_DIR to a folder that you can write"
 

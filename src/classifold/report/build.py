@@ -13,7 +13,6 @@ from typing import Any
 from markupsafe import Markup
 
 from classifold import names
-from classifold.config import Config
 from classifold.dataset.samples import SampleBits
 from classifold.dataset.walk import Picture
 from classifold.report import charts, findings
@@ -48,6 +47,7 @@ from classifold.report.view import (
     Tile,
     TimeRow,
 )
+from classifold.settings.config import Config
 
 NUM_WRONG, NUM_UNSURE, NUM_SKIPPED, NUM_PAIRS = 24, 8, 50, 10
 LEGIBLE_CLASSES = 30  # a matrix of more is drawn compactly, beside its most frequent mistakes

@@ -6,7 +6,6 @@ import unicodedata
 from pathlib import Path
 
 from classifold import names
-from classifold.config import Config
 from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
@@ -15,6 +14,7 @@ from classifold.printable import make_printable
 from classifold.report.build import build_page
 from classifold.report.records import DataRecord, RunRecords, read_records
 from classifold.report.view import Page
+from classifold.settings.config import Config
 
 _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 

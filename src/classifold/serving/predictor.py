@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.config import Config
 from classifold.dataset.pictures import PictureError, load_picture
 from classifold.errors import Fault, RunError
 from classifold.inference import limited_model, open_session, run_session
@@ -22,6 +21,7 @@ from classifold.machine import count_cores
 from classifold.model_file import ModelFileError
 from classifold.serving.card import ModelCard, parse_card
 from classifold.serving.sources import find_sources
+from classifold.settings.config import Config
 
 A = TypeVar("A")
 B = TypeVar("B")

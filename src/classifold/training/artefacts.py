@@ -13,8 +13,8 @@ from typing import Any
 
 import classifold
 from classifold import names
-from classifold.config import Config
 from classifold.machine import count_cores, peak_memory_mb
+from classifold.settings.config import Config
 from classifold.training.evaluate import Answers, build_confusion_matrix, build_text_report
 
 _PACKAGES = (

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
+from classifold.settings.config import Config
 
 # OpenCV's own threads would fight with ours for the cores.
 cv2.setNumThreads(1)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from classifold.baked import find_keras_home, open_keras_home
-from classifold.config import Config
 from classifold.errors import Fault, MissingExtraError, SettingsError, UsageError
 from classifold.locks import let_hdf5_do_without_locks
+from classifold.settings.baked import find_keras_home, open_keras_home
+from classifold.settings.config import Config
 from classifold.training.hosts import Place, join_hosts
 from classifold.training.interruption import holding_back
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from classifold.config import Config
 from classifold.machine import list_gpus
+from classifold.settings.config import Config
 from classifold.training.boundary import assign_arrays, copy_arrays, list_seeds
 from classifold.training.recipe import Stage
 

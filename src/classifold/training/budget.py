@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
+from classifold.settings.config import Config
 
 # What follows the training takes about so many times what came before it: both build the model anew, and
 # TensorFlow starts once more. Seen on two cores: 3 seconds before, 15 after.

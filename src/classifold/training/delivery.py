@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.config import Config
 from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
 from classifold.progress import show_progress
+from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
 from classifold.training.clock import Clock
 from classifold.training.history import EpochRow, write_history

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifold import names
-from classifold.baked import LITE0, find_keras_home
-from classifold.config import Config
 from classifold.dataset.scan import Sets
+from classifold.settings.baked import LITE0, find_keras_home
+from classifold.settings.config import Config
 
 # model.keras, model.h5, checkpoint/ and model.onnx, and the SavedModel that checkpoint/ is made from.
 _FORMS = 4

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
 from classifold.errors import ClassifoldError
 from classifold.progress import Advance, show_progress
+from classifold.settings.config import Config
 from classifold.training.batch_size import choose_batch_size
 from classifold.training.boundary import (
     Arrays,

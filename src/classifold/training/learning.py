@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 import classifold
 from classifold import names
-from classifold.config import Config
 from classifold.dataset.scan import Picture, Sets
 from classifold.errors import DataError, Fault, RunError
+from classifold.settings.config import Config
 from classifold.training.artefacts import find_versions
 from classifold.training.boundary import Boundary, Inside, copy_arrays, list_seeds
 from classifold.training.budget import Budget, Plan, choose_places

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
 from classifold.progress import Advance, show_progress
+from classifold.settings.config import Config
 from classifold.training.boundary import Inside, taking_state
 from classifold.training.feed import Feed, Reached
 from classifold.training.history import EpochRow, print_epoch

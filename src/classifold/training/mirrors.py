@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
+from classifold.settings.config import Config
 from classifold.training.budget import choose_places
 from classifold.training.hosts import Hosts
 from classifold.training.pipeline import PictureReader

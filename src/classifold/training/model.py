@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 from classifold import names
-from classifold.config import Config
 from classifold.errors import BackboneError, Fault
 from classifold.machine import limited_memory, list_gpus, memory_bytes
+from classifold.settings.config import Config
 from classifold.training.backbones import build_backbone, finish_weights
 from classifold.training.keras_file import check_keras_file
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
 from classifold.dataset.pictures import PictureError, load_picture
 from classifold.dataset.scan import Picture
 from classifold.errors import DataError, Fault
 from classifold.machine import count_cores
 from classifold.progress import show_progress
+from classifold.settings.config import Config
 from classifold.training.augment import augment
 from classifold.training.storage import Storage, blocks
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from classifold.config import Config
 from classifold.machine import list_gpus
+from classifold.settings.config import Config
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 # NVIDIA GPUs compute in bfloat16 from this compute capability on (Ampere).

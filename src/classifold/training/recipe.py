@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
 from classifold.errors import Fault, SettingsError
+from classifold.settings.config import Config
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.config import Config
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, RunError, disk_errors
 from classifold.moving import move_folder
 from classifold.progress import say
 from classifold.run_folder import write_archive
+from classifold.settings.config import Config
 from classifold.training.artefacts import build_card
 from classifold.training.backend import ENGINES, choose_backend, start_keras
 from classifold.training.boundary import Boundary

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
+from classifold.settings.config import Config
 from classifold.training.feed import Feed
 from classifold.training.forward import build_forward, pad
 

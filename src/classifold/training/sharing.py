@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.config import Config
 from classifold.dataset.scan import Sets
 from classifold.errors import DataError, Fault, HostError
+from classifold.settings.config import Config
 from classifold.training.hosts import Hosts
 from classifold.training.lanes import Places, is_of_rows
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.config import Config
 from classifold.errors import DiskError, Fault
+from classifold.settings.config import Config
 from classifold.training.backbones import finish_weights
 from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds, taking_state
 from classifold.training.budget import Budget

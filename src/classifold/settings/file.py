@@ -12,7 +12,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from classifold.errors import Fault
-from classifold.user_code import importing_beside
+from classifold.settings.user_code import importing_beside
 
 # What the file is called as a module: dataclasses, pickle and typing look for it under this name.
 _MODULE = "classifold_settings"

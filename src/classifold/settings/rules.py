@@ -11,7 +11,7 @@ from classifold import names
 from classifold.errors import Fault
 
 if TYPE_CHECKING:
-    from classifold.config import Config
+    from classifold.settings.config import Config
 
 # The longest name of a channel of one set has so much behind DATA_NAME.
 _SET_CHANNEL_ROOM = names.CHANNEL_NAME_LIMIT - max(len(names.set_channel("", one)) for one in names.SETS)

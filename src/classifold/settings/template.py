@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from classifold.config import GROUPS, RECIPES, Config
-from classifold.config_words import describe_field
+from classifold.settings.config import GROUPS, RECIPES, Config
+from classifold.settings.words import describe_field
 
 _LINE_LENGTH = 110
 _FILE_HEAD = '''"""The settings of this project, with flowers as the example: edit what is yours.

@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from classifold import names
-from classifold.config_file import read_config_file
-from classifold.config_rules import find_problems
-from classifold.config_words import explain_unknown, explain_value
 from classifold.errors import Fault, SettingsError
 from classifold.process import expand_home
+from classifold.settings.file import read_config_file
+from classifold.settings.rules import find_problems
+from classifold.settings.words import explain_unknown, explain_value
 
 DEFAULT_CONFIG_PATH = Path(names.CONFIG_FILE)
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from classifold.config_rules import shorten
 from classifold.errors import Fault
+from classifold.settings.rules import shorten
 
 # Names that other tools use for the same thing, and that are too different for a nearest match.
 _OTHER_NAMES = {

@@ -9,12 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold import config_rules, names
-from classifold.config import GROUPS, RECIPES, Config, build_config, load_config, override_config, parse_value
-from classifold.config_rules import find_problems
-from classifold.config_template import build_config_file
-from classifold.config_words import describe_field
+from classifold import names
 from classifold.errors import Fault, SettingsError
+from classifold.settings import rules as config_rules
+from classifold.settings.config import (
+    GROUPS,
+    RECIPES,
+    Config,
+    build_config,
+    load_config,
+    override_config,
+    parse_value,
+)
+from classifold.settings.rules import find_problems
+from classifold.settings.template import build_config_file
+from classifold.settings.words import describe_field
 
 
 def faults_of(path: Path | None = None, **values: Any) -> list[Fault]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifold import names
-from classifold.config import Config
 from classifold.errors import BackboneError, Fault
+from classifold.settings.config import Config
 
 # In the image; container/Dockerfile has the same.
 PROJECT_DIR = Path("/opt/classifold/project")
