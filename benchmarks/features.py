@@ -89,7 +89,7 @@ def main() -> None:
 def make_pixels(folder: Path, scratch: Path) -> None:
     import numpy as np
 
-    from classifold.dataset.pictures import load_picture
+    from classifold.pictures.decode import load_picture
 
     pixels = [load_picture(path, size=SIZE, max_pixels=10**8) for path in list_files(folder)]
     np.save(scratch / "pixels.npy", np.stack(pixels))
@@ -101,7 +101,7 @@ def make_pixels(folder: Path, scratch: Path) -> None:
 def prepare_ours(scratch: Path) -> dict[str, Callable[[Any], Any]]:
     import numpy as np
 
-    from classifold.dataset.pictures import load_picture
+    from classifold.pictures.decode import load_picture
     from classifold.training.frozen import compile_frozen
 
     compute = compile_frozen(build_frozen(), scratch)

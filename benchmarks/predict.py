@@ -38,7 +38,7 @@ PLAIN = """
 import sys
 from pathlib import Path
 import numpy as np, onnxruntime
-from classifold.dataset.pictures import load_picture
+from classifold.pictures.decode import load_picture
 session = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx", providers=["CPUExecutionProvider"])
 size = session.get_inputs()[0].shape[1]
 with open(sys.argv[3], "w") as output:

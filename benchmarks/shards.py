@@ -27,7 +27,7 @@ MEASURED = """
 import json, resource, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from classifold.dataset.pictures import load_picture
+from classifold.pictures.decode import load_picture
 from classifold.dataset.scan import load_sets
 from classifold.dataset.shards import write_shards
 sets_dir, shards_dir, shard_mb = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

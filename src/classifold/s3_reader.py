@@ -6,9 +6,9 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from classifold.dataset.faults import PictureError
-from classifold.dataset.limits import check_bytes
 from classifold.dataset.tar_writer import SourceError
+from classifold.pictures.faults import PictureError
+from classifold.pictures.limits import check_bytes
 
 if TYPE_CHECKING:
     from classifold.settings.config import Config

@@ -300,7 +300,7 @@ def test_without_dask_its_install_is_named(listed, monkeypatch):
 
 
 def test_reading_a_set_in_order_opens_every_shard_once_and_goes_forward(listed, tmp_path, monkeypatch):
-    from classifold.dataset import members
+    from classifold.pictures import source as members
 
     pack(listed, "shards")
     opened: list[Path] = []

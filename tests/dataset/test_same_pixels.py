@@ -13,7 +13,7 @@ import simplejpeg
 from PIL import Image
 
 from classifold.dataset.check import check_data
-from classifold.dataset.pictures import hash_pixels, inspect_picture
+from classifold.pictures.decode import hash_pixels, inspect_picture
 from classifold.settings.config import build_config
 
 LIMIT = 10**6

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from classifold.dataset.pictures import load_picture
 from classifold.dataset.scan import load_sets
 from classifold.dataset.shards import ShardSummary, write_shards
 from classifold.errors import DataError, DiskError, SettingsError
 from classifold.names import SETS
+from classifold.pictures.decode import load_picture
 
 MB = 10**6
 OLD = 10**18  # a file's time that is long past

@@ -93,7 +93,7 @@ def test_every_tensor_but_those_of_the_classes_is_used(lite0, tensors):
 
 
 def test_real_flowers_are_flowers_to_it(shared: Path, tensors, keras):
-    from classifold.dataset.pictures import load_picture
+    from classifold.pictures.decode import load_picture
     from classifold.training.backbones import build_backbone
 
     model = build_backbone("EfficientNetLite0", image_size=224, weights="imagenet")

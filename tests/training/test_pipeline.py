@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.dataset.pictures import load_picture
 from classifold.dataset.scan import Picture, load_sets
 from classifold.dataset.shards import write_shards
 from classifold.errors import DataError
 from classifold.names import SETS
+from classifold.pictures.decode import load_picture
 from classifold.settings.config import Config
 from classifold.training.pipeline import PictureReader
 from classifold.training.storage import Shelf, Storage

@@ -709,8 +709,8 @@ def test_a_state_inside_an_epoch_is_due_when_its_time_has_come(write):
 
 
 def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: Path, keras):
-    from classifold.dataset.pictures import load_picture
     from classifold.dataset.scan import load_sets
+    from classifold.pictures.decode import load_picture
     from classifold.training.stages import put_kept
 
     learning, states, _ = learn()

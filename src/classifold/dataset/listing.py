@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from classifold.dataset.formats import PICTURE_ENDINGS
 from classifold.dataset.listed_files import ListedFile, ListedFiles, find_common_folder
 from classifold.dataset.listing_columns import PICTURE_HINT, Columns, Entries, find_columns, fold_name
 from classifold.dataset.listing_findings import SLASH, Findings
@@ -38,6 +37,7 @@ from classifold.dataset.listing_text import (
 from classifold.dataset.set_names import name_set
 from classifold.dataset.walk import clean_name, reason_to_pass_over
 from classifold.errors import DataError, Fault
+from classifold.pictures.formats import PICTURE_ENDINGS
 
 _S3 = "s3://"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from classifold.dataset.formats import PICTURE_ENDINGS
 from classifold.dataset.listing_text import recode
+from classifold.pictures.formats import PICTURE_ENDINGS
 
 # In the order in which they are believed. Case, blanks, `-`, `_`, and a plural's s make no difference.
 _PICTURE = (

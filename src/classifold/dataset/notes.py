@@ -12,10 +12,10 @@ from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.placing import Placement
-from classifold.dataset.samples import SampleBits
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
+from classifold.pictures.samples import SampleBits
 from classifold.settings.config import Config
 
 _EXAMPLES = 3

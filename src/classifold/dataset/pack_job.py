@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from classifold.dataset.faults import PictureError
-from classifold.dataset.formats import HEAD_BYTES
-from classifold.dataset.limits import read_bytes
 from classifold.dataset.listed_files import Bounds
 from classifold.dataset.listing import identify
 from classifold.dataset.manifest import ManifestLine
@@ -23,6 +20,9 @@ from classifold.dataset.shard_plan import shard_name
 from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_content, is_link
 from classifold.errors import Fault
 from classifold.files import write_whole
+from classifold.pictures.faults import PictureError
+from classifold.pictures.formats import HEAD_BYTES
+from classifold.pictures.limits import read_bytes
 from classifold.settings.config import Config
 
 # Fetches what is no file of this machine: from an address to the content and its etag, "" where it has none.

@@ -18,9 +18,9 @@ from classifold.dataset.index import (
     iter_candidates,
     iter_files,
 )
-from classifold.dataset.limits import read_bytes
-from classifold.dataset.pictures import PictureError, hash_pixels, inspect_picture
-from classifold.dataset.samples import SampleBits
+from classifold.pictures.decode import PictureError, hash_pixels, inspect_picture
+from classifold.pictures.limits import read_bytes
+from classifold.pictures.samples import SampleBits
 from classifold.progress import show_progress
 
 T = TypeVar("T")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from classifold.dataset.manifest import check_key
-from classifold.dataset.members import PACK_AGAIN, Member, Shard
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.tar_writer import BLOCK, END_BYTES
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN
+from classifold.pictures.source import PACK_AGAIN, Member, Shard
 
 INDEX_FORMAT = 1
 _FAULT_LIMIT = 20

@@ -11,7 +11,12 @@ from itertools import islice
 from pathlib import Path
 
 from classifold.dataset.causes import TELLING_CONTENT
-from classifold.dataset.formats import (
+from classifold.dataset.leftovers import SYSTEM, holds_small_copies, reason_to_pass_over
+from classifold.dataset.name_bytes import check_folder_names, clean_name, is_utf8
+from classifold.dataset.record import read_record_head
+from classifold.errors import DataError, Fault
+from classifold.names import CLASSES_JSON, METRICS_JSON, MODEL_ONNX, SHARD_INDEX, SPLIT_RECORD
+from classifold.pictures.formats import (
     HEAD_BYTES,
     NO_PICTURE,
     PICTURE_ENDINGS,
@@ -19,13 +24,8 @@ from classifold.dataset.formats import (
     is_unread_picture,
     name_content,
 )
-from classifold.dataset.leftovers import SYSTEM, holds_small_copies, reason_to_pass_over
-from classifold.dataset.limits import check_bytes, read_bytes
-from classifold.dataset.members import Member
-from classifold.dataset.name_bytes import check_folder_names, clean_name, is_utf8
-from classifold.dataset.record import read_record_head
-from classifold.errors import DataError, Fault
-from classifold.names import CLASSES_JSON, METRICS_JSON, MODEL_ONNX, SHARD_INDEX, SPLIT_RECORD
+from classifold.pictures.limits import check_bytes, read_bytes
+from classifold.pictures.source import Member
 
 __all__ = [
     "Oddities",

@@ -13,8 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from classifold import names
-from classifold.dataset.samples import SampleBits
 from classifold.dataset.walk import Picture
+from classifold.pictures.samples import SampleBits
 from classifold.report import charts, findings
 from classifold.report.findings import NBSP, percent
 from classifold.report.mistakes import Picked, find_pictures, pick_pictures, read_thumbnail

@@ -20,7 +20,7 @@ from classifold.names import EVALUATION
 from classifold.report.records import PredictedPicture
 
 if TYPE_CHECKING:
-    from classifold.dataset.samples import SampleBits
+    from classifold.pictures.samples import SampleBits
 
 THUMBNAIL_SIDE = 288  # pixels of the longer side: twice what is shown, for sharp screens
 _JPEG_QUALITY = 78
@@ -152,7 +152,7 @@ def read_thumbnail(picture: Picture, *, max_pixels: int, sample_bits: SampleBits
     """Return the picture, small, as a `data:` address of a JPEG; None where it cannot be read."""
     from PIL import Image
 
-    from classifold.dataset.pictures import PictureError, read_picture
+    from classifold.pictures.decode import PictureError, read_picture
 
     try:
         content = picture.read_bytes(max_pixels=max_pixels)

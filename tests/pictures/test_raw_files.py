@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.dataset.pictures import PictureError, identify_format, read_picture
+from classifold.pictures.decode import PictureError, identify_format, read_picture
 
 LONG, SHORT, BYTE = 4, 3, 1
 SUBFILE, SUBDIRS, DNG_VERSION, CFA, LINEAR_RAW, RGB, GREY = 254, 330, 50706, 32803, 34892, 2, 1

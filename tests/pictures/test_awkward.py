@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from classifold.dataset.pictures import PictureError, load_picture, read_picture
+from classifold.pictures.decode import PictureError, load_picture, read_picture
 
 MAX_PIXELS = 20_000_000
 MEGABYTES_BOUND = 400
@@ -20,7 +20,7 @@ READ_ALL = """
 import json, sys, time
 from pathlib import Path
 from classifold.machine import peak_memory_mb
-from classifold.dataset.pictures import PictureError, read_picture
+from classifold.pictures.decode import PictureError, read_picture
 answers, slowest = {}, 0.0
 for path in sorted(Path(sys.argv[1]).rglob("*")):
     if path.is_file():

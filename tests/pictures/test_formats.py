@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from classifold.dataset.formats import (
+from classifold.dataset.walk import walk_pictures
+from classifold.pictures.decode import PictureError, read_picture
+from classifold.pictures.formats import (
     HEAD_BYTES,
     PICTURE_ENDINGS,
     identify_format,
     is_unread_picture,
     name_content,
 )
-from classifold.dataset.pictures import PictureError, read_picture
-from classifold.dataset.walk import walk_pictures
 
 LOSSLESS = {"TGA": ".tga", "PCX": ".pcx", "SGI": ".sgi", "PPM": ".ppm"}
 HEADS = {

@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, features
 
-from classifold.dataset.faults import PictureError
-from classifold.dataset.formats import RAW_PICTURE
-from classifold.dataset.libtiff import silence_libtiff
-from classifold.dataset.limits import check_size, taking_turns
-from classifold.dataset.netpbm import decode_pnm, read_pnm_header
-from classifold.dataset.orientation import read_orientation
-from classifold.dataset.packed_tiff import Packed, decode_packed_tiff
-from classifold.dataset.pillow_warnings import quiet_pillow
-from classifold.dataset.raw_files import is_raw_tiff
-from classifold.dataset.samples import (
+from classifold.pictures.faults import PictureError
+from classifold.pictures.formats import RAW_PICTURE
+from classifold.pictures.libtiff import silence_libtiff
+from classifold.pictures.limits import check_size, taking_turns
+from classifold.pictures.netpbm import decode_pnm, read_pnm_header
+from classifold.pictures.orientation import read_orientation
+from classifold.pictures.packed_tiff import Packed, decode_packed_tiff
+from classifold.pictures.pillow_warnings import quiet_pillow
+from classifold.pictures.raw_files import is_raw_tiff
+from classifold.pictures.samples import (
     MOST_BITS,
     SampleBits,
     choose_depth,

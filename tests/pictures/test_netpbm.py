@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from classifold.dataset.formats import identify_format
-from classifold.dataset.pictures import PictureError, read_picture
+from classifold.pictures.decode import PictureError, read_picture
+from classifold.pictures.formats import identify_format
 
 LIMIT = 10**6
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from classifold.dataset.pillow_warnings import quiet_pillow
+from classifold.pictures.pillow_warnings import quiet_pillow
 
 _TAG = 0x0112
 _TAG_BYTES = (b"\x12\x01", b"\x01\x12")

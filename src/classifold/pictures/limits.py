@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from classifold.dataset.faults import PictureError
+from classifold.pictures.faults import PictureError
 
 # An uncompressed picture of three 16-bit channels has 6 bytes a pixel; room for metadata beside it.
 _BYTES_A_PIXEL = 6

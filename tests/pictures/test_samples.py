@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from classifold.dataset.check import check_data
-from classifold.dataset.pictures import (
+from classifold.pictures.decode import (
     PictureError,
     inspect_picture,
     is_nearly_one_colour,
     load_picture,
     read_picture,
 )
-from classifold.dataset.samples import is_scaled
+from classifold.pictures.samples import is_scaled
 from classifold.settings.config import build_config
 
 LIMIT = 10**6

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifold.dataset.faults import PictureError
-from classifold.dataset.formats import (
+from classifold.pictures.faults import PictureError
+from classifold.pictures.formats import (
     FORMAT_NAMES,
     HEAD_BYTES,
     TGA_FOOTER,
@@ -27,10 +27,10 @@ from classifold.dataset.formats import (
     is_unread_picture,
     name_content,
 )
-from classifold.dataset.jpeg import UnsupportedJpegError, decode_jpeg, decoded_scale, read_jpeg_header
-from classifold.dataset.limits import check_size, read_bytes, taking_turns
-from classifold.dataset.raster import Raster, decode_raster
-from classifold.dataset.samples import SampleBits
+from classifold.pictures.jpeg import UnsupportedJpegError, decode_jpeg, decoded_scale, read_jpeg_header
+from classifold.pictures.limits import check_size, read_bytes, taking_turns
+from classifold.pictures.raster import Raster, decode_raster
+from classifold.pictures.samples import SampleBits
 
 T = TypeVar("T", bound=np.generic)
 

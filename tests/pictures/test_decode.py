@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from classifold.dataset.formats import FORMAT_NAMES
-from classifold.dataset.jpeg import UnsupportedJpegError, decode_jpeg, read_jpeg_header
-from classifold.dataset.pictures import (
+from classifold.pictures.decode import (
     PictureError,
     identify_format,
     load_picture,
     read_picture,
     resize_picture,
 )
-from classifold.dataset.raster import decode_raster
+from classifold.pictures.formats import FORMAT_NAMES
+from classifold.pictures.jpeg import UnsupportedJpegError, decode_jpeg, read_jpeg_header
+from classifold.pictures.raster import decode_raster
 
 LIMIT = 1_000_000
 

@@ -8,8 +8,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from classifold.dataset.faults import PictureError
-from classifold.dataset.orientation import find_orientation
+from classifold.pictures.faults import PictureError
+from classifold.pictures.orientation import find_orientation
 
 # Markers of ITU T.81, table B.1. C4, C8 and CC are tables and such, no frames.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

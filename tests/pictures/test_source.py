@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from classifold.dataset.members import Member, Shard
 from classifold.errors import DataError
+from classifold.pictures.source import Member, Shard
 
 PIECE = 700
 
