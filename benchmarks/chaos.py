@@ -23,7 +23,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from classifold.dataset.example import draw_example
+from classifold.example.make import draw_example
 from classifold.machine import count_cores
 
 BACKBONE = """

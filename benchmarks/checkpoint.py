@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from classifold.dataset.example import draw_example
+from classifold.example.make import draw_example
 from classifold.machine import count_cores
 
 MINUTES = {"none": 0.0, "default": 0.2}

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifold.dataset.example import PICTURES_PER_CLASS, draw_example
+from classifold.example.make import PICTURES_PER_CLASS, draw_example
 
 RESULTS = Path(__file__).parent / "results" / "example.json"
 PACKAGES = ("classifold", "keras", "numpy", "pillow", "scikit-learn", "tensorflow")

@@ -68,7 +68,7 @@ def example(
     """
     check_settings(config_path, overrides)
     from classifold.answers import show
-    from classifold.dataset.example import draw_example
+    from classifold.example.make import draw_example
 
     count = draw_example(target_dir, seed=seed, pictures_per_class=pictures_per_class)
     show(f"{count} pictures of flowers are in {target_dir}")

@@ -382,7 +382,7 @@ def test_a_step_that_is_killed_or_fails_says_so(tmp_path: Path, caplog):
 
 @pytest.mark.slow
 def test_lite0_learns_the_made_flowers_and_every_form_agrees(tmp_path: Path, run_python):
-    from classifold.dataset.example import draw_example
+    from classifold.example.make import draw_example
 
     draw_example(tmp_path / "flowers", pictures_per_class=12)
     settings = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from classifold.dataset.drawing.heads import GOLDEN_ANGLE, TAU, Head, count_steps, lance_outline
-from classifold.dataset.drawing.meshes import (
+from classifold.example.heads import GOLDEN_ANGLE, TAU, Head, count_steps, lance_outline
+from classifold.example.meshes import (
     Faces,
     Floats,
     blend,

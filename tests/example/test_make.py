@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.dataset import example
-from classifold.dataset.example import KINDS, Drawing, draw_example
 from classifold.errors import DataError, DiskError
+from classifold.example import make as example
+from classifold.example.make import KINDS, Drawing, draw_example
 
 DRAW = """
 import sys
 from pathlib import Path
-from classifold.dataset.example import draw_example
+from classifold.example.make import draw_example
 draw_example(Path(sys.argv[1]), pictures_per_class=60)
 """
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from classifold.dataset.drawing.meshes import Faces, Floats, Light, blend, draw_faces, expose, linear
-from classifold.dataset.drawing.plants import build_foliage, build_grass, leaf_green
+from classifold.example.meshes import Faces, Floats, Light, blend, draw_faces, expose, linear
+from classifold.example.plants import build_foliage, build_grass, leaf_green
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Drawing:
         """Return the JPEG file's content; it depends on kind, number and seed alone."""
         from numpy.random import default_rng
 
-        from classifold.dataset.drawing.photograph import draw_flower_picture
+        from classifold.example.photograph import draw_flower_picture
 
         return draw_flower_picture(self.kind, default_rng([self.seed, KINDS.index(self.kind), self.number]))
 

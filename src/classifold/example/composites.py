@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from classifold.dataset.drawing.heads import (
+from classifold.example.heads import (
     GOLDEN_ANGLE,
     TAU,
     Head,
@@ -13,7 +13,7 @@ from classifold.dataset.drawing.heads import (
     count_steps,
     lance_outline,
 )
-from classifold.dataset.drawing.meshes import (
+from classifold.example.meshes import (
     Faces,
     Floats,
     blend,

@@ -10,9 +10,9 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from classifold.dataset.drawing import scenery
-from classifold.dataset.drawing.meshes import Faces, Floats, Light, draw_faces, linear, rotation
-from classifold.dataset.drawing.plants import HEAD_BUILDERS, build_foliage, build_grass, build_plant
+from classifold.example import scenery
+from classifold.example.meshes import Faces, Floats, Light, draw_faces, linear, rotation
+from classifold.example.plants import HEAD_BUILDERS, build_foliage, build_grass, build_plant
 
 SMALLEST_SIDE, LARGEST_SIDE = 200, 640
 # Everything is drawn this many times larger than the picture, which makes its edges smooth.

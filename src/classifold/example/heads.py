@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from classifold.dataset.drawing.meshes import Faces, Floats
+from classifold.example.meshes import Faces, Floats
 
 TAU = 2.0 * np.pi
 # Each leaf of a spiral stands this far from the one before.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from classifold.dataset.drawing.composites import build_daisy, build_dandelion, build_sunflower
-from classifold.dataset.drawing.cups import build_rose, build_tulip
-from classifold.dataset.drawing.heads import GOLDEN_ANGLE, Head, HeadBuilder
-from classifold.dataset.drawing.meshes import (
+from classifold.example.composites import build_daisy, build_dandelion, build_sunflower
+from classifold.example.cups import build_rose, build_tulip
+from classifold.example.heads import GOLDEN_ANGLE, Head, HeadBuilder
+from classifold.example.meshes import (
     Faces,
     Floats,
     blend,
