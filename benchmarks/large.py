@@ -65,8 +65,8 @@ head = IndexHead(150, counts, shards)
 write_index(shards_dir / "shards.json", head, {name: entries(name) for name in SETS})
 note = (shards_dir / "shards.json").stat().st_size"""
 INDEX_IMPORTS = """
-from classifold.dataset.pack_plan import iter_job_lines
-from classifold.dataset.packing import plan_jobs
+from classifold.packing.plan import iter_job_lines
+from classifold.packing.pack import plan_jobs
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, write_index
 from classifold.dataset.tar_writer import member_size"""
 # The shards themselves are not there: holes of their sizes stand for them.
@@ -144,7 +144,7 @@ def run(work: str, folder: Path, before: str = "") -> dict[str, Any]:
 
 def measure_packing(scratch: Path, count: int) -> dict[str, Any]:
     """Pack by this process alone and by two workers, whose start is part of the time."""
-    from classifold.dataset.packing import pack_sets
+    from classifold.packing.pack import pack_sets
 
     for name, share in (("training", 0.7), ("validation", 0.15), ("evaluation", 0.15)):
         make_pictures(scratch / "sets" / name, round(count * share))

@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from classifold.pictures.decode import load_picture
 from classifold.dataset.scan import load_sets
-from classifold.dataset.shards import write_shards
+from classifold.packing.shards import write_shards
 sets_dir, shards_dir, shard_mb = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 {before}
 start = time.perf_counter()

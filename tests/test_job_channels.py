@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from classifold.dataset.scan import load_sets
-from classifold.dataset.shards import write_shards
 from classifold.errors import DataError, JobError, SettingsError
 from classifold.job_channels import find_channel
 from classifold.job_order import read_order
 from classifold.ml_folder import MlFolder
+from classifold.packing.shards import write_shards
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from classifold.dataset.check import CheckReport
-    from classifold.dataset.shards import ShardSummary
     from classifold.dataset.split import SplitSummary
+    from classifold.packing.shards import ShardSummary
     from classifold.training.run import RunSummary
 
 _SCORE_TITLES = {

@@ -67,8 +67,8 @@ def shards(
     """
     config = load_settings(config_path, overrides)
     from classifold.answers import print_shards
-    from classifold.dataset.packing import pack_sets
     from classifold.dataset.split_listing import list_roots
+    from classifold.packing.pack import pack_sets
     from classifold.s3_reader import S3Reader
 
     summary = pack_sets(

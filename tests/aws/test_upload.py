@@ -22,9 +22,9 @@ import pytest
 
 from classifold.aws.clients import Aws
 from classifold.aws.upload import UploadSummary, upload_data
-from classifold.dataset.packing import pack_sets
 from classifold.dataset.split import split_dataset
 from classifold.errors import AwsError, DataError, MissingError
+from classifold.packing.pack import pack_sets
 from classifold.settings.config import build_config
 
 if TYPE_CHECKING:

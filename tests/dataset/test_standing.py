@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 from classifold.dataset.check import check_data
-from classifold.dataset.shards import write_shards
 from classifold.dataset.standing import is_left_by_system, is_shard_file
 from classifold.errors import DataError
+from classifold.packing.shards import write_shards
 
 
 @pytest.fixture

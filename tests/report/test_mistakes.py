@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from classifold.dataset.shards import write_shards
 from classifold.dataset.walk import Picture
+from classifold.packing.shards import write_shards
 from classifold.report.mistakes import THUMBNAIL_SIDE, find_pictures, pick_pictures, read_thumbnail
 from classifold.report.records import PredictedPicture
 

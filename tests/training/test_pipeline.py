@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from classifold.dataset.scan import Picture, load_sets
-from classifold.dataset.shards import write_shards
 from classifold.errors import DataError
 from classifold.names import SETS
+from classifold.packing.shards import write_shards
 from classifold.pictures.decode import load_picture
 from classifold.settings.config import Config
 from classifold.training.pipeline import PictureReader

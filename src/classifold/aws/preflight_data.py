@@ -18,8 +18,8 @@ from classifold.aws.findings import Finding
 from classifold.aws.storage import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
-from classifold.dataset.shards import find_shards
 from classifold.errors import DataError, Fault
+from classifold.packing.shards import find_shards
 from classifold.settings.config import Config
 
 _UPLOAD = "run `classifold upload`"

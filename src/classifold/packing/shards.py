@@ -29,8 +29,14 @@ from classifold.dataset.shard_index import (
     read_index_head,
     write_index,
 )
-from classifold.dataset.shard_memory import MEMORY_FILE, write_memory
-from classifold.dataset.shard_plan import (
+from classifold.dataset.standing import check_only_ours, is_shard_file
+from classifold.dataset.tar_writer import SourceError, TarWriter, is_link
+from classifold.errors import DataError, DiskError, Fault, SettingsError
+from classifold.files import write_whole
+from classifold.machine import count_cores
+from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD
+from classifold.packing.shard_memory import MEMORY_FILE, write_memory
+from classifold.packing.shard_plan import (
     Planned,
     SetPlan,
     Source,
@@ -38,12 +44,6 @@ from classifold.dataset.shard_plan import (
     read_earlier,
     shard_name,
 )
-from classifold.dataset.standing import check_only_ours, is_shard_file
-from classifold.dataset.tar_writer import SourceError, TarWriter, is_link
-from classifold.errors import DataError, DiskError, Fault, SettingsError
-from classifold.files import write_whole
-from classifold.machine import count_cores
-from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD
 from classifold.progress import show_progress
 
 _MB = 10**6

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from classifold.dataset.listed_files import Bounds
 from classifold.dataset.listing import identify
 from classifold.dataset.manifest import ManifestLine
-from classifold.dataset.pack_plan import PackJob, iter_job_lines
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.shard_index import PackedShard
-from classifold.dataset.shard_plan import shard_name
 from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_content, is_link
 from classifold.errors import Fault
 from classifold.files import write_whole
+from classifold.packing.plan import PackJob, iter_job_lines
+from classifold.packing.shard_plan import shard_name
 from classifold.pictures.faults import PictureError
 from classifold.pictures.formats import HEAD_BYTES
 from classifold.pictures.limits import read_bytes

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, iter_entries, read_index_head
-from classifold.dataset.shard_memory import Memory
 from classifold.dataset.tar_writer import Place, archive_size, member_size
 from classifold.errors import DataError
 from classifold.machine import count_cores
 from classifold.names import SETS
+from classifold.packing.shard_memory import Memory
 from classifold.progress import show_progress
 
 _CHUNK = 2**20

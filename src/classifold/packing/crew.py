@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from classifold.dataset.pack_job import Outcome, PackOrder, pack_shard
-from classifold.dataset.pack_plan import PackJob
 from classifold.errors import DataError, Fault, MissingExtraError
+from classifold.packing.job import Outcome, PackOrder, pack_shard
+from classifold.packing.plan import PackJob
 from classifold.process import isolated_children
 
 # Shards that wait for each worker: so many and no more are known to Dask, and memory stays flat.

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from classifold.dataset.scan import load_sets
-from classifold.dataset.shards import ShardSummary, write_shards
 from classifold.errors import DataError, DiskError, SettingsError
 from classifold.names import SETS
+from classifold.packing.shards import ShardSummary, write_shards
 from classifold.pictures.decode import load_picture
 
 MB = 10**6
@@ -216,7 +216,7 @@ def test_what_was_compared_is_remembered_of_pictures_and_shards(pack, sets_dir, 
 COUNT_READS = """
 import sys
 from pathlib import Path
-from classifold.dataset.shards import write_shards
+from classifold.packing.shards import write_shards
 read = []
 sys.addaudithook(lambda event, given: read.append(given[0]) if event == "open" else None)
 write_shards(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from classifold.dataset.manifest import ManifestLine, parse_manifest_line
-from classifold.dataset.shard_plan import shard_name
 from classifold.dataset.tar_writer import archive_size, member_size
 from classifold.errors import DataError, Fault
+from classifold.packing.shard_plan import shard_name
 
 
 class PackJob(NamedTuple):

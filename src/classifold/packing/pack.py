@@ -16,18 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from classifold.dataset.manifest import ManifestLine, check_key, holds_manifests, write_manifest
-from classifold.dataset.pack_crew import pack_here, pack_on_dask
-from classifold.dataset.pack_job import Outcome, PackOrder, Reader, iter_notes, notes_path, read_notes
-from classifold.dataset.pack_plan import PackJob, plan_set_jobs
 from classifold.dataset.placing import link_file
 from classifold.dataset.record import read_record_head
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import check_sets, find_sets, iter_pictures
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, holds_shards, write_index
-from classifold.dataset.shards import ShardSummary, check_place, check_record, copy_record, list_files
 from classifold.errors import DataError, Fault, SettingsError, disk_errors
 from classifold.locks import hold_lock
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
+from classifold.packing.crew import pack_here, pack_on_dask
+from classifold.packing.job import Outcome, PackOrder, Reader, iter_notes, notes_path, read_notes
+from classifold.packing.plan import PackJob, plan_set_jobs
+from classifold.packing.shards import ShardSummary, check_place, check_record, copy_record, list_files
 from classifold.progress import show_progress
 
 _MB = 10**6

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.dataset.packing import pack_sets
 from classifold.dataset.scan import load_sets
-from classifold.dataset.shards import write_shards
 from classifold.dataset.split import split_dataset
 from classifold.errors import DataError, MissingExtraError
+from classifold.packing.pack import pack_sets
+from classifold.packing.shards import write_shards
 from classifold.s3_reader import S3Reader
 from classifold.settings.config import build_config
 
@@ -328,7 +328,7 @@ def test_reading_a_set_in_order_opens_every_shard_once_and_goes_forward(listed, 
 PACK = """
 import sys
 from pathlib import Path
-from classifold.dataset.packing import pack_sets
+from classifold.packing.pack import pack_sets
 if __name__ == "__main__":
     print(pack_sets(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1, num_workers=2).num_pictures)
 """
