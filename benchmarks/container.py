@@ -26,7 +26,7 @@ from PIL import Image
 from classifold.docker import run_docker, start_docker
 from classifold.docker_start import Start, build_command
 from classifold.machine import count_cores
-from classifold.ml_folder import MlFolder
+from classifold.sagemaker.ml_folder import MlFolder
 from classifold.settings.config import build_config
 
 RESULTS = Path(__file__).parent / "results" / "container.json"

@@ -20,7 +20,7 @@ import pytest
 from classifold import names
 from classifold.container import deliver_run, describe_machine
 from classifold.errors import RunError
-from classifold.ml_folder import MlFolder
+from classifold.sagemaker.ml_folder import MlFolder
 
 BACKBONE = """
 import keras

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from classifold.errors import DiskError, JobError, SettingsError
-from classifold.job_channels import find_channel
 from classifold.job_order import check_room, read_order
-from classifold.ml_folder import MlFolder
+from classifold.sagemaker.job_channels import find_channel
+from classifold.sagemaker.ml_folder import MlFolder
 
 
 @pytest.fixture

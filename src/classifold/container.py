@@ -26,10 +26,10 @@ from classifold.errors import (
     RunError,
     explain_disk,
 )
-from classifold.ml_folder import Cluster, MlFolder
 from classifold.pid_one import run_as_child
 from classifold.process import prepare_process
 from classifold.progress import log_plainly, say, use_plain_lines
+from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
     from classifold.job_order import JobOrder
@@ -107,7 +107,7 @@ def _stop(ml: MlFolder, stop: BaseException) -> int:
     SageMaker stops the hosts of a job also when one of them failed. That one may have been killed and have
     left no word, so the others leave one: of a job that somebody stopped nobody reads it.
     """
-    from classifold.failure_file import describe_fault
+    from classifold.sagemaker.failure_file import describe_fault
 
     _say(_describe_stop(stop))
     with contextlib.suppress(JobError):
@@ -275,7 +275,7 @@ def _fail(ml: MlFolder, error: BaseException) -> int:
     """Say what went wrong, in the log and in the failure file, and return the exit code."""
     import traceback
 
-    from classifold.failure_file import describe_bug, describe_fault
+    from classifold.sagemaker.failure_file import describe_bug, describe_fault
 
     known = _explain(error)
     if known is None:

@@ -12,8 +12,8 @@ from classifold import names
 from classifold.docker import run_docker, start_docker
 from classifold.docker_start import Start, build_command
 from classifold.errors import Fault
-from classifold.failure_file import read_faults
-from classifold.ml_folder import MlFolder
+from classifold.sagemaker.failure_file import read_faults
+from classifold.sagemaker.ml_folder import MlFolder
 
 Tell = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifold import names
-from classifold.ml_folder import MlFolder
+from classifold.sagemaker.ml_folder import MlFolder
 
 # As SageMaker's hosts: shared memory is for the libraries' threads, which use little of it.
 _SHARED_MEMORY = "2g"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from classifold import names
 from classifold.errors import ClassifoldError, DiskError, Fault, JobError, SettingsError
-from classifold.job_channels import find_channel, find_spread, gather_pictures, load_job_sets
-from classifold.ml_folder import Cluster, MlFolder
+from classifold.sagemaker.job_channels import find_channel, find_spread, gather_pictures, load_job_sets
+from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
     from classifold.dataset.scan import Sets

@@ -27,12 +27,12 @@ from classifold.docker_hosts import (
 )
 from classifold.docker_start import Engine, Start, build_command
 from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
-from classifold.failure_file import read_faults
 from classifold.machine import list_gpus
-from classifold.ml_folder import MlFolder
 from classifold.moving import move_folder
-from classifold.request import list_hyperparameters
 from classifold.run_folder import check_run
+from classifold.sagemaker.failure_file import read_faults
+from classifold.sagemaker.ml_folder import MlFolder
+from classifold.sagemaker.request import list_hyperparameters
 from classifold.settings.config import Config
 
 Tell = Callable[[str], None]

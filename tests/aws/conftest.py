@@ -52,7 +52,7 @@ def start_job(aws: Aws, aws_account: Cloud, root: Path) -> Callable[..., str]:
     """Return a function that starts a job of the project which runs a script, and returns its name."""
     from classifold import names
     from classifold.aws.roles import find_role
-    from classifold.request import draft_request
+    from classifold.sagemaker.request import draft_request
 
     template = json.loads((root / names.REQUEST_TEMPLATE).read_text())
 

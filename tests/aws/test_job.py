@@ -20,7 +20,7 @@ from classifold.aws.job import Launch, launch_job, send_request
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.errors import AwsError, Interrupted, JobError, SettingsError
-from classifold.request import draft_request
+from classifold.sagemaker.request import draft_request
 from classifold.settings.config import build_config
 
 if TYPE_CHECKING:

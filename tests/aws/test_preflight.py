@@ -16,7 +16,7 @@ from classifold.aws.clients import Aws
 from classifold.aws.preflight import Finding, check_job
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
-from classifold.request import draft_request
+from classifold.sagemaker.request import draft_request
 from classifold.settings.config import build_config
 
 if TYPE_CHECKING:

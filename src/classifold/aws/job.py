@@ -21,8 +21,8 @@ from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
 from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, MissingError
-from classifold.request import draft_request, write_request
-from classifold.request_template import read_template
+from classifold.sagemaker.request import draft_request, write_request
+from classifold.sagemaker.template import read_template
 from classifold.settings.config import Config
 
 # Seconds until a name with the time in it is another one, and how often that is waited for.

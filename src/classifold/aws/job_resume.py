@@ -12,7 +12,7 @@ from classifold.aws.image import choose_variant as choose_usual
 from classifold.aws.image_context import Variant
 from classifold.aws.jobs import RUNNING, find_job
 from classifold.errors import Fault, JobError
-from classifold.request import list_instance_types
+from classifold.sagemaker.request import list_instance_types
 
 
 def resume_job(

@@ -10,7 +10,7 @@ from typing import Any
 
 from classifold import names
 from classifold.errors import Fault
-from classifold.request import SETTING_OF
+from classifold.sagemaker.request import SETTING_OF
 from classifold.settings.rules import shorten
 
 _OLD_BOTO3 = "if AWS has it since lately: pip install --upgrade boto3"

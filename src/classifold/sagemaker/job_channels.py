@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifold import names
 from classifold.errors import Fault, JobError
-from classifold.ml_folder import Cluster, MlFolder
+from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
     from classifold.dataset.scan import Sets

@@ -13,10 +13,10 @@ from PIL import Image
 
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, JobError, SettingsError
-from classifold.job_channels import find_channel
 from classifold.job_order import read_order
-from classifold.ml_folder import MlFolder
 from classifold.packing.shards import write_shards
+from classifold.sagemaker.job_channels import find_channel
+from classifold.sagemaker.ml_folder import MlFolder
 
 
 @pytest.fixture(scope="module")

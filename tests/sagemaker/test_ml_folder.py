@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from classifold.errors import JobError
-from classifold.ml_folder import MlFolder
+from classifold.sagemaker.ml_folder import MlFolder
 
 
 def write(folder: Path, name: str, text: str) -> None:

@@ -18,8 +18,8 @@ from classifold import names
 from classifold.aws.request_check import check_request
 from classifold.errors import SettingsError
 from classifold.progress import Advance
-from classifold.request import draft_request, list_hyperparameters, write_request
-from classifold.request_template import read_template
+from classifold.sagemaker.request import draft_request, list_hyperparameters, write_request
+from classifold.sagemaker.template import read_template
 from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
 from classifold.training.history import EpochRow, print_epoch
 

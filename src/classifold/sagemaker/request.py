@@ -13,9 +13,9 @@ from typing import Any
 from classifold import names
 from classifold.errors import Fault, SettingsError
 from classifold.files import write_whole
-from classifold.ml_folder import is_foreign
-from classifold.request_channels import build_channels, find_prefix
-from classifold.request_template import fill_template, merge_template
+from classifold.sagemaker.channels import build_channels, find_prefix
+from classifold.sagemaker.ml_folder import is_foreign
+from classifold.sagemaker.template import fill_template, merge_template
 from classifold.settings.baked import locate_baked
 from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
 from classifold.settings.rules import shorten

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from classifold import names
 from classifold.errors import DataError, Fault, JobError
-from classifold.failure_file import cut, describe_bug, describe_fault, read_faults
+from classifold.sagemaker.failure_file import cut, describe_bug, describe_fault, read_faults
 
 
 def shown(text: str) -> str:
