@@ -23,8 +23,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from classifold.docker import run_docker, start_docker
-from classifold.docker_start import Start, build_command
+from classifold.docker.engine import run_docker, start_docker
+from classifold.docker.start import Start, build_command
 from classifold.machine import count_cores
 from classifold.sagemaker.ml_folder import MlFolder
 from classifold.settings.config import build_config

@@ -67,7 +67,7 @@ def test_plain_lines_are_all_that_a_container_shows_on_a_terminal(tmp_path: Path
 def test_the_container_shows_no_escape_sequence_on_a_terminal(tmp_path: Path) -> None:
     # A job whose pictures are missing: what it says of itself and of its end comes on the same way.
     (tmp_path / "ml" / "input" / "config").mkdir(parents=True)
-    code = "import sys; from classifold.container import main; sys.exit(main())"
+    code = "import sys; from classifold.container.main import main; sys.exit(main())"
     shown = run_on_terminal(code, cwd=tmp_path, CLASSIFOLD_ML_DIR=str(tmp_path / "ml"))
     assert "classifold " in shown
     assert "error: " in shown

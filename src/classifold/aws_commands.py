@@ -99,7 +99,7 @@ def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hos
     """Train in the very image that SageMaker would run, built first where it is not there."""
     from classifold.answers import print_run_folder
     from classifold.aws.image import build_image
-    from classifold.local import run_in_docker
+    from classifold.docker.local import run_in_docker
     from classifold.machine import list_gpus
     from classifold.run_folder import write_archive
 

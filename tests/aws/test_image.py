@@ -35,7 +35,7 @@ from classifold.aws.image_context import plan_image, write_context
 from classifold.aws.image_record import ImageRecord, read_record, record_push
 from classifold.aws.registry import Manifest, explain_push, find_manifest, push
 from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
-from classifold.docker import explain_docker
+from classifold.docker.engine import explain_docker
 from classifold.errors import AwsError, BackboneError, DockerError, MissingError
 from classifold.settings.baked import PROJECT_DIR, locate_baked, open_keras_home
 from classifold.settings.config import build_config
@@ -194,7 +194,7 @@ def test_the_context_holds_the_package_and_named_files_readable_for_everybody(
         *(f"container/requirements-{name}.txt" for name in ("build", "cpu", "hosts", "gpu")),
         *("baked/project/my_model.py", "baked/project/weights.h5"),
     }
-    assert {"src/classifold/container.py", "src/classifold/py.typed"} <= source
+    assert {"src/classifold/container/main.py", "src/classifold/py.typed"} <= source
     assert not [name for name in source if "__pycache__" in name]
     assert {stat.S_IMODE(path.stat().st_mode) for path in target.rglob("*")} == {0o755, 0o644}
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from classifold.container.order import read_order
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, JobError, SettingsError
-from classifold.job_order import read_order
 from classifold.packing.shards import write_shards
 from classifold.sagemaker.job_channels import find_channel
 from classifold.sagemaker.ml_folder import MlFolder

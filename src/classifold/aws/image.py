@@ -18,7 +18,7 @@ from classifold.aws.image_context import ImagePlan, Variant, pin_plan, plan_imag
 from classifold.aws.image_record import RECORD, read_record, record_bases, record_push
 from classifold.aws.registry import Manifest, find_manifest, push
 from classifold.aws.repository import ImageDetail, ensure_repository, find_repository, list_images
-from classifold.docker import run_docker
+from classifold.docker.engine import run_docker
 from classifold.errors import AwsError, DockerError, Fault, MissingError
 from classifold.settings.config import Config
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from classifold.docker import run_docker
+from classifold.docker.engine import run_docker
 from classifold.errors import DockerError
 
 Tell = Callable[[str], None]

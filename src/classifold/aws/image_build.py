@@ -11,7 +11,7 @@ from pathlib import Path
 from classifold import names
 from classifold.aws.image_base import PLATFORM
 from classifold.aws.image_context import ImagePlan, write_context
-from classifold.docker import explain_docker, run_docker, stream_docker
+from classifold.docker.engine import explain_docker, run_docker, stream_docker
 from classifold.errors import DockerError, Fault
 
 Tell = Callable[[str], None]

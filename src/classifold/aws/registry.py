@@ -19,7 +19,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from classifold.aws.clients import Aws, aws_errors
-from classifold.docker import run_docker, stream_docker
+from classifold.docker.engine import run_docker, stream_docker
 from classifold.errors import AwsError, DockerError, Fault
 
 Tell = Callable[[str], None]

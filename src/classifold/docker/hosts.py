@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from classifold import names
-from classifold.docker import run_docker, start_docker
-from classifold.docker_start import Start, build_command
+from classifold.docker.engine import run_docker, start_docker
+from classifold.docker.start import Start, build_command
 from classifold.errors import Fault
 from classifold.sagemaker.failure_file import read_faults
 from classifold.sagemaker.ml_folder import MlFolder

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from classifold.container.order import check_room, read_order
 from classifold.errors import DiskError, JobError, SettingsError
-from classifold.job_order import check_room, read_order
 from classifold.sagemaker.job_channels import find_channel
 from classifold.sagemaker.ml_folder import MlFolder
 

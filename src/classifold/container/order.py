@@ -17,9 +17,9 @@ from classifold.sagemaker.job_channels import find_channel, find_spread, gather_
 from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
+    from classifold.container.disk_needs import DiskNeeds
     from classifold.dataset.scan import Sets
     from classifold.settings.config import Config
-    from classifold.training.disk_needs import DiskNeeds
 
 # Below the scratch folder: beside run folders, whose names begin with a letter or digit or a dot and more.
 _PICTURES_DIR = ".pictures"
@@ -163,7 +163,7 @@ def _check_disk(config: Config, sets: Sets, ml: MlFolder, scratch_dir: Path) -> 
     Raises:
         DiskError: There is less room than the run needs.
     """
-    from classifold.training.disk_needs import estimate_run
+    from classifold.container.disk_needs import estimate_run
 
     needs = estimate_run(config, sets)
     places = spread_needs(

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.docker import explain_docker, run_docker, start_docker
-from classifold.docker_hosts import (
+from classifold.docker.engine import explain_docker, run_docker, start_docker
+from classifold.docker.hosts import (
     KILLED,
     Companions,
     end_container,
@@ -25,7 +25,7 @@ from classifold.docker_hosts import (
     stop_container,
     stream_lines,
 )
-from classifold.docker_start import Engine, Start, build_command
+from classifold.docker.start import Engine, Start, build_command
 from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
 from classifold.machine import list_gpus
 from classifold.moving import move_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from classifold.docker import explain_docker, find_docker, run_docker, start_docker, stream_docker
+from classifold.docker.engine import explain_docker, find_docker, run_docker, start_docker, stream_docker
 from classifold.errors import DockerError
 
 needs_docker = pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")

@@ -13,7 +13,7 @@ import pytest
 
 HEAD = """
 import os, signal, subprocess, sys, time
-from classifold.pid_one import run_as_child
+from classifold.container.pid_one import run_as_child
 
 def say(line):
     print(line, flush=True)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from classifold import names
-from classifold.container import deliver_run, describe_machine
+from classifold.container.main import deliver_run, describe_machine
 from classifold.errors import RunError
 from classifold.sagemaker.ml_folder import MlFolder
 
@@ -56,7 +56,7 @@ class Job:
     def start(self) -> None:
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "classifold.container"],
+                [sys.executable, "-m", "classifold.container.main"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -168,7 +168,7 @@ def test_a_mistake_of_our_own_shows_the_end_of_the_traceback_first(job: Job) -> 
     with job.log_path.open("w") as log:
         environment = {**os.environ, "TRAINING_JOB_NAME": "no/such/folder", "TMPDIR": str(job.scratch)}
         process = subprocess.run(
-            [sys.executable, "-m", "classifold.container"],
+            [sys.executable, "-m", "classifold.container.main"],
             env={**environment, "CLASSIFOLD_ML_DIR": str(job.ml.root)},
             stdout=log,
             stderr=log,
@@ -282,7 +282,7 @@ def test_the_machine_is_described_in_one_line(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported_before_signals_are_answered(run_python: Callable[..., Any]) -> None:
     heavy = "{'numpy', 'keras', 'tensorflow', 'pydantic', 'boto3', 'onnxruntime', 'click', 'rich'}"
-    answer = run_python("-c", f"import classifold.container, sys; print({heavy} & set(sys.modules))")
+    answer = run_python("-c", f"import classifold.container.main, sys; print({heavy} & set(sys.modules))")
     assert answer.out.strip() == "set()"
 
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from classifold import names
-from classifold.docker import find_docker
-from classifold.docker_start import Engine, Start, build_command
+from classifold.docker.engine import find_docker
+from classifold.docker.local import run_in_docker
+from classifold.docker.start import Engine, Start, build_command
 from classifold.errors import DataError, DockerError, JobError
-from classifold.local import run_in_docker
 from classifold.settings.config import Config, build_config
 
 # A tiny backbone of the user's own, which also looks around in the container.
@@ -257,7 +257,7 @@ SCRIPT = """
 import json, signal, sys
 from classifold.settings.config import build_config
 from classifold.errors import ClassifoldError
-from classifold.local import run_in_docker
+from classifold.docker.local import run_in_docker
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 config = build_config({name: value for name, value in json.loads(sys.argv[1]).items() if value != []})

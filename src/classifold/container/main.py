@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from classifold import names
+from classifold.container.pid_one import run_as_child
 from classifold.errors import (
     ClassifoldError,
     DiskError,
@@ -26,13 +27,12 @@ from classifold.errors import (
     RunError,
     explain_disk,
 )
-from classifold.pid_one import run_as_child
 from classifold.process import prepare_process
 from classifold.progress import log_plainly, say, use_plain_lines
 from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
-    from classifold.job_order import JobOrder
+    from classifold.container.order import JobOrder
     from classifold.training.hosts import Place
 
 # Where /opt/ml is, for whoever lays it out elsewhere.
@@ -134,7 +134,7 @@ def _work(ml: MlFolder) -> None:
     """Train, and leave the result in the model folder; raise Interrupted once what was reached is there."""
     import tempfile
 
-    from classifold.job_order import read_order
+    from classifold.container.order import read_order
 
     _say(describe_machine(ml.model_dir))
     with tempfile.TemporaryDirectory(prefix="classifold-", ignore_cleanup_errors=True) as scratch:
