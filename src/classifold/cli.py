@@ -225,8 +225,8 @@ def predict(
     """
     config = find_settings(config_path, overrides)
     from classifold.answers import open_answer
-    from classifold.serving.output import write_predictions
-    from classifold.serving.predictor import load_predictor
+    from classifold.predict.output import write_predictions
+    from classifold.predict.predictor import load_predictor
 
     predictor = load_predictor(run_dir, max_pixels=chosen_max_pixels(config))
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS

@@ -123,7 +123,7 @@ def job(tmp_path: Path, draw_colours: Callable[..., Path]) -> Iterator[Job]:
 
 @pytest.mark.slow
 def test_a_job_leaves_every_artefact_and_says_what_it_does(job: Job, tmp_path: Path) -> None:
-    from classifold.serving.predictor import load_predictor
+    from classifold.predict.predictor import load_predictor
 
     assert job.run() == 0, job.log()
     assert job.files() == set(names.ARTEFACTS)

@@ -100,7 +100,7 @@ def test_a_run_whose_pickles_were_written_by_the_command_loads_too(finished, run
 
 
 def test_the_card_is_all_that_serving_needs(tiny: Callable[..., Config]):
-    from classifold.serving.card import parse_card
+    from classifold.model_card import parse_card
 
     text = build_card(tiny(MAX_PIXELS=1234), NAMES, "run-1")
     assert text.endswith("}\n")

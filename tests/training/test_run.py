@@ -75,7 +75,7 @@ def test_what_was_learned_shows_in_the_evaluation(finished):
 
 
 def test_the_predictions_are_those_of_the_metrics_and_of_predict(finished, sets_dir):
-    from classifold.serving.predictor import load_predictor
+    from classifold.predict.predictor import load_predictor
 
     rows = read_rows(finished.run_dir / "predictions.csv")
     assert len({row["path"] for row in rows}) == 15

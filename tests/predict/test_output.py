@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.serving.output import OUTPUT_FORMATS, OutputFormat, rank_classes, write_predictions
-from classifold.serving.predictor import Prediction
+from classifold.predict.output import OUTPUT_FORMATS, OutputFormat, rank_classes, write_predictions
+from classifold.predict.predictor import Prediction
 
 NAMES = ("daisy", "roses", "tulips")
 

@@ -12,8 +12,8 @@ from typing import Literal, Protocol, TextIO, get_args
 
 import numpy as np
 
+from classifold.predict.predictor import Prediction
 from classifold.printable import format_json, make_printable
-from classifold.serving.predictor import Prediction
 
 OutputFormat = Literal["text", "csv", "json"]
 OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormat)

@@ -17,10 +17,10 @@ from classifold import names
 from classifold.errors import Fault, RunError
 from classifold.inference import limited_model, open_session, run_session
 from classifold.machine import count_cores
+from classifold.model_card import ModelCard, parse_card
 from classifold.model_file import ModelFileError
 from classifold.pictures.decode import PictureError, load_picture
-from classifold.serving.card import ModelCard, parse_card
-from classifold.serving.sources import find_sources
+from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 
 A = TypeVar("A")

@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from classifold.errors import DataError, RunError
-from classifold.serving.predictor import load_predictor
+from classifold.predict.predictor import load_predictor
 
 Save = Callable[..., Path]
 
@@ -452,8 +452,8 @@ def test_predicting_loads_neither_tensorflow_nor_anything_else_of_training(
     program = (
         "import io, json, sys\n"
         "from pathlib import Path\n"
-        "from classifold.serving.output import write_predictions\n"
-        "from classifold.serving.predictor import load_predictor\n"
+        "from classifold.predict.output import write_predictions\n"
+        "from classifold.predict.predictor import load_predictor\n"
         "predictor = load_predictor(Path(sys.argv[1]))\n"
         "found = predictor.predict_paths([Path(sys.argv[2])])\n"
         "text = io.StringIO()\n"
