@@ -6,6 +6,6 @@ import sys
 if not sys.flags.safe_path:
     sys.path.pop(0)
 
-from classifold.cli import run_data_handler
+from classifold.cli.main import run_data_handler
 
 sys.exit(run_data_handler())

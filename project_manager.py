@@ -6,6 +6,6 @@ import sys
 if not sys.flags.safe_path:
     sys.path.pop(0)
 
-from classifold.cli import run_project_manager
+from classifold.cli.main import run_project_manager
 
 sys.exit(run_project_manager())

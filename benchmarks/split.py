@@ -39,7 +39,7 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 print(json.dumps(dict(seconds=round(time.perf_counter() - start, 2), peak_memory_mb=round(peak, 1))))
 """
 SPLIT = """
-from classifold.cli import main
+from classifold.cli.main import main
 sys.argv = ["classifold", "split", "--config", sys.argv[1]]
 try:
     main()

@@ -21,8 +21,8 @@ from classifold import names
 from classifold.aws.bucket_rules import Wishes, want_policy
 from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
 from classifold.aws.policies import Scope, build_boundary, build_policy, build_trust
-from classifold.cli import cli, project_manager, split
-from classifold.command_line import CONTEXT
+from classifold.cli.main import cli, project_manager, split
+from classifold.cli.runner import CONTEXT
 from classifold.settings.config import build_config
 from classifold.settings.template import build_config_file, build_settings_page
 

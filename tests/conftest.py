@@ -75,8 +75,8 @@ class Answer:
 @pytest.fixture
 def classifold(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     """Return a function that runs `classifold` in this process: `classifold("split", "--json")`."""
-    from classifold.cli import cli
-    from classifold.command_line import run
+    from classifold.cli.main import cli
+    from classifold.cli.runner import run
 
     def call(*arguments: object) -> Answer:
         capfd.readouterr()

@@ -69,7 +69,7 @@ class Shell:
 
     def _words(self, line: str) -> list[str]:
         program, *words = line.split()
-        module = ["-m", "classifold.cli"] if program == "classifold" else [program]
+        module = ["-m", "classifold.cli.main"] if program == "classifold" else [program]
         return [sys.executable, *module, *words]
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from classifold import names
-from classifold.cli import cli, project_manager, split
+from classifold.cli.main import cli, project_manager, split
 from classifold.settings.config import DEFAULT_CONFIG_PATH, Config
 
 

@@ -17,7 +17,7 @@ from classifold.aws.caller_policies import build_daily_policy, build_setup_polic
 from classifold.aws.cost import SHORTEST_SECONDS
 from classifold.aws.policies import build_boundary, build_policy, build_trust
 from classifold.aws.repository import KEPT_IMAGES
-from classifold.cli import cli, project_manager, split
+from classifold.cli.main import cli, project_manager, split
 from classifold.run_folder import MAX_BYTES
 from classifold.settings.config import HOME_SETTINGS, Config
 

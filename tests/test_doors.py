@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from classifold.cli import run_data_handler, run_project_manager
+from classifold.cli.main import run_data_handler, run_project_manager
 
 DOORS = {"data_handler.py": run_data_handler, "project_manager.py": run_project_manager}
 FLAGS = ("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training")
@@ -25,7 +25,7 @@ def test_a_door_holds_no_logic_but_one_call(root: Path, door: str) -> None:
     assert [ast.unparse(one) for one in lines] == [
         "import sys",
         "if not sys.flags.safe_path:\n    sys.path.pop(0)",
-        f"from classifold.cli import {DOORS[door].__name__}",
+        f"from classifold.cli.main import {DOORS[door].__name__}",
     ]
     assert ast.unparse(call) == f"sys.exit({DOORS[door].__name__}())"
 
@@ -36,7 +36,7 @@ def test_data_handler_is_classifold_split(
     draw_colours(project / "data" / "flowers", count=20)
     by_door = run_python(root / "data_handler.py", cwd=project)
     record = (project / "data" / "flowers-split" / "split.json").read_text()
-    by_command = run_python("-m", "classifold.cli", "split", cwd=project)
+    by_command = run_python("-m", "classifold.cli.main", "split", cwd=project)
     assert by_door.code == by_command.code == 0, by_door.err
     assert by_door.out == by_command.out
     assert (project / "data" / "flowers-split" / "split.json").read_text() == record

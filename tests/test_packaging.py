@@ -118,7 +118,7 @@ def test_the_wheel_carries_types_templates_licence_and_nothing_else(root: Path, 
 
 def test_the_wheel_installs_one_command(wheel: Path) -> None:
     text = zipfile.ZipFile(wheel).read(f"classifold-{__version__}.dist-info/entry_points.txt").decode()
-    assert text.split() == ["[console_scripts]", "classifold", "=", "classifold.cli:main"]
+    assert text.split() == ["[console_scripts]", "classifold", "=", "classifold.cli.main:main"]
 
 
 def test_the_wheel_says_what_it_is_and_needs(wheel: Path) -> None:

@@ -85,7 +85,7 @@ def test_train_says_at_once_what_it_is_doing(project: Path, draw_colours: Callab
         "from classifold import progress\n"
         "plain = progress.say\n"
         "progress.say = lambda line: plain(f'{line} after {time.process_time():.2f} s')\n"
-        "from classifold.cli import main; sys.argv = ['classifold', 'train']; sys.exit(main())\n"
+        "from classifold.cli.main import main; sys.argv = ['classifold', 'train']; sys.exit(main())\n"
     )
     shown = run_on_terminal(code, cwd=project, until="starting ")
     first = re.search(r"looking for the pictures in sets after ([0-9.]+) s", shown)

@@ -17,7 +17,7 @@ def pets(tmp_path, draw_colours):
 
 
 def test_a_locale_without_utf8_splits_as_any_other(pets, project, run_python):
-    words = ("-m", "classifold.cli", "split", "--json", "--set", f"DATA_LOCAL_DIR={pets}")
+    words = ("-m", "classifold.cli.main", "split", "--json", "--set", f"DATA_LOCAL_DIR={pets}")
     for options in ((), ("-I",)):  # isolated, Python looks at no variable
         done = run_python(*options, *words, cwd=project, env=LEGACY)
         assert (done.code, done.err) == (0, "")
@@ -28,7 +28,7 @@ def test_a_locale_without_utf8_splits_as_any_other(pets, project, run_python):
 
 def test_arguments_arrive_as_they_were(project, run_python):
     done = run_python(
-        "-m", "classifold.cli", "check", "--set", "DATA_LOCAL_DIR=\u732b", cwd=project, env=LEGACY
+        "-m", "classifold.cli.main", "check", "--set", "DATA_LOCAL_DIR=\u732b", cwd=project, env=LEGACY
     )
     assert done.code == 1
     assert "error: \u732b: there is no such folder" in done.err

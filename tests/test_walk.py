@@ -42,7 +42,7 @@ def walk(root: Path, tmp_path_factory: pytest.TempPathFactory, run_python: Calla
     settings = folder / names.CONFIG_FILE
     settings.parent.mkdir(parents=True)
     settings.write_text((root / names.CONFIG_FILE).read_text())
-    words = ("-m", "classifold.cli")
+    words = ("-m", "classifold.cli.main")
     drawn = run_python(*words, "example", "data/flowers", "--pictures-per-class", "12", cwd=folder)
     assert drawn.code == 0, drawn.err
     divided = run_python(root / "data_handler.py", cwd=folder)
@@ -91,7 +91,17 @@ def test_the_settings_of_the_run_are_those_it_was_given(walk: Walk) -> None:
 
 def test_predict_gives_what_the_evaluation_gave(walk: Walk, run_python: Callable[..., Any]) -> None:
     evaluation = walk.folder / "data" / "flowers-split" / "evaluation"
-    words = ("-m", "classifold.cli", "predict", walk.run_dir, evaluation, "--format", "json", "--top-k", "1")
+    words = (
+        "-m",
+        "classifold.cli.main",
+        "predict",
+        walk.run_dir,
+        evaluation,
+        "--format",
+        "json",
+        "--top-k",
+        "1",
+    )
     answer = run_python(*words)
     assert answer.code == 0, answer.err
     said = {Path(row["path"]).relative_to(evaluation).as_posix(): row for row in json.loads(answer.out)}

@@ -20,6 +20,6 @@ def _leave_working_folder() -> None:
 if __name__ == "__main__":
     _leave_working_folder()
 
-    from classifold.cli import main
+    from classifold.cli.main import main
 
     sys.exit(main())

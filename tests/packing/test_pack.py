@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from classifold.aws.s3_reader import S3Reader
 from classifold.dataset.scan import load_sets
 from classifold.dataset.split import split_dataset
 from classifold.errors import DataError, MissingExtraError
 from classifold.packing.pack import pack_sets
 from classifold.packing.shards import write_shards
-from classifold.s3_reader import S3Reader
 from classifold.settings.config import build_config
 
 MB = 10**6

@@ -200,7 +200,16 @@ def start(
     log = folder / "stderr.txt"
     with log.open("w") as errors, (folder / "stdout.txt").open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "classifold.cli", "train", "--json", "--config", str(config), *options],
+            [
+                sys.executable,
+                "-m",
+                "classifold.cli.main",
+                "train",
+                "--json",
+                "--config",
+                str(config),
+                *options,
+            ],
             stdout=output,
             stderr=errors,
             stdin=subprocess.DEVNULL,

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from classifold.cli.options import choose_beginning
 from classifold.errors import RunError, UsageError
-from classifold.options import choose_beginning
 from classifold.training.unfinished import (
     find_start,
     find_unfinished,

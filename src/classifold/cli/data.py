@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from classifold.options import json_option, load_settings, takes_settings
+from classifold.cli.options import json_option, load_settings, takes_settings
 
 
 @click.command()
@@ -19,7 +19,7 @@ def check(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
     be read, what is passed over, and everything that keeps it from being split; then the exit code is 1.
     """
     config = load_settings(config_path, overrides)
-    from classifold.answers import print_check
+    from classifold.cli.answers import print_check
     from classifold.dataset.check import check_data
 
     report = check_data(config)
@@ -66,10 +66,10 @@ def shards(
     each of N machines, the same command without it adds the index.
     """
     config = load_settings(config_path, overrides)
-    from classifold.answers import print_shards
+    from classifold.aws.s3_reader import S3Reader
+    from classifold.cli.answers import print_shards
     from classifold.dataset.split_listing import list_roots
     from classifold.packing.pack import pack_sets
-    from classifold.s3_reader import S3Reader
 
     summary = pack_sets(
         config.split_dir,

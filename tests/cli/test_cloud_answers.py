@@ -13,7 +13,7 @@ from classifold.aws.jobs import JobRow
 from classifold.aws.logs import JobEnd
 from classifold.aws.spot import Interruption
 from classifold.aws.spot_words import format_clock, summarise_interruptions
-from classifold.aws_answers import build_jobs_table, format_cost, print_end, print_job, print_jobs
+from classifold.cli.cloud_answers import build_jobs_table, format_cost, print_end, print_job, print_jobs
 from classifold.progress import format_seconds
 
 

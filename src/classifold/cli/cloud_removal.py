@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from classifold.answers import print_table
-from classifold.aws_answers import build_resources_table, print_json
+from classifold.cli.answers import print_table
+from classifold.cli.cloud_answers import build_resources_table, print_json
 from classifold.errors import Fault, JobError, UsageError
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import click
 import pytest
 
 from classifold import __version__
-from classifold.answers import Table, build_counts_table, build_score_tables, format_table, open_answer
-from classifold.cli import cli
-from classifold.command_line import run
+from classifold.cli.answers import Table, build_counts_table, build_score_tables, format_table, open_answer
+from classifold.cli.main import cli
+from classifold.cli.runner import run
 from classifold.errors import DiskError
 
 Classifold = Callable[..., Any]
@@ -84,7 +84,7 @@ def test_version_names_the_program(classifold: Classifold) -> None:
 
 def test_help_imports_nothing_heavy(run_python: Callable[..., Any]) -> None:
     code = (
-        "import sys; from classifold.cli import cli; from classifold.command_line import run;"
+        "import sys; from classifold.cli.main import cli; from classifold.cli.runner import run;"
         "run(cli, name='classifold', arguments=['train', '--help']);"
         f"print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
     )
@@ -393,7 +393,7 @@ def test_a_refusal_of_the_disk_anywhere_is_one_line(
 def test_a_full_disk_behind_standard_output_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "classifold.cli", "--help"],
+            [sys.executable, "-m", "classifold.cli.main", "--help"],
             stdout=full,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -409,7 +409,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "classifold.cli", "train", "--help"],
+        [sys.executable, "-m", "classifold.cli.main", "train", "--help"],
         stdout=writing,
         stderr=subprocess.PIPE,
         check=False,
@@ -425,7 +425,7 @@ def test_a_signal_ends_the_work_with_one_line_and_leaves_nothing_half_written(
 ) -> None:
     words = ["example", str(tmp_path / "flowers"), "--pictures-per-class", "100000"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "classifold.cli", *words], stderr=subprocess.PIPE, encoding="utf-8"
+        [sys.executable, "-m", "classifold.cli.main", *words], stderr=subprocess.PIPE, encoding="utf-8"
     )
     end = time.monotonic() + 60
     while not any(tmp_path.iterdir()) and time.monotonic() < end:
@@ -444,7 +444,7 @@ def test_a_file_name_that_is_no_utf8_is_printed_as_it_is(
     folder = draw_colours(tmp_path / "pictures", count=1)
     source = next(folder.rglob("*.png"))
     source.rename(source.with_name(os.fsdecode(b"\xff.png")))
-    answer = run_python("-m", "classifold.cli", "predict", colour_run, folder)
+    answer = run_python("-m", "classifold.cli.main", "predict", colour_run, folder)
     assert answer.code == 0, answer.err
 
 
@@ -452,7 +452,7 @@ def test_a_terminal_that_knows_ascii_only_shows_escapes(
     run_python: Callable[..., Any], colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = draw_colours(tmp_path / "Blüten", count=1)
-    words = ("-m", "classifold.cli", "predict", colour_run, folder)
+    words = ("-m", "classifold.cli.main", "predict", colour_run, folder)
     answer = run_python(*words, env={"PYTHONIOENCODING": "ascii"})
     assert answer.code == 0, answer.err
     assert "Bl\\xfcten" in answer.out

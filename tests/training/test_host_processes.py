@@ -84,7 +84,7 @@ class Train:
         self, project: Path, runs_dir: str, *options: str, num_devices: int = 1, **settings: Any
     ) -> None:
         given = [f"--set={name}={value}" for name, value in {**settings, "RUNS_DIR": runs_dir}.items()]
-        words = [sys.executable, "-m", "classifold.cli", "train", "--config", "config.py", "--json"]
+        words = [sys.executable, "-m", "classifold.cli.main", "train", "--config", "config.py", "--json"]
         self.runs_dir, self.log = project / runs_dir, project / f"{runs_dir}.txt"
         self.stderr = self.log.open("w")
         self.process = subprocess.Popen(

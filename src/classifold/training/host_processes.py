@@ -144,7 +144,7 @@ def _start(order: Order, rank: int) -> Iterator[_Process]:
         output = stack.enter_context(tempfile.TemporaryFile())
         # The first one alone has the terminal: the others would say the same.
         log = stack.enter_context(tempfile.TemporaryFile()) if rank else None
-        words = [*PYTHON, "-m", "classifold.host_processes"]
+        words = [*PYTHON, "-m", "classifold.training.host_processes"]
         process = stack.enter_context(start_process(words, stdin=told, stdout=output, stderr=log))
         yield _Process(rank, process, output, log)
 

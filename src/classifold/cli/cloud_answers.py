@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from classifold.answers import Table, print_table, show
+from classifold.cli.answers import Table, print_table, show
 from classifold.printable import format_json, make_printable
 from classifold.progress import format_seconds
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from classifold.aws.jobs import describe_job, stop_job
-from classifold.aws_removal import remove_project
+from classifold.cli.cloud_removal import remove_project
 from classifold.errors import JobError
 
 if TYPE_CHECKING:

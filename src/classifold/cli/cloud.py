@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import names
+from classifold.cli.options import json_option, load_settings, takes_settings
 from classifold.errors import make_printable
-from classifold.options import json_option, load_settings, takes_settings
 from classifold.progress import say, show_progress
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
     from classifold.aws.roles import ensure_role
     from classifold.aws.storage import ensure_buckets
     from classifold.aws.upload import upload_data
-    from classifold.aws_answers import print_upload
+    from classifold.cli.cloud_answers import print_upload
     from classifold.dataset.scan import load_sets
 
     # Nothing is made on AWS for pictures that cannot be trained on.
@@ -72,7 +72,7 @@ def show_policies(config: Config) -> None:
     """Print the policies of docs/aws.md with the project's own names in them."""
     from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
     from classifold.aws.policies import build_boundary, build_scope
-    from classifold.aws_answers import print_json
+    from classifold.cli.cloud_answers import print_json
 
     scope = build_scope(_open_aws(config))
     print_json(
@@ -87,7 +87,7 @@ def show_policies(config: Config) -> None:
 def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, as_json: bool = False) -> None:
     """Build the training image, and push it."""
     from classifold.aws.image import build_image, push_image
-    from classifold.aws_answers import print_image
+    from classifold.cli.cloud_answers import print_image
 
     aws = _open_aws(config) if is_pushed else None
     image = build_image(config, variant=variant, tell=_tell)
@@ -97,8 +97,8 @@ def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, a
 
 def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hosts: int = 1) -> None:
     """Train in the very image that SageMaker would run, built first where it is not there."""
-    from classifold.answers import print_run_folder
     from classifold.aws.image import build_image
+    from classifold.cli.answers import print_run_folder
     from classifold.docker.local import run_in_docker
     from classifold.machine import list_gpus
     from classifold.run_folder import write_archive
@@ -132,7 +132,7 @@ def start_job(
     """
     from classifold.aws.clients import Aws
     from classifold.aws.job import launch_job
-    from classifold.aws_answers import print_launch
+    from classifold.cli.cloud_answers import print_launch
 
     aws = Aws(config) if is_dry else _open_aws(config)
     launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
@@ -256,7 +256,7 @@ def jobs(
     from classifold.aws.clients import Aws
     from classifold.aws.jobs import list_jobs
     from classifold.aws.logs import look_up_job
-    from classifold.aws_answers import print_job, print_jobs
+    from classifold.cli.cloud_answers import print_job, print_jobs
 
     aws = Aws(config)
     if name is None:
@@ -282,7 +282,7 @@ def follow(name: str | None, as_json: bool, config_path: Path | None, overrides:
 
 def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
     from classifold.aws.logs import follow_job
-    from classifold.aws_answers import print_end
+    from classifold.cli.cloud_answers import print_end
 
     end = follow_job(aws, name, tell=_tell if as_json else show)
     print_end(end, as_json=as_json)
@@ -340,6 +340,6 @@ def destroy(
     with names, nothing else is touched.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws_removal import remove_project
+    from classifold.cli.cloud_removal import remove_project
 
     remove_project(_open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=_tell)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from classifold import __version__, names
-from classifold.aws_commands import (
+from classifold.cli.cloud import (
     destroy,
     fetch,
     follow,
@@ -24,9 +24,8 @@ from classifold.aws_commands import (
     train_in_docker,
     upload,
 )
-from classifold.command_line import OrderedGroup, run
-from classifold.data_commands import check, shards
-from classifold.options import (
+from classifold.cli.data import check, shards
+from classifold.cli.options import (
     PATH,
     check_settings,
     choose_beginning,
@@ -36,6 +35,7 @@ from classifold.options import (
     load_settings,
     takes_settings,
 )
+from classifold.cli.runner import OrderedGroup, run
 
 
 @click.group(cls=OrderedGroup, invoke_without_command=True)
@@ -67,7 +67,7 @@ def example(
     DIR must not exist yet, or be empty. The same seed draws the same files, byte for byte.
     """
     check_settings(config_path, overrides)
-    from classifold.answers import show
+    from classifold.cli.answers import show
     from classifold.example.make import draw_example
 
     count = draw_example(target_dir, seed=seed, pictures_per_class=pictures_per_class)
@@ -85,7 +85,7 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
     DATA_MANIFEST a listing is divided in the same way, into a manifest a set, and no picture is touched.
     """
     config = load_settings(config_path, overrides)
-    from classifold.answers import print_split
+    from classifold.cli.answers import print_split
     from classifold.dataset.split import split_dataset
 
     print_split(split_dataset(config), as_json=as_json)
@@ -146,10 +146,10 @@ def train(
     if in_docker:
         train_in_docker(config, is_archived=archive, as_json=as_json, num_hosts=num_hosts or 1)
         return
-    from classifold.answers import print_run
+    from classifold.cli.answers import print_run
 
     if num_hosts is not None and num_hosts > 1:
-        from classifold.host_processes import train_on_hosts
+        from classifold.training.host_processes import train_on_hosts
 
         print_run(train_on_hosts(config, num_hosts, archive=archive, name=name), as_json=as_json)
         return
@@ -179,7 +179,7 @@ def report(
     project's, holds the very sets of the run, and from the folder that --data names.
     """
     config = find_settings(config_path, overrides)
-    from classifold.answers import show
+    from classifold.cli.answers import show
     from classifold.printable import format_json
     from classifold.report.page import write_report
 
@@ -224,7 +224,7 @@ def predict(
     than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it.
     """
     config = find_settings(config_path, overrides)
-    from classifold.answers import open_answer
+    from classifold.cli.answers import open_answer
     from classifold.predict.output import write_predictions
     from classifold.predict.predictor import load_predictor
 
