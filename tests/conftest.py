@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
 sys.path.insert(0, str(ROOT / "tests"))
+# The tests of pictures, data, example and packing have their fixtures there.
+pytest_plugins = ["made_pictures"]
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.

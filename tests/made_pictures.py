@@ -1,4 +1,4 @@
-"""Pictures and folders of classes, made for each test."""
+"""Fixtures: pictures and folders of classes, made for each test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from classifold.dataset.split import SplitSummary, split_dataset
 from classifold.names import SETS
 from classifold.settings.config import build_config
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
