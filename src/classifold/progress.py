@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from classifold.printable import make_lines_printable, make_printable
-from classifold.process import silence
+from classifold.processes import silence
 
 
 class Advance:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from classifold import names
 from classifold.archive import MAX_BYTES, MAX_RATIO, RATIO_ALLOWANCE, ArchiveError, ArchiveReader, Member
+from classifold.atomic import write_whole
 from classifold.errors import DiskError, Fault, RunError
-from classifold.files import write_whole
 from classifold.machine import limited_memory
 
 # Of a JSON file, which is read whole: ours have a few kB, those of a thousand classes some MB.

@@ -363,7 +363,7 @@ def test_a_full_disk_is_named_whatever_step_fills_it_and_left_as_it_was(size, tr
 
 
 def test_a_step_that_is_killed_or_fails_says_so(tmp_path: Path, caplog):
-    from classifold.training.own_process import explain_failure, run_module
+    from classifold.processes import explain_failure, run_module
 
     with pytest.raises(RunError) as error:
         run_module("classifold.training.export", tmp_path / "no such run")

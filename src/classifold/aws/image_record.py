@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
+from classifold.atomic import write_whole
 from classifold.aws.image_base import Base
 from classifold.errors import disk_errors
-from classifold.files import write_whole
 
 RECORD = "image.json"
 # More than a repository keeps of all kinds of images together.

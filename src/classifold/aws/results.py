@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
+from classifold.atomic import move_folder
 from classifold.aws.clients import Aws, aws_errors
 from classifold.aws.failures import find_cure
 from classifold.aws.jobs import RUNNING, find_job
 from classifold.errors import DiskError, Fault, JobError, disk_errors
-from classifold.moving import move_folder
 from classifold.progress import show_progress
 from classifold.run_folder import check_run, unpack_archive
 

@@ -15,7 +15,7 @@ import click
 from rich.cells import cell_len
 
 from classifold import names
-from classifold.files import write_whole
+from classifold.atomic import write_whole
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
 

@@ -31,9 +31,8 @@ from classifold.errors import (
     UsageError,
     explain_disk,
 )
-from classifold.process import prepare_process, silence
+from classifold.processes import ensure_utf8_mode, prepare_process, silence, take_terminal_encoding
 from classifold.progress import PlainFormatter, say
-from classifold.utf8_mode import ensure_utf8_mode, take_terminal_encoding
 
 _ISSUES = "https://github.com/classifold/classifold/issues"
 # Imported by training alone; without the extra the first of them is what Python misses.

@@ -27,7 +27,7 @@ from classifold.errors import (
     RunError,
     explain_disk,
 )
-from classifold.process import prepare_process
+from classifold.processes import prepare_process
 from classifold.progress import log_plainly, say, use_plain_lines
 from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
@@ -246,7 +246,7 @@ def deliver_run(run_dir: Path, ml: MlFolder) -> None:
         RunError: An artefact is missing, damaged or does not load.
         DiskError: The model folder is full or not ours to write.
     """
-    from classifold.delivery import deliver_content
+    from classifold.atomic import deliver_content
     from classifold.run_folder import check_run
 
     hint = "nothing but this machine's disk stands between the run and its result: launch again"
@@ -259,7 +259,7 @@ def deliver_run(run_dir: Path, ml: MlFolder) -> None:
 
 def _deliver_reached(order: JobOrder, ml: MlFolder) -> Interrupted:
     """Put the best model so far into the model folder, and return what is to be said of it."""
-    from classifold.delivery import deliver_content
+    from classifold.atomic import deliver_content
 
     reached = order.run_dir.with_name(order.run_dir.name + names.INTERRUPTED_ENDING)
     if not reached.is_dir():

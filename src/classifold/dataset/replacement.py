@@ -18,9 +18,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from classifold.atomic import is_mount_point, move_folder
 from classifold.errors import DataError, DiskError, Fault, disk_errors
 from classifold.locks import hold_lock
-from classifold.moving import is_mount_point, move_folder
 
 _LOG = logging.getLogger(__name__)
 _LOCK = ".classifold-lock"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
+from classifold.atomic import move_folder
 from classifold.docker.engine import explain_docker, run_docker, start_docker
 from classifold.docker.hosts import (
     KILLED,
@@ -28,7 +29,6 @@ from classifold.docker.hosts import (
 from classifold.docker.start import Engine, Start, build_command
 from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
 from classifold.machine import list_gpus
-from classifold.moving import move_folder
 from classifold.run_folder import check_run
 from classifold.sagemaker.failure_file import read_faults
 from classifold.sagemaker.ml_folder import MlFolder

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from classifold.atomic import is_mount_point, move_folder
 from classifold.errors import DataError, Fault, disk_errors
-from classifold.moving import is_mount_point, move_folder
-from classifold.process import isolated_children
+from classifold.processes import isolated_children
 from classifold.progress import show_progress
 
 KINDS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")

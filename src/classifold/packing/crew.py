@@ -11,7 +11,7 @@ from typing import Any
 from classifold.errors import DataError, Fault, MissingExtraError
 from classifold.packing.job import Outcome, PackOrder, pack_shard
 from classifold.packing.plan import PackJob
-from classifold.process import isolated_children
+from classifold.processes import isolated_children
 
 # Shards that wait for each worker: so many and no more are known to Dask, and memory stays flat.
 _WAITING = 2

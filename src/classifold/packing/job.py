@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from classifold.atomic import write_whole
 from classifold.dataset.listed_files import Bounds
 from classifold.dataset.listing import identify
 from classifold.dataset.manifest import ManifestLine
@@ -17,7 +18,6 @@ from classifold.dataset.record import read_any_head, read_record_list, write_rec
 from classifold.dataset.shard_index import PackedShard
 from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_content, is_link
 from classifold.errors import Fault
-from classifold.files import write_whole
 from classifold.packing.plan import PackJob, iter_job_lines
 from classifold.packing.shard_plan import shard_name
 from classifold.pictures.faults import PictureError

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifold.atomic import write_whole
 from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.placing import link_file
 from classifold.dataset.replacement import replace_folder
@@ -32,7 +33,6 @@ from classifold.dataset.shard_index import (
 from classifold.dataset.standing import check_only_ours, is_shard_file
 from classifold.dataset.tar_writer import SourceError, TarWriter, is_link
 from classifold.errors import DataError, DiskError, Fault, SettingsError
-from classifold.files import write_whole
 from classifold.machine import count_cores
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD
 from classifold.packing.shard_memory import MEMORY_FILE, write_memory

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from classifold import names
 from classifold.errors import Fault, RunError
-from classifold.inference import limited_model, open_session, run_session
+from classifold.inference import ModelFileError, limited_model, open_session, run_session
 from classifold.machine import count_cores
 from classifold.model_card import ModelCard, parse_card
-from classifold.model_file import ModelFileError
 from classifold.pictures.decode import PictureError, load_picture
 from classifold.predict.sources import find_sources
 from classifold.settings.config import Config

@@ -6,10 +6,10 @@ import unicodedata
 from pathlib import Path
 
 from classifold import names
+from classifold.atomic import write_whole
 from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
-from classifold.files import write_whole
 from classifold.printable import make_printable
 from classifold.report.build import build_page
 from classifold.report.records import DataRecord, RunRecords, read_records

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
+from classifold.atomic import write_whole
 from classifold.errors import Fault, SettingsError
-from classifold.files import write_whole
 from classifold.sagemaker.channels import build_channels, find_prefix
 from classifold.sagemaker.ml_folder import is_foreign
 from classifold.sagemaker.template import fill_template, merge_template

@@ -25,7 +25,7 @@ from pydantic import (
 
 from classifold import names
 from classifold.errors import Fault, SettingsError
-from classifold.process import expand_home
+from classifold.processes import expand_home
 from classifold.settings.file import read_config_file
 from classifold.settings.rules import find_problems
 from classifold.settings.words import explain_unknown, explain_value

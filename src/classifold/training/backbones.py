@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from classifold.errors import BackboneError, Fault, MissingExtraError
-from classifold.process import has_home
+from classifold.processes import has_home
 from classifold.settings.baked import find_keras_home
 from classifold.settings.user_code import importing_beside
 from classifold.training.lite0 import build_lite0, load_lite0_weights

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
+from classifold.processes import Module, explain_failure, run_module
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
@@ -23,7 +24,6 @@ from classifold.training.clock import Clock
 from classifold.training.history import EpochRow, write_history
 from classifold.training.learning import label_pictures, open_reader
 from classifold.training.notes import Notes
-from classifold.training.own_process import Module, explain_failure, run_module
 from classifold.training.verify import check_answers
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.

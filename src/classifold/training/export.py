@@ -205,8 +205,8 @@ def _held_layer(tf_keras: Any, held: Any) -> Any:
 
 def main() -> None:
     """Export the run folder named on the command line."""
+    from classifold.processes import end_with_parent
     from classifold.training.backend import start_keras
-    from classifold.training.own_process import end_with_parent
 
     end_with_parent()
     start_keras("tensorflow", seed=0)

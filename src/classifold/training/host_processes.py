@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from classifold import errors, names
 from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, UsageError
-from classifold.process import PYTHON
+from classifold.processes import PYTHON
 from classifold.progress import log_plainly, say
 from classifold.settings.config import Config, build_config
 
@@ -134,7 +134,7 @@ class _Process:
 @contextlib.contextmanager
 def _start(order: Order, rank: int) -> Iterator[_Process]:
     """Start a host; leaving the context ends it."""
-    from classifold.training.own_process import start_process
+    from classifold.processes import start_process
 
     text = json.dumps(asdict(order) | {"rank": rank}).encode()
     with contextlib.ExitStack() as stack:
@@ -231,7 +231,7 @@ def _explain_deaths(killed: Sequence[_Process], name: str, num_hosts: int) -> Ho
 
 def main() -> int:
     """Be one host: read the order from standard input, train, print what came of it as JSON."""
-    from classifold.training.own_process import end_with_parent
+    from classifold.processes import end_with_parent
 
     end_with_parent()
     log_plainly()

@@ -25,8 +25,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from classifold.atomic import write_whole
 from classifold.errors import Fault, RunError, disk_errors
-from classifold.files import write_whole
 from classifold.machine import memory_bytes
 from classifold.training.boundary import Arrays, Boundary, Inside
 from classifold.training.checkpoint_head import find_head_fault

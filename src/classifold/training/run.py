@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
+from classifold.atomic import move_folder
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, RunError, disk_errors
-from classifold.moving import move_folder
 from classifold.progress import say
 from classifold.run_folder import write_archive
 from classifold.settings.config import Config

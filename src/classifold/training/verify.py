@@ -131,8 +131,8 @@ def check_answers(answers: dict[str, float | str]) -> None:
 
 def main() -> None:
     """Compare the forms of the run folder named on the command line."""
+    from classifold.processes import end_with_parent
     from classifold.training.backend import start_keras, without_keras_settings
-    from classifold.training.own_process import end_with_parent
 
     end_with_parent()
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from classifold.moving import is_mount_point, move_folder
+from classifold.atomic import is_mount_point, move_folder
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_replacing_a_folder_of_a_lower_layer(overlay):
 
 
 def test_delivering_over_a_folder_of_a_lower_layer(overlay, tmp_path):
-    from classifold.delivery import deliver_content
+    from classifold.atomic import deliver_content
 
     (tmp_path / "source" / "old").mkdir(parents=True)
     (tmp_path / "source" / "old" / "file").write_text("new")

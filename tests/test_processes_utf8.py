@@ -36,7 +36,7 @@ def test_arguments_arrive_as_they_were(project, run_python):
 
 CHILD = """
 import sys
-from classifold.utf8_mode import ensure_utf8_mode
+from classifold.processes import ensure_utf8_mode
 ensure_utf8_mode()
 import subprocess
 child = "import sys; print(sys.getfilesystemencoding())"

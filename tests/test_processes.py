@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from classifold import __version__
-from classifold.process import PYTHON, isolated_children
+from classifold.processes import PYTHON, isolated_children
 
 NAMES = ("random", "copy", "calendar", "numpy", "keras", "queue", "secrets", "click")
 MARK = "import pathlib; pathlib.Path({place!r}).touch(); raise SystemExit(1)\n"
@@ -67,7 +67,7 @@ def test_a_command_whose_streams_are_closed_does_its_work(
 
 def test_streams_that_are_closed_are_opened_before_any_file_is(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from classifold.process import open_streams; open_streams();"
+        "import os, sys; from classifold.processes import open_streams; open_streams();"
         f"file = open({str(tmp_path / 'data')!r}, 'w'); assert file.fileno() > 2, file.fileno();"
         "print('lost'); print('lost', file=sys.stderr); assert sys.stdin.read() == '';"
         "assert os.get_inheritable(1) and os.get_inheritable(2)"
@@ -154,7 +154,7 @@ def test_a_borrowed_home_is_empty_and_goes_with_the_process(
         "import os, pwd\n"
         "def unknown(_): raise KeyError\n"
         "pwd.getpwuid = unknown; del os.environ['HOME']\n"
-        "from classifold.process import expand_home, has_home, prepare_process\n"
+        "from classifold.processes import expand_home, has_home, prepare_process\n"
         "assert has_home(); prepare_process(); assert not has_home()\n"
         "print(os.environ['HOME'], os.listdir(os.environ['HOME']), expand_home('~/x'), expand_home('~'))\n"
     )
@@ -167,7 +167,7 @@ def test_a_borrowed_home_is_empty_and_goes_with_the_process(
 
 def test_an_empty_home_is_not_the_root_folder(run_python: Callable[..., Any]) -> None:
     code = (
-        "from classifold.process import expand_home, prepare_process; prepare_process();"
+        "from classifold.processes import expand_home, prepare_process; prepare_process();"
         "print(expand_home('~/x'))"
     )
     assert run_python("-c", code, env={"HOME": ""}).out != "/x\n"

@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from classifold import model_file
-from classifold.inference import open_session
-from classifold.model_file import ModelFileError, check_model
+from classifold import inference
+from classifold.inference import ModelFileError, check_model, open_session
 
 REASON = r"from another file \(external data\)"
 
@@ -121,10 +120,10 @@ def test_the_schema_of_onnx_holds_tensors_nowhere_else() -> None:
             for field in kind.DESCRIPTOR.fields
             if field.message_type and name != "tensor" and reaches(field.message_type)
         }
-        assert model_file._FIELDS[name] == expected, name
+        assert inference._FIELDS[name] == expected, name
     numbers = onnx.TensorProto.DESCRIPTOR.fields_by_name
-    assert numbers["external_data"].number == model_file._EXTERNAL_DATA
-    assert numbers["data_location"].number == model_file._DATA_LOCATION
+    assert numbers["external_data"].number == inference._EXTERNAL_DATA
+    assert numbers["data_location"].number == inference._DATA_LOCATION
 
 
 @given(data=st.data())
@@ -191,7 +190,7 @@ def test_depth_number_and_size_are_bounded(tmp_path: Path, monkeypatch: pytest.M
             content = bytes([tag, 0x80 | size & 0x7F, size >> 7]) + content
     with pytest.raises(ModelFileError, match="deeper than 100"):
         check_model(io.BytesIO(bytes([0x3A, 0x80 | len(content) & 0x7F, len(content) >> 7]) + content))
-    monkeypatch.setattr(model_file, "MAX_FIELDS", 100)
+    monkeypatch.setattr(inference, "MAX_FIELDS", 100)
     with pytest.raises(ModelFileError, match="more than 100 fields"):
         check_model(io.BytesIO(b"\x08\x07" * 101))
     with (tmp_path / "large").open("w+b") as file:

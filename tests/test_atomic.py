@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from classifold.atomic import write_whole
 from classifold.errors import DiskError
-from classifold.files import write_whole
 
 
 def names(folder: Path) -> list[str]:

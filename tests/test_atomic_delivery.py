@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from classifold.delivery import deliver_content
+from classifold.atomic import deliver_content
 from classifold.errors import DiskError
 
 
