@@ -367,7 +367,7 @@ def draw_pictures(folder: Path, count: int) -> Path:
 @contextlib.contextmanager
 def open_reader(folder: Path, size: int, memory: float) -> Iterator[Callable[[int], np.ndarray]]:
     """Give a function from a number to so many augmented pictures, float32, ever new ones."""
-    from classifold.dataset.scan import iter_pictures
+    from classifold.dataset.walk import iter_pictures
     from classifold.settings.config import build_config
     from classifold.training.pipeline import PictureReader
     from classifold.training.storage import Storage

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.dataset.split import SplitSummary, split_dataset
+from classifold.dataset.division import SplitSummary
+from classifold.dataset.split import split_dataset
 from classifold.names import SETS
 from classifold.settings.config import build_config
 

@@ -12,13 +12,13 @@ import click
 import pytest
 
 from classifold import names
+from classifold.archive import MAX_BYTES
 from classifold.aws.bucket_rules import OLD_VERSION_DAYS, RULES, UNFINISHED_UPLOAD_DAYS
 from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
 from classifold.aws.cost import SHORTEST_SECONDS
 from classifold.aws.policies import build_boundary, build_policy, build_trust
 from classifold.aws.repository import KEPT_IMAGES
 from classifold.cli.main import cli, project_manager, split
-from classifold.run_folder import MAX_BYTES
 from classifold.settings.config import HOME_SETTINGS, Config
 
 ROOT = Path(__file__).parents[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -157,3 +158,30 @@ def test_no_module_is_an_attic_and_no_check_is_an_assert(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     assert ast.get_docstring(tree) or not tree.body
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_name_is_imported_from_the_file_that_defines_it(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("classifold"):
+            for alias in node.names:
+                place = SRC / Path(*str(node.module).split("."))
+                is_module = (place / alias.name).is_dir() or (place / alias.name).with_suffix(".py").exists()
+                assert is_module or alias.name in defined_names(place), f"{node.module} hands on {alias.name}"
+
+
+@functools.cache
+def defined_names(place: Path) -> frozenset[str]:
+    """Return what a module defines itself at its top level, in an `if` or `try` as well."""
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    found: set[str] = set()
+    waiting = list(ast.parse(file.read_text(encoding="utf-8")).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If | ast.Try):
+            waiting += [*node.body, *node.orelse]
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            found |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return frozenset(found)

@@ -16,7 +16,8 @@ import botocore.session
 import pytest
 from botocore import exceptions
 
-from classifold.aws.clients import Aws, aws_errors, find_right, is_denied, is_expired, is_missing, is_passing
+from classifold.aws.clients import Aws
+from classifold.aws.refusals import aws_errors, find_right, is_denied, is_expired, is_missing, is_passing
 from classifold.errors import AwsError, MissingError
 from classifold.settings.config import build_config
 

@@ -9,7 +9,8 @@ import boto3
 import pytest
 
 from classifold.aws.clients import Aws
-from classifold.aws.inventory import Resource, find_resources, remove_resources
+from classifold.aws.inventory import find_resources, remove_resources
+from classifold.aws.resources import Resource
 from classifold.aws.roles import ensure_role
 from classifold.aws.storage import ensure_buckets
 from classifold.errors import AwsError
@@ -223,7 +224,7 @@ def test_a_search_that_finds_another_project_s_jobs_removes_none_of_them(
 def test_more_versions_than_one_request_takes_go_in_batches(
     aws_account: Cloud, full: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("classifold.aws.removal._BATCH", 3)
+    monkeypatch.setattr("classifold.aws.inventory._BATCH", 3)
     for index in range(8):
         own("s3").put_object(Bucket=OUTPUT, Key=f"job/{index}", Body=b"x")
     aws_account.forget_calls()

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from classifold.aws.job_log import read_log
+from classifold.aws.follow import follow_job, read_log
 from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.jobs import describe_job, stop_job
-from classifold.aws.logs import follow_job
 from classifold.errors import JobError, MissingError
 
 if TYPE_CHECKING:

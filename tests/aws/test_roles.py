@@ -11,9 +11,8 @@ import boto3
 import pytest
 
 from classifold.aws.clients import Aws
-from classifold.aws.named_role import trusts_sagemaker
 from classifold.aws.policies import Scope, build_policy, build_trust
-from classifold.aws.roles import ensure_role, find_missing_rights, find_role
+from classifold.aws.roles import ensure_role, find_missing_rights, find_role, trusts_sagemaker
 from classifold.errors import AwsError, MissingError
 from classifold.settings.config import build_config
 

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from classifold.aws.cost import CostEstimate
+from classifold.aws.follow import JobEnd
 from classifold.aws.jobs import JobRow
-from classifold.aws.logs import JobEnd
-from classifold.aws.spot import Interruption
-from classifold.aws.spot_words import format_clock, summarise_interruptions
+from classifold.aws.spot import Interruption, format_clock, summarise_interruptions
 from classifold.cli.cloud_answers import build_jobs_table, format_cost, print_end, print_job, print_jobs
 from classifold.progress import format_seconds
 

@@ -11,7 +11,7 @@ import pytest
 
 from classifold.container.order import check_room, read_order
 from classifold.errors import DiskError, JobError, SettingsError
-from classifold.sagemaker.job_channels import find_channel
+from classifold.sagemaker.channels import find_channel
 from classifold.sagemaker.ml_folder import MlFolder
 
 

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from classifold.dataset.check import CheckReport, check_data
+from classifold.dataset.division import SplitSummary
 from classifold.dataset.listing import Listed, iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import iter_manifest
-from classifold.dataset.split import SplitSummary, split_dataset
+from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError, DataError, Fault, MissingExtraError
 from classifold.names import SETS, set_manifest
 from classifold.settings.config import build_config

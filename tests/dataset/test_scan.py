@@ -6,7 +6,9 @@ import unicodedata
 
 import pytest
 
-from classifold.dataset.scan import find_own_split, iter_pictures, load_sets, scan_folder
+from classifold.dataset.layout import find_own_split
+from classifold.dataset.scan import load_sets, scan_folder
+from classifold.dataset.walk import iter_pictures
 from classifold.errors import DataError
 
 PICTURE = b"GIF89a" + bytes(40)

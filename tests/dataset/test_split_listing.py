@@ -18,11 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from classifold.dataset.division import SplitSummary
 from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, iter_manifest
 from classifold.dataset.scan import load_sets
-from classifold.dataset.split import SplitSummary, split_dataset
+from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError, DataError
 from classifold.names import SETS, set_manifest
 from classifold.settings.config import build_config

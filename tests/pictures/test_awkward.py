@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from classifold.pictures.decode import PictureError, load_picture, read_picture
+from classifold.pictures.decode import load_picture, read_picture
+from classifold.pictures.limits import PictureError
 
 MAX_PIXELS = 20_000_000
 MEGABYTES_BOUND = 400

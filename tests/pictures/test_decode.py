@@ -13,15 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from classifold.pictures.decode import (
-    PictureError,
-    identify_format,
-    load_picture,
-    read_picture,
-    resize_picture,
-)
-from classifold.pictures.formats import FORMAT_NAMES
+from classifold.pictures.decode import load_picture, read_picture, resize_picture
+from classifold.pictures.formats import FORMAT_NAMES, identify_format
 from classifold.pictures.jpeg import UnsupportedJpegError, decode_jpeg, read_jpeg_header
+from classifold.pictures.limits import PictureError
 from classifold.pictures.raster import decode_raster
 
 LIMIT = 1_000_000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from classifold.dataset.walk import walk_pictures
-from classifold.pictures.decode import PictureError, read_picture
+from classifold.pictures.decode import read_picture
 from classifold.pictures.formats import (
     HEAD_BYTES,
     PICTURE_ENDINGS,
@@ -20,6 +20,7 @@ from classifold.pictures.formats import (
     is_unread_picture,
     name_content,
 )
+from classifold.pictures.limits import PictureError
 
 LOSSLESS = {"TGA": ".tga", "PCX": ".pcx", "SGI": ".sgi", "PPM": ".ppm"}
 HEADS = {

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from classifold.pictures.decode import PictureError, read_picture
+from classifold.pictures.decode import read_picture
 from classifold.pictures.formats import identify_format
+from classifold.pictures.limits import PictureError
 
 LIMIT = 10**6
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.pictures.decode import PictureError, identify_format, read_picture
+from classifold.pictures.decode import read_picture
+from classifold.pictures.formats import identify_format
+from classifold.pictures.limits import PictureError
 
 LONG, SHORT, BYTE = 4, 3, 1
 SUBFILE, SUBDIRS, DNG_VERSION, CFA, LINEAR_RAW, RGB, GREY = 254, 330, 50706, 32803, 34892, 2, 1

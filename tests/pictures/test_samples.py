@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from classifold.dataset.check import check_data
-from classifold.pictures.decode import (
-    PictureError,
-    inspect_picture,
-    is_nearly_one_colour,
-    load_picture,
-    read_picture,
-)
+from classifold.pictures.decode import inspect_picture, is_nearly_one_colour, load_picture, read_picture
+from classifold.pictures.limits import PictureError
 from classifold.pictures.samples import is_scaled
 from classifold.settings.config import build_config
 

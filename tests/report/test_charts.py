@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from classifold.report import charts
+from classifold.report.charts import element
 from classifold.report.records import Epoch, ReliabilityBin
-from classifold.report.svg import element
 
 
 def epochs_of(rows: list[dict[str, Any]]) -> list[Epoch]:

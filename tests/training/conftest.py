@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.dataset.scan import Picture
+from classifold.dataset.walk import Picture
 from classifold.settings.config import Config, build_config
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifold.dataset.scan import Picture
+from classifold.dataset.walk import Picture
 from classifold.errors import BackboneError
 from classifold.settings.config import Config
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from classifold.dataset.scan import Picture
+from classifold.dataset.walk import Picture
 from classifold.errors import SettingsError
 from classifold.settings.config import build_config
 from classifold.training.mirrors import (

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.dataset.scan import Picture, load_sets
+from classifold.dataset.scan import load_sets
+from classifold.dataset.walk import Picture
 from classifold.errors import DataError
 from classifold.names import SETS
 from classifold.packing.shards import write_shards

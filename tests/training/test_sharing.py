@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.dataset.scan import Picture, Sets
+from classifold.dataset.scan import Sets
+from classifold.dataset.walk import Picture
 from classifold.errors import DataError, HostError
 from classifold.settings.config import build_config
 from classifold.training.hosts import Hosts

@@ -12,8 +12,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from classifold.aws.clients import error_code, is_missing
 from classifold.aws.no_answer import UnreadableAnswerError
+from classifold.aws.refusals import error_code, is_missing
 
 # A picture or result that was replaced or deleted by mistake can be had back for so long.
 OLD_VERSION_DAYS = 30

@@ -19,31 +19,11 @@ from classifold.aws.answer_parser import AnswerParserFactory
 from classifold.aws.no_answer import profile_errors
 from classifold.aws.refusals import (
     aws_errors,
-    describe_other_region,
-    error_code,
-    explain_refusal,
-    find_right,
-    is_denied,
-    is_expired,
-    is_missing,
     is_passing,
     note_origin,
 )
 from classifold.errors import AwsError, Fault
 from classifold.settings.config import Config
-
-__all__ = [
-    "Aws",
-    "aws_errors",
-    "describe_other_region",
-    "error_code",
-    "explain_refusal",
-    "find_right",
-    "is_denied",
-    "is_expired",
-    "is_missing",
-    "is_passing",
-]
 
 # A request is tried so often in all. The first one of every command learns soon that there is no network;
 # the later ones outlast a busy API. AWS_MAX_ATTEMPTS and the profile's max_attempts go before.

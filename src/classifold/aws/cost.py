@@ -15,7 +15,8 @@ from typing import Any
 from botocore.config import Config as ClientConfig
 
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.clients import Aws
+from classifold.aws.refusals import aws_errors
 from classifold.aws.spot_risk import explain_risk
 from classifold.errors import AwsError, Fault, JobError, MissingError
 

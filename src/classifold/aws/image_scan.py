@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.clients import Aws
 from classifold.aws.findings import Finding
+from classifold.aws.refusals import aws_errors
 
 # Vulnerabilities that are named; the others are counted.
 _NAMED = 3

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from classifold.aws import removal
+from botocore.exceptions import ClientError
+
+from classifold import names
 from classifold.aws import resources as kinds
 from classifold.aws.clients import Aws
-from classifold.aws.resources import Resource, read_project
+from classifold.aws.crew import open_crew
+from classifold.aws.jobs import RUNNING, bears_tag
+from classifold.aws.refusals import aws_errors, error_code, explain_refusal, is_missing
+from classifold.aws.resources import Resource, find_jobs, list_ended, list_streams, read_project
 from classifold.errors import AwsError, Fault
-
-__all__ = ["Resource", "find_resources", "remove_resources"]
+from classifold.progress import Advance, show_progress
 
 Tell = Callable[[str], None]
-
-# Jobs use everything else, and end before it goes. The role goes before the buckets: should emptying one take
-# hours or fail, nothing can be started meanwhile. Data, which nothing brings back, goes last.
-_REMOVERS: dict[str, Callable[[Aws, Resource, Tell], None]] = {
-    kinds.RUNNING_JOB: removal.stop_job,
-    kinds.ENDED_JOBS: removal.remove_ended_jobs,
-    kinds.REPOSITORY: removal.remove_repository,
-    kinds.ROLE: removal.remove_role,
-    kinds.BUCKET: removal.remove_bucket,
-}
+# As many as one request takes.
+_BATCH = 1000
+_BATCHES_AT_ONCE = 4
+# What S3 could not delete is asked for again so often; a bucket that is still written to is emptied anew.
+_ATTEMPTS = 4
+_STOP_SECONDS = 600
+_LONGEST_PAUSE = 15.0
 
 
 def find_resources(aws: Aws) -> list[Resource]:
@@ -61,10 +65,10 @@ def remove_resources(aws: Aws, resources: Sequence[Resource], *, tell: Tell) -> 
     chosen = sorted(_check_owners(aws, resources, tell), key=lambda one: order.index(one.kind))
     jobs = [one for one in chosen if one.kind == order[0]]
     for job in jobs:
-        removal.stop_job(aws, job, tell)
+        stop_job(aws, job, tell)
     if len(chosen) > len(jobs):
         for job in jobs:
-            removal.wait_for_end(aws, job, tell)
+            wait_for_end(aws, job, tell)
     for resource in chosen[len(jobs) :]:
         _REMOVERS[resource.kind](aws, resource, tell)
 
@@ -92,3 +96,187 @@ def _check_owners(aws: Aws, resources: Sequence[Resource], tell: Tell) -> list[R
     if faults:
         raise AwsError(*faults)
     return found
+
+
+def stop_job(aws: Aws, job: Resource, tell: Tell) -> None:
+    """Ask a job to stop; it writes its best model so far before it ends."""
+    with aws_errors(f"stop training job {job.name}"):
+        try:
+            aws.client("sagemaker").stop_training_job(TrainingJobName=job.name)
+        except ClientError as error:
+            # It has ended since it was listed.
+            if "status" not in str(error) or error_code(error) != "ValidationException":
+                raise
+    tell(f"{job.name}: asked to stop")
+
+
+def wait_for_end(aws: Aws, job: Resource, tell: Tell) -> None:
+    """Wait until a stopped job has ended: until then it writes to its bucket and its log.
+
+    Raises:
+        AwsError: It has not ended in ten minutes.
+    """
+    until, pause = time.monotonic() + _STOP_SECONDS, 1.0
+    while True:
+        with aws_errors(f"look at training job {job.name}"):
+            found = aws.client("sagemaker").describe_training_job(TrainingJobName=job.name)
+        if found["TrainingJobStatus"] not in RUNNING:
+            tell(f"{job.name}: {found['TrainingJobStatus'].lower()}")
+            return
+        if time.monotonic() > until:
+            what = f"it has not stopped in {_STOP_SECONDS // 60} minutes"
+            raise AwsError(Fault(f"training job {job.name}", what, hint="run the command again later"))
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE, 1.5 * pause)
+
+
+def remove_ended_jobs(aws: Aws, resource: Resource, tell: Tell) -> None:
+    """Delete what is left of this project's ended jobs: their log streams, then SageMaker's record of them.
+
+    In this order, since the record is what the streams are found by.
+    """
+    jobs = find_jobs(aws)
+    ended = list_ended(jobs)
+    with (
+        aws_errors("delete the ended training jobs"),
+        show_progress("removing jobs", len(ended), unit="jobs") as advance,
+        open_crew(_BATCHES_AT_ONCE) as crew,
+    ):
+        for count in crew.map(lambda name: _delete_job(aws, name, arn=jobs[name][1]), ended):
+            advance(count)
+    tell(f"{resource.name}: removed")
+
+
+def _delete_job(aws: Aws, name: str, *, arn: str) -> int:
+    """Delete what is left of a job and return 1; its tags are read once more, since the search may err."""
+    logs, sagemaker = aws.client("logs"), aws.client("sagemaker")
+    with _missing_is_fine():
+        if not bears_tag(aws, sagemaker.list_tags(ResourceArn=arn)["Tags"]):
+            return 1
+    for stream in list_streams(aws, name):
+        with _missing_is_fine():
+            logs.delete_log_stream(logGroupName=names.LOG_GROUP, logStreamName=stream)
+    with _missing_is_fine():
+        sagemaker.delete_training_job(TrainingJobName=name)
+    return 1
+
+
+def remove_repository(aws: Aws, repository: Resource, tell: Tell) -> None:
+    """Delete a repository with all its images."""
+    with aws_errors(f"delete repository {repository.name}"), _missing_is_fine():
+        aws.client("ecr").delete_repository(
+            registryId=aws.account, repositoryName=repository.name, force=True
+        )
+    tell(f"{repository.name}: removed")
+
+
+def remove_role(aws: Aws, role: Resource, tell: Tell) -> None:
+    """Delete a role; IAM wants its policies gone first."""
+    iam, name = aws.client("iam"), role.name
+    with aws_errors(f"delete role {name}"), _missing_is_fine():
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            with _missing_is_fine():
+                iam.delete_role_policy(RoleName=name, PolicyName=policy)
+        for attached in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+            with _missing_is_fine():
+                iam.detach_role_policy(RoleName=name, PolicyArn=attached["PolicyArn"])
+        iam.delete_role(RoleName=name)
+    tell(f"{name}: removed")
+
+
+# Buckets
+
+
+def remove_bucket(aws: Aws, bucket: Resource, tell: Tell) -> None:
+    """Delete a bucket with every version, delete marker and unfinished upload in it.
+
+    Raises:
+        AwsError: S3 will not let go of some of it, as under an object lock; or a right is missing.
+    """
+    s3 = aws.client("s3")
+    with show_progress(f"emptying {bucket.name}", bucket.num_items or None, unit="versions") as advance:
+        for attempt in range(1, _ATTEMPTS + 1):
+            with aws_errors(f"delete bucket {bucket.name}"), _missing_is_fine():
+                _empty_bucket(s3, bucket.name, advance)
+                try:
+                    s3.delete_bucket(Bucket=bucket.name)
+                except ClientError as error:
+                    # Somebody has written to it since.
+                    if error_code(error) != "BucketNotEmpty" or attempt == _ATTEMPTS:
+                        raise
+                    continue
+            break
+    tell(f"{bucket.name}: removed")
+
+
+def _empty_bucket(s3: Any, name: str, advance: Advance) -> None:
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=name):
+        for upload in page.get("Uploads", []):
+            with _missing_is_fine():
+                s3.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
+    with open_crew(_BATCHES_AT_ONCE) as crew:
+        for count in crew.map(lambda batch: _delete_batch(s3, name, batch), _list_batches(s3, name)):
+            advance(count)
+
+
+def _list_batches(s3: Any, name: str) -> Iterator[list[dict[str, str]]]:
+    """Yield every version and delete marker of a bucket, a batch at a time."""
+    pages = s3.get_paginator("list_object_versions")
+    for page in pages.paginate(Bucket=name, PaginationConfig={"PageSize": _BATCH}):
+        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        if found:
+            yield [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+
+
+def _delete_batch(s3: Any, name: str, batch: list[dict[str, str]]) -> int:
+    """Delete up to a thousand versions and return how many; what S3 could not delete is asked for again.
+
+    Raises:
+        AwsError: Some are still there after that; the first is named with S3's reason.
+    """
+    left: list[dict[str, str]] = batch
+    errors: list[dict[str, str]] = []
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(0.5 * 2**attempt)
+        answer = s3.delete_objects(Bucket=name, Delete={"Objects": left, "Quiet": True})
+        errors = [one for one in answer.get("Errors", []) if one.get("Code") != "NoSuchVersion"]
+        left = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in errors if "VersionId" in one]
+        # Waiting brings no right.
+        if not left or any(one.get("Code") == "AccessDenied" for one in errors):
+            break
+    if errors:
+        raise _explain_left(name, errors)
+    return len(batch)
+
+
+def _explain_left(name: str, errors: list[dict[str, str]]) -> AwsError:
+    first = errors[0]
+    what = f"S3 would not delete {len(errors)} of its versions; the first: {first.get('Key')}"
+    doing = f"empty bucket {name}"
+    if first.get("Code") == "AccessDenied":
+        refusal = {"Error": {"Code": "AccessDenied", "Message": f"{what}: {first.get('Message', '')}"}}
+        return explain_refusal(ClientError(refusal, "DeleteObjectVersion"), doing)
+    hint = "run the command again in a minute: it resumes where it stopped"
+    return AwsError(Fault(doing, f"{what} ({first.get('Code')}: {first.get('Message', '')})", hint=hint))
+
+
+@contextlib.contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    """Let pass that something is gone already: an earlier run, or somebody else, has removed it."""
+    try:
+        yield
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+
+
+# Jobs use everything else, and end before it goes. The role goes before the buckets: should emptying one take
+# hours or fail, nothing can be started meanwhile. Data, which nothing brings back, goes last.
+_REMOVERS: dict[str, Callable[[Aws, Resource, Tell], None]] = {
+    kinds.RUNNING_JOB: stop_job,
+    kinds.ENDED_JOBS: remove_ended_jobs,
+    kinds.REPOSITORY: remove_repository,
+    kinds.ROLE: remove_role,
+    kinds.BUCKET: remove_bucket,
+}

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors, error_code, is_passing
+from classifold.aws.clients import Aws
 from classifold.aws.cost import CostEstimate, estimate_cost, fit_budget
 from classifold.aws.findings import Finding, explain_blind
 from classifold.aws.image import find_image
 from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.preflight import check_job, explain_quota
+from classifold.aws.refusals import aws_errors, error_code, is_passing
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
 from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, MissingError

@@ -11,8 +11,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors, is_denied, is_missing
+from classifold.aws.clients import Aws
 from classifold.aws.cost import Price, find_price
+from classifold.aws.refusals import aws_errors, is_denied, is_missing
 from classifold.aws.spot import Beginning, Interruption, add_up, list_interruptions
 from classifold.errors import AwsError, Fault, MissingError
 

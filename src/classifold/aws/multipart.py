@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from classifold.aws.crc32 import encode_crc32, join_crc32
-from classifold.aws.file_content import UnsentError, has_md5, read_part
 from classifold.aws.refusals import aws_errors
-from classifold.aws.sending import Sender, Stored, find_content_type
+from classifold.aws.sending import Sender, Stored, encode_crc32, find_content_type, join_crc32
+from classifold.aws.upload_lists import UnsentError, has_md5, read_part
 from classifold.aws.upload_record import LocalFile
 from classifold.errors import Fault, MissingError
 

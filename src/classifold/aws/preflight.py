@@ -8,19 +8,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from classifold.aws.clients import Aws, aws_errors, is_missing
+from classifold.aws.clients import Aws
 from classifold.aws.cost import list_machines
 from classifold.aws.crew import open_crew
 from classifold.aws.findings import Finding, explain_blind, guard
 from classifold.aws.image_scan import check_scan
-from classifold.aws.named_role import find_missing_rights, trusts_sagemaker
 from classifold.aws.policies import SAGEMAKER
 from classifold.aws.preflight_data import check_bucket, check_data
+from classifold.aws.refusals import aws_errors, is_missing
 from classifold.aws.registry import DOCKER_MANIFEST
+from classifold.aws.roles import find_missing_rights, trusts_sagemaker
 from classifold.aws.spot_risk import check_risk
 from classifold.errors import AwsError
-
-__all__ = ["Finding", "check_job"]
 
 _IMAGE_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"

@@ -18,7 +18,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
-from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.clients import Aws
+from classifold.aws.refusals import aws_errors
 from classifold.docker.engine import run_docker, stream_docker
 from classifold.errors import AwsError, DockerError, Fault
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from classifold import names
-from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.clients import Aws
+from classifold.aws.refusals import aws_errors
 from classifold.errors import AwsError, Fault
 
 Tell = Callable[[str], None]

@@ -10,9 +10,10 @@ from typing import Any
 
 from classifold import names
 from classifold.atomic import move_folder
-from classifold.aws.clients import Aws, aws_errors
+from classifold.aws.clients import Aws
 from classifold.aws.failures import find_cure
 from classifold.aws.jobs import RUNNING, find_job
+from classifold.aws.refusals import aws_errors
 from classifold.errors import DiskError, Fault, JobError, disk_errors
 from classifold.progress import show_progress
 from classifold.run_folder import check_run, unpack_archive

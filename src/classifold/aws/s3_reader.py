@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from classifold.dataset.tar_writer import SourceError
-from classifold.pictures.faults import PictureError
-from classifold.pictures.limits import check_bytes
+from classifold.pictures.limits import PictureError, check_bytes
 
 if TYPE_CHECKING:
     from classifold.settings.config import Config
@@ -31,7 +30,7 @@ class S3Reader:
             SourceError: There is no such object, or it is larger than a picture can be.
             AwsError: AWS cannot be asked.
         """
-        from classifold.aws.clients import aws_errors
+        from classifold.aws.refusals import aws_errors
         from classifold.errors import MissingError
 
         if not source.startswith("s3://"):

@@ -10,8 +10,9 @@ from botocore.exceptions import ClientError
 
 from classifold import names
 from classifold.aws.bucket_rules import RULES, Rule, Wishes, find_other_key, read_tags
-from classifold.aws.clients import (
-    Aws,
+from classifold.aws.clients import Aws
+from classifold.aws.crew import open_crew
+from classifold.aws.refusals import (
     aws_errors,
     describe_other_region,
     error_code,
@@ -19,7 +20,6 @@ from classifold.aws.clients import (
     is_denied,
     is_missing,
 )
-from classifold.aws.crew import open_crew
 from classifold.errors import AwsError, Fault
 
 

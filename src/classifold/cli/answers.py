@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from classifold.dataset.check import CheckReport
-    from classifold.dataset.split import SplitSummary
+    from classifold.dataset.division import SplitSummary
     from classifold.packing.shards import ShardSummary
     from classifold.training.run import RunSummary
 

@@ -10,7 +10,7 @@ import click
 
 from classifold import names
 from classifold.cli.options import json_option, load_settings, takes_settings
-from classifold.errors import make_printable
+from classifold.printable import make_printable
 from classifold.progress import say, show_progress
 
 if TYPE_CHECKING:
@@ -254,8 +254,8 @@ def jobs(
     """
     config = load_settings(config_path, overrides)
     from classifold.aws.clients import Aws
+    from classifold.aws.follow import look_up_job
     from classifold.aws.jobs import list_jobs
-    from classifold.aws.logs import look_up_job
     from classifold.cli.cloud_answers import print_job, print_jobs
 
     aws = Aws(config)
@@ -281,7 +281,7 @@ def follow(name: str | None, as_json: bool, config_path: Path | None, overrides:
 
 
 def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
-    from classifold.aws.logs import follow_job
+    from classifold.aws.follow import follow_job
     from classifold.cli.cloud_answers import print_end
 
     end = follow_job(aws, name, tell=_tell if as_json else show)

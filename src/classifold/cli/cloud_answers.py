@@ -16,11 +16,11 @@ from classifold.progress import format_seconds
 
 if TYPE_CHECKING:
     from classifold.aws.cost import CostEstimate
+    from classifold.aws.follow import JobEnd
     from classifold.aws.image import Image, PushedImage
-    from classifold.aws.inventory import Resource
     from classifold.aws.job import Launch
     from classifold.aws.jobs import JobRow
-    from classifold.aws.logs import JobEnd
+    from classifold.aws.resources import Resource
     from classifold.aws.upload import UploadSummary
 
 # The most stale objects that are named one by one.
@@ -102,7 +102,7 @@ def format_cost(cost: CostEstimate) -> str:
 
 def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
     """Print a row a job, what interruptions cost, and where the prices come from."""
-    from classifold.aws.spot_words import summarise_interruptions
+    from classifold.aws.spot import summarise_interruptions
 
     if as_json:
         print_json([asdict(row) for row in rows])
@@ -123,7 +123,7 @@ def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
 
 def print_job(row: JobRow, *, as_json: bool) -> None:
     """Print one job's row, its interruptions one by one, and how it ended."""
-    from classifold.aws.spot_words import describe_interruption
+    from classifold.aws.spot import describe_interruption
 
     if as_json:
         print_json(asdict(row))
@@ -176,7 +176,7 @@ def print_end(end: JobEnd, *, as_json: bool) -> None:
 def _print_rest(row: JobRow) -> None:
     """Print what interruptions cost together, why a job failed, and what to do with what it left."""
     from classifold.aws.failures import find_cure
-    from classifold.aws.spot_words import summarise_interruptions
+    from classifold.aws.spot import summarise_interruptions
 
     if row.interruptions:
         click.echo(f"Spot:   {summarise_interruptions(row.interruptions)}")

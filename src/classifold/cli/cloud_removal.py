@@ -15,7 +15,7 @@ from classifold.errors import Fault, JobError, UsageError
 
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
-    from classifold.aws.inventory import Resource
+    from classifold.aws.resources import Resource
 
 
 def remove_project(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifold import names
 from classifold.errors import ClassifoldError, DiskError, Fault, JobError, SettingsError
-from classifold.sagemaker.job_channels import find_channel, find_spread, gather_pictures, load_job_sets
+from classifold.sagemaker.channels import find_channel, find_spread, gather_pictures, load_job_sets
 from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from classifold.pictures.faults import PictureError
 from classifold.pictures.formats import HEAD_BYTES, PICTURE_ENDINGS, identify_format, name_content
-from classifold.pictures.limits import read_head
+from classifold.pictures.limits import PictureError, read_head
 
 MISSING = "there is no such file"
 # Folders whose names are kept while file names without an ending are looked up.

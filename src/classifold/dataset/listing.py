@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.listed_files import ListedFile, ListedFiles, find_common_folder
 from classifold.dataset.listing_columns import PICTURE_HINT, Columns, Entries, find_columns, fold_name
 from classifold.dataset.listing_findings import SLASH, Findings
@@ -34,8 +35,8 @@ from classifold.dataset.listing_text import (
     read_as_text,
     recode,
 )
+from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.set_names import name_set
-from classifold.dataset.walk import clean_name, reason_to_pass_over
 from classifold.errors import DataError, Fault
 from classifold.pictures.formats import PICTURE_ENDINGS
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from classifold.errors import DataError, Fault
-from classifold.pictures.faults import PictureError
 from classifold.pictures.formats import FORMAT_NAMES, NO_PICTURE, identify_format, name_content
-from classifold.pictures.limits import open_ordinary
+from classifold.pictures.limits import PictureError, open_ordinary
 
 LISTING_HINT = "set DATA_MANIFEST to a table (CSV), JSON, JSON Lines or Parquet file"
 _HEAD = 4096

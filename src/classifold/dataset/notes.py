@@ -11,9 +11,10 @@ from pathlib import Path
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.layout import holds_class_folders, holds_pictures
+from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import Placement
 from classifold.dataset.twin_names import describe_twins
-from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loose_pictures
+from classifold.dataset.walk import Oddities, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
 from classifold.pictures.samples import SampleBits
 from classifold.settings.config import Config

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from classifold.dataset.cloning import clone_file, clone_on_mac, copy_content, link_file
 from classifold.dataset.index import SET_RANKS, together
+from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.record import listing_hash
 from classifold.dataset.standing import iter_files
 from classifold.dataset.target_disk import (
@@ -24,11 +25,8 @@ from classifold.dataset.target_disk import (
     is_refused_name,
     iter_safe_keys,
 )
-from classifold.dataset.walk import clean_name
 from classifold.errors import DataError, DiskError, Fault
 from classifold.progress import show_progress
-
-__all__ = ["Placed", "Placement", "iter_placed", "link_file", "place_pictures", "rename_twins"]
 
 Way = Literal["clone", "copy", "link"]
 _BATCH = 100

@@ -18,8 +18,8 @@ from classifold.dataset.index import (
     iter_candidates,
     iter_files,
 )
-from classifold.pictures.decode import PictureError, hash_pixels, inspect_picture
-from classifold.pictures.limits import read_bytes
+from classifold.pictures.decode import hash_pixels, inspect_picture
+from classifold.pictures.limits import PictureError, read_bytes
 from classifold.pictures.samples import SampleBits
 from classifold.progress import show_progress
 

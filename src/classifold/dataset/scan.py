@@ -18,19 +18,6 @@ from classifold.dataset.walk import Oddities, Picture, check_folder, find_classe
 from classifold.errors import DataError, Fault
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION
 
-__all__ = [
-    "Picture",
-    "Scan",
-    "Sets",
-    "check_sets",
-    "find_own_split",
-    "find_sets",
-    "iter_pictures",
-    "listing_hash",
-    "load_sets",
-    "scan_folder",
-]
-
 _SPLIT_HINT = "run `classifold split` first, or set SPLIT_LOCAL_DIR"
 
 

@@ -31,20 +31,18 @@ from classifold.dataset.division import (
 )
 from classifold.dataset.index import RANK_OF, Row, add_pictures, count_sets, open_index
 from classifold.dataset.layout import describe_place
+from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.reading import read_all
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.scan import iter_pictures
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
 from classifold.dataset.target_disk import check_class_names
-from classifold.dataset.walk import Oddities, check_folder, clean_name
+from classifold.dataset.walk import Oddities, check_folder, iter_pictures
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
 from classifold.settings.config import Config
-
-__all__ = ["SplitSummary", "Unreadable", "split_dataset"]
 
 _INDEX = ".index.sqlite"
 

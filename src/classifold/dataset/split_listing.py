@@ -37,9 +37,8 @@ from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, write_manifest
 from classifold.dataset.placing import rename_twins
-from classifold.dataset.record import write_record
+from classifold.dataset.record import listing_hash, write_record
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.scan import listing_hash
 from classifold.dataset.split_place import naming_setting
 from classifold.dataset.standing import describe_file
 from classifold.errors import DataError, Fault

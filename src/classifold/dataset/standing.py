@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from classifold.dataset.index import together
+from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.record import read_record_list
-from classifold.dataset.walk import clean_name
 from classifold.errors import DataError, Fault
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 

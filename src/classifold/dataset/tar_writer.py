@@ -15,9 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from classifold.pictures.faults import PictureError
 from classifold.pictures.formats import HEAD_BYTES, identify_format, name_content
-from classifold.pictures.limits import open_ordinary
+from classifold.pictures.limits import PictureError, open_ordinary
 
 BLOCK = tarfile.BLOCKSIZE
 # Two empty blocks end an archive, and it is filled up to whole records.

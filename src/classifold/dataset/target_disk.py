@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from classifold.dataset.walk import clean_name
+from classifold.dataset.name_bytes import clean_name
 from classifold.errors import DataError, Fault
 
 # What disks answer to a name that they do not take. ENOENT is exFAT's answer through FUSE.

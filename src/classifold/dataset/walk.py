@@ -27,20 +27,6 @@ from classifold.pictures.formats import (
 from classifold.pictures.limits import check_bytes, read_bytes
 from classifold.pictures.source import Member
 
-__all__ = [
-    "Oddities",
-    "Picture",
-    "check_folder",
-    "clean_name",
-    "find_classes",
-    "find_loose_pictures",
-    "iter_entries",
-    "iter_pictures",
-    "reason_to_pass_over",
-    "walk_pictures",
-]
-
-
 _MADE_HERE = "made by classifold"
 
 

@@ -20,9 +20,8 @@ from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_c
 from classifold.errors import Fault
 from classifold.packing.plan import PackJob, iter_job_lines
 from classifold.packing.shard_plan import shard_name
-from classifold.pictures.faults import PictureError
 from classifold.pictures.formats import HEAD_BYTES
-from classifold.pictures.limits import read_bytes
+from classifold.pictures.limits import PictureError, read_bytes
 from classifold.settings.config import Config
 
 # Fetches what is no file of this machine: from an address to the content and its etag, "" where it has none.

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from classifold.dataset.cloning import link_file
 from classifold.dataset.manifest import ManifestLine, check_key, holds_manifests, write_manifest
-from classifold.dataset.placing import link_file
 from classifold.dataset.record import read_record_head
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.scan import check_sets, find_sets, iter_pictures
+from classifold.dataset.scan import check_sets, find_sets
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, holds_shards, write_index
+from classifold.dataset.walk import iter_pictures
 from classifold.errors import DataError, Fault, SettingsError, disk_errors
 from classifold.locks import hold_lock
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifold.atomic import write_whole
+from classifold.dataset.cloning import link_file
 from classifold.dataset.manifest import holds_manifests
-from classifold.dataset.placing import link_file
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.scan import check_sets, find_sets, iter_pictures
+from classifold.dataset.scan import check_sets, find_sets
 from classifold.dataset.shard_index import (
     Entry,
     IndexHead,
@@ -32,6 +32,7 @@ from classifold.dataset.shard_index import (
 )
 from classifold.dataset.standing import check_only_ours, is_shard_file
 from classifold.dataset.tar_writer import SourceError, TarWriter, is_link
+from classifold.dataset.walk import iter_pictures
 from classifold.errors import DataError, DiskError, Fault, SettingsError
 from classifold.machine import count_cores
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD

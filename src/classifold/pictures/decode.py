@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifold.pictures.faults import PictureError
 from classifold.pictures.formats import (
     FORMAT_NAMES,
     HEAD_BYTES,
@@ -28,13 +27,12 @@ from classifold.pictures.formats import (
     name_content,
 )
 from classifold.pictures.jpeg import UnsupportedJpegError, decode_jpeg, decoded_scale, read_jpeg_header
-from classifold.pictures.limits import check_size, read_bytes, taking_turns
+from classifold.pictures.limits import PictureError, check_size, read_bytes, taking_turns
 from classifold.pictures.raster import Raster, decode_raster
 from classifold.pictures.samples import SampleBits
 
 T = TypeVar("T", bound=np.generic)
 
-__all__ = ["PictureError", "identify_format", "load_picture", "read_picture", "resize_picture"]
 
 # A picture is nearly of one colour where fewer than 1 in 200 of 4096 pixels differ from the median colour by
 # more than 8 of 255 in any channel.

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from classifold.pictures.faults import PictureError
+from classifold.pictures.limits import PictureError
 from classifold.pictures.orientation import find_orientation
 
 # Markers of ITU T.81, table B.1. C4, C8 and CC are tables and such, no frames.

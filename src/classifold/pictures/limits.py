@@ -9,13 +9,23 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from classifold.pictures.faults import PictureError
-
 # An uncompressed picture of three 16-bit channels has 6 bytes a pixel; room for metadata beside it.
 _BYTES_A_PIXEL = 6
 _ROOM_FOR_METADATA = 64 * 2**20
 _LARGE_PIXELS = 25_000_000
 _large_pictures = threading.Lock()
+
+
+class PictureError(Exception):
+    """One picture cannot be read.
+
+    Attributes:
+        reason: Why, in words for the picture's owner, with the cure where there is one.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def check_size(width: int, height: int, *, max_pixels: int) -> None:

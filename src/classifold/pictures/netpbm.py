@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.pictures.faults import PictureError
+from classifold.pictures.limits import PictureError
 
 # A value of the header, after white space and comments; possessive, so that no attempt is made twice.
 _VALUE = re.compile(rb"(?:[ \t\n\v\f\r]++|#[^\r\n]*+[\r\n])*+([0-9]{1,10})(?![0-9])")

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from classifold.pictures.faults import PictureError
-from classifold.pictures.limits import check_size, taking_turns
+from classifold.pictures.limits import PictureError, check_size, taking_turns
 
 # TIFF 6.0, section 8.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266

@@ -1,25 +1,26 @@
-"""Every picture that is no everyday JPEG: PNG, WebP, BMP, TIFF, GIF and others, most of them through Pillow.
-
-Pillow's settings are left as they are: they belong to the whole process, and many threads read pictures.
-"""
+"""Every picture that is no everyday JPEG: PNG, WebP, BMP, TIFF, GIF and more, most of them through Pillow."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import importlib
 import io
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, features
 
-from classifold.pictures.faults import PictureError
 from classifold.pictures.formats import RAW_PICTURE
-from classifold.pictures.libtiff import silence_libtiff
-from classifold.pictures.limits import check_size, taking_turns
+from classifold.pictures.limits import PictureError, check_size, taking_turns
 from classifold.pictures.netpbm import decode_pnm, read_pnm_header
 from classifold.pictures.orientation import read_orientation
 from classifold.pictures.packed_tiff import Packed, decode_packed_tiff
@@ -62,6 +63,8 @@ _EIGHT_BITS = 255
 _PAGE_LIMIT = 16
 # An alpha channel up to this means nothing: exporters that forget it write 0, or 1 for what is opaque.
 _NO_ALPHA = 1
+# Where Pillow's wheels keep their own copy, on Linux and on macOS.
+_PLACES = ("../pillow.libs/libtiff*.so*", ".dylibs/libtiff*.dylib")
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,3 +406,23 @@ def _deep_type(image: Image.Image) -> tuple[int, bool, bool]:
     tags: Any = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_TAG, (16,))[0]
     return bits, tags.get(_SAMPLE_FORMAT_TAG, (1,))[0] == 2, tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
+
+
+@functools.cache
+def silence_libtiff() -> None:
+    """Take away the handlers that print, once a process; Pillow raises what matters all the same.
+
+    A Pillow that uses the system's libtiff is left alone: others in the process may use it too.
+    """
+    # Pillow's own log goes to the terminal only where nobody has said where logs go.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    package = Path(PIL.__file__).parent
+    for place in _PLACES:
+        folder, _, pattern = place.rpartition("/")
+        for library in (package / folder).glob(pattern):
+            with contextlib.suppress(OSError, AttributeError):
+                loaded = ctypes.CDLL(str(library.resolve()))
+                for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                    set_handler = getattr(loaded, name)
+                    set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                    set_handler(None)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifold.errors import DataError, Fault
-from classifold.pictures.faults import PictureError
-from classifold.pictures.limits import open_ordinary
+from classifold.pictures.limits import PictureError, open_ordinary
 
 # So many shards are open at a time; with more of them, the one that was not read for longest is closed.
 _OPEN_SHARDS = 64

@@ -18,7 +18,8 @@ from classifold.errors import Fault, RunError
 from classifold.inference import ModelFileError, limited_model, open_session, run_session
 from classifold.machine import count_cores
 from classifold.model_card import ModelCard, parse_card
-from classifold.pictures.decode import PictureError, load_picture
+from classifold.pictures.decode import load_picture
+from classifold.pictures.limits import PictureError
 from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 

@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from classifold.dataset.layout import find_own_split
+from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.set_names import name_set
 from classifold.dataset.shard_index import holds_shards, iter_packed, read_index_head
-from classifold.dataset.walk import Picture, clean_name
+from classifold.dataset.walk import Picture
 from classifold.errors import DataError
 from classifold.names import EVALUATION
 from classifold.report.records import PredictedPicture
@@ -152,7 +153,8 @@ def read_thumbnail(picture: Picture, *, max_pixels: int, sample_bits: SampleBits
     """Return the picture, small, as a `data:` address of a JPEG; None where it cannot be read."""
     from PIL import Image
 
-    from classifold.pictures.decode import PictureError, read_picture
+    from classifold.pictures.decode import read_picture
+    from classifold.pictures.limits import PictureError
 
     try:
         content = picture.read_bytes(max_pixels=max_pixels)

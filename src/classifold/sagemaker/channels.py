@@ -1,11 +1,21 @@
-"""The channels by which a job's pictures come to its machines: all to each, or each its part."""
+"""A job's channels: how its pictures come to its machines, and where the container finds them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from classifold import names
+from classifold.errors import Fault, JobError
+from classifold.sagemaker.ml_folder import Cluster, MlFolder
 from classifold.settings.config import Config
+
+if TYPE_CHECKING:
+    from classifold.dataset.scan import Sets
+
+
+_LAUNCH_HINT = "launch with InputDataConfig as `classifold launch --dry-run` prints it"
 
 
 def build_channels(config: Config, bucket: str) -> list[dict[str, Any]]:
@@ -55,3 +65,119 @@ def _build_channel(
         "RecordWrapperType": "None",
         "InputMode": mode,
     }
+
+
+def find_channel(ml: MlFolder, *, wanted: str) -> str:
+    """Return the channel that holds the pictures: the only one, else the one that DATA_NAME names.
+
+    Args:
+        ml: Laid out by SageMaker.
+        wanted: DATA_NAME as the hyperparameters have it; empty: the default.
+
+    Raises:
+        JobError: There is none, or it cannot be told which, or its mode is not read.
+    """
+    channels = ml.read_channels()
+    if not channels:
+        raise JobError(Fault("InputDataConfig", "the job has no channel, so no pictures", hint=_LAUNCH_HINT))
+    name = next(iter(channels)) if len(channels) == 1 else _read_data_name(wanted)
+    if name not in channels:
+        what = f"the job has several channels and none is called {name!r}, as DATA_NAME says"
+        hint = "launch with one channel, or set DATA_NAME to the one that holds the pictures"
+        raise JobError(Fault("InputDataConfig", what, got=", ".join(sorted(channels)), hint=hint))
+    for one in (name, *find_set_channels(channels, name).values()):
+        mode = channels[one].get("TrainingInputMode", "File")
+        if mode == "Pipe":
+            hint = "set INPUT_MODE to 'File' or 'FastFile', then launch again"
+            raise JobError(Fault(f"channel {one}", "expected File or FastFile mode", got=mode, hint=hint))
+    return name
+
+
+def _read_data_name(text: str) -> str:
+    from classifold.settings.config import Config, parse_value
+
+    return str(parse_value("DATA_NAME", text) if text else Config.model_fields["DATA_NAME"].default)
+
+
+def find_set_channels(channels: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Return the channel of each set, where each has its own beside the one of their index; else none.
+
+    Raises:
+        JobError: Some sets have one and others not.
+    """
+    every = {set_name: names.set_channel(name, set_name) for set_name in names.SETS}
+    missing = sorted(one for one in every.values() if one not in channels)
+    if len(missing) == len(every):
+        return {}
+    if missing:
+        what = "each set has a channel of its own, and some are missing"
+        raise JobError(Fault("InputDataConfig", what, got=", ".join(missing), hint=_LAUNCH_HINT))
+    return every
+
+
+def gather_pictures(ml: MlFolder, name: str, folder: Path) -> Path:
+    """Return the folder of the three sets: the channel's, or one with links to the channels of the sets.
+
+    Args:
+        ml: Laid out by SageMaker.
+        name: Of the channel that `find_channel` found.
+        folder: Where the links go; made where they are needed.
+
+    Raises:
+        JobError: Some sets have a channel and others not.
+    """
+    set_channels = find_set_channels(ml.read_channels(), name)
+    if not set_channels:
+        return ml.channel_dir(name)
+    folder.mkdir(exist_ok=True)
+    links = {set_name: ml.channel_dir(channel) for set_name, channel in set_channels.items()}
+    links |= {path.name: path for path in ml.channel_dir(name).iterdir()}
+    for link, target in links.items():
+        if not (folder / link).is_symlink():
+            (folder / link).symlink_to(target)
+    return folder
+
+
+def find_spread(ml: MlFolder, name: str, cluster: Cluster) -> tuple[str, ...]:
+    """Return the sets whose shards are shared out among the hosts of a job."""
+    channels = ml.read_channels()
+    return tuple(
+        set_name
+        for set_name, channel in find_set_channels(channels, name).items()
+        if channels[channel].get("S3DistributionType") == names.SHARDED_BY_KEY and len(cluster.hosts) > 1
+    )
+
+
+def load_job_sets(folder: Path, *, spread: Collection[str], cluster: Cluster) -> Sets:
+    """Return the three sets of a job.
+
+    Args:
+        folder: That `gather_pictures` returned.
+        spread: That `find_spread` returned.
+        cluster: The machines of the job.
+
+    Raises:
+        DataError: The sets cannot be trained on.
+        JobError: Shards are shared out, and there are too few of them, or none came to this host.
+    """
+    from classifold.dataset.scan import load_sets
+
+    sets = load_sets(folder, spread=spread)
+    for name in spread:
+        _check_share(sets, name, cluster)
+    return sets
+
+
+def _check_share(sets: Sets, name: str, cluster: Cluster) -> None:
+    num_shards, num_hosts = len({picture.path for picture in sets.pictures[name]}), len(cluster.hosts)
+    if name != names.TRAINING:
+        what, hint = "only training shards can be shared out among the machines", _LAUNCH_HINT
+        raise JobError(Fault(f"the {name} set", what, hint=hint))
+    if num_shards < num_hosts:
+        what = f"{num_hosts} machines share {num_shards} training shards, so that some would have none"
+        hint = f"set it to {num_shards} or less, or lower SHARD_MB and `classifold upload`"
+        raise JobError(Fault("setting INSTANCE_COUNT", what, hint=hint))
+    if not sets.present[name]:
+        what = "no training shard of the index came to this host"
+        hint = "run `classifold upload --delete-stale`, or set INPUT_DISTRIBUTION = 'FullyReplicated'"
+        raise JobError(Fault(f"host {cluster.current}", what, hint=hint))

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 import classifold
 from classifold import names
-from classifold.dataset.scan import Picture, Sets
+from classifold.dataset.scan import Sets
+from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault, RunError
 from classifold.settings.config import Config
 from classifold.training.artefacts import find_versions

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.dataset.scan import Picture
+from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault
 from classifold.machine import count_cores
-from classifold.pictures.decode import PictureError, load_picture
+from classifold.pictures.decode import load_picture
+from classifold.pictures.limits import PictureError
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.augment import augment

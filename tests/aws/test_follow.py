@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from classifold.aws.clients import Aws
+from classifold.aws.follow import JobEnd, follow_job, format_line
 from classifold.aws.jobs import stop_job
-from classifold.aws.logs import JobEnd, follow_job, format_line
 from classifold.cli import cloud as aws_commands
 from classifold.cli.cloud_answers import print_end
 from classifold.errors import AwsError, Interrupted

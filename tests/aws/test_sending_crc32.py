@@ -8,7 +8,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.aws.crc32 import decode_crc32, encode_crc32, join_crc32
+from classifold.aws.sending import decode_crc32, encode_crc32, join_crc32
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6))

@@ -15,7 +15,7 @@ from classifold.container.order import read_order
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, JobError, SettingsError
 from classifold.packing.shards import write_shards
-from classifold.sagemaker.job_channels import find_channel
+from classifold.sagemaker.channels import find_channel
 from classifold.sagemaker.ml_folder import MlFolder
 
 
