@@ -80,7 +80,8 @@ def prepare(folder: Path, pictures: Path | None) -> dict[str, Any]:
 def train_once(settings: dict[str, Any]) -> dict[str, Any]:
     """Train one run, and return its seconds and those that went into checkpoints."""
     from classifold.settings.config import build_config
-    from classifold.training import fit, resume, run
+    from classifold.training import checkpoints as resume
+    from classifold.training import fit, run
 
     taken: list[float] = []
     written: list[float] = []

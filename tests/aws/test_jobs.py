@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from classifold.aws.failures import find_cure
-from classifold.aws.jobs import JobRow, describe_job, find_job, list_jobs, stop_job
+from classifold.aws.jobs import JobRow, describe_job, find_cure, find_job, list_jobs, stop_job
 from classifold.errors import AwsError, MissingError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from classifold.progress import Advance
 from classifold.sagemaker.request import draft_request, list_hyperparameters, write_request
 from classifold.sagemaker.template import read_template
 from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
-from classifold.training.history import EpochRow, print_epoch
+from classifold.training.journal import EpochRow, print_epoch
 
 GIVEN = {
     "job_name": "efficientnet-lite0-2026-01-02-03-04-05",

@@ -365,7 +365,7 @@ def test_the_scores_of_validation_count_every_picture_once_whatever_the_batch(ti
 def select(tiny: Callable[..., Config]) -> Callable[..., int | None]:
     """select([0.5, 0.4], error=0.1) -> the place of the kept epoch; None for what was before."""
     from classifold.training.fit import Selection
-    from classifold.training.history import EpochRow
+    from classifold.training.journal import EpochRow
 
     def row(value: float, error: float) -> EpochRow:
         return EpochRow("head", 1, 0.0, 0.0, value, 1 - value, 0.0, 0.0, False, error, 100)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from classifold.errors import DataError, Fault, HostError
 from classifold.training.hosts import Hosts, Place, check_alike, explain_loss, join_hosts
-from classifold.training.notes import Notes
+from classifold.training.journal import Notes
 from classifold.training.scaling import measure_scaling
-from classifold.training.shared_faults import sharing_faults
+from classifold.training.sharing import sharing_faults
 
 
 class Meeting:

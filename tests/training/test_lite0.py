@@ -25,8 +25,7 @@ def lite0(keras: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def tensors(keras: Any) -> dict[str, np.ndarray]:
-    from classifold.training.lite0 import find_lite0_weights
-    from classifold.training.torch_weights import load_torch_weights
+    from classifold.training.lite0 import find_lite0_weights, load_torch_weights
 
     return load_torch_weights(find_lite0_weights())
 

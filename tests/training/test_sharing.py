@@ -15,8 +15,15 @@ from classifold.dataset.walk import Picture
 from classifold.errors import DataError, HostError
 from classifold.settings.config import build_config
 from classifold.training.hosts import Hosts
-from classifold.training.lanes import deal_own, draw_batches
-from classifold.training.sharing import BY_NUMBER, check_share, check_spread, choose_mine, has_own
+from classifold.training.sharing import (
+    BY_NUMBER,
+    check_share,
+    check_spread,
+    choose_mine,
+    deal_own,
+    draw_batches,
+    has_own,
+)
 
 
 class Together(Hosts):

@@ -11,8 +11,7 @@ from typing import Any
 from classifold import names
 from classifold.atomic import move_folder
 from classifold.aws.clients import Aws
-from classifold.aws.failures import find_cure
-from classifold.aws.jobs import RUNNING, find_job
+from classifold.aws.jobs import RUNNING, find_cure, find_job
 from classifold.aws.refusals import aws_errors
 from classifold.errors import DiskError, Fault, JobError, disk_errors
 from classifold.progress import show_progress

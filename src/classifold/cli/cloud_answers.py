@@ -175,7 +175,7 @@ def print_end(end: JobEnd, *, as_json: bool) -> None:
 
 def _print_rest(row: JobRow) -> None:
     """Print what interruptions cost together, why a job failed, and what to do with what it left."""
-    from classifold.aws.failures import find_cure
+    from classifold.aws.jobs import find_cure
     from classifold.aws.spot import summarise_interruptions
 
     if row.interruptions:

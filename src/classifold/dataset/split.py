@@ -29,11 +29,10 @@ from classifold.dataset.division import (
     list_left_out,
     read_earlier,
 )
-from classifold.dataset.index import RANK_OF, Row, add_pictures, count_sets, open_index
+from classifold.dataset.index import RANK_OF, Row, add_pictures, count_sets, open_index, read_all
 from classifold.dataset.layout import describe_place
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import iter_placed, place_pictures
-from classifold.dataset.reading import read_all
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.split_listing import split_listing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.errors import Fault, RunError
+from classifold.dataset.walk import check_folder, walk_pictures
+from classifold.errors import DataError, Fault, RunError
 from classifold.inference import ModelFileError, limited_model, open_session, run_session
 from classifold.machine import count_cores
 from classifold.model_card import ModelCard, parse_card
 from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
-from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 
 A = TypeVar("A")
 B = TypeVar("B")
-
 _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 _RUN_HINT = "give a run folder that `classifold train` made, or the model.onnx inside it"
 _DAMAGED_HINT = "the file is damaged or was cut short: copy the run folder again, or train again"
+_HINT = "name files or folders of pictures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,3 +253,44 @@ def _check_answer(predictor: Predictor, path: Path) -> None:
         raise RunError(Fault(str(path), what, _DAMAGED_HINT))
     if not np.all((answer >= 0) & (answer <= 1)) or abs(float(answer.sum()) - 1) > 1e-3:
         raise RunError(Fault(str(path), "the model's answers are no probabilities", _DAMAGED_HINT))
+
+
+def find_sources(paths: Sequence[Path]) -> Iterator[Path]:
+    """Return the picture files that `paths` mean, in the order given; a folder's in the order of names.
+
+    A file is taken whatever it is called. Below a folder, hidden and junk files and files that are no
+    pictures are passed over. Folders are walked while the files are asked for, so their number does not
+    matter to memory.
+
+    Raises:
+        DataError: Before the first file is given, with every path that is missing or holds no picture.
+    """
+    faults = [fault for path in paths for fault in _faults_of(path)]
+    if not paths:
+        faults.append(Fault("predict", "no pictures were named", _HINT))
+    if faults:
+        raise DataError(*faults)
+    return _chain(paths)
+
+
+def _chain(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    return (path for path, _ in walk_pictures(folder, Counter()))
+
+
+def _faults_of(path: Path) -> Sequence[Fault]:
+    if not path.is_dir():
+        return () if path.exists() else (Fault(str(path), "no such file or folder", "check the path"),)
+    try:
+        check_folder(path)
+        has_pictures = next(_walk(path), None) is not None
+    except DataError as error:
+        return error.faults
+    return () if has_pictures else (Fault(str(path), "this folder holds no pictures", _HINT),)

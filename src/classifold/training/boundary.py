@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import Fault, RunError
-from classifold.training.history import EpochRow
+from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
 
 Arrays = Sequence[NDArray[Any]]

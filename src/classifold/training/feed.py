@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.training.history import EpochRow
 from classifold.training.hosts import Hosts
+from classifold.training.journal import EpochRow
 
 ReadPlain = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 

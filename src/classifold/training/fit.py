@@ -29,11 +29,11 @@ from classifold.training.boundary import (
 )
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached, read_ahead
-from classifold.training.history import EpochRow, print_epoch
 from classifold.training.interruption import holding_back
-from classifold.training.lanes import Places, deal_own, deal_pictures, draw_batches
+from classifold.training.journal import EpochRow, print_epoch
 from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
 from classifold.training.scores import measure
+from classifold.training.sharing import Places, deal_own, deal_pictures, draw_batches
 
 Mark = Callable[[Inside], None]
 

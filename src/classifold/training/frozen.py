@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from classifold.errors import BackboneError, Fault
 from classifold.inference import open_session, run_session
+from classifold.training.backend import in_single_precision
 from classifold.training.export import export_onnx
-from classifold.training.forward import build_forward
 from classifold.training.pipeline import PictureReader
-from classifold.training.precision import in_single_precision
+from classifold.training.scores import build_forward
 from classifold.training.storage import Room, Storage
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

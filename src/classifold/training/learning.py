@@ -25,11 +25,9 @@ from classifold.settings.config import Config
 from classifold.training.artefacts import find_versions
 from classifold.training.boundary import Boundary, Inside, copy_arrays, list_seeds
 from classifold.training.budget import Budget, Plan, choose_places
-from classifold.training.clock import Clock
+from classifold.training.checkpoints import Found, check_facts, pack_found, unpack_found
 from classifold.training.hosts import Hosts, Place, be_alone, leave_hosts, share_devices
-from classifold.training.notes import Notes
-from classifold.training.resume import Found, check_facts, pack_found, unpack_found
-from classifold.training.shared_faults import sharing_faults
+from classifold.training.journal import Clock, Notes
 from classifold.training.sharing import (
     BY_NUMBER,
     Share,
@@ -38,6 +36,7 @@ from classifold.training.sharing import (
     choose_mine,
     has_own,
     list_here,
+    sharing_faults,
 )
 from classifold.training.storage import Shelf, Storage
 

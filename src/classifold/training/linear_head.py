@@ -15,9 +15,9 @@ from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
 from classifold.training.boundary import Inside, taking_state
 from classifold.training.feed import Feed, Reached
-from classifold.training.history import EpochRow, print_epoch
 from classifold.training.hosts import Hosts
 from classifold.training.interruption import holding_back
+from classifold.training.journal import EpochRow, print_epoch
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.scores import log_softmax, measure_logits
 from classifold.training.storage import blocks

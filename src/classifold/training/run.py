@@ -21,17 +21,20 @@ from classifold.progress import say
 from classifold.run_folder import write_archive
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_card
-from classifold.training.backend import ENGINES, choose_backend, start_keras
+from classifold.training.backend import (
+    ENGINES,
+    choose_backend,
+    choose_policy,
+    in_single_precision,
+    start_keras,
+)
 from classifold.training.boundary import Boundary
-from classifold.training.checkpoint_writer import CheckpointWriter
-from classifold.training.clock import Clock
+from classifold.training.checkpoints import Checkpoints, CheckpointWriter, Found, check_facts
 from classifold.training.delivery import Delivery, write_model
 from classifold.training.hosts import Place, check_alike, explain_loss
 from classifold.training.interruption import ending_gently
+from classifold.training.journal import Clock, Notes
 from classifold.training.learning import Learning, build_facts
-from classifold.training.notes import Notes
-from classifold.training.precision import choose_policy, in_single_precision
-from classifold.training.resume import Checkpoints, Found, check_facts
 from classifold.training.unfinished import (
     checkpoint_of,
     explain_resume,
@@ -44,8 +47,9 @@ from classifold.training.unfinished import (
     remove_state,
     remove_whole,
     tell_unfinished,
+    without_names_below,
+    working_folder,
 )
-from classifold.training.working_folder import without_names_below, working_folder
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,27 +1,31 @@
-"""Which pictures are this host's: those of its rows of the batch, or the training pictures it was given."""
+"""Which pictures are this host's, an epoch's order that shares them out, and faults told on every host."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
 from classifold.dataset.scan import Sets
-from classifold.errors import DataError, Fault, HostError
+from classifold.errors import ClassifoldError, DataError, Fault, HostError
 from classifold.settings.config import Config
 from classifold.training.hosts import Hosts
-from classifold.training.lanes import Places, is_of_rows
+from classifold.training.journal import Notes
 
 _SPREAD_HINT = (
     "run `classifold upload --delete-stale` and launch again, or set INPUT_DISTRIBUTION = 'FullyReplicated'"
 )
 # How the training pictures are dealt out where every host has all of them.
 BY_NUMBER = "by number"
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -112,3 +116,90 @@ def check_share(numbers: Sequence[int] | Places, name: str, *, sets: Sets, hosts
     if has_own(sets) and name == names.TRAINING:
         hint = "take fewer hosts, or set INPUT_DISTRIBUTION = 'FullyReplicated'"
     raise DataError(Fault("hosts", what, hint=hint))
+
+
+def deal_pictures(numbers: Places, batch_size: int, *, first: int, num_rows: int) -> list[Places]:
+    """Return the places of the pictures of some lanes, lane by lane.
+
+    Args:
+        numbers: (N,) of the pictures, by place.
+        batch_size: The number of lanes.
+        first: The first lane that is wanted.
+        num_rows: How many of them; those from `batch_size` on are empty.
+    """
+    lanes = numbers % batch_size
+    order = np.argsort(lanes, kind="stable")
+    edges = np.searchsorted(lanes[order], np.arange(first, first + num_rows + 1))
+    return [order[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def deal_own(count: int, *, num_rows: int) -> list[Places]:
+    """Return the places of a host's own pictures, row by row: as many for each as can be.
+
+    Args:
+        count: How many pictures it has.
+        num_rows: Of this host.
+    """
+    return [np.arange(row, count, num_rows) for row in range(num_rows)]
+
+
+def is_of_rows(numbers: Places, batch_size: int, *, first: int, num_rows: int) -> NDArray[np.bool_]:
+    """Tell of every picture whether it belongs to one of some lanes."""
+    lanes = numbers % batch_size
+    return np.asarray((lanes >= first) & (lanes < first + num_rows))
+
+
+def draw_batches(
+    lanes: Sequence[Places],
+    num_steps: int,
+    *,
+    seed: tuple[int, ...],
+    first: int = 0,
+    is_repeated: bool = False,
+) -> Places:
+    """Return the places (num_steps, rows) of the pictures of every batch, -1 where there is none.
+
+    Args:
+        lanes: The places of each row's pictures.
+        num_steps: Batches of the epoch.
+        seed: Of the epoch.
+        first: Number of the first of the lanes: each draws from a seed of its own.
+        is_repeated: A lane whose pictures were all drawn begins again, in another order.
+    """
+    drawn = np.full((num_steps, len(lanes)), -1, np.intp)
+    for row, places in enumerate(lanes):
+        if not len(places):
+            continue
+        generator = np.random.default_rng((*seed, first + row))
+        rounds = math.ceil(num_steps / len(places)) if is_repeated else 1
+        order = np.concatenate([places[generator.permutation(len(places))] for _ in range(rounds)])
+        drawn[: len(order), row] = order[:num_steps]
+    return drawn
+
+
+@contextlib.contextmanager
+def sharing_faults(hosts: Hosts, *, notes: Notes) -> Iterator[None]:
+    """Let every host go on from a block only if all can; the first one tells the notes of the others too.
+
+    Raises:
+        ClassifoldError: This host's own.
+        DataError: With the faults of the others.
+    """
+    if hosts.count == 1:
+        yield
+        return
+    begin, error = len(notes.kept), None
+    try:
+        yield
+    except ClassifoldError as raised:
+        error = raised
+    mine = {"faults": [asdict(fault) for fault in error.faults] if error else [], "notes": notes.kept[begin:]}
+    every = [json.loads(one) for one in hosts.gather_bytes(json.dumps(mine).encode())]
+    others = [one for rank, one in enumerate(every) if rank != hosts.rank]
+    if error is not None:
+        raise error
+    faults = [Fault(**fault) for one in others for fault in one["faults"]]
+    if faults:
+        raise DataError(*faults)
+    if hosts.is_first:
+        notes.tell_all([note for one in others for note in one["notes"]])

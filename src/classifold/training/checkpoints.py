@@ -1,10 +1,4 @@
-"""Checkpoints: a run's state in a few plain files, of which only whole and unchanged ones are ever taken.
-
-A generation is two files: the arrays one behind the other (`.bin`), and in JSON what they are, their
-checksum, and everything else of the run. Two generations are kept. The folder may be one that is copied to
-and from another place while the run goes on: where something is missing or damaged, the generation before it
-is taken.
-"""
+"""Checkpoints: a run's state in a few plain files, written by a thread; only whole ones are ever taken."""
 
 from __future__ import annotations
 
@@ -17,7 +11,9 @@ import math
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,19 +22,29 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from classifold.atomic import write_whole
-from classifold.errors import Fault, RunError, disk_errors
+from classifold.errors import DiskError, Fault, RunError, disk_errors
 from classifold.machine import memory_bytes
 from classifold.training.boundary import Arrays, Boundary, Inside
 from classifold.training.checkpoint_head import find_head_fault
-from classifold.training.history import EpochRow
+from classifold.training.interruption import holding_back
+from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
 
 _FORMAT = 2
 _GENERATIONS = 2
 # The head of a run of a thousand epochs and a thousand layers has some 2 MB.
 _MAX_HEAD_BYTES = 16 * 10**6
-
 Tell = Callable[[str], None]
+_SAME = {
+    "data": "other pictures, or another division into sets",
+    "class_names": "other classes",
+    "backend": "another engine of Keras (BACKEND)",
+    "pictures": "other pictures: some that could be read then cannot now, or the other way round",
+}
+_PLAIN = ("before", "num_epochs", "step", "sums", "seconds", "stage")
+_NUMBERS = [field.name for field in fields(EpochRow) if field.type == "float"]
+# Between two checkpoints lies at least so many times what the last one took: they cost a hundredth.
+_TIMES_BETWEEN = 100.0
 
 
 class _DamagedError(Exception):
@@ -254,14 +260,6 @@ def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-_SAME = {
-    "data": "other pictures, or another division into sets",
-    "class_names": "other classes",
-    "backend": "another engine of Keras (BACKEND)",
-    "pictures": "other pictures: some that could be read then cannot now, or the other way round",
-}
-
-
 def _show(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -303,9 +301,6 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
     )
 
 
-_PLAIN = ("before", "num_epochs", "step", "sums", "seconds", "stage")
-
-
 def _pack_inside(inside: Inside) -> dict[str, Any]:
     """Return what of a stage's state is no array, for JSON."""
     packed = {name: getattr(inside, name) for name in _PLAIN}
@@ -323,9 +318,6 @@ def _pack_number(x: Any) -> Any:
 
 def _pack_row(row: EpochRow) -> dict[str, Any]:
     return {name: _pack_number(x) for name, x in asdict(row).items()}
-
-
-_NUMBERS = [field.name for field in fields(EpochRow) if field.type == "float"]
 
 
 def _unpack_row(packed: Mapping[str, Any]) -> EpochRow:
@@ -404,3 +396,96 @@ def _read_file(path: Path, *, limit: int) -> bytes:
     except OSError as error:
         what = "is a link" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
         raise _DamagedError(f"{path.name} {what}") from error
+
+
+class CheckpointWriter:
+    """Saves boundaries of a run as they are reached.
+
+    A folder that cannot be written is told of once, and tried again later; training goes on without.
+
+    Args:
+        checkpoints: Where to.
+        facts: What must be the same when the run goes on; may be added to until the first boundary.
+        count_seconds: Returns the seconds of every phase so far.
+        tell: Told what does not work.
+        saved: The boundary that the folder holds already.
+        minutes: The least time between two of those that are offered; 0: none of them is saved.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        *,
+        facts: Mapping[str, Any],
+        count_seconds: Callable[[], Mapping[str, float]],
+        tell: Tell,
+        saved: Boundary | None = None,
+        minutes: float = 0.2,
+    ) -> None:
+        self._checkpoints, self._facts = checkpoints, facts
+        self._count_seconds, self._tell = count_seconds, tell
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+        self._saved, self._minutes = saved, minutes
+        self._not_before, self._begun = 0.0, time.monotonic()
+        self._is_failing = False
+
+    def is_due(self) -> bool:
+        """Tell whether so much time has gone by that a state in the middle of an epoch is worth saving."""
+        return self._is_free() and time.monotonic() >= self._begun + 60 * self._minutes
+
+    def offer(self, boundary: Boundary) -> None:
+        """Save a boundary in the background, unless the last one was saved a moment ago."""
+        if self._is_free():
+            self._start(boundary)
+
+    def _is_free(self) -> bool:
+        """Tell whether nothing is under way, and the last one was not saved a moment ago."""
+        if not self._minutes or time.monotonic() < self._not_before:
+            return False
+        if self._under_way is not None:
+            if not self._under_way.done():
+                return False
+            self._under_way.result()  # a mistake of ours comes to light
+        return True
+
+    def save(self, boundary: Boundary) -> bool:
+        """Save a boundary now, unless it is saved already; return whether it is."""
+        with holding_back():  # from here on it is written, whatever signal comes while we wait
+            self.save_soon(boundary)
+        self.wait()
+        return self._saved is boundary
+
+    def wait(self) -> None:
+        """Wait until nothing is under way."""
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def save_soon(self, boundary: Boundary) -> None:
+        """Save a boundary in the background as soon as what is under way is done."""
+        if self._saved is not boundary:
+            self._start(boundary)
+
+    def _start(self, boundary: Boundary) -> None:
+        self._under_way = self._thread.submit(self._write, boundary)
+
+    def _write(self, boundary: Boundary) -> None:
+        if self._saved is boundary:
+            return
+        started = time.monotonic()
+        try:
+            self._checkpoints.save(boundary, facts=self._facts, seconds=self._count_seconds())
+        except (DiskError, OSError) as error:
+            self._tell_once(error)
+        else:
+            self._saved, self._is_failing = boundary, False
+        took = time.monotonic() - started
+        self._not_before = time.monotonic() + max(60 * self._minutes, _TIMES_BETWEEN * took)
+
+    def _tell_once(self, error: DiskError | OSError) -> None:
+        if not self._is_failing:
+            why = str(error)
+            if isinstance(error, DiskError):
+                why = f"{error.faults[0].where}: {error.faults[0].what}"
+            self._tell(f"no checkpoint can be saved at the moment ({why}); training goes on without")
+        self._is_failing = True

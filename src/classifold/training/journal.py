@@ -1,14 +1,18 @@
-"""What an epoch reached: a row of history.csv, and a line that both a person and a log filter can read."""
+"""What a run writes down: a row of history.csv for each epoch, notes for the user, seconds of each phase."""
 
 from __future__ import annotations
 
 import csv
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from classifold.progress import Advance, is_terminal, say
+
+# The most notes of one kind that are told one by one.
+_TOLD = 20
 
 
 @dataclass
@@ -75,3 +79,52 @@ def write_history(rows: Sequence[EpochRow], path: Path) -> None:
             if row.penalty:  # nothing was learned step by step
                 values["learning_rate"] = ""
             writer.writerow(values)
+
+
+class Clock:
+    """Measures phases that follow one another; a phase that comes again adds to its time.
+
+    Attributes:
+        seconds: Of every phase that ended.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def end(self, phase: str) -> None:
+        """Say which phase has just ended."""
+        self.seconds, self._since = self.count(phase), time.perf_counter()
+
+    def count(self, phase: str) -> dict[str, float]:
+        """Return the seconds of every phase as if `phase` ended now."""
+        now = time.perf_counter() - self._since
+        return {**self.seconds, phase: self.seconds.get(phase, 0.0) + now}
+
+    def go_on_from(self, seconds: dict[str, float]) -> None:
+        """Add the phases of an earlier part of the run."""
+        for phase, value in seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + value
+
+
+class Notes:
+    """Notes are kept for the summary, and told at once.
+
+    Attributes:
+        kept: All of them.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    def tell(self, note: str) -> None:
+        """Keep one note, and tell it."""
+        self.tell_all([note])
+
+    def tell_all(self, notes: Sequence[str]) -> None:
+        """Keep notes of one kind, and tell them; of very many only the first."""
+        self.kept += notes
+        for note in notes[:_TOLD]:
+            say(f"note: {note}")
+        if len(notes) > _TOLD:
+            say(f"note: and {len(notes) - _TOLD} more like it")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifold.training.hosts import Hosts
-from classifold.training.lanes import deal_pictures, draw_batches, is_of_rows
+from classifold.training.sharing import deal_pictures, draw_batches, is_of_rows
 
 
 class Some(Hosts):

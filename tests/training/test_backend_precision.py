@@ -23,7 +23,7 @@ def policy(keras: Any) -> Iterator[Callable[[str], None]]:
     [("float32", "float32"), ("bfloat16", "mixed_bfloat16"), ("float16", "mixed_float16")],
 )
 def test_a_precision_of_the_settings_is_taken(setting, expected, tiny):
-    from classifold.training.precision import choose_policy
+    from classifold.training.backend import choose_policy
 
     assert choose_policy(tiny(PRECISION=setting), "tensorflow") == expected
 
@@ -33,7 +33,7 @@ def test_a_precision_of_the_settings_is_taken(setting, expected, tiny):
     [(0, 9.0, "float32"), (1, 9.0, "mixed_bfloat16"), (1, 8.0, "mixed_bfloat16"), (1, 7.5, "mixed_float16")],
 )
 def test_automatic_precision_is_what_the_device_is_good_at(gpus, capability, expected, tiny, monkeypatch):
-    from classifold.training import precision
+    from classifold.training import backend as precision
 
     monkeypatch.setattr(precision, "list_gpus", lambda: ["a GPU"] * gpus)
     monkeypatch.setattr(precision, "_find_capability", lambda _: capability)
@@ -43,8 +43,8 @@ def test_automatic_precision_is_what_the_device_is_good_at(gpus, capability, exp
 def test_a_model_of_half_precision_becomes_one_of_single_precision_with_the_same_weights(
     policy: Callable[[str], None], tiny: Callable[..., Config]
 ):
+    from classifold.training.backend import in_single_precision
     from classifold.training.model import build_classifier
-    from classifold.training.precision import in_single_precision
 
     policy("mixed_bfloat16")
     half = build_classifier(tiny(), ("a", "b")).model
@@ -60,8 +60,8 @@ def test_a_model_of_half_precision_becomes_one_of_single_precision_with_the_same
 
 
 def test_a_model_of_single_precision_is_left_as_it_is(tiny: Callable[..., Config], keras: Any):
+    from classifold.training.backend import in_single_precision
     from classifold.training.model import build_classifier
-    from classifold.training.precision import in_single_precision
 
     model = build_classifier(tiny(), ("a", "b")).model
     assert in_single_precision(model) is model

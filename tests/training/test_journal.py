@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from classifold.progress import Advance
-from classifold.training.history import EpochRow, print_epoch, write_history
+from classifold.training.journal import EpochRow, print_epoch, write_history
 
 
 def make(**values: Any) -> EpochRow:

@@ -25,9 +25,15 @@ from hypothesis.extra import numpy as hnp
 from classifold.errors import DiskError, RunError
 from classifold.machine import memory_bytes
 from classifold.training.boundary import Boundary, Inside
-from classifold.training.checkpoint_writer import CheckpointWriter
-from classifold.training.history import EpochRow
-from classifold.training.resume import Checkpoints, Found, check_facts, pack_found, unpack_found
+from classifold.training.checkpoints import (
+    Checkpoints,
+    CheckpointWriter,
+    Found,
+    check_facts,
+    pack_found,
+    unpack_found,
+)
+from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
 
 FACTS = {
@@ -322,7 +328,7 @@ def test_what_follows_a_damaged_generation_never_replaces_the_last_good_one(fold
 
 
 def test_a_checkpoint_of_a_later_form_is_refused(folder):
-    from classifold.training.resume import _sign
+    from classifold.training.checkpoints import _sign
 
     save(folder, make(1))
     path = folder / "checkpoint-000001.json"
@@ -339,7 +345,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_resume import FACTS, make
-from classifold.training.resume import Checkpoints
+from classifold.training.checkpoints import Checkpoints
 
 checkpoints = Checkpoints(Path(sys.argv[1]))
 # Killed between its two files, a generation is half there, which is told and no damage.
@@ -517,9 +523,8 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     """learn(found) -> the trained part of a run, and all of its states."""
     from classifold.dataset.scan import load_sets
     from classifold.training.backend import start_keras
-    from classifold.training.clock import Clock
+    from classifold.training.journal import Clock, Notes
     from classifold.training.learning import Learning, build_facts
-    from classifold.training.notes import Notes
 
     def learn(
         found: Found | None = None,

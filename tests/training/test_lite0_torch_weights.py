@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from classifold.training.torch_weights import load_torch_weights
+from classifold.training.lite0 import load_torch_weights
 
 MAGIC = 0x1950A86A20F9469CFC6C
 TYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}

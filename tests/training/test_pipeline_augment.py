@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifold.settings.config import Config, build_config
-from classifold.training.augment import augment, draw_transform
+from classifold.training.pipeline import augment, draw_transform
 
 NOTHING: dict[str, Any] = {
     "ROTATION_RANGE": 0.0,
