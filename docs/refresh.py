@@ -23,7 +23,7 @@ from classifold.aws.caller_policies import build_daily_policy, build_setup_polic
 from classifold.aws.policies import Scope, build_boundary, build_policy, build_trust
 from classifold.cli.main import cli, project_manager, split
 from classifold.cli.runner import CONTEXT
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.settings.template import build_config_file, build_settings_page
 
 ROOT = Path(__file__).parents[1]

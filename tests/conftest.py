@@ -243,7 +243,7 @@ def base_image(docker_engine: str) -> str:
 def training_image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """Return the real CPU image of what is here now, built once; Docker keeps its layers for later."""
     from classifold.aws.image import build_image
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("image"))

@@ -35,7 +35,7 @@ def aws(aws_account: Cloud, project: Path) -> Aws:
     from classifold.aws.clients import Aws
     from classifold.aws.roles import ensure_role
     from classifold.aws.storage import ensure_buckets
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     config = build_config(
         {"PROJECT_NAME": "petals", "ALGORITHM_NAME": "petals", "INSTANCE_TYPE": "ml.m5.xlarge"}

@@ -19,7 +19,7 @@ from botocore import exceptions
 from classifold.aws.clients import Aws
 from classifold.aws.refusals import aws_errors, find_right, is_denied, is_expired, is_missing, is_passing
 from classifold.errors import AwsError, MissingError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

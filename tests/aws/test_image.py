@@ -38,7 +38,7 @@ from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
 from classifold.docker.engine import explain_docker
 from classifold.errors import AwsError, BackboneError, DockerError, MissingError
 from classifold.settings.baked import PROJECT_DIR, locate_baked, open_keras_home
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

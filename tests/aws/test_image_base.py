@@ -18,7 +18,7 @@ from classifold.aws.image_base import Base, find_bases, hash_bases, pin_dockerfi
 from classifold.aws.image_context import plan_image
 from classifold.aws.image_record import read_record
 from classifold.errors import DockerError, SettingsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.registry import Registry

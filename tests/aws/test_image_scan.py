@@ -15,7 +15,7 @@ from classifold.aws.findings import Finding, guard
 from classifold.aws.image_scan import check_scan
 from classifold.aws.registry import DOCKER_MANIFEST
 from classifold.aws.repository import ensure_repository
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

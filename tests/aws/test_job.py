@@ -21,7 +21,7 @@ from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.errors import AwsError, Interrupted, JobError, SettingsError
 from classifold.sagemaker.request import draft_request
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

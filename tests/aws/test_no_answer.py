@@ -23,7 +23,7 @@ from classifold.aws.findings import guard
 from classifold.aws.no_answer import UnreadableAnswerError
 from classifold.aws.refusals import aws_errors, is_passing
 from classifold.errors import AwsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PAGE = (
     "<!DOCTYPE html>\n<html><head><title>Sign in to the guest network</title></head><body>Hello</body></html>"

@@ -18,7 +18,7 @@ from classifold.aws.preflight import check_job
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.sagemaker.request import draft_request
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

@@ -17,7 +17,7 @@ from classifold.aws.bucket_rules import RULES, Wishes
 from classifold.aws.clients import Aws
 from classifold.aws.storage import ensure_buckets, find_bucket_region, list_buckets
 from classifold.errors import AwsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

@@ -25,7 +25,7 @@ from classifold.aws.upload import UploadSummary, upload_data
 from classifold.dataset.split import split_dataset
 from classifold.errors import AwsError, DataError, MissingError
 from classifold.packing.pack import pack_sets
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

@@ -7,7 +7,7 @@ import pytest
 from classifold.dataset.check import check_data
 from classifold.dataset.class_layout import read_layout
 from classifold.errors import DataError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PICTURE = b"GIF89a" + bytes(40)
 

@@ -9,7 +9,7 @@ from classifold.dataset.class_layout import read_layout
 from classifold.dataset.layout import find_own_split, suggest_folder
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PICTURE = b"GIF89a" + bytes(40)
 

@@ -25,7 +25,7 @@ from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError, DataError, Fault, MissingExtraError
 from classifold.names import SETS, set_manifest
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PER_CLASS = 6

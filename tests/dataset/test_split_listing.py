@@ -26,7 +26,7 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError, DataError
 from classifold.names import SETS, set_manifest
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 ROOT = "s3://pets/photos/"
 

@@ -9,7 +9,7 @@ import pytest
 
 from classifold.dataset.check import check_data
 from classifold.errors import DiskError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 CURE = "set SPLIT_LOCAL_DIR to a folder that you can write"
 

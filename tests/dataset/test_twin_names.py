@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from classifold.dataset.check import check_data
 from classifold.dataset.twin_names import describe_twins, find_twins
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from classifold.dataset.split import split_dataset
 from classifold.errors import DataError, MissingExtraError
 from classifold.packing.pack import pack_sets
 from classifold.packing.shards import write_shards
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 MB = 10**6
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,7 @@ from classifold.dataset.check import check_data
 from classifold.pictures.decode import inspect_picture, is_nearly_one_colour, load_picture, read_picture
 from classifold.pictures.limits import PictureError
 from classifold.pictures.samples import is_scaled
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 LIMIT = 10**6
 GREY, RGB, GREY_ALPHA, RGB_ALPHA = 0, 2, 4, 6

@@ -20,7 +20,8 @@ from classifold.errors import SettingsError
 from classifold.progress import Advance
 from classifold.sagemaker.request import draft_request, list_hyperparameters, write_request
 from classifold.sagemaker.template import read_template
-from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
+from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config
+from classifold.settings.loader import build_config, read_hyperparameters
 from classifold.training.journal import EpochRow, print_epoch
 
 GIVEN = {

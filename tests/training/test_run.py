@@ -119,7 +119,7 @@ def test_the_environment_tells_of_machine_data_and_time(finished, sets_dir):
 
 
 def test_the_settings_are_written_down_and_can_be_read_back(finished):
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     config = read_json(finished.run_dir / "config.json")
     config["HEAD_LAYERS"] = tuple(config["HEAD_LAYERS"])

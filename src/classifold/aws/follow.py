@@ -24,7 +24,8 @@ from classifold.aws.spot import (
     read_beginning,
 )
 from classifold.errors import AwsError, Fault, Interrupted, MissingError, SettingsError
-from classifold.settings.config import JOB_SETTINGS, build_config, read_hyperparameters
+from classifold.settings.config import JOB_SETTINGS
+from classifold.settings.loader import build_config, read_hyperparameters
 
 _Answer = TypeVar("_Answer")
 _POLL_SECONDS = 4.0

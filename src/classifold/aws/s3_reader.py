@@ -53,6 +53,6 @@ def _open_client(settings: str) -> Any:
     import json
 
     from classifold.aws.clients import Aws
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     return Aws(build_config(json.loads(settings))).client("s3")

@@ -39,21 +39,21 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def load_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     """Return the settings: those of the file, with what `--set` says before it."""
-    from classifold.settings.config import load_config
+    from classifold.settings.loader import load_config
 
     return load_config(config_path, overrides=overrides)
 
 
 def check_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     """Return the settings for a command that works without a settings file, and so reads none unasked."""
-    from classifold.settings.config import load_config, override_config
+    from classifold.settings.loader import load_config, override_config
 
     return load_config(config_path, overrides=overrides) if config_path else override_config(overrides)
 
 
 def find_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     """Return the settings for a command that uses a settings file where there is one."""
-    from classifold.settings.config import DEFAULT_CONFIG_PATH
+    from classifold.settings.loader import DEFAULT_CONFIG_PATH
 
     there = DEFAULT_CONFIG_PATH.is_file()
     return (load_settings if there else check_settings)(config_path, overrides)

@@ -131,7 +131,7 @@ def read_settings(
     Raises:
         SettingsError: With every fault that was found.
     """
-    from classifold.settings.config import read_hyperparameters
+    from classifold.settings.loader import read_hyperparameters
 
     fixed: dict[str, Any] = {"RUNS_DIR": str(scratch_dir)}
     if pictures_dir is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from classifold import names
 from classifold.errors import Fault, SettingsError
-from classifold.settings.rules import shorten
+from classifold.settings.words import shorten
 
 # Lists in which the template's entry changes ours of the same name, and is added where there is none.
 _NAMED_LISTS = {"InputDataConfig": "ChannelName", "MetricDefinitions": "Name", "Tags": "Key"}

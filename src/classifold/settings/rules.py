@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from classifold import names
 from classifold.errors import Fault
-
-if TYPE_CHECKING:
-    from classifold.settings.config import Config
+from classifold.settings.config import Config
+from classifold.settings.words import shorten
 
 # The longest name of a channel of one set has so much behind DATA_NAME.
 _SET_CHANNEL_ROOM = names.CHANNEL_NAME_LIMIT - max(len(names.set_channel("", one)) for one in names.SETS)
@@ -238,9 +236,3 @@ def _regional_problems(config: Config) -> list[Fault]:
 
 def _fault(name: str, what: str, value: object) -> Fault:
     return Fault(f"setting {name}", what, got=shorten(value))
-
-
-def shorten(value: object) -> str:
-    """Return the value as Python writes it, cut where it would fill the screen."""
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

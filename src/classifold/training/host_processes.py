@@ -22,7 +22,8 @@ from classifold import errors, names
 from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, UsageError
 from classifold.processes import PYTHON
 from classifold.progress import log_plainly, say
-from classifold.settings.config import Config, build_config
+from classifold.settings.config import Config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from classifold.training.run import RunSummary
