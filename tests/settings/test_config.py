@@ -31,7 +31,7 @@ def test_what_may_change_while_a_run_is_resumed_is_said_here_by_name() -> None:
     engine = {"BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES", "RECIPE", "TIME_LIMIT"}
     data = {"DATA_NAME", "MAX_PIXELS", "UNREADABLE_PICTURES"}
     evaluation = {"TOP_K", "BOOTSTRAP_SAMPLES", "CALIBRATION_BINS"}
-    assert JOB_SETTINGS - LEARNING_SETTINGS == engine | data | evaluation
+    assert engine | data | evaluation == JOB_SETTINGS - LEARNING_SETTINGS
 
 
 def test_a_group_stands_together_under_its_heading() -> None:
