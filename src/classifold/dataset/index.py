@@ -240,7 +240,7 @@ def count_sets(index: sqlite3.Connection) -> dict[str, dict[str, int]]:
 
 @contextlib.contextmanager
 def together(index: sqlite3.Connection) -> Iterator[None]:
-    """Write many rows at once; what fails half-way leaves an index that is thrown away anyway."""
+    """Write many rows in one transaction; after a failure the index is thrown away anyway."""
     index.execute("BEGIN")
     yield
     index.execute("COMMIT")

@@ -40,9 +40,9 @@ def read_all(
 
     Args:
         index: The pictures; readings are added to it.
-        total: How many there are, for the bar.
-        num_workers: Threads.
-        max_pixels: A larger picture cannot be read.
+        total: Number of pictures, for the progress bar.
+        num_workers: Number of threads.
+        max_pixels: A picture with more pixels counts as unreadable.
         sample_bits: The setting SAMPLE_BITS.
     """
 
