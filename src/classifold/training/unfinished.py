@@ -66,7 +66,7 @@ class Unfinished:
     """A run that can be gone on with.
 
     Attributes:
-        name: Of the run.
+        name: Name of the run.
         written: When its state was saved last.
         num_bytes: What it takes on the disk, in hidden folders beside the runs.
         has_state: Something was saved; otherwise it begins anew.
@@ -101,7 +101,7 @@ def find_unfinished(runs_dir: Path, name: str) -> str:
 
     Args:
         runs_dir: RUNS_DIR.
-        name: Of the run, or a path that ends in it; empty: the newest that stopped.
+        name: Name of the run, or a path that ends in it; empty: the newest that stopped.
 
     Raises:
         RunError: If there is none, it is whole, or it is under way.

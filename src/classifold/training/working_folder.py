@@ -47,7 +47,9 @@ def _lock(folder: int, partial: Path) -> None:
     """Hold an open folder for this process alone, where its disk can do that."""
     try:
         if not hold_lock(folder):
-            _LOG.warning("note: the disk of %s has no locks: start this run only once", partial.parent)
+            _LOG.warning(
+                "note: the disk of %s does not support locks: start this run only once", partial.parent
+            )
     except BlockingIOError:
         name = partial.stem.removeprefix(".")
         hint = "wait for it, or choose another name"
