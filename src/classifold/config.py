@@ -150,15 +150,15 @@ class Config(BaseModel):
     )
     MANIFEST_CLASS: str = Field(
         "",
-        description="of a listing: the column with the class; empty: one called label, class or the like, "
-        "else the folder",
+        description="the listing's column with the class; empty: one called label, class or similar, else "
+        "the folder",
     )
     SPLIT_LOCAL_DIR: PathText = Field(
         "", description="where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split"
     )
     SPLIT_FILES: Literal["auto", "copy", "link"] = Field(
         "auto",
-        description="clones or copies, or hard links to the originals; auto: link where room is short",
+        description="copy: clones or copies; link: hard links; auto: link if space is short",
     )
     PERCENTAGE_VAL: Share = Field(0.15, description="share of the pictures for validation")
     PERCENTAGE_EVAL: Share = Field(0.15, description="share of the pictures for evaluation")
@@ -175,7 +175,7 @@ class Config(BaseModel):
     MAX_PIXELS: Positive = Field(100_000_000, description="a picture with more is refused, not decoded")
     SAMPLE_BITS: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = Field(
         "auto",
-        description="bits in use of 16-bit samples, for instance 12; auto: what the file says, else all 16",
+        description="how many bits 16-bit samples use, such as 12; auto: what the file says, else 16",
     )
 
     # The model
@@ -269,10 +269,10 @@ class Config(BaseModel):
     HEIGHT_SHIFT_RANGE: Share = Field(0.1, description="share of the height")
     SHEAR_RANGE: float = Field(5.0, ge=0, lt=90, description="degrees")
     HORIZONTAL_FLIP: Flip = Field(
-        "auto", description="mirror left and right, every other time; auto: unless that changes a class"
+        "auto", description="mirror half of the pictures left to right; auto: unless that changes a class"
     )
     VERTICAL_FLIP: Flip = Field(
-        False, description="mirror top and bottom, every other time; auto: unless that changes a class"
+        False, description="mirror half of the pictures top to bottom; auto: unless that changes a class"
     )
     BRIGHTNESS_RANGE: Share = Field(0.2, description="brighter and darker by up to this share")
     CONTRAST_RANGE: Share = Field(0.2, description="more and less contrast by up to this share")
@@ -294,7 +294,7 @@ class Config(BaseModel):
     ROLE: str = Field("", description="a role of your own for the jobs, name or ARN; empty: one is made")
     ROLE_BOUNDARY: str = Field(
         "",
-        description="ARN of a policy, the permissions boundary of the role that is made; empty: none",
+        description="ARN of the policy that is the role's permissions boundary; empty: none",
     )
     KMS_KEY: str = Field(
         "", description="ARN of the key that encrypts buckets, images, disks and results; empty: AWS's own"
@@ -308,7 +308,7 @@ class Config(BaseModel):
     # AWS: the training image
     BASE_IMAGE: str = Field(
         "",
-        description="the image it is built on, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim",
+        description="base image, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim",
     )
 
     # AWS: the training job

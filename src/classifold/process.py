@@ -1,4 +1,4 @@
-"""What a process of ours has before it works: standard streams, a home folder, and safe child processes."""
+"""What a process needs before it works: standard streams, a home folder, and safe child processes."""
 
 from __future__ import annotations
 
