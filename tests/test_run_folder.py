@@ -206,16 +206,19 @@ HOSTILE = {
     "sparse 0.0": (described(record("GNU.sparse.offset", "2000000000")) + FILE, "a sparse file"),
     "global header": (described(record("path", "evil"), tarfile.XGLTYPE) + FILE, "a global header"),
     "Solaris header": (described(record("path", "evil"), tarfile.SOLARIS_XHDTYPE) + FILE, "a global header"),
-    "names of names": (described(b"evil\0", tarfile.GNUTYPE_LONGNAME) * 5_000 + FILE, "describe headers"),
-    "headers of headers": (described(record("path", "evil")) * 5_000 + FILE, "describe headers"),
+    "names of names": (
+        described(b"evil\0", tarfile.GNUTYPE_LONGNAME) * 5_000 + FILE,
+        "a header for another header",
+    ),
+    "headers of headers": (described(record("path", "evil")) * 5_000 + FILE, "a header for another header"),
     "link names": (described(b"evil\0", tarfile.GNUTYPE_LONGLINK) * 5_000 + FILE, "kind that is not known"),
     "two kinds in turn": (
         (described(b"evil\0", tarfile.GNUTYPE_LONGNAME) + described(record("path", "evil"))) * 5_000,
-        "describe headers",
+        "a header for another header",
     ),
     "header without member": (described(record("path", "evil")), "ends in the middle"),
     "huge header": (header(tarfile.XHDTYPE, size=1 << 33), "a name in it has 8,589,934,592 bytes"),
-    "negative size": (header(tarfile.REGTYPE, size=-512), "less than no bytes, got -512"),
+    "negative size": (header(tarfile.REGTYPE, size=-512), "a file of negative size, got -512"),
     "size of 2 TB": (header(tarfile.REGTYPE, size=1 << 41), "it holds more than"),
     "size of 2 TB as text": (described(record("size", str(1 << 41))) + FILE, "it holds more than"),
     "size that is negative text": (described(record("size", "-1")) + FILE, "size is not a number, got '-1'"),
@@ -288,7 +291,7 @@ def test_an_archive_in_several_gzip_files_is_one_and_thousands_are_refused(tmp_p
     unpack_archive(archive, tmp_path / "run")
     assert (tmp_path / "run" / "member").read_bytes() == b"data"
     archive.write_bytes(gzip.compress(b"") * 20_000 + gzip.compress(content))
-    with pytest.raises(RunError, match="more than 100 gzip files, one behind the other"):
+    with pytest.raises(RunError, match="more than 100 gzip files in a row"):
         unpack_archive(archive, tmp_path / "again")
 
 

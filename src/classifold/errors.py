@@ -145,7 +145,7 @@ _DISK_CURES = {
     errno.EIO: ("the disk reports an error of its own", "check the disk, or choose another one"),
     errno.EBUSY: ("it is in use", "close what uses it, unmount what is mounted there, or choose another one"),
     errno.EXDEV: ("its disk cannot rename or move it", "choose a folder on another disk"),
-    errno.EILSEQ: ("its disk does not take this name", "choose another name or another disk"),
+    errno.EILSEQ: ("its disk does not accept this name", "choose another name or another disk"),
     errno.EMFILE: ("too many files are open", "raise the limit, for instance with ulimit -n 4096"),
 }
 

@@ -176,8 +176,8 @@ def regional_bucket(name: str, *, account: str, region: str) -> str:
 
     Args:
         name: As `data_bucket` and `output_bucket` return it.
-        account: Its number, 12 digits.
-        region: The project's.
+        account: Number of the AWS account, 12 digits.
+        region: Region of the project.
     """
     project, _, kind = name.rpartition(".")
     return f"{project.replace('.', '--')}-{kind}{regional_ending(account=account, region=region)}"

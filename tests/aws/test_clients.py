@@ -242,7 +242,7 @@ def test_a_proxy_is_used(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
         threading.Thread(target=serve, args=(server,), daemon=True).start()
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        with pytest.raises(AwsError, match="no way to AWS") as caught:
+        with pytest.raises(AwsError, match="cannot reach AWS") as caught:
             _ = aws_of().account
     assert asked[0].startswith(b"CONNECT sts.eu-west-1.amazonaws.com:443")
     assert "secret" not in str(caught.value)
@@ -307,7 +307,7 @@ def test_an_sso_session_that_has_ended_names_the_sign_in(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "sso")
     said = first_line(aws_of())
-    assert "the credentials have expired or cannot be had" in said
+    assert "the credentials have expired or cannot be obtained" in said
     assert "aws sso login" in said
 
 
@@ -318,7 +318,7 @@ def test_a_process_that_should_bring_credentials_and_fails_is_told(
     file.write_text("[profile own]\ncredential_process = false\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "own")
-    assert "cannot be had" in first_line(aws_of())
+    assert "cannot be obtained" in first_line(aws_of())
 
 
 def test_no_network_is_told_soon_with_the_system_s_own_reason(

@@ -164,7 +164,7 @@ def test_what_is_no_answer_of_aws_s_is_told_with_a_cure_in_every_protocol(
         ("a redirection", "and leads to https://login.example/"),
         ("a gateway's 502", "AWS, or a gateway or proxy before it, answered HTTP 502"),
         ("a word with 200", "it is not JSON, or it was cut short"),
-        ("somebody else's JSON", "it is JSON of somebody else's"),
+        ("somebody else's JSON", "it is JSON, but not from AWS"),
         ("nothing with 200", "it is empty"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_look_that_somebody_else_answers_is_a_note(aws: Aws, stranger: Strange
 
         (finding,) = list(guard(look))
         assert not finding.is_fatal
-        assert finding.what.startswith("this could not be looked at: ")
+        assert finding.what.startswith("this could not be checked: ")
 
 
 def test_a_gateway_s_page_is_asked_again_as_any_fault_of_a_server_s(

@@ -325,9 +325,7 @@ def test_a_bucket_with_objects_and_no_tag_is_not_taken_over(aws_account: Cloud, 
     aws_account.forget_calls()
     with pytest.raises(AwsError) as caught:
         ensure()
-    assert f"bucket {OUTPUT}: it is there already, holds objects, and bears no project's tag" in str(
-        caught.value
-    )
+    assert f"bucket {OUTPUT}: it is there already, holds objects, and has no project tag" in str(caught.value)
     assert f'set OUTPUT_BUCKET = "{OUTPUT}" to use it as it is' in str(caught.value)
     # Nothing was made or changed, the other bucket included.
     assert {one["operation"][:3] for one in aws_account.calls(service="s3")} <= {"Hea", "Get", "Lis"}

@@ -370,7 +370,9 @@ def test_a_link_to_a_file_that_is_no_picture_is_named_and_not_sent(
     (split_dir / "split.json").symlink_to(elsewhere / "credentials")
     with pytest.raises(DataError) as caught:
         upload()
-    faults = [fault for fault in caught.value.faults if "link that leads to no picture" in fault.what]
+    faults = [
+        fault for fault in caught.value.faults if "link to something that is not a picture" in fault.what
+    ]
     assert [Path(fault.where).name for fault in faults] == ["bad.jpg", "split.json"]
     keys = set(list_bucket(s3))
     assert "petals/training/rose/good.jpg" in keys
@@ -462,7 +464,7 @@ def test_a_line_that_stays_cut_is_told_and_the_next_run_sends_the_rest_alone(
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     aws_account.cut("PutObject", count=None, after_bytes=100, skip=10)
-    with pytest.raises(AwsError, match="no way to AWS"):
+    with pytest.raises(AwsError, match="cannot reach AWS"):
         upload(UPLOAD_THREADS=2)
     aws_account.clear()
     there = set(list_bucket(s3))
@@ -777,4 +779,4 @@ def test_a_disk_without_locks_remembers_what_was_sent_all_the_same(upload, run_p
     for sent in ("25\n", "0\n"):
         done = run_python("-c", UPLOAD, SPLIT, cwd=project, env=poor_disk(lock_error=errno.ENOLCK))
         assert done.out == sent, done.err
-        assert done.err == "note: the disk of .classifold has no locks: let no other upload run now\n"
+        assert done.err == "note: the disk of .classifold does not support locks: start no other upload now\n"

@@ -91,7 +91,7 @@ def test_classes_and_sets_in_one_name_are_refused(tmp_path, folders):
 
 def test_a_second_copy_of_the_classes_inside_is_refused(tmp_path):
     fault = refusal(fill(tmp_path, "cat", "dog", "pets/cat", "pets/dog"))
-    assert fault.what == "pets holds the names of the folders beside it again (cat, dog)"
+    assert fault.what == "pets holds folders with the same names as those beside it (cat, dog)"
     assert fault.hint == f"move {tmp_path / 'pets'} away"
 
 
@@ -108,7 +108,7 @@ def test_a_folder_around_the_classes_is_refused_with_the_inner_one(tmp_path, jun
 
 def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
     fault = refusal(fill(tmp_path, "train/cat", "train/dog", "stuff"))
-    assert fault.what == "the classes seem to lie in train (cat, dog), and stuff to be no class"
+    assert fault.what == "the classes seem to lie in train (cat, dog), and stuff seem not to be classes"
 
 
 @pytest.mark.parametrize("name", ["test", "val"])

@@ -173,7 +173,7 @@ def test_classes_that_are_called_train_or_test_are_classes(tmp_path, folders):
 )
 def test_sets_without_class_folders_are_refused(tmp_path, keys):
     fault = refusal(put(tmp_path, *keys))
-    assert "are called as sets" in fault.what
+    assert "are named like sets" in fault.what
     assert "holds no class folders" in fault.what
     assert "one sub-folder per class" in fault.hint
     assert "DATA_MANIFEST" in fault.hint
@@ -190,11 +190,14 @@ def test_a_table_of_labels_beside_the_sets_is_named(tmp_path, table):
 
 def test_sets_without_training_are_refused(tmp_path):
     fault = refusal(fill(tmp_path, "test/a", "val/a"))
-    assert "(test, val) are called as validation and evaluation sets, and none is training" in fault.what
+    assert (
+        "(test, val) are named like validation and evaluation sets, and none like the training set"
+        in fault.what
+    )
 
 
 def test_folders_of_one_held_out_set_are_refused(tmp_path):
-    assert "(test1, test2) are called as evaluation sets" in refusal(fill(tmp_path, "test1", "test2")).what
+    assert "(test1, test2) are named like evaluation sets" in refusal(fill(tmp_path, "test1", "test2")).what
 
 
 def test_two_folders_for_one_set_are_an_error(tmp_path):
@@ -237,7 +240,7 @@ def test_a_class_that_training_lacks_is_refused_with_its_set_and_a_cure(make_cla
     dog, owl = caught.value.faults
     assert owl.where == "class 'owl'"
     assert owl.what == "it has pictures for evaluation and none for training"
-    assert f"add pictures of it to {own / 'train' / 'owl'}, or take {own / 'test' / 'owl'} away" in owl.hint
+    assert f"add pictures of it to {own / 'train' / 'owl'}, or remove {own / 'test' / 'owl'}" in owl.hint
     assert dog.what == "it has pictures for evaluation and none for training, which has 'dog'"
     assert "give the class one name in all of training, evaluation" in dog.hint
     assert set(split(own, SMALL_CLASSES="skip").counts["evaluation"]) == {"cat"}
@@ -249,7 +252,7 @@ def test_a_split_inside_the_data_folder_is_no_class(make_classes, split):
     (folder.parent / "elsewhere").rename(folder / "pets-split")
     summary = split(folder)
     assert set(summary.counts["training"]) == {"cat", "dog"}
-    assert "passed over: 1 made by classifold" in summary.notes
+    assert "skipped: 1 made by classifold" in summary.notes
 
 
 def test_the_data_folder_may_not_be_the_one_around_it_and_its_split(make_classes, split, tmp_path):
@@ -266,5 +269,5 @@ def test_runs_inside_the_data_folder_are_no_class(make_classes):
     put(folder, *(f"runs/lite0-2026/{name}" for name in files[:3]), *(f"a-run/{name}" for name in files))
     report = check_data(build_config({"DATA_LOCAL_DIR": str(folder)}))
     assert set(report.classes) == {"cat", "dog"}
-    assert "passed over: 2 made by classifold" in report.notes
+    assert "skipped: 2 made by classifold" in report.notes
     assert "class folder 'runs' holds no pictures and was left out" in report.notes

@@ -311,9 +311,9 @@ UNKNOWN = {
     "columns without names": ("a.jpg,cat,7\nb.jpg,dog,8\n", "has no header and 3 columns", "file_name,label"),
     "several numbers": ("a.jpg 0 1 1\nb.jpg 1 0 0\n", "followed by several numbers", "one class"),
     "empty": ("\n\n", "the listing is empty", "name at least one"),
-    "a number": ("[3", "no JSON object", "mend"),
+    "a number": ("[3", "JSON object", "correct"),
     "an object of others": ('{\n"a": 1,\n"b": 2\n}\n', "holds no list of pictures", "JSON Lines"),
-    "a list of numbers": ("[1, 2]", "it is no JSON object", "mend"),
+    "a list of numbers": ("[1, 2]", "it is not a JSON object", "correct"),
 }
 
 
@@ -465,7 +465,7 @@ def test_files_that_are_not_there_are_counted_named_and_left_out(check, pictures
     report = check(write_table(rows))
     assert report.classes["cat"] == {"kept": 6, "copy": 0, "conflict": 0, "unreadable": 1}
     names = "pics/cat/gone.png (line 14), pics/dog/lost.png (line 15)"
-    assert f"not there, and left out: 2 of 14 files: {names}" in report.notes
+    assert f"missing, and left out: 2 of 14 files: {names}" in report.notes
     assert report.faults == ()
     report = check(write_table(rows), UNREADABLE_PICTURES="fail")
     assert [fault.what for fault in report.faults] == ["there is no such file"] * 2
@@ -482,9 +482,7 @@ def test_backslashes_are_separators_where_no_file_has_them_in_its_name(check, re
     rows = [(path.replace("/", "\\"), name) for path, name in ROWS]
     report = check(write_table([("path", "label"), *rows]))
     assert report.faults == ()
-    assert (
-        "not there by their names with backslashes, and found with / in their place: 12 files" in report.notes
-    )
+    assert "found only with / in place of the backslashes in their names: 12 files" in report.notes
     assert check(write_table([("path",), *((path,) for path, _ in rows)])).classes.keys() == {"cat", "dog"}
     literal = "pics\\cat\\0.png"
     (tmp_path / literal).write_bytes(PNG)
@@ -542,7 +540,7 @@ def test_a_name_is_found_however_its_accents_are_composed(read, tmp_path):
 
 @pytest.mark.parametrize("size", ["1e999", str(2**63), "true", "-1", '"x"'])
 def test_a_size_that_cannot_be_is_named(read, size):
-    with pytest.raises(DataError, match="line 1: its size is no number of bytes"):
+    with pytest.raises(DataError, match="line 1: its size is not a number of bytes"):
         read(f'{{"key": "s3://b/a/1.jpg", "size": {size}}}\n')
 
 

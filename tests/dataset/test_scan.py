@@ -174,13 +174,13 @@ def test_links_out_of_the_data_folder_are_followed_and_told(make_classes, split)
     (folder / "dog" / "inside.png").symlink_to(next((folder / "dog").iterdir()))
     summary = split(folder)
     assert sum(sum(counts.values()) for counts in summary.counts.values()) == 15
-    (classes,) = [note for note in summary.notes if "class folders are links" in note]
+    (classes,) = [note for note in summary.notes if "class folders lead out" in note]
     assert classes == (
-        f"1 class folders are links out of the data folder and were followed: owl -> {outside / 'owl'}"
+        f"1 class folders lead out of the data folder as links and were followed: owl -> {outside / 'owl'}"
     )
-    (pictures,) = [note for note in summary.notes if "pictures are links" in note]
+    (pictures,) = [note for note in summary.notes if "pictures lead out" in note]
     assert pictures.startswith(
-        "3 pictures are links out of the data folder and were followed, such as cat/link"
+        "3 pictures lead out of the data folder as links and were followed, such as cat/link"
     )
     assert str(outside / "cats") in pictures
 
@@ -206,4 +206,4 @@ def test_pipes_and_sockets_are_never_opened_wherever_they_lie(tmp_path, make_cla
         listener.bind("socket.jpg")
         summary = split(folder)
     assert sum(sum(counts.values()) for counts in summary.counts.values()) == 8
-    assert "passed over: 3 not an ordinary file, 3 outside the class folders" in summary.notes
+    assert "skipped: 3 not an ordinary file, 3 outside the class folders" in summary.notes

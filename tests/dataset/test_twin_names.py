@@ -69,7 +69,7 @@ def test_what_cannot_be_seen_is_shown_as_an_escape():
 def test_of_many_pairs_the_first_are_told():
     lines = describe_twins([name for number in range(30) for name in (f"a{number}", f"A{number}")])
     assert len(lines) == 11
-    assert lines[-1] == "20 more pairs of class names read as one"
+    assert lines[-1] == "20 more pairs of class names look the same"
 
 
 def test_check_and_split_tell_twins(make_classes, split):

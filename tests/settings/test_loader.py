@@ -127,7 +127,7 @@ def test_a_file_that_cannot_run_is_told_with_its_line(
     (fault,) = faults_of(settings_file)
     assert fault.where == f"{settings_file}{where}"
     assert fault.what == what
-    assert fault.hint.startswith("mend this line")
+    assert fault.hint.startswith("correct this line")
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_a_dot_counts_twice_in_the_name_of_an_account_regional_bucket() -> None:
     assert "expected at most 29 characters (a '.' counts as two)" in fault.what
     assert "DATA_BUCKET and OUTPUT_BUCKET" in fault.hint
     fault = only_fault(PROJECT_NAME="xn.roses", BUCKET_NAMESPACE="account-regional")
-    assert "S3 refuses such a beginning" in fault.what
+    assert "S3 refuses such names" in fault.what
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:

@@ -462,4 +462,4 @@ def test_a_disk_without_locks_gets_the_whole_run(start_train, poor_disk, monkeyp
     assert one.process.wait(300) == 0, one.stderr()
     (run_dir,) = one.runs_dir.iterdir()
     assert sorted(path.name for path in run_dir.iterdir()) == sorted(names.ARTEFACTS)
-    assert f"the disk of {one.runs_dir} has no locks: start this run only once" in one.stderr()
+    assert f"the disk of {one.runs_dir} does not support locks: start this run only once" in one.stderr()

@@ -29,7 +29,7 @@ _BUILD_FAULTS = (
     (
         r"do not match the hashes",
         "a wheel is not the one that was pinned",
-        "pin them again with scripts/requirements, or look into who changed it on the way",
+        "pin them again with scripts/requirements, or find out who changed the wheel on its way here",
     ),
     (
         r"no matching distribution found|could not find a version",
@@ -50,7 +50,7 @@ _BUILD_FAULTS = (
     ),
     (
         r"pull access denied|manifest unknown|repository does not exist",
-        "the base image cannot be had",
+        "the base image cannot be pulled",
         "check BASE_IMAGE, or the name behind ARG BASE in container/Dockerfile",
     ),
 )
@@ -61,7 +61,7 @@ def run_build(plan: ImagePlan, *, tell: Tell) -> None:
 
     Args:
         plan: What the image is made of.
-        tell: Told a line for each step that takes time.
+        tell: Called with a line for each step that takes time.
 
     Raises:
         DockerError: The engine is not there, or a step of the build failed.

@@ -44,7 +44,7 @@ class Launch:
     """A job that was started, or would be.
 
     Attributes:
-        job_name: Of the job, and of its run folder.
+        job_name: Name of the job, and of its run folder.
         request: What was sent to CreateTrainingJob, or would be.
         cost: What it costs.
         findings: What was found before; after a start only notes.
@@ -92,7 +92,7 @@ def launch_job(
             credentials too; what is missing is among the findings.
         max_cost: US dollars; the job is stopped before it costs more, or refused.
         resumed: The job that this one goes on with; empty for the newest, None for none.
-        tell: Told what happens, a line at a time.
+        tell: Called with a line for each thing that happens.
 
     Raises:
         SettingsError: The request would not be one: every fault of template and settings.
@@ -187,7 +187,10 @@ def _find_image(aws: Aws, resumed: str | None, findings: list[Finding]) -> str:
         where = f"image {found.uri_by_tag}"
         findings.append(
             Finding(
-                where, found.remark, hint="run `classifold image` to build here what is newer", is_fatal=False
+                where,
+                found.remark,
+                hint="run `classifold image` to build and push what is here now",
+                is_fatal=False,
             )
         )
     return found.uri_by_digest
@@ -267,7 +270,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
     Args:
         aws: The way in.
         request: CreateTrainingJob's parameters.
-        tell: Told when it is tried again.
+        tell: Called with a line when it is tried again.
 
     Raises:
         JobError: The quota is too small, or there is another job of this name.

@@ -1,4 +1,4 @@
-"""The policies of the role as plain data: whom it trusts, what a job may do, what it may never do more."""
+"""The policies of the role as plain data: whom it trusts, what a job may do, and its limit."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownload
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose things a policy is about.
+    """The project that a policy is about, and the AWS resources that it covers.
 
     Attributes:
-        project: The project's name, the value of the tag that its things bear.
+        project: The project's name, the value of the tag on its resources.
         partition: The first word of every ARN: aws, aws-cn or aws-us-gov.
         region: The project's region.
-        account: Its account, 12 digits.
+        account: Number of the AWS account, 12 digits.
         data_bucket: The bucket of the pictures.
         output_bucket: The bucket of the results.
         repository: The repository of the images.
         role_arn: The role that jobs run under.
         boundary_arn: The policy that bounds the rights of that role, whatever its own policies say.
-        data_prefixes: Where the pictures are in a bucket that others use too; empty: it is the project's.
+        data_prefixes: Key prefixes of the pictures in a shared bucket; empty: a bucket of the project's.
         kms_key: ARN of the key that encrypts all this; empty: AWS's own.
         subnets: The subnets of the user's VPC that jobs run in; empty: none.
         security_groups: The security groups of the jobs' machines there.
@@ -217,7 +217,7 @@ def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, An
 
 
 def _vpc_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return what puts a job's machines into the user's subnets; AWS knows no narrower form of the looks."""
+    """Return what puts a job's machines into the user's subnets; AWS has no narrower rights for looking."""
     looks = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
     subnets = [scope.arn("ec2", f"subnet/{one}") for one in scope.subnets]
     groups = [scope.arn("ec2", f"security-group/{one}") for one in scope.security_groups]

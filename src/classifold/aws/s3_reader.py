@@ -34,7 +34,7 @@ class S3Reader:
         from classifold.errors import MissingError
 
         if not source.startswith("s3://"):
-            raise SourceError("it is no s3:// address")
+            raise SourceError("it is not an s3:// address")
         bucket, _, key = source.removeprefix("s3://").partition("/")
         try:
             with aws_errors(f"read {source}"):

@@ -56,7 +56,7 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
 
 
 def set_up(config: Config) -> None:
-    """Make the buckets, the role and the repository, or put right what differs."""
+    """Make the buckets, the role and the repository, or correct what differs."""
     from classifold.aws.repository import ensure_repository
     from classifold.aws.roles import ensure_role
     from classifold.aws.storage import ensure_buckets
@@ -165,10 +165,10 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
 )
 @takes_settings
 def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Make buckets, role and repository, or put right what differs.
+    """Make buckets, role and repository, or correct what differs.
 
-    For an administrator, once: whoever has only the rights for daily use needs it done before. Whoever has
-    all rights can leave it out, since `upload` and `image` do the same.
+    An administrator runs it once, before people who have only the rights for daily use. Whoever has all
+    rights can leave it out, since `upload` and `image` do the same.
     """
     config = load_settings(config_path, overrides)
     if is_shown:

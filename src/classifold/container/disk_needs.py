@@ -53,7 +53,7 @@ def estimate_disk(
 
     Args:
         config: The settings.
-        num_pictures: Of training, validation and evaluation.
+        num_pictures: Number of pictures in training, validation and evaluation.
         num_classes: How many classes.
         weights: Bytes of the backbone's weights.
     """

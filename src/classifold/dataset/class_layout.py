@@ -1,4 +1,4 @@
-"""Class folders that are none: the classes lie deeper, or a second time, and the user is told where."""
+"""Folders that look like classes but are not: the classes lie deeper or twice; the user is told where."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _find_common_folders(
 
 
 def _find_repeated(several: Sequence[set[str]]) -> set[str]:
-    """Return the names that half of the folders or more hold, where each holds one and few hold others."""
+    """Return the names that half of the folders or more hold, if each holds one and few hold others."""
     counts = Counter(name for names in several for name in names)
     repeated = {name for name, count in counts.items() if count > 1 and 2 * count >= len(several)}
     if 2 * len(repeated) < len(counts) or not all(names & repeated for names in several):
@@ -136,13 +136,13 @@ def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[st
             and not find_loose_pictures(folder.path, limit=1)
         ):
             again = name_some(sorted(repeated))
-            what = f"{folder.name} holds the names of the folders beside it again ({again})"
+            what = f"{folder.name} holds folders with the same names as those beside it ({again})"
             return Fault(str(root), what, hint=f"move {clean_name(os.fspath(folder.path))} away")
     return None
 
 
 def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Name the folder that holds the classes or sets, where all others are called as no class is.
+    """Name the folder that holds the classes or sets, where all others are named like no class is.
 
     Of two folders of which one is called training and holds several, the other one is no class either.
     """
@@ -155,6 +155,7 @@ def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set
     if len(inside) < 2:
         return None
     others = name_some(folder.name for folder in folders if folder is not real[0])
-    what = f"the classes seem to lie in {real[0].name} ({name_some(inside)}), and {others} to be no class"
+    shown = f"{real[0].name} ({name_some(inside)})"
+    what = f"the classes seem to lie in {shown}, and {others} seem not to be classes"
     hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(real[0].path))}, or {AS_TABLE}"
     return Fault(str(root), what, hint=hint)

@@ -198,17 +198,16 @@ def _is_table(path: Path) -> bool:
 
 
 def _describe_flat(root: Path, named: Sequence[Folder]) -> Fault:
-    """Say why folders that are called as sets are neither sets nor classes."""
+    """Say why folders that are named like sets are neither sets nor classes."""
     meant = {str(folder.set_name) for folder in named}
     shown = name_some(folder.name for folder in named)
     rename = "if these are the classes, give the folders other names"
     if TRAINING not in meant:
-        what = (
-            f"its folders ({shown}) are called as {' and '.join(list_sets(meant))} sets, and none is training"
-        )
+        sets = " and ".join(list_sets(meant))
+        what = f"its folders ({shown}) are named like {sets} sets, and none like the training set"
         return Fault(str(root), what, hint=f"add a folder train with one sub-folder per class; {rename}")
     training = next(folder for folder in named if folder.set_name == TRAINING)
-    what = f"its folders ({shown}) are called as sets, and {training.name} holds no class folders"
+    what = f"its folders ({shown}) are named like sets, and {training.name} holds no class folders"
     tables = find_tables([root, *(folder.path for folder in named)])
     if tables:
         table = clean_name(os.fspath(tables[0]))

@@ -1,4 +1,4 @@
-"""What reading a listing came to beside its pictures: faults, what was passed over, what is to be told."""
+"""What reading a listing found beside pictures: faults, skipped lines, and what the user should know."""
 
 from __future__ import annotations
 
@@ -50,30 +50,30 @@ class Examples:
 
 @dataclass(slots=True)
 class Findings:
-    """What else reading a listing came to.
+    """What reading a listing found beside pictures.
 
     Attributes:
-        passed_over: Lines that are no pictures, by reason.
+        passed_over: Number of skipped lines, by reason.
         faults: The first faulty lines.
-        num_faults: All of them.
+        num_faults: Number of all faulty lines.
         kind: How the first picture is identified (sha256, etag or address), "" before the first picture;
             all others must be identified in the same way.
-        kind_line: The line of that picture.
-        num_parts: Pictures whose etag is one of an upload in parts, which says less.
+        kind_line: Number of the first picture's line.
+        num_parts: Number of pictures with the etag of an upload in parts: equal contents may have others.
         unit: What an entry is called: "line", "row" or "entry".
         is_table: Every line has the same columns; JSON objects may differ.
-        names: The columns.
-        columns: Which of them holds what; known after the first entry.
-        num_files: Pictures that are files of this machine.
+        names: Names of the columns, folded.
+        columns: Which column holds what; known after the first entry.
+        num_files: Number of pictures that are files of this machine.
         missing: Files that are not there.
         outside: Files outside the folders that may be read, each with its place.
         outside_folder: The folder that holds all of them.
         addresses: Addresses that nothing here reads, by their kind.
-        num_backslashes: Paths whose backslashes were taken as separators.
-        num_from_root: Relative paths that were found below MANIFEST_ROOT.
-        num_recoded: Lines that are no UTF-8 and were read as Windows-1252.
+        num_backslashes: Number of paths whose backslashes were taken as separators.
+        num_from_root: Number of relative paths that were found below MANIFEST_ROOT.
+        num_recoded: Number of lines that are not UTF-8 and were read as Windows-1252.
         flags: Columns of zeros and ones where no column names a class.
-        num_sets: Pictures whose line names a set.
+        num_sets: Number of pictures whose line names a set.
         without_set: Pictures whose line names none, with what it has instead.
     """
 
@@ -131,7 +131,7 @@ class Findings:
         faults += self.faults
         more = self.num_faults - len(self.faults)
         if more:
-            faults.append(Fault(f"{more} more {self.unit}s", "are faulty too", hint="mend these first"))
+            faults.append(Fault(f"{more} more {self.unit}s", "are faulty too", hint="fix these first"))
         if faults:
             raise DataError(*faults)
 

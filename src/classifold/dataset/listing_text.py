@@ -62,8 +62,8 @@ def read_as_text(file: IO[bytes], head: bytes, path: Path) -> io.TextIOWrapper:
     """Return a listing's bytes as text; bytes that are no UTF-8 become surrogates.
 
     Args:
-        file: Its bytes.
-        head: The first of them.
+        file: The bytes of the listing, unpacked.
+        head: The first bytes of `file`.
         path: The listing, for the message.
 
     Raises:

@@ -39,7 +39,7 @@ def describe_folder(
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
         lines += _describe_unused(data_dir, own)
     if passed_over:
-        lines.append(f"passed over: {describe_counts(passed_over)}")
+        lines.append(f"skipped: {describe_counts(passed_over)}")
     loose = _find_loose(data_dir, own)
     if loose:
         lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
@@ -57,7 +57,7 @@ def _describe_unused(data_dir: Path, own: Mapping[str, Path]) -> list[str]:
         if not holds_pictures(path):
             lines.append(f"{name!r} holds no pictures and was left out")
         elif holds_class_folders(path):
-            lines.append(f"{name!r} is no set and was left out")
+            lines.append(f"{name!r} is not a set and was left out")
         else:
             lines.append(f"{name!r} holds no class folders and was left out")
     return lines
@@ -78,10 +78,10 @@ def describe_links(oddities: Oddities) -> list[str]:
     lines = []
     if oddities.linked_classes:
         count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
-        lines.append(f"{count} class folders are links out of the data folder and were followed: {some}")
+        lines.append(f"{count} class folders lead out of the data folder as links and were followed: {some}")
     if oddities.num_outside:
         lines.append(
-            f"{oddities.num_outside} pictures are links out of the data folder and were followed, "
+            f"{oddities.num_outside} pictures lead out of the data folder as links and were followed, "
             f"such as {oddities.outside}"
         )
     return lines
@@ -226,8 +226,8 @@ def describe_placement(placement: Placement) -> list[str]:
     lines = []
     if placement.renamed:
         lines.append(
-            f"{placement.renamed} pictures have another name in the split, because its disk does not take or "
-            f"not tell apart their own: {placement.example}"
+            f"{placement.renamed} pictures have another name in the split, because its disk does not accept "
+            f"their own, or takes it for that of another: {placement.example}"
             + (f"; and {placement.renamed - 1} more in {SPLIT_RECORD}" if placement.renamed > 1 else "")
         )
     words = {

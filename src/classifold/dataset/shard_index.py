@@ -50,7 +50,7 @@ class IndexHead:
     Attributes:
         shard_mb: The size that was asked for.
         counts: Pictures of every set.
-        shards: Of every set.
+        shards: The shards of every set.
     """
 
     shard_mb: int
@@ -120,7 +120,7 @@ def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list
     """Return the pictures of every set, in the order in which the files would give them.
 
     Args:
-        folder: Of shards.
+        folder: Folder of the shards.
         spread: Sets of which shards may be missing, because they are on other hosts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Names that a person reads as one and a computer as two: which they are, and in what they differ."""
+"""Names that look the same to a person and differ for a computer: which they are, and how they differ."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 def find_twins(names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Return (name, other name, what they differ in) of names that a person reads as one, sorted.
+    """Return (name, other name, what they differ in) of names that look the same to a person, sorted.
 
-    Of three names that read as one the first is compared with each of the others.
+    Of three names that look the same, the first is compared with each of the others.
     """
     readings: dict[str, list[str]] = {}
     for name in sorted(set(names)):
@@ -87,11 +87,11 @@ def show_name(name: str) -> str:
 
 
 def describe_twins(names: Iterable[str]) -> list[str]:
-    """Return a line for each of the first pairs of class names that a person reads as one."""
+    """Return a line for each of the first pairs of class names that look the same to a person."""
     twins = find_twins(names)
     lines = [
         f"classes {show_name(one)} and {show_name(other)} differ only in {how}: are they the same?"
         for one, other, how in twins[:_SHOWN]
     ]
     more = len(twins) - len(lines)
-    return [*lines, f"{more} more pairs of class names read as one"] if more else lines
+    return [*lines, f"{more} more pairs of class names look the same"] if more else lines

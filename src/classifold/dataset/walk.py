@@ -71,14 +71,14 @@ class Picture:
 
 @dataclass(slots=True)
 class Oddities:
-    """What a walk met that the user should know although the pictures are taken.
+    """What the user should know of pictures that a walk found and kept.
 
     Attributes:
         root: The data folder, with no links in it.
-        num_outside: Links to pictures outside of the data folder.
+        num_outside: Number of links to pictures outside of the data folder.
         outside: The first of them by name, with where it leads.
         linked_classes: Class folders that are links to outside, each with where it leads.
-        num_strange: Pictures whose names are not UTF-8.
+        num_strange: Number of pictures whose names are not UTF-8.
         strange: The first of them by name, as its key.
     """
 
@@ -120,7 +120,7 @@ def find_classes(
     Args:
         root: The folder that holds one sub-folder per class. A class folder may be a symbolic link.
         passed_over: Counts what was left out, by reason.
-        oddities: Told of class folders that are links out of the data folder.
+        oddities: Receives class folders that are links out of the data folder.
 
     Raises:
         DataError: There is no such folder, or a class folder cannot be entered.
@@ -168,7 +168,7 @@ def iter_pictures(
         passed_over: Counts what was left out, by reason.
         ordered: Sort by composed name, then by the bytes of the name; False goes in the disk's order and
             keeps no list of a folder's files in memory.
-        oddities: Told of links out of the data folder and of names that are not UTF-8.
+        oddities: Receives links out of the data folder and names that are not UTF-8.
 
     Raises:
         DataError: There is no such folder, one cannot be entered, or a class's name is not UTF-8.

@@ -73,7 +73,7 @@ class Raster:
 
     Attributes:
         pixels: Shape (height, width, 3), RGB, before the orientation.
-        orientation: Still to be applied, 1 to 8.
+        orientation: EXIF orientation that is still to be applied, 1 to 8.
         deep: The samples themselves where they have more than 8 bits, shape (height, width, channels).
         used_bits: Bits of the largest sample, where samples have 16 and the file does not say which count.
         ignores_alpha: The alpha channel hid the whole picture and was left out.
@@ -93,7 +93,7 @@ def decode_raster(
 
     Args:
         data: The whole file.
-        kind: What `identify_format` said.
+        kind: The format, as `identify_format` returned it.
         max_pixels: A larger picture is refused by its header.
         sample_bits: The setting SAMPLE_BITS.
         measured: Also fill in `deep` and `used_bits`, which takes longer for 16-bit colours.
@@ -244,7 +244,7 @@ class _Reading:
             _change_raw_mode(image, lambda mode: mode.replace("RGBa", "RGBA"))
 
     def convert(self) -> Raster:
-        """Return the picture.
+        """Return the picture as 8-bit RGB pixels.
 
         Raises:
             PictureError: Of a kind whose values have no fixed range.

@@ -34,7 +34,7 @@ def read_template(path: Path) -> dict[str, Any]:
         raise SettingsError(Fault(str(path), f"cannot be read: {error.strerror}")) from error
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}"
-        raise SettingsError(Fault(where, f"not valid JSON: {error.msg}", hint="mend this line")) from error
+        raise SettingsError(Fault(where, f"not valid JSON: {error.msg}", hint="correct this line")) from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(Fault(str(path), f"not valid JSON: {error}")) from error
     if not isinstance(found, dict):

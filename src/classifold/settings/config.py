@@ -127,15 +127,15 @@ class Config(BaseModel):
     )
     MANIFEST_CLASS: Annotated[str, Group.PICTURES, Scope.HERE] = Field(
         "",
-        description="of a listing: the column with the class; empty: one called label, class or the like, "
-        "else the folder",
+        description="the listing's column with the class; empty: one called label, class or similar, else "
+        "the folder",
     )
     SPLIT_LOCAL_DIR: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "", description="where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split"
     )
     SPLIT_FILES: Annotated[Literal["auto", "copy", "link"], Group.PICTURES, Scope.HERE] = Field(
         "auto",
-        description="clones or copies, or hard links to the originals; auto: link where room is short",
+        description="copy: clones or copies; link: hard links; auto: link if space is short",
     )
     PERCENTAGE_VAL: Annotated[Share, Group.PICTURES, Scope.HERE] = Field(
         0.15, description="share of the pictures for validation"
@@ -162,7 +162,7 @@ class Config(BaseModel):
         Annotated[int, Field(ge=8, le=16)] | Literal["auto"], Group.PICTURES, Scope.LEARNING
     ] = Field(
         "auto",
-        description="bits in use of 16-bit samples, for instance 12; auto: what the file says, else all 16",
+        description="how many bits 16-bit samples use, such as 12; auto: what the file says, else 16",
     )
 
     BACKBONE: Annotated[str, Group.MODEL, Scope.LEARNING] = Field(
@@ -307,10 +307,10 @@ class Config(BaseModel):
         5.0, ge=0, lt=90, description="degrees"
     )
     HORIZONTAL_FLIP: Annotated[Flip, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        "auto", description="mirror left and right, every other time; auto: unless that changes a class"
+        "auto", description="mirror half of the pictures left to right; auto: unless that changes a class"
     )
     VERTICAL_FLIP: Annotated[Flip, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        False, description="mirror top and bottom, every other time; auto: unless that changes a class"
+        False, description="mirror half of the pictures top to bottom; auto: unless that changes a class"
     )
     BRIGHTNESS_RANGE: Annotated[Share, Group.AUGMENTATION, Scope.LEARNING] = Field(
         0.2, description="brighter and darker by up to this share"
@@ -352,7 +352,7 @@ class Config(BaseModel):
     )
     ROLE_BOUNDARY: Annotated[str, Group.AWS, Scope.HERE] = Field(
         "",
-        description="ARN of a policy, the permissions boundary of the role that is made; empty: none",
+        description="ARN of the policy that is the role's permissions boundary; empty: none",
     )
     KMS_KEY: Annotated[str, Group.AWS, Scope.HERE] = Field(
         "", description="ARN of the key that encrypts buckets, images, disks and results; empty: AWS's own"
@@ -369,7 +369,7 @@ class Config(BaseModel):
 
     BASE_IMAGE: Annotated[str, Group.IMAGE, Scope.HERE] = Field(
         "",
-        description="the image it is built on, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim",
+        description="base image, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim",
     )
 
     INSTANCE_COUNT: Annotated[int, Group.JOB, Scope.HERE] = Field(

@@ -34,7 +34,7 @@ _PATHS = (
 
 def _home_problems(config: Config) -> list[Fault]:
     """Return the faults of paths whose `~` stands for no home folder; none of them becomes a folder `~`."""
-    what = "its ~ means a home folder that this process does not have"
+    what = "~ stands for a home folder, and this process has none"
     hint = "write the whole path, or set the environment variable HOME; a folder of that name is ./~"
     values = [(name, getattr(config, name)) for name in _PATHS]
     return [
@@ -62,7 +62,7 @@ def _name_problems(config: Config) -> list[Fault]:
         (
             "DATA_NAME",
             not config.DATA_NAME.endswith(".shards"),
-            "another DATA_NAME's shards would have this place in the bucket; expected no .shards at its end",
+            "another DATA_NAME's shards could have this place in the bucket; expected no .shards at its end",
         ),
         (
             "DATA_NAME",
@@ -227,9 +227,7 @@ def _regional_problems(config: Config) -> list[Fault]:
         hint = "buckets that are there already can be named with DATA_BUCKET and OUTPUT_BUCKET"
         return [replace(_fault("PROJECT_NAME", what, config.PROJECT_NAME), hint=hint)]
     if longest.startswith(names.PROJECT_NAME_REFUSED):
-        what = (
-            f"its account-regional buckets would be called {longest[:20]}…, and S3 refuses such a beginning"
-        )
+        what = f"its account-regional buckets would be called {longest[:20]}…, and S3 refuses such names"
         return [_fault("PROJECT_NAME", what, config.PROJECT_NAME)]
     return []
 

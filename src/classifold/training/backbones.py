@@ -157,7 +157,9 @@ def _find_function(name: str) -> Callable[[int], Any]:
         with importing_beside(path):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise BackboneError(Fault(file, f"{type(error).__name__}: {error}", hint="mend the file")) from error
+        raise BackboneError(
+            Fault(file, f"{type(error).__name__}: {error}", hint="correct the file")
+        ) from error
     found = getattr(module, function, None)
     if not callable(found):
         defined = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -267,7 +269,11 @@ def finish_weights(model: keras.Model) -> None:
 
 def _no_weights(name: str, error: Exception) -> Fault:
     reason = " ".join(str(error).split())
-    cache = find_keras_home() / "models" if has_home() else "the folder models of one that KERAS_HOME names"
+    cache = (
+        find_keras_home() / "models"
+        if has_home()
+        else "the sub-folder models of the folder that KERAS_HOME names"
+    )
     hint = (
         "behind a proxy set HTTPS_PROXY; without a network put that file, downloaded elsewhere, into "
         f"{cache}; or take BACKBONE = '{LITE0}', whose weights are installed with the package"

@@ -55,7 +55,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     Args:
         backend: "tensorflow" or "jax".
         seed: Every random number of Keras, Python and NumPy's old generator follows from it.
-        place: Of this host among those that train together; None: it is alone.
+        place: Place of this host among those that train together; None: it is alone.
 
     Raises:
         MissingExtraError: If Keras or its engine is not installed.

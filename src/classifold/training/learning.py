@@ -72,11 +72,11 @@ def open_reader(
     """Return the reader of a set, or of some `pictures` of it, all of them read once.
 
     Args:
-        name: Of the set.
+        name: Name of the set.
         sets: All pictures.
         config: The settings.
         storage: Where decoded pictures are kept.
-        notes: Told of those that cannot be read.
+        notes: Receives a note for pictures that cannot be read.
         pictures: Some of the set's; None: all.
         numbers: Theirs, among those of all hosts; None: their places.
 
@@ -112,9 +112,9 @@ class Learning:
         config: The settings.
         sets: The pictures.
         scratch_dir: For files of a moment.
-        clock: Told when a phase ends.
-        notes: Told of pictures that cannot be read.
-        place: Of this host among those that train together; None: it is alone.
+        clock: Is called when a phase ends.
+        notes: Receives a note for pictures that cannot be read.
+        place: Place of this host among those that train together; None: it is alone.
         shelf_dir: Where what is computed of the pictures is kept for a later part of the run; None: nowhere.
 
     Attributes:
@@ -205,7 +205,7 @@ class Learning:
 
         Args:
             facts: The run's; those of the pictures that were read are added.
-            mark: Told the state after every epoch, and in the middle of one where it is wanted.
+            mark: Called with the state after every epoch, and in the middle of one where it is wanted.
             is_due: Asked after every step whether it is.
 
         Raises:

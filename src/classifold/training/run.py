@@ -61,7 +61,7 @@ class RunSummary:
     Attributes:
         run_dir: The run folder.
         metrics: The content of metrics.json.
-        seconds: Of every phase.
+        seconds: Seconds of every phase.
         notes: What the user should know.
         archive: model.tar.gz, where it was asked for.
     """
@@ -94,13 +94,13 @@ def train_model(
         config: The settings.
         archive: Also write model.tar.gz into the run folder.
         add_report: Called with the folder before it gets its name, to put the page into it.
-        name: Of the run and its folder; None takes the algorithm's and the time.
+        name: Name of the run and its folder; None takes the algorithm's and the time.
         checkpoint_dir: Where the state is saved as the run goes on. What an earlier part of the same run left
             there is gone on from: the result is the same, bit for bit, as if it had never been interrupted.
         host: This machine's name, where several share `checkpoint_dir`.
         is_resumable: The state is saved in a hidden folder beside the run, which goes when the run is whole;
             with the `name` of a run that stopped, it is gone on from there.
-        place: Of this host among those that train together; None: it is alone.
+        place: Place of this host among those that train together; None: it is alone.
         sets: The pictures; None: those in SPLIT_LOCAL_DIR.
 
     Returns:

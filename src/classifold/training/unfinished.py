@@ -68,7 +68,7 @@ class Unfinished:
     """A run that can be gone on with.
 
     Attributes:
-        name: Of the run.
+        name: Name of the run.
         written: When its state was saved last.
         num_bytes: What it takes on the disk, in hidden folders beside the runs.
         has_state: Something was saved; otherwise it begins anew.
@@ -103,7 +103,7 @@ def find_unfinished(runs_dir: Path, name: str) -> str:
 
     Args:
         runs_dir: RUNS_DIR.
-        name: Of the run, or a path that ends in it; empty: the newest that stopped.
+        name: Name of the run, or a path that ends in it; empty: the newest that stopped.
 
     Raises:
         RunError: If there is none, it is whole, or it is under way.
@@ -255,7 +255,9 @@ def _lock(folder: int, partial: Path) -> None:
     """Hold an open folder for this process alone, where its disk can do that."""
     try:
         if not hold_lock(folder):
-            _LOG.warning("note: the disk of %s has no locks: start this run only once", partial.parent)
+            _LOG.warning(
+                "note: the disk of %s does not support locks: start this run only once", partial.parent
+            )
     except BlockingIOError:
         name = partial.stem.removeprefix(".")
         hint = "wait for it, or choose another name"
