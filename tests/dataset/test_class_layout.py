@@ -115,3 +115,12 @@ def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
 def test_another_set_alone_is_offered_as_the_folder(tmp_path, name):
     fault = refusal(fill(tmp_path, f"{name}/cat", f"{name}/dog", "extra"))
     assert f"set DATA_LOCAL_DIR to {tmp_path / name}" in fault.hint
+
+
+@pytest.mark.parametrize(
+    "inner", [["train/cat", "train/dog", "test/cat", "test/dog"], ["train", "test"], ["tr", "val", "te"]]
+)
+def test_a_divided_folder_among_others_is_refused(tmp_path, inner):
+    fault = refusal(fill(tmp_path, *(f"data/{name}" for name in inner), "models", "pets"))
+    assert fault.what.startswith("data is divided into sets (")
+    assert f"set DATA_LOCAL_DIR to {tmp_path / 'data'}" in fault.hint

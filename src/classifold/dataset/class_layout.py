@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from classifold.dataset.layout import (
     AS_TABLE,
+    DATE,
     Folder,
     find_own_split,
     holds_pictures,
@@ -22,9 +22,6 @@ from classifold.dataset.set_names import find_families, is_auxiliary, is_filler,
 from classifold.dataset.walk import find_loose_pictures, iter_entries
 from classifold.errors import DataError, Fault
 from classifold.names import TRAINING
-
-# Sub-folders by year or day divide a class in time and are no classes.
-_DATE = re.compile(r"(19|20)[0-9]{2}([-_. ]?[0-9]{2}){0,2}")
 
 
 def read_layout(root: Path) -> dict[str, Path] | None:
@@ -53,6 +50,7 @@ def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
         _find_sets_in_names(root, [folder.name for folder in folders])
         or _find_common_folders(root, folders, inner)
         or _find_copy(root, folders, inner)
+        or _find_inner_split(root, folders, inner)
         or _find_wrapper(root, folders, inner)
     )
     if fault:
@@ -117,7 +115,7 @@ def _find_repeated(several: Sequence[set[str]]) -> set[str]:
     repeated = {name for name, count in counts.items() if count > 1 and 2 * count >= len(several)}
     if 2 * len(repeated) < len(counts) or not all(names & repeated for names in several):
         return set()
-    return {name for name in repeated if not (_DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
+    return {name for name in repeated if not (DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
 
 
 def _hold_loose_pictures(folders: Sequence[Folder]) -> bool:
@@ -141,6 +139,26 @@ def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[st
     return None
 
 
+def _find_inner_split(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
+    """Name a folder that is divided into sets, whatever lies beside it: {data/{train, test}, models}."""
+    for folder in folders:
+        meant = match_sets(sorted(inner[folder.name]))
+        if len(folders) < 2 or len(set(meant.values())) < 2 or not _holds_split(folder.path):
+            continue
+        what = f"{folder.name} is divided into sets ({name_some(sorted(meant))}), and other folders lie beside it"
+        hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(folder.path))}, or {AS_TABLE}"
+        return Fault(str(root), what, hint=hint)
+    return None
+
+
+def _holds_split(folder: Path) -> bool:
+    """Tell whether a folder is a split of the user's own, sound or not."""
+    try:
+        return find_own_split(folder) is not None
+    except DataError:
+        return True
+
+
 def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
     """Name the folder that holds the classes or sets, where all others are called as no class is.
 
@@ -151,7 +169,7 @@ def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set
         real = [folder for folder in folders if folder.set_name == TRAINING] or real
     if len(real) != 1 or len(folders) < 2 or find_loose_pictures(real[0].path, limit=1):
         return None
-    inside = sorted(name for name in inner[real[0].name] if not _DATE.fullmatch(name))
+    inside = sorted(name for name in inner[real[0].name] if not DATE.fullmatch(name))
     if len(inside) < 2:
         return None
     others = name_some(folder.name for folder in folders if folder is not real[0])

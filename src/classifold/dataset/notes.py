@@ -14,6 +14,7 @@ from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.placing import Placement
 from classifold.dataset.samples import SampleBits
+from classifold.dataset.set_names import is_auxiliary, name_set
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
@@ -44,6 +45,8 @@ def describe_folder(
         lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
+    if own is None:
+        lines += _describe_doubtful(index)
     return [*lines, *describe_links(oddities), *_describe_bytes(oddities), *_describe_names(data_dir, own)]
 
 
@@ -60,6 +63,16 @@ def _describe_unused(data_dir: Path, own: Mapping[str, Path]) -> list[str]:
         else:
             lines.append(f"{name!r} holds no class folders and was left out")
     return lines
+
+
+def _describe_doubtful(index: sqlite3.Connection) -> list[str]:
+    """Say which classes are called as sets or by-products are, such as test and unlabeled."""
+    names = _texts(index, "SELECT DISTINCT class_name FROM picture ORDER BY class_name")
+    doubtful = [name for name in names if name_set(name) or is_auxiliary(name)]
+    if not doubtful or len(doubtful) == len(names):
+        return []
+    some = _some([repr(name) for name in doubtful])
+    return [f"taken as a class, although the name is usual for other folders: {some}"]
 
 
 def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
