@@ -145,7 +145,8 @@ def _find_inner_split(root: Path, folders: Sequence[Folder], inner: Mapping[str,
         meant = match_sets(sorted(inner[folder.name]))
         if len(folders) < 2 or len(set(meant.values())) < 2 or not _holds_split(folder.path):
             continue
-        what = f"{folder.name} is divided into sets ({name_some(sorted(meant))}), and other folders lie beside it"
+        sets = name_some(sorted(meant))
+        what = f"{folder.name} is divided into sets ({sets}), and other folders lie beside it"
         hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(folder.path))}, or {AS_TABLE}"
         return Fault(str(root), what, hint=hint)
     return None
