@@ -20,7 +20,13 @@ from classifold.dataset.set_names import (
     match_sets,
     name_set,
 )
-from classifold.dataset.walk import find_classes, find_loose_pictures, iter_entries, walk_pictures
+from classifold.dataset.walk import (
+    find_classes,
+    find_loose_pictures,
+    iter_entries,
+    leads_to_file,
+    walk_pictures,
+)
 from classifold.errors import DataError, Fault
 from classifold.names import SETS, TRAINING
 
@@ -197,7 +203,7 @@ def _are_classes_of_things(root: Path, folders: Sequence[Folder], named: Sequenc
 
 def find_tables(folders: Iterable[Path]) -> list[Path]:
     """Return the tables that lie in some folders, those first that seem to hold the labels."""
-    paths = [Path(entry.path) for folder in folders for entry in iter_entries(folder) if entry.is_file()]
+    paths = [Path(entry.path) for folder in folders for entry in iter_entries(folder) if leads_to_file(entry)]
     tables = [path for path in paths if _is_table(path)]
     return sorted(tables, key=lambda path: not _LABELS.search(path.name.lower()))
 
