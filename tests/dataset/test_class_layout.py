@@ -6,7 +6,7 @@ import pytest
 
 from classifold.config import build_config
 from classifold.dataset.check import check_data
-from classifold.dataset.class_layout import read_layout
+from classifold.dataset.class_layout import describe_inner, read_layout
 from classifold.errors import DataError
 
 PICTURE = b"GIF89a" + bytes(40)
@@ -124,3 +124,20 @@ def test_a_divided_folder_among_others_is_refused(tmp_path, inner):
     fault = refusal(fill(tmp_path, *(f"data/{name}" for name in inner), "models", "pets"))
     assert fault.what.startswith("data is divided into sets (")
     assert f"set DATA_LOCAL_DIR to {tmp_path / 'data'}" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("folders", "shared"),
+    [
+        (["2021/cat", "2021/dog", "2022/cat", "2022/dog", "misc"], "2021, 2022 hold .* (cat, dog)"),
+        (["a/cat", "a/dog", "b/cat", "b/owl"], "a, b hold .* (cat)"),
+        (["cat/2019", "cat/2020", "dog/2019", "dog/2020"], ""),
+        (["cat/kitten", "cat/old", "dog/puppy", "dog/grown"], ""),
+    ],
+)
+def test_sub_folders_that_some_classes_share_are_told(tmp_path, folders, shared):
+    lines = describe_inner(fill(tmp_path, *folders))
+    start, _, end = shared.partition(" .* ")
+    assert len(lines) == bool(shared)
+    assert all(f"class folders {start} " in line and f"{end}, which are not" in line for line in lines)
+    assert read_layout(tmp_path) is None

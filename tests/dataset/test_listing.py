@@ -214,6 +214,12 @@ def test_class_names_of_another_encoding_are_refused(check, pictures, encoding, 
     assert "-t utf-8" in report.faults[0].hint
 
 
+def test_a_class_that_is_a_missing_value_is_told(check, pictures):
+    rows = [(path, "NaN" if name == "dog" else name) for path, name in ROWS]
+    notes = check(write_table([("path", "label"), *rows])).notes
+    assert "taken as a class, although programs write it for a missing value: 'NaN'" in notes
+
+
 def test_classes_by_folders_are_told_where_a_column_could_hold_them(check, pictures):
     rows = [(path, "benign") for path, _ in ROWS]
     report = check(write_table([("img_path", "diagnosis"), *rows]))

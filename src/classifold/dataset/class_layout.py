@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from classifold.dataset.layout import (
@@ -55,6 +55,32 @@ def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
     )
     if fault:
         raise DataError(fault)
+
+
+def describe_inner(root: Path) -> list[str]:
+    """Say which class folders without pictures of their own hold the same sub-folders, if two or more do.
+
+    Those that look like classes throughout are refused by `read_layout`; of the others nobody can tell.
+    """
+    holders: dict[str, list[str]] = {}
+    for folder in list_folders(root):
+        inner = _list_inner(folder.path)
+        if len(inner) > 1 and not find_loose_pictures(folder.path, limit=1):
+            for name in _drop_parts(inner):
+                holders.setdefault(name, []).append(folder.name)
+    shared = sorted(name for name, names in holders.items() if len(names) > 1)
+    if not shared:
+        return []
+    names = sorted({name for one in shared for name in holders[one]})
+    return [
+        f"class folders {name_some(names)} hold sub-folders of the same names ({name_some(shared)}), "
+        "which are not taken as classes"
+    ]
+
+
+def _drop_parts(names: Collection[str]) -> set[str]:
+    """Return the names without those that only divide a class: dates, images, masks."""
+    return {name for name in names if not (DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
 
 
 def _list_inner(folder: Path) -> set[str]:
@@ -115,7 +141,7 @@ def _find_repeated(several: Sequence[set[str]]) -> set[str]:
     repeated = {name for name, count in counts.items() if count > 1 and 2 * count >= len(several)}
     if 2 * len(repeated) < len(counts) or not all(names & repeated for names in several):
         return set()
-    return {name for name in repeated if not (DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
+    return _drop_parts(repeated)
 
 
 def _hold_loose_pictures(folders: Sequence[Folder]) -> bool:

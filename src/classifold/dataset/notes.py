@@ -11,6 +11,7 @@ from pathlib import Path
 from classifold.config import Config
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
+from classifold.dataset.class_layout import describe_inner
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.placing import Placement
 from classifold.dataset.samples import SampleBits
@@ -20,6 +21,8 @@ from classifold.dataset.walk import Oddities, clean_name, find_classes, find_loo
 from classifold.names import SPLIT_RECORD
 
 _EXAMPLES = 3
+# How pandas, databases and spreadsheets write a value that is missing.
+_MISSING_VALUES = frozenset({"nan", "<na>", "null", "#n/a", "nat"})
 
 
 def describe_folder(
@@ -46,7 +49,7 @@ def describe_folder(
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
     if own is None:
-        lines += _describe_doubtful(index)
+        lines += [*_describe_doubtful(index), *describe_inner(data_dir)]
     return [*lines, *describe_links(oddities), *_describe_bytes(oddities), *_describe_names(data_dir, own)]
 
 
@@ -134,8 +137,13 @@ def describe_pictures(
         is_recorded: A split.json is written, which has all of what is told here in part.
     """
     where = f" in {SPLIT_RECORD}" if is_recorded else ""
-    twins = describe_twins(_texts(index, "SELECT DISTINCT class_name FROM picture"))
-    return [*_describe_left_out(index, where), *_describe_looks(index, sample_bits), *twins]
+    names = sorted(_texts(index, "SELECT DISTINCT class_name FROM picture"))
+    missing = [name for name in names if name.lower() in _MISSING_VALUES]
+    lines = [*_describe_left_out(index, where), *_describe_looks(index, sample_bits), *describe_twins(names)]
+    if missing:
+        some = _some([repr(name) for name in missing])
+        lines.append(f"taken as a class, although programs write it for a missing value: {some}")
+    return lines
 
 
 def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
