@@ -141,6 +141,16 @@ def test_reading_settings_imports_neither_numpy_nor_tensorflow(
             "classifold predict --format: expected one of 'text', 'csv', 'json', got 'jsn'",
             "did you mean json?",
         ),
+        (
+            ["predict", "r", ""],
+            "classifold predict PATH...: expected a path, got ''",
+            "classifold predict --help says what it takes",
+        ),
+        (
+            ["report", ""],
+            "classifold report RUN: expected a path, got ''",
+            "classifold report --help says what it takes",
+        ),
     ],
 )
 def test_a_wrong_word_on_the_command_line_is_told_in_our_shape(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from classifold.dataset.check import check_data
-from classifold.dataset.class_layout import read_layout
+from classifold.dataset.class_layout import describe_inner, read_layout
 from classifold.errors import DataError
 from classifold.settings.loader import build_config
 
@@ -115,3 +115,29 @@ def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
 def test_another_set_alone_is_offered_as_the_folder(tmp_path, name):
     fault = refusal(fill(tmp_path, f"{name}/cat", f"{name}/dog", "extra"))
     assert f"set DATA_LOCAL_DIR to {tmp_path / name}" in fault.hint
+
+
+@pytest.mark.parametrize(
+    "inner", [["train/cat", "train/dog", "test/cat", "test/dog"], ["train", "test"], ["tr", "val", "te"]]
+)
+def test_a_divided_folder_among_others_is_refused(tmp_path, inner):
+    fault = refusal(fill(tmp_path, *(f"data/{name}" for name in inner), "models", "pets"))
+    assert fault.what.startswith("data is divided into sets (")
+    assert f"set DATA_LOCAL_DIR to {tmp_path / 'data'}" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("folders", "shared"),
+    [
+        (["2021/cat", "2021/dog", "2022/cat", "2022/dog", "misc"], "2021, 2022 hold .* (cat, dog)"),
+        (["a/cat", "a/dog", "b/cat", "b/owl"], "a, b hold .* (cat)"),
+        (["cat/2019", "cat/2020", "dog/2019", "dog/2020"], ""),
+        (["cat/kitten", "cat/old", "dog/puppy", "dog/grown"], ""),
+    ],
+)
+def test_sub_folders_that_some_classes_share_are_told(tmp_path, folders, shared):
+    lines = describe_inner(fill(tmp_path, *folders))
+    start, _, end = shared.partition(" .* ")
+    assert len(lines) == bool(shared)
+    assert all(f"class folders {start} " in line and f"{end}, which are not" in line for line in lines)
+    assert read_layout(tmp_path) is None

@@ -58,6 +58,9 @@ def refusal(root):
         ("train-images", "test-images", "evaluation"),
         ("dataset_train", "dataset_test", "evaluation"),
         ("X_train", "X_test", "evaluation"),
+        ("tr", "te", "evaluation"),
+        ("traning", "vaildation", "validation"),
+        ("train", "public_test", "evaluation"),
         ("train", "dev", "validation"),
         ("train", "holdout", "evaluation"),
         ("train", "hold-out", "evaluation"),
@@ -120,6 +123,7 @@ def test_what_lies_beside_the_sets_is_told(tmp_path, paint):
         # A competition's pictures without labels are no set.
         (["train/cat/1.gif", "train/dog/1.gif", "test/1.gif"], {"training": "train"}),
         (["train/cat/1.gif", "train/dog/1.gif", "test/"], {"training": "train"}),
+        (["train/cat/1.gif", "train/dog/1.gif", "test_stg1/1.gif", "test_stg2/1.gif"], {"training": "train"}),
         # A set whose class folders are empty is made from training.
         (["train/cat/1.gif", "train/dog/1.gif", "val/cat/", "val/dog/"], {"training": "train"}),
     ],
@@ -144,6 +148,9 @@ def test_sets_may_lie_in_a_folder_called_images(tmp_path):
     [
         ["train", "plane", "car"],
         ["train/2019", "plane", "car"],
+        ["train/2019", "train/2020", "test tube", "car"],
+        ["train", "test tube", "car"],
+        ["tr", "te", "en", "hi"],
         ["test", "plane"],
         ["train station", "bus station", "test tube"],
         ["steam train", "test tube"],
@@ -186,6 +193,19 @@ def test_a_table_of_labels_beside_the_sets_is_named(tmp_path, table):
     fault = refusal(tmp_path)
     assert f"{tmp_path / table}: set DATA_MANIFEST to it" in fault.hint
     assert "readme" not in fault.hint
+
+
+def test_two_test_sets_with_classes_beside_training_are_an_error(tmp_path):
+    fill(tmp_path, *(f"{s}/{c}" for s in ("train", "public_test", "private_test") for c in ("joy", "fear")))
+    assert refusal(tmp_path).what == "private_test and public_test are both the evaluation set"
+
+
+def test_a_class_that_is_called_as_a_set_is_told(make_classes):
+    folder = make_classes({"cat": 4, "dog": 4, "test": 4, "unlabeled": 4})
+    report = check_data(build_config({"DATA_LOCAL_DIR": str(folder)}))
+    assert set(report.classes) == {"cat", "dog", "test", "unlabeled"}
+    line = "taken as a class, although the name is usual for other folders: 'test'; 'unlabeled'"
+    assert line in report.notes
 
 
 def test_sets_without_training_are_refused(tmp_path):

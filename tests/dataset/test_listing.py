@@ -198,6 +198,37 @@ def test_windows_1252_is_read_and_noted(check, pictures, encoding):
     assert report.faults == ()
 
 
+@pytest.mark.parametrize(
+    ("encoding", "title", "names"),
+    [
+        ("gbk", "GBK", ("猫科", "狗狗")),
+        ("cp932", "Shift-JIS", ("ネコ", "いぬ")),
+        ("cp1251", "Windows-1251", ("кошка", "собака")),
+    ],
+)
+def test_class_names_of_another_encoding_are_refused(check, pictures, encoding, title, names):
+    rows = [(path, names[name == "dog"]) for path, name in ROWS]
+    report = check(write_table([("path", "label"), *rows]).encode(encoding))
+    fault = only_fault(report)
+    assert f"its class names are not UTF-8, and most likely {title}" in fault
+    assert any(f"which is {name!r}" in fault for name in names)
+    assert "-t utf-8" in report.faults[0].hint
+
+
+def test_a_class_that_is_a_missing_value_is_told(check, pictures):
+    rows = [(path, "NaN" if name == "dog" else name) for path, name in ROWS]
+    notes = check(write_table([("path", "label"), *rows])).notes
+    assert "taken as a class, although programs write it for a missing value: 'NaN'" in notes
+
+
+def test_classes_by_folders_are_told_where_a_column_could_hold_them(check, pictures):
+    rows = [(path, "benign") for path, _ in ROWS]
+    report = check(write_table([("img_path", "diagnosis"), *rows]))
+    line = "the classes are the folders of the pictures; MANIFEST_CLASS can name a column instead: diagnosis"
+    assert line in report.notes
+    assert not any("folders of the pictures" in note for note in check("path\n" + ROWS[0][0]).notes)
+
+
 def test_a_key_in_s3_that_is_no_utf_8_is_refused(read):
     with pytest.raises(DataError, match="its key is not UTF-8"):
         read("source-ref,size\ns3://b/cat/é.jpg,5\n".encode("latin-1"))

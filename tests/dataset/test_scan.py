@@ -87,6 +87,16 @@ def test_folders_below_a_class_belong_to_it(tmp_path):
     assert keys(tmp_path) == ["a/1.jpg", "a/2018/3.jpg", "a/2019/july/2.jpg", "b/4.jpg"]
 
 
+def test_a_link_to_itself_is_a_broken_link(tmp_path):
+    put(tmp_path, "a/1.jpg", "b/2.jpg")
+    for place in ("circle", "a/circle.jpg"):
+        (tmp_path / place).symlink_to(tmp_path / place)
+    scan = scan_folder(tmp_path)
+    assert [picture.key for picture in scan.pictures] == ["a/1.jpg", "b/2.jpg"]
+    assert scan.passed_over == {"broken link": 1, "outside the class folders": 1}
+    assert find_own_split(tmp_path) is None
+
+
 def test_a_class_may_be_a_link_and_links_cannot_make_a_circle(tmp_path):
     put(tmp_path, "elsewhere/1.jpg", "root/b/2.jpg")
     root = tmp_path / "root"

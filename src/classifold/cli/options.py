@@ -14,7 +14,17 @@ from classifold import names
 if TYPE_CHECKING:
     from classifold.settings.config import Config
 
-PATH = click.Path(path_type=Path)
+
+class _PathType(click.Path):
+    """A path that is not empty: an empty one, as of a variable that is not set, would be the folder here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("'' is not a valid path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _PathType(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
 

@@ -264,6 +264,7 @@ def _read_entry(
         return None
     if isinstance(values, str):
         raise _LineError(values, "correct the listing")
+    findings.add_class_bytes(values.get(findings.columns.class_name))
     values, is_recoded = _recode(values)
     column = next(iter(findings.columns.pictures), "")
     if column not in values and not findings.is_table:  # JSON objects may differ

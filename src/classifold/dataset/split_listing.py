@@ -191,11 +191,16 @@ def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Find
         what = "its classes are columns of zeros and ones, and a picture needs one class in one column"
         hint = "write the name of the column with the 1 into a column `label`, one line per picture"
         raise DataError(Fault(str(listing), what, hint=hint, got=flags))
-    others = [name for name in findings.names if name not in (*findings.columns.pictures, *_PLAIN_COLUMNS)]
-    if others:
+    if others := _list_others(findings):
         what = f"no column is known to hold the class, and all pictures lie in one folder, {classes[0]!r}"
         hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(others):.200}"
         raise DataError(Fault(str(listing), what, hint=hint))
+
+
+def _list_others(findings: Findings) -> list[str]:
+    """Return the columns that could hold the class."""
+    known = (*findings.columns.pictures, findings.columns.set_name, *_PLAIN_COLUMNS)
+    return [name for name in findings.names if name and name not in known]
 
 
 def find_several(classes: Sequence[str]) -> list[str]:
@@ -255,6 +260,11 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
     columns = findings.columns
     if columns.class_name and not config.MANIFEST_CLASS:
         lines.append(f"the classes are those of the column {columns.class_name!r}")
+    if not columns.class_name and (others := _list_others(findings)):
+        names = f"{', '.join(others):.200}"
+        lines.append(
+            f"the classes are the folders of the pictures; MANIFEST_CLASS can name a column instead: {names}"
+        )
     if columns.set_name and not findings.num_sets:
         lines.append(f"the column {columns.set_name!r} names no sets and is not read")
     elif columns.set_name and made == MADE:

@@ -112,9 +112,10 @@ def iter_safe_keys(key: str, digest: str) -> Iterator[str]:
     """
     class_name, *folders, name = PurePosixPath(key).parts
     path, mark = PurePosixPath(name), digest[:12].lower()
-    suffix = _shorten(make_safe(path.suffix), 20) if path.suffix else ""
+    suffix = make_safe(_shorten(make_safe(path.suffix), 20)) if path.suffix else ""
     stem = _shorten(make_safe(path.stem), _NAME_BYTES - len(os.fsencode(suffix)) - len(mark) - 1)
-    safe = [_shorten(make_safe(folder), _NAME_BYTES) for folder in folders]
+    # Shortened names may end in a blank again.
+    safe = [make_safe(_shorten(make_safe(folder), _NAME_BYTES)) for folder in folders]
     yield "/".join((class_name, *folders, f"{stem}-{mark}{suffix}"))
     yield "/".join((class_name, *safe, f"{stem}-{mark}{suffix}"))
     # A disk with an alphabet of its own takes these at least.

@@ -31,6 +31,11 @@ def _trim_blanks(name: str) -> str:
     return " ".join(name.split())
 
 
+def _fold_capitals(name: str) -> str:
+    """Return the name in small letters; the Turkish i without a dot and the I with one become an i."""
+    return name.casefold().replace("i\u0307", "i").replace("\u0131", "i")
+
+
 # What people do not see or do not mind, in the order in which it is taken away. Letters are composed (NFC)
 # before, and their widths and ligatures are resolved (NFKC), since a later step may need plain letters.
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -39,7 +44,8 @@ _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("invisible letters", _drop_invisible),
     ("blanks", _trim_blanks),
     ("hyphens, underscores or blanks", lambda name: _JOINTS.sub("", name)),
-    ("capitals", lambda name: unicodedata.normalize("NFC", name.casefold())),
+    ("dots at the end", lambda name: name.rstrip(".") or name),
+    ("capitals", lambda name: unicodedata.normalize("NFC", _fold_capitals(name))),
     ("letters of another alphabet", lambda name: name.translate(_LOOKALIKES)),
 )
 

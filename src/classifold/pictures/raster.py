@@ -284,6 +284,8 @@ class _Reading:
         if bits > MOST_BITS:
             raise PictureError("32-bit values have no fixed range; save it with 8 or 16 bits")
         values = np.asarray(image).astype(np.int32 if signed else np.uint16)
+        if values.min(initial=0) < 0:
+            raise PictureError("samples below zero have no fixed range; save it as unsigned 8 or 16 bits")
         used = None
         # Pillow scales JPEG 2000's samples of fewer bits to 16; TIFF has a type of 12 bits.
         if bits == MOST_BITS and not (self._kind == "jpeg2000" and _is_scaled_jpeg2000(self._data)):

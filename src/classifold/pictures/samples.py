@@ -61,8 +61,8 @@ def is_scaled(values: NDArray[Any], bits: int) -> bool:
 
 
 def to_8_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Return samples of `bits` bits as 8 bits; what is negative becomes black, what is larger white."""
-    eight: NDArray[np.uint8] = (np.maximum(values, 0) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    """Return samples of `bits` bits as 8 bits; what is larger becomes white."""
+    eight: NDArray[np.uint8] = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
     return eight
 
 
