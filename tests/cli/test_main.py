@@ -180,7 +180,7 @@ def test_a_command_that_needs_settings_says_so_where_there_is_no_settings_file(
     answer = classifold(*command)
     assert answer.code == 2
     assert answer.err.startswith(
-        "error: container/modeling/config.py: there is no such settings file\nhint: "
+        "error: container/modeling/config.py: the settings file does not exist\nhint: "
     )
 
 

@@ -287,13 +287,13 @@ def test_a_class_whose_pictures_are_broken_or_copies_says_so(make_classes, split
 
 def test_a_file_where_the_folder_should_be(tmp_path, split):
     (tmp_path / "pets").write_text("")
-    assert refused(split, tmp_path / "pets")[0][1] == "a file stands where a folder should be"
+    assert refused(split, tmp_path / "pets")[0][1] == "it is a file, not a folder"
 
 
 def test_a_file_where_the_sets_should_go(make_classes, split):
     folder = make_classes({"cat": 9, "dog": 9})
     folder.with_name("pets-split").write_text("mine")
-    assert refused(split, folder)[0][1] == "a file stands where a folder should be"
+    assert refused(split, folder)[0][1] == "it is a file, not a folder"
     assert folder.with_name("pets-split").read_text() == "mine"
 
 

@@ -305,7 +305,7 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(make_run: Make) -> 
     made = make_run(pictures=False)
     (made.run_dir / "report.html").mkdir()  # in the way
     before = sorted(path.name for path in made.run_dir.iterdir())
-    with pytest.raises(DiskError, match="a folder stands where a file should be"):
+    with pytest.raises(DiskError, match="it is a folder, not a file"):
         write_report(made.run_dir)
     assert sorted(path.name for path in made.run_dir.iterdir()) == before
 

@@ -100,7 +100,7 @@ def test_a_byte_order_mark_as_windows_writes_it_is_no_mistake(settings_file: Pat
 def test_a_missing_file_is_named_with_the_way_to_name_another(settings_file: Path) -> None:
     (fault,) = faults_of(settings_file)
     assert fault.where == str(settings_file)
-    assert fault.what == "there is no such settings file"
+    assert fault.what == "the settings file does not exist"
     assert "--config" in fault.hint
 
 
@@ -323,7 +323,7 @@ def test_a_boundary_is_the_arn_of_a_policy_and_not_for_a_role_of_one_s_own() -> 
     assert "expected the ARN of a policy" in fault.what
     arn = "arn:aws:iam::123456789012:policy/teams/petals-boundary"
     assert arn == build_config({"ROLE_BOUNDARY": arn}).ROLE_BOUNDARY
-    assert "expected none with ROLE" in only_fault(ROLE_BOUNDARY=arn, ROLE="mine").what
+    assert "expected no boundary with ROLE" in only_fault(ROLE_BOUNDARY=arn, ROLE="mine").what
 
 
 def test_pictures_and_another_s_shards_have_no_place_in_common() -> None:

@@ -94,7 +94,7 @@ def read_earlier(
     """
     if split_dir.exists() and not split_dir.is_dir():
         hint = "move it away or set SPLIT_LOCAL_DIR to another folder"
-        raise DataError(Fault(str(split_dir), "a file stands where a folder should be", hint=hint))
+        raise DataError(Fault(str(split_dir), "it is a file, not a folder", hint=hint))
     if not split_dir.exists() or not any(split_dir.iterdir()):
         return None
     record = split_dir / SPLIT_RECORD

@@ -205,7 +205,7 @@ def check_folder(
     """
     try:
         if not root.is_dir():
-            what = "a file stands where a folder should be" if root.exists() else "there is no such folder"
+            what = "it is a file, not a folder" if root.exists() else "there is no such folder"
             raise DataError(Fault(str(root), what, hint=hint))
         os.scandir(root).close()
     except PermissionError:

@@ -101,9 +101,7 @@ def _check_place(shown: Path, place: Path) -> list[Fault]:
     if not place.exists():
         return []
     if not place.is_dir():
-        return [
-            Fault(where, "a file stands where the folder should be", "move it away or name another folder")
-        ]
+        return [Fault(where, "it is a file, not a folder", "move it away or name another folder")]
     if any(place.iterdir()):
         return [Fault(where, "the folder is not empty", "name a new folder, or delete this one first")]
     if place == Path.cwd() or is_mount_point(place):
