@@ -1,4 +1,4 @@
-"""Fixtures: a project with pictures in its bucket, and jobs of it that run a script in the place of the image."""
+"""Fixtures: a project with pictures in its bucket, and jobs of it that run a script in the image's place."""
 
 from __future__ import annotations
 
