@@ -95,7 +95,7 @@ def test_reading_settings_imports_neither_numpy_nor_tensorflow(
     run_python: Callable[..., Any], project: Path
 ) -> None:
     code = (
-        "import sys; from classifold.settings.config import load_config; load_config();"
+        "import sys; from classifold.settings.loader import load_config; load_config();"
         "print(*(name for name in ('numpy', 'tensorflow', 'keras', 'PIL', 'rich') if name in sys.modules))"
     )
     assert run_python("-c", code, cwd=project).out == "\n"

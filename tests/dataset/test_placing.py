@@ -216,7 +216,7 @@ def test_a_split_folder_whose_own_name_is_refused(mount_image, folder, split):
 
 SPLIT = """
 import json, sys
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError
 settings = dict(zip(("DATA_LOCAL_DIR", "SPLIT_LOCAL_DIR", "SPLIT_FILES"), sys.argv[1:], strict=True))

@@ -379,7 +379,7 @@ def test_a_mount_point_cannot_be_replaced(make_classes, split, small_disk):
 
 SPLIT = """
 import sys
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.dataset.split import split_dataset
 split_dataset(build_config({"DATA_LOCAL_DIR": sys.argv[1], "NUM_WORKERS": 2}))
 """

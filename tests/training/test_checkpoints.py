@@ -739,7 +739,7 @@ def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: P
 DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.training.run import train_model
 
@@ -852,7 +852,7 @@ def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_
 OUTPUTS_DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.training import storage
 from classifold.training.run import train_model
