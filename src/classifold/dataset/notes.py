@@ -39,14 +39,14 @@ def describe_folder(
     lines = []
     if own is not None:
         taken = ", ".join(clean_name(os.path.relpath(path, data_dir)) for path in own.values())
-        lines.append(f"{data_dir} is divided already: {taken} were taken as they are")
+        lines.append(f"{data_dir} is divided already: {taken} are used as they are")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
         lines += _describe_unused(data_dir, own)
     if passed_over:
         lines.append(f"skipped: {describe_counts(passed_over)}")
     loose = _find_loose(data_dir, own)
     if loose:
-        lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
+        lines.append(f"pictures outside the class folders are left out: {_some(loose)}")
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
     if own is None:
@@ -166,11 +166,11 @@ def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
                GROUP BY content"""
     count, some = _count(index, query, where=where)
     if count:
-        lines.append(f"{count} pictures stand in two classes and are in no set: {some}")
+        lines.append(f"{count} pictures are in two classes, so they are in none of the sets: {some}")
     query = """SELECT COUNT(*) FROM (SELECT 1 FROM picture WHERE status = 'kept' AND given NOT NULL
                GROUP BY +content HAVING MIN(rank) < MAX(rank))"""
     if shared := index.execute(query).fetchone()[0]:
-        lines.append(f"{shared} pictures stand in two sets of your own split: scores will look too good")
+        lines.append(f"{shared} pictures are in two sets of your own split: scores will look too good")
     return lines
 
 
@@ -231,7 +231,7 @@ def describe_division(
     if redrawn:
         lines.append(
             "SPLIT_SEED or SPLIT_GROUP_PATTERN changed, but pictures keep the sets they had: "
-            f"delete {config.split_dir} to divide anew"
+            f"delete {config.split_dir} to divide from scratch"
         )
     if config.SPLIT_GROUP_PATTERN:
         query = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM picture WHERE status = 'kept' AND unit LIKE 'g:%'"

@@ -1,8 +1,8 @@
-"""shards.json: which shards there are, and where every picture stands in them, a line a picture.
+"""Reads and writes shards.json, the index of the shards: where each picture is, one line per picture.
 
-Its first line is the head: format, size of a shard in MB, number of pictures, and of every set the shards
-with size in bytes and SHA-256. Below is one list a set, in the order of the pictures, each line
-`[key, place of its shard in the head's list, offset, size, CRC-32]`.
+Its first line is the head: format, size of a shard in MB, number of pictures per set, and the shards of each
+set with size in bytes and SHA-256. One list per set follows, in the order of the pictures, with lines
+`[key, number of the shard in the head's list, offset, size, CRC-32]`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FAULT_LIMIT = 20
 
 
 class Entry(NamedTuple):
-    """A picture's line: `shard` is the place of its shard in the list of the set's shards."""
+    """A picture's line: `shard` is the number of its shard, from 0, in the list of the set's shards."""
 
     key: str
     shard: int
@@ -45,12 +45,12 @@ class PackedShard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexHead:
-    """What the index says of the shards.
+    """The head of the index.
 
     Attributes:
-        shard_mb: The size that was asked for.
-        counts: Pictures of every set.
-        shards: The shards of every set.
+        shard_mb: The setting SHARD_MB with which the shards were packed.
+        counts: Number of pictures by set.
+        shards: The shards by set.
     """
 
     shard_mb: int
@@ -59,12 +59,12 @@ class IndexHead:
 
 
 def holds_shards(folder: Path) -> bool:
-    """Tell whether a folder is one of shards."""
+    """Return whether a folder holds shards."""
     return (folder / SHARD_INDEX).is_file()
 
 
 def write_index(path: Path, head: IndexHead, entries: Mapping[str, Iterable[Entry]]) -> None:
-    """Write an index entry by entry: its memory does not grow with their number."""
+    """Write an index entry by entry; memory does not grow with their number."""
     shards = {name: [shard._asdict() for shard in head.shards[name]] for name in SETS}
     first = {
         "format": INDEX_FORMAT,
@@ -84,7 +84,7 @@ def read_index_head(folder: Path) -> IndexHead:
     path = folder / SHARD_INDEX
     head = read_any_head(path)
     if head is None:
-        raise DataError(_damage(path, "its first line is no head of ours"))
+        raise DataError(_damage(path, "its first line is not a valid head"))
     if head.get("format") != INDEX_FORMAT:
         what = f"the shards have another format than this version reads, which is {INDEX_FORMAT}"
         hint = "use the version that packed them, or run `classifold upload` again with this one"
@@ -92,7 +92,7 @@ def read_index_head(folder: Path) -> IndexHead:
     try:
         return _parse_head(head)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(_damage(path, f"its head is not as it should be ({error})")) from error
+        raise DataError(_damage(path, f"its head is not valid ({error})")) from error
 
 
 def iter_entries(folder: Path, head: IndexHead, set_name: str) -> Iterator[Entry]:
@@ -117,11 +117,11 @@ def iter_entries(folder: Path, head: IndexHead, set_name: str) -> Iterator[Entry
 
 
 def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list[Picture]]:
-    """Return the pictures of every set, in the order in which the files would give them.
+    """Return the pictures of every set, in the order of the original files.
 
     Args:
         folder: Folder of the shards.
-        spread: Sets of which shards may be missing, because they are on other hosts.
+        spread: Sets whose shards may be missing here, because they are on other hosts.
 
     Raises:
         DataError: The index is damaged, or shards are missing or cut short; all such shards are named.
@@ -131,7 +131,7 @@ def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list
 
 
 def check_shards(folder: Path, *, spread: Collection[str] = ()) -> IndexHead:
-    """Return the head of a folder's index, of which every shard is there; arguments as for `load_shards`.
+    """Return the head of a folder's index after checking that its shards exist; arguments as `load_shards`.
 
     Raises:
         DataError: The head is damaged, or shards are missing or cut short; all such shards are named.
@@ -148,7 +148,7 @@ def check_shards(folder: Path, *, spread: Collection[str] = ()) -> IndexHead:
 
 
 def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Picture]:
-    """Yield the pictures of one set without a look at its shards.
+    """Yield the pictures of one set from the index alone; the shards are not checked.
 
     Raises:
         DataError: The index is damaged.
@@ -156,7 +156,7 @@ def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Pictur
     shards = [Shard(folder / set_name / shard.name, shard.size) for shard in head.shards[set_name]]
     for key, shard, offset, size, crc32 in iter_entries(folder, head, set_name):
         member = Member(shards[shard], offset, size, crc32)
-        # One text a class, not one a picture.
+        # Interned, so that each class name is in memory once, not once per picture.
         yield Picture(shards[shard].path, sys.intern(key.partition("/")[0]), key, member)
 
 
@@ -167,7 +167,7 @@ def _parse_head(head: Mapping[str, Any]) -> IndexHead:
         shards[name] = [PackedShard(**shard) for shard in head["shards"][name]]
         for shard in shards[name]:
             if not SHARD_PATTERN.fullmatch(shard.name) or not isinstance(shard.sha256, str):
-                raise ValueError(f"no shard of ours: {shard.name!r}")
+                raise ValueError(f"not the name of a shard: {shard.name!r}")
             _natural(shard.size)
         if len({shard.name for shard in shards[name]}) < len(shards[name]):
             raise ValueError(f"a shard of the {name} set is named twice")
@@ -176,7 +176,7 @@ def _parse_head(head: Mapping[str, Any]) -> IndexHead:
 
 def _natural(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"no number of pictures or bytes: {value!r}")
+        raise ValueError(f"not a number of pictures or bytes: {value!r}")
     return value
 
 
@@ -184,26 +184,26 @@ def _parse_entry(values: Any, limits: list[int]) -> Entry:
     """Return one line of the index.
 
     Args:
-        values: What JSON made of the line.
-        limits: Where the content of every shard ends, in bytes.
+        values: The line's JSON value.
+        limits: End of the content of every shard, in bytes.
 
     Raises:
-        ValueError: It is no entry, or leads out of its shard or its class's folder.
-        TypeError: It is no list.
+        ValueError: It is not an entry, or leads out of its shard or its class's folder.
+        TypeError: It is not a list.
     """
     entry = Entry(*values)
     if [type(value) for value in entry] != [str, int, int, int, int]:
-        raise ValueError(f"no entry: {values!r:.100}")
+        raise ValueError(f"not an entry: {values!r:.100}")
     key, shard, offset, size, _ = entry
     check_key(key)
     inside = 0 <= shard < len(limits) and BLOCK <= offset <= offset + size <= limits[shard]
     if not inside or offset % BLOCK:
-        raise ValueError(f"{key!r} does not stand inside a shard")
+        raise ValueError(f"{key!r} is not inside a shard")
     return entry
 
 
 def _list_due(folder: Path, head: IndexHead, name: str, spread: Collection[str]) -> list[PackedShard]:
-    """Return the shards of a set that must be whole: all, or of a set that is spread those that are here."""
+    """Return the shards of a set to check: all, or those that are here if the set is spread over hosts."""
     shards = head.shards[name]
     return [one for one in shards if (folder / name / one.name).exists()] if name in spread else shards
 

@@ -1,6 +1,6 @@
-"""Writing a plain tar file of pictures, byte for byte the same wherever it is written.
+"""Writes a plain tar file of pictures; the same pictures give the same bytes on every machine.
 
-POSIX.1-2001 (pax): names of any length and script. Nothing of the machine goes in: no owner, no time.
+The format is POSIX.1-2001 (pax), with names of any length and script, without owner and time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from classifold.pictures.formats import HEAD_BYTES, identify_format, name_conten
 from classifold.pictures.limits import PictureError, open_ordinary
 
 BLOCK = tarfile.BLOCKSIZE
-# Two empty blocks end an archive, and it is filled up to whole records.
+# Two empty blocks end an archive, and zeros fill it up to whole records.
 END_BYTES = 2 * BLOCK
 RECORD = tarfile.RECORDSIZE
 _CHUNK = 2**20
 
 
 class Place(NamedTuple):
-    """Where a file stands in the archive: offset of its first byte, size in bytes, CRC-32."""
+    """A file's place in the archive: offset of its first byte, size in bytes, CRC-32."""
 
     offset: int
     size: int
@@ -34,20 +34,20 @@ class Place(NamedTuple):
 
 
 class SourceError(Exception):
-    """A file that is to be packed cannot be taken; says why.
+    """A file that cannot be packed; the message says why.
 
     Attributes:
-        hint: The cure, where it is another one than to correct the file.
+        hint: The cure, "" where it is to correct the file.
     """
 
     hint = ""
 
 
 class TarWriter:
-    """A tar file that is being written; as a context it is closed, not finished, at the end.
+    """A tar file that is being written; leaving the context closes it without finishing it.
 
     Args:
-        path: The file to make.
+        path: Path of the file to create.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class TarWriter:
         self._file.close()
 
     def add_bytes(self, name: str, content: bytes) -> Place:
-        """Append what is in memory under a name and return where it went."""
+        """Append bytes under a name; return their place."""
         self._write(build_header(name, len(content)))
         place = Place(self.size, len(content), zlib.crc32(content))
         self._write(content)
@@ -74,13 +74,13 @@ class TarWriter:
     def add(
         self, name: str, source: Path | str, *, size: int | None = None, only_picture: bool = False
     ) -> Place:
-        """Append a file under a name and return where it went.
+        """Append a file under a name; return its place.
 
         Args:
-            name: Its name in the archive.
-            source: The file.
+            name: Name of the file in the archive.
+            source: Path of the file.
             size: Expected size in bytes; a file of another size is refused.
-            only_picture: Refuse a file that is no picture by its content.
+            only_picture: True to refuse a file whose content is not a picture.
 
         Raises:
             SourceError: The file is refused, cannot be read, or changes meanwhile.
@@ -137,32 +137,32 @@ def _reading() -> Iterator[None]:
 
 
 def check_content(head: bytes) -> None:
-    """Refuse what is no picture: a packed folder never carries another file of this machine away.
+    """Refuse a file that is not a picture, so that no other file of this machine is ever packed.
 
     Args:
-        head: The first bytes of the file, `HEAD_BYTES` of them where it has as many.
+        head: The first `HEAD_BYTES` bytes of the file, fewer if it is shorter.
 
     Raises:
-        SourceError: It is no picture; says what it holds.
+        SourceError: It is not a picture; says what it contains.
     """
     if identify_format(head) is None:
         raise SourceError(f"the file holds {name_content(head)}")
 
 
 def is_link(path: str) -> bool:
-    """Tell whether a file is a symbolic link, which may lead anywhere, so that only a picture is taken."""
+    """Return whether a file is a symbolic link; since it may lead anywhere, only a picture is accepted."""
     return os.path.islink(path)  # noqa: PTH114 - a Path for each file is slow
 
 
 def build_header(name: str, size: int) -> bytes:
-    """Return what stands before a file in the archive: readable by all, of nobody, from 1970."""
+    """Return a file's header in the archive: readable by all, without owner, dated 1970."""
     member = tarfile.TarInfo(name)
     member.size = size
     return member.tobuf(tarfile.PAX_FORMAT)
 
 
 def member_size(name: str, size: int) -> int:
-    """Return how many bytes of the archive a file takes."""
+    """Return the number of bytes that a file takes in the archive, header and padding included."""
     header = BLOCK if len(name) <= tarfile.LENGTH_NAME and name.isascii() and size < 8**11 else None
     return (header or len(build_header(name, size))) + size + -size % BLOCK
 
