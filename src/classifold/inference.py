@@ -109,7 +109,7 @@ class _Walk:
             raise _not_onnx()
         is_location = number == _DATA_LOCATION and (form != _VARINT or value)
         if kind == "tensor" and (number == _EXTERNAL_DATA or is_location):
-            raise ModelFileError("its weights are to be read from another file (external data)")
+            raise ModelFileError("its weights are in another file (external data)")
 
     def _enter(self, kind: str | None, size: int, end: int) -> None:
         """Enter a message that can hold tensors; skip any other field."""

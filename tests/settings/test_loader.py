@@ -176,7 +176,7 @@ def test_all_faults_of_all_layers_are_told_at_once(settings_file: Path) -> None:
 )
 def test_a_misspelt_setting_is_named_and_the_right_one_offered(name: str, meant: str) -> None:
     fault = only_fault(**{name: 1})
-    assert fault.what == "there is no such setting"
+    assert fault.what == "this setting does not exist"
     assert fault.hint == f"did you mean {meant}?"
 
 

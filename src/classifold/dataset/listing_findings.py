@@ -65,7 +65,7 @@ class Findings:
         kind_line: Number of the first picture's line.
         num_parts: Number of pictures with the etag of a multipart upload, which may differ for equal
             contents.
-        unit: What an entry is called: "line", "row" or "entry".
+        unit: Word for one entry in messages: "line", "row" or "entry".
         is_table: Every line has the same columns; JSON objects may differ.
         names: Names of the columns, folded.
         columns: Which column holds what; known after the first entry.

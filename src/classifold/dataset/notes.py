@@ -90,7 +90,7 @@ def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
 
 
 def describe_links(oddities: Oddities) -> list[str]:
-    """Say which pictures lie outside of the data folder."""
+    """Return notes on pictures and classes that are links to outside of the data folder."""
     lines = []
     if oddities.linked_classes:
         count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
@@ -135,7 +135,7 @@ def describe_pictures(
     Args:
         index: The pictures, copies marked.
         sample_bits: The setting SAMPLE_BITS.
-        is_recorded: A split.json is written, which has all of what is told here in part.
+        is_recorded: True if a split.json is written, which has the full lists behind the notes.
     """
     where = f" in {SPLIT_RECORD}" if is_recorded else ""
     names = sorted(_texts(index, "SELECT DISTINCT class_name FROM picture"))
@@ -149,7 +149,7 @@ def describe_pictures(
 
 def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
     """Say which pictures are in no set: unreadable ones, copies, and those with two names."""
-    # "+hash" goes through the pictures as they lie, not in the order of their hashes: much faster for many.
+    # "+hash" reads the pictures in the order of the table, not of their hashes: much faster for many.
     lines = []
     count, some = _count(
         index, "SELECT key || ': ' || reason AS text FROM picture WHERE status = 'unreadable'", where=where

@@ -208,7 +208,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(text("confidence", middle, HEIGHT - 4, class_="axis", text_anchor="middle"))
     parts.append(text("share that is right; bolder bars hold more pictures", _LEFT, 13, class_="legend"))
-    told = [
+    sentences = [
         f"of {bin_.count} pictures at {_percent(bin_.low)} to {_percent(bin_.high)} confidence, "
         f"{_percent(bin_.accuracy)} were right"
         for bin_ in bins
@@ -219,7 +219,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
         width=WIDTH,
         height=HEIGHT,
         title="Confidence against the share that is right",
-        description=f"{total} pictures: {'; '.join(told)}.",
+        description=f"{total} pictures: {'; '.join(sentences)}.",
         name=name,
     )
 

@@ -176,9 +176,9 @@ def _misjudged(metrics: Metrics) -> str:
     error = metrics.scores.get("calibration_error")
     if error is None or error.value is None or error.value <= 0.10:
         return ""
-    told = [bin_ for bin_ in metrics.reliability if bin_.count and bin_.confidence is not None]
-    total = sum(bin_.count for bin_ in told) or 1
-    mean = sum(bin_.count * (bin_.confidence or 0) for bin_ in told) / total
+    filled = [bin_ for bin_ in metrics.reliability if bin_.count and bin_.confidence is not None]
+    total = sum(bin_.count for bin_ in filled) or 1
+    mean = sum(bin_.count * (bin_.confidence or 0) for bin_ in filled) / total
     word = "surer" if mean > (metrics.scores["accuracy"].value or 0) else "less sure"
     return (
         f"The model is {word} than it should be: its confidence is {100 * error.value:.0f} points off "

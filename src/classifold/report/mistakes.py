@@ -79,8 +79,8 @@ def find_pictures(
     Args:
         keys: `<class>/<file>` as in predictions.csv; one that leads out of the folder is ignored.
         data_dir: The evaluation folder, or the folder that holds it: the sets in files, or in shards.
-        follows_links: Whether a link in the folder may lead out of it. The keys of a run from elsewhere could
-            choose any picture that is linked there.
+        follows_links: True to follow links that lead out of the folder; False for a run from elsewhere, whose
+            keys could choose any picture that is linked there.
     """
     if data_dir is None:
         return {}

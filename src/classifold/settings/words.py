@@ -37,7 +37,7 @@ def explain_unknown(name: str, *, source: str, known: Mapping[str, object]) -> F
     near = find_setting(name, known)
     own = "; a constant of your own begins with _" if source.endswith(".py") else ""
     hint = f"did you mean {near}?{own}" if near else f"docs/settings.md lists every setting{own}"
-    return Fault(f"setting {name} ({source})", "there is no such setting", hint=hint)
+    return Fault(f"setting {name} ({source})", "this setting does not exist", hint=hint)
 
 
 def find_setting(name: str, known: Iterable[str]) -> str | None:
