@@ -178,7 +178,7 @@ def test_a_model_that_reads_other_files_is_damage_of_a_run(tmp_path: Path) -> No
     weights.external_data.add(key="location", value="/etc/passwd")
     model = onnx.ModelProto(ir_version=8, graph=onnx.GraphProto(initializer=[weights]))
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(RunError, match=r"model\.onnx does not load: its weights are to be read from another"):
+    with pytest.raises(RunError, match=r"model\.onnx does not load: its weights are in another file"):
         check_run(tmp_path, is_whole=False, where="s3://bucket/model.tar.gz")
 
 
