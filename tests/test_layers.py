@@ -34,7 +34,15 @@ GROUND = {
     "process",
     "user_code",
 }
-CONFIG = {"config", "config_file", "config_rules", "config_template", "config_words", "baked"}
+CONFIG = {
+    "backbone_names",
+    "config",
+    "config_file",
+    "config_rules",
+    "config_template",
+    "config_words",
+    "baked",
+}
 CONTAINER = {"container", "job_channels", "job_order"}
 LOCAL = {"local", "docker_hosts", "docker_start"}
 REQUEST = {"request", "request_channels", "request_template"}
