@@ -21,7 +21,7 @@ from classifold.moving import move_folder
 from classifold.progress import say
 from classifold.run_folder import write_archive
 from classifold.training.artefacts import build_card
-from classifold.training.backend import ENGINES, choose_backend, start_keras
+from classifold.training.backend import ENGINES, check_engine, choose_backend, start_keras
 from classifold.training.beginning import load_beginning, save_beginning
 from classifold.training.boundary import Boundary
 from classifold.training.checkpoint_writer import CheckpointWriter
@@ -230,6 +230,7 @@ class _Run:
             return self._complete(model, archive=archive, add_report=add_report)
 
     def _build(self) -> None:
+        check_engine(self.backend)
         if not self.place.rank:
             say(f"starting {ENGINES[self.backend]}")  # takes seconds
         keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=self.place)
