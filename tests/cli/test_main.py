@@ -15,7 +15,13 @@ import click
 import pytest
 
 from classifold import __version__
-from classifold.cli.answers import Table, build_counts_table, build_score_tables, format_table, open_answer
+from classifold.cli.answers import (
+    Table,
+    build_counts_table,
+    build_score_tables,
+    format_table,
+    open_answer,
+)
 from classifold.cli.main import cli
 from classifold.cli.runner import run
 from classifold.errors import DiskError

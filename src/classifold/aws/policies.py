@@ -59,28 +59,33 @@ class Scope:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
-def build_scope(aws: Aws) -> Scope:
+def build_scope(aws: Aws, *, account: str = "") -> Scope:
     """Return whose things this project's policies are about.
 
     A bucket that is the project's alone is opened whole: rights on one DATA_NAME alone would take a running
     job's away as soon as another is uploaded. In a bucket that the settings name, others may have things too.
+
+    Args:
+        aws: The way in.
+        account: An account to write into the policies, without asking AWS anything; empty: the user's own.
     """
     config = aws.config
     role = config.ROLE or names.role(config.PROJECT_NAME)
-    iam = f"arn:{aws.partition}:iam::{aws.account}"
+    iam = f"arn:{aws.partition}:iam::{account or aws.account}"
+    data_bucket, output_bucket = aws.list_bucket_names(account)
     prefixes = [names.data_prefix(config.DATA_NAME, as_shards=packed) for packed in (False, True)]
     return Scope(
         project=config.PROJECT_NAME,
         partition=aws.partition,
         region=aws.region,
-        account=aws.account,
-        data_bucket=aws.data_bucket,
-        output_bucket=aws.output_bucket,
+        account=account or aws.account,
+        data_bucket=data_bucket,
+        output_bucket=output_bucket,
         repository=names.repository(config.PROJECT_NAME),
         role_arn=role if role.startswith("arn:") else f"{iam}:role/{role}",
         boundary_arn=config.ROLE_BOUNDARY or f"{iam}:policy/{names.boundary(config.PROJECT_NAME)}",
         data_prefixes=tuple(prefixes) if config.DATA_BUCKET else (),
-        kms_key=aws.kms_key,
+        kms_key=config.KMS_KEY if account else aws.kms_key,
         subnets=tuple(config.SUBNETS),
         security_groups=tuple(config.SECURITY_GROUPS),
     )
