@@ -15,7 +15,7 @@ from classifold.dataset.assignment import mark_copies
 from classifold.dataset.class_layout import read_layout
 from classifold.dataset.division import check_shares, divide, read_earlier
 from classifold.dataset.index import count_sets, open_index
-from classifold.dataset.split import find_pictures, read_pictures
+from classifold.dataset.split import compare_vanished, find_pictures, read_pictures
 from classifold.dataset.split_listing import MADE, describe_listing, read_listing
 from classifold.dataset.split_place import check_apart, check_writable
 from classifold.dataset.walk import Oddities, check_folder
@@ -93,6 +93,8 @@ def _look_at_folder(index: sqlite3.Connection, config: Config, lines: list[str])
     )
     read_pictures(index, config)
     head = read_earlier(index, config.split_dir)
+    if head is not None:
+        compare_vanished(index, config, made=made)
     if own is None:
         mark_copies(index)
     lines += notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS, is_recorded=False)

@@ -55,8 +55,17 @@ CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, c
 CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE skipped (class_name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
--- Pixels that were held out, by `content` of pictures that are no JPEG and by `sketch` of JPEGs.
+-- Pixels that were held out, by `content` of pictures that are no JPEG and by `sketch` of JPEGs. JPEGs that
+-- left the data folder are here by the hash of all their pixels too.
 CREATE TABLE earlier_pixels (pixels BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE vanished (           -- held-out files of the earlier split that left the data folder
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,           -- as in `standing`
+    hash BLOB NOT NULL,
+    rank INTEGER NOT NULL,
+    is_intact INTEGER NOT NULL DEFAULT 0, -- stands in the split folder as it was placed
+    pixels BLOB                   -- hash of all pixels, of JPEGs
+);
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE standing (           -- the files of the split that stands in the folder
     name TEXT PRIMARY KEY,        -- below the folder: <set>/<key>

@@ -199,6 +199,12 @@ def describe_division(
 ) -> list[str]:
     """Say where the division differs from the plain draw."""
     lines = []
+    count, some = _count(index, "SELECT name AS text FROM vanished")
+    if count:
+        lines.append(
+            f"{count} held-out JPEGs left the data folder, and their files in {config.split_dir} are gone or "
+            f"changed: saved again in another format, they are not recognized and may go to training: {some}"
+        )
     if skipped := list_skipped(index):
         some = _some([f"{name!r} ({count})" for name, count in skipped.items()])
         lines.append(

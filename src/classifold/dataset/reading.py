@@ -50,7 +50,7 @@ def read_all(
         return read_one(number, path, max_pixels=max_pixels, sample_bits=sample_bits)
 
     with show_progress("reading", total) as advance:
-        for readings in _map_batches(iter_files(index, batch=_BATCH), read, num_workers=num_workers):
+        for readings in map_batches(iter_files(index, batch=_BATCH), read, num_workers=num_workers):
             add_readings(index, readings)
             advance(len(readings))
     _compare_jpegs(index, num_workers=num_workers, max_pixels=max_pixels)
@@ -89,12 +89,12 @@ def _compare_jpegs(index: sqlite3.Connection, *, num_workers: int, max_pixels: i
 
     candidates = iter_candidates(index, batch=_BATCH)
     with show_progress("comparing", None) as advance:
-        for found in _map_batches(candidates, read, num_workers=num_workers):
+        for found in map_batches(candidates, read, num_workers=num_workers):
             add_pixels(index, [one for one in found if one is not None])
             advance(len(found))
 
 
-def _map_batches(
+def map_batches(
     batches: Iterable[list[tuple[int, str]]], work: Callable[[int, str], T], *, num_workers: int
 ) -> Iterator[list[T]]:
     """Yield what `work` gives for the pictures of every batch, with few batches in progress at a time."""

@@ -40,6 +40,7 @@ from classifold.dataset.scan import iter_pictures
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
 from classifold.dataset.target_disk import check_class_names
+from classifold.dataset.vanished import add_vanished_pixels
 from classifold.dataset.walk import Oddities, check_folder, clean_name
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
@@ -82,6 +83,8 @@ def split_dataset(config: Config) -> SplitSummary:
         passed_over = find_pictures(index, config, own=own, made=made, oddities=oddities)
         check_class_names(folder, _list_classes(index), split_dir=split_dir)
         read_pictures(index, config)
+        if head is not None:
+            compare_vanished(index, config, made=made)
         if own is None:
             mark_copies(index)
         moved, is_redrawn = divide(index, config, made=made, head=head)
@@ -163,15 +166,29 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
         DataError: Some cannot be read, and UNREADABLE_PICTURES says fail.
     """
     total = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
-    num_workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
     read_all(
         index,
         total=total,
-        num_workers=num_workers,
+        num_workers=_count_workers(config),
         max_pixels=config.MAX_PIXELS,
         sample_bits=config.SAMPLE_BITS,
     )
     check_readable(index, config)
+
+
+def compare_vanished(index: sqlite3.Connection, config: Config, *, made: Collection[str]) -> None:
+    """Learn the pixels of held-out JPEGs that left the data folder: they may be back in another format."""
+    add_vanished_pixels(
+        index,
+        config.split_dir,
+        made=made,
+        num_workers=_count_workers(config),
+        max_pixels=config.MAX_PIXELS,
+    )
+
+
+def _count_workers(config: Config) -> int:
+    return count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
 
 
 def _describe(
