@@ -181,7 +181,7 @@ def test_unreadable_pictures_are_named_and_skipped(make_classes, split):
     summary = split(folder)
     assert [picture.key for picture in summary.unreadable] == ["cat/broken.jpg", "dog/page.png"]
     assert summary.unreadable[1].reason == "the file holds a web page"
-    assert any(note.startswith("2 pictures cannot be read and were skipped") for note in summary.notes)
+    assert any(note.startswith("2 pictures cannot be read and are in no set") for note in summary.notes)
 
 
 def test_unreadable_pictures_are_fatal_where_the_settings_say_so(make_classes, split):

@@ -133,7 +133,7 @@ def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
         index, "SELECT key || ': ' || reason AS text FROM picture WHERE status = 'unreadable'", where=where
     )
     if count:
-        lines.append(f"{count} pictures cannot be read and were skipped: {some}")
+        lines.append(f"{count} pictures cannot be read and are in no set: {some}")
     count, some = _count(index, "SELECT key AS text FROM picture WHERE status = 'copy'", where=where)
     if count:
         lines.append(f"{count} exact copies within a class were left out: {some}")

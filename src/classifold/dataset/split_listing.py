@@ -111,21 +111,53 @@ def read_listing(index: sqlite3.Connection, config: Config) -> tuple[Findings, t
         DataError: Lines are faulty, no file is there, or the pictures cannot be divided.
         SettingsError: The share of a set that is to be made is 0.
     """
-    listing = Path(config.DATA_MANIFEST)
+    findings = find_listed(index, config)
+    made = check_lines(index, config, findings)
+    check_shares(config, made)
+    check_listed(index, config, findings, made=made)
+    check_readable(index, config)
+    return findings, made
+
+
+def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
+    """Fill the index with the listing's sound lines; return what else is in it.
+
+    Raises:
+        DataError: It cannot be read at all.
+    """
     findings = Findings()
     with show_progress("reading the listing", None) as advance:
         add_listed(index, _iter_rows(config, findings, advance))
+    return findings
+
+
+def check_lines(index: sqlite3.Connection, config: Config, findings: Findings) -> tuple[str, ...]:
+    """Refuse faulty lines; return which sets are to be made.
+
+    Raises:
+        DataError: Lines are faulty, no file is there, classes or sets are not told, or an address has two
+            contents.
+    """
+    listing = Path(config.DATA_MANIFEST)
     findings.check(listing)
     _check_there(listing, findings, config)
     made = _find_made(index, listing, findings)
-    check_shares(config, made)
     check_once(index, listing, unit=findings.unit)
     _check_class_column(index, listing, findings)
+    return made
+
+
+def check_listed(
+    index: sqlite3.Connection, config: Config, findings: Findings, *, made: tuple[str, ...]
+) -> None:
+    """Refuse classes that cannot be divided.
+
+    Raises:
+        DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
+    """
     passed_over = dict(sorted(findings.passed_over.items()))
     hint = "set MANIFEST_ROOT to the address above the classes' folders, or MANIFEST_CLASS to a column"
     check_classes(index, config, made=made, passed_over=passed_over, hint=hint)
-    check_readable(index, config)
-    return findings, made
 
 
 def _check_there(listing: Path, findings: Findings, config: Config) -> None:
