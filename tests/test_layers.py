@@ -14,6 +14,7 @@ SRC = Path(__file__).parents[1] / "src"
 GROUND = {
     "classifold",
     "archive",
+    "counts",
     "errors",
     "files",
     "locks",

@@ -23,7 +23,7 @@ def test_what_a_check_promises_is_what_split_does(make_classes, split, tmp_path)
     assert report.classes["cat"] == {"kept": 12, "copy": 1, "conflict": 0, "unreadable": 0}
     assert report.classes["dog"]["unreadable"] == 1
     assert (report.faults, report.counts) == ((), split(folder).counts)
-    assert any("exact copies" in note for note in report.notes)
+    assert any("1 exact copy" in note for note in report.notes)
 
 
 def test_a_check_of_a_listing_promises_what_its_split_does(tmp_path, split):
@@ -106,7 +106,7 @@ def test_any_fault_leaves_the_rest_of_the_look(make_classes, check, monkeypatch,
     assert report.classes["cat"] == {"kept": 12, "copy": 1, "conflict": 0, "unreadable": 0}
     assert report.classes["dog"] == {"kept": 9, "copy": 0, "conflict": 0, "unreadable": 1}
     assert report.counts is None
-    assert any("exact copies" in note for note in report.notes)
+    assert any("1 exact copy" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("extra", ["", "b,p/a/0.jpg,1,,another content\n"])

@@ -138,7 +138,7 @@ def test_a_copy_by_pixels_is_written_once_and_told(make_classes, split):
         }
     ]
     assert any(
-        "1 of these copies are other files with the very same pixels" in note for note in summary.notes
+        "1 of these copies is another file with the very same pixels" in note for note in summary.notes
     )
 
 
@@ -196,7 +196,7 @@ def test_a_copy_by_pixels_across_the_sets_of_an_own_split_is_told(make_classes, 
     with Image.open(folder / "cat" / "3.png") as image:
         image.save(folder.parent / "test" / "cat" / "x.bmp")
     assert (
-        "1 pictures stand in two sets of your own split: scores will look too good"
+        "1 picture stands in two sets of your own split: scores will look too good"
         in split(folder.parent).notes
     )
 

@@ -122,9 +122,10 @@ def _look_at_listing(look: _Look) -> None:
     if not look.has_classes():
         return
     head = None
-    with look.going_on():
-        check_readable(index, config)
-        head = read_earlier(index, config.split_dir, kind=findings.kind)
+    if not others:
+        with look.going_on():
+            check_readable(index, config)
+            head = read_earlier(index, config.split_dir, kind=findings.kind)
     if made == MADE:
         mark_copies(index)
     look.notes += notes.describe_pictures(index, is_recorded=False)

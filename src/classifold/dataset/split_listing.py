@@ -19,6 +19,7 @@ from classifold import __version__
 from classifold.config import Config
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
+from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import check_classes, limit_faults, list_skipped
 from classifold.dataset.division import (
     UNREADABLE,
@@ -271,7 +272,7 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
     """Say what was taken from where, what was passed over, and how far copies could be found."""
     lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
     if findings.passed_over:
-        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(findings.passed_over.items()))
+        counts = describe_counts(dict(sorted(findings.passed_over.items())))
         lines.append(f"passed over: {counts}")
     if findings.kind == "key":
         lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ __all__ = [
 
 
 _MADE_HERE = "made by classifold"
+_FOLDER_LINK, _LINK_ABOVE, _BROKEN_LINK = "link to a folder", "link to a folder above", "broken link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Oddities:
         num_outside: Links to pictures outside of the data folder.
         outside: The first of them by name, with where it leads.
         linked_classes: Class folders that are links to outside, each with where it leads.
+        links: The first link by name that was passed over for each reason, with where it leads.
         num_strange: Pictures whose names are not UTF-8.
         strange: The first of them by name, as its key.
     """
@@ -100,6 +103,7 @@ class Oddities:
     num_outside: int = 0
     outside: str = ""
     linked_classes: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
     num_strange: int = 0
     strange: str = ""
 
@@ -112,6 +116,11 @@ class Oddities:
             self.num_outside += 1
             example = f"{key} -> {target}"
             self.outside = min(self.outside or example, example)
+
+    def add_link(self, reason: str, entry: os.DirEntry[str], key: str) -> None:
+        """Note a link that is passed over."""
+        example = f"{key} -> {clean_name(os.readlink(entry.path))}"  # noqa: PTH115
+        self.links[reason] = min(self.links.get(reason, example), example)
 
     def find_outside(self, entry: os.DirEntry[str]) -> str:
         """Return where a link leads that leaves the data folder, "" for any other."""
@@ -145,10 +154,12 @@ def find_classes(
     for entry in _sorted_entries(root):
         if reason := reason_to_pass_over(entry.name):
             counts[reason] += 1
-        elif not entry.is_dir():
+        elif not _is_folder(entry):
             counts["outside the class folders"] += 1
         elif entry.is_symlink() and root.resolve().is_relative_to(Path(entry.path).resolve()):
-            counts["link to a folder above"] += 1
+            counts[_LINK_ABOVE] += 1
+            if oddities:
+                oddities.add_link(_LINK_ABOVE, entry, clean_name(entry.name))
         elif _is_made_here(Path(entry.path)):
             counts[_MADE_HERE] += 1
         else:
@@ -191,7 +202,8 @@ def iter_pictures(
     classes = find_classes(root, counts, oddities)
     check_folder_names([folder for _, folder in classes])
     for class_name, folder in classes:
-        for entry, inner in _walk(folder, counts, ordered=ordered, is_class=True):
+        walk = _walk(folder, counts, ordered=ordered, class_name=class_name, oddities=oddities)
+        for entry, inner in walk:
             key = f"{class_name}/{inner}"
             if oddities:
                 oddities.look_at(entry, key)
@@ -204,7 +216,7 @@ def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
     loose = (
         entry.name
         for entry in entries
-        if not reason_to_pass_over(entry.name) and not entry.is_dir() and not _reason_no_picture(entry)
+        if not reason_to_pass_over(entry.name) and not _is_folder(entry) and not _reason_no_picture(entry)
     )
     return list(islice(loose, limit))
 
@@ -234,14 +246,20 @@ def walk_pictures(folder: Path, counts: Counter[str], *, ordered: bool = True) -
     Raises:
         DataError: A folder cannot be entered.
     """
-    for entry, inner in _walk(folder, counts, ordered=ordered, is_class=False):
+    for entry, inner in _walk(folder, counts, ordered=ordered):
         yield Path(entry.path), inner
 
 
 def _walk(
-    folder: Path, counts: Counter[str], *, ordered: bool, is_class: bool
+    folder: Path,
+    counts: Counter[str],
+    *,
+    ordered: bool,
+    class_name: str = "",
+    oddities: Oddities | None = None,
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Yield (entry, place below `folder`) of every picture; a class has no folders of small copies."""
+    is_class = bool(class_name)
     waiting = [(os.fspath(folder), "")]
     while waiting:
         place, prefix = waiting.pop()
@@ -258,6 +276,8 @@ def _walk(
                     deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
             elif reason := _reason_no_picture(entry):
                 counts[reason] += 1
+                if oddities and reason in (_FOLDER_LINK, _BROKEN_LINK):
+                    oddities.add_link(reason, entry, f"{class_name}/{prefix}{clean_name(entry.name)}")
             else:
                 yield entry, prefix + clean_name(entry.name)
         waiting += reversed(deeper)
@@ -281,12 +301,26 @@ def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(iter_entries(folder), key=lambda entry: (clean_name(entry.name), os.fsencode(entry.name)))
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder or a link to one; a link to itself is neither."""
+    with contextlib.suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is an ordinary file or a link to one; a link to itself is neither."""
+    with contextlib.suppress(OSError):
+        return entry.is_file()
+    return False
+
+
 def _reason_no_picture(entry: os.DirEntry[str]) -> str:
     """Return why a directory's entry is passed over, "" for a picture or what should be one."""
-    if not entry.is_file():
-        if entry.is_dir():
-            return "link to a folder"
-        return "not an ordinary file" if os.path.exists(entry.path) else "broken link"  # noqa: PTH110
+    if not _is_file(entry):
+        if _is_folder(entry):
+            return _FOLDER_LINK
+        return "not an ordinary file" if os.path.exists(entry.path) else _BROKEN_LINK  # noqa: PTH110
     # Not opened: where the disk is a bucket, every opening is a request.
     if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path a file is slow
         return ""
