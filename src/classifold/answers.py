@@ -15,6 +15,7 @@ import click
 from rich.cells import cell_len
 
 from classifold import names
+from classifold.counts import choose, count_of
 from classifold.files import write_whole
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
@@ -168,8 +169,9 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"{summary.num_pictures} pictures are in {num_shards} shards, {summary.num_bytes / 1e6:,.1f} MB; "
-        f"{len(summary.written)} were written"
+        f"{count_of(summary.num_pictures, 'picture')} {choose(summary.num_pictures, 'is', 'are')} in "
+        f"{count_of(num_shards, 'shard')}, {summary.num_bytes / 1e6:,.1f} MB; "
+        f"{len(summary.written)} {choose(len(summary.written), 'was', 'were')} written"
     )
     show(f"The shards are in {summary.shards_dir}")
 

@@ -61,7 +61,7 @@ def test_too_few_pictures_are_a_fault_and_everything_else_is_told_all_the_same(m
     told = "\n".join(report.notes)
     assert "exact copies" in told
     assert "passed over" in told
-    assert "dog/broken.png: the file holds" in told
+    assert "dog/broken.png: the file is empty" in told
 
 
 def test_what_was_not_read_is_not_told_as_zero(make_classes, check):

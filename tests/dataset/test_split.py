@@ -191,7 +191,7 @@ def test_unreadable_pictures_are_fatal_where_the_settings_say_so(make_classes, s
     with pytest.raises(DataError) as caught:
         split(folder, UNREADABLE_PICTURES="fail")
     assert len(caught.value.faults) == 21
-    assert faults(caught)[0] == ("cat/broken00.jpg", "the file holds an empty file")
+    assert faults(caught)[0] == ("cat/broken00.jpg", "the file is empty")
     assert caught.value.faults[20].where == "10 more"
     assert not folder.with_name("pets-split").exists()
 

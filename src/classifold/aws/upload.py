@@ -19,6 +19,7 @@ from classifold.aws.upload_lists import delete_objects, iter_bucket, iter_shards
 from classifold.aws.upload_record import LocalFile, UploadRecord, open_record
 from classifold.aws.upload_work import SMALL_AT_ONCE, send_due
 from classifold.config import Config
+from classifold.counts import choose, count_of
 from classifold.errors import DataError, Fault
 from classifold.progress import show_progress
 
@@ -69,7 +70,8 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
         skipped = record.mark_unchanged()
         counts = send_due(sender, record, faults, threads=threads, tell=tell)
         if faults:
-            tell(f"{counts.sent:,} files were sent, {len(faults):,} cannot be; the indexes wait for these")
+            sent = f"{count_of(counts.sent, 'file')} {choose(counts.sent, 'was', 'were')} sent"
+            tell(f"{sent}, {len(faults):,} cannot be; the indexes wait for these")
             raise DataError(*limit_faults(faults, "cannot be sent"))
         record.forget_gone()
         stale = record.list_stale()
@@ -109,5 +111,6 @@ def _list_both(record: UploadRecord, sender: Sender, prefix: str, files: Iterato
 def _delete(sender: Sender, stale: list[str], tell: Callable[[str], None]) -> int:
     with show_progress("deleting", len(stale), unit="objects") as advance:
         deleted = delete_objects(sender.client, sender.bucket, stale, advance=advance)
-    tell(f"{deleted:,} objects that are not in the split were deleted from {sender.uri('')}")
+    stood = choose(deleted, "that is not in the split was", "that are not in the split were")
+    tell(f"{count_of(deleted, 'object')} {stood} deleted from {sender.uri('')}")
     return deleted

@@ -26,6 +26,7 @@ from classifold.aws.multipart import (
 )
 from classifold.aws.sending import Sender, Stored
 from classifold.aws.upload_record import Due, LocalFile, UploadRecord
+from classifold.counts import choose, count_of
 from classifold.errors import Fault
 from classifold.progress import Advance, show_progress
 
@@ -80,8 +81,9 @@ def send_due(
     count, num_bytes, num_alike = record.count_due()
     if not count:
         return Counts()
-    aside = f", of which {num_alike:,} are compared first with what is there" if num_alike else ""
-    tell(f"sending {count:,} files ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
+    verb = choose(num_alike, "is", "are")
+    aside = f", of which {num_alike:,} {verb} compared first with what is there" if num_alike else ""
+    tell(f"sending {count_of(count, 'file')} ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
     with (
         open_crew(threads) as small,
         open_crew(min(threads, _LARGE_AT_ONCE)) as large,
@@ -105,7 +107,7 @@ class _Progress:
 
     def add_file(self) -> None:
         self._done += 1
-        self._advance.describe(f"sending {self._done:,} of {self._num_files:,} files")
+        self._advance.describe(f"sending {self._done:,} of {count_of(self._num_files, 'file')}")
 
 
 class _Work:

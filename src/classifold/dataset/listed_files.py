@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from classifold.dataset.faults import PictureError
-from classifold.dataset.formats import HEAD_BYTES, PICTURE_ENDINGS, identify_format, name_content
+from classifold.dataset.formats import HEAD_BYTES, PICTURE_ENDINGS, describe_content, identify_format
 from classifold.dataset.limits import read_head
 
 MISSING = "there is no such file"
@@ -166,9 +166,7 @@ def find_reason(path: str) -> str:
         head = read_head(path, HEAD_BYTES)
     except PictureError as error:
         return error.reason
-    if not head:
-        return "the file is empty"
-    return "" if identify_format(head) else f"the file holds {name_content(head)}"
+    return "" if identify_format(head) else describe_content(head)
 
 
 def _read_stems(folder: str) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from classifold.counts import choose, count_of
 from classifold.dataset.listing_columns import NO_COLUMNS, Columns
 from classifold.errors import DataError, Fault
 
@@ -131,7 +132,13 @@ class Findings:
         faults += self.faults
         more = self.num_faults - len(self.faults)
         if more:
-            faults.append(Fault(f"{more} more {self.unit}s", "are faulty too", hint="mend these first"))
+            faults.append(
+                Fault(
+                    count_of(more, f"more {self.unit}"),
+                    choose(more, "is faulty too", "are faulty too"),
+                    hint="mend these first",
+                )
+            )
         if faults:
             raise DataError(*faults)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from classifold import __version__
 from classifold.config import Config
+from classifold.counts import choose, count_of
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
 from classifold.dataset.causes import describe_counts
@@ -191,7 +192,8 @@ def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> 
     if not findings.num_sets:
         return MADE
     if without.count:
-        what = f"{without.count} pictures have no known set in the column {column!r}, and others have one"
+        pictures = f"{count_of(without.count, 'picture')} {choose(without.count, 'has', 'have')}"
+        what = f"{pictures} no known set in the column {column!r}, and others have one"
         hint = "write training, validation or evaluation in every line, or give the column another name"
         raise DataError(Fault(str(listing), what, hint=hint, got=str(without)))
     given = {SET_RANKS[rank] for (rank,) in index.execute("SELECT DISTINCT given FROM picture")}
@@ -281,7 +283,9 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
         )
     if findings.num_parts:
         lines.append(
-            f"{findings.num_parts} etags are of uploads in parts: copies in other parts are not found"
+            f"{count_of(findings.num_parts, 'etag')} "
+            f"{choose(findings.num_parts, 'is of an upload', 'are of uploads')} in parts: "
+            "copies in other parts are not found"
         )
     return lines
 
@@ -301,7 +305,7 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
         lines.append(f"the sets are those of the column {columns.set_name!r}")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
     if findings.num_recoded:
-        count = f"{findings.num_recoded} {findings.unit}s"
+        count = count_of(findings.num_recoded, findings.unit)
         lines.append(f"not UTF-8, and read as Windows-1252 (Latin-1): {count}; save the listing as UTF-8")
     return lines
 
@@ -309,12 +313,12 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
 def _describe_files(findings: Findings) -> list[str]:
     lines = []
     if findings.missing.count:
-        count = f"{findings.missing.count} of {findings.num_files}"
-        lines.append(f"not there, and left out: {count} files: {findings.missing}")
+        count = f"{findings.missing.count} of {count_of(findings.num_files, 'file')}"
+        lines.append(f"not there, and left out: {count}: {findings.missing}")
     if findings.num_backslashes:
         lines.append(
             "not there by their names with backslashes, and found with / in their place: "
-            f"{findings.num_backslashes} files"
+            f"{count_of(findings.num_backslashes, 'file')}"
         )
     if findings.num_from_root:
         lines.append(f"relative paths found below MANIFEST_ROOT: {findings.num_from_root}")

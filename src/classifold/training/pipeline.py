@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.config import Config
+from classifold.counts import count_of
 from classifold.dataset.pictures import PictureError, load_picture
 from classifold.dataset.scan import Picture
 from classifold.errors import DataError, Fault
@@ -153,5 +154,7 @@ def _name_unreadable(unreadable: Sequence[tuple[str, str]], name: str) -> list[F
     hint = "replace or remove it, or set UNREADABLE_PICTURES = 'skip'"
     faults = [Fault(f"{name}/{key}", reason, hint=hint) for key, reason in unreadable[:_NAMED_FAULTS]]
     if len(unreadable) > _NAMED_FAULTS:
-        faults.append(Fault(name, f"{len(unreadable) - _NAMED_FAULTS} more pictures cannot be read"))
+        faults.append(
+            Fault(name, f"{count_of(len(unreadable) - _NAMED_FAULTS, 'more picture')} cannot be read")
+        )
     return faults
