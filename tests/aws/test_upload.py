@@ -677,7 +677,7 @@ def test_it_says_how_much_goes_where(upload: Callable[..., UploadSummary], split
     os.utime(path, (1, 1))
     upload(said=said)
     assert said == [
-        "sending 1 files (0.0 MB) to s3://petals.data, of which 1 are compared first with what is there"
+        "sending 1 file (0.0 MB) to s3://petals.data, of which 1 is compared first with what is there"
     ]
 
 

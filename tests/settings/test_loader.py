@@ -184,6 +184,22 @@ def test_a_name_like_no_setting_is_sent_to_the_list() -> None:
     assert only_fault(XYZ=1).hint == "docs/settings.md lists every setting"
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EPOCH", "did you mean EPOCHS? A constant of your own begins with _"),
+        ("XYZ", "docs/settings.md lists every setting; a constant of your own begins with _"),
+    ],
+)
+def test_the_settings_file_may_have_constants_of_the_user_s(
+    settings_file: Path, name: str, hint: str
+) -> None:
+    settings_file.write_text(f"{name} = 1\n")
+    with pytest.raises(SettingsError) as caught:
+        load_config(settings_file)
+    assert [fault.hint for fault in caught.value.faults] == [hint]
+
+
 def test_a_setting_in_small_letters_in_the_file_is_not_passed_over(settings_file: Path) -> None:
     settings_file.write_text("Batch_Size = 16\n")
     (fault,) = faults_of(settings_file)
