@@ -20,7 +20,7 @@ from classifold.aws.storage import Bucket, describe_other_project, find_bucket_r
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
 from classifold.errors import DataError, Fault
-from classifold.packing.shards import find_shards
+from classifold.packing.provide import find_shards
 from classifold.settings.config import Config
 
 _UPLOAD = "run `classifold upload`"
