@@ -17,6 +17,8 @@ from classifold.dataset.manifest import ManifestLine, write_manifest
 from classifold.dataset.record import write_record
 from classifold.dataset.scan import load_sets
 from classifold.dataset.walk import iter_pictures
+from classifold.errors import DataError
+from classifold.locks import hold_lock
 from classifold.names import SETS, SPLIT_RECORD, set_manifest
 from classifold.packing import crew
 from classifold.packing.pack import pack_sets
@@ -178,3 +180,30 @@ def test_what_one_way_packed_the_others_keep_with_its_notes(tmp_path, first: Cal
     for other in others:
         other(sets_dir, tmp_path / "shards")
         assert look(tmp_path / "shards", hidden=True) == before
+
+
+@pytest.mark.parametrize("pack", [pack_in_threads, pack_listed])
+def test_shards_without_recorded_times_as_earlier_versions_left_them_are_kept(tmp_path, pack):
+    sets_dir = make_sets(tmp_path, 4)
+    list_sets(sets_dir)
+    pack(sets_dir, tmp_path / "shards")
+    (tmp_path / "shards" / ".packed.json").unlink()
+    before = look(tmp_path / "shards")
+    pack(sets_dir, tmp_path / "shards")
+    assert look(tmp_path / "shards") == before
+
+
+def test_while_another_run_packs_there_neither_a_share_nor_a_whole_run_starts(tmp_path):
+    sets_dir = make_sets(tmp_path, 4)
+    pack_sets(sets_dir, tmp_path / "shards", shard_mb=1, share=(1, 2))
+    lock = os.open(tmp_path / ".shards.classifold-packing" / ".lock", os.O_RDWR)
+    try:
+        hold_lock(lock)
+        for share in ((2, 2), (1, 1)):
+            with pytest.raises(DataError, match="another run is making this folder"):
+                pack_sets(sets_dir, tmp_path / "shards", shard_mb=1, share=share)
+    finally:
+        os.close(lock)
+    first = pack_sets(sets_dir, tmp_path / "shards", shard_mb=1)
+    assert first is not None
+    assert 0 < len(first.written) < 6

@@ -100,7 +100,7 @@ class TarWriter:
         with _reading():
             size = os.fstat(source).st_size
         if wanted is not None and size != wanted:
-            raise SourceError(f"it has {size} bytes, and {wanted} were listed")
+            raise SourceError(f"it has {size} bytes, and had {wanted} when packing began")
         self._write(build_header(name, size))
         offset, crc, missing = self.size, 0, size
         while missing:

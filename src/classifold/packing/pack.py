@@ -30,7 +30,8 @@ from classifold.dataset.scan import check_sets, find_sets
 from classifold.dataset.shard_index import IndexHead, holds_shards, read_index_head
 from classifold.dataset.standing import check_only_ours, is_shard_file
 from classifold.dataset.walk import iter_pictures
-from classifold.errors import DataError, DiskError, Fault, SettingsError
+from classifold.errors import DataError, DiskError, Fault, SettingsError, disk_errors
+from classifold.locks import hold_lock
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 from classifold.packing.complete import SetState, find_complete
 from classifold.packing.crew import pack_in_threads, pack_on_dask
@@ -43,6 +44,7 @@ from classifold.progress import show_progress
 
 _MB = 10**6
 _FAULT_LIMIT = 20
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,10 @@ def pack_sets(
     _check_apart(sets_dir, shards_dir)
     _check_record(sets_dir)
     in_files = not holds_manifests(sets_dir)
-    with replace_folder(shards_dir) as new, _open_work(shards_dir, keep=share != (1, 1)) as work:
+    is_share = share != (1, 1)
+    # A share leaves the target alone: where the disk has no locks, other machines may pack theirs meanwhile.
+    target = contextlib.nullcontext(shards_dir) if is_share else replace_folder(shards_dir)
+    with target as new, _naming(shards_dir), _open_work(shards_dir, keep=is_share) as work:
         _check_ours(shards_dir)
         states = _plan_sets(sets_dir, shards_dir, work, shard_mb=shard_mb, in_files=in_files)
         jobs = [job for state in states for job in state.plan.jobs]
@@ -117,8 +122,8 @@ def pack_sets(
         due = [job for job in jobs[share[0] - 1 :: share[1]] if job.name not in done]
         check_room(sum(job.size for job in due), shards_dir, work, in_files=in_files)
         order = _build_order(sets_dir, work, reader, roots, max_pixels)
-        _pack(due, order, num_workers=num_workers, shards_dir=shards_dir)
-        if share != (1, 1):
+        _pack(due, order, num_workers=num_workers)
+        if is_share:
             return None
         for state in states:
             state.with_notes |= {job.number: work for job in state.plan.jobs if not state.is_done(job)}
@@ -173,25 +178,55 @@ def _check_record(sets_dir: Path) -> None:
 
 @contextlib.contextmanager
 def _open_work(shards_dir: Path, *, keep: bool) -> Iterator[Path]:
-    """Yield the hidden folder in which shards are packed; the lock of `replace_folder` protects it too.
+    """Yield the hidden folder in which shards are packed.
 
     Args:
         shards_dir: The target.
         keep: Leave it for the next run at the end. After a failure it stays if a shard in it is complete;
             after a full disk it goes, to give the room back.
+
+    Raises:
+        DataError: Another run is packing there.
     """
     target = shards_dir.resolve()
     work = target.with_name(f".{target.name}.classifold-packing")
-    for name in SETS:
-        (work / name).mkdir(parents=True, exist_ok=True)
+    with disk_errors(target):
+        for name in SETS:
+            (work / name).mkdir(parents=True, exist_ok=True)
+        lock = os.open(work / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        yield work
-    except BaseException as error:
-        if isinstance(error, DiskError) or not any(work.glob("*/.shard-*.tar.json")):
+        _hold(lock, shards_dir)
+        try:
+            yield work
+        except BaseException as error:
+            if isinstance(error, DiskError) or not any(work.glob("*/.shard-*.tar.json")):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        if not keep:
             shutil.rmtree(work, ignore_errors=True)
-        raise
-    if not keep:
-        shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(lock)
+        # NFS and FUSE keep a deleted file that is open in its folder until now.
+        with contextlib.suppress(OSError):
+            work.rmdir()
+
+
+def _hold(lock: int, shards_dir: Path) -> None:
+    try:
+        hold_lock(lock)  # where the disk has no locks, replace_folder says so
+    except BlockingIOError:
+        what = "another run is making this folder"
+        raise DataError(Fault(str(shards_dir), what, hint="wait until it is done")) from None
+
+
+@contextlib.contextmanager
+def _naming(shards_dir: Path) -> Iterator[None]:
+    """Name the target where the disk refuses a file: the hidden folder's name says nothing to the user."""
+    try:
+        yield
+    except DiskError as error:
+        faults = [dataclasses.replace(fault, where=str(shards_dir)) for fault in error.faults]
+        raise DiskError(*faults) from error
 
 
 # 1. The plan
@@ -245,7 +280,8 @@ def _write_manifests(sets_dir: Path, work: Path) -> dict[str, Path]:
     found: dict[str, set[str]] = {name: set() for name in SETS}
     for name in SETS:
         lines = _iter_files(folders[name], found[name]) if name in folders else iter(())
-        write_manifest(work / set_manifest(name), lines)
+        with write_whole(work / set_manifest(name)) as partial:
+            write_manifest(partial, lines)
     check_sets(sets_dir, found)
     return {name: work / set_manifest(name) for name in SETS}
 
@@ -277,7 +313,7 @@ def _build_order(
     return order if max_pixels is None else order._replace(max_pixels=max_pixels)
 
 
-def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int, shards_dir: Path) -> None:
+def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int) -> None:
     """Pack what is due.
 
     Raises:
@@ -290,7 +326,7 @@ def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int, shards_dir:
             running = pack_in_threads(due, order, advance=advance)
         else:
             running = pack_on_dask(due, order, num_workers=num_workers, scratch=order.folder, advance=advance)
-        with contextlib.closing(running), _naming(shards_dir):  # closed at once: its workers stop
+        with contextlib.closing(running):  # closed at once: its workers stop
             for outcome in running:
                 num_faults += outcome.num_faults
                 faults = sorted([*faults, *outcome.faults], key=lambda fault: fault.where)[:_FAULT_LIMIT]
@@ -298,16 +334,6 @@ def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int, shards_dir:
     if faults:
         rest = [Fault(f"{more} more", "cannot be packed either", hint="mend these first")] if more else []
         raise DataError(*faults, *rest)
-
-
-@contextlib.contextmanager
-def _naming(shards_dir: Path) -> Iterator[None]:
-    """Name the target where the disk refuses a file: the hidden folder's name says nothing to the user."""
-    try:
-        yield
-    except DiskError as error:
-        faults = [dataclasses.replace(fault, where=str(shards_dir)) for fault in error.faults]
-        raise DiskError(*faults) from error
 
 
 def _list_removed(shards_dir: Path, jobs: list[PackJob]) -> tuple[str, ...]:
