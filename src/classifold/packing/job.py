@@ -17,7 +17,7 @@ from classifold.dataset.listing import identify
 from classifold.dataset.manifest import ManifestLine
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.shard_index import PackedShard
-from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_content, is_link
+from classifold.dataset.tar_writer import SourceError, TarSpan, TarWriter, check_content, is_link
 from classifold.errors import Fault
 from classifold.packing.plan import PackJob, iter_job_lines, shard_name
 from classifold.pictures.formats import HEAD_BYTES
@@ -80,7 +80,7 @@ def pack_shard(job: PackJob, order: PackOrder, *, step: Callable[[], None] | Non
         DiskError: The shard cannot be written.
         DataError: The manifest is damaged.
     """
-    faults, num_faults, entries = list[Fault](), 0, list[tuple[str, Place]]()
+    faults, num_faults, entries = list[Fault](), 0, list[tuple[str, TarSpan]]()
     bounds = Bounds(order.roots) if order.roots is not None else None
     cure = _FILE_CURE if bounds is None else _LISTED_CURE
     path = order.folder / job.name
@@ -101,7 +101,7 @@ def pack_shard(job: PackJob, order: PackOrder, *, step: Callable[[], None] | Non
     else:
         head = {"mark": job.mark, "size": tar.size, "sha256": digest}
         with write_whole(notes_path(order.folder, job)) as partial:
-            write_record(partial, head, {"entries": ([key, *place] for key, place in entries)})
+            write_record(partial, head, {"entries": ([key, *span] for key, span in entries)})
     return Outcome(job, faults, num_faults)
 
 
@@ -127,7 +127,7 @@ def iter_notes(folder: Path, job: PackJob) -> Iterator[tuple[str, int, int, int]
         yield tuple(entry)
 
 
-def _add(tar: TarWriter, line: ManifestLine, order: PackOrder, bounds: Bounds | None) -> Place:
+def _add(tar: TarWriter, line: ManifestLine, order: PackOrder, bounds: Bounds | None) -> TarSpan:
     """Append a picture, if it is the one that was listed.
 
     Raises:
