@@ -18,7 +18,7 @@ from classifold.aws.preflight import check_job
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.sagemaker.request import draft_request
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -447,7 +447,7 @@ def test_a_right_that_is_missing_for_a_look_is_named_and_stops_nothing(
         assert found
         assert not any(one.is_fatal for one in found), found
         assert all(right in one.what for one in found)
-        assert all("could not be looked at" in one.what for one in found)
+        assert all("could not be checked" in one.what for one in found)
 
 
 def test_without_credentials_there_is_one_finding(

@@ -7,7 +7,7 @@ import pytest
 from classifold.dataset.causes import find_cures
 from classifold.dataset.check import check_data
 from classifold.errors import DataError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 VIDEO = b"\0\0\0\x18ftypisom\0\0\0\0isommp42"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"

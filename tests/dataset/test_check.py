@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from classifold.dataset.check import check_data
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 
 def test_what_a_check_promises_is_what_split_does(make_classes, split, tmp_path):

@@ -198,9 +198,9 @@ def test_classes_that_cannot_lie_side_by_side_are_refused_together(mount_image, 
         split(folder, SPLIT_LOCAL_DIR=str(disk / "sets"), UNREADABLE_PICTURES="fail")
     where = f"the disk of {disk / 'sets'}"
     assert [(fault.where, fault.what) for fault in caught.value.faults] == [
-        ("class 'cat: black'", f"its name is not taken by {where}"),
-        ("class 'dog'", f"{where} takes it and 'Dog' for one folder"),
-        ("class 'owl?'", f"its name is not taken by {where}"),
+        ("class 'cat: black'", f"its name is not accepted by {where}"),
+        ("class 'dog'", f"{where} takes it and 'Dog' for the same folder"),
+        ("class 'owl?'", f"its name is not accepted by {where}"),
     ]
     assert all("SPLIT_LOCAL_DIR" in fault.hint for fault in caught.value.faults)
     assert list(disk.iterdir()) == []
@@ -209,14 +209,14 @@ def test_classes_that_cannot_lie_side_by_side_are_refused_together(mount_image, 
 def test_a_split_folder_whose_own_name_is_refused(mount_image, folder, split):
     disk = mount_image("exfat")
     for name in ("a:b", "a:b/sets"):
-        with pytest.raises(DiskError, match="its disk does not take a folder of this name"):
+        with pytest.raises(DiskError, match="its disk does not accept a folder of this name"):
             split(folder, SPLIT_LOCAL_DIR=str(disk / name))
     assert list(disk.iterdir()) == []
 
 
 SPLIT = """
 import json, sys
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError
 settings = dict(zip(("DATA_LOCAL_DIR", "SPLIT_LOCAL_DIR", "SPLIT_FILES"), sys.argv[1:], strict=True))
@@ -246,7 +246,7 @@ def test_a_class_that_the_disk_refuses_is_named(folder, run_python, poor_disk, t
     target = tmp_path / "disk" / "sets"
     target.parent.mkdir()
     done = run_python("-c", SPLIT, folder, target, "auto", env=poor_disk(folder=target.parent, refused=":"))
-    assert "error: class 'cat: black': its name is not taken by the disk of" in json.loads(done.out)
+    assert "error: class 'cat: black': its name is not accepted by the disk of" in json.loads(done.out)
     assert list(target.parent.iterdir()) == []
 
 
@@ -255,5 +255,6 @@ def test_a_disk_without_locks_is_split_to_and_it_is_said(folder, run_python, poo
     done = run_python("-c", SPLIT, folder, tmp_path / "sets", "auto", env=poor_disk(lock_error=lock_error))
     assert len(pictures_of(tmp_path / "sets")) == 16
     assert (
-        done.err == f"note: the disk of {tmp_path / 'sets'} has no locks: let no other run write there now\n"
+        done.err
+        == f"note: the disk of {tmp_path / 'sets'} does not support locks: let no other run write there now\n"
     )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from classifold.dataset.check import check_data
 from classifold.pictures.decode import hash_pixels, inspect_picture
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 LIMIT = 10**6
 TURNED = {

@@ -202,7 +202,7 @@ def test_notes_name_what_was_passed_over(make_classes, split, paint):
     (folder / "cat" / ".DS_Store").write_bytes(b"x")
     paint(9999).save(folder / "loose.png")
     notes = split(folder).notes
-    assert "passed over: 1 hidden, 1 outside the class folders" in notes
+    assert "skipped: 1 hidden, 1 outside the class folders" in notes
     assert "pictures outside the class folders are in no set: loose.png" in notes
     assert "class folder 'empty' holds no pictures and was left out" in notes
 
@@ -317,7 +317,7 @@ def test_a_damaged_record_is_no_licence_to_forget(make_classes, split):
 @pytest.mark.parametrize("place", ["pets", "pets/cat", "pets/sets", "."])
 def test_the_sets_cannot_go_into_the_pictures_nor_around_them(make_classes, split, place, tmp_path):
     folder = make_classes({"cat": 9, "dog": 9})
-    assert "lie in each other" in refused(split, folder, SPLIT_LOCAL_DIR=str(tmp_path / place))[0][1]
+    assert "lies inside" in refused(split, folder, SPLIT_LOCAL_DIR=str(tmp_path / place))[0][1]
 
 
 def test_a_share_of_nothing(make_classes, split):
@@ -379,7 +379,7 @@ def test_a_mount_point_cannot_be_replaced(make_classes, split, small_disk):
 
 SPLIT = """
 import sys
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.dataset.split import split_dataset
 split_dataset(build_config({"DATA_LOCAL_DIR": sys.argv[1], "NUM_WORKERS": 2}))
 """

@@ -415,7 +415,7 @@ def test_a_folder_of_something_else_is_not_replaced(sets_dir, tmp_path):
 
 @pytest.mark.parametrize("place", ["sets/shards", "."])
 def test_shards_inside_the_sets_or_around_them_are_refused(sets_dir, tmp_path, place):
-    with pytest.raises(DataError, match="lie in each other"):
+    with pytest.raises(DataError, match="lies inside"):
         pack_sets(sets_dir, tmp_path / place, shard_mb=1)
 
 

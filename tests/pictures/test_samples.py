@@ -15,7 +15,7 @@ from classifold.dataset.check import check_data
 from classifold.pictures.decode import inspect_picture, is_nearly_one_colour, load_picture, read_picture
 from classifold.pictures.limits import PictureError
 from classifold.pictures.samples import is_scaled
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 LIMIT = 10**6
 GREY, RGB, GREY_ALPHA, RGB_ALPHA = 0, 2, 4, 6
@@ -419,3 +419,11 @@ def test_an_alpha_channel_of_16_bits_beside_colours_of_12_keeps_its_own_range():
     values = with_alpha(stack(RAMP), np.array([[[65535], [65535], [65535], [32768], [0]]]))
     pixels = read(png16(values, RGB_ALPHA, significant=[12, 12, 12, 16]))[0, :, 0].astype(int)
     assert np.abs(pixels - [0, 12, 93, (187 + 255) / 2, 255]).max() <= 1
+
+
+def test_samples_below_zero_are_refused_and_not_made_black():
+    values = np.array([[-1000, 0, 1000]])[..., None]
+    signed = tiff16(values, tags=[(339, "H", [2])])
+    with pytest.raises(PictureError, match="samples below zero"):
+        read_picture(signed, max_pixels=LIMIT)
+    assert read_picture(tiff16(values[:, 1:], tags=[(339, "H", [2])]), max_pixels=LIMIT).shape == (1, 2, 3)

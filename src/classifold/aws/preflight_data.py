@@ -19,6 +19,7 @@ from classifold.aws.refusals import aws_errors, describe_other_region, is_denied
 from classifold.aws.storage import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
+from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
 from classifold.packing.provide import find_shards
 from classifold.settings.config import Config
@@ -125,6 +126,26 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _judge_stock(
         stock, request, source=source, mode=mode, is_shared_out=aws.config.is_sharded_by_key
     )
+
+
+def check_here(config: Config) -> list[Finding]:
+    """Return what this machine lacks for an upload, where the bucket cannot be looked at.
+
+    It keeps no job from starting: the bucket may have the pictures from elsewhere.
+    """
+    try:
+        load_sets(config.split_dir)
+    except DataError as error:
+        return [
+            Finding(
+                fault.where,
+                f"{fault.what}; the job finds pictures only where they were uploaded before",
+                hint=fault.hint,
+                is_fatal=False,
+            )
+            for fault in error.faults
+        ]
+    return []
 
 
 def _find_source(config: Config, request: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Why files are no pictures that can be read, and what the user can do about each kind."""
+"""Why files cannot be read as pictures, and what the user can do about each kind."""
 
 from __future__ import annotations
 

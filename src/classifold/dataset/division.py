@@ -84,9 +84,9 @@ def read_earlier(
     """Note where the split that stands there put its pictures; return its head, None for a first split.
 
     Args:
-        index: Told of it.
+        index: The pictures of the new split; the earlier places are added to it.
         split_dir: The folder of the split.
-        kind: What names a content in the new split, as `Listed.kind`.
+        kind: What identifies a content in the new split: "sha256", "etag" or "key", as in `Listed.kind`.
 
     Raises:
         DataError: What stands there is not a split of ours, knew contents by another kind of name, or holds
@@ -148,7 +148,7 @@ def check_readable(index: sqlite3.Connection, config: Config) -> None:
     if not index.execute("SELECT 1 FROM picture WHERE reason IS NULL LIMIT 1").fetchone():
         raise DataError(_describe_unreadable(index, config))
     if config.UNREADABLE_PICTURES == "fail":
-        hint = 'mend or remove it, or set UNREADABLE_PICTURES = "skip"'
+        hint = 'repair or remove it, or set UNREADABLE_PICTURES = "skip"'
         faults = [Fault(key, reason, hint=hint) for key, reason in index.execute(UNREADABLE)]
         if faults:
             raise DataError(*limit_faults(faults))
@@ -175,7 +175,7 @@ def divide(
         index: The pictures, copies marked.
         config: The settings.
         made: The sets that are made here.
-        head: Of the split before, None for a first one.
+        head: Head of split.json of the split before, None for a first split.
 
     Raises:
         DataError: Classes have too few pictures.

@@ -246,7 +246,7 @@ def count_sets(index: sqlite3.Connection) -> dict[str, dict[str, int]]:
 
 @contextlib.contextmanager
 def together(index: sqlite3.Connection) -> Iterator[None]:
-    """Write many rows at once; what fails half-way leaves an index that is thrown away anyway."""
+    """Write many rows in one transaction; after a failure the index is thrown away anyway."""
     index.execute("BEGIN")
     yield
     index.execute("COMMIT")
@@ -264,9 +264,9 @@ def read_all(
 
     Args:
         index: The pictures; readings are added to it.
-        total: How many there are, for the bar.
-        num_workers: Threads.
-        max_pixels: A larger picture cannot be read.
+        total: Number of pictures, for the progress bar.
+        num_workers: Number of threads.
+        max_pixels: A picture with more pixels counts as unreadable.
         sample_bits: The setting SAMPLE_BITS.
     """
 

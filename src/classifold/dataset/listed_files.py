@@ -49,7 +49,7 @@ class Bounds:
     """The folders below which files may be read, with links resolved.
 
     Args:
-        folders: The folders.
+        folders: Paths of the folders; links in them are resolved.
     """
 
     def __init__(self, folders: Iterable[str]) -> None:

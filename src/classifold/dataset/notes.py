@@ -10,9 +10,11 @@ from pathlib import Path
 
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
+from classifold.dataset.class_layout import describe_inner
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import Placement
+from classifold.dataset.set_names import is_auxiliary, name_set
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
@@ -20,6 +22,8 @@ from classifold.pictures.samples import SampleBits
 from classifold.settings.config import Config
 
 _EXAMPLES = 3
+# How pandas, databases and spreadsheets write a value that is missing.
+_MISSING_VALUES = frozenset({"nan", "<na>", "null", "#n/a", "nat"})
 
 
 def describe_folder(
@@ -39,12 +43,14 @@ def describe_folder(
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
         lines += _describe_unused(data_dir, own)
     if passed_over:
-        lines.append(f"passed over: {describe_counts(passed_over)}")
+        lines.append(f"skipped: {describe_counts(passed_over)}")
     loose = _find_loose(data_dir, own)
     if loose:
         lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
+    if own is None:
+        lines += [*_describe_doubtful(index), *describe_inner(data_dir)]
     return [*lines, *describe_links(oddities), *_describe_bytes(oddities), *_describe_names(data_dir, own)]
 
 
@@ -57,10 +63,20 @@ def _describe_unused(data_dir: Path, own: Mapping[str, Path]) -> list[str]:
         if not holds_pictures(path):
             lines.append(f"{name!r} holds no pictures and was left out")
         elif holds_class_folders(path):
-            lines.append(f"{name!r} is no set and was left out")
+            lines.append(f"{name!r} is not a set and was left out")
         else:
             lines.append(f"{name!r} holds no class folders and was left out")
     return lines
+
+
+def _describe_doubtful(index: sqlite3.Connection) -> list[str]:
+    """Say which classes are called as sets or by-products are, such as test and unlabeled."""
+    names = _texts(index, "SELECT DISTINCT class_name FROM picture ORDER BY class_name")
+    doubtful = [name for name in names if name_set(name) or is_auxiliary(name)]
+    if not doubtful or len(doubtful) == len(names):
+        return []
+    some = _some([repr(name) for name in doubtful])
+    return [f"taken as a class, although the name is usual for other folders: {some}"]
 
 
 def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
@@ -78,10 +94,10 @@ def describe_links(oddities: Oddities) -> list[str]:
     lines = []
     if oddities.linked_classes:
         count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
-        lines.append(f"{count} class folders are links out of the data folder and were followed: {some}")
+        lines.append(f"{count} class folders lead out of the data folder as links and were followed: {some}")
     if oddities.num_outside:
         lines.append(
-            f"{oddities.num_outside} pictures are links out of the data folder and were followed, "
+            f"{oddities.num_outside} pictures lead out of the data folder as links and were followed, "
             f"such as {oddities.outside}"
         )
     return lines
@@ -122,8 +138,13 @@ def describe_pictures(
         is_recorded: A split.json is written, which has all of what is told here in part.
     """
     where = f" in {SPLIT_RECORD}" if is_recorded else ""
-    twins = describe_twins(_texts(index, "SELECT DISTINCT class_name FROM picture"))
-    return [*_describe_left_out(index, where), *_describe_looks(index, sample_bits), *twins]
+    names = sorted(_texts(index, "SELECT DISTINCT class_name FROM picture"))
+    missing = [name for name in names if name.lower() in _MISSING_VALUES]
+    lines = [*_describe_left_out(index, where), *_describe_looks(index, sample_bits), *describe_twins(names)]
+    if missing:
+        some = _some([repr(name) for name in missing])
+        lines.append(f"taken as a class, although programs write it for a missing value: {some}")
+    return lines
 
 
 def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
@@ -226,8 +247,8 @@ def describe_placement(placement: Placement) -> list[str]:
     lines = []
     if placement.renamed:
         lines.append(
-            f"{placement.renamed} pictures have another name in the split, because its disk does not take or "
-            f"not tell apart their own: {placement.example}"
+            f"{placement.renamed} pictures have another name in the split, because its disk does not accept "
+            f"their own, or takes it for that of another: {placement.example}"
             + (f"; and {placement.renamed - 1} more in {SPLIT_RECORD}" if placement.renamed > 1 else "")
         )
     words = {

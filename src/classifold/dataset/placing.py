@@ -51,8 +51,8 @@ class Placement:
     """How the pictures came into the split.
 
     Attributes:
-        counts: Pictures by the way: clone, copy, link.
-        num_bytes: Of the copies.
+        counts: Number of pictures by the way they were placed: clone, copy, link.
+        num_bytes: Size of all copies together, in bytes.
         listing: Hash of the files as they lie on the disk, as `listing_hash` gives it.
         renamed: How many pictures the disk would not hold under their own names.
         example: One of them, `<own key> is <key in the split>`.
@@ -72,9 +72,9 @@ def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split
 
     Args:
         index: The pictures, each with its set.
-        folder: The new split's; empty but for hidden files.
+        folder: Folder of the new split; it is empty, apart from hidden files.
         files: The setting SPLIT_FILES.
-        split_dir: The split before, where there is one.
+        split_dir: Folder of the split before, if there is one.
 
     Raises:
         DiskError: The copies would not fit, or the disk loses files.
@@ -172,7 +172,7 @@ class _Placer:
                 refusal = error
             else:
                 return picture.id, key, mtime_ns, way
-        what = f"the disk of {self._split_dir} does not take the picture under any name"
+        what = f"the disk of {self._split_dir} does not accept the picture under any name"
         reason = refusal.strerror if refusal else ""
         raise DataError(
             Fault(picture.path, what, hint="set SPLIT_LOCAL_DIR to a folder on another disk", got=str(reason))
@@ -338,8 +338,8 @@ def _check_arrived(index: sqlite3.Connection, folder: Path, *, split_dir: Path) 
     found = listing_hash(iter_found())
     if found != listing_hash(iter_expected()):
         what = (
-            f"of {counts['expected']} pictures {counts['found']} are in the folder after they were placed, "
-            "or some under other names"
+            f"of {counts['expected']} pictures {counts['found']} are in the folder after placing, "
+            "or some have other names"
         )
         hint = "the disk changes or loses names: set SPLIT_LOCAL_DIR to a folder on another disk"
         raise DiskError(Fault(str(split_dir), what, hint=hint))

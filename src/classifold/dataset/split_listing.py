@@ -141,9 +141,7 @@ def _check_there(listing: Path, findings: Findings, config: Config) -> None:
             else (f"none of the {missing.count} files that it names is there")
         )
         places = " and ".join(list_roots(config))
-        hint = (
-            f"relative paths start at {places}: mend the names, or set MANIFEST_ROOT to the pictures' folder"
-        )
+        hint = f"relative paths start at {places}: correct them, or set MANIFEST_ROOT to the pictures' folder"
         raise DataError(Fault(str(listing), what, hint=hint, got=str(missing)))
 
 
@@ -181,7 +179,7 @@ def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Find
     query = f"SELECT DISTINCT class_name FROM picture ORDER BY class_name LIMIT {_COMPARED_CLASSES}"  # noqa: S608
     classes = [name for (name,) in index.execute(query)]
     if column and (several := find_several(classes)):
-        what = f"the column {column!r} names several classes for a picture, which can have one only"
+        what = f"the column {column!r} names several classes for a picture, which can have only one"
         hint = (
             "leave one class in each line; where the name is of one class, write it with _ in place of blanks"
         )
@@ -193,11 +191,16 @@ def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Find
         what = "its classes are columns of zeros and ones, and a picture needs one class in one column"
         hint = "write the name of the column with the 1 into a column `label`, one line per picture"
         raise DataError(Fault(str(listing), what, hint=hint, got=flags))
-    others = [name for name in findings.names if name not in (*findings.columns.pictures, *_PLAIN_COLUMNS)]
-    if others:
+    if others := _list_others(findings):
         what = f"no column is known to hold the class, and all pictures lie in one folder, {classes[0]!r}"
         hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(others):.200}"
         raise DataError(Fault(str(listing), what, hint=hint))
+
+
+def _list_others(findings: Findings) -> list[str]:
+    """Return the columns that could hold the class."""
+    known = (*findings.columns.pictures, findings.columns.set_name, *_PLAIN_COLUMNS)
+    return [name for name in findings.names if name and name not in known]
 
 
 def find_several(classes: Sequence[str]) -> list[str]:
@@ -225,7 +228,7 @@ def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") 
     faults = [
         Fault(
             f"{listing}, {unit} {last}",
-            f"another content for {path.decode()} than in {unit} {first}",
+            f"the content of {path.decode()} differs from that in {unit} {first}",
             hint=hint,
         )
         for path, first, last in index.execute(query)
@@ -239,7 +242,7 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
     lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
     if findings.passed_over:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(findings.passed_over.items()))
-        lines.append(f"passed over: {counts}")
+        lines.append(f"skipped: {counts}")
     if findings.kind == "key":
         lines.append(
             "the listing has no sha256 and no etag: sets follow from addresses, and copies are not found, "
@@ -257,6 +260,11 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
     columns = findings.columns
     if columns.class_name and not config.MANIFEST_CLASS:
         lines.append(f"the classes are those of the column {columns.class_name!r}")
+    if not columns.class_name and (others := _list_others(findings)):
+        names = f"{', '.join(others):.200}"
+        lines.append(
+            f"the classes are the folders of the pictures; MANIFEST_CLASS can name a column instead: {names}"
+        )
     if columns.set_name and not findings.num_sets:
         lines.append(f"the column {columns.set_name!r} names no sets and is not read")
     elif columns.set_name and made == MADE:
@@ -276,11 +284,10 @@ def _describe_files(findings: Findings) -> list[str]:
     lines = []
     if findings.missing.count:
         count = f"{findings.missing.count} of {findings.num_files}"
-        lines.append(f"not there, and left out: {count} files: {findings.missing}")
+        lines.append(f"missing, and left out: {count} files: {findings.missing}")
     if findings.num_backslashes:
         lines.append(
-            "not there by their names with backslashes, and found with / in their place: "
-            f"{findings.num_backslashes} files"
+            f"found only with / in place of the backslashes in their names: {findings.num_backslashes} files"
         )
     if findings.num_from_root:
         lines.append(f"relative paths found below MANIFEST_ROOT: {findings.num_from_root}")

@@ -37,7 +37,7 @@ class SourceError(Exception):
     """A file cannot be packed; the message says why.
 
     Attributes:
-        hint: The cure, if it is not to mend the file; else "".
+        hint: The cure, if it is not to repair the file; else "".
     """
 
     hint = ""

@@ -71,14 +71,14 @@ class Picture:
 
 @dataclass(slots=True)
 class Oddities:
-    """What a walk met that the user should know although the pictures are taken.
+    """What the user should know of pictures that a walk found and kept.
 
     Attributes:
         root: The data folder, with no links in it.
-        num_outside: Links to pictures outside of the data folder.
+        num_outside: Number of links to pictures outside of the data folder.
         outside: The first of them by name, with where it leads.
         linked_classes: Class folders that are links to outside, each with where it leads.
-        num_strange: Pictures whose names are not UTF-8.
+        num_strange: Number of pictures whose names are not UTF-8.
         strange: The first of them by name, as its key.
     """
 
@@ -120,7 +120,7 @@ def find_classes(
     Args:
         root: The folder that holds one sub-folder per class. A class folder may be a symbolic link.
         passed_over: Counts what was left out, by reason.
-        oddities: Told of class folders that are links out of the data folder.
+        oddities: Receives class folders that are links out of the data folder.
 
     Raises:
         DataError: There is no such folder, or a class folder cannot be entered.
@@ -131,7 +131,7 @@ def find_classes(
     for entry in _sorted_entries(root):
         if reason := reason_to_pass_over(entry.name):
             counts[reason] += 1
-        elif not entry.is_dir():
+        elif not leads_to_folder(entry):
             counts["outside the class folders"] += 1
         elif entry.is_symlink() and root.resolve().is_relative_to(Path(entry.path).resolve()):
             counts["link to a folder above"] += 1
@@ -168,7 +168,7 @@ def iter_pictures(
         passed_over: Counts what was left out, by reason.
         ordered: Sort by composed name, then by the bytes of the name; False goes in the disk's order and
             keeps no list of a folder's files in memory.
-        oddities: Told of links out of the data folder and of names that are not UTF-8.
+        oddities: Receives links out of the data folder and names that are not UTF-8.
 
     Raises:
         DataError: There is no such folder, one cannot be entered, or a class's name is not UTF-8.
@@ -190,7 +190,7 @@ def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
     loose = (
         entry.name
         for entry in entries
-        if not reason_to_pass_over(entry.name) and not entry.is_dir() and not _reason_no_picture(entry)
+        if not (reason_to_pass_over(entry.name) or leads_to_folder(entry) or _reason_no_picture(entry))
     )
     return list(islice(loose, limit))
 
@@ -267,10 +267,26 @@ def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(iter_entries(folder), key=lambda entry: (clean_name(entry.name), os.fsencode(entry.name)))
 
 
+def leads_to_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is an ordinary file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle, or through a folder that may not be entered
+        return False
+
+
+def leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # as above
+        return False
+
+
 def _reason_no_picture(entry: os.DirEntry[str]) -> str:
     """Return why a directory's entry is passed over, "" for a picture or what should be one."""
-    if not entry.is_file():
-        if entry.is_dir():
+    if not leads_to_file(entry):
+        if leads_to_folder(entry):
             return "link to a folder"
         return "not an ordinary file" if os.path.exists(entry.path) else "broken link"  # noqa: PTH110
     # Not opened: where the disk is a bucket, every opening is a request.

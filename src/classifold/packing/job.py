@@ -28,8 +28,8 @@ from classifold.settings.config import Config
 Reader = Callable[[str], tuple[bytes, str]]
 _FAULT_LIMIT = 20
 _MAX_PIXELS = int(Config.model_fields["MAX_PIXELS"].default)
-_LISTED_CURE = "mend it or take it out of the listing, split again, and run the command again"
-_FILE_CURE = "mend it or move it away"
+_LISTED_CURE = "repair it or take it out of the listing, split again, and run the command again"
+_FILE_CURE = "repair it or move it away"
 
 
 class OutsideError(SourceError):

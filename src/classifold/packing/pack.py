@@ -153,7 +153,7 @@ def pack_sets(
 def _check_apart(sets_dir: Path, shards_dir: Path) -> None:
     source, target = sets_dir.resolve(), shards_dir.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
-        what = f"the shards cannot go here: the folder and {sets_dir} lie in each other"
+        what = f"the shards cannot go here: this folder lies inside {sets_dir}, or around it"
         raise DataError(Fault(str(shards_dir), what, hint="choose a folder beside it"))
 
 
@@ -173,7 +173,7 @@ def _check_record(sets_dir: Path) -> None:
     record = sets_dir / SPLIT_RECORD
     if record.is_symlink():
         what = f"it is a link, to {record.resolve()}"
-        raise DataError(Fault(str(record), what, hint="put the file itself in its place, or remove the link"))
+        raise DataError(Fault(str(record), what, hint="replace it by the file itself, or remove it"))
 
 
 @contextlib.contextmanager
@@ -332,7 +332,7 @@ def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int) -> None:
                 faults = sorted([*faults, *outcome.faults], key=lambda fault: fault.where)[:_FAULT_LIMIT]
     more = num_faults - len(faults)
     if faults:
-        rest = [Fault(f"{more} more", "cannot be packed either", hint="mend these first")] if more else []
+        rest = [Fault(f"{more} more", "cannot be packed either", hint="fix these first")] if more else []
         raise DataError(*faults, *rest)
 
 

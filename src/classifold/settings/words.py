@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from classifold.errors import Fault
-from classifold.settings.rules import shorten
 
 # Names that other tools use for the same thing, and that are too different for a nearest match.
 _OTHER_NAMES = {
@@ -130,3 +129,9 @@ def _describe_limits(metadata: Iterable[Any]) -> str:
     if "Lt" in found:
         return f"{low}{join} to below {found['Lt'].lt}"
     return low.replace(" from", " of at least")
+
+
+def shorten(value: object) -> str:
+    """Return the value as Python writes it, cut where it would fill the screen."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

@@ -28,10 +28,10 @@ class Inside:
         optimizer: Its variables; where a head is found, what the next search begins from.
         seeds: The states of the layers that draw random numbers.
         before: Place among the rows of the epoch that was kept before the stage; None where there was none.
-        scaling: Of the features, in the head's stage.
-        num_epochs: Of the whole stage, as it was planned; 0: what the settings say.
+        scaling: Scaling of the features, in the head's stage.
+        num_epochs: Number of epochs of the whole stage, as it was planned; 0: what the settings say.
         step: How many batches of the epoch under way are learned; 0: no epoch is under way.
-        sums: Of the loss and of the right answers over their pictures.
+        sums: Sums of the loss and of the right answers over their pictures.
         seconds: That they took.
         stage: Its name, where an epoch is under way.
         current: The weights after them; none where no epoch is under way: then they are the last `recent`.
@@ -58,7 +58,7 @@ class Boundary:
     Attributes:
         stage: Place of the stage that is under way or comes next; their number once training is done.
         rows: Copies of all epochs so far; `best` marks the one whose weights are kept.
-        weights: Of the whole classifier at the beginning of the stage.
+        weights: Weights of the whole classifier at the beginning of the stage.
         seeds: The states of its layers that draw random numbers, at the same moment.
         inside: None at the beginning of the stage.
     """
@@ -123,7 +123,7 @@ def taking_state() -> Iterator[None]:
         yield
     except (ValueError, TypeError, IndexError, KeyError) as error:
         what = f"its arrays do not fit the network: {' '.join(str(error).split())[:200]}"
-        hint = "it is of another network or was changed; begin again without it"
+        hint = "it belongs to another network or was changed; begin again without it"
         raise RunError(Fault("checkpoint", what, hint=hint)) from error
 
 

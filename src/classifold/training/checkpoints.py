@@ -58,9 +58,9 @@ class Found:
     Attributes:
         folder: Where it was found.
         boundary: The state.
-        facts: Of the run that left it: settings, data, versions.
+        facts: Facts of the run that left it: settings, data, versions.
         written: When.
-        seconds: Of every phase until then.
+        seconds: Seconds of every phase until then.
         anew: How to begin anew instead.
     """
 
@@ -96,7 +96,7 @@ class Checkpoints:
         """Return the newest whole generation, None where there is none.
 
         Args:
-            tell: Told of every damaged one.
+            tell: Called with a line for every damaged checkpoint.
 
         Raises:
             RunError: If it was written by another version of Classifold, in a form unknown to this one.
@@ -234,16 +234,31 @@ def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
     Raises:
         RunError: With everything that differs.
     """
-    before, made = found.facts, f"the checkpoint in {found.folder} was made with"
+    made = f"the checkpoint in {found.folder} was made with"
+    return compare_facts(found.facts, facts, made=made, anew=found.anew)
+
+
+def compare_facts(before: Mapping[str, Any], facts: Mapping[str, Any], *, made: str, anew: str) -> list[str]:
+    """Refuse to go on with other settings, other data or another engine; return notes on versions and hosts.
+
+    Args:
+        before: The facts of the earlier part of the run.
+        facts: Those of this part; only what is in both is compared.
+        made: How a fault begins, such as "the checkpoint was made with".
+        anew: How to begin another run instead, for hints.
+
+    Raises:
+        RunError: With everything that differs.
+    """
     faults = []
     for name, value in facts["settings"].items():
         if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there; or: {found.anew}"
+            hint = f"set it back to go on from there; or: {anew}"
             what = f"{made} {_show(before['settings'][name])}"
             faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
     for name, words in _SAME.items():
         if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on; or: {found.anew}"
+            hint = f"bring back what was there to go on; or: {anew}"
             faults.append(Fault("training", f"{made} {words}", hint=hint))
     if faults:
         raise RunError(*faults)
@@ -357,7 +372,7 @@ def _read_head(path: Path) -> tuple[str, dict[str, Any]]:
         text = _read_file(path, limit=_MAX_HEAD_BYTES).decode("utf-8")
         head = json.loads(text)
         if not isinstance(head, dict) or head.pop("sha256", None) != _sign(head):
-            raise _DamagedError("it is damaged (its checksum is another)")
+            raise _DamagedError("it is damaged (its checksum differs)")
     except (ValueError, RecursionError, MemoryError) as error:
         raise _DamagedError(f"it is damaged ({error or 'it asks for too much memory'})") from error
     return text, head
@@ -373,7 +388,7 @@ def _read_checked(path: Path, files: Any) -> bytes:
     if len(data) != expected.get("bytes"):
         raise _DamagedError(f"{path.name} has {len(data)} bytes, expected {expected.get('bytes')}")
     if hashlib.sha256(data).hexdigest() != expected.get("sha256"):
-        raise _DamagedError(f"{path.name} is damaged (its checksum is another)")
+        raise _DamagedError(f"{path.name} is damaged (its checksum differs)")
     return data
 
 

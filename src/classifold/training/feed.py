@@ -41,15 +41,17 @@ class Feed:
     """The data of a stage, as far as it is this host's.
 
     Attributes:
-        begin_epoch: Told the epoch, counted from 0, before its first batch.
-        read_training: From places to activations (N, ...).
-        read_validation: Likewise.
-        training_labels: (N,) int.
-        validation_labels: (N,) int.
-        class_weights: (C,) float32.
-        hosts: Among which the pictures are shared out.
-        training_numbers: (N,) int, of the pictures among those of all hosts; None: their places.
-        validation_numbers: Likewise.
+        begin_epoch: Called with the epoch, counted from 0, before its first batch.
+        read_training: From places of training pictures to activations, (N, ...).
+        read_validation: From places of validation pictures to their activations, (N, ...).
+        training_labels: Classes of the training pictures, (N,) int.
+        validation_labels: Classes of the validation pictures, (N,) int.
+        class_weights: Weight of each class in the loss, (C,) float32.
+        hosts: The hosts among which the pictures are shared out.
+        training_numbers: The training pictures' numbers among those of all hosts, (N,) int; None: their
+            places.
+        validation_numbers: The validation pictures' numbers among those of all hosts, (N,) int; None: their
+            places.
         is_own: The training pictures are those that came to this host, not those of its rows of the batch.
     """
 

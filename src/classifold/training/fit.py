@@ -72,7 +72,7 @@ def fit_stage(
         reached: Updated at every epoch.
         budget: What of the run's time is left: after the first epoch it says how many there will be.
         inside: A state of the stage, from which it goes on; `reached` has the epochs before it.
-        mark: Told the state after every epoch, and where it is interrupted.
+        mark: Called with the state after every epoch, and where training is interrupted.
         is_due: Asked after every step whether the state is wanted.
     """
     learning.compile(

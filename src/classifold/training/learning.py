@@ -21,7 +21,7 @@ from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault, RunError
-from classifold.settings.config import Config
+from classifold.settings.config import LEARNING_SETTINGS, Config
 from classifold.training.artefacts import find_versions
 from classifold.training.boundary import Boundary, Inside, copy_arrays, list_seeds
 from classifold.training.budget import Budget, Plan, choose_places
@@ -45,22 +45,12 @@ _LOG = logging.getLogger(__name__)
 # Pictures by which the speed of this machine is measured, where there is a limit of time.
 _MEASURED = 64
 
-# What may be changed between two parts of a run: it makes no difference to what is learned.
-_FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES", "RECIPE", "TIME_LIMIT")
-_FIRST_SETTING, _AFTER_LAST_SETTING = "BACKBONE", "RUNS_DIR"
-# Of the settings of the pictures, the one that changes what the model sees.
-_PIXEL_SETTING = "SAMPLE_BITS"
-
 
 def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1) -> dict[str, Any]:
     """Return what must be the same when a run goes on: settings of model and training, data, engine."""
-    every = list(config.model_dump(mode="json").items())
-    order = [name for name, _ in every]
-    relevant = every[order.index(_FIRST_SETTING) : order.index(_AFTER_LAST_SETTING)]
     versions = {"classifold": classifold.__version__, "python": platform.python_version(), **find_versions()}
-    settings = {name: value for name, value in relevant if name not in _FREE_SETTINGS}
     return {
-        "settings": {_PIXEL_SETTING: config.SAMPLE_BITS, **settings},
+        "settings": config.model_dump(mode="json", include=set(LEARNING_SETTINGS)),
         "data": sets.fingerprint,
         "class_names": list(sets.class_names),
         "backend": backend,
@@ -82,11 +72,11 @@ def open_reader(
     """Return the reader of a set, or of some `pictures` of it, all of them read once.
 
     Args:
-        name: Of the set.
+        name: Name of the set.
         sets: All pictures.
         config: The settings.
         storage: Where decoded pictures are kept.
-        notes: Told of those that cannot be read.
+        notes: Receives a note for pictures that cannot be read.
         pictures: Some of the set's; None: all.
         numbers: Theirs, among those of all hosts; None: their places.
 
@@ -122,9 +112,9 @@ class Learning:
         config: The settings.
         sets: The pictures.
         scratch_dir: For files of a moment.
-        clock: Told when a phase ends.
-        notes: Told of pictures that cannot be read.
-        place: Of this host among those that train together; None: it is alone.
+        clock: Is called when a phase ends.
+        notes: Receives a note for pictures that cannot be read.
+        place: Place of this host among those that train together; None: it is alone.
         shelf_dir: Where what is computed of the pictures is kept for a later part of the run; None: nowhere.
 
     Attributes:
@@ -215,7 +205,7 @@ class Learning:
 
         Args:
             facts: The run's; those of the pictures that were read are added.
-            mark: Told the state after every epoch, and in the middle of one where it is wanted.
+            mark: Called with the state after every epoch, and in the middle of one where it is wanted.
             is_due: Asked after every step whether it is.
 
         Raises:

@@ -81,9 +81,9 @@ def follow_path(
     host takes the same steps, since each sees the sum of all hosts' losses and gradients.
 
     Args:
-        examples: Of this host.
-        penalties: To be tried.
-        start: What was found under the penalty before these; None: there was none.
+        examples: Features, targets and weights of this host's training pictures.
+        penalties: The penalties to try.
+        start: The solution under the penalty before these, (F + 1, C); None: there was none.
     """
     from scipy.optimize import minimize
 
@@ -151,12 +151,12 @@ def find_head(
 
     Args:
         dense: From features (N, F) to logits.
-        feed: Of the features.
+        feed: The data of the stage, as features.
         config: HEAD_PENALTIES, LABEL_SMOOTHING, CHECKPOINT_MONITOR.
         room: (V * N, F), filled with V augmented versions of the N training pictures.
         reached: Rows are added; the best one is marked.
         inside: The state after the latest of the rows, from which it goes on.
-        mark: Told the state after every penalty.
+        mark: Called with the state after every penalty.
     """
     examples, scaling = _gather_examples(feed, config, room)
     validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))

@@ -81,7 +81,7 @@ class Supply:
         """Say where the pictures come from and where their outputs are kept.
 
         Args:
-            readers: Of the training and the validation pictures.
+            readers: The readers of the training and the validation pictures.
             storage: Where outputs are kept.
             num_variants: Augmented versions that come in turn; 0: new ones each epoch.
         """
@@ -155,8 +155,8 @@ class Source:
     """The frozen part's outputs, and where the head's features stand in them.
 
     Attributes:
-        activations: Of the training pictures, version by version.
-        plain: From places to those of the validation pictures.
+        activations: Outputs for the training pictures, version by version.
+        plain: From places of validation pictures to their outputs.
         features: The columns that are the head's features; None where they are not among them.
         storage: Room that is left.
     """
@@ -196,16 +196,16 @@ def train_stage(
         classifier: Its layers are trained in place.
         stage: How much of it learns, how long and how fast.
         config: The recipe.
-        supply: Of both sets' pictures.
-        labels: Of both.
-        class_weights: (C,), in the loss.
+        supply: Gives the pictures of the training and the validation set.
+        labels: Classes of the training and of the validation pictures.
+        class_weights: Weight of each class in the loss, shape (C,).
         reached: The best so far, updated.
-        budget: What of the run's time is left.
+        budget: How much of the run's time is left.
         inside: A state of this stage, from which it goes on; the classifier must have the weights from the
             beginning of the stage.
-        mark: Told the state after every epoch, and where it is interrupted.
+        mark: Called with the state after every epoch, and where training is interrupted.
         is_due: Asked after every step whether the state is wanted.
-        share: What of all pictures these are; None: all.
+        share: This host's share of all pictures; None: all.
     """
     source = supply.open(stage)
     learning = split_parts(classifier, stage.share).learning
