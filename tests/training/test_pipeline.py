@@ -17,7 +17,7 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError
 from classifold.names import SETS
-from classifold.packing.shards import write_shards
+from classifold.packing.pack import pack_sets
 from classifold.pictures.decode import load_picture
 from classifold.settings.config import Config
 from classifold.training.pipeline import PictureReader
@@ -178,7 +178,7 @@ def test_closing_ends_the_threads(read):
 @pytest.fixture
 def shards_dir(sets_dir: Path, tmp_path: Path) -> Path:
     """The three sets, packed."""
-    write_shards(sets_dir, tmp_path / "shards", shard_mb=1)
+    pack_sets(sets_dir, tmp_path / "shards", shard_mb=1)
     return tmp_path / "shards"
 
 
@@ -201,7 +201,7 @@ def test_a_picture_in_a_shard_is_left_out_for_the_same_reasons_as_a_file(read, s
     (folder / "broken.png").write_bytes(b"no picture")
     (folder / "empty.png").write_bytes(b"")
     (folder / "huge.png").write_bytes(bytes(7 * 10**7))
-    write_shards(tmp_path / "sets", tmp_path / "shards", shard_mb=1)
+    pack_sets(tmp_path / "sets", tmp_path / "shards", shard_mb=1)
     files, shards = (
         read(load_sets(tmp_path / name).pictures["training"], MAX_PIXELS=40 * 48).unreadable
         for name in ("sets", "shards")

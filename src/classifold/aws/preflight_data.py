@@ -22,7 +22,7 @@ from classifold.aws.upload_record import LocalFile, open_record
 from classifold.counts import choose, count_of
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
-from classifold.packing.shards import find_shards
+from classifold.packing.provide import find_shards
 from classifold.settings.config import Config
 
 _UPLOAD = "run `classifold upload`"

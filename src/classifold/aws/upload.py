@@ -115,7 +115,7 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
 def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
     if config.UPLOAD_AS == "files":
         return iter_split(config.split_dir, prefix, faults)
-    from classifold.packing.shards import provide_shards
+    from classifold.packing.provide import provide_shards
 
     shards_dir = provide_shards(config.split_dir, config.shards_dir, shard_mb=config.SHARD_MB)
     return iter_shards(shards_dir, prefix, faults)

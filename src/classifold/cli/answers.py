@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from classifold.dataset.check import CheckReport
     from classifold.dataset.division import SplitSummary
-    from classifold.packing.shards import ShardSummary
+    from classifold.packing.pack import ShardSummary
     from classifold.training.run import RunSummary
 
 _SCORE_TITLES = {

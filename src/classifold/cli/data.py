@@ -61,9 +61,10 @@ def shards(
 ) -> None:
     """Pack the three sets into plain tar files.
 
-    Reads what split left, files or manifests, and leaves shards of SHARD_MB beside it. The bytes are the same
-    for any number of workers. A run that was stopped goes on with the shards that are whole. After --share on
-    each of N machines, the same command without it adds the index.
+    Reads what split left, files or manifests, and writes shards of SHARD_MB beside it. The bytes are the same
+    for any number of workers. Pictures stay in their shards, and only shards that change are written. The
+    same command resumes an interrupted run. After --share on each of N machines, the same command without it
+    adds the index.
     """
     config = load_settings(config_path, overrides)
     from classifold.aws.s3_reader import S3Reader

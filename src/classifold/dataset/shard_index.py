@@ -1,8 +1,8 @@
-"""shards.json: which shards there are, and where every picture stands in them, a line a picture.
+"""shards.json, the index: which shards there are, and at which offset of which shard each picture is.
 
-Its first line is the head: format, size of a shard in MB, number of pictures, and of every set the shards
-with size in bytes and SHA-256. Below is one list a set, in the order of the pictures, each line
-`[key, place of its shard in the head's list, offset, size, CRC-32]`.
+Its first line is the head: format, size of a shard in MB, number of pictures, and for each set its shards
+with size in bytes and SHA-256. Below is one list per set, in the order of the pictures, with one line each:
+`[key, position of its shard in the head's list, offset, size, CRC-32]`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAULT_LIMIT = 20
 
 
 class Entry(NamedTuple):
-    """A picture's line: `shard` is the place of its shard in the list of the set's shards."""
+    """The entry of one picture; `shard` is the position of its shard in the list of the set's shards."""
 
     key: str
     shard: int
@@ -46,12 +46,12 @@ class PackedShard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexHead:
-    """What the index says of the shards.
+    """The head of the index.
 
     Attributes:
-        shard_mb: The size that was asked for.
-        counts: Pictures of every set.
-        shards: The shards of every set.
+        shard_mb: Requested size of a shard in MB.
+        counts: Number of pictures of each set.
+        shards: Shards of each set.
     """
 
     shard_mb: int
@@ -60,12 +60,12 @@ class IndexHead:
 
 
 def holds_shards(folder: Path) -> bool:
-    """Tell whether a folder is one of shards."""
+    """Tell whether a folder holds packed shards."""
     return (folder / SHARD_INDEX).is_file()
 
 
 def write_index(path: Path, head: IndexHead, entries: Mapping[str, Iterable[Entry]]) -> None:
-    """Write an index entry by entry: its memory does not grow with their number."""
+    """Write an index entry by entry; memory does not grow with their number."""
     shards = {name: [shard._asdict() for shard in head.shards[name]] for name in SETS}
     first = {
         "format": INDEX_FORMAT,
@@ -118,11 +118,11 @@ def iter_entries(folder: Path, head: IndexHead, set_name: str) -> Iterator[Entry
 
 
 def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list[Picture]]:
-    """Return the pictures of every set, in the order in which the files would give them.
+    """Return the pictures of each set, in the same order as from files.
 
     Args:
-        folder: Folder of the shards.
-        spread: Sets of which shards may be missing, because they are on other hosts.
+        folder: The folder of shards.
+        spread: Names of sets of which shards may be missing, because they are on other hosts.
 
     Raises:
         DataError: The index is damaged, or shards are missing or cut short; all such shards are named.
@@ -149,7 +149,7 @@ def check_shards(folder: Path, *, spread: Collection[str] = ()) -> IndexHead:
 
 
 def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Picture]:
-    """Yield the pictures of one set without a look at its shards.
+    """Yield the pictures of one set without checking its shards.
 
     Raises:
         DataError: The index is damaged.
@@ -157,7 +157,7 @@ def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Pictur
     shards = [Shard(folder / set_name / shard.name, shard.size) for shard in head.shards[set_name]]
     for key, shard, offset, size, crc32 in iter_entries(folder, head, set_name):
         member = Member(shards[shard], offset, size, crc32)
-        # One text a class, not one a picture.
+        # interned: one string per class, not one per picture
         yield Picture(shards[shard].path, sys.intern(key.partition("/")[0]), key, member)
 
 
@@ -185,8 +185,8 @@ def _parse_entry(values: Any, limits: list[int]) -> Entry:
     """Return one line of the index.
 
     Args:
-        values: What JSON made of the line.
-        limits: Where the content of every shard ends, in bytes.
+        values: The line, parsed from JSON.
+        limits: Offset of the end of each shard's content, in bytes.
 
     Raises:
         ValueError: It is no entry, or leads out of its shard or its class's folder.

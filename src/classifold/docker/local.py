@@ -183,7 +183,7 @@ def _lay_out(ml: MlFolder, config: Config, hosts: Sequence[str]) -> None:
 def _find_data(config: Config, sets: Any, target: Path) -> Path:
     """Return the folder to mount as the channel: what `upload` would send, with no link that leads out."""
     if config.UPLOAD_AS == "shards":
-        from classifold.packing.shards import provide_shards
+        from classifold.packing.provide import provide_shards
 
         return provide_shards(config.split_dir, config.shards_dir, shard_mb=config.SHARD_MB).resolve()
     split_dir = config.split_dir.resolve()
