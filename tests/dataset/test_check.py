@@ -60,7 +60,7 @@ def test_too_few_pictures_are_a_fault_and_everything_else_is_told_all_the_same(m
     assert report.counts is None
     told = "\n".join(report.notes)
     assert "exact copies" in told
-    assert "passed over" in told
+    assert "skipped" in told
     assert "dog/broken.png: the file is empty" in told
 
 

@@ -188,9 +188,9 @@ def test_links_out_of_the_data_folder_are_followed_and_told(make_classes, split)
     assert classes == (
         f"1 class folder is a link out of the data folder and was followed: owl -> {outside / 'owl'}"
     )
-    (pictures,) = [note for note in summary.notes if "pictures lead out" in note]
+    (pictures,) = [note for note in summary.notes if "pictures are links out" in note]
     assert pictures.startswith(
-        "3 pictures lead out of the data folder as links and were followed, such as cat/link"
+        "3 pictures are links out of the data folder and were followed, such as cat/link"
     )
     assert str(outside / "cats") in pictures
 
