@@ -146,7 +146,7 @@ def train(config: Any, hosts: Any) -> tuple[list[Any], list[int]]:
     import numpy as np
 
     from classifold.training.feed import Feed, Reached
-    from classifold.training.fit import fit_stage
+    from classifold.training.fit import begin_training
     from classifold.training.recipe import Stage
 
     generator = np.random.default_rng(0)
@@ -174,9 +174,10 @@ def train(config: Any, hosts: Any) -> tuple[list[Any], list[int]]:
         training_numbers=mine,
         validation_numbers=few,
     )
-    reached, marks = Reached(), []
+    reached = Reached()
     stage = Stage("fine_tune", share=1.0, num_epochs=2, peak=1e-3, number=1)
-    fit_stage(model, stage, feed, config, reached=reached, mark=lambda _: marks.append(count_sent()))
+    training = begin_training(model, stage, feed, config, reached=reached)
+    marks = [count_sent() for is_epoch_over in training.steps() if is_epoch_over]
     return reached.rows, marks
 
 

@@ -29,10 +29,10 @@ from classifold.training.checkpoints import (
     Checkpoints,
     CheckpointWriter,
     Found,
-    check_facts,
     pack_found,
     unpack_found,
 )
+from classifold.training.facts import check_facts
 from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
 
@@ -344,7 +344,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_resume import FACTS, make
+from test_checkpoints import FACTS, make
 from classifold.training.checkpoints import Checkpoints
 
 checkpoints = Checkpoints(Path(sys.argv[1]))
@@ -417,7 +417,7 @@ def test_other_versions_are_remarked_upon(folder):
 
 def test_every_setting_of_model_and_training_counts_and_no_other(tiny, sets_dir: Path):
     from classifold.dataset.scan import load_sets
-    from classifold.training.learning import build_facts
+    from classifold.training.facts import build_facts
 
     found = build_facts(tiny(), load_sets(sets_dir), backend="tensorflow")["settings"]
     assert {
@@ -523,8 +523,10 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     """learn(found) -> the trained part of a run, and all of its states."""
     from classifold.dataset.scan import load_sets
     from classifold.training.backend import start_keras
+    from classifold.training.data import opening_data
+    from classifold.training.facts import build_facts
     from classifold.training.journal import Clock, Notes
-    from classifold.training.learning import Learning, build_facts
+    from classifold.training.learning import build_learning, check_learned, train_stages
 
     def learn(
         found: Found | None = None,
@@ -535,10 +537,15 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     ) -> Any:
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
         start_keras("tensorflow", seed=config.RANDOM_SEED)
-        learning = Learning(config, sets, tmp_path, clock=Clock(), notes=Notes(), shelf_dir=shelf_dir)
-        learning.build(found)
+        told: Any = {"clock": Clock(), "notes": Notes()}
+        learning = build_learning(config, sets, found=found, place=None, clock=told["clock"])
         facts = build_facts(config, sets, backend="tensorflow")
-        learning.train(facts=facts, mark=states.append, is_due=lambda: at_every_step)
+        opened = opening_data(
+            learning, config, sets, facts=facts, scratch_dir=tmp_path, shelf_dir=shelf_dir, **told
+        )
+        with opened as data:
+            states.extend(train_stages(learning, data, config, is_due=lambda: at_every_step, **told))
+        check_learned(learning)
         return learning, states, facts
 
     return learn
@@ -568,7 +575,7 @@ def test_a_run_that_goes_on_from_any_state_ends_with_the_same_bits(settings, lea
         found = Checkpoints(folder).load(tell=pytest.fail)
         again, more, _ = learn(found, **settings)
         assert len(more) == len(states) - 1 - place
-        assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
+        assert without_seconds(again.state.rows) == without_seconds(straight.state.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
 
@@ -613,7 +620,7 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_with_the_same_bits(settings, 
         Checkpoints(folder).save(states[place], facts=facts, seconds={})
         found = Checkpoints(folder).load(tell=pytest.fail)
         again, _, _ = learn(found, **settings)
-        assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
+        assert without_seconds(again.state.rows) == without_seconds(straight.state.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
 
@@ -670,7 +677,7 @@ def test_what_was_computed_of_the_pictures_is_not_computed_again(learn, marked, 
 def test_where_nothing_can_be_kept_of_the_pictures_training_goes_on(learn, tmp_path: Path):
     (tmp_path / "shelf").write_text("in the way")
     learning, _, _ = learn(shelf_dir=tmp_path / "shelf", EPOCHS=1)
-    assert learning.boundary.has_best
+    assert learning.state.has_best
 
 
 def test_a_line_names_the_batch_where_a_run_goes_on(folder):

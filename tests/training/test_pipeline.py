@@ -247,7 +247,7 @@ def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
     from classifold.training.feed import Reached
     from classifold.training.model import build_classifier
     from classifold.training.recipe import class_weights
-    from classifold.training.stages import Supply, plan_stages, train_stage
+    from classifold.training.stages import Supply, begin_stage, plan_stages
 
     start_keras("tensorflow", seed=config.RANDOM_SEED)
     sets, storage = load_sets(sets_dir), Storage(config.CACHE_GB * 1e9, scratch_dir)
@@ -266,7 +266,7 @@ def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
         supply = Supply(classifier, config, scratch_dir=scratch_dir)
         supply.take((readers[0], readers[1]), storage, num_variants=config.AUGMENTATION_VARIANTS)
         for stage in plan_stages(config):
-            train_stage(
+            training = begin_stage(
                 classifier,
                 stage,
                 config,
@@ -275,5 +275,7 @@ def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
                 class_weights=class_weights(config, sets.class_names, np.bincount(labels[0])),
                 reached=reached,
             )
+            for _ in training.steps():
+                pass
         pixels = readers[2].read(range(len(readers[2]))).astype(np.float32)
     return [*classifier.model.get_weights(), classifier.model.predict_on_batch(pixels)]

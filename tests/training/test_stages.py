@@ -35,7 +35,7 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
     from classifold.training.model import build_classifier
     from classifold.training.pipeline import PictureReader
     from classifold.training.recipe import class_weights
-    from classifold.training.stages import Supply, plan_stages, train_stage
+    from classifold.training.stages import Supply, begin_stage, plan_stages
     from classifold.training.storage import Storage
 
     def learn(*, stop: Callable[[Any], None] | None = None, **settings: Any) -> Any:
@@ -59,7 +59,7 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
             supply = Supply(classifier, config, scratch_dir=tmp_path)
             supply.take(readers, storage, num_variants=config.AUGMENTATION_VARIANTS)
             for stage in plan_stages(config):
-                train_stage(
+                training = begin_stage(
                     classifier,
                     stage,
                     config,
@@ -68,6 +68,8 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
                     class_weights=class_weights(config, sets.class_names, np.bincount(labels[0])),
                     reached=reached,
                 )
+                for _ in training.steps():
+                    pass
             pixels = readers[1].read(range(len(readers[1]))).astype(np.float32)
         return classifier, reached, pixels, labels[1], before
 

@@ -35,12 +35,6 @@ _GENERATIONS = 2
 # The head of a run of a thousand epochs and a thousand layers has some 2 MB.
 _MAX_HEAD_BYTES = 16 * 10**6
 Tell = Callable[[str], None]
-_SAME = {
-    "data": "other pictures, or another division into sets",
-    "class_names": "other classes",
-    "backend": "another engine of Keras (BACKEND)",
-    "pictures": "other pictures: some that could be read then cannot now, or the other way round",
-}
 _PLAIN = ("before", "num_epochs", "step", "sums", "seconds", "stage")
 _NUMBERS = [field.name for field in fields(EpochRow) if field.type == "float"]
 # Between two checkpoints lies at least so many times what the last one took: they cost a hundredth.
@@ -222,46 +216,6 @@ def _build_found(head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folde
         seconds=head["seconds"],
         anew=anew,
     )
-
-
-def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
-    """Refuse to go on with other settings, other data or another engine; return notes on versions and hosts.
-
-    Args:
-        found: The checkpoint.
-        facts: Those of this run; only what is in both is compared.
-
-    Raises:
-        RunError: With everything that differs.
-    """
-    before, made = found.facts, f"the checkpoint in {found.folder} was made with"
-    faults = []
-    for name, value in facts["settings"].items():
-        if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there; or: {found.anew}"
-            what = f"{made} {_show(before['settings'][name])}"
-            faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
-    for name, words in _SAME.items():
-        if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on; or: {found.anew}"
-            faults.append(Fault("training", f"{made} {words}", hint=hint))
-    if faults:
-        raise RunError(*faults)
-    versions = [
-        f"{name} {facts['versions'].get(name)}, before it was {version}"
-        for name, version in before["versions"].items()
-        if facts["versions"].get(name) != version
-    ]
-    note = "resumed with other versions, so the result can differ in its last digits: "
-    notes = [note + "; ".join(versions)] if versions else []
-    if before.get("hosts", 1) != facts.get("hosts", 1):
-        count = f"number of hosts is {facts.get('hosts', 1)}, and was {before.get('hosts', 1)} before"
-        notes.append(f"the {count}: the result can differ in its last digits")
-    return notes
-
-
-def _show(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _list_groups(boundary: Boundary) -> Iterator[tuple[str, Arrays]]:

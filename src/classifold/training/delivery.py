@@ -20,8 +20,8 @@ from classifold.processes import Module, explain_failure, run_module
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
+from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
-from classifold.training.learning import label_pictures, open_reader
 from classifold.training.verify import check_answers
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.

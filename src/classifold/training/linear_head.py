@@ -1,9 +1,9 @@
-"""A head without hidden layers: its best weights are found, and how much they are held back is validated."""
+"""A head without hidden layers: its best weights are computed, their L2 penalty chosen by validation."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,64 +134,78 @@ def _cost_of(
     return float(per_picture @ examples.weights[part]) / total, gradient
 
 
-def find_head(
-    dense: Any,
-    feed: Feed,
-    config: Config,
-    *,
-    room: NDArray[np.float32],
-    reached: Reached,
-    inside: Inside | None = None,
-    mark: Callable[[Inside], None] | None = None,
-) -> None:
-    """Give the head's one layer the weights that minimise its loss, under the penalty that validates best.
+class HeadSearch:
+    """Finds the weights of the head's one layer that minimise its loss, for the penalty that validates best.
 
-    Each of HEAD_PENALTIES makes a row of the history, from the strongest to the weakest; those that follow
-    two which were no better are left out.
+    Each of HEAD_PENALTIES makes a row of the history, from the strongest to the weakest; after two that were
+    no better than the best one the weaker ones are left out.
 
     Args:
-        dense: From features (N, F) to logits.
+        dense: From features (N, F) to logits; left with the best weights.
         feed: Of the features.
         config: HEAD_PENALTIES, LABEL_SMOOTHING, CHECKPOINT_MONITOR.
         room: (V * N, F), filled with V augmented versions of the N training pictures.
-        reached: Rows are added; the best one is marked.
-        inside: The state after the latest of the rows, from which it goes on.
-        mark: Told the state after every penalty.
+        reached: The epochs so far; each penalty adds a row, and the best one is marked.
+        inside: The state after the latest of the rows, to resume from.
     """
-    examples, scaling = _gather_examples(feed, config, room)
-    validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))
-    before = None if reached.best is None else reached.rows.index(reached.best)
-    penalties = sorted(config.HEAD_PENALTIES, reverse=True)
-    done: list[EpochRow] = []
-    start = None
-    if inside is not None:
-        done = [row for row in reached.rows if row.stage == _STAGE]
-        before = inside.before
-        with taking_state():
-            dense.set_weights(list(inside.kept))
-            start = _take_solution(inside, dense)
-    started = time.perf_counter()
-    if _is_over(done, config):
-        return
-    for found in follow_path(examples, penalties[len(done) :], start=start):
-        row = _describe(examples, validation, feed, found)
-        row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
-        with holding_back():  # rows and weights belong together
-            reached.rows.append(row)
-            done.append(row)
-            if _choose(done, config) is row:
-                reached.keep(row)
-                dense.set_weights(list(found.layer))
-                scaling.fold(dense)
-            state = Inside(
-                recent=(), kept=dense.get_weights(), optimizer=[found.solution], seeds=[], before=before
-            )
-            (mark or (lambda _: None))(state)
-        if feed.hosts.is_first:
-            print_epoch(row, num_pictures=len(room), advance=Advance())
+
+    def __init__(
+        self,
+        dense: Any,
+        feed: Feed,
+        config: Config,
+        *,
+        room: NDArray[np.float32],
+        reached: Reached,
+        inside: Inside | None = None,
+    ) -> None:
+        self._dense, self._feed, self._config = dense, feed, config
+        self._room, self._reached, self._inside = room, reached, inside
+        self._state: Inside | None = None
+
+    def take_state(self) -> Inside | None:
+        """Return the state after the latest penalty; None before the first."""
+        return self._state
+
+    def steps(self) -> Iterator[bool]:
+        """Try the penalties that are left; yields True after each of them."""
+        dense, feed, config, reached, inside = (
+            self._dense, self._feed, self._config, self._reached, self._inside
+        )  # fmt: skip
+        examples, scaling = _gather_examples(feed, config, self._room)
+        validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))
+        before = None if reached.best is None else reached.rows.index(reached.best)
+        done: list[EpochRow] = []
+        start = None
+        if inside is not None:
+            done = [row for row in reached.rows if row.stage == _STAGE]
+            before = inside.before
+            with taking_state():
+                dense.set_weights(list(inside.kept))
+                start = _take_solution(inside, dense)
+        penalties = sorted(config.HEAD_PENALTIES, reverse=True)[len(done) :]
         if _is_over(done, config):
-            break
+            return
         started = time.perf_counter()
+        for found in follow_path(examples, penalties, start=start):
+            row = _describe(examples, validation, feed, found)
+            row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
+            with holding_back():  # rows, weights and state belong together
+                reached.rows.append(row)
+                done.append(row)
+                if _choose(done, config) is row:
+                    reached.keep(row)
+                    dense.set_weights(list(found.layer))
+                    scaling.fold(dense)
+                self._state = Inside(
+                    recent=(), kept=dense.get_weights(), optimizer=[found.solution], seeds=[], before=before
+                )
+            yield True
+            if feed.hosts.is_first:
+                print_epoch(row, num_pictures=len(self._room), advance=Advance())
+            if _is_over(done, config):
+                return
+            started = time.perf_counter()
 
 
 def _take_solution(inside: Inside, dense: Any) -> NDArray[Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,13 @@ from classifold.training.backbones import finish_weights
 from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds, taking_state
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached
-from classifold.training.fit import Mark, fit_stage, never
+from classifold.training.fit import ScaledHead, begin_training
 from classifold.training.frozen import Activations, Compute, compile_frozen, compute_plain
-from classifold.training.linear_head import find_head
+from classifold.training.linear_head import HeadSearch
 from classifold.training.model import Classifier, Parts, split_parts
 from classifold.training.pipeline import PictureReader
 from classifold.training.recipe import Stage
-from classifold.training.scaling import measure_scaling
+from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.sharing import Share
 from classifold.training.storage import Storage, blocks
 
@@ -175,7 +175,17 @@ class Source:
         return np.asarray(self.plain(indices)[:, self.features])
 
 
-def train_stage(
+class StageUnderWay(Protocol):
+    """A stage that is being trained, in whichever way."""
+
+    def steps(self) -> Iterator[bool]:
+        """Train, and leave the kept weights in place; yields after each step, True after an epoch."""
+
+    def take_state(self) -> Inside | None:
+        """Return the state after the latest step; None where there is nothing to resume from yet."""
+
+
+def begin_stage(
     classifier: Classifier,
     stage: Stage,
     config: Config,
@@ -186,26 +196,22 @@ def train_stage(
     reached: Reached,
     budget: Budget | None = None,
     inside: Inside | None = None,
-    mark: Mark | None = None,
-    is_due: Callable[[], bool] = never,
     share: Share | None = None,
-) -> None:
-    """Train one stage; the classifier is left with the best weights of all stages so far.
+) -> StageUnderWay:
+    """Return the training of one stage; at its end the classifier has the best weights of all stages so far.
 
     Args:
         classifier: Its layers are trained in place.
         stage: How much of it learns, how long and how fast.
         config: The recipe.
         supply: Of both sets' pictures.
-        labels: Of both.
+        labels: Of the training and of the validation pictures, (N,) each.
         class_weights: (C,), in the loss.
-        reached: The best so far, updated.
-        budget: What of the run's time is left.
-        inside: A state of this stage, from which it goes on; the classifier must have the weights from the
-            beginning of the stage.
-        mark: Told the state after every epoch, and where it is interrupted.
-        is_due: Asked after every step whether the state is wanted.
-        share: What of all pictures these are; None: all.
+        reached: The epochs so far; each new epoch adds a row.
+        budget: The time that is left.
+        inside: A state of this stage to resume from; the classifier must have the weights from the beginning
+            of the stage.
+        share: Which of all hosts' pictures these are; None: all.
     """
     source = supply.open(stage)
     learning = split_parts(classifier, stage.share).learning
@@ -221,11 +227,7 @@ def train_stage(
         **({} if share is None else vars(share)),
     )
     if stage.share > 0:
-        fit_stage(
-            learning, stage, feed, config,
-            reached=reached, budget=budget, inside=inside, mark=mark, is_due=is_due,
-        )  # fmt: skip
-        return
+        return begin_training(learning, stage, feed, config, reached=reached, budget=budget, inside=inside)
     feed = replace(feed, read_training=source.read_features, read_validation=source.read_plain_features)
     room = None
     is_found = inside is not None and not inside.recent and not inside.step
@@ -235,13 +237,12 @@ def train_stage(
         hint = "raise CACHE_GB to what it was, or free some space"
         raise DiskError(Fault("training", "the features of the head have no room any more", hint=hint))
     if room is not None:
-        dense = _first_dense(classifier)
-        find_head(dense, feed, config, room=room, reached=reached, inside=inside, mark=mark)
-        return
-    _fit_scaled(
-        classifier, learning, stage, feed, config,
-        reached=reached, inside=inside, mark=mark, is_due=is_due,
-    )  # fmt: skip
+        return HeadSearch(_first_dense(classifier), feed, config, room=room, reached=reached, inside=inside)
+    scaling = _choose_scaling(feed, learning, inside)
+    scaled = ScaledHead(scaling, _first_dense(classifier))
+    scaling.unfold(scaled.first)
+    feed = _scale(feed, scaling)
+    return begin_training(learning, stage, feed, config, reached=reached, inside=inside, scaled=scaled)
 
 
 # A head is found for so many augmented versions of each picture, where there are.
@@ -264,44 +265,24 @@ def _make_room(source: Source, learning: Any, config: Config, feed: Feed) -> NDA
     return room if feed.hosts.agree(room is not None) else None
 
 
-def _fit_scaled(
-    classifier: Classifier,
-    learning: Any,
-    stage: Stage,
-    feed: Feed,
-    config: Config,
-    *,
-    reached: Reached,
-    inside: Inside | None,
-    mark: Mark | None,
-    is_due: Callable[[], bool],
-) -> None:
-    """Train the head step by step on features of one mean and spread."""
+def _choose_scaling(feed: Feed, learning: Any, inside: Inside | None) -> Scaling:
+    """Return the scaling of the features: that of a state to resume from, else measured on some pictures."""
     if inside is not None and inside.scaling is not None:
-        scaling = inside.scaling
         with taking_state():
-            scaling.check(learning.inputs[0].shape[-1])
-    else:
-        feed.begin_epoch(0)
-        sample = np.flatnonzero(feed.number_training() < _SCALING_SAMPLE)
-        scaling = measure_scaling(_read_blocks(feed.read_training, sample, learning), feed.hosts)
-    scaling.unfold(_first_dense(classifier))
-    read_training, read_validation = feed.read_training, feed.read_validation
-    feed = replace(
+            inside.scaling.check(learning.inputs[0].shape[-1])
+        return inside.scaling
+    feed.begin_epoch(0)
+    sample = np.flatnonzero(feed.number_training() < _SCALING_SAMPLE)
+    return measure_scaling(_read_blocks(feed.read_training, sample, learning), feed.hosts)
+
+
+def _scale(feed: Feed, scaling: Scaling) -> Feed:
+    """Return the feed with scaled features."""
+    return replace(
         feed,
-        read_training=lambda indices: scaling.apply(read_training(indices)),
-        read_validation=lambda indices: scaling.apply(read_validation(indices)),
+        read_training=lambda indices: scaling.apply(feed.read_training(indices)),
+        read_validation=lambda indices: scaling.apply(feed.read_validation(indices)),
     )
-
-    def mark_scaled(state: Inside) -> None:
-        if mark is not None:
-            mark(replace(state, scaling=scaling))
-
-    fit_stage(
-        learning, stage, feed, config,
-        reached=reached, inside=inside, mark=mark_scaled, is_due=is_due,
-    )  # fmt: skip
-    scaling.fold(_first_dense(classifier))
 
 
 def _read_blocks(read: Read, indices: NDArray[np.intp], learning: Any) -> NDArray[np.float32]:
