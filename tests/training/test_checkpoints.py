@@ -24,7 +24,6 @@ from hypothesis.extra import numpy as hnp
 
 from classifold.errors import DiskError, RunError
 from classifold.machine import memory_bytes
-from classifold.training.boundary import Boundary, Inside
 from classifold.training.checkpoints import (
     Checkpoints,
     CheckpointWriter,
@@ -35,6 +34,7 @@ from classifold.training.checkpoints import (
 from classifold.training.facts import check_facts
 from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
+from classifold.training.state import RunState, StageState
 
 FACTS = {
     "settings": {"EPOCHS": 3, "BACKBONE": "tiny"},
@@ -45,11 +45,11 @@ FACTS = {
 }
 
 
-def make(number: int = 1, *, size: int = 6) -> Boundary:
+def make(number: int = 1, *, size: int = 6) -> RunState:
     """A state whose arrays tell its number."""
     arrays = [np.full((2, size), number, np.float32), np.array(number, np.int64), np.zeros((0, 3), np.uint32)]
     row = EpochRow("head", number, 0.1, math.nan, math.inf, 1 / 3, 1e-300, 0.5, True, 0.25, 7)
-    inside = Inside(
+    inside = StageState(
         recent=(arrays, arrays[:1]),
         kept=arrays,
         optimizer=arrays,
@@ -57,7 +57,7 @@ def make(number: int = 1, *, size: int = 6) -> Boundary:
         before=0,
         scaling=Scaling(np.arange(3, dtype=np.float32), np.ones(3, np.float32)),
     )
-    return Boundary(stage=1, rows=(row,) * number, weights=arrays, seeds=arrays[1:2], inside=inside)
+    return RunState(stage=1, rows=(row,) * number, weights=arrays, seeds=arrays[1:2], inside=inside)
 
 
 def expect_same(one: Any, other: Any) -> None:
@@ -82,9 +82,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints"
 
 
-def save(folder: Path, boundary: Boundary, *, host: str = "", checkpoints: Any = None) -> Checkpoints:
+def save(folder: Path, state: RunState, *, host: str = "", checkpoints: Any = None) -> Checkpoints:
     checkpoints = checkpoints or Checkpoints(folder, host=host)
-    checkpoints.save(boundary, facts=FACTS, seconds={"head": 1.5})
+    checkpoints.save(state, facts=FACTS, seconds={"head": 1.5})
     return checkpoints
 
 
@@ -101,22 +101,22 @@ def files(folder: Path) -> list[str]:
 
 
 def test_what_was_saved_is_loaded_bit_for_bit(folder):
-    for boundary in (make(3), replace(make(2), inside=None), replace(make(4), stage=0)):
-        save(folder, boundary)
+    for state in (make(3), replace(make(2), inside=None), replace(make(4), stage=0)):
+        save(folder, state)
         found, notes = load(folder)
         assert notes == []
-        expect_same(found.boundary, boundary)
+        expect_same(found.state, state)
         assert found.facts == FACTS
         assert found.seconds == {"head": 1.5}
         shutil.rmtree(folder)
 
 
 def test_the_state_of_a_stage_without_scaling_has_none(folder):
-    boundary = make()
-    save(folder, replace(boundary, inside=replace(boundary.inside, scaling=None, before=None)))
+    state = make()
+    save(folder, replace(state, inside=replace(state.inside, scaling=None, before=None)))
     found, _ = load(folder)
-    assert found.boundary.inside.scaling is None
-    assert found.boundary.inside.before is None
+    assert found.state.inside.scaling is None
+    assert found.state.inside.before is None
 
 
 ARRAYS = st.lists(
@@ -132,11 +132,11 @@ ARRAYS = st.lists(
 @given(weights=ARRAYS, kept=ARRAYS, recent=st.lists(ARRAYS, min_size=1, max_size=12))
 def test_arrays_of_any_kind_and_number_come_back_in_their_order(tmp_path_factory, weights, kept, recent):
     folder = tmp_path_factory.mktemp("any") / "checkpoints"
-    inside = Inside(recent=tuple(recent), kept=kept, optimizer=[], seeds=[])
-    boundary = Boundary(0, make().rows, weights, [], inside)
-    save(folder, boundary)
+    inside = StageState(recent=tuple(recent), kept=kept, optimizer=[], seeds=[])
+    state = RunState(0, make().rows, weights, [], inside)
+    save(folder, state)
     found, _ = load(folder)
-    expect_same(found.boundary, boundary)
+    expect_same(found.state, state)
 
 
 def test_nothing_saved_is_nothing_found(folder):
@@ -169,7 +169,7 @@ def test_several_machines_share_a_folder_without_touching_each_others_files(fold
     save(folder, make(2), checkpoints=second)
     assert len(files(folder)) == 8
     assert all(name.startswith(("algo-1-checkpoint-", "algo-2-checkpoint-")) for name in files(folder))
-    assert len(load(folder, host="algo-2")[0].boundary.rows) == 2
+    assert len(load(folder, host="algo-2")[0].state.rows) == 2
     assert load(folder, host="algo-3") == (None, [])
 
 
@@ -209,7 +209,7 @@ def test_a_damaged_newest_generation_gives_way_to_the_one_before_and_is_named(ha
     save(folder, make(2), checkpoints=checkpoints)
     harm(folder / f"checkpoint-000002.{end}")
     found, notes = load(folder)
-    expect_same(found.boundary, make(1))
+    expect_same(found.state, make(1))
     assert len(notes) == 1
     assert str(folder / "checkpoint-000002.json") in notes[0]
 
@@ -274,7 +274,7 @@ def test_a_forged_generation_gives_way_to_the_one_before_and_is_named(change, wo
     assert "checkpoint-000002.json cannot be used: " in note
     assert words in note
     assert "\n" not in note
-    expect_same(found.boundary, make(1))
+    expect_same(found.state, make(1))
 
 
 def test_a_file_that_would_fill_the_memory_is_not_read(folder, monkeypatch):
@@ -304,7 +304,7 @@ def test_links_pipes_and_folders_are_no_checkpoints(end, folder, tmp_path: Path)
         else:
             path.mkdir()
         found, [note] = load(folder)
-        assert len(found.boundary.rows) == 1
+        assert len(found.state.rows) == 1
         assert ("is a link" if kind == "link" else "is not an ordinary file") in note
         shutil.rmtree(folder)
 
@@ -350,7 +350,7 @@ from classifold.training.checkpoints import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]))
 # Killed between its two files, a generation is half there, which is told and no damage.
 found = checkpoints.load(tell=lambda note: "is missing" in note or sys.exit(f"damaged: {note}"))
-number = len(found.boundary.rows) if found else 0
+number = len(found.state.rows) if found else 0
 print("begun", flush=True)
 while True:
     number += 1
@@ -370,10 +370,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_generation(folder):
         found, notes = load(folder)
         # The file that was being written may be half there, under a name that nobody looks at.
         assert all("is missing" in note for note in notes)
-        number = len(found.boundary.rows) if found else 0
+        number = len(found.state.rows) if found else 0
         assert number >= reached
         if found:
-            expect_same(found.boundary.weights, make(number, size=200_000).weights)
+            expect_same(found.state.weights, make(number, size=200_000).weights)
         reached = number
     assert reached > 3
 
@@ -457,10 +457,10 @@ def test_the_first_state_is_saved_and_those_right_after_it_are_not(write, folder
     for state in states:
         writer.offer(state)
         time.sleep(0.1)
-    assert len(load(folder)[0].boundary.rows) == 1
+    assert len(load(folder)[0].state.rows) == 1
     # At an interruption the last one is saved whatever the time.
     assert writer.save(states[-1])
-    assert len(load(folder)[0].boundary.rows) == 5
+    assert len(load(folder)[0].state.rows) == 5
     before = files(folder)
     assert writer.save(states[-1])
     assert files(folder) == before
@@ -484,7 +484,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_once_and_tried_again(write, 
     assert "training goes on" in notes[0]
     (tmp_path / "file").unlink()
     assert writer.save(make(3))
-    assert len(load(where)[0].boundary.rows) == 3
+    assert len(load(where)[0].state.rows) == 3
 
 
 def test_a_full_disk_leaves_the_last_good_generation(write, mount):
@@ -494,7 +494,7 @@ def test_a_full_disk_leaves_the_last_good_generation(write, mount):
     assert not writer.save(make(2, size=200_000))
     assert "the disk is full" in notes[0]
     found, damaged = load(disk)
-    assert len(found.boundary.rows) == 1
+    assert len(found.state.rows) == 1
     assert damaged == []
     assert files(disk) == ["checkpoint-000001.bin", "checkpoint-000001.json"]
 
@@ -506,7 +506,7 @@ def test_a_disk_that_becomes_read_only_leaves_the_last_good_generation(write, mo
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert not writer.save(make(2))
     assert "read-only" in notes[0]
-    assert len(load(disk)[0].boundary.rows) == 1
+    assert len(load(disk)[0].state.rows) == 1
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path):
@@ -691,9 +691,9 @@ def test_a_line_names_the_batch_where_a_run_goes_on(folder):
 
 
 def test_what_one_host_found_another_has_bit_for_bit(folder):
-    boundary = make(3)
+    state = make(3)
     sums = (float("nan"), 2.5)
-    save(folder, replace(boundary, inside=replace(boundary.inside, step=4, sums=sums, stage="head")))
+    save(folder, replace(state, inside=replace(state.inside, step=4, sums=sums, stage="head")))
     found = load(folder)[0]
     other = unpack_found(pack_found(found))
     assert (other.folder, other.facts, other.written, other.anew) == (
@@ -702,11 +702,11 @@ def test_what_one_host_found_another_has_bit_for_bit(folder):
         found.written,
         found.anew,
     )
-    assert str(other.boundary.rows) == str(found.boundary.rows)  # nan is not equal to itself
-    assert other.boundary.inside.step == 4
-    assert str(other.boundary.inside.sums) == str(sums)
-    expect_same(other.boundary.weights, found.boundary.weights)
-    expect_same(other.boundary.inside.optimizer, found.boundary.inside.optimizer)
+    assert str(other.state.rows) == str(found.state.rows)  # nan is not equal to itself
+    assert other.state.inside.step == 4
+    assert str(other.state.inside.sums) == str(sums)
+    expect_same(other.state.weights, found.state.weights)
+    expect_same(other.state.inside.optimizer, found.state.inside.optimizer)
 
 
 def test_a_state_inside_an_epoch_is_due_when_its_time_has_come(write):

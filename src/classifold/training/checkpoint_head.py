@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class _InsideHead(_Part):
-    """What of a stage's state is no array; fields as in `boundary.Inside`."""
+    """What of a stage's state is no array; fields as in `state.StageState`."""
 
     before: _Count | None
     num_epochs: _Count

@@ -24,11 +24,11 @@ import numpy as np
 from classifold.atomic import write_whole
 from classifold.errors import DiskError, Fault, RunError, disk_errors
 from classifold.machine import memory_bytes
-from classifold.training.boundary import Arrays, Boundary, Inside
 from classifold.training.checkpoint_head import find_head_fault
 from classifold.training.interruption import holding_back
 from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
+from classifold.training.state import Arrays, RunState, StageState
 
 _FORMAT = 2
 _GENERATIONS = 2
@@ -51,7 +51,7 @@ class Found:
 
     Attributes:
         folder: Where it was found.
-        boundary: The state.
+        state: What was saved.
         facts: Of the run that left it: settings, data, versions.
         written: When.
         seconds: Of every phase until then.
@@ -59,7 +59,7 @@ class Found:
     """
 
     folder: Path
-    boundary: Boundary
+    state: RunState
     facts: dict[str, Any]
     written: datetime
     seconds: dict[str, float]
@@ -68,7 +68,7 @@ class Found:
     def describe(self) -> str:
         """Return the line that says where the run goes on."""
         when = f"{self.written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        return f"resumed from {self.boundary.describe()} (checkpoint of {when})"
+        return f"resumed from {self.state.describe()} (checkpoint of {when})"
 
 
 class Checkpoints:
@@ -112,7 +112,7 @@ class Checkpoints:
             tell(f"no checkpoint in {self.folder} can be used; training begins anew")
         return None
 
-    def save(self, boundary: Boundary, *, facts: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
+    def save(self, state: RunState, *, facts: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         """Write a generation, then remove what is older than the one before it.
 
         Raises:
@@ -121,11 +121,11 @@ class Checkpoints:
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         number = self._last + 1
-        groups = dict(_list_groups(boundary))
+        groups = dict(_list_groups(state))
         with write_whole(self._path(number, "bin")) as partial, partial.open("wb") as file:
             size, checksum = _write_arrays(groups, file)
         files = {self._path(number, "bin").name: {"bytes": size, "sha256": checksum}}
-        head = _build_head(boundary, groups, written=datetime.now(UTC), facts=facts, seconds=seconds)
+        head = _build_head(state, groups, written=datetime.now(UTC), facts=facts, seconds=seconds)
         head["files"] = files
         text = json.dumps({**head, "sha256": _sign(head)}, ensure_ascii=False, allow_nan=False)
         with write_whole(self._path(number, "json")) as partial:
@@ -168,10 +168,8 @@ class Checkpoints:
 
 def pack_found(found: Found) -> bytes:
     """Return all of a found state as bytes, for another host."""
-    groups = dict(_list_groups(found.boundary))
-    head = _build_head(
-        found.boundary, groups, written=found.written, facts=found.facts, seconds=found.seconds
-    )
+    groups = dict(_list_groups(found.state))
+    head = _build_head(found.state, groups, written=found.written, facts=found.facts, seconds=found.seconds)
     content = io.BytesIO()
     content.write(json.dumps({**head, "folder": str(found.folder), "anew": found.anew}).encode() + b"\n")
     _write_arrays(groups, content)
@@ -187,7 +185,7 @@ def unpack_found(packed: bytes) -> Found:
 
 
 def _build_head(
-    boundary: Boundary,
+    state: RunState,
     groups: Mapping[str, Arrays],
     *,
     written: datetime,
@@ -198,9 +196,9 @@ def _build_head(
     return {
         "format": _FORMAT,
         "written": written.isoformat(timespec="seconds"),
-        "stage": boundary.stage,
-        "rows": [_pack_row(row) for row in boundary.rows],
-        "inside": None if boundary.inside is None else _pack_inside(boundary.inside),
+        "stage": state.stage,
+        "rows": [_pack_row(row) for row in state.rows],
+        "inside": None if state.inside is None else _pack_inside(state.inside),
         "seconds": dict(seconds),
         "facts": dict(facts),
         "arrays": {name: [[a.dtype.str, a.shape] for a in arrays] for name, arrays in groups.items()},
@@ -210,7 +208,7 @@ def _build_head(
 def _build_found(head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, anew: str) -> Found:
     return Found(
         folder=folder,
-        boundary=_build_boundary(head, groups),
+        state=_build_state(head, groups),
         facts=head["facts"],
         written=datetime.fromisoformat(head["written"]),
         seconds=head["seconds"],
@@ -218,26 +216,26 @@ def _build_found(head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folde
     )
 
 
-def _list_groups(boundary: Boundary) -> Iterator[tuple[str, Arrays]]:
-    """Yield a boundary's arrays, group by group."""
-    yield "weights", boundary.weights
-    yield "seeds", boundary.seeds
-    if boundary.inside is None:
+def _list_groups(state: RunState) -> Iterator[tuple[str, Arrays]]:
+    """Yield a state's arrays, group by group."""
+    yield "weights", state.weights
+    yield "seeds", state.seeds
+    if state.inside is None:
         return
-    yield "kept", boundary.inside.kept
-    yield "current", boundary.inside.current
-    yield "optimizer", boundary.inside.optimizer
-    yield "inside_seeds", boundary.inside.seeds
-    for place, weights in enumerate(boundary.inside.recent):
+    yield "kept", state.inside.kept
+    yield "current", state.inside.current
+    yield "optimizer", state.inside.optimizer
+    yield "inside_seeds", state.inside.seeds
+    for place, weights in enumerate(state.inside.recent):
         yield f"recent{place}", weights
-    if boundary.inside.scaling is not None:
-        yield "scaling", [boundary.inside.scaling.mean, boundary.inside.scaling.spread]
+    if state.inside.scaling is not None:
+        yield "scaling", [state.inside.scaling.mean, state.inside.scaling.spread]
 
 
-def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Boundary:
+def _build_state(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> RunState:
     inside = None
     if head["inside"] is not None:
-        inside = Inside(
+        inside = StageState(
             recent=tuple(arrays for name, arrays in groups.items() if name.startswith("recent")),
             kept=groups["kept"],
             optimizer=groups["optimizer"],
@@ -246,7 +244,7 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
             current=groups["current"],
             **_unpack_inside(head["inside"]),
         )
-    return Boundary(
+    return RunState(
         stage=head["stage"],
         rows=tuple(_unpack_row(row) for row in head["rows"]),
         weights=groups["weights"],
@@ -255,7 +253,7 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
     )
 
 
-def _pack_inside(inside: Inside) -> dict[str, Any]:
+def _pack_inside(inside: StageState) -> dict[str, Any]:
     """Return what of a stage's state is no array, for JSON."""
     packed = {name: getattr(inside, name) for name in _PLAIN}
     return packed | {"sums": [_pack_number(x) for x in inside.sums]}
@@ -353,16 +351,16 @@ def _read_file(path: Path, *, limit: int) -> bytes:
 
 
 class CheckpointWriter:
-    """Saves boundaries of a run as they are reached.
+    """Saves the states of a run as they are reached.
 
     A folder that cannot be written is told of once, and tried again later; training goes on without.
 
     Args:
         checkpoints: Where to.
-        facts: What must be the same when the run goes on; may be added to until the first boundary.
+        facts: What must be the same when the run goes on; may be added to until the first is saved.
         count_seconds: Returns the seconds of every phase so far.
         tell: Told what does not work.
-        saved: The boundary that the folder holds already.
+        saved: The state that the folder holds already.
         minutes: The least time between two of those that are offered; 0: none of them is saved.
     """
 
@@ -373,7 +371,7 @@ class CheckpointWriter:
         facts: Mapping[str, Any],
         count_seconds: Callable[[], Mapping[str, float]],
         tell: Tell,
-        saved: Boundary | None = None,
+        saved: RunState | None = None,
         minutes: float = 0.2,
     ) -> None:
         self._checkpoints, self._facts = checkpoints, facts
@@ -388,10 +386,10 @@ class CheckpointWriter:
         """Tell whether so much time has gone by that a state in the middle of an epoch is worth saving."""
         return self._is_free() and time.monotonic() >= self._begun + 60 * self._minutes
 
-    def offer(self, boundary: Boundary) -> None:
-        """Save a boundary in the background, unless the last one was saved a moment ago."""
+    def offer(self, state: RunState) -> None:
+        """Save a state in the background, unless the last one was saved a moment ago."""
         if self._is_free():
-            self._start(boundary)
+            self._start(state)
 
     def _is_free(self) -> bool:
         """Tell whether nothing is under way, and the last one was not saved a moment ago."""
@@ -403,36 +401,36 @@ class CheckpointWriter:
             self._under_way.result()  # a mistake of ours comes to light
         return True
 
-    def save(self, boundary: Boundary) -> bool:
-        """Save a boundary now, unless it is saved already; return whether it is."""
+    def save(self, state: RunState) -> bool:
+        """Save a state now, unless it is saved already; return whether it is."""
         with holding_back():  # from here on it is written, whatever signal comes while we wait
-            self.save_soon(boundary)
+            self.save_soon(state)
         self.wait()
-        return self._saved is boundary
+        return self._saved is state
 
     def wait(self) -> None:
         """Wait until nothing is under way."""
         if self._under_way is not None:
             self._under_way.result()
 
-    def save_soon(self, boundary: Boundary) -> None:
-        """Save a boundary in the background as soon as what is under way is done."""
-        if self._saved is not boundary:
-            self._start(boundary)
+    def save_soon(self, state: RunState) -> None:
+        """Save a state in the background as soon as what is under way is done."""
+        if self._saved is not state:
+            self._start(state)
 
-    def _start(self, boundary: Boundary) -> None:
-        self._under_way = self._thread.submit(self._write, boundary)
+    def _start(self, state: RunState) -> None:
+        self._under_way = self._thread.submit(self._write, state)
 
-    def _write(self, boundary: Boundary) -> None:
-        if self._saved is boundary:
+    def _write(self, state: RunState) -> None:
+        if self._saved is state:
             return
         started = time.monotonic()
         try:
-            self._checkpoints.save(boundary, facts=self._facts, seconds=self._count_seconds())
+            self._checkpoints.save(state, facts=self._facts, seconds=self._count_seconds())
         except (DiskError, OSError) as error:
             self._tell_once(error)
         else:
-            self._saved, self._is_failing = boundary, False
+            self._saved, self._is_failing = state, False
         took = time.monotonic() - started
         self._not_before = time.monotonic() + max(60 * self._minutes, _TIMES_BETWEEN * took)
 

@@ -17,15 +17,6 @@ from numpy.typing import NDArray
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
 from classifold.training.batch_size import choose_batch_size
-from classifold.training.boundary import (
-    Arrays,
-    Inside,
-    assign_arrays,
-    check_shapes,
-    copy_arrays,
-    list_seeds,
-    taking_state,
-)
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached, read_ahead
 from classifold.training.interruption import holding_back
@@ -34,6 +25,15 @@ from classifold.training.recipe import Stage, build_loss, build_optimizer, learn
 from classifold.training.scaling import Scaling
 from classifold.training.scores import measure
 from classifold.training.sharing import Places, deal_own, deal_pictures, draw_batches
+from classifold.training.state import (
+    Arrays,
+    StageState,
+    assign_arrays,
+    check_shapes,
+    copy_arrays,
+    list_seeds,
+    taking_state,
+)
 
 # Hosts ask each other about once in so many seconds whether any of them is to stop.
 _ASK_SECONDS = 1.0
@@ -47,7 +47,7 @@ def begin_training(
     *,
     reached: Reached,
     budget: Budget | None = None,
-    inside: Inside | None = None,
+    inside: StageState | None = None,
     scaled: ScaledHead | None = None,
 ) -> StageTraining:
     """Compile `learning` for a stage; return the training of it, which begins with its first step.
@@ -151,7 +151,7 @@ class StageTraining:
         # Of the epoch under way.
         self.step, self.sums, self.seconds, self.started = 0, np.zeros(2), 0.0, 0.0
         # The state while the model holds something else.
-        self.held: Inside | None = None
+        self.held: StageState | None = None
         # Copies of what a step alone changes, made once however often the state is taken before the next.
         self.copies: tuple[Arrays, Arrays] | None = None
         self.is_compiled = False
@@ -183,7 +183,7 @@ class StageTraining:
         numbers = self.feed.number_training()
         return deal_pictures(numbers, self.size, first=self.first_row, num_rows=self.num_rows)
 
-    def resume(self, inside: Inside) -> None:
+    def resume(self, inside: StageState) -> None:
         """Continue from an earlier state; what follows from the epochs so far is computed from their rows."""
         rows = self.reached.rows
         for weights in (inside.kept, *inside.recent):
@@ -233,7 +233,7 @@ class StageTraining:
         if self.scaled is not None:
             self.scaled.scaling.fold(self.scaled.first)
 
-    def take_state(self) -> Inside | None:
+    def take_state(self) -> StageState | None:
         """Return the state after the latest step; None where there is nothing to resume from yet."""
         state = self.held or self._describe()
         return state if state.step or state.recent else None
@@ -381,12 +381,12 @@ class StageTraining:
         is_sound = not self.epoch or math.isfinite(self.reached.rows[-1].loss)
         return is_sound and (not patience or self.waited < patience)
 
-    def _describe(self) -> Inside:
+    def _describe(self) -> StageState:
         """Return the state as it is now; the arrays are not changed any more by what follows."""
         if self.copies is None:
             variables, seeds = self.learning.optimizer.variables, list_seeds(self.learning)
             self.copies = copy_arrays(variables), copy_arrays(seeds)
-        return Inside(
+        return StageState(
             recent=tuple(self.recent),
             kept=self.selection.weights,
             optimizer=self.copies[0],

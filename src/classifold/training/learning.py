@@ -12,12 +12,12 @@ from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.settings.config import Config
-from classifold.training.boundary import Boundary, copy_arrays, list_seeds
 from classifold.training.budget import Budget
 from classifold.training.checkpoints import Found, pack_found, unpack_found
 from classifold.training.hosts import Hosts, Place, be_alone, leave_hosts, share_devices
 from classifold.training.interruption import holding_back
 from classifold.training.journal import Clock, EpochRow, Notes
+from classifold.training.state import RunState, copy_arrays, list_seeds
 from classifold.training.storage import Shelf
 
 if TYPE_CHECKING:  # these import Keras, which must be started first
@@ -42,7 +42,7 @@ class Learning:
     hosts: Hosts
     budget: Budget
     found: Found | None = None
-    state: Boundary | None = None
+    state: RunState | None = None
     shelf: Shelf | None = None
 
 
@@ -59,12 +59,12 @@ def build_learning(
     found = _share_found(found, hosts)
     classifier = _build_classifier(config, sets)
     if found is not None:
-        _put_start(classifier, found.boundary, config)
+        _put_start(classifier, found.state, config)
     clock.end("start")
     last = len(sets.pictures[names.VALIDATION]) + len(sets.pictures[names.EVALUATION])
     seconds = clock.seconds
     budget = Budget(config, used=sum(seconds.values()), built=seconds["start"], num_last=last)
-    return Learning(classifier, hosts, budget, found, None if found is None else found.boundary)
+    return Learning(classifier, hosts, budget, found, None if found is None else found.state)
 
 
 def _share_found(found: Found | None, hosts: Hosts) -> Found | None:
@@ -83,7 +83,7 @@ def _build_classifier(config: Config, sets: Sets) -> Any:
         return build_classifier(config, sets.class_names)
 
 
-def _put_start(classifier: Any, state: Boundary, config: Config) -> None:
+def _put_start(classifier: Any, state: RunState, config: Config) -> None:
     from classifold.training.stages import put_start
 
     try:
@@ -109,7 +109,7 @@ def train_stages(
     is_due: Callable[[], bool],
     clock: Clock,
     notes: Notes,
-) -> Generator[Boundary]:
+) -> Generator[RunState]:
     """Train the stages that are left; yield the state after every epoch, and after a step where one is due.
 
     `learning.state` is the state that was yielded last, and after an interruption that of the latest whole
@@ -165,7 +165,7 @@ def train_stages(
         yield state
 
 
-def check_learned(learning: Learning) -> Boundary:
+def check_learned(learning: Learning) -> RunState:
     """Return the state at the end of the training.
 
     Raises:
@@ -181,13 +181,13 @@ def _has_time(learning: Learning, data: TrainingData) -> bool:
     return learning.hosts.agree(learning.budget.allows_epoch(seconds=data.plan.seconds))
 
 
-def _take_start(learning: Learning, stage: int) -> Boundary:
+def _take_start(learning: Learning, stage: int) -> RunState:
     """Return the weights and seeds at the beginning of a stage, with no rows."""
     model = learning.classifier.model
-    return Boundary(stage, (), model.get_weights(), copy_arrays(list_seeds(model)))
+    return RunState(stage, (), model.get_weights(), copy_arrays(list_seeds(model)))
 
 
-def _take_state(before: Boundary, training: StageUnderWay, rows: Sequence[EpochRow]) -> Boundary | None:
+def _take_state(before: RunState, training: StageUnderWay, rows: Sequence[EpochRow]) -> RunState | None:
     """Return the state of a run within a stage; None where there is nothing to resume from.
 
     Args:
@@ -201,7 +201,7 @@ def _take_state(before: Boundary, training: StageUnderWay, rows: Sequence[EpochR
 
 def _keep_last_state(
     learning: Learning,
-    before: Boundary,
+    before: RunState,
     training: StageUnderWay,
     rows: Sequence[EpochRow],
     error: BaseException,

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
-from classifold.training.boundary import Inside, taking_state
 from classifold.training.feed import Feed, Reached
 from classifold.training.hosts import Hosts
 from classifold.training.interruption import holding_back
 from classifold.training.journal import EpochRow, print_epoch
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.scores import log_softmax, measure_logits
+from classifold.training.state import StageState, taking_state
 from classifold.training.storage import blocks
 
 # Steps of the solver at most; with the weights of the penalty before it, a few dozen are enough.
@@ -157,13 +157,13 @@ class HeadSearch:
         *,
         room: NDArray[np.float32],
         reached: Reached,
-        inside: Inside | None = None,
+        inside: StageState | None = None,
     ) -> None:
         self._dense, self._feed, self._config = dense, feed, config
         self._room, self._reached, self._inside = room, reached, inside
-        self._state: Inside | None = None
+        self._state: StageState | None = None
 
-    def take_state(self) -> Inside | None:
+    def take_state(self) -> StageState | None:
         """Return the state after the latest penalty; None before the first."""
         return self._state
 
@@ -197,7 +197,7 @@ class HeadSearch:
                     reached.keep(row)
                     dense.set_weights(list(found.layer))
                     scaling.fold(dense)
-                self._state = Inside(
+                self._state = StageState(
                     recent=(), kept=dense.get_weights(), optimizer=[found.solution], seeds=[], before=before
                 )
             yield True
@@ -208,7 +208,7 @@ class HeadSearch:
             started = time.perf_counter()
 
 
-def _take_solution(inside: Inside, dense: Any) -> NDArray[Any]:
+def _take_solution(inside: StageState, dense: Any) -> NDArray[Any]:
     """Return what the next search begins from, (F + 1, C): the kernel and below it the bias.
 
     Raises:

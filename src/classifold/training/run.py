@@ -19,7 +19,6 @@ from classifold.progress import say
 from classifold.run_folder import write_archive
 from classifold.settings.config import Config
 from classifold.training.backend import in_single_precision
-from classifold.training.boundary import Boundary
 from classifold.training.checkpoints import Checkpoints, CheckpointWriter
 from classifold.training.data import opening_data
 from classifold.training.delivery import Delivery
@@ -32,6 +31,7 @@ from classifold.training.learning import (
     leave_others,
     train_stages,
 )
+from classifold.training.state import RunState
 from classifold.training.under_way import Run, saving_early_end
 from classifold.training.unfinished import (
     checkpoint_of,
@@ -197,7 +197,7 @@ def _find_saved(run: Run) -> None:
         facts=run.facts,
         count_seconds=lambda: run.clock.count(run.clock.phase),
         tell=tell,
-        saved=None if found is None else found.boundary,
+        saved=None if found is None else found.state,
         minutes=run.config.CHECKPOINT_MINUTES,
     )
 
@@ -224,7 +224,7 @@ def _train_with_checkpoints(run: Run, learning: Learning) -> None:
 
 
 def _deliver(
-    run: Run, model: Any, state: Boundary, *, archive: bool, add_report: Callable[[Path], object] | None
+    run: Run, model: Any, state: RunState, *, archive: bool, add_report: Callable[[Path], object] | None
 ) -> RunSummary:
     """Export, evaluate and verify the model, write everything of the run, and give the folder its name."""
     folder = run.partial

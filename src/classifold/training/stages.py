@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from classifold.errors import DiskError, Fault
 from classifold.settings.config import Config
 from classifold.training.backbones import finish_weights
-from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds, taking_state
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached
 from classifold.training.fit import ScaledHead, begin_training
@@ -27,6 +26,7 @@ from classifold.training.pipeline import PictureReader
 from classifold.training.recipe import Stage
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.sharing import Share
+from classifold.training.state import RunState, StageState, assign_arrays, list_seeds, taking_state
 from classifold.training.storage import Storage, blocks
 
 Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
@@ -181,7 +181,7 @@ class StageUnderWay(Protocol):
     def steps(self) -> Iterator[bool]:
         """Train, and leave the kept weights in place; yields after each step, True after an epoch."""
 
-    def take_state(self) -> Inside | None:
+    def take_state(self) -> StageState | None:
         """Return the state after the latest step; None where there is nothing to resume from yet."""
 
 
@@ -195,7 +195,7 @@ def begin_stage(
     class_weights: NDArray[np.float32],
     reached: Reached,
     budget: Budget | None = None,
-    inside: Inside | None = None,
+    inside: StageState | None = None,
     share: Share | None = None,
 ) -> StageUnderWay:
     """Return the training of one stage; at its end the classifier has the best weights of all stages so far.
@@ -265,7 +265,7 @@ def _make_room(source: Source, learning: Any, config: Config, feed: Feed) -> NDA
     return room if feed.hosts.agree(room is not None) else None
 
 
-def _choose_scaling(feed: Feed, learning: Any, inside: Inside | None) -> Scaling:
+def _choose_scaling(feed: Feed, learning: Any, inside: StageState | None) -> Scaling:
     """Return the scaling of the features: that of a state to resume from, else measured on some pictures."""
     if inside is not None and inside.scaling is not None:
         with taking_state():
@@ -291,26 +291,26 @@ def _read_blocks(read: Read, indices: NDArray[np.intp], learning: Any) -> NDArra
     return np.concatenate([np.zeros((0, *learning.inputs[0].shape[1:]), np.float32), *parts])
 
 
-def put_kept(classifier: Classifier, boundary: Boundary, config: Config) -> None:
-    """Give the classifier the weights that were the best at a boundary, whatever it holds now."""
-    put_start(classifier, boundary)
-    if boundary.inside is None:
+def put_kept(classifier: Classifier, state: RunState, config: Config) -> None:
+    """Give the classifier the weights that were the best when a state was taken, whatever it holds now."""
+    put_start(classifier, state)
+    if state.inside is None:
         return
-    parts = split_parts(classifier, plan_stages(config)[boundary.stage].share)
+    parts = split_parts(classifier, plan_stages(config)[state.stage].share)
     with taking_state():
-        parts.learning.set_weights(list(boundary.inside.kept))
-    if boundary.inside.scaling is not None:
-        boundary.inside.scaling.fold(_first_dense(classifier))
+        parts.learning.set_weights(list(state.inside.kept))
+    if state.inside.scaling is not None:
+        state.inside.scaling.fold(_first_dense(classifier))
 
 
-def put_start(classifier: Classifier, boundary: Boundary) -> None:
-    """Give the classifier the weights from the beginning of the stage at a boundary.
+def put_start(classifier: Classifier, state: RunState) -> None:
+    """Give the classifier the weights from the beginning of the stage that a state lies in.
 
     Raises:
         ValueError: If the classifier's weights have other shapes.
     """
-    classifier.model.set_weights(list(boundary.weights))
-    assign_arrays(list_seeds(classifier.model), boundary.seeds)
+    classifier.model.set_weights(list(state.weights))
+    assign_arrays(list_seeds(classifier.model), state.seeds)
     finish_weights(classifier.model)
 
 

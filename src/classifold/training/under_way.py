@@ -26,7 +26,6 @@ from classifold.training.backend import (
     in_single_precision,
     start_keras,
 )
-from classifold.training.boundary import Boundary
 from classifold.training.checkpoints import Checkpoints, CheckpointWriter, Found
 from classifold.training.delivery import write_model
 from classifold.training.facts import build_facts
@@ -34,6 +33,7 @@ from classifold.training.hosts import Place, explain_loss
 from classifold.training.interruption import ending_gently
 from classifold.training.journal import Clock, Notes
 from classifold.training.learning import Learning, build_learning, rebuild_alone
+from classifold.training.state import RunState
 from classifold.training.unfinished import (
     explain_resume,
     explain_stay,
@@ -109,14 +109,14 @@ class Run:
         return outputs_of_host(self.run_dir, self.place.rank, self.place.count)
 
     @property
-    def state(self) -> Boundary | None:
+    def state(self) -> RunState | None:
         """The latest state of this part of the run; None before the classifier is built."""
         return None if self.learning is None else self.learning.state
 
     @property
-    def reached(self) -> Boundary | None:
+    def reached(self) -> RunState | None:
         """The latest state, of this part of the run or of the one before."""
-        return self.state or (None if self.found is None else self.found.boundary)
+        return self.state or (None if self.found is None else self.found.state)
 
     def build(self) -> Learning:
         """Start Keras, and build the classifier, with the saved weights where there are some."""
@@ -133,7 +133,7 @@ class Run:
         """Tell whether a state in the middle of an epoch is to be saved."""
         return self.writer is not None and self.writer.is_due()
 
-    def save(self, state: Boundary) -> None:
+    def save(self, state: RunState) -> None:
         """Save a state in the background: between two stages for certain, else where it is time."""
         if self.writer is None:
             return
@@ -175,7 +175,7 @@ class Run:
             with contextlib.suppress(OSError):
                 self.checkpoints.folder.rmdir()
 
-    def write_model(self, folder: Path, model: Any, state: Boundary) -> None:
+    def write_model(self, folder: Path, model: Any, state: RunState) -> None:
         """Write the model and the history into a folder."""
         write_model(folder, model, state.rows, card=self.card, config=self.config)
 
