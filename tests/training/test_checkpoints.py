@@ -27,9 +27,9 @@ from classifold.machine import memory_bytes
 from classifold.training.checkpoints import (
     Checkpoints,
     CheckpointWriter,
-    Found,
-    pack_found,
-    unpack_found,
+    SavedRun,
+    pack_saved,
+    unpack_saved,
 )
 from classifold.training.facts import check_facts
 from classifold.training.journal import EpochRow
@@ -88,7 +88,7 @@ def save(folder: Path, state: RunState, *, host: str = "", checkpoints: Any = No
     return checkpoints
 
 
-def load(folder: Path, *, host: str = "") -> tuple[Found | None, list[str]]:
+def load(folder: Path, *, host: str = "") -> tuple[SavedRun | None, list[str]]:
     notes: list[str] = []
     return Checkpoints(folder, host=host).load(tell=notes.append), notes
 
@@ -529,7 +529,7 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     from classifold.training.learning import build_learning, check_learned, train_stages
 
     def learn(
-        found: Found | None = None,
+        found: SavedRun | None = None,
         *,
         at_every_step: bool = False,
         shelf_dir: Path | None = None,
@@ -538,7 +538,7 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
         start_keras("tensorflow", seed=config.RANDOM_SEED)
         told: Any = {"clock": Clock(), "notes": Notes()}
-        learning = build_learning(config, sets, found=found, place=None, clock=told["clock"])
+        learning = build_learning(config, sets, saved=found, place=None, clock=told["clock"])
         facts = build_facts(config, sets, backend="tensorflow")
         opened = opening_data(
             learning, config, sets, facts=facts, scratch_dir=tmp_path, shelf_dir=shelf_dir, **told
@@ -695,7 +695,7 @@ def test_what_one_host_found_another_has_bit_for_bit(folder):
     sums = (float("nan"), 2.5)
     save(folder, replace(state, inside=replace(state.inside, step=4, sums=sums, stage="head")))
     found = load(folder)[0]
-    other = unpack_found(pack_found(found))
+    other = unpack_saved(pack_saved(found))
     assert (other.folder, other.facts, other.written, other.anew) == (
         found.folder,
         found.facts,

@@ -46,16 +46,16 @@ class _DamagedError(Exception):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a run goes on from.
+class SavedRun:
+    """A checkpoint as it was read: what a run is resumed from.
 
     Attributes:
-        folder: Where it was found.
-        state: What was saved.
-        facts: Of the run that left it: settings, data, versions.
-        written: When.
-        seconds: Of every phase until then.
-        anew: How to begin anew instead.
+        folder: The folder that it was read from.
+        state: The state of the run.
+        facts: Settings, data and versions of the process that saved it.
+        written: When it was saved.
+        seconds: Seconds of every phase until then.
+        anew: How to start the run again instead, for hints.
     """
 
     folder: Path
@@ -86,7 +86,7 @@ class Checkpoints:
         self._good: list[int] = []
         self._last = 0
 
-    def load(self, *, tell: Tell) -> Found | None:
+    def load(self, *, tell: Tell) -> SavedRun | None:
         """Return the newest whole generation, None where there is none.
 
         Args:
@@ -102,12 +102,12 @@ class Checkpoints:
         self._last = max(numbers, default=0)
         for number in sorted(numbers, reverse=True):
             try:
-                found = self._read(number)
+                saved = self._read(number)
             except _DamagedError as error:
                 tell(f"the checkpoint {self._path(number, 'json')} cannot be used: {error}")
                 continue
             self._good = [number]
-            return found
+            return saved
         if numbers:
             tell(f"no checkpoint in {self.folder} can be used; training begins anew")
         return None
@@ -152,7 +152,7 @@ class Checkpoints:
         matches = [pattern.fullmatch(path.name) for path in self.folder.iterdir()]
         return sorted({int(match[1]) for match in matches if match})
 
-    def _read(self, number: int) -> Found:
+    def _read(self, number: int) -> SavedRun:
         text, head = _read_head(self._path(number, "json"))
         if head.get("format") != _FORMAT:
             hint = f"use the version of Classifold that wrote it, or: {self.anew}"
@@ -163,25 +163,25 @@ class Checkpoints:
         if fault := find_head_fault(text, num_bytes=len(data)):
             raise _DamagedError(f"it is damaged ({fault})")
         groups = dict(_split_arrays(data, head["arrays"]))
-        return _build_found(head, groups, folder=self.folder, anew=self.anew)
+        return _build_saved(head, groups, folder=self.folder, anew=self.anew)
 
 
-def pack_found(found: Found) -> bytes:
-    """Return all of a found state as bytes, for another host."""
-    groups = dict(_list_groups(found.state))
-    head = _build_head(found.state, groups, written=found.written, facts=found.facts, seconds=found.seconds)
+def pack_saved(saved: SavedRun) -> bytes:
+    """Return a saved run as bytes, for another host."""
+    groups = dict(_list_groups(saved.state))
+    head = _build_head(saved.state, groups, written=saved.written, facts=saved.facts, seconds=saved.seconds)
     content = io.BytesIO()
-    content.write(json.dumps({**head, "folder": str(found.folder), "anew": found.anew}).encode() + b"\n")
+    content.write(json.dumps({**head, "folder": str(saved.folder), "anew": saved.anew}).encode() + b"\n")
     _write_arrays(groups, content)
     return content.getvalue()
 
 
-def unpack_found(packed: bytes) -> Found:
-    """Return what another host found, from its bytes."""
+def unpack_saved(packed: bytes) -> SavedRun:
+    """Return the saved run that `pack_saved` made these bytes of."""
     line, _, arrays = packed.partition(b"\n")
     head = json.loads(line)
     groups = dict(_split_arrays(arrays, head["arrays"]))
-    return _build_found(head, groups, folder=Path(head["folder"]), anew=head["anew"])
+    return _build_saved(head, groups, folder=Path(head["folder"]), anew=head["anew"])
 
 
 def _build_head(
@@ -205,8 +205,10 @@ def _build_head(
     }
 
 
-def _build_found(head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, anew: str) -> Found:
-    return Found(
+def _build_saved(
+    head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, anew: str
+) -> SavedRun:
+    return SavedRun(
         folder=folder,
         state=_build_state(head, groups),
         facts=head["facts"],

@@ -114,8 +114,8 @@ def opening_data(
     from classifold.training.recipe import class_weights
     from classifold.training.stages import Supply
 
-    hosts, found = learning.hosts, learning.found
-    earlier = {} if found is None else found.facts
+    hosts, saved = learning.hosts, learning.saved
+    earlier = {} if saved is None else saved.facts
     facts["dealing"] = check_spread(sets, hosts)
     supply = Supply(learning.classifier, config, scratch_dir=scratch_dir)
     if "plan" in earlier:
@@ -128,13 +128,13 @@ def opening_data(
     with _reading(config, sets, plan=plan, storage=storage, hosts=hosts, notes=notes, clock=clock) as readers:
         supply.take((readers.training, readers.validation), storage, num_variants=plan.num_variants)
         facts["pictures"] = [sign_pictures(one, hosts) for one in (readers.training, readers.validation)]
-        if found is not None:
-            check_facts(found, facts)  # only now is it known which pictures can be read
+        if saved is not None:
+            check_facts(saved, facts)  # only now is it known which pictures can be read
             if hosts.is_first and earlier.get("dealing", BY_NUMBER) != facts["dealing"]:
                 notes.tell(_DEALT_OTHERWISE)
         counts = np.bincount(readers.labels[0], minlength=len(sets.class_names)).astype(np.float64)
         weights = class_weights(config, sets.class_names, hosts.sum(counts))
-        flips = None if found is None else earlier.get("flips", {})
+        flips = None if saved is None else earlier.get("flips", {})
         facts["flips"] = _choose_flips(
             config, sets, readers, supply=supply, hosts=hosts, notes=notes, earlier=flips
         )

@@ -13,7 +13,7 @@ from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
 from classifold.settings.config import Config
 from classifold.training.artefacts import find_versions
-from classifold.training.checkpoints import Found
+from classifold.training.checkpoints import SavedRun
 from classifold.training.hosts import Hosts
 
 # What may be changed between two parts of a run: it makes no difference to what is learned.
@@ -48,26 +48,26 @@ def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1)
     }
 
 
-def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
+def check_facts(saved: SavedRun, facts: Mapping[str, Any]) -> list[str]:
     """Refuse to go on with other settings, other data or another engine; return notes on versions and hosts.
 
     Args:
-        found: The checkpoint.
+        saved: The checkpoint.
         facts: Those of this run; only what is in both is compared.
 
     Raises:
         RunError: With everything that differs.
     """
-    before, made = found.facts, f"the checkpoint in {found.folder} was made with"
+    before, made = saved.facts, f"the checkpoint in {saved.folder} was made with"
     faults = []
     for name, value in facts["settings"].items():
         if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there; or: {found.anew}"
+            hint = f"set it back to go on from there; or: {saved.anew}"
             what = f"{made} {_show(before['settings'][name])}"
             faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
     for name, words in _COMPARED.items():
         if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on; or: {found.anew}"
+            hint = f"bring back what was there to go on; or: {saved.anew}"
             faults.append(Fault("training", f"{made} {words}", hint=hint))
     if faults:
         raise RunError(*faults)

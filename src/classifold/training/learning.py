@@ -13,7 +13,7 @@ from classifold.dataset.scan import Sets
 from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.settings.config import Config
 from classifold.training.budget import Budget
-from classifold.training.checkpoints import Found, pack_found, unpack_found
+from classifold.training.checkpoints import SavedRun, pack_saved, unpack_saved
 from classifold.training.hosts import Hosts, Place, be_alone, leave_hosts, share_devices
 from classifold.training.interruption import holding_back
 from classifold.training.journal import Clock, EpochRow, Notes
@@ -33,7 +33,7 @@ class Learning:
         classifier: Its weights are trained in place.
         hosts: All that train it together.
         budget: The time that is left.
-        found: What the run was resumed from, the same on every host; None: it began at the beginning.
+        saved: What the run was resumed from, the same on every host; None: it began at the beginning.
         state: The latest known state; None before the first.
         shelf: What is kept of the computed pictures for a later part of the run, once it is opened.
     """
@@ -41,38 +41,38 @@ class Learning:
     classifier: Any
     hosts: Hosts
     budget: Budget
-    found: Found | None = None
+    saved: SavedRun | None = None
     state: RunState | None = None
     shelf: Shelf | None = None
 
 
 def build_learning(
-    config: Config, sets: Sets, *, found: Found | None, place: Place | None, clock: Clock
+    config: Config, sets: Sets, *, saved: SavedRun | None, place: Place | None, clock: Clock
 ) -> Learning:
-    """Build the classifier on every host, with the weights of `found`, where there is one.
+    """Build the classifier on every host, with the weights of `saved`, where there is one.
 
     Raises:
         BackboneError: If the backbone cannot be had.
-        RunError: If `found` is of another network.
+        RunError: If `saved` is of another network.
     """
     hosts = share_devices(place)
-    found = _share_found(found, hosts)
+    saved = _share_saved(saved, hosts)
     classifier = _build_classifier(config, sets)
-    if found is not None:
-        _put_start(classifier, found.state, config)
+    if saved is not None:
+        _put_start(classifier, saved.state, config)
     clock.end("start")
     last = len(sets.pictures[names.VALIDATION]) + len(sets.pictures[names.EVALUATION])
     seconds = clock.seconds
     budget = Budget(config, used=sum(seconds.values()), built=seconds["start"], num_last=last)
-    return Learning(classifier, hosts, budget, found, None if found is None else found.state)
+    return Learning(classifier, hosts, budget, saved, None if saved is None else saved.state)
 
 
-def _share_found(found: Found | None, hosts: Hosts) -> Found | None:
-    """Return what the first host found, on every host."""
+def _share_saved(saved: SavedRun | None, hosts: Hosts) -> SavedRun | None:
+    """Return what the first host read, on every host."""
     if hosts.count == 1:
-        return found
-    (packed, *_) = hosts.gather_bytes(b"" if found is None else pack_found(found))
-    return unpack_found(packed) if packed else None
+        return saved
+    (packed, *_) = hosts.gather_bytes(b"" if saved is None else pack_saved(saved))
+    return unpack_saved(packed) if packed else None
 
 
 def _build_classifier(config: Config, sets: Sets) -> Any:

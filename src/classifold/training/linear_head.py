@@ -52,13 +52,13 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The head under one penalty.
+class HeadFit:
+    """The weights of the head that minimise the loss under one penalty.
 
     Attributes:
-        penalty: On the kernel.
+        penalty: L2 strength on the kernel.
         solution: (F + 1, C) float64, the kernel and below it the bias.
-        loss: With the penalty's part.
+        loss: Mean cross-entropy plus the penalty's part.
     """
 
     penalty: float
@@ -73,17 +73,17 @@ class Found:
 
 def follow_path(
     examples: Examples, penalties: Sequence[float], *, start: NDArray[np.float64] | None = None
-) -> Iterator[Found]:
-    """Yield what is found under each penalty, from the strongest to the weakest.
+) -> Iterator[HeadFit]:
+    """Yield the fit under each penalty, from the strongest to the weakest.
 
     Each is the minimum of the weighted mean cross-entropy plus penalty / 2 times the kernel's squared length:
-    a multinomial logistic regression, found by L-BFGS (Liu and Nocedal 1989) from the one before it. Every
+    a multinomial logistic regression, fitted by L-BFGS (Liu and Nocedal 1989) from the one before it. Every
     host takes the same steps, since each sees the sum of all hosts' losses and gradients.
 
     Args:
         examples: Of this host.
         penalties: To be tried.
-        start: What was found under the penalty before these; None: there was none.
+        start: The solution under the penalty before these, (F + 1, C); None: there was none.
     """
     from scipy.optimize import minimize
 
@@ -100,7 +100,7 @@ def follow_path(
             options={"maxiter": _MOST_STEPS, "ftol": 1e-7, "gtol": 1e-5},
         )
         weights = found.x.reshape(shape)
-        yield Found(penalty, weights, float(found.fun))
+        yield HeadFit(penalty, weights, float(found.fun))
 
 
 def _cost(
@@ -187,18 +187,18 @@ class HeadSearch:
         if _is_over(done, config):
             return
         started = time.perf_counter()
-        for found in follow_path(examples, penalties, start=start):
-            row = _describe(examples, validation, feed, found)
+        for fit in follow_path(examples, penalties, start=start):
+            row = _describe(examples, validation, feed, fit)
             row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
             with holding_back():  # rows, weights and state belong together
                 reached.rows.append(row)
                 done.append(row)
                 if _choose(done, config) is row:
                     reached.keep(row)
-                    dense.set_weights(list(found.layer))
+                    dense.set_weights(list(fit.layer))
                     scaling.fold(dense)
                 self._state = StageState(
-                    recent=(), kept=dense.get_weights(), optimizer=[found.solution], seeds=[], before=before
+                    recent=(), kept=dense.get_weights(), optimizer=[fit.solution], seeds=[], before=before
                 )
             yield True
             if feed.hosts.is_first:
@@ -261,8 +261,8 @@ def _gather_examples(feed: Feed, config: Config, room: NDArray[np.float32]) -> t
     return examples, scaling
 
 
-def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, found: Found) -> EpochRow:
-    kernel, bias = found.layer
+def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, fit: HeadFit) -> EpochRow:
+    kernel, bias = fit.layer
     val_loss, val_loss_error, val_accuracy = measure_logits(validation @ kernel + bias, feed)
     guesses = (examples.features @ kernel + bias).argmax(axis=1)
     hits = (guesses == examples.targets.argmax(axis=1)).sum()
@@ -270,7 +270,7 @@ def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, f
     return EpochRow(
         stage=_STAGE,
         epoch=0,
-        loss=found.loss,
+        loss=fit.loss,
         accuracy=float(counts[0] / counts[1]),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
@@ -278,5 +278,5 @@ def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, f
         seconds=0.0,
         val_loss_error=val_loss_error,
         num_validation=int(counts[2]),
-        penalty=found.penalty,
+        penalty=fit.penalty,
     )

@@ -183,21 +183,21 @@ def _find_saved(run: Run) -> None:
     if run.is_resumable and not run.checkpoints.folder.exists():
         remove_whole(run.run_dir.parent)
         tell_unfinished(run.run_dir.parent, tell=tell)
-    found = run.checkpoints.load(tell=tell)
-    if found is not None:
+    saved = run.checkpoints.load(tell=tell)
+    if saved is not None:
         if run.config.BACKEND == "auto" and run.place.count == 1:
             # A run of several hosts can be resumed on one.
-            run.backend = run.facts["backend"] = found.facts.get("backend", run.backend)
-        run.notes.tell_all(check_facts(found, run.facts))
-        tell(found.describe())
-        run.clock.go_on_from(found.seconds)
-    run.found = found
+            run.backend = run.facts["backend"] = saved.facts.get("backend", run.backend)
+        run.notes.tell_all(check_facts(saved, run.facts))
+        tell(saved.describe())
+        run.clock.go_on_from(saved.seconds)
+    run.saved = saved
     run.writer = CheckpointWriter(
         run.checkpoints,
         facts=run.facts,
         count_seconds=lambda: run.clock.count(run.clock.phase),
         tell=tell,
-        saved=None if found is None else found.state,
+        saved=None if saved is None else saved.state,
         minutes=run.config.CHECKPOINT_MINUTES,
     )
 
@@ -241,7 +241,7 @@ def _deliver(
     move_folder(folder, run.run_dir)
     if run.is_resumable:  # the run is whole now
         remove_state(run.run_dir)
-    elif run.found is not None:
+    elif run.saved is not None:
         shutil.rmtree(interrupted_of(run.run_dir), ignore_errors=True)
     packed = run.run_dir / names.MODEL_ARCHIVE if archive else None
     return RunSummary(run.run_dir, metrics, run.clock.seconds, run.notes.kept, packed)

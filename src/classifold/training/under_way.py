@@ -26,7 +26,7 @@ from classifold.training.backend import (
     in_single_precision,
     start_keras,
 )
-from classifold.training.checkpoints import Checkpoints, CheckpointWriter, Found
+from classifold.training.checkpoints import Checkpoints, CheckpointWriter, SavedRun
 from classifold.training.delivery import write_model
 from classifold.training.facts import build_facts
 from classifold.training.hosts import Place, explain_loss
@@ -63,7 +63,7 @@ class Run:
         place: Of this host among those that train together.
         clock: Measures the phases.
         notes: What the user should know.
-        found: The checkpoint to resume from; None: there is none.
+        saved: The checkpoint to resume from; None: there is none.
         writer: Saves states; None where this run saves none.
         learning: The classifier, once it is built.
         backend: Keras's engine.
@@ -81,7 +81,7 @@ class Run:
     place: Place
     clock: Clock = field(default_factory=Clock)
     notes: Notes = field(default_factory=Notes)
-    found: Found | None = None
+    saved: SavedRun | None = None
     writer: CheckpointWriter | None = None
     learning: Learning | None = None
     backend: str = field(init=False)
@@ -116,7 +116,7 @@ class Run:
     @property
     def reached(self) -> RunState | None:
         """The latest state, of this part of the run or of the one before."""
-        return self.state or (None if self.found is None else self.found.state)
+        return self.state or (None if self.saved is None else self.saved.state)
 
     def build(self) -> Learning:
         """Start Keras, and build the classifier, with the saved weights where there are some."""
@@ -125,7 +125,7 @@ class Run:
         keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=self.place)
         keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning = build_learning(
-            self.config, self.sets, found=self.found, place=self.place, clock=self.clock
+            self.config, self.sets, saved=self.saved, place=self.place, clock=self.clock
         )
         return self.learning
 
@@ -155,7 +155,7 @@ class Run:
         if self.state is not None and self.state.is_sound and self.save_latest():
             kept = f"what was learned until {self.state.describe()} is kept"
             self.notes.tell(f"{kept}; {explain_resume(self.run_dir.name)}")
-        elif self.found is None and (isinstance(error, ClassifoldError) or not self.has_outputs()):
+        elif self.saved is None and (isinstance(error, ClassifoldError) or not self.has_outputs()):
             self.drop_state()
 
     def has_outputs(self) -> bool:
@@ -187,7 +187,7 @@ class Run:
         """
         from classifold.training.stages import put_kept
 
-        if self.state is None and self.found is not None and self.place.count == 1:
+        if self.state is None and self.saved is not None and self.place.count == 1:
             self.build()
         learning, state = self.learning, self.state
         if learning is None or state is None or not state.has_best:
