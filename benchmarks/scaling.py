@@ -114,11 +114,11 @@ def be_host(rank: int, count: int) -> dict[str, Any]:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank % count_cores()]})
     from classifold.settings.config import build_config
     from classifold.training.backend import start_keras
-    from classifold.training.hosts import Place, leave_hosts, share_devices
+    from classifold.training.hosts import HostInfo, leave_hosts, share_devices
 
-    place = Place(rank, count, f"127.0.0.1:{PORT}")
-    start_keras("jax", seed=0, place=place if count > 1 else None)
-    hosts = share_devices(place)
+    this_host = HostInfo(rank, count, f"127.0.0.1:{PORT}")
+    start_keras("jax", seed=0, this_host=this_host if count > 1 else None)
+    hosts = share_devices(this_host)
     config = build_config(
         {"BATCH_SIZE": BATCH, "EARLY_STOPPING_PATIENCE": 0, "WARMUP_EPOCHS": 0.0, "BACKEND": "jax"}
     )

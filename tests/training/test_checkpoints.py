@@ -538,7 +538,7 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
         start_keras("tensorflow", seed=config.RANDOM_SEED)
         told: Any = {"clock": Clock(), "notes": Notes()}
-        learning = build_learning(config, sets, saved=found, place=None, clock=told["clock"])
+        learning = build_learning(config, sets, saved=found, this_host=None, clock=told["clock"])
         facts = build_facts(config, sets, backend="tensorflow")
         opened = opening_data(
             learning, config, sets, facts=facts, scratch_dir=tmp_path, shelf_dir=shelf_dir, **told

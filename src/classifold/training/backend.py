@@ -17,7 +17,7 @@ from classifold.locks import let_hdf5_do_without_locks
 from classifold.machine import list_gpus
 from classifold.settings.baked import find_keras_home, open_keras_home
 from classifold.settings.config import Config
-from classifold.training.hosts import Place, join_hosts
+from classifold.training.hosts import HostInfo, join_hosts
 from classifold.training.interruption import holding_back
 
 # Keras's engines as they are called, by the name of their package.
@@ -47,7 +47,7 @@ def choose_backend(config: Config, *, num_hosts: int = 1) -> str:
     return "jax" if has_gpu or importlib.util.find_spec("tensorflow") is None else "tensorflow"
 
 
-def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
+def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -> Any:
     """Import Keras on `backend`, seed it, and return the module.
 
     Calling it again with the same backend begins anew with the seeds and the names of layers.
@@ -55,7 +55,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     Args:
         backend: "tensorflow" or "jax".
         seed: Every random number of Keras, Python and NumPy's old generator follows from it.
-        place: Of this host among those that train together; None: it is alone.
+        this_host: This host among those that train together; None: it is alone.
 
     Raises:
         MissingExtraError: If Keras or its engine is not installed.
@@ -75,8 +75,8 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
             'pip install "classifold[train,hosts]"' if "jax" in missing else 'pip install "classifold[train]"'
         )
         raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
-    if place is not None and place.count > 1:
-        join_hosts(place)
+    if this_host is not None and this_host.count > 1:
+        join_hosts(this_host)
     is_first = "keras" not in sys.modules
     with quiet_start(), without_keras_settings():
         import keras

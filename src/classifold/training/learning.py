@@ -14,7 +14,7 @@ from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.settings.config import Config
 from classifold.training.budget import Budget
 from classifold.training.checkpoints import SavedRun, pack_saved, unpack_saved
-from classifold.training.hosts import Hosts, Place, be_alone, leave_hosts, share_devices
+from classifold.training.hosts import HostInfo, Hosts, be_alone, leave_hosts, share_devices
 from classifold.training.interruption import holding_back
 from classifold.training.journal import Clock, EpochRow, Notes
 from classifold.training.state import RunState, copy_arrays, list_seeds
@@ -47,7 +47,7 @@ class Learning:
 
 
 def build_learning(
-    config: Config, sets: Sets, *, saved: SavedRun | None, place: Place | None, clock: Clock
+    config: Config, sets: Sets, *, saved: SavedRun | None, this_host: HostInfo | None, clock: Clock
 ) -> Learning:
     """Build the classifier on every host, with the weights of `saved`, where there is one.
 
@@ -55,7 +55,7 @@ def build_learning(
         BackboneError: If the backbone cannot be had.
         RunError: If `saved` is of another network.
     """
-    hosts = share_devices(place)
+    hosts = share_devices(this_host)
     saved = _share_saved(saved, hosts)
     classifier = _build_classifier(config, sets)
     if saved is not None:

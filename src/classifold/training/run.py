@@ -23,7 +23,7 @@ from classifold.training.checkpoints import Checkpoints, CheckpointWriter
 from classifold.training.data import opening_data
 from classifold.training.delivery import Delivery
 from classifold.training.facts import check_facts
-from classifold.training.hosts import Place, check_alike
+from classifold.training.hosts import HostInfo, check_alike
 from classifold.training.learning import (
     Learning,
     check_learned,
@@ -73,7 +73,7 @@ def train_model(
     checkpoint_dir: Path | None = None,
     host: str = "",
     is_resumable: bool = False,
-    place: Place | None = None,
+    this_host: HostInfo | None = None,
     sets: Sets | None = None,
 ) -> RunSummary | None:
     """Train, evaluate, export and verify; the run folder appears whole or not at all.
@@ -91,7 +91,7 @@ def train_model(
         host: This machine's name, where several share `checkpoint_dir`.
         is_resumable: The state is saved in a hidden folder beside the run, which goes when the run is whole;
             with the `name` of a run that stopped, it is gone on from there.
-        place: Of this host among those that train together; None: it is alone.
+        this_host: This host among those that train together; None: it is alone.
         sets: The pictures; None: those in SPLIT_LOCAL_DIR.
 
     Returns:
@@ -104,36 +104,36 @@ def train_model(
         Interrupted: After Ctrl-C or SIGTERM, once what was reached was saved.
         HostError: If another host ended, or they never met.
     """
-    place = place or Place(0, 1, "")
-    with saving_early_end(config, name, place) as slot:
+    this_host = this_host or HostInfo(0, 1, "")
+    with saving_early_end(config, name, this_host) as slot:
         # 1. Find the pictures, the run folder's name, and where states are saved.
         started = datetime.now().astimezone()
-        sets = _find_sets(config, place) if sets is None else sets
-        run_dir = choose_run_dir(config, name, started) if not place.rank else _run_dir(config, name)
-        checkpoints = _find_checkpoints(run_dir, checkpoint_dir, host, place, is_resumable=is_resumable)
-        run = slot.run = Run(config, sets, run_dir, started, checkpoints, is_resumable, place)
+        sets = _find_sets(config, this_host) if sets is None else sets
+        run_dir = choose_run_dir(config, name, started) if not this_host.rank else _run_dir(config, name)
+        checkpoints = _find_checkpoints(run_dir, checkpoint_dir, host, this_host, is_resumable=is_resumable)
+        run = slot.run = Run(config, sets, run_dir, started, checkpoints, is_resumable, this_host)
         with disk_errors(run_dir), without_names_below(run.partial), working_folder(run.partial):
-            if not place.rank:
+            if not this_host.rank:
                 run.notes.tell_all(sets.notes)
             # 2. Look for what an earlier part of this run saved.
             _find_saved(run)
             # 3. Start Keras and build the classifier, alike on all hosts.
             learning = run.build()
-            check_alike(learning.hosts, place, run.facts)
+            check_alike(learning.hosts, this_host, run.facts)
             # 4. Train the stages that are left, and save states on the way.
             if has_stages_left(learning, config):
                 _train_with_checkpoints(run, learning)
             state = check_learned(learning)
             # 5. The first host, alone again, exports, evaluates and verifies; the folder gets its name.
             model = in_single_precision(leave_others(learning))
-            if place.rank:
+            if this_host.rank:
                 return None
             return _deliver(run, model, state, archive=archive, add_report=add_report)
 
 
-def _find_sets(config: Config, place: Place) -> Sets:
+def _find_sets(config: Config, this_host: HostInfo) -> Sets:
     """Return the pictures in SPLIT_LOCAL_DIR; the first host says that they are being looked for."""
-    if not place.rank:
+    if not this_host.rank:
         say(f"looking for the pictures in {config.split_dir}")
     return load_sets(config.split_dir)
 
@@ -164,10 +164,10 @@ def choose_run_dir(config: Config, name: str | None, started: datetime) -> Path:
 
 
 def _find_checkpoints(
-    run_dir: Path, folder: Path | None, host: str, place: Place, *, is_resumable: bool
+    run_dir: Path, folder: Path | None, host: str, this_host: HostInfo, *, is_resumable: bool
 ) -> Checkpoints | None:
     """Return where the first host saves states: beside the run, or in the folder that was given."""
-    if place.rank:
+    if this_host.rank:
         return None
     if is_resumable:
         anew = "without --resume a run begins anew, and with --from RUN from an earlier one's weights"
@@ -185,7 +185,7 @@ def _find_saved(run: Run) -> None:
         tell_unfinished(run.run_dir.parent, tell=tell)
     saved = run.checkpoints.load(tell=tell)
     if saved is not None:
-        if run.config.BACKEND == "auto" and run.place.count == 1:
+        if run.config.BACKEND == "auto" and run.this_host.count == 1:
             # A run of several hosts can be resumed on one.
             run.backend = run.facts["backend"] = saved.facts.get("backend", run.backend)
         run.notes.tell_all(check_facts(saved, run.facts))
@@ -230,7 +230,9 @@ def _deliver(
     folder = run.partial
     run.write_model(folder, model, state)
     delivery = Delivery(folder, run.config, run.sets, clock=run.clock, notes=run.notes)
-    metrics = delivery.fill(model=model, backend=run.backend, started=run.started, num_hosts=run.place.count)
+    metrics = delivery.fill(
+        model=model, backend=run.backend, started=run.started, num_hosts=run.this_host.count
+    )
     if add_report is not None:
         add_report(folder)
         run.clock.end("report")

@@ -29,7 +29,7 @@ from classifold.training.backend import (
 from classifold.training.checkpoints import Checkpoints, CheckpointWriter, SavedRun
 from classifold.training.delivery import write_model
 from classifold.training.facts import build_facts
-from classifold.training.hosts import Place, explain_loss
+from classifold.training.hosts import HostInfo, explain_loss
 from classifold.training.interruption import ending_gently
 from classifold.training.journal import Clock, Notes
 from classifold.training.learning import Learning, build_learning, rebuild_alone
@@ -60,7 +60,7 @@ class Run:
         started: When the run, or this part of it, started.
         checkpoints: Where its state is saved; None: nowhere.
         is_resumable: The checkpoints are in a hidden folder beside the run, where `--resume` finds them.
-        place: Of this host among those that train together.
+        this_host: This host among those that train together.
         clock: Measures the phases.
         notes: What the user should know.
         saved: The checkpoint to resume from; None: there is none.
@@ -78,7 +78,7 @@ class Run:
     started: datetime
     checkpoints: Checkpoints | None
     is_resumable: bool
-    place: Place
+    this_host: HostInfo
     clock: Clock = field(default_factory=Clock)
     notes: Notes = field(default_factory=Notes)
     saved: SavedRun | None = None
@@ -90,7 +90,7 @@ class Run:
     is_new: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        num_hosts = self.place.count
+        num_hosts = self.this_host.count
         self.backend = choose_backend(self.config, num_hosts=num_hosts)
         self.facts = build_facts(self.config, self.sets, backend=self.backend, num_hosts=num_hosts)
         self.card = build_card(self.config, self.sets.class_names, self.run_dir.name)
@@ -99,14 +99,14 @@ class Run:
     @property
     def partial(self) -> Path:
         """The hidden folder in which this host works."""
-        return partial_of_host(self.run_dir, self.place.rank)
+        return partial_of_host(self.run_dir, self.this_host.rank)
 
     @property
     def shelf_dir(self) -> Path | None:
         """The folder in which what is computed of the pictures outlives this process; None: nowhere."""
         if not self.is_resumable or not self.config.CHECKPOINT_MINUTES:
             return None
-        return outputs_of_host(self.run_dir, self.place.rank, self.place.count)
+        return outputs_of_host(self.run_dir, self.this_host.rank, self.this_host.count)
 
     @property
     def state(self) -> RunState | None:
@@ -120,12 +120,12 @@ class Run:
 
     def build(self) -> Learning:
         """Start Keras, and build the classifier, with the saved weights where there are some."""
-        if not self.place.rank:
+        if not self.this_host.rank:
             say(f"starting {ENGINES[self.backend]}")  # takes seconds
-        keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=self.place)
+        keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, this_host=self.this_host)
         keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning = build_learning(
-            self.config, self.sets, saved=self.saved, place=self.place, clock=self.clock
+            self.config, self.sets, saved=self.saved, this_host=self.this_host, clock=self.clock
         )
         return self.learning
 
@@ -187,7 +187,7 @@ class Run:
         """
         from classifold.training.stages import put_kept
 
-        if self.state is None and self.saved is not None and self.place.count == 1:
+        if self.state is None and self.saved is not None and self.this_host.count == 1:
             self.build()
         learning, state = self.learning, self.state
         if learning is None or state is None or not state.has_best:
@@ -216,13 +216,13 @@ class RunSlot:
 
 
 @contextlib.contextmanager
-def saving_early_end(config: Config, name: str | None, place: Place) -> Iterator[RunSlot]:
+def saving_early_end(config: Config, name: str | None, this_host: HostInfo) -> Iterator[RunSlot]:
     """Where the block ends early, by an error or a signal, save what was learned and say how to resume it.
 
     Args:
         config: RUNS_DIR.
         name: Of the run; None: it has no earlier part.
-        place: Of this host.
+        this_host: This host among those that train together.
 
     Raises:
         Interrupted: After Ctrl-C or SIGTERM.
@@ -237,12 +237,12 @@ def saving_early_end(config: Config, name: str | None, place: Place) -> Iterator
             if not interruption.came and not isinstance(error, KeyboardInterrupt):
                 if run is not None:
                     run.leave(error)
-                lost = explain_loss(error, place) if place.count > 1 else None
+                lost = explain_loss(error, this_host) if this_host.count > 1 else None
                 if lost is not None:
                     raise lost from error
                 raise
             interruption.arrive()
-            if place.rank:
+            if this_host.rank:
                 raise Interrupted(Fault("training", "stopped with the other hosts")) from None
             if name is not None and (run is None or (run.reached is None and not run.has_outputs())):
                 stays = explain_stay(Path(config.RUNS_DIR) / name)
