@@ -532,7 +532,7 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
         found: SavedRun | None = None,
         *,
         at_every_step: bool = False,
-        shelf_dir: Path | None = None,
+        cache_dir: Path | None = None,
         **settings: Any,
     ) -> Any:
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
@@ -541,7 +541,7 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
         learning = build_learning(config, sets, saved=found, this_host=None, clock=told["clock"])
         facts = build_facts(config, sets, backend="tensorflow")
         opened = opening_data(
-            learning, config, sets, facts=facts, scratch_dir=tmp_path, shelf_dir=shelf_dir, **told
+            learning, config, sets, facts=facts, scratch_dir=tmp_path, cache_dir=cache_dir, **told
         )
         with opened as data:
             states.extend(train_stages(learning, data, config, is_due=lambda: at_every_step, **told))
@@ -628,20 +628,20 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_with_the_same_bits(settings, 
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     """marked(3) -> a list that grows with each block that is computed; after the third comes Ctrl-C."""
-    from classifold.training.storage import Room
+    from classifold.training.array_cache import CachedArray
 
-    mark = Room.mark
+    mark = CachedArray.mark
 
     def marked(last: int = 0) -> list[int]:
         sizes: list[int] = []
 
-        def count(room: Room, indices: Any) -> None:
-            mark(room, indices)
+        def count(cached: CachedArray, indices: Any) -> None:
+            mark(cached, indices)
             sizes.append(len(indices))
             if len(sizes) == last:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(Room, "mark", count)
+        monkeypatch.setattr(CachedArray, "mark", count)
         return sizes
 
     return marked
@@ -651,32 +651,32 @@ def test_what_was_computed_of_the_pictures_is_not_computed_again(learn, marked, 
     straight, states, facts = learn()
     expected = straight.classifier.model.get_weights()
     for last in (1, 4):  # of five: two sets' pictures, the validation's outputs, those of two versions
-        shelf_dir, sizes = tmp_path / f"shelf{last}", marked(last)
+        cache_dir, sizes = tmp_path / f"shelf{last}", marked(last)
         with pytest.raises(KeyboardInterrupt):
-            learn(shelf_dir=shelf_dir)
+            learn(cache_dir=cache_dir)
         assert len(sizes) == last
         rest = marked()
-        again, _, _ = learn(shelf_dir=shelf_dir)
+        again, _, _ = learn(cache_dir=cache_dir)
         assert len(rest) == 5 - last
         expect_same(again.classifier.model.get_weights(), expected)
-        assert not shelf_dir.exists()
+        assert not cache_dir.exists()
     # With other settings nothing of it is of use.
     for seed, last in ((42, 4), (5, 2), (42, 4)):
         sizes = marked(last)
         with pytest.raises(KeyboardInterrupt):
-            learn(shelf_dir=tmp_path / "shelf", RANDOM_SEED=seed)
+            learn(cache_dir=tmp_path / "shelf", RANDOM_SEED=seed)
         assert len(sizes) == last
     # Where fine-tuning goes on in its third epoch, with the first version again, nothing is missing.
     Checkpoints(folder).save(states[6], facts=facts, seconds={})
     rest = marked()
-    again, _, _ = learn(Checkpoints(folder).load(tell=pytest.fail), shelf_dir=tmp_path / "shelf")
+    again, _, _ = learn(Checkpoints(folder).load(tell=pytest.fail), cache_dir=tmp_path / "shelf")
     assert rest == []
     expect_same(again.classifier.model.get_weights(), expected)
 
 
 def test_where_nothing_can_be_kept_of_the_pictures_training_goes_on(learn, tmp_path: Path):
     (tmp_path / "shelf").write_text("in the way")
-    learning, _, _ = learn(shelf_dir=tmp_path / "shelf", EPOCHS=1)
+    learning, _, _ = learn(cache_dir=tmp_path / "shelf", EPOCHS=1)
     assert learning.state.has_best
 
 
@@ -858,19 +858,19 @@ import json, os, signal, sys
 from pathlib import Path
 from classifold.settings.config import build_config
 from classifold.errors import ClassifoldError
-from classifold.training import storage
+from classifold.training import array_cache
 from classifold.training.run import train_model
 
 order = json.loads(sys.argv[1])
-marks, mark = [], storage.Room.mark
+marks, mark = [], array_cache.CachedArray.mark
 
-def count(room, indices):
-    mark(room, indices)
-    marks.append(room.array.shape)
+def count(cached, indices):
+    mark(cached, indices)
+    marks.append(cached.array.shape)
     if len(marks) == order["mark"]:
         os.kill(os.getpid(), order["signal"])
 
-storage.Room.mark = count
+array_cache.CachedArray.mark = count
 try:
     train_model(build_config(order["config"]), name="run", is_resumable=True)
 except ClassifoldError as error:

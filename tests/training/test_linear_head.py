@@ -89,8 +89,8 @@ def find(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
         )
         layer = keras.layers.Dense(CLASSES)
         layer.build((None, FEATURES))
-        reached, room = Reached(list(rows)), np.empty((versions * NUM, FEATURES), np.float32)
-        search = HeadSearch(layer, feed, config, room=room, reached=reached, inside=inside)
+        reached, buffer = Reached(list(rows)), np.empty((versions * NUM, FEATURES), np.float32)
+        search = HeadSearch(layer, feed, config, buffer=buffer, reached=reached, inside=inside)
         for _ in search.steps():
             if mark is not None:
                 mark(search.take_state())

@@ -18,6 +18,7 @@ from classifold.dataset.scan import Sets
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault
 from classifold.settings.config import Config
+from classifold.training.array_cache import ArrayCache, DiskCache
 from classifold.training.budget import Budget, Plan, choose_places
 from classifold.training.facts import check_facts, sign_pictures
 from classifold.training.hosts import Hosts
@@ -32,12 +33,11 @@ from classifold.training.sharing import (
     list_here,
     sharing_faults,
 )
-from classifold.training.storage import Shelf, Storage
 
 if TYPE_CHECKING:  # these import Keras, which must be started first
     from classifold.training.learning import Learning
     from classifold.training.pipeline import PictureReader
-    from classifold.training.stages import Supply
+    from classifold.training.stages import ActivationStore
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,14 +69,14 @@ class TrainingData:
     """What the stages learn from, as far as it is this host's.
 
     Attributes:
-        supply: Computes and keeps what the frozen layers make of the pictures.
+        store: Computes and keeps what the frozen layers make of the pictures.
         labels: Places of the classes of the training and of the validation pictures, (N,) each.
         class_weights: (C,), in the loss.
         share: Which of all hosts' pictures these are.
         plan: How many pictures and augmented versions there is time for.
     """
 
-    supply: Supply
+    store: ActivationStore
     labels: tuple[NDArray[np.intp], NDArray[np.intp]]
     class_weights: NDArray[np.float32]
     share: Share
@@ -91,19 +91,19 @@ def opening_data(
     *,
     facts: dict[str, Any],
     scratch_dir: Path,
-    shelf_dir: Path | None,
+    cache_dir: Path | None,
     clock: Clock,
     notes: Notes,
 ) -> Iterator[TrainingData]:
     """Read this host's pictures, and yield what the stages learn from; the readers are closed at the end.
 
     Args:
-        learning: The classifier; its `shelf` is opened.
+        learning: The classifier; its `disk_cache` is opened.
         config: The settings.
         sets: All pictures.
         facts: What must be the same when the run is resumed; what is known of the pictures is added.
         scratch_dir: For temporary files.
-        shelf_dir: Where what is computed of the pictures is kept for a later part of the run; None: nowhere.
+        cache_dir: Where what is computed of the pictures is kept for a later part of the run; None: nowhere.
         clock: Told when the pictures are read.
         notes: Told of pictures that cannot be read, and of what there is no time for.
 
@@ -112,21 +112,21 @@ def opening_data(
         RunError: If the run is resumed with other pictures.
     """
     from classifold.training.recipe import class_weights
-    from classifold.training.stages import Supply
+    from classifold.training.stages import ActivationStore
 
     hosts, saved = learning.hosts, learning.saved
     earlier = {} if saved is None else saved.facts
     facts["dealing"] = check_spread(sets, hosts)
-    supply = Supply(learning.classifier, config, scratch_dir=scratch_dir)
+    store = ActivationStore(learning.classifier, config, scratch_dir=scratch_dir)
     if "plan" in earlier:
         plan = Plan(**earlier["plan"])
     else:
-        plan = _plan_pictures(config, sets, supply=supply, budget=learning.budget, hosts=hosts, notes=notes)
+        plan = _plan_pictures(config, sets, store=store, budget=learning.budget, hosts=hosts, notes=notes)
     facts["plan"] = plan.to_json()
-    learning.shelf = _open_shelf(shelf_dir, facts, hosts=hosts, notes=notes)
-    storage = Storage(config.CACHE_GB * 1e9, scratch_dir, learning.shelf)
-    with _reading(config, sets, plan=plan, storage=storage, hosts=hosts, notes=notes, clock=clock) as readers:
-        supply.take((readers.training, readers.validation), storage, num_variants=plan.num_variants)
+    learning.disk_cache = _open_disk_cache(cache_dir, facts, hosts=hosts, notes=notes)
+    cache = ArrayCache(config.CACHE_GB * 1e9, scratch_dir, learning.disk_cache)
+    with _reading(config, sets, plan=plan, cache=cache, hosts=hosts, notes=notes, clock=clock) as readers:
+        store.take((readers.training, readers.validation), cache, num_variants=plan.num_variants)
         facts["pictures"] = [sign_pictures(one, hosts) for one in (readers.training, readers.validation)]
         if saved is not None:
             check_facts(saved, facts)  # only now is it known which pictures can be read
@@ -136,29 +136,31 @@ def opening_data(
         weights = class_weights(config, sets.class_names, hosts.sum(counts))
         flips = None if saved is None else earlier.get("flips", {})
         facts["flips"] = _choose_flips(
-            config, sets, readers, supply=supply, hosts=hosts, notes=notes, earlier=flips
+            config, sets, readers, store=store, hosts=hosts, notes=notes, earlier=flips
         )
         share = Share(hosts, readers.training.numbers, readers.validation.numbers, is_own=has_own(sets))
-        yield TrainingData(supply, readers.labels, weights, share, plan)
-    if learning.shelf is not None:
-        learning.shelf.remove()
+        yield TrainingData(store, readers.labels, weights, share, plan)
+    if learning.disk_cache is not None:
+        learning.disk_cache.remove()
 
 
-def _open_shelf(folder: Path | None, facts: dict[str, Any], *, hosts: Hosts, notes: Notes) -> Shelf | None:
-    """Return the shelf, with what an earlier part of this run left there, if it fits these facts."""
+def _open_disk_cache(
+    folder: Path | None, facts: dict[str, Any], *, hosts: Hosts, notes: Notes
+) -> DiskCache | None:
+    """Return the disk cache; what an earlier part of this run left there stays if it fits these facts."""
     if folder is None:
         return None
     try:
-        shelf = Shelf(folder, json.dumps(facts, sort_keys=True))
+        disk_cache = DiskCache(folder, json.dumps(facts, sort_keys=True))
     except OSError:  # what is computed is kept as far as memory goes, and training goes on
         return None
-    if shelf.is_known and hosts.is_first:
+    if disk_cache.is_known and hosts.is_first:
         notes.tell("what was computed of the pictures is taken up again")
-    return shelf
+    return disk_cache
 
 
 def _plan_pictures(
-    config: Config, sets: Sets, *, supply: Supply, budget: Budget, hosts: Hosts, notes: Notes
+    config: Config, sets: Sets, *, store: ActivationStore, budget: Budget, hosts: Hosts, notes: Notes
 ) -> Plan:
     """Return how many training pictures and augmented versions there is time for; all without a limit."""
     from classifold.training.pipeline import PictureReader
@@ -172,9 +174,9 @@ def _plan_pictures(
         pictures[here[place]] for place in choose_places([0] * len(here), _MEASURED, seed=config.RANDOM_SEED)
     ]
     with contextlib.closing(
-        PictureReader(sample, config, storage=Storage(0, None), name=names.TRAINING)
+        PictureReader(sample, config, cache=ArrayCache(0, None), name=names.TRAINING)
     ) as reader:
-        seconds = supply.measure(reader) if len(reader) else 0.0
+        seconds = store.measure(reader) if len(reader) else 0.0
     seconds = float(hosts.sum(np.array([seconds]))[0]) / hosts.count
     plan = budget.plan(whole, seconds_each=seconds)
     if hosts.count > 1:  # the first host's clock counts
@@ -187,7 +189,7 @@ def _plan_pictures(
 
 @contextlib.contextmanager
 def _reading(
-    config: Config, sets: Sets, *, plan: Plan, storage: Storage, hosts: Hosts, notes: Notes, clock: Clock
+    config: Config, sets: Sets, *, plan: Plan, cache: ArrayCache, hosts: Hosts, notes: Notes, clock: Clock
 ) -> Iterator[Readers]:
     """Read this host's training and validation pictures; the readers are closed at the end."""
     places = _choose_training(config, sets, plan)
@@ -206,7 +208,7 @@ def _reading(
                     name,
                     sets,
                     config,
-                    storage=storage,
+                    cache=cache,
                     notes=notes,
                     pictures=[sets.pictures[name][chosen[number]] for number in numbers],
                     numbers=numbers,
@@ -232,7 +234,7 @@ def _choose_flips(
     sets: Sets,
     readers: Readers,
     *,
-    supply: Supply,
+    store: ActivationStore,
     hosts: Hosts,
     notes: Notes,
     earlier: dict[str, bool] | None,
@@ -244,7 +246,7 @@ def _choose_flips(
     chosen = dict.fromkeys(find_flips(config), True)
     if earlier is not None:
         chosen |= earlier
-    elif chosen and (compute := supply.build_features()) is not None:
+    elif chosen and (compute := store.build_features()) is not None:
         for name in chosen:
             changes = find_changes(
                 name,
@@ -267,7 +269,7 @@ def open_reader(
     sets: Sets,
     config: Config,
     *,
-    storage: Any,
+    cache: Any,
     notes: Notes,
     pictures: Sequence[Picture] | None = None,
     numbers: NDArray[np.intp] | None = None,
@@ -278,7 +280,7 @@ def open_reader(
         name: Of the set.
         sets: All pictures.
         config: The settings.
-        storage: Where decoded pictures are kept.
+        cache: Where decoded pictures are kept.
         notes: Told of those that cannot be read.
         pictures: Some of the set's; None: all.
         numbers: Theirs, among those of all hosts; None: their places.
@@ -291,7 +293,7 @@ def open_reader(
     # For the log of a job; on a terminal the progress bar says it.
     pictures = sets.pictures[name] if pictures is None else pictures
     _LOG.info("reading %d %s pictures", len(pictures), name)
-    reader = PictureReader(pictures, config, storage=storage, name=name, numbers=numbers)
+    reader = PictureReader(pictures, config, cache=cache, name=name, numbers=numbers)
     notes.tell_all([f"{name}/{key} was left out: {reason}" for key, reason in reader.unreadable])
     if not len(reader):
         reader.close()

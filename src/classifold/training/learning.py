@@ -12,13 +12,13 @@ from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.settings.config import Config
+from classifold.training.array_cache import DiskCache
 from classifold.training.budget import Budget
 from classifold.training.checkpoints import SavedRun, pack_saved, unpack_saved
 from classifold.training.hosts import HostInfo, Hosts, be_alone, leave_hosts, share_devices
 from classifold.training.interruption import holding_back
 from classifold.training.journal import Clock, EpochRow, Notes
 from classifold.training.state import RunState, copy_arrays, list_seeds
-from classifold.training.storage import Shelf
 
 if TYPE_CHECKING:  # these import Keras, which must be started first
     from classifold.training.data import TrainingData
@@ -35,7 +35,7 @@ class Learning:
         budget: The time that is left.
         saved: What the run was resumed from, the same on every host; None: it began at the beginning.
         state: The latest known state; None before the first.
-        shelf: What is kept of the computed pictures for a later part of the run, once it is opened.
+        disk_cache: Pictures and activations kept for a later part of the run; None until it is opened.
     """
 
     classifier: Any
@@ -43,7 +43,7 @@ class Learning:
     budget: Budget
     saved: SavedRun | None = None
     state: RunState | None = None
-    shelf: Shelf | None = None
+    disk_cache: DiskCache | None = None
 
 
 def build_learning(
@@ -140,7 +140,7 @@ def train_stages(
                 learning.classifier,
                 stage,
                 config,
-                supply=data.supply,
+                store=data.store,
                 labels=data.labels,
                 class_weights=data.class_weights,
                 reached=reached,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
+from classifold.training.array_cache import blocks
 from classifold.training.feed import Feed, Reached
 from classifold.training.hosts import Hosts
 from classifold.training.interruption import holding_back
@@ -20,7 +21,6 @@ from classifold.training.journal import EpochRow, print_epoch
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.scores import log_softmax, measure_logits
 from classifold.training.state import StageState, taking_state
-from classifold.training.storage import blocks
 
 # Steps of the solver at most; with the weights of the penalty before it, a few dozen are enough.
 _MOST_STEPS = 200
@@ -144,7 +144,7 @@ class HeadSearch:
         dense: From features (N, F) to logits; left with the best weights.
         feed: Of the features.
         config: HEAD_PENALTIES, LABEL_SMOOTHING, CHECKPOINT_MONITOR.
-        room: (V * N, F), filled with V augmented versions of the N training pictures.
+        buffer: (V * N, F), filled with V augmented versions of the N training pictures.
         reached: The epochs so far; each penalty adds a row, and the best one is marked.
         inside: The state after the latest of the rows, to resume from.
     """
@@ -155,12 +155,12 @@ class HeadSearch:
         feed: Feed,
         config: Config,
         *,
-        room: NDArray[np.float32],
+        buffer: NDArray[np.float32],
         reached: Reached,
         inside: StageState | None = None,
     ) -> None:
         self._dense, self._feed, self._config = dense, feed, config
-        self._room, self._reached, self._inside = room, reached, inside
+        self._buffer, self._reached, self._inside = buffer, reached, inside
         self._state: StageState | None = None
 
     def take_state(self) -> StageState | None:
@@ -172,7 +172,7 @@ class HeadSearch:
         dense, feed, config, reached, inside = (
             self._dense, self._feed, self._config, self._reached, self._inside
         )  # fmt: skip
-        examples, scaling = _gather_examples(feed, config, self._room)
+        examples, scaling = _gather_examples(feed, config, self._buffer)
         validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))
         before = None if reached.best is None else reached.rows.index(reached.best)
         done: list[EpochRow] = []
@@ -202,7 +202,7 @@ class HeadSearch:
                 )
             yield True
             if feed.hosts.is_first:
-                print_epoch(row, num_pictures=len(self._room), advance=Advance())
+                print_epoch(row, num_pictures=len(self._buffer), advance=Advance())
             if _is_over(done, config):
                 return
             started = time.perf_counter()
@@ -234,25 +234,25 @@ def _is_over(rows: Sequence[EpochRow], config: Config) -> bool:
     return waited >= _PATIENCE
 
 
-def _gather_examples(feed: Feed, config: Config, room: NDArray[np.float32]) -> tuple[Examples, Scaling]:
-    """Fill the room with the features of augmented pictures, scaled; return the examples and the scaling."""
+def _gather_examples(feed: Feed, config: Config, buffer: NDArray[np.float32]) -> tuple[Examples, Scaling]:
+    """Fill the buffer with scaled features of augmented pictures; return the examples and the scaling."""
     labels, num_classes = feed.training_labels, len(feed.class_weights)
-    versions = len(room) // len(labels)
-    with show_progress("features", len(room)) as advance:
+    versions = len(buffer) // len(labels)
+    with show_progress("features", len(buffer)) as advance:
         for version in range(versions):
             feed.begin_epoch(version)
             for indices in blocks(len(labels)):
-                room[version * len(labels) + indices] = feed.read_training(indices)
+                buffer[version * len(labels) + indices] = feed.read_training(indices)
                 advance(len(indices))
-    scaling = measure_scaling(room, feed.hosts)
-    np.subtract(room, scaling.mean, out=room)
-    np.divide(room, scaling.spread, out=room)
+    scaling = measure_scaling(buffer, feed.hosts)
+    np.subtract(buffer, scaling.mean, out=buffer)
+    np.divide(buffer, scaling.spread, out=buffer)
     truth = np.eye(num_classes, dtype=np.float32)[labels]
     smooth = truth * (1 - config.LABEL_SMOOTHING) + config.LABEL_SMOOTHING / num_classes
     weights = feed.class_weights[labels]
     # On JAX there may be several hosts, now or when the run goes on.
     examples = Examples(
-        room,
+        buffer,
         np.tile(smooth, (versions, 1)),
         np.tile(weights, versions),
         feed.hosts,

@@ -16,7 +16,7 @@ from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
 from classifold.progress import show_progress
 from classifold.settings.config import Config
-from classifold.training.storage import Storage, blocks
+from classifold.training.array_cache import ArrayCache, blocks
 
 # The most faulty pictures that are named one by one.
 _NAMED_FAULTS = 20
@@ -32,7 +32,7 @@ class PictureReader:
     Args:
         pictures: In files of their own or in shards.
         config: Size, limits, threads, and what to do with a picture that cannot be read.
-        storage: Where decoded pictures are kept.
+        cache: Where decoded pictures are kept.
         name: Of the set, for the progress bar.
         numbers: (N,) of the pictures among those of all hosts; None: their places.
 
@@ -51,7 +51,7 @@ class PictureReader:
         pictures: Sequence[Picture],
         config: Config,
         *,
-        storage: Storage,
+        cache: ArrayCache,
         name: str,
         numbers: NDArray[np.intp] | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class PictureReader:
         workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         size = config.IMAGE_SIZE
-        self._kept = storage.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
+        self._kept = cache.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
         numbers = np.arange(len(pictures)) if numbers is None else numbers
         good, self.unreadable = self._read_all(pictures, name)
         self._places = np.array(good, np.intp)

@@ -210,7 +210,7 @@ def _train_with_checkpoints(run: Run, learning: Learning) -> None:
         run.sets,
         facts=run.facts,
         scratch_dir=run.partial,
-        shelf_dir=run.shelf_dir,
+        cache_dir=run.cache_dir,
         clock=run.clock,
         notes=run.notes,
     )

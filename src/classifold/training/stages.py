@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from classifold.errors import DiskError, Fault
 from classifold.settings.config import Config
+from classifold.training.array_cache import ArrayCache, blocks
 from classifold.training.backbones import finish_weights
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached
@@ -27,7 +28,6 @@ from classifold.training.recipe import Stage
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.sharing import Share
 from classifold.training.state import RunState, StageState, assign_arrays, list_seeds, taking_state
-from classifold.training.storage import Storage, blocks
 
 Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
@@ -47,16 +47,16 @@ def plan_stages(config: Config) -> list[Stage]:
     return [stage for stage in stages if stage.num_epochs]
 
 
-class Supply:
-    """What the stages are fed, each picture's frozen part computed once for all of them.
+class ActivationStore:
+    """Computes the outputs of the frozen layers once per picture for all stages, and keeps them.
 
     Where the head is learned first and the cut of fine-tuning is within the backbone, one pass gives both
     what the cut and what the head need.
 
     Args:
-        classifier: Whose frozen layers they are.
+        classifier: The classifier whose frozen layers they are.
         config: The recipe.
-        scratch_dir: For files of a moment.
+        scratch_dir: For temporary files.
     """
 
     def __init__(self, classifier: Classifier, config: Config, *, scratch_dir: Path) -> None:
@@ -65,7 +65,7 @@ class Supply:
         self._networks: dict[float, tuple[Parts, Compute]] = {}
         self._sources: dict[float, Source] = {}
         self._readers: tuple[PictureReader, PictureReader] | None = None
-        self._storage, self._num_variants = Storage(0, None), config.AUGMENTATION_VARIANTS
+        self._cache, self._num_variants = ArrayCache(0, None), config.AUGMENTATION_VARIANTS
 
     def measure(self, reader: PictureReader) -> float:
         """Return the seconds that a picture takes until the first stage: read, augmented, computed."""
@@ -76,16 +76,16 @@ class Supply:
         return (time.perf_counter() - started) / len(reader)
 
     def take(
-        self, readers: tuple[PictureReader, PictureReader], storage: Storage, *, num_variants: int
+        self, readers: tuple[PictureReader, PictureReader], cache: ArrayCache, *, num_variants: int
     ) -> None:
         """Say where the pictures come from and where their outputs are kept.
 
         Args:
             readers: Of the training and the validation pictures.
-            storage: Where outputs are kept.
+            cache: Where outputs are kept.
             num_variants: Augmented versions that come in turn; 0: new ones each epoch.
         """
-        self._readers, self._storage, self._num_variants = readers, storage, num_variants
+        self._readers, self._cache, self._num_variants = readers, cache, num_variants
 
     def build_features(self) -> Compute | None:
         """Return the function from pixels (N, size, size, 3) to the head's features (N, F).
@@ -127,7 +127,7 @@ class Supply:
             raise RuntimeError("no pictures were given")
         training, validation = self._readers
         # Each has the same room: those of stages that have nothing in common are not needed together.
-        storage = copy.copy(self._storage)
+        cache = copy.copy(self._cache)
         shape = tuple(parts.learning.inputs[0].shape[1:])
         name = "pixels" if parts.frozen is None else f"frozen-{share:g}-{_sign_weights(parts.frozen)}"
         activations = Activations(
@@ -135,12 +135,12 @@ class Supply:
             compute,
             shape=shape,
             num_variants=self._num_variants,
-            storage=storage,
+            cache=cache,
             name=name,
             is_identity=parts.frozen is None,
         )
-        plain = compute_plain(validation, compute, shape=shape, storage=storage, name=name)
-        return Source(activations, plain, parts.features, storage)
+        plain = compute_plain(validation, compute, shape=shape, cache=cache, name=name)
+        return Source(activations, plain, parts.features, cache)
 
 
 def _sign_weights(model: Any) -> str:
@@ -158,13 +158,13 @@ class Source:
         activations: Of the training pictures, version by version.
         plain: From places to those of the validation pictures.
         features: The columns that are the head's features; None where they are not among them.
-        storage: Room that is left.
+        cache: Room that is left.
     """
 
     activations: Activations
     plain: Read
     features: slice | None
-    storage: Storage
+    cache: ArrayCache
 
     def read_features(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the features (N, F) of the version of training pictures that was begun last."""
@@ -190,7 +190,7 @@ def begin_stage(
     stage: Stage,
     config: Config,
     *,
-    supply: Supply,
+    store: ActivationStore,
     labels: tuple[NDArray[np.intp], NDArray[np.intp]],
     class_weights: NDArray[np.float32],
     reached: Reached,
@@ -204,7 +204,7 @@ def begin_stage(
         classifier: Its layers are trained in place.
         stage: How much of it learns, how long and how fast.
         config: The recipe.
-        supply: Of both sets' pictures.
+        store: Of both sets' pictures.
         labels: Of the training and of the validation pictures, (N,) each.
         class_weights: (C,), in the loss.
         reached: The epochs so far; each new epoch adds a row.
@@ -213,7 +213,7 @@ def begin_stage(
             of the stage.
         share: Which of all hosts' pictures these are; None: all.
     """
-    source = supply.open(stage)
+    source = store.open(stage)
     learning = split_parts(classifier, stage.share).learning
     if stage.share > 0:
         learning = split_parts(classifier, stage.share, with_features=source.features is not None).learning
@@ -229,15 +229,17 @@ def begin_stage(
     if stage.share > 0:
         return begin_training(learning, stage, feed, config, reached=reached, budget=budget, inside=inside)
     feed = replace(feed, read_training=source.read_features, read_validation=source.read_plain_features)
-    room = None
+    buffer = None
     is_found = inside is not None and not inside.recent and not inside.step
     if (inside is None or is_found) and not config.HEAD_LAYERS:
-        room = _make_room(source, learning, config, feed)
-    if room is None and is_found:
+        buffer = _make_buffer(source, learning, config, feed)
+    if buffer is None and is_found:
         hint = "raise CACHE_GB to what it was, or free some space"
         raise DiskError(Fault("training", "the features of the head have no room any more", hint=hint))
-    if room is not None:
-        return HeadSearch(_first_dense(classifier), feed, config, room=room, reached=reached, inside=inside)
+    if buffer is not None:
+        return HeadSearch(
+            _first_dense(classifier), feed, config, buffer=buffer, reached=reached, inside=inside
+        )
     scaling = _choose_scaling(feed, learning, inside)
     scaled = ScaledHead(scaling, _first_dense(classifier))
     scaling.unfold(scaled.first)
@@ -252,8 +254,8 @@ _HEAD_VERSIONS = 4
 _MOST_WORK = 4e9
 
 
-def _make_room(source: Source, learning: Any, config: Config, feed: Feed) -> NDArray[np.float32] | None:
-    """Return room for the features that a head is found from; None where it is learned step by step."""
+def _make_buffer(source: Source, learning: Any, config: Config, feed: Feed) -> NDArray[np.float32] | None:
+    """Return a buffer for the features that a head is found from; None where it is learned step by step."""
     num_features, num_classes = learning.inputs[0].shape[1], learning.outputs[0].shape[1]
     count = len(feed.training_labels)
     every = int(feed.hosts.sum(np.array([float(count)]))[0])
@@ -261,8 +263,8 @@ def _make_room(source: Source, learning: Any, config: Config, feed: Feed) -> NDA
     versions = min(_HEAD_VERSIONS, source.activations.num_variants or _HEAD_VERSIONS, affordable)
     if not config.HEAD_PENALTIES or not versions:
         return None
-    room = source.storage.allocate((versions * count, num_features), np.float32)
-    return room if feed.hosts.agree(room is not None) else None
+    buffer = source.cache.allocate((versions * count, num_features), np.float32)
+    return buffer if feed.hosts.agree(buffer is not None) else None
 
 
 def _choose_scaling(feed: Feed, learning: Any, inside: StageState | None) -> Scaling:

@@ -102,7 +102,7 @@ class Run:
         return partial_of_host(self.run_dir, self.this_host.rank)
 
     @property
-    def shelf_dir(self) -> Path | None:
+    def cache_dir(self) -> Path | None:
         """The folder in which what is computed of the pictures outlives this process; None: nowhere."""
         if not self.is_resumable or not self.config.CHECKPOINT_MINUTES:
             return None
@@ -160,9 +160,9 @@ class Run:
 
     def has_outputs(self) -> bool:
         """Tell whether so much was computed of the pictures that it is worth keeping."""
-        shelf = None if self.learning is None else self.learning.shelf
+        disk_cache = None if self.learning is None else self.learning.disk_cache
         least = 60 * self.config.CHECKPOINT_MINUTES
-        return shelf is not None and (not self.is_new or time.monotonic() - shelf.opened >= least)
+        return disk_cache is not None and (not self.is_new or time.monotonic() - disk_cache.opened >= least)
 
     def drop_state(self) -> None:
         """Remove the checkpoint folder of a run that learned nothing, where no earlier part left it."""
