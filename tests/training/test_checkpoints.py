@@ -533,12 +533,15 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
         *,
         at_every_step: bool = False,
         cache_dir: Path | None = None,
+        built: list[Any] | None = None,
         **settings: Any,
     ) -> Any:
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
         start_keras("tensorflow", seed=config.RANDOM_SEED)
         told: Any = {"clock": Clock(), "notes": Notes()}
         learning = build_learning(config, sets, saved=found, this_host=None, clock=told["clock"])
+        if built is not None:
+            built.append(learning)
         facts = build_facts(config, sets, backend="tensorflow")
         opened = opening_data(
             learning, config, sets, facts=facts, scratch_dir=tmp_path, cache_dir=cache_dir, **told
@@ -623,6 +626,32 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_with_the_same_bits(settings, 
         assert without_seconds(again.state.rows) == without_seconds(straight.state.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
+
+
+def test_an_interruption_within_an_epoch_leaves_the_state_after_its_latest_step(learn, folder, monkeypatch):
+    from classifold.training.fit import StageTraining
+
+    settings = {"DROPOUT": 0.4, "HEAD_LAYERS": (6,), "HEAD_EPOCHS": 1, "EPOCHS": 1}
+    straight, _, facts = learn(**settings)
+    step, calls, built = StageTraining._learn, list[int](), list[Any]()
+
+    def interrupt(training: Any, *batch: Any) -> None:
+        calls.append(training.step)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        step(training, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTraining, "_learn", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            learn(built=built, **settings)
+    # Five batches are an epoch: the seventh is the second of fine-tuning, and nobody asked for its state yet.
+    state = built[0].state
+    assert (state.stage, state.inside.step) == (1, 2)
+    Checkpoints(folder).save(state, facts=facts, seconds={})
+    again, _, _ = learn(Checkpoints(folder).load(tell=pytest.fail), **settings)
+    assert without_seconds(again.state.rows) == without_seconds(straight.state.rows)
+    expect_same(again.classifier.model.get_weights(), straight.classifier.model.get_weights())
 
 
 @pytest.fixture
