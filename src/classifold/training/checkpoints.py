@@ -75,9 +75,9 @@ class Checkpoints:
     """The generations in a folder.
 
     Args:
-        folder: Made where it is not there.
+        folder: The folder; it is created where it is missing.
         host: This machine's name, where several share the folder: each has files of its own.
-        anew: How to begin anew, for hints; by default by removing the folder.
+        anew: How to start again instead, for hints; by default by removing the folder.
     """
 
     def __init__(self, folder: Path, *, host: str = "", anew: str = "") -> None:
@@ -355,15 +355,15 @@ def _read_file(path: Path, *, limit: int) -> bytes:
 class CheckpointWriter:
     """Saves the states of a run as they are reached.
 
-    A folder that cannot be written is told of once, and tried again later; training goes on without.
+    A folder that cannot be written is reported once and tried again later; training continues meanwhile.
 
     Args:
-        checkpoints: Where to.
-        facts: What must be the same when the run goes on; may be added to until the first is saved.
+        checkpoints: Folder and names of the files.
+        facts: What must be the same when the run is resumed; may be added to until the first is saved.
         count_seconds: Returns the seconds of every phase so far.
-        tell: Told what does not work.
+        tell: Called with what does not work.
         saved: The state that the folder holds already.
-        minutes: The least time between two of those that are offered; 0: none of them is saved.
+        minutes: Least time between two states saved by `offer`; 0: `offer` saves none.
     """
 
     def __init__(

@@ -54,9 +54,9 @@ class Readers:
     """The readers of this host's training and validation pictures.
 
     Attributes:
-        training: Of the training pictures there is time for.
-        validation: Of the validation pictures.
-        labels: Places of their classes, (N,) for each of the two.
+        training: Reader of the training pictures there is time for.
+        validation: Reader of the validation pictures.
+        labels: Class indices of the training and of the validation pictures, (N,) each.
     """
 
     training: PictureReader
@@ -69,9 +69,9 @@ class TrainingData:
     """What the stages learn from, as far as it is this host's.
 
     Attributes:
-        store: Computes and keeps what the frozen layers make of the pictures.
-        labels: Places of the classes of the training and of the validation pictures, (N,) each.
-        class_weights: (C,), in the loss.
+        store: Computes and keeps the outputs of the frozen layers for these pictures.
+        labels: Class indices of the training and of the validation pictures, (N,) each.
+        class_weights: Weight of each class in the loss, (C,).
         share: Which of all hosts' pictures these are.
         plan: How many pictures and augmented versions there is time for.
     """
@@ -277,13 +277,13 @@ def open_reader(
     """Return the reader of a set, or of some `pictures` of it, all of them read once.
 
     Args:
-        name: Of the set.
+        name: Name of the set.
         sets: All pictures.
         config: The settings.
         cache: Where decoded pictures are kept.
         notes: Told of those that cannot be read.
-        pictures: Some of the set's; None: all.
-        numbers: Theirs, among those of all hosts; None: their places.
+        pictures: Some pictures of the set; None: all.
+        numbers: Numbers of these pictures among those of all hosts, (N,); None: their indices.
 
     Raises:
         DataError: If none can be read, or one cannot and the settings say that this is fatal.
@@ -305,6 +305,6 @@ def open_reader(
 
 
 def label_pictures(pictures: Sequence[Picture], class_names: Sequence[str]) -> NDArray[np.intp]:
-    """Return the places of pictures' classes, (N,)."""
+    """Return the class indices of pictures, (N,)."""
     index = {name: place for place, name in enumerate(class_names)}
     return np.array([index[picture.class_name] for picture in pictures], np.intp)

@@ -47,14 +47,14 @@ from classifold.training.unfinished import (
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         run_dir: The run folder.
         metrics: The content of metrics.json.
-        seconds: Of every phase.
+        seconds: Seconds of every phase.
         notes: What the user should know.
-        archive: model.tar.gz, where it was asked for.
+        archive: Path of model.tar.gz; None: it was not asked for.
     """
 
     run_dir: Path
@@ -85,12 +85,12 @@ def train_model(
         config: The settings.
         archive: Also write model.tar.gz into the run folder.
         add_report: Called with the folder before it gets its name, to put the page into it.
-        name: Of the run and its folder; None takes the algorithm's and the time.
-        checkpoint_dir: Where the state is saved as the run goes on. What an earlier part of the same run left
-            there is gone on from: the result is the same, bit for bit, as if it had never been interrupted.
+        name: Name of the run and its folder; None: the algorithm's name and the time.
+        checkpoint_dir: Folder in which checkpoints are saved. A checkpoint of the same run that is there is
+            resumed: the result is the same, bit for bit, as if the run had never been interrupted.
         host: This machine's name, where several share `checkpoint_dir`.
-        is_resumable: The state is saved in a hidden folder beside the run, which goes when the run is whole;
-            with the `name` of a run that stopped, it is gone on from there.
+        is_resumable: Save checkpoints in a hidden folder beside the run, which is removed when the run is
+            complete; with the `name` of a run that stopped, resume that run.
         this_host: This host among those that train together; None: it is alone.
         sets: The pictures; None: those in SPLIT_LOCAL_DIR.
 

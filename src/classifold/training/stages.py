@@ -204,9 +204,9 @@ def begin_stage(
         classifier: Its layers are trained in place.
         stage: How much of it learns, how long and how fast.
         config: The recipe.
-        store: Of both sets' pictures.
-        labels: Of the training and of the validation pictures, (N,) each.
-        class_weights: (C,), in the loss.
+        store: Computes the activations of both sets' pictures.
+        labels: Class indices of the training and of the validation pictures, (N,) each.
+        class_weights: Weight of each class in the loss, (C,).
         reached: The epochs so far; each new epoch adds a row.
         budget: The time that is left.
         inside: A state of this stage to resume from; the classifier must have the weights from the beginning
@@ -247,15 +247,15 @@ def begin_stage(
     return begin_training(learning, stage, feed, config, reached=reached, inside=inside, scaled=scaled)
 
 
-# A head is found for so many augmented versions of each picture, where there are.
+# Maximum number of augmented versions of each picture from which the head is computed.
 _HEAD_VERSIONS = 4
-# Pictures times features times classes from which finding it takes longer than learning it step by step: at
-# this many each of some hundred steps of the solver takes about half a second on two cores.
+# Above this product of pictures, features and classes the head is trained step by step, which is then faster:
+# at this size each of some hundred steps of the solver takes about half a second on two cores.
 _MOST_WORK = 4e9
 
 
 def _make_buffer(source: Source, learning: Any, config: Config, feed: Feed) -> NDArray[np.float32] | None:
-    """Return a buffer for the features that a head is found from; None where it is learned step by step."""
+    """Return a buffer for the features that the head is computed from; None: it is trained step by step."""
     num_features, num_classes = learning.inputs[0].shape[1], learning.outputs[0].shape[1]
     count = len(feed.training_labels)
     every = int(feed.hosts.sum(np.array([float(count)]))[0])
