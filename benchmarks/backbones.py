@@ -40,7 +40,8 @@ from typing import Any
 import numpy as np
 
 from classifold.machine import count_cores, peak_memory_mb
-from classifold.settings.config import Config, build_config
+from classifold.settings.config import Config
+from classifold.settings.loader import build_config
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "backbones.json"

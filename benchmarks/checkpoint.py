@@ -65,7 +65,7 @@ def main() -> int:
 def prepare(folder: Path, pictures: Path | None) -> dict[str, Any]:
     """Split the pictures; return the settings that say where they are."""
     from classifold.dataset.split import split_dataset
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     if pictures is None:
         draw_example(folder / "flowers", pictures_per_class=100)
@@ -79,7 +79,7 @@ def prepare(folder: Path, pictures: Path | None) -> dict[str, Any]:
 
 def train_once(settings: dict[str, Any]) -> dict[str, Any]:
     """Train one run, and return its seconds and those that went into checkpoints."""
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
     from classifold.training import checkpoints as resume
     from classifold.training import fit, run
 

@@ -27,7 +27,7 @@ from classifold.docker.engine import run_docker, start_docker
 from classifold.docker.start import Start, build_command
 from classifold.machine import count_cores
 from classifold.sagemaker.ml_folder import MlFolder
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config, to_hyperparameters
 
 RESULTS = Path(__file__).parent / "results" / "container.json"
 READING_LIMIT, STOP_LIMIT = 10.0, 60.0
@@ -56,7 +56,7 @@ def draw_sets(folder: Path) -> None:
 def lay_out(folder: Path, image: str, number: int) -> Start:
     """Return a container's start, its folders made."""
     ml = MlFolder(folder / "ml")
-    texts = build_config(SETTINGS).to_hyperparameters()
+    texts = to_hyperparameters(build_config(SETTINGS))
     ml.write(
         hyperparameters={name: texts[name] for name in SETTINGS},
         channels={"pictures": {"TrainingInputMode": "File"}},

@@ -187,7 +187,7 @@ def prepare_with_resize(folder: Path) -> Callable[[], int]:
 
 def prepare_ours(folder: Path) -> Callable[[], int]:
     from classifold.dataset.scan import scan_folder
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
     from classifold.training.array_cache import ArrayCache
     from classifold.training.pipeline import PictureReader
 

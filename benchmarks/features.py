@@ -132,7 +132,7 @@ def prepare_keras(_scratch: Path) -> dict[str, Callable[[Any], Any]]:
 
 def build_frozen() -> Any:
     """Return the backbone with pooling as a Keras model, from pixels to (N, 1280)."""
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
     from classifold.training.backend import start_keras
 
     start_keras("tensorflow", seed=0)

@@ -250,7 +250,7 @@ class Keras:
         keras.config.set_dtype_policy("mixed_bfloat16")
         import jax
 
-        from classifold.settings.config import build_config
+        from classifold.settings.loader import build_config
         from classifold.training.model import build_classifier
 
         self.jax, self.keras, self.size = jax, keras, size
@@ -368,7 +368,7 @@ def draw_pictures(folder: Path, count: int) -> Path:
 def open_reader(folder: Path, size: int, memory: float) -> Iterator[Callable[[int], np.ndarray]]:
     """Give a function from a number to so many augmented pictures, float32, ever new ones."""
     from classifold.dataset.walk import iter_pictures
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
     from classifold.training.array_cache import ArrayCache
     from classifold.training.pipeline import PictureReader
 

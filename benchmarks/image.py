@@ -28,7 +28,7 @@ from typing import Any
 from classifold.aws.image import build_image
 from classifold.aws.image_context import plan_image
 from classifold.machine import count_cores
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "image.json"

@@ -112,7 +112,7 @@ def run_hosts(count: int) -> dict[str, Any]:
 def be_host(rank: int, count: int) -> dict[str, Any]:
     """Train two epochs as one of the hosts; return what the second one took."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank % count_cores()]})
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
     from classifold.training.backend import start_keras
     from classifold.training.hosts import HostInfo, leave_hosts, share_devices
 
@@ -192,7 +192,7 @@ def count_sent() -> int:
 
 def count_gradient(name: str) -> dict[str, Any]:
     """Return how many bytes the gradient of a backbone's learning part has, for each share that learns."""
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
     from classifold.training.backend import start_keras
     from classifold.training.model import build_classifier, split_parts
 

@@ -14,7 +14,7 @@ from PIL import Image
 from classifold.dataset.division import SplitSummary
 from classifold.dataset.split import split_dataset
 from classifold.names import SETS
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from classifold import names
 from classifold.cli.main import cli, project_manager, split
-from classifold.settings.config import DEFAULT_CONFIG_PATH, Config
+from classifold.settings.config import Config
+from classifold.settings.loader import DEFAULT_CONFIG_PATH
 
 
 def test_the_walk_has_its_files(root: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from classifold import names
 from classifold.errors import SettingsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PLACE = {"account": "123456789012", "region": "eu-west-1"}
 projects = st.from_regex(r"[a-z0-9]{1,3}([.-][a-z0-9]{1,3}){0,3}", fullmatch=True)

@@ -135,10 +135,10 @@ def test_a_tilde_without_a_home_folder_is_one_line_and_no_folder(
     done = stranger(*words, cwd=project, TMPDIR=str(temporary))
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: setting DATA_LOCAL_DIR: its ~ means a home folder that this process does not have, "
+        "error: setting DATA_LOCAL_DIR: ~ stands for a home folder, and this process has none, "
         "got '~/pictures'",
         "hint: write the whole path, or set the environment variable HOME; a folder of that name is ./~",
-        "error: setting RUNS_DIR: its ~ means a home folder that this process does not have, "
+        "error: setting RUNS_DIR: ~ stands for a home folder, and this process has none, "
         "got '~nobody-of-that-name/runs'",
         "hint: write the whole path, or set the environment variable HOME; a folder of that name is ./~",
     ]
@@ -177,8 +177,8 @@ def test_no_place_for_temporary_files_is_one_line(run_python: Callable[..., Any]
     code = (
         "import sys, tempfile\n"
         "tempfile._candidate_tempdir_list = lambda: ['/proc/nowhere']\n"
-        "import os; from classifold import process\n"
-        "process._borrow_home = tempfile.gettempdir\n"
+        "import os; from classifold import processes\n"
+        "processes._borrow_home = tempfile.gettempdir\n"
         "from classifold.cli.main import main; sys.argv = ['classifold', '--version']; sys.exit(main())\n"
     )
     answer = run_python("-c", code)

@@ -23,10 +23,10 @@ DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder a clas
 DATA_MANIFEST = ""  # a listing of the pictures in place of DATA_LOCAL_DIR, a table or JSON; none is copied
 # of a listing: address of the folder whose sub-folders are the classes; empty: the picture's own
 MANIFEST_ROOT = ""
-# of a listing: the column with the class; empty: one called label, class or the like, else the folder
+# the listing's column with the class; empty: one called label, class or similar, else the folder
 MANIFEST_CLASS = ""
 SPLIT_LOCAL_DIR = ""  # where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split
-SPLIT_FILES = "auto"  # clones or copies, or hard links to the originals; auto: link where room is short
+SPLIT_FILES = "auto"  # copy: clones or copies; link: hard links; auto: link if space is short
 PERCENTAGE_VAL = 0.15  # share of the pictures for validation
 PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
 SPLIT_SEED = 0  # another number, another division into sets
@@ -34,7 +34,7 @@ SPLIT_GROUP_PATTERN = ""  # regular expression on <class>/<file>; pictures with 
 SMALL_CLASSES = "fail"  # classes with too few pictures for the sets: stop, or leave them out and say so
 UNREADABLE_PICTURES = "skip"  # pictures that cannot be read: name and skip them, or stop
 MAX_PIXELS = 100_000_000  # a picture with more is refused, not decoded
-SAMPLE_BITS = "auto"  # bits in use of 16-bit samples, for instance 12; auto: what the file says, else all 16
+SAMPLE_BITS = "auto"  # how many bits 16-bit samples use, such as 12; auto: what the file says, else 16
 
 # The model
 # this, any name of keras.applications, or a function of your own as my_model.py:build
@@ -86,8 +86,8 @@ ZOOM_RANGE = 0.2  # in and out
 WIDTH_SHIFT_RANGE = 0.1  # share of the width
 HEIGHT_SHIFT_RANGE = 0.1  # share of the height
 SHEAR_RANGE = 5.0  # degrees
-HORIZONTAL_FLIP = "auto"  # mirror left and right, every other time; auto: unless that changes a class
-VERTICAL_FLIP = False  # mirror top and bottom, every other time; auto: unless that changes a class
+HORIZONTAL_FLIP = "auto"  # mirror half of the pictures left to right; auto: unless that changes a class
+VERTICAL_FLIP = False  # mirror half of the pictures top to bottom; auto: unless that changes a class
 BRIGHTNESS_RANGE = 0.2  # brighter and darker by up to this share
 CONTRAST_RANGE = 0.2  # more and less contrast by up to this share
 SATURATION_RANGE = 0.2  # more and less colour by up to this share
@@ -104,14 +104,14 @@ DATA_BUCKET = ""  # the bucket of the pictures; empty: <PROJECT_NAME>.data
 OUTPUT_BUCKET = ""  # the bucket of the results; empty: <PROJECT_NAME>.output
 BUCKET_NAMESPACE = "global"  # account-regional: bucket names that nobody else can take
 ROLE = ""  # a role of your own for the jobs, name or ARN; empty: one is made
-ROLE_BOUNDARY = ""  # ARN of a policy, the permissions boundary of the role that is made; empty: none
+ROLE_BOUNDARY = ""  # ARN of the policy that is the role's permissions boundary; empty: none
 KMS_KEY = ""  # ARN of the key that encrypts buckets, images, disks and results; empty: AWS's own
 UPLOAD_AS = "files"  # shards: the pictures packed into a few tar files, faster for many small ones
 SHARD_MB = 150  # size of a shard, in MB
 UPLOAD_THREADS = "auto"  # files that are sent at once
 
 # AWS: the training image
-BASE_IMAGE = ""  # the image it is built on, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim
+BASE_IMAGE = ""  # base image, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim
 
 # AWS: the training job
 INSTANCE_COUNT = 1  # machines of a job

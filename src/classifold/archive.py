@@ -1,4 +1,4 @@
-"""Reading a .tar.gz from elsewhere: files and folders alone, with bounds on memory, time and size."""
+"""Reading a .tar.gz from elsewhere: only files and folders, with limits on memory, time and size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ArchiveError(Exception):
     """An archive that is not unpacked.
 
     Attributes:
-        what: Why.
+        what: Why it is not unpacked, as in "it ends in the middle".
         got: The value found, already printable; empty if no value was found.
         is_damaged: It was probably cut or changed on its way, and not made like this.
     """
@@ -55,7 +55,7 @@ class Member:
     """A file or a folder of an archive.
 
     Attributes:
-        path: Below the folder that is unpacked into; it leads nowhere else.
+        path: Its path relative to the target folder; it never leads out of that folder.
         size: In bytes; 0 for a folder.
         is_dir: Whether it is a folder.
     """
@@ -68,7 +68,7 @@ class Member:
 class ArchiveReader:
     """The members of a .tar.gz in their order, each checked before it is given.
 
-    Sparse files, global headers, headers behind headers, links, devices and paths that lead out are refused.
+    Sparse files, global headers, headers of headers, links, devices and paths that lead out are refused.
     Memory does not depend on the archive, and time only on its size and `max_bytes`.
 
     Args:
@@ -123,7 +123,7 @@ class ArchiveReader:
         header = self._read_header()
         while header is not None and header.type in _DESCRIPTIONS:
             if header.type in seen:
-                raise ArchiveError("it holds headers that describe headers")
+                raise ArchiveError("it holds a header for another header")
             seen.append(header.type)
             said |= self._read_description(header)
             header = self._read_header()
@@ -148,7 +148,7 @@ class ArchiveReader:
         except tarfile.HeaderError as error:
             raise _damage(str(error)) from error
         if header.size < 0:
-            raise ArchiveError("it holds a file of less than no bytes", got=f"{header.size:,}")
+            raise ArchiveError("it holds a file of negative size", got=f"{header.size:,}")
         return header
 
     def _read_description(self, header: tarfile.TarInfo) -> dict[str, str]:
@@ -170,7 +170,7 @@ class ArchiveReader:
         path, is_dir = PurePosixPath(name), header.type == tarfile.DIRTYPE
         reason = _find_kind_fault(header.type) or _find_name_fault(name, path)
         if not reason and is_dir and size:
-            reason = "it holds a folder that says it has bytes of its own"
+            reason = "it holds a folder that has bytes of its own"
         if not reason and not (is_dir or path.parts):
             reason = "it holds a file without a name"
         if not reason and size > self._content.left:
@@ -181,7 +181,7 @@ class ArchiveReader:
         return Member(path, size, is_dir)
 
     def _take_place(self, path: PurePosixPath, *, is_dir: bool) -> str:
-        """Note that there is something at a path; return what speaks against it."""
+        """Note that a path is taken; return why it must not be, "" if it may."""
         for folder in path.parents:
             if not self._is_dir.setdefault(folder, True):
                 return "it holds a file and a folder of the same name"
@@ -197,7 +197,7 @@ class ArchiveReader:
 
 
 def _padded(size: int) -> int:
-    """Return how many bytes a content of `size` takes in a tar file."""
+    """Return how many bytes a content of `size` bytes takes in a tar file, padding included."""
     return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
@@ -247,14 +247,14 @@ def _parse_size(text: str) -> int:
 
 
 class _Inflated:
-    """The content of a gzip file, read forward.
+    """The unpacked content of a gzip file, read from beginning to end.
 
     Args:
         file: The gzip file.
         limit: How many bytes the content may have.
 
     Attributes:
-        limit: As given.
+        limit: How many bytes the content may have.
         left: How many bytes may still come.
     """
 
@@ -265,7 +265,7 @@ class _Inflated:
         self._pending = b""
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer at the end alone."""
+        """Return the next `size` bytes, fewer only at the end."""
         pieces = []
         while size and (piece := self._inflate(size)):
             size -= len(piece)
@@ -304,6 +304,6 @@ class _Inflated:
                 return False
         self._members += 1
         if self._members > MAX_GZIP_MEMBERS:
-            raise ArchiveError(f"it is more than {MAX_GZIP_MEMBERS} gzip files, one behind the other")
+            raise ArchiveError(f"it is more than {MAX_GZIP_MEMBERS} gzip files in a row")
         self._pending, self._gzip = rest, zlib.decompressobj(_GZIP)
         return True

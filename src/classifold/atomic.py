@@ -62,8 +62,8 @@ def move_folder(source: Path, target: Path) -> None:
     nor can one that spreads over several disks of a union.
 
     Args:
-        source: The folder; gone afterwards.
-        target: Its new name; whole or not there.
+        source: The folder to move; it is gone afterwards.
+        target: Its new path; it appears only when it is complete.
 
     Raises:
         OSError: The disk refuses.

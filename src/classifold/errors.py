@@ -50,6 +50,11 @@ class Fault:
         return f"{line}\nhint: {make_printable(self.hint)}" if self.hint else line
 
 
+def name_failure(doing: str) -> str:
+    """Return the `where` of an action that failed: "cannot make the bucket" for "make the bucket"."""
+    return f"cannot {doing}"
+
+
 class ClassifoldError(Exception):
     """A mistake the user can cure; holds one fault or all that were found."""
 
@@ -145,7 +150,7 @@ _DISK_CURES = {
     errno.EIO: ("the disk reports an error of its own", "check the disk, or choose another one"),
     errno.EBUSY: ("it is in use", "close what uses it, unmount what is mounted there, or choose another one"),
     errno.EXDEV: ("its disk cannot rename or move it", "choose a folder on another disk"),
-    errno.EILSEQ: ("its disk does not take this name", "choose another name or another disk"),
+    errno.EILSEQ: ("its disk does not accept this name", "choose another name or another disk"),
     errno.EMFILE: ("too many files are open", "raise the limit, for instance with ulimit -n 4096"),
 }
 

@@ -196,7 +196,7 @@ def run_session(
     """Return what a model says of pictures: one in this thread, several on all cores.
 
     Args:
-        session: Of a model with one input.
+        session: Session of a model with one input.
         pixels: (N, size, size, 3), at least one picture.
         output: The output's name; None takes the first.
 

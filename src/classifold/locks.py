@@ -15,7 +15,7 @@ def hold_lock(number: int, *, is_shared: bool = False) -> bool:
     """Lock an open file or folder for this process, without waiting; the lock ends when it is closed.
 
     Args:
-        number: Its file descriptor.
+        number: File descriptor of the open file or folder.
         is_shared: Other processes may hold the lock as well, if they share it.
 
     Returns:

@@ -34,7 +34,7 @@ class ModelCard(BaseModel):
         image_size: Side in pixels of the square that pictures are resized to.
         max_pixels: A picture with more pixels is refused, not decoded.
         sample_bits: How many bits of 16-bit samples are in use, or "auto", as in training.
-        input: Name, layout, colour and range of the pixels.
+        input: Name of the model's input, and the layout, colour order and range of its pixels.
         output: Name of the model's output.
         backbone: Name of the backbone.
         run: Name of the run that made the model.

@@ -13,25 +13,25 @@ TRAINING, VALIDATION, EVALUATION = "training", "validation", "evaluation"
 SETS = (TRAINING, VALIDATION, EVALUATION)
 # What people call the three sets, in lower case and without accents, so that a split of the user's own is
 # recognised: English, then German, French, Spanish, Portuguese, Italian, Dutch, Polish, Turkish, Russian,
-# Chinese, Japanese, Korean.
+# Chinese, Japanese, Korean. The last English ones are how people mistype them.
 SET_ALIASES = {
     TRAINING: tuple(
         """
-        training train trn trainval learn learning
+        training train trn tr trainval learn learning traning trainning trainig trian
         entrainement apprentissage entrenamiento treino treinamento addestramento allenamento trening uczenie
         egitim обучение обучающая тренировка 训练 訓練 学習 학습 훈련
         """.split()  # noqa: SIM905 - a line per word else
     ),
     VALIDATION: tuple(
         """
-        validation valid val validate dev devel development
+        validation valid val validate dev devel development vaild vaildation validaton
         validierung validacion validacao convalida validazione validatie walidacja dogrulama
         валидация валидационная 验证 驗證 検証 검증
         """.split()  # noqa: SIM905 - a line per word else
     ),
     EVALUATION: tuple(
         """
-        evaluation eval evaluate test testing tst holdout heldout
+        evaluation eval evaluate test testing tst te holdout heldout tesing tset
         tests evaluierung auswertung essai prueba pruebas teste testes prova testowy degerlendirme
         тест тестовая проверка 测试 測試 评估 テスト 評価 테스트 평가
         """.split()  # noqa: SIM905 - a line per word else
@@ -176,8 +176,8 @@ def regional_bucket(name: str, *, account: str, region: str) -> str:
 
     Args:
         name: As `data_bucket` and `output_bucket` return it.
-        account: Its number, 12 digits.
-        region: The project's.
+        account: Number of the AWS account, 12 digits.
+        region: Region of the project.
     """
     project, _, kind = name.rpartition(".")
     return f"{project.replace('.', '--')}-{kind}{regional_ending(account=account, region=region)}"

@@ -24,8 +24,8 @@ def format_json(answer: object, **options: Any) -> str:
     r"""Return an answer as JSON in which everything that is not printable is written as `\uXXXX`.
 
     Args:
-        answer: What json.dumps takes.
-        options: Those of json.dumps.
+        answer: The value to format, of types that json.dumps takes.
+        options: Passed to json.dumps.
     """
     text = json.dumps(answer, ensure_ascii=False, **options)
     # Outside its strings JSON has no such characters but line breaks.

@@ -37,7 +37,7 @@ def is_terminal(stream: TextIO | None = None) -> bool:
     """Tell whether a person is watching a terminal that can move its cursor.
 
     Args:
-        stream: Where to; None is standard error.
+        stream: The stream to ask; None means standard error.
     """
     stream = sys.stderr if stream is None else stream
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -78,7 +78,7 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
         unit: What is counted, in the plural; bytes are shown as kB, MB and GB.
 
     Yields:
-        What is told how many units were finished since its last call.
+        A function to call with the number of units finished since its last call.
     """
     if not is_terminal():
         yield Advance()

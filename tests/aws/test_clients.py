@@ -19,7 +19,7 @@ from botocore import exceptions
 from classifold.aws.clients import Aws
 from classifold.aws.refusals import aws_errors, find_right, is_denied, is_expired, is_missing, is_passing
 from classifold.errors import AwsError, MissingError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -242,7 +242,7 @@ def test_a_proxy_is_used(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
         threading.Thread(target=serve, args=(server,), daemon=True).start()
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        with pytest.raises(AwsError, match="no way to AWS") as caught:
+        with pytest.raises(AwsError, match="cannot reach AWS") as caught:
             _ = aws_of().account
     assert asked[0].startswith(b"CONNECT sts.eu-west-1.amazonaws.com:443")
     assert "secret" not in str(caught.value)
@@ -307,7 +307,7 @@ def test_an_sso_session_that_has_ended_names_the_sign_in(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "sso")
     said = first_line(aws_of())
-    assert "the credentials have expired or cannot be had" in said
+    assert "the credentials have expired or cannot be obtained" in said
     assert "aws sso login" in said
 
 
@@ -318,7 +318,7 @@ def test_a_process_that_should_bring_credentials_and_fails_is_told(
     file.write_text("[profile own]\ncredential_process = false\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "own")
-    assert "cannot be had" in first_line(aws_of())
+    assert "cannot be obtained" in first_line(aws_of())
 
 
 def test_no_network_is_told_soon_with_the_system_s_own_reason(
@@ -340,6 +340,19 @@ def test_an_address_that_is_none_names_the_setting(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     assert "AWS_ENDPOINT_URL, or endpoint_url of the profile" in first_line(aws_of())
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1"])
+def test_a_region_of_any_partition_is_known(region: str) -> None:
+    assert aws_of(PROJECT_REGION=region).doubt_region() == ""
+
+
+def test_a_region_that_boto3_does_not_know_is_told_first_and_not_refused(
+    classifold: Callable[..., Any], aws_account: Cloud, project: Path
+) -> None:
+    answer = classifold("jobs", "--set", "PROJECT_REGION=eu-west-99")
+    assert answer.err.splitlines()[0].startswith("note: boto3 knows no region eu-west-99 with SageMaker")
+    assert answer.code == 0, answer.err
 
 
 def test_a_misspelt_region_is_told_with_the_right_one(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,7 +401,7 @@ def test_a_missing_right_is_named(
     aws_account.deny(right)
     with pytest.raises(AwsError) as caught, aws_errors("do it"):
         call(aws_of().client(service))
-    assert f"error: do it: the right {right} is missing" in str(caught.value)
+    assert f"error: cannot do it: the right {right} is missing" in str(caught.value)
     assert f"ask whoever manages the account for the right {right}" in str(caught.value)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from classifold.aws.clients import Aws
 from classifold.aws.cost import CostEstimate, estimate_cost, find_price, fit_budget, read_product
 from classifold.errors import JobError, MissingError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

@@ -38,7 +38,7 @@ from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
 from classifold.docker.engine import explain_docker
 from classifold.errors import AwsError, BackboneError, DockerError, MissingError
 from classifold.settings.baked import PROJECT_DIR, locate_baked, open_keras_home
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -614,7 +614,7 @@ def test_a_repository_with_images_and_no_tag_is_refused_and_an_empty_one_taken(a
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}
     ecr.put_image(repositoryName="roses", imageManifest=json.dumps(manifest), imageTag="theirs")
     before = describe_repository()
-    with pytest.raises(AwsError, match="holds images, and bears no project's tag"):
+    with pytest.raises(AwsError, match="holds images, and has no project tag"):
         ensure()
     assert describe_repository() == before
     ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageTag": "theirs"}])
@@ -717,7 +717,7 @@ def test_what_was_pushed_from_here_goes_before_what_others_pushed(aws_account: C
     delete_image(f"{tag_of()}-aaaaaaaaaaaa")
     found = find_image(aws_of())
     assert found.uri_by_tag == f"{uri}-bbbbbbbbbbbb"
-    assert found.remark.startswith("the one that was pushed from here is not there any more")
+    assert found.remark.startswith("the one that was pushed from here is gone")
 
 
 def test_an_image_that_was_exchanged_is_refused(aws_account: Cloud, project: Path) -> None:
@@ -733,7 +733,7 @@ def test_an_image_that_was_exchanged_is_refused(aws_account: Cloud, project: Pat
         find_image(aws_of())
     (fault,) = caught.value.faults
     assert fault.where == f"image {uri}"
-    assert fault.what == f"{other} is in the place of {pushed}, which was pushed from here"
+    assert fault.what == f"{other} has replaced {pushed}, which was pushed from here"
     assert ".classifold/image.json" in fault.hint
 
 
@@ -742,7 +742,7 @@ def test_an_exchanged_image_is_not_taken_for_the_one_that_was_pushed(
 ) -> None:
     pushed, _ = push_tiny()
     record_push(pushed.uri_by_tag, f"sha256:{'0' * 64}")
-    with pytest.raises(AwsError, match="is in the place of"):
+    with pytest.raises(AwsError, match="has replaced"):
         push_tiny()
     assert json.loads((tiny / ".classifold" / "image.json").read_text())["pushed"] == {
         pushed.uri_by_tag: f"sha256:{'0' * 64}"
@@ -823,7 +823,7 @@ def test_a_registry_that_nobody_can_reach_is_said(
     aws_account: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(AwsError, match="no way"):
+    with pytest.raises(AwsError, match="cannot reach AWS"):
         find_manifest(aws_of(), "127.0.0.1:1/roses", "x")
 
 

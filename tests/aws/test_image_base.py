@@ -18,7 +18,7 @@ from classifold.aws.image_base import Base, find_bases, hash_bases, pin_dockerfi
 from classifold.aws.image_context import plan_image
 from classifold.aws.image_record import read_record
 from classifold.errors import DockerError, SettingsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.registry import Registry
@@ -170,7 +170,7 @@ def test_a_base_that_moved_gives_another_tag_and_this_is_said(
     assert moved.built
     assert moved.tag != first.tag
     assert said[0] == (
-        f"the base image {LOCAL} has moved since the last build here, from {first_id[:19]} to "
+        f"the base image {LOCAL} has changed since the last build here, from {first_id[:19]} to "
         f"{second_id[:19]}"
     )
     assert said[1].startswith("building the CPU image")
@@ -186,14 +186,14 @@ def test_a_base_that_is_gone_leaves_the_image_that_was_built(
     docker("rmi", LOCAL)
     again, said = build()
     assert (again.reference, again.built) == (first.reference, False)
-    assert said[-1].endswith("the image that was built before is taken")
+    assert said[-1].endswith("using the image that was built before")
 
 
 def test_a_base_that_nobody_has_is_told_with_the_ways_around(based: Path, docker_engine: str) -> None:
     with pytest.raises(DockerError) as caught:
         build(BASE_IMAGE="localhost:1/nowhere:1")
     (fault,) = caught.value.faults
-    assert fault.where == "get the base image localhost:1/nowhere:1"
+    assert fault.where == "cannot get the base image localhost:1/nowhere:1"
     assert "BASE_IMAGE" in fault.hint
 
 
@@ -276,7 +276,7 @@ def test_a_base_that_moved_in_its_registry_is_fetched_pinned_and_told(
     moved, said = build(BASE_IMAGE=name)
     assert moved.tag != first.tag
     assert (
-        f"the base image {name} has moved since the last build here, from {first_digest[:19]} to "
+        f"the base image {name} has changed since the last build here, from {first_digest[:19]} to "
         f"{second_digest[:19]}"
     ) in said
     assert read_labels(moved.reference)["org.opencontainers.image.base.digest"] == second_digest
@@ -292,5 +292,5 @@ def test_without_a_way_to_the_registry_the_base_here_is_taken_and_this_is_said(
     Path(os.environ["DOCKER_CONFIG"], "config.json").write_text("{}")
     again, said = build(BASE_IMAGE=name)
     assert (again.reference, again.built) == (first.reference, False)
-    assert said[1].startswith(f"note: whether the base image {name} has moved could not be looked up (")
-    assert said[1].endswith("): the one here is taken")
+    assert said[1].startswith(f"note: could not find out whether the base image {name} has changed (")
+    assert said[1].endswith("): using the one here")

@@ -15,7 +15,7 @@ from classifold.aws.findings import Finding, guard
 from classifold.aws.image_scan import check_scan
 from classifold.aws.registry import DOCKER_MANIFEST
 from classifold.aws.repository import ensure_repository
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -107,7 +107,7 @@ def test_a_scan_that_is_not_there_yet_or_failed_could_not_be_looked_at(
 ) -> None:
     set_scan(aws_account, digest, status=status)
     (finding,) = look(digest)
-    assert finding.what == f"vulnerabilities could not be looked at: {said}"
+    assert finding.what == f"vulnerabilities could not be checked: {said}"
     assert finding.hint
     assert not finding.is_fatal
 
@@ -129,12 +129,12 @@ def test_a_scan_of_long_ago_is_said(aws_account: Cloud, digest: str) -> None:
 def test_a_repository_that_does_not_scan_could_not_be_looked_at(aws_account: Cloud) -> None:
     boto3.client("ecr", region_name="eu-west-1").create_repository(repositoryName="roses")
     (finding,) = look(put_image())
-    assert finding.what == "vulnerabilities could not be looked at: ECR has no scan of it"
+    assert finding.what == "vulnerabilities could not be checked: ECR has no scan of it"
     assert not finding.is_fatal
 
 
 def test_a_right_that_is_missing_is_a_note(aws_account: Cloud, digest: str) -> None:
     aws_account.deny("ecr:DescribeImageScanFindings")
     (finding,) = look(digest)
-    assert finding.what.startswith("this could not be looked at: the right ecr:DescribeImageScanFindings")
+    assert finding.what.startswith("this could not be checked: the right ecr:DescribeImageScanFindings")
     assert not finding.is_fatal

@@ -14,7 +14,7 @@ from classifold.aws.resources import Resource
 from classifold.aws.roles import ensure_role
 from classifold.aws.storage import ensure_buckets
 from classifold.errors import AwsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

@@ -23,7 +23,7 @@ from classifold.aws.findings import guard
 from classifold.aws.no_answer import UnreadableAnswerError
 from classifold.aws.refusals import aws_errors, is_passing
 from classifold.errors import AwsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PAGE = (
     "<!DOCTYPE html>\n<html><head><title>Sign in to the guest network</title></head><body>Hello</body></html>"
@@ -164,7 +164,7 @@ def test_what_is_no_answer_of_aws_s_is_told_with_a_cure_in_every_protocol(
         ("a redirection", "and leads to https://login.example/"),
         ("a gateway's 502", "AWS, or a gateway or proxy before it, answered HTTP 502"),
         ("a word with 200", "it is not JSON, or it was cut short"),
-        ("somebody else's JSON", "it is JSON of somebody else's"),
+        ("somebody else's JSON", "it is JSON, but not from AWS"),
         ("nothing with 200", "it is empty"),
     ],
 )
@@ -193,7 +193,7 @@ def test_an_object_whose_bytes_break_off_is_told(aws: Aws, stranger: Stranger, t
         with pytest.raises(AwsError) as caught, aws_errors("download it"):
             fetch()
         (fault,) = caught.value.faults
-        assert fault.where == "download it"
+        assert fault.where == "cannot download it"
         assert "run the command again" in fault.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -208,7 +208,7 @@ def test_a_look_that_somebody_else_answers_is_a_note(aws: Aws, stranger: Strange
 
         (finding,) = list(guard(look))
         assert not finding.is_fatal
-        assert finding.what.startswith("this could not be looked at: ")
+        assert finding.what.startswith("this could not be checked: ")
 
 
 def test_a_gateway_s_page_is_asked_again_as_any_fault_of_a_server_s(
@@ -294,7 +294,7 @@ def test_every_error_that_botocore_has_is_told_with_what_was_being_done(kind: ty
     with pytest.raises(AwsError) as caught, aws_errors("look at it"):
         raise make(kind)
     (fault,) = caught.value.faults
-    assert fault.where == "look at it"
+    assert fault.where == "cannot look at it"
     assert fault.what
     assert "{" not in fault.what
     # What AWS itself refused is told in its own words, which say what to do as well as ours could.
@@ -318,7 +318,7 @@ def test_every_error_that_botocore_has_is_told_with_what_was_being_done(kind: ty
 def test_what_boto3_s_neighbours_raise_is_told_too(error: Exception) -> None:
     with pytest.raises(AwsError) as caught, aws_errors("look at it"):
         raise error
-    assert caught.value.faults[0].where == "look at it"
+    assert caught.value.faults[0].where == "cannot look at it"
     assert caught.value.faults[0].hint
 
 

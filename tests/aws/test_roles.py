@@ -14,7 +14,7 @@ from classifold.aws.clients import Aws
 from classifold.aws.policies import Scope, build_policy, build_trust
 from classifold.aws.roles import ensure_role, find_missing_rights, find_role, trusts_sagemaker
 from classifold.errors import AwsError, MissingError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud

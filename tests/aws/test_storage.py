@@ -17,7 +17,7 @@ from classifold.aws.bucket_rules import RULES, Wishes
 from classifold.aws.clients import Aws
 from classifold.aws.storage import ensure_buckets, find_bucket_region, list_buckets
 from classifold.errors import AwsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -325,9 +325,7 @@ def test_a_bucket_with_objects_and_no_tag_is_not_taken_over(aws_account: Cloud, 
     aws_account.forget_calls()
     with pytest.raises(AwsError) as caught:
         ensure()
-    assert f"bucket {OUTPUT}: it is there already, holds objects, and bears no project's tag" in str(
-        caught.value
-    )
+    assert f"bucket {OUTPUT}: it is there already, holds objects, and has no project tag" in str(caught.value)
     assert f'set OUTPUT_BUCKET = "{OUTPUT}" to use it as it is' in str(caught.value)
     # Nothing was made or changed, the other bucket included.
     assert {one["operation"][:3] for one in aws_account.calls(service="s3")} <= {"Hea", "Get", "Lis"}

@@ -25,7 +25,7 @@ from classifold.aws.upload import UploadSummary, upload_data
 from classifold.dataset.split import split_dataset
 from classifold.errors import AwsError, DataError, MissingError
 from classifold.packing.pack import pack_sets
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -370,7 +370,9 @@ def test_a_link_to_a_file_that_is_no_picture_is_named_and_not_sent(
     (split_dir / "split.json").symlink_to(elsewhere / "credentials")
     with pytest.raises(DataError) as caught:
         upload()
-    faults = [fault for fault in caught.value.faults if "link that leads to no picture" in fault.what]
+    faults = [
+        fault for fault in caught.value.faults if "link to something that is not a picture" in fault.what
+    ]
     assert [Path(fault.where).name for fault in faults] == ["bad.jpg", "split.json"]
     keys = set(list_bucket(s3))
     assert "petals/training/rose/good.jpg" in keys
@@ -462,7 +464,7 @@ def test_a_line_that_stays_cut_is_told_and_the_next_run_sends_the_rest_alone(
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     aws_account.cut("PutObject", count=None, after_bytes=100, skip=10)
-    with pytest.raises(AwsError, match="no way to AWS"):
+    with pytest.raises(AwsError, match="cannot reach AWS"):
         upload(UPLOAD_THREADS=2)
     aws_account.clear()
     there = set(list_bucket(s3))
@@ -524,7 +526,7 @@ KILLED = """
 import sys
 from classifold.aws.clients import Aws
 from classifold.aws.upload import upload_data
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 upload_data(Aws(build_config({{"PROJECT_NAME": "petals", "DATA_NAME": "petals", "SPLIT_LOCAL_DIR": {split!r},
                                "UPLOAD_THREADS": 4}})), tell=print)
 """
@@ -675,7 +677,7 @@ def test_it_says_how_much_goes_where(upload: Callable[..., UploadSummary], split
     os.utime(path, (1, 1))
     upload(said=said)
     assert said == [
-        "sending 1 files (0.0 MB) to s3://petals.data, of which 1 are compared first with what is there"
+        "sending 1 file (0.0 MB) to s3://petals.data, of which 1 is compared first with what is there"
     ]
 
 
@@ -766,7 +768,7 @@ UPLOAD = """
 import sys
 from classifold.aws.clients import Aws
 from classifold.aws.upload import upload_data
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 settings = {"PROJECT_NAME": "petals", "DATA_NAME": "petals", "SPLIT_LOCAL_DIR": sys.argv[1]}
 print(upload_data(Aws(build_config(settings)), delete_stale=False, tell=lambda _: None).sent)
 """
@@ -777,4 +779,4 @@ def test_a_disk_without_locks_remembers_what_was_sent_all_the_same(upload, run_p
     for sent in ("25\n", "0\n"):
         done = run_python("-c", UPLOAD, SPLIT, cwd=project, env=poor_disk(lock_error=errno.ENOLCK))
         assert done.out == sent, done.err
-        assert done.err == "note: the disk of .classifold has no locks: let no other upload run now\n"
+        assert done.err == "note: the disk of .classifold does not support locks: start no other upload now\n"

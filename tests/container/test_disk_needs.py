@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from classifold.container.disk_needs import estimate_disk, estimate_run, find_weights_size
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 
 def estimate(counts=(700, 150, 150), *, num_classes=5, weights=20e6, **settings):

@@ -9,7 +9,7 @@ import pytest
 
 from classifold.dataset.check import check_data
 from classifold.errors import DataError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 LEFT_OUT = "2 classes have too few pictures and were left out (SMALL_CLASSES): 'eel' (2); 'owl' (1)"
 

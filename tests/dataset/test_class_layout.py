@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from classifold.dataset.check import check_data
-from classifold.dataset.class_layout import read_layout
+from classifold.dataset.class_layout import describe_inner, read_layout
 from classifold.errors import DataError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PICTURE = b"GIF89a" + bytes(40)
 
@@ -91,7 +91,7 @@ def test_classes_and_sets_in_one_name_are_refused(tmp_path, folders):
 
 def test_a_second_copy_of_the_classes_inside_is_refused(tmp_path):
     fault = refusal(fill(tmp_path, "cat", "dog", "pets/cat", "pets/dog"))
-    assert fault.what == "pets holds the names of the folders beside it again (cat, dog)"
+    assert fault.what == "pets holds folders with the same names as those beside it (cat, dog)"
     assert fault.hint == f"move {tmp_path / 'pets'} away"
 
 
@@ -108,10 +108,36 @@ def test_a_folder_around_the_classes_is_refused_with_the_inner_one(tmp_path, jun
 
 def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
     fault = refusal(fill(tmp_path, "train/cat", "train/dog", "stuff"))
-    assert fault.what == "the classes seem to lie in train (cat, dog), and stuff to be no class"
+    assert fault.what == "the classes seem to lie in train (cat, dog), and stuff seem not to be classes"
 
 
 @pytest.mark.parametrize("name", ["test", "val"])
 def test_another_set_alone_is_offered_as_the_folder(tmp_path, name):
     fault = refusal(fill(tmp_path, f"{name}/cat", f"{name}/dog", "extra"))
     assert f"set DATA_LOCAL_DIR to {tmp_path / name}" in fault.hint
+
+
+@pytest.mark.parametrize(
+    "inner", [["train/cat", "train/dog", "test/cat", "test/dog"], ["train", "test"], ["tr", "val", "te"]]
+)
+def test_a_divided_folder_among_others_is_refused(tmp_path, inner):
+    fault = refusal(fill(tmp_path, *(f"data/{name}" for name in inner), "models", "pets"))
+    assert fault.what.startswith("data is divided into sets (")
+    assert f"set DATA_LOCAL_DIR to {tmp_path / 'data'}" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("folders", "shared"),
+    [
+        (["2021/cat", "2021/dog", "2022/cat", "2022/dog", "misc"], "2021, 2022 hold .* (cat, dog)"),
+        (["a/cat", "a/dog", "b/cat", "b/owl"], "a, b hold .* (cat)"),
+        (["cat/2019", "cat/2020", "dog/2019", "dog/2020"], ""),
+        (["cat/kitten", "cat/old", "dog/puppy", "dog/grown"], ""),
+    ],
+)
+def test_sub_folders_that_some_classes_share_are_told(tmp_path, folders, shared):
+    lines = describe_inner(fill(tmp_path, *folders))
+    start, _, end = shared.partition(" .* ")
+    assert len(lines) == bool(shared)
+    assert all(f"class folders {start} " in line and f"{end}, which are not" in line for line in lines)
+    assert read_layout(tmp_path) is None

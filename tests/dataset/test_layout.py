@@ -9,7 +9,7 @@ from classifold.dataset.class_layout import read_layout
 from classifold.dataset.layout import find_own_split, suggest_folder
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PICTURE = b"GIF89a" + bytes(40)
 
@@ -58,6 +58,9 @@ def refusal(root):
         ("train-images", "test-images", "evaluation"),
         ("dataset_train", "dataset_test", "evaluation"),
         ("X_train", "X_test", "evaluation"),
+        ("tr", "te", "evaluation"),
+        ("traning", "vaildation", "validation"),
+        ("train", "public_test", "evaluation"),
         ("train", "dev", "validation"),
         ("train", "holdout", "evaluation"),
         ("train", "hold-out", "evaluation"),
@@ -120,6 +123,7 @@ def test_what_lies_beside_the_sets_is_told(tmp_path, paint):
         # A competition's pictures without labels are no set.
         (["train/cat/1.gif", "train/dog/1.gif", "test/1.gif"], {"training": "train"}),
         (["train/cat/1.gif", "train/dog/1.gif", "test/"], {"training": "train"}),
+        (["train/cat/1.gif", "train/dog/1.gif", "test_stg1/1.gif", "test_stg2/1.gif"], {"training": "train"}),
         # A set whose class folders are empty is made from training.
         (["train/cat/1.gif", "train/dog/1.gif", "val/cat/", "val/dog/"], {"training": "train"}),
     ],
@@ -144,6 +148,9 @@ def test_sets_may_lie_in_a_folder_called_images(tmp_path):
     [
         ["train", "plane", "car"],
         ["train/2019", "plane", "car"],
+        ["train/2019", "train/2020", "test tube", "car"],
+        ["train", "test tube", "car"],
+        ["tr", "te", "en", "hi"],
         ["test", "plane"],
         ["train station", "bus station", "test tube"],
         ["steam train", "test tube"],
@@ -173,7 +180,7 @@ def test_classes_that_are_called_train_or_test_are_classes(tmp_path, folders):
 )
 def test_sets_without_class_folders_are_refused(tmp_path, keys):
     fault = refusal(put(tmp_path, *keys))
-    assert "are called as sets" in fault.what
+    assert "are named like sets" in fault.what
     assert "holds no class folders" in fault.what
     assert "one sub-folder per class" in fault.hint
     assert "DATA_MANIFEST" in fault.hint
@@ -188,13 +195,29 @@ def test_a_table_of_labels_beside_the_sets_is_named(tmp_path, table):
     assert "readme" not in fault.hint
 
 
+def test_two_test_sets_with_classes_beside_training_are_an_error(tmp_path):
+    fill(tmp_path, *(f"{s}/{c}" for s in ("train", "public_test", "private_test") for c in ("joy", "fear")))
+    assert refusal(tmp_path).what == "private_test and public_test are both the evaluation set"
+
+
+def test_a_class_that_is_called_as_a_set_is_told(make_classes):
+    folder = make_classes({"cat": 4, "dog": 4, "test": 4, "unlabeled": 4})
+    report = check_data(build_config({"DATA_LOCAL_DIR": str(folder)}))
+    assert set(report.classes) == {"cat", "dog", "test", "unlabeled"}
+    line = "taken as a class, although the name is usual for other folders: 'test'; 'unlabeled'"
+    assert line in report.notes
+
+
 def test_sets_without_training_are_refused(tmp_path):
     fault = refusal(fill(tmp_path, "test/a", "val/a"))
-    assert "(test, val) are called as validation and evaluation sets, and none is training" in fault.what
+    assert (
+        "(test, val) are named like validation and evaluation sets, and none like the training set"
+        in fault.what
+    )
 
 
 def test_folders_of_one_held_out_set_are_refused(tmp_path):
-    assert "(test1, test2) are called as evaluation sets" in refusal(fill(tmp_path, "test1", "test2")).what
+    assert "(test1, test2) are named like evaluation sets" in refusal(fill(tmp_path, "test1", "test2")).what
 
 
 def test_two_folders_for_one_set_are_an_error(tmp_path):
@@ -237,7 +260,7 @@ def test_a_class_that_training_lacks_is_refused_with_its_set_and_a_cure(make_cla
     dog, owl = caught.value.faults
     assert owl.where == "class 'owl'"
     assert owl.what == "it has pictures for evaluation and none for training"
-    assert f"add pictures of it to {own / 'train' / 'owl'}, or take {own / 'test' / 'owl'} away" in owl.hint
+    assert f"add pictures of it to {own / 'train' / 'owl'}, or remove {own / 'test' / 'owl'}" in owl.hint
     assert dog.what == "it has pictures for evaluation and none for training, which has 'dog'"
     assert "give the class one name in all of training, evaluation" in dog.hint
     assert set(split(own, SMALL_CLASSES="skip").counts["evaluation"]) == {"cat"}
@@ -249,7 +272,7 @@ def test_a_split_inside_the_data_folder_is_no_class(make_classes, split):
     (folder.parent / "elsewhere").rename(folder / "pets-split")
     summary = split(folder)
     assert set(summary.counts["training"]) == {"cat", "dog"}
-    assert "passed over: 1 made by classifold" in summary.notes
+    assert "skipped: 1 made by classifold" in summary.notes
 
 
 def test_the_data_folder_may_not_be_the_one_around_it_and_its_split(make_classes, split, tmp_path):
@@ -266,5 +289,5 @@ def test_runs_inside_the_data_folder_are_no_class(make_classes):
     put(folder, *(f"runs/lite0-2026/{name}" for name in files[:3]), *(f"a-run/{name}" for name in files))
     report = check_data(build_config({"DATA_LOCAL_DIR": str(folder)}))
     assert set(report.classes) == {"cat", "dog"}
-    assert "passed over: 2 made by classifold" in report.notes
+    assert "skipped: 2 made by classifold" in report.notes
     assert "class folder 'runs' holds no pictures and was left out" in report.notes

@@ -25,7 +25,7 @@ from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError, DataError, Fault, MissingExtraError
 from classifold.names import SETS, set_manifest
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PER_CLASS = 6
@@ -198,6 +198,37 @@ def test_windows_1252_is_read_and_noted(check, pictures, encoding):
     assert report.faults == ()
 
 
+@pytest.mark.parametrize(
+    ("encoding", "title", "names"),
+    [
+        ("gbk", "GBK", ("猫科", "狗狗")),
+        ("cp932", "Shift-JIS", ("ネコ", "いぬ")),
+        ("cp1251", "Windows-1251", ("кошка", "собака")),
+    ],
+)
+def test_class_names_of_another_encoding_are_refused(check, pictures, encoding, title, names):
+    rows = [(path, names[name == "dog"]) for path, name in ROWS]
+    report = check(write_table([("path", "label"), *rows]).encode(encoding))
+    fault = only_fault(report)
+    assert f"its class names are not UTF-8, and most likely {title}" in fault
+    assert any(f"which is {name!r}" in fault for name in names)
+    assert "-t utf-8" in report.faults[0].hint
+
+
+def test_a_class_that_is_a_missing_value_is_told(check, pictures):
+    rows = [(path, "NaN" if name == "dog" else name) for path, name in ROWS]
+    notes = check(write_table([("path", "label"), *rows])).notes
+    assert "taken as a class, although programs write it for a missing value: 'NaN'" in notes
+
+
+def test_classes_by_folders_are_told_where_a_column_could_hold_them(check, pictures):
+    rows = [(path, "benign") for path, _ in ROWS]
+    report = check(write_table([("img_path", "diagnosis"), *rows]))
+    line = "the classes are the folders of the pictures; MANIFEST_CLASS can name a column instead: diagnosis"
+    assert line in report.notes
+    assert not any("folders of the pictures" in note for note in check("path\n" + ROWS[0][0]).notes)
+
+
 def test_a_key_in_s3_that_is_no_utf_8_is_refused(read):
     with pytest.raises(DataError, match="its key is not UTF-8"):
         read("source-ref,size\ns3://b/cat/é.jpg,5\n".encode("latin-1"))
@@ -311,9 +342,9 @@ UNKNOWN = {
     "columns without names": ("a.jpg,cat,7\nb.jpg,dog,8\n", "has no header and 3 columns", "file_name,label"),
     "several numbers": ("a.jpg 0 1 1\nb.jpg 1 0 0\n", "followed by several numbers", "one class"),
     "empty": ("\n\n", "the listing is empty", "name at least one"),
-    "a number": ("[3", "no JSON object", "mend"),
+    "a number": ("[3", "JSON object", "correct"),
     "an object of others": ('{\n"a": 1,\n"b": 2\n}\n', "holds no list of pictures", "JSON Lines"),
-    "a list of numbers": ("[1, 2]", "it is no JSON object", "mend"),
+    "a list of numbers": ("[1, 2]", "it is not a JSON object", "correct"),
 }
 
 
@@ -465,7 +496,7 @@ def test_files_that_are_not_there_are_counted_named_and_left_out(check, pictures
     report = check(write_table(rows))
     assert report.classes["cat"] == {"kept": 6, "copy": 0, "conflict": 0, "unreadable": 1}
     names = "pics/cat/gone.png (line 14), pics/dog/lost.png (line 15)"
-    assert f"not there, and left out: 2 of 14 files: {names}" in report.notes
+    assert f"missing, and left out: 2 of 14 files: {names}" in report.notes
     assert report.faults == ()
     report = check(write_table(rows), UNREADABLE_PICTURES="fail")
     assert [fault.what for fault in report.faults] == ["there is no such file"] * 2
@@ -482,9 +513,7 @@ def test_backslashes_are_separators_where_no_file_has_them_in_its_name(check, re
     rows = [(path.replace("/", "\\"), name) for path, name in ROWS]
     report = check(write_table([("path", "label"), *rows]))
     assert report.faults == ()
-    assert (
-        "not there by their names with backslashes, and found with / in their place: 12 files" in report.notes
-    )
+    assert "found only with / in place of the backslashes in their names: 12 files" in report.notes
     assert check(write_table([("path",), *((path,) for path, _ in rows)])).classes.keys() == {"cat", "dog"}
     literal = "pics\\cat\\0.png"
     (tmp_path / literal).write_bytes(PNG)
@@ -542,7 +571,7 @@ def test_a_name_is_found_however_its_accents_are_composed(read, tmp_path):
 
 @pytest.mark.parametrize("size", ["1e999", str(2**63), "true", "-1", '"x"'])
 def test_a_size_that_cannot_be_is_named(read, size):
-    with pytest.raises(DataError, match="line 1: its size is no number of bytes"):
+    with pytest.raises(DataError, match="line 1: its size is not a number of bytes"):
         read(f'{{"key": "s3://b/a/1.jpg", "size": {size}}}\n')
 
 

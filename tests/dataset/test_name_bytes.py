@@ -12,7 +12,7 @@ from classifold.dataset.check import check_data
 from classifold.dataset.name_bytes import check_folder_names, clean_name, guess_encodings, is_utf8
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,11 @@ def test_a_sound_folder_is_loaded(folder: Path) -> None:
 
 
 BROKEN = {
-    "a key above the folder": ('"b/2.jpg"', '"b/../../2.jpg"', "a key that is no <class>/<file>"),
-    "an absolute key": ('"b/2.jpg"', '"/b/2.jpg"', "a key that is no <class>/<file>"),
-    "a key without a class": ('"b/2.jpg"', '"2.jpg"', "a key that is no <class>/<file>"),
-    "a key that ends in a folder": ('"b/2.jpg"', '"b/"', "a key that is no <class>/<file>"),
-    "a zero byte": ('"b/2.jpg"', '"b/2\\u0000.jpg"', "a key that is no <class>/<file>"),
+    "a key above the folder": ('"b/2.jpg"', '"b/../../2.jpg"', "a key that is not <class>/<file>"),
+    "an absolute key": ('"b/2.jpg"', '"/b/2.jpg"', "a key that is not <class>/<file>"),
+    "a key without a class": ('"b/2.jpg"', '"2.jpg"', "a key that is not <class>/<file>"),
+    "a key that ends in a folder": ('"b/2.jpg"', '"b/"', "a key that is not <class>/<file>"),
+    "a zero byte": ('"b/2.jpg"', '"b/2\\u0000.jpg"', "a key that is not <class>/<file>"),
     "half a character": ('"b/2.jpg"', '"b/\\ud800.jpg"', "surrogates not allowed"),
     "a key that is no text": ('"b/2.jpg"', "17", "no entry"),
     "an offset before the content": ('"b/2.jpg", 1, 512', '"b/2.jpg", 1, 0', "not stand inside"),

@@ -26,7 +26,7 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError, DataError
 from classifold.names import SETS, set_manifest
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 ROOT = "s3://pets/photos/"
 
@@ -141,7 +141,7 @@ def test_what_is_no_picture_is_passed_over_and_counted_and_an_empty_file_is_skip
     rows.append(["pets", "photos/cat/none.jpg", "0", "", "e"])
     summary = divide(write_listing(rows))
     assert summary.notes[0] == (
-        "passed over: 1 folder marks, 1 hidden or left by the system, 1 no picture by their endings, "
+        "skipped: 1 folder mark, 1 hidden or left by the system, 1 no picture by its ending, "
         "1 outside MANIFEST_ROOT"
     )
     assert [one.reason for one in summary.unreadable] == ["the file is empty"]
@@ -275,7 +275,7 @@ def test_another_kind_of_identity_than_the_split_before_is_refused(write_listing
 def test_a_listing_of_all_versions_is_refused_with_its_lines(write_listing):
     rows = make_rows({"cat": 10, "dog": 10})
     with pytest.raises(
-        DataError, match=r"line 21: another content for s3://pets/photos/cat/0.jpg than in line 1"
+        DataError, match=r"line 21: the content of s3://pets/photos/cat/0.jpg differs from that in line 1"
     ):
         divide(write_listing([*rows, [*rows[0][:4], "other"]]))
 

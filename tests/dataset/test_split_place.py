@@ -9,7 +9,7 @@ import pytest
 
 from classifold.dataset.check import check_data
 from classifold.errors import DiskError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 CURE = "set SPLIT_LOCAL_DIR to a folder that you can write"
 
@@ -18,7 +18,7 @@ def test_a_check_says_that_the_sets_would_lie_among_the_pictures(make_classes):
     folder = make_classes({"cat": 9, "dog": 9})
     values = {"DATA_LOCAL_DIR": str(folder), "SPLIT_LOCAL_DIR": str(folder / "sets")}
     (fault,) = check_data(build_config(values)).faults
-    assert "lie in each other" in fault.what
+    assert "lies inside" in fault.what
     assert fault.hint == "set SPLIT_LOCAL_DIR to a folder beside it"
 
 

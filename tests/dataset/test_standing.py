@@ -89,7 +89,7 @@ def test_check_says_it_too(folder, sets, settings):
 
 @pytest.fixture
 def settings():
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     return lambda **values: build_config(values)
 

@@ -6,7 +6,7 @@ import string
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from classifold.dataset.target_disk import (
@@ -26,6 +26,8 @@ NAMES = st.text(
 NAMES = NAMES.filter(lambda name: name not in (".", ".."))
 
 
+@example("x" * 254 + " y", "0")
+@example("0", "a." + "x" * 18 + " y")
 @given(NAMES, NAMES)
 def test_every_key_has_names_at_last_that_any_disk_takes(folder, name):
     *_, safe, last = iter_safe_keys(f"cat/{folder}/{name}", DIGEST)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from classifold.dataset.check import check_data
 from classifold.dataset.twin_names import describe_twins, find_twins
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,9 @@ from classifold.settings.config import build_config
         ("é", "e\u0301", "how Unicode spells them"),
         ("\uff43at", "cat", "full-width or other special letters"),
         ("ﬁsh", "fish", "full-width or other special letters"),
+        ("dog.", "dog", "dots at the end"),
+        ("İz", "iz", "capitals"),
+        ("IRMAK", "\u0131rmak", "capitals"),
         ("T-shirt", "T_shirt", "hyphens, underscores or blanks"),
         ("c\u0430t", "cat", "letters of another alphabet"),
         ("Big Cat", "big  cat", "blanks and capitals"),
@@ -69,7 +72,7 @@ def test_what_cannot_be_seen_is_shown_as_an_escape():
 def test_of_many_pairs_the_first_are_told():
     lines = describe_twins([name for number in range(30) for name in (f"a{number}", f"A{number}")])
     assert len(lines) == 11
-    assert lines[-1] == "20 more pairs of class names read as one"
+    assert lines[-1] == "20 more pairs of class names look the same"
 
 
 def test_check_and_split_tell_twins(make_classes, split):

@@ -23,7 +23,8 @@ from classifold.docker.engine import find_docker
 from classifold.docker.local import run_in_docker
 from classifold.docker.start import Engine, Start, build_command
 from classifold.errors import DataError, DockerError, JobError
-from classifold.settings.config import Config, build_config
+from classifold.settings.config import Config
+from classifold.settings.loader import build_config
 
 # A tiny backbone of the user's own, which also looks around in the container.
 BACKBONE = """
@@ -255,7 +256,7 @@ def test_sets_that_cannot_be_trained_on_are_refused_before_anything_is_started(
 
 SCRIPT = """
 import json, signal, sys
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.docker.local import run_in_docker
 

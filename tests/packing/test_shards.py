@@ -415,7 +415,7 @@ def test_a_folder_of_something_else_is_not_replaced(sets_dir, tmp_path):
 
 @pytest.mark.parametrize("place", ["sets/shards", "."])
 def test_shards_inside_the_sets_or_around_them_are_refused(sets_dir, tmp_path, place):
-    with pytest.raises(DataError, match="lie in each other"):
+    with pytest.raises(DataError, match="lies inside"):
         write_shards(sets_dir, tmp_path / place, shard_mb=1)
 
 
@@ -447,7 +447,7 @@ def test_pictures_that_nobody_may_read_are_all_named(pack, sets_dir):
 VANISH = """
 import sys
 from pathlib import Path
-from classifold.dataset import shards
+from classifold.packing import shards
 plan = shards.plan_set
 def plan_then_lose(*given, **named):
     plans = plan(*given, **named)
@@ -509,7 +509,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_leaves_the_earlier_shard
 PACK_SLOWLY = """
 import sys, time
 from pathlib import Path
-from classifold.dataset import shards
+from classifold.packing import shards
 add = shards.TarWriter.add
 def add_slowly(*given, **options):
     print("packing", flush=True)

@@ -73,6 +73,7 @@ RAW = {
     "linear raw": [page(16, 12, subfile=1, below=[page(16, 12, LINEAR_RAW)])],
     "a DNG by its version": [page(64, 48, more=[(DNG_VERSION, BYTE, 4, b"\1\4\0\0")])],
     "a thumbnail with the sensor's values after it": [page(16, 12, subfile=1), page(64, 48, CFA)],
+    "a preview that is not marked, with the sensor's values after it": [page(16, 12), page(64, 48, CFA)],
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,17 @@ def test_every_missing_file_is_named_at_once(run_dir: Path) -> None:
     faults = faults_of(run_dir)
     assert {where for where, _, _ in faults} == {str(run_dir / name) for name in FILES}
     assert all("missing" in what and hint for _, what, hint in faults)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_or_a_device_in_a_run_folder_is_not_read(run_dir: Path, name: str) -> None:
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (run_dir / name).unlink()
+        make(run_dir / name)
+        ((where, what, _),) = faults_of(run_dir)
+        assert where == str(run_dir / name)
+        missing = "this file of the run folder is missing"
+        assert what == (missing if name == "predictions.csv" else "it is not an ordinary file")
 
 
 def test_a_folder_that_is_not_there_is_a_run_error(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from classifold.errors import SettingsError
-from classifold.settings.config import load_config
+from classifold.settings.loader import load_config
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from classifold.dataset.walk import Picture
-from classifold.settings.config import Config, build_config
+from classifold.settings.config import Config
+from classifold.settings.loader import build_config
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SIZE = 32

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.training.budget import Budget, Plan, choose_places
 
 

@@ -24,6 +24,7 @@ from hypothesis.extra import numpy as hnp
 
 from classifold.errors import DiskError, RunError
 from classifold.machine import memory_bytes
+from classifold.training.beginning import load_beginning, save_beginning
 from classifold.training.checkpoints import (
     Checkpoints,
     CheckpointWriter,
@@ -243,18 +244,21 @@ FORGED = {
     "no state": (lambda head: [head.pop(key) for key in ("stage", "rows", "arrays")], "stage is wrong"),
     "no files": (lambda head: head.pop("files"), "does not say what"),
     "files of another kind": (put("files", value=[]), "does not say what"),
-    "objects for numbers": (put("arrays", "weights", 0, 0, value="|O"), "no kind of number: '|O'"),
-    "a record for numbers": (put("arrays", "weights", 0, 0, value="i4,i4"), "no kind of number: 'i4,i4'"),
-    "no kind at all": (put("arrays", "weights", 0, 0, value="((("), "no kind of number"),
+    "objects for numbers": (put("arrays", "weights", 0, 0, value="|O"), "unknown kind of number: '|O'"),
+    "a record for numbers": (
+        put("arrays", "weights", 0, 0, value="i4,i4"),
+        "unknown kind of number: 'i4,i4'",
+    ),
+    "no kind at all": (put("arrays", "weights", 0, 0, value="((("), "unknown kind of number"),
     "a huge array": (put("arrays", "weights", 0, 1, value=[1 << 39, 1 << 39]), "bytes, expected"),
     "a negative side": (put("arrays", "weights", 0, 1, value=[-1]), "arrays.weights.0.1.0 is wrong"),
     "many sides": (put("arrays", "weights", 0, 1, value=[1] * 70), "arrays.weights.0.1 is wrong"),
     "another size": (put("arrays", "weights", 0, 1, value=[2, 5]), "bytes, expected"),
     "a group less": (lambda head: head["arrays"].pop("kept"), "it has no kept"),
-    "half a scaling": (lambda head: head["arrays"]["scaling"].pop(), "a scaling is two arrays"),
-    "a row of its own": (put("rows", 0, value={"stage": 1}), "a row is not that of an epoch"),
-    "a row of other kinds": (put("rows", 0, "epoch", value="x"), "a row is not that of an epoch"),
-    "an epoch before all": (put("inside", "before", value=99), "is none of the rows"),
+    "half a scaling": (lambda head: head["arrays"]["scaling"].pop(), "a scaling must be two arrays"),
+    "a row of its own": (put("rows", 0, value={"stage": 1}), "a row does not belong to an epoch"),
+    "a row of other kinds": (put("rows", 0, "epoch", value="x"), "a row does not belong to an epoch"),
+    "an epoch before all": (put("inside", "before", value=99), "has no row"),
     "a number that is a list": (put("inside", "step", value=[1]), "inside.step is wrong"),
     "a stage that is a text": (put("stage", value="head"), "stage is wrong"),
     "no time": (put("written", value="soon"), "written is wrong"),
@@ -772,7 +776,7 @@ def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: P
 DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.training.run import train_model
 
@@ -885,7 +889,7 @@ def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_
 OUTPUTS_DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.training import array_cache
 from classifold.training.run import train_model
@@ -941,13 +945,34 @@ def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_
         "error: training: interrupted before anything was learned; what was computed of the pictures is kept",
         "hint: to go on where it stopped, with the same settings: classifold train --resume run",
     ]
-    assert files(tmp_path / "runs" / ".run.checkpoint") == ["outputs"]
+    state = tmp_path / "runs" / ".run.checkpoint"
+    assert files(state) == ["began.json", "outputs"]
+
+    # Other settings are refused, and what was computed stays.
+    refused = compute("runs", EPOCHS=4, ROTATION_RANGE=0.01)
+    assert refused.returncode == 1
+    assert "error: setting EPOCHS: run began with 3, got 4" in refused.stderr
+    assert "error: setting ROTATION_RANGE: run began with " in refused.stderr
+    assert "hint: set it back to go on from there; or: without --resume a run begins anew" in refused.stderr
+    assert files(state) == ["began.json", "outputs"]
+
     whole = compute("runs")
     assert whole.returncode == 0, whole.stderr
+    assert "note: there is no checkpoint to resume from: the run starts at its beginning" in whole.stderr
     assert "note: what was computed of the pictures is taken up again" in whole.stderr
     # Of five blocks two were there; the sixth is of the evaluation.
     assert int(whole.stdout) == 4
     assert files(tmp_path / "runs") == ["run"]
+
+
+@pytest.mark.parametrize("harm", ["", "{", "[]", "{}", '{"settings": 1, "versions": {}, "backend": "jax"}'])
+def test_a_record_of_the_beginning_that_cannot_be_read_is_none(harm: str, folder: Path):
+    save_beginning(folder, FACTS)
+    assert load_beginning(folder) == FACTS
+    (folder / "began.json").write_text(harm)
+    assert load_beginning(folder) is None
+    (folder / "began.json").unlink()
+    assert load_beginning(folder) is None
 
 
 def expect_same_runs(one: Path, other: Path, keras: Any) -> None:

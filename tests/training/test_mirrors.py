@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from classifold.dataset.walk import Picture
 from classifold.errors import SettingsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.training.mirrors import (
     Change,
     _name_left_out,

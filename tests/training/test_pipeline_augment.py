@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.settings.config import Config, build_config
+from classifold.settings.config import Config
+from classifold.settings.loader import build_config
 from classifold.training.pipeline import augment, draw_transform
 
 NOTHING: dict[str, Any] = {

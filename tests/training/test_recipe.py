@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifold.errors import SettingsError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 
 pytestmark = pytest.mark.usefixtures("keras")
 PER_EPOCH, EPOCHS = 10, 20

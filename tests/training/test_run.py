@@ -119,7 +119,7 @@ def test_the_environment_tells_of_machine_data_and_time(finished, sets_dir):
 
 
 def test_the_settings_are_written_down_and_can_be_read_back(finished):
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     config = read_json(finished.run_dir / "config.json")
     config["HEAD_LAYERS"] = tuple(config["HEAD_LAYERS"])
@@ -400,7 +400,13 @@ def test_lite0_learns_the_made_flowers_and_every_form_agrees(tmp_path: Path, run
     options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     for command in ("split", "train"):
         done = run_python(
-            "-m", "classifold.cli.main", command, "--config", tmp_path / "config.py", *options, cwd=tmp_path
+            "-m",
+            "classifold.cli.main",
+            command,
+            "--config",
+            tmp_path / "config.py",
+            *options,
+            cwd=tmp_path,
         )
         assert done.code == 0, done.err
     (run_dir,) = (tmp_path / "runs").iterdir()
@@ -462,4 +468,4 @@ def test_a_disk_without_locks_gets_the_whole_run(start_train, poor_disk, monkeyp
     assert one.process.wait(300) == 0, one.stderr()
     (run_dir,) = one.runs_dir.iterdir()
     assert sorted(path.name for path in run_dir.iterdir()) == sorted(names.ARTEFACTS)
-    assert f"the disk of {one.runs_dir} has no locks: start this run only once" in one.stderr()
+    assert f"the disk of {one.runs_dir} does not support locks: start this run only once" in one.stderr()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from classifold.dataset.scan import Sets
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, HostError
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.training.hosts import Hosts
 from classifold.training.sharing import (
     BY_NUMBER,

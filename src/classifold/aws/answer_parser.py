@@ -1,4 +1,4 @@
-"""Reading what AWS answers, so that a proxy's page or a cut text is told as such and never taken for it."""
+"""Parsing AWS's answers, and recognizing what is none: a proxy's page or a cut text."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _HEAD_BYTES = 4096
 
 
 class Answer(dict[str, Any]):
-    """An answer of AWS's. What the code reads from it and it lacks makes it an answer that cannot be read."""
+    """An answer of AWS's: reading a key that it lacks raises UnreadableAnswerError."""
 
     def __missing__(self, name: str) -> Any:
-        """Refuse to give what is not there.
+        """Refuse a key that the answer lacks.
 
         Raises:
             UnreadableAnswerError: Always.
@@ -35,15 +35,15 @@ class Answer(dict[str, Any]):
 
 
 class AnswerParserFactory(ResponseParserFactory):  # type: ignore[misc]  # boto is untyped
-    """Makes botocore's parsers, each watched over by ours."""
+    """Makes botocore's parsers, each wrapped in our check."""
 
     def create_parser(self, protocol_name: str) -> Any:
-        """Return the parser of a protocol, by botocore's name of it."""
+        """Return the parser of a protocol, given botocore's name for it."""
         return _AnswerParser(super().create_parser(protocol_name), protocol_name)
 
 
 class _AnswerParser:
-    """Botocore's parser of a protocol, and a look at whether AWS can have given what it parses."""
+    """Botocore's parser of a protocol, after a check that the response can come from AWS."""
 
     def __init__(self, parser: Any, protocol: str) -> None:
         self.parser = parser
@@ -66,7 +66,7 @@ class _AnswerParser:
             try:
                 parsed = self.parser.parse(response, shape)
             except Exception:
-                problem = "it is not in AWS's own form, or it was cut short"
+                problem = "it is not in AWS's format, or it was cut short"
             else:
                 return Answer(parsed) if status < 300 and type(parsed) is dict else parsed
         if status >= 500:
@@ -99,7 +99,7 @@ class _AnswerParser:
             return ""
         known = {one.serialization.get("name", name) for name, one in shape.members.items()}
         is_ours = isinstance(found, dict) and not known.isdisjoint(found)
-        return "" if is_ours else "it is JSON of somebody else's"
+        return "" if is_ours else "it is JSON, but not from AWS"
 
 
 def _has_body(shape: Any) -> bool:

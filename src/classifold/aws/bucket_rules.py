@@ -232,7 +232,7 @@ def _read_policy(s3: Any, bucket: str) -> dict[str, Any]:
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError):
-        raise UnreadableAnswerError("it is no policy in JSON") from None
+        raise UnreadableAnswerError("it is not a policy in JSON") from None
 
 
 def want_policy(current: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the people need who run the commands: an administrator to set a project up, others for daily use."""
+"""Policies for the people who run the commands: one to set a project up, one for daily use."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _bucket_looks() -> list[str]:
 
 
 def _bears_tag(scope: Scope) -> dict[str, dict[str, str]]:
-    """Return the condition that a thing bears the project's tag."""
+    """Return the policy condition that a resource has the project's tag."""
     return {"StringEquals": {f"aws:ResourceTag/{names.PROJECT_TAG}": scope.project}}
 
 

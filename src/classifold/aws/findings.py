@@ -47,7 +47,7 @@ def explain_blind(error: AwsError) -> list[Finding]:
     return [
         Finding(
             fault.where,
-            f"this could not be looked at: {fault.what}" if is_hidden else fault.what,
+            f"this could not be checked: {fault.what}" if is_hidden else fault.what,
             hint=fault.hint,
             is_fatal=not is_hidden,
         )

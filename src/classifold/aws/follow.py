@@ -24,7 +24,8 @@ from classifold.aws.spot import (
     read_beginning,
 )
 from classifold.errors import AwsError, Fault, Interrupted, MissingError, SettingsError
-from classifold.settings.config import JOB_SETTINGS, build_config, read_hyperparameters
+from classifold.settings.config import JOB_SETTINGS
+from classifold.settings.loader import build_config, read_hyperparameters
 
 _Answer = TypeVar("_Answer")
 _POLL_SECONDS = 4.0
@@ -59,8 +60,8 @@ def follow_job(
 
     Args:
         aws: The way in.
-        name: Of the job; None for the newest.
-        tell: Told a line at a time.
+        name: Name of the job; None for the newest.
+        tell: Called with one line at a time.
         poll_seconds: Between two looks.
 
     Raises:
@@ -219,7 +220,7 @@ def format_line(line: str, num_epochs: int) -> str:
 
     Args:
         line: As it stands in the log.
-        num_epochs: Of the whole job, at most.
+        num_epochs: Number of epochs of the whole job, at most.
     """
     found = _EPOCH.search(line)
     if found is None:

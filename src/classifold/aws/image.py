@@ -60,7 +60,7 @@ class PushedImage:
         digest: sha256:...
         uri_by_digest: `<registry>/<repository>@<digest>`, which jobs are started with.
         pushed: False where it was there already.
-        remark: What is to be known of it before a job is started; mostly empty.
+        remark: A note for the user before a job starts from it; usually empty.
     """
 
     uri_by_tag: str
@@ -100,9 +100,7 @@ def build_image(
         earlier = _find_built(content)
         if earlier is None:
             raise
-        tell(
-            f"note: {error.faults[0].where}: {error.faults[0].what}: the image that was built before is taken"
-        )
+        tell(f"note: {error.faults[0].where}: {error.faults[0].what}: using the image that was built before")
         return earlier
     _tell_moved(bases, tell=tell)
     plan = pin_plan(content, bases)
@@ -141,7 +139,7 @@ def _tell_moved(bases: Sequence[Base], *, tell: Tell) -> None:
         old = before.get(base.name, base.digest)
         if old != base.digest:
             tell(
-                f"the base image {base.name} has moved since the last build here, from {_shorten(old)} to "
+                f"the base image {base.name} has changed since the last build here, from {_shorten(old)} to "
                 f"{_shorten(base.digest)}"
             )
 
@@ -162,8 +160,11 @@ def _check_base(plan: ImagePlan, bases: Sequence[Base]) -> None:
     if list_layers(plan.reference)[: len(below)] == below:
         return
     run_docker(["image", "rm", plan.reference], doing="remove the image", check=False)
-    what = f"the builder took another image for {bases[-1].name} than this engine has"
-    hint = "run the command again; where a buildx builder of its own is in use: docker buildx use default"
+    what = f"the builder used another image for {bases[-1].name} than this engine has"
+    hint = (
+        "run the command again; if a separate buildx builder is in use, switch back with: "
+        "docker buildx use default"
+    )
     raise DockerError(Fault("build the image", what, hint=hint))
 
 
@@ -191,8 +192,8 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
 
     Args:
         aws: The way to AWS.
-        image: In the local engine.
-        tell: Told a line for each thing made or done.
+        image: The image to push, as `build_image` returned it; it is in the local engine.
+        tell: Called with a line for each thing made or done.
 
     Raises:
         AwsError: AWS or the registry refuses, or has something else under the tag than was pushed from here.
@@ -251,12 +252,12 @@ def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
 
 
 def _choose_pushed(plan: ImagePlan, uri: str, images: Sequence[ImageDetail]) -> tuple[ImageDetail, str]:
-    """Return the image of a content that a job gets, and what is to be known of that.
+    """Return the image of a content that a job gets, and a note about it, usually empty.
 
     Args:
-        plan: The content.
+        plan: The plan of the image, which says the content.
         uri: `<registry>/<repository>`.
-        images: Those of the content in the repository, the newest first; at least one.
+        images: The repository's images of this content, the newest first; at least one.
     """
     there = {f"{uri}:{one.tag}": one for one in images}
     recorded = [one for one in read_record().pushed if one.rpartition(":")[0] == uri]
@@ -264,9 +265,7 @@ def _choose_pushed(plan: ImagePlan, uri: str, images: Sequence[ImageDetail]) -> 
     own = [there[one] for one in known if one in there]
     chosen, newest = own[-1] if own else images[0], images[0]
     if known and not own:
-        said = (
-            f"the one that was pushed from here is not there any more; this one was pushed on {_day(newest)}"
-        )
+        said = f"the one that was pushed from here is gone; this one was pushed on {_day(newest)}"
         return chosen, f"{said} from elsewhere"
     if newest.pushed_at > chosen.pushed_at and newest not in own:
         said = f"a newer one of the same content, {newest.tag}, was pushed on {_day(newest)} from elsewhere"
@@ -279,7 +278,7 @@ def _day(image: ImageDetail) -> str:
 
 
 def check_digest(uri_by_tag: str, digest: str) -> None:
-    """Refuse what somebody put in the place of an image that was pushed from here.
+    """Refuse an image that replaced the one that was pushed from here under the same tag.
 
     Raises:
         AwsError: The digest differs from the one that was recorded.
@@ -287,7 +286,7 @@ def check_digest(uri_by_tag: str, digest: str) -> None:
     recorded = read_record().pushed.get(uri_by_tag, digest)
     if recorded == digest:
         return
-    what = f"{digest} is in the place of {recorded}, which was pushed from here"
+    what = f"{digest} has replaced {recorded}, which was pushed from here"
     hint = (
         "CloudTrail's event PutImage says who did that; remove it with aws ecr batch-delete-image and run "
         f"`classifold image`, or accept it by deleting {names.STATE_DIR}/{RECORD}"

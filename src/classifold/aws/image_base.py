@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from classifold.docker.engine import run_docker
-from classifold.errors import DockerError
+from classifold.errors import DockerError, name_failure
 
 Tell = Callable[[str], None]
 
@@ -53,7 +53,7 @@ def find_bases(dockerfile: str, arguments: Mapping[str, str]) -> tuple[str, ...]
     """Return the names of the images that a Dockerfile starts from, each once, in their order.
 
     Args:
-        dockerfile: Its text.
+        dockerfile: The text of the Dockerfile.
         arguments: The build's arguments, which go before the defaults of ARG.
     """
     return tuple(dict.fromkeys(name for _, _, name in _list_starts(dockerfile, arguments)))
@@ -63,9 +63,9 @@ def pin_dockerfile(dockerfile: str, arguments: Mapping[str, str], bases: Sequenc
     """Return a Dockerfile whose stages start from exactly these images.
 
     Args:
-        dockerfile: Its text.
+        dockerfile: The text of the Dockerfile.
         arguments: The build's arguments.
-        bases: Those that `find_bases` names, resolved.
+        bases: The resolved base images, one for each name from `find_bases`.
     """
     references = {base.name: base.reference for base in bases}
     lines = dockerfile.split("\n")
@@ -77,7 +77,7 @@ def pin_dockerfile(dockerfile: str, arguments: Mapping[str, str], bases: Sequenc
 
 
 def hash_bases(bases: Sequence[Base]) -> str:
-    """Return what of an image's tag follows from its bases; empty without any."""
+    """Return the part of an image's tag that follows from its bases; empty if it has none."""
     if not bases:
         return ""
     return hashlib.sha256("\n".join(base.digest for base in bases).encode()).hexdigest()[:_TAG_DIGITS]
@@ -113,7 +113,7 @@ def _list_starts(dockerfile: str, arguments: Mapping[str, str]) -> list[tuple[_I
 
 
 def _given(arguments: Mapping[str, str], declared: Mapping[str, str]) -> dict[str, str]:
-    """Return the arguments that the Dockerfile declares: Docker ignores others."""
+    """Return those build arguments that the Dockerfile declares: Docker ignores others."""
     return {name: value for name, value in arguments.items() if name in declared}
 
 
@@ -185,8 +185,8 @@ def resolve_base(name: str, *, is_renewed: bool, tell: Tell) -> Base:
             if here is None:
                 raise _explain_pull(error, name) from error
             tell(
-                f"note: whether the base image {name} has moved could not be looked up "
-                f"({error.faults[0].what}): the one here is taken"
+                f"note: could not find out whether the base image {name} has changed "
+                f"({error.faults[0].what}): using the one here"
             )
         here = _inspect(name) or here
     return _name_base(name, here or {})
@@ -200,7 +200,7 @@ def _explain_pull(error: DockerError, name: str) -> DockerError:
     )
     fault = error.faults[0]
     return DockerError(
-        replace(fault, where=_doing(name), hint=f"{fault.hint}; {hint}" if fault.hint else hint)
+        replace(fault, where=name_failure(_doing(name)), hint=f"{fault.hint}; {hint}" if fault.hint else hint)
     )
 
 

@@ -12,7 +12,7 @@ from classifold import names
 from classifold.aws.image_base import PLATFORM
 from classifold.aws.image_context import ImagePlan, write_context
 from classifold.docker.engine import explain_docker, run_docker, stream_docker
-from classifold.errors import DockerError, Fault
+from classifold.errors import DockerError, Fault, name_failure
 
 Tell = Callable[[str], None]
 
@@ -29,7 +29,7 @@ _BUILD_FAULTS = (
     (
         r"do not match the hashes",
         "a wheel is not the one that was pinned",
-        "pin them again with scripts/requirements, or look into who changed it on the way",
+        "pin them again with scripts/requirements, or find out who changed the wheel on its way here",
     ),
     (
         r"no matching distribution found|could not find a version",
@@ -50,7 +50,7 @@ _BUILD_FAULTS = (
     ),
     (
         r"pull access denied|manifest unknown|repository does not exist",
-        "the base image cannot be had",
+        "the base image cannot be pulled",
         "check BASE_IMAGE, or the name behind ARG BASE in container/Dockerfile",
     ),
 )
@@ -61,7 +61,7 @@ def run_build(plan: ImagePlan, *, tell: Tell) -> None:
 
     Args:
         plan: What the image is made of.
-        tell: Told a line for each step that takes time.
+        tell: Called with a line for each step that takes time.
 
     Raises:
         DockerError: The engine is not there, or a step of the build failed.
@@ -149,14 +149,18 @@ def _explain_build(log: list[str]) -> DockerError:
     said = "\n".join(log[-4 * _LOG_LINES :])
     for pattern, what, hint in _BUILD_FAULTS:
         if re.search(pattern, said, re.IGNORECASE):
-            return DockerError(Fault(_BUILDING, what, hint=hint))
+            return DockerError(Fault(name_failure(_BUILDING), what, hint=hint))
     hint = "the lines above are the end of the build's log"
     code = re.search(r"returned a non-zero code: (\d+)|exit code: (\d+)", said)
     if code:
         what = f"a step of container/Dockerfile ended with code {code[1] or code[2]}: {_find_cause(log)}"
-        return DockerError(Fault(_BUILDING, what, hint=hint))
+        return DockerError(Fault(name_failure(_BUILDING), what, hint=hint))
     error = explain_docker(said, doing=_BUILDING)
-    return error if error.faults[0].hint else DockerError(Fault(_BUILDING, error.faults[0].what, hint=hint))
+    return (
+        error
+        if error.faults[0].hint
+        else DockerError(Fault(name_failure(_BUILDING), error.faults[0].what, hint=hint))
+    )
 
 
 def _find_cause(log: list[str]) -> str:

@@ -40,7 +40,7 @@ class ImagePlan:
         files: The build's context: path in it to a file here or to content.
         cached: Further files of the context that only save a download.
         arguments: The Dockerfile's arguments.
-        labels: What the image says of itself.
+        labels: The labels of the image, value by name.
         base_names: The images that its Dockerfile starts from, as they are named there.
         tag: Follows from all the above but `cached`. Until the bases are pinned it is what the tags of this
             content begin with, whatever the bases hold; then it follows from their digests too.
@@ -105,7 +105,7 @@ def pin_plan(plan: ImagePlan, bases: Sequence[Base]) -> ImagePlan:
 
     Args:
         plan: As `plan_image` returns it.
-        bases: Those of `plan.base_names`, resolved.
+        bases: The resolved base images, one for each of `plan.base_names`.
     """
     if not bases:
         return plan

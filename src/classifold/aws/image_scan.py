@@ -1,4 +1,4 @@
-"""What ECR's scan of an image found: critical vulnerabilities are said before a job starts from it."""
+"""ECR's scan of an image: critical vulnerabilities are reported before a job starts from it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def check_scan(aws: Aws, where: str, repository: Mapping[str, str], digest: str)
         aws: The way to AWS.
         where: The image, as it is called in the findings.
         repository: ECR's `registryId` and `repositoryName`.
-        digest: Of the image.
+        digest: Digest of the image, sha256:...
 
     Raises:
-        AwsError: AWS refuses the look.
+        AwsError: AWS refuses to show the scan.
     """
     client = aws.client("ecr")
     with aws_errors(f"look at the scan of {where}"):
@@ -37,7 +37,7 @@ def check_scan(aws: Aws, where: str, repository: Mapping[str, str], digest: str)
                 **repository, imageId={"imageDigest": digest}, maxResults=_PAGE
             )
         except client.exceptions.ScanNotFoundException:
-            what = "vulnerabilities could not be looked at: ECR has no scan of it"
+            what = "vulnerabilities could not be checked: ECR has no scan of it"
             yield Finding(where, what, hint=_start_scan(repository, digest), is_fatal=False)
             return
     yield from _read_scan(answer, where, repository, digest)
@@ -56,15 +56,15 @@ def _read_scan(
         )
         yield Finding(where, _count(found, counts), hint=hint, is_fatal=False)
     elif status in _UNFINISHED:
-        what = "vulnerabilities could not be looked at: ECR's scan is not finished"
-        hint = "some minutes after the push it is; `classifold launch --dry-run` looks again"
+        what = "vulnerabilities could not be checked: ECR's scan is not finished"
+        hint = "it takes some minutes after the push; `classifold launch --dry-run` checks again"
         yield Finding(where, what, hint=hint, is_fatal=False)
     elif status not in ("COMPLETE", "ACTIVE"):
         said = f"{status}, {state['description']}" if state.get("description") else status
-        what = f"vulnerabilities could not be looked at: ECR's scan ended with {said}"
+        what = f"vulnerabilities could not be checked: ECR's scan ended with {said}"
         yield Finding(where, what, hint=_start_scan(repository, digest), is_fatal=False)
     elif status == "COMPLETE" and (days := _age(found)) > _OLD_DAYS:
-        what = f"ECR's scan of it is {days} days old, and does not have what became known since"
+        what = f"ECR's scan of it is {days} days old, and does not know what was found out since"
         yield Finding(where, what, hint=_start_scan(repository, digest), is_fatal=False)
 
 

@@ -18,10 +18,19 @@ from classifold.aws.findings import Finding, explain_blind
 from classifold.aws.image import find_image
 from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.preflight import check_job, explain_quota
+from classifold.aws.preflight_data import check_here
 from classifold.aws.refusals import aws_errors, error_code, is_passing
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
-from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, MissingError
+from classifold.errors import (
+    AwsError,
+    ClassifoldError,
+    Fault,
+    Interrupted,
+    JobError,
+    MissingError,
+    SettingsError,
+)
 from classifold.sagemaker.request import draft_request, write_request
 from classifold.sagemaker.template import read_template
 from classifold.settings.config import Config
@@ -44,7 +53,7 @@ class Launch:
     """A job that was started, or would be.
 
     Attributes:
-        job_name: Of the job, and of its run folder.
+        job_name: Name of the job, and of its run folder.
         request: What was sent to CreateTrainingJob, or would be.
         cost: What it costs.
         findings: What was found before; after a start only notes.
@@ -92,7 +101,7 @@ def launch_job(
             credentials too; what is missing is among the findings.
         max_cost: US dollars; the job is stopped before it costs more, or refused.
         resumed: The job that this one goes on with; empty for the newest, None for none.
-        tell: Told what happens, a line at a time.
+        tell: Called with a line for each thing that happens.
 
     Raises:
         SettingsError: The request would not be one: every fault of template and settings.
@@ -112,8 +121,14 @@ def _launch(
 ) -> Launch:
     places = _find_places(aws, is_dry_run=dry_run, resumed=resumed)
     job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
-    request = _build_request(aws, places, job_name)
     findings = list(places.findings)
+    if not places.is_account_known:
+        findings += check_here(aws.config)
+    try:
+        request = _build_request(aws, places, job_name)
+    except SettingsError as error:
+        missing = [one.to_fault() for one in findings if one.is_fatal or not places.is_account_known]
+        raise SettingsError(*error.faults, *missing) from error
     if resumed is not None and places.is_account_known:
         request, found = _resume(aws, request, resumed)
         findings += [one for one in found if one not in findings]
@@ -187,7 +202,10 @@ def _find_image(aws: Aws, resumed: str | None, findings: list[Finding]) -> str:
         where = f"image {found.uri_by_tag}"
         findings.append(
             Finding(
-                where, found.remark, hint="run `classifold image` to build here what is newer", is_fatal=False
+                where,
+                found.remark,
+                hint="run `classifold image` to build and push what is here now",
+                is_fatal=False,
             )
         )
     return found.uri_by_digest
@@ -205,16 +223,12 @@ def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:
 
 def _make_up_places(aws: Aws, findings: list[Finding]) -> _Places:
     """Return the names that things would have in an account that is not known."""
-    config, role_and_image = aws.config, _make_up_names(aws, _NO_ACCOUNT)
-    buckets = names.data_bucket(config.PROJECT_NAME), names.output_bucket(config.PROJECT_NAME)
-    if config.BUCKET_NAMESPACE != "global":
-        data, output = (names.regional_bucket(one, account=_NO_ACCOUNT, region=aws.region) for one in buckets)
-        buckets = data, output
+    role_and_image, buckets = _make_up_names(aws, _NO_ACCOUNT), aws.list_bucket_names(_NO_ACCOUNT)
     return _Places(
-        config,
+        aws.config,
         *role_and_image,
-        data_bucket=config.DATA_BUCKET or buckets[0],
-        output_bucket=config.OUTPUT_BUCKET or buckets[1],
+        data_bucket=buckets[0],
+        output_bucket=buckets[1],
         findings=findings,
         is_account_known=False,
     )
@@ -267,7 +281,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
     Args:
         aws: The way in.
         request: CreateTrainingJob's parameters.
-        tell: Told when it is tried again.
+        tell: Called with a line when it is tried again.
 
     Raises:
         JobError: The quota is too small, or there is another job of this name.

@@ -50,13 +50,13 @@ class JobRow:
     """A training job as the table shows it.
 
     Attributes:
-        name: Of the job, and of its run folder.
+        name: Name of the job, and of its run folder.
         status: InProgress, Completed, Failed, Stopping or Stopped.
         step: What it does or how it ended, SageMaker's secondary status.
         created: When it was asked for.
         seconds: From its start to its end, or to now; None before the start.
-        billable_seconds: Of all its machines together; None before the end.
-        training_seconds: Of all its machines together, as they would be billed without spot; None as above.
+        billable_seconds: Seconds billed for all its machines together; None before the end.
+        training_seconds: Seconds of all its machines together, as billed without spot; None before the end.
         cost: In US dollars, from the billable seconds; None where time or price is not known yet.
         full_cost: What it would have been without spot.
         saved_share: What spot saved of it, 0 to 1; None where it is no spot job or has not ended.
@@ -66,7 +66,7 @@ class JobRow:
         num_instances: How many of them.
         is_spot: Whether it runs on spare capacity.
         interruptions: Its machines that were taken back, the first one first.
-        lost_seconds: Of training, by all of them; None where it is not known of one.
+        lost_seconds: Seconds of training lost by all interruptions; None if one of them is not known.
         waited_seconds: Without a machine, until now; None while it waits for one.
         failure_reason: Whole, as SageMaker gives it; empty unless it failed.
         archive_uri: Where its model.tar.gz is; empty before there is one.
@@ -104,7 +104,7 @@ def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
 
     Args:
         aws: The way in.
-        limit: The maximum number of jobs.
+        limit: At most this many jobs are returned.
 
     Raises:
         AwsError: If AWS refuses.
@@ -262,8 +262,8 @@ def stop_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> str:
 
     Args:
         aws: The way in.
-        name: Of the job; None for the newest.
-        tell: Told what happens, a line at a time.
+        name: Name of the job; None for the newest.
+        tell: Called with a line for each thing that happens.
 
     Returns:
         The job's name.
@@ -291,7 +291,7 @@ def build_row(aws: Aws, job: Mapping[str, Any], beginnings: Iterable[Beginning] 
     Args:
         aws: The way in.
         job: As SageMaker describes it.
-        beginnings: Of its machines' training, from its log: they say what interruptions cost.
+        beginnings: Beginnings of training on its machines, from its log: they say what interruptions cost.
     """
     return _build_row(aws, job, {}, beginnings)
 

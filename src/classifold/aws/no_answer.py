@@ -1,4 +1,4 @@
-"""Why AWS gave no answer of use: credentials, profile, network, TLS, an answer of somebody else's."""
+"""Why AWS gave no usable answer: credentials, profile, network, TLS, or the answer is not from AWS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from boto3.exceptions import Boto3Error
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
-from classifold.errors import AwsError, Fault
+from classifold.errors import AwsError, Fault, name_failure
 
 _SIGN_IN = (
     exceptions.TokenRetrievalError,
@@ -38,7 +38,7 @@ _UNREADABLE_HINT = (
 _BROKEN_HINT = "run the command again: it resumes where it stopped"
 _PROFILE_HINT = (
     "check this machine's AWS settings: ~/.aws/config, ~/.aws/credentials and the environment's AWS_...; "
-    "`aws configure list` shows which count"
+    "`aws configure list` shows which are used"
 )
 _BOTO_HINT = (
     "boto3 may be too old or damaged: pip install --upgrade boto3; else look at the AWS settings with "
@@ -48,17 +48,17 @@ _BOTO_HINT = (
 # The first row that fits counts.
 _LOCAL: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ((exceptions.NoCredentialsError,), "there are no AWS credentials", _KEYS_HINT),
-    ((exceptions.PartialCredentialsError,), "the AWS credentials are not whole: {}", _KEYS_HINT),
+    ((exceptions.PartialCredentialsError,), "the AWS credentials are incomplete: {}", _KEYS_HINT),
     (
         (exceptions.ProfileNotFound,),
         "{}",
-        "`aws configure list-profiles` lists those that there are; set AWS_PROFILE",
+        "set AWS_PROFILE to one that `aws configure list-profiles` lists",
     ),
-    (_SIGN_IN, "the credentials have expired or cannot be had: {}", LOGIN_HINT),
-    ((exceptions.SSLError,), "no way to AWS: {}", _TLS_HINT),
+    (_SIGN_IN, "the credentials have expired or cannot be obtained: {}", LOGIN_HINT),
+    ((exceptions.SSLError,), "cannot reach AWS: {}", _TLS_HINT),
     (
         (exceptions.ProxyConnectionError, exceptions.InvalidProxiesConfigError),
-        "no way to AWS: {}",
+        "cannot reach AWS: {}",
         _PROXY_HINT,
     ),
     (
@@ -71,7 +71,7 @@ _LOCAL: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
         "AWS's answer broke off or arrived changed: {}",
         _BROKEN_HINT,
     ),
-    ((exceptions.HTTPClientError, exceptions.ConnectionError), "no way to AWS: {}", NETWORK_HINT),
+    ((exceptions.HTTPClientError, exceptions.ConnectionError), "cannot reach AWS: {}", NETWORK_HINT),
     ((exceptions.WaiterError,), "AWS has not finished in time: {}", _BROKEN_HINT),
     (
         (
@@ -109,7 +109,7 @@ class UnreadableAnswerError(AwsError, exceptions.BotoCoreError):  # type: ignore
 
     Args:
         problem: Why it cannot be read, as in "it is empty".
-        status: HTTP's; 0 where it is not known.
+        status: HTTP status code; 0 where it is not known.
         location: Where a redirection leads; empty where it is none.
     """
 
@@ -137,7 +137,7 @@ PASSING = (
 
 @contextlib.contextmanager
 def profile_errors(doing: str) -> Iterator[None]:
-    """Turn what boto3 leaks while it reads profile, environment and credentials into an AwsError.
+    """Turn the exceptions that boto3 lets through while it reads the AWS settings into an AwsError.
 
     A credential_process whose output is no JSON, a number that is none, a file that is missing: botocore lets
     them pass as Python raises them.
@@ -157,25 +157,27 @@ def profile_errors(doing: str) -> Iterator[None]:
         if "endpoint" in said:
             # Botocore's word for an address that is none; it comes from the environment or the profile.
             hint = "AWS_ENDPOINT_URL, or endpoint_url of the profile, is an address such as http://localhost:5000"
-            raise AwsError(Fault(doing, said, hint=hint)) from error
+            raise AwsError(Fault(name_failure(doing), said, hint=hint)) from error
         what = f"the AWS settings or credentials of this machine cannot be read: {said}"
-        raise AwsError(Fault(doing, what, hint=_PROFILE_HINT)) from error
+        raise AwsError(Fault(name_failure(doing), what, hint=_PROFILE_HINT)) from error
 
 
 def explain_no_answer(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
     """Return what kept AWS from answering a request, or its answer from being of use, and the cure."""
     if isinstance(error, UnreadableAnswerError):
         fault = error.faults[0]
-        return Fault(doing, fault.what, hint=fault.hint)
+        return Fault(name_failure(doing), fault.what, hint=fault.hint)
     said = " ".join(str(error).split())
     for kinds, words, cure in _LOCAL:
         if isinstance(error, kinds):
             # Credentials have their own cure; for the rest the caller may know a nearer one.
             is_sure = cure in (_KEYS_HINT, LOGIN_HINT, _TLS_HINT, _PROXY_HINT)
             return Fault(
-                doing, words.format(said + _find_cause(error)), hint=cure if is_sure or not hint else hint
+                name_failure(doing),
+                words.format(said + _find_cause(error)),
+                hint=cure if is_sure or not hint else hint,
             )
-    return Fault(doing, said or type(error).__name__, hint=hint or _BOTO_HINT)
+    return Fault(name_failure(doing), said or type(error).__name__, hint=hint or _BOTO_HINT)
 
 
 def _find_cause(error: exceptions.BotoCoreError) -> str:

@@ -1,4 +1,4 @@
-"""The policies of the role as plain data: whom it trusts, what a job may do, what it may never do more."""
+"""The policies of the role as plain data: whom it trusts, what a job may do, and its limit."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownload
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose things a policy is about.
+    """The project that a policy is about, and the AWS resources that it covers.
 
     Attributes:
-        project: The project's name, the value of the tag that its things bear.
+        project: The project's name, the value of the tag on its resources.
         partition: The first word of every ARN: aws, aws-cn or aws-us-gov.
         region: The project's region.
-        account: Its account, 12 digits.
+        account: Number of the AWS account, 12 digits.
         data_bucket: The bucket of the pictures.
         output_bucket: The bucket of the results.
         repository: The repository of the images.
         role_arn: The role that jobs run under.
         boundary_arn: The policy that bounds the rights of that role, whatever its own policies say.
-        data_prefixes: Where the pictures are in a bucket that others use too; empty: it is the project's.
+        data_prefixes: Key prefixes of the pictures in a shared bucket; empty: a bucket of the project's.
         kms_key: ARN of the key that encrypts all this; empty: AWS's own.
         subnets: The subnets of the user's VPC that jobs run in; empty: none.
         security_groups: The security groups of the jobs' machines there.
@@ -59,28 +59,33 @@ class Scope:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
-def build_scope(aws: Aws) -> Scope:
+def build_scope(aws: Aws, *, account: str = "") -> Scope:
     """Return whose things this project's policies are about.
 
     A bucket that is the project's alone is opened whole: rights on one DATA_NAME alone would take a running
     job's away as soon as another is uploaded. In a bucket that the settings name, others may have things too.
+
+    Args:
+        aws: The way in.
+        account: An account to write into the policies, without asking AWS anything; empty: the user's own.
     """
     config = aws.config
     role = config.ROLE or names.role(config.PROJECT_NAME)
-    iam = f"arn:{aws.partition}:iam::{aws.account}"
+    iam = f"arn:{aws.partition}:iam::{account or aws.account}"
+    data_bucket, output_bucket = aws.list_bucket_names(account)
     prefixes = [names.data_prefix(config.DATA_NAME, as_shards=packed) for packed in (False, True)]
     return Scope(
         project=config.PROJECT_NAME,
         partition=aws.partition,
         region=aws.region,
-        account=aws.account,
-        data_bucket=aws.data_bucket,
-        output_bucket=aws.output_bucket,
+        account=account or aws.account,
+        data_bucket=data_bucket,
+        output_bucket=output_bucket,
         repository=names.repository(config.PROJECT_NAME),
         role_arn=role if role.startswith("arn:") else f"{iam}:role/{role}",
         boundary_arn=config.ROLE_BOUNDARY or f"{iam}:policy/{names.boundary(config.PROJECT_NAME)}",
         data_prefixes=tuple(prefixes) if config.DATA_BUCKET else (),
-        kms_key=aws.kms_key,
+        kms_key=config.KMS_KEY if account else aws.kms_key,
         subnets=tuple(config.SUBNETS),
         security_groups=tuple(config.SECURITY_GROUPS),
     )
@@ -217,7 +222,7 @@ def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, An
 
 
 def _vpc_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return what puts a job's machines into the user's subnets; AWS knows no narrower form of the looks."""
+    """Return what puts a job's machines into the user's subnets; AWS has no narrower rights for looking."""
     looks = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
     subnets = [scope.arn("ec2", f"subnet/{one}") for one in scope.subnets]
     groups = [scope.arn("ec2", f"security-group/{one}") for one in scope.security_groups]

@@ -123,7 +123,7 @@ def ensure_repository(aws: Aws, *, tell: Tell) -> str:
 
     Args:
         aws: The way to AWS.
-        tell: Told a line for what was made or changed.
+        tell: Called with a line for each thing that was made or changed.
 
     Returns:
         `<registry>/<repository>`.
@@ -254,7 +254,7 @@ def _refuse_others(aws: Aws, found: Mapping[str, Any], tags: Mapping[str, str]) 
     with aws_errors(f"look whether the repository {name} is empty"):
         images = aws.client("ecr").list_images(registryId=aws.account, repositoryName=name, maxResults=1)
     if images.get("imageIds"):
-        what = "it is there already, holds images, and bears no project's tag"
+        what = "it is there already, holds images, and has no project tag"
         tag = f"{names.PROJECT_TAG}={aws.config.PROJECT_NAME}"
         hint = f"choose another PROJECT_NAME, or give it the tag {tag} if it is this project's"
         raise AwsError(Fault(f"repository {name}", what, hint=hint))

@@ -11,7 +11,7 @@ from typing import Any
 from classifold import names
 from classifold.errors import Fault
 from classifold.sagemaker.request import SETTING_OF
-from classifold.settings.rules import shorten
+from classifold.settings.words import shorten
 
 _OLD_BOTO3 = "if AWS has it since lately: pip install --upgrade boto3"
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -96,7 +96,7 @@ def find_tagged(aws: Aws) -> list[str]:
     """
     pages = aws.client("resourcegroupstaggingapi").get_paginator("get_resources")
     wanted = [{"Key": names.PROJECT_TAG, "Values": [aws.config.PROJECT_NAME]}]
-    with aws_errors("look for what bears the project's tag"):
+    with aws_errors("look for what has the project's tag"):
         try:
             return [
                 str(one["ResourceARN"])
@@ -118,7 +118,7 @@ def find_others(tagged: Iterable[str]) -> Iterator[Resource]:
 
 
 def _describe_other(name: str, arn: str) -> Resource:
-    detail = f"bears the project's tag; remove it yourself: {arn}"
+    detail = f"has the project's tag; remove it yourself: {arn}"
     return Resource(OTHER, name, arn, detail, is_removable=False)
 
 

@@ -27,8 +27,8 @@ def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Pat
 
     Args:
         aws: The way in.
-        name: Of the job; None for the newest.
-        tell: Told what happens, a line at a time.
+        name: Name of the job; None for the newest.
+        tell: Called with a line for each thing that happens.
 
     Returns:
         The run folder.

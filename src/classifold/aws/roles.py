@@ -26,7 +26,7 @@ def ensure_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
 
     Args:
         aws: The way in.
-        tell: Told what was found and done, a line or two.
+        tell: Called with one or two lines: what was found and done.
 
     Returns:
         The role's ARN. One that was made just now takes some seconds until a job can have it.

@@ -34,7 +34,7 @@ class S3Reader:
         from classifold.errors import MissingError
 
         if not source.startswith("s3://"):
-            raise SourceError("it is no s3:// address")
+            raise SourceError("it is not an s3:// address")
         bucket, _, key = source.removeprefix("s3://").partition("/")
         try:
             with aws_errors(f"read {source}"):
@@ -53,6 +53,6 @@ def _open_client(settings: str) -> Any:
     import json
 
     from classifold.aws.clients import Aws
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     return Aws(build_config(json.loads(settings))).client("s3")

@@ -106,7 +106,7 @@ class Sender:
         """Return the CRC-32 that S3 keeps of a whole object, None where it has none or does not say.
 
         Raises:
-            AwsError: There is no way to AWS.
+            AwsError: There is cannot reach AWS.
         """
         try:
             with aws_errors(f"look at {self.uri(key)}"):

@@ -8,7 +8,8 @@ from typing import Any
 from classifold.aws.clients import Aws
 from classifold.aws.findings import Finding
 from classifold.progress import format_seconds
-from classifold.settings.config import JOB_SETTINGS, read_hyperparameters
+from classifold.settings.config import JOB_SETTINGS
+from classifold.settings.loader import read_hyperparameters
 
 
 def explain_risk(request: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def _find_wrong_owner(aws: Aws, bucket: Bucket) -> Fault | None:
         found = s3.list_object_versions(Bucket=bucket.name, MaxKeys=1)
     if not found.get("Versions") and not found.get("DeleteMarkers"):
         return None
-    what = "it is there already, holds objects, and bears no project's tag"
+    what = "it is there already, holds objects, and has no project tag"
     tag = f"{names.PROJECT_TAG}={aws.config.PROJECT_NAME}"
     hint = f"{_use_as_it_is(bucket)}, or give it the tag {tag} if it is this project's"
     return Fault(f"bucket {bucket.name}", what, hint=hint)

@@ -88,8 +88,8 @@ def _check_link(path: str, *, is_index: bool) -> Fault | None:
     """Refuse a link to anything but a picture: it could lead to any file of this machine."""
     if not os.path.islink(path) or (not is_index and not find_reason(path)):  # noqa: PTH114 - as above
         return None
-    what = f"it is a link that leads to no picture, but to {os.path.realpath(path)}"
-    return Fault(path, what, hint="put the file itself in its place, or remove the link")
+    what = f"it is a link to something that is not a picture: {os.path.realpath(path)}"
+    return Fault(path, what, hint="replace it by the file itself, or remove it")
 
 
 def check_key(path: str, key: str) -> Fault | None:

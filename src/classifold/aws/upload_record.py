@@ -190,7 +190,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A lock that the disk does not have would look like another upload.
     has_locks = has_record_locks(path)
     if not has_locks:
-        _LOG.warning("note: the disk of %s has no locks: let no other upload run now", path.parent)
+        _LOG.warning(
+            "note: the disk of %s does not support locks: start no other upload now",
+            path.parent,
+        )
     try:
         return _open_base(path, has_locks=has_locks)
     except sqlite3.DatabaseError as error:

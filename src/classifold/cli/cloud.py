@@ -10,6 +10,7 @@ import click
 
 from classifold import names
 from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.errors import AwsError
 from classifold.printable import make_printable
 from classifold.progress import say, show_progress
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from classifold.aws.image_context import Variant
     from classifold.settings.config import Config
 
+# The account in the examples of AWS's own documentation.
+_SAMPLE_ACCOUNT = "111122223333"
 _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 
@@ -30,11 +33,23 @@ def _open_aws(config: Config) -> Aws:
     """Return the way into the account, after one question that shows that it is open."""
     # On a terminal alone: loading boto3 and the question take a second or more.
     with show_progress("looking for the AWS account", None):
-        from classifold.aws.clients import Aws
+        aws = _prepare_aws(config)
+        _ = aws.identity
+    _tell_account(aws)
+    return aws
 
-        aws = Aws(config)
-        caller = aws.identity["Arn"]
-    _tell(f"account {aws.account}, region {aws.region}, as {caller}")
+
+def _tell_account(aws: Aws) -> None:
+    _tell(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
+
+
+def _prepare_aws(config: Config) -> Aws:
+    """Return the way into the account before anything is asked; doubts about the region are told first."""
+    from classifold.aws.clients import Aws
+
+    aws = Aws(config)
+    if doubt := aws.doubt_region():
+        _tell(f"note: {doubt}")
     return aws
 
 
@@ -56,7 +71,7 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
 
 
 def set_up(config: Config) -> None:
-    """Make the buckets, the role and the repository, or put right what differs."""
+    """Make the buckets, the role and the repository, or correct what differs."""
     from classifold.aws.repository import ensure_repository
     from classifold.aws.roles import ensure_role
     from classifold.aws.storage import ensure_buckets
@@ -74,7 +89,16 @@ def show_policies(config: Config) -> None:
     from classifold.aws.policies import build_boundary, build_scope
     from classifold.cli.cloud_answers import print_json
 
-    scope = build_scope(_open_aws(config))
+    aws = _prepare_aws(config)
+    try:
+        scope = build_scope(aws)
+        _tell_account(aws)
+    except AwsError as error:
+        reason = error.faults[0].what
+        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} stands in its place")
+        scope = build_scope(aws, account=_SAMPLE_ACCOUNT)
+        if scope.kms_key and not scope.kms_key.startswith("arn:"):
+            _tell(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
     print_json(
         {
             "boundary": build_boundary(scope),
@@ -130,11 +154,10 @@ def start_job(
         as_json: Print the answer as JSON.
         is_answer: False where another answer follows, and a script expects one alone.
     """
-    from classifold.aws.clients import Aws
     from classifold.aws.job import launch_job
     from classifold.cli.cloud_answers import print_launch
 
-    aws = Aws(config) if is_dry else _open_aws(config)
+    aws = _prepare_aws(config) if is_dry else _open_aws(config)
     launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
     if is_answer:
         print_launch(launch, as_json=as_json)
@@ -161,14 +184,14 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
     "--show-policies",
     "is_shown",
     is_flag=True,
-    help="Print the policies of docs/aws.md as JSON; make nothing.",
+    help="Print the policies of docs/aws.md as JSON, without credentials too; make nothing.",
 )
 @takes_settings
 def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Make buckets, role and repository, or put right what differs.
+    """Make buckets, role and repository, or correct what differs.
 
-    For an administrator, once: whoever has only the rights for daily use needs it done before. Whoever has
-    all rights can leave it out, since `upload` and `image` do the same.
+    An administrator runs it once, before people who have only the rights for daily use. Whoever has all
+    rights can leave it out, since `upload` and `image` do the same.
     """
     config = load_settings(config_path, overrides)
     if is_shown:
@@ -253,12 +276,11 @@ def jobs(
     With JOB that one alone: of a spot job also every interruption, what it lost and how long it waited.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.follow import look_up_job
     from classifold.aws.jobs import list_jobs
     from classifold.cli.cloud_answers import print_job, print_jobs
 
-    aws = Aws(config)
+    aws = _prepare_aws(config)
     if name is None:
         print_jobs(list_jobs(aws, limit=limit), as_json=as_json)
     else:
@@ -275,9 +297,7 @@ def follow(name: str | None, as_json: bool, config_path: Path | None, overrides:
     JOB is the newest where it is left out. Ends with the job's own exit code; Ctrl-C leaves the job running.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
-
-    return _follow(Aws(config), name, as_json=as_json)
+    return _follow(_prepare_aws(config), name, as_json=as_json)
 
 
 def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
@@ -304,10 +324,9 @@ def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...])
     JOB is the newest where it is left out.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.jobs import stop_job
 
-    found = stop_job(Aws(config), name, tell=_tell)
+    found = stop_job(_prepare_aws(config), name, tell=_tell)
     click.echo(found)
 
 
@@ -320,10 +339,9 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
     JOB is the newest where it is left out.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.results import fetch_job
 
-    show(str(fetch_job(Aws(config), name, tell=_tell)))
+    show(str(fetch_job(_prepare_aws(config), name, tell=_tell)))
 
 
 @click.command()

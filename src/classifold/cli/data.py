@@ -16,7 +16,7 @@ def check(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
     """Look at the pictures, and say what split would do.
 
     Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Tells classes, copies, what cannot
-    be read, what is passed over, and everything that keeps it from being split; then the exit code is 1.
+    be read, what is skipped, and everything that keeps it from being split; then the exit code is 1.
     """
     config = load_settings(config_path, overrides)
     from classifold.cli.answers import print_check

@@ -166,7 +166,7 @@ def train(
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=PATH)
 @click.option(
-    "--data", "data_dir", metavar="DIR", type=PATH, help="The evaluation pictures, where they are now."
+    "--data", "data_dir", metavar="DIR", type=PATH, help="The folder where the evaluation pictures are now."
 )
 @json_option
 @takes_settings
@@ -175,8 +175,8 @@ def report(
 ) -> None:
     """Write a run's report again: one page that opens offline.
 
-    RUN is a run folder that train left. Pictures are shown where the folder that it was trained on, or this
-    project's, holds the very sets of the run, and from the folder that --data names.
+    RUN is a run folder that train left. Pictures come from the folder that it was trained on, or from this
+    project's, if that holds exactly the sets of the run; --data names another folder.
     """
     config = find_settings(config_path, overrides)
     from classifold.cli.answers import show
@@ -219,8 +219,8 @@ def predict(
 ) -> int:
     """Name pictures with the model of a run.
 
-    RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. Where a picture
-    cannot be read, the others are named all the same, and the exit code is 1. A picture with more pixels
+    RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. If a picture
+    cannot be read, the others are still named, and the exit code is 1. A picture with more pixels
     than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it.
     """
     config = find_settings(config_path, overrides)

@@ -14,7 +14,17 @@ from classifold import names
 if TYPE_CHECKING:
     from classifold.settings.config import Config
 
-PATH = click.Path(path_type=Path)
+
+class _PathType(click.Path):
+    """A path that is not empty: an empty one, as of a variable that is not set, would be the folder here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("'' is not a valid path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _PathType(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
 
@@ -39,21 +49,21 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def load_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     """Return the settings: those of the file, with what `--set` says before it."""
-    from classifold.settings.config import load_config
+    from classifold.settings.loader import load_config
 
     return load_config(config_path, overrides=overrides)
 
 
 def check_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     """Return the settings for a command that works without a settings file, and so reads none unasked."""
-    from classifold.settings.config import load_config, override_config
+    from classifold.settings.loader import load_config, override_config
 
     return load_config(config_path, overrides=overrides) if config_path else override_config(overrides)
 
 
 def find_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
     """Return the settings for a command that uses a settings file where there is one."""
-    from classifold.settings.config import DEFAULT_CONFIG_PATH
+    from classifold.settings.loader import DEFAULT_CONFIG_PATH
 
     there = DEFAULT_CONFIG_PATH.is_file()
     return (load_settings if there else check_settings)(config_path, overrides)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from classifold import names
 from classifold.dataset.scan import Sets
-from classifold.settings.baked import LITE0, find_keras_home
+from classifold.settings.backbone_names import LITE0
+from classifold.settings.baked import find_keras_home
 from classifold.settings.config import Config
 
 # model.keras, model.h5, checkpoint/ and model.onnx, and the SavedModel that checkpoint/ is made from.
@@ -53,7 +54,7 @@ def estimate_disk(
 
     Args:
         config: The settings.
-        num_pictures: Of training, validation and evaluation.
+        num_pictures: Number of pictures in training, validation and evaluation.
         num_classes: How many classes.
         weights: Bytes of the backbone's weights.
     """

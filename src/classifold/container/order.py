@@ -33,7 +33,7 @@ class JobOrder:
 
     Attributes:
         config: The settings; SPLIT_LOCAL_DIR is where the pictures are, RUNS_DIR the scratch folder.
-        name: Of the job, and of its run folder.
+        name: Name of the job, and of its run folder.
         sets: The pictures.
         checkpoint_dir: Where it goes on from; None where no checkpoints are kept.
         cluster: The machines that train together.
@@ -99,7 +99,7 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
         raise (SettingsError if num_setting_faults else JobError)(*faults)
     foreign = ml.read_foreign()
     if foreign:
-        notes.append(f"hyperparameters that are no settings are passed over: {', '.join(foreign)}")
+        notes.append(f"hyperparameters that are not settings are ignored: {', '.join(foreign)}")
     return JobOrder(
         config=config,
         name=_choose_name(config),
@@ -131,7 +131,7 @@ def read_settings(
     Raises:
         SettingsError: With every fault that was found.
     """
-    from classifold.settings.config import read_hyperparameters
+    from classifold.settings.loader import read_hyperparameters
 
     fixed: dict[str, Any] = {"RUNS_DIR": str(scratch_dir)}
     if pictures_dir is not None:

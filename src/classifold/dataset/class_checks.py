@@ -30,10 +30,10 @@ def check_classes(
     Args:
         index: The pictures.
         config: The settings.
-        made: The sets that are made here.
-        passed_over: What the walk or the listing left out, by reason.
+        made: Names of the sets that this split makes itself.
+        passed_over: Number of files that the walk or the listing skipped, by reason.
         hint: What to do where there are no classes.
-        own: The folders of the user's own sets, None for a folder of classes or a listing.
+        own: Folder of each set of the user's own split; None for a folder of classes or a listing.
 
     Raises:
         DataError: No pictures, fewer than two classes, classes with too few pictures for the sets, or classes
@@ -93,12 +93,12 @@ def list_skipped(index: sqlite3.Connection) -> dict[str, int]:
 def describe_few(class_name: str, got: int | str, needed: int, *, cure: str = "add pictures") -> Fault:
     """Say that a class has too few pictures."""
     what = f"too few pictures: expected at least {needed}, one for each set"
-    hint = f'{cure}, take the class away, or set SMALL_CLASSES = "skip" to leave out all such classes'
+    hint = f'{cure}, remove the class, or set SMALL_CLASSES = "skip" to leave out all such classes'
     return Fault(f"class {class_name!r}", what, hint=hint, got=str(got))
 
 
 def _find_lacking(index: sqlite3.Connection) -> dict[str, list[str]]:
-    """Return the sets of each class that has no training pictures."""
+    """Return, for each class without training pictures, the sets that have some."""
     query = """SELECT DISTINCT class_name, given FROM picture WHERE class_name NOT IN
                (SELECT class_name FROM picture WHERE given = 0) ORDER BY class_name, given"""
     lacking: dict[str, list[str]] = {}
@@ -110,7 +110,7 @@ def _find_lacking(index: sqlite3.Connection) -> dict[str, list[str]]:
 def _describe_lacking(
     name: str, sets: Collection[str], own: Mapping[str, Path], classes: Mapping[str, int]
 ) -> Fault:
-    """Say which sets have a class that training has not, and whether training has one of nearly that name."""
+    """Say which sets have a class that training has not, and whether training has a similar name."""
     trained = [other for other, count in classes.items() if count]
     twins = [
         other
@@ -121,7 +121,7 @@ def _describe_lacking(
     spelled = f", which has {show_name(twins[0])}" if twins else ""
     folders = " and ".join(str(own[set_name] / name) for set_name in sets)
     what = f"it has pictures for {' and '.join(sets)} and none for {TRAINING}{spelled}"
-    hint = f"add pictures of it to {own[TRAINING] / name}, or take {folders} away"
+    hint = f"add pictures of it to {own[TRAINING] / name}, or remove {folders}"
     hint = (
         f"give the class one name in all of {', '.join(name for name in SETS if name in own)}"
         if twins
@@ -137,4 +137,4 @@ def limit_faults(faults: list[Fault]) -> list[Fault]:
     if len(faults) <= FAULT_LIMIT:
         return faults
     more = len(faults) - FAULT_LIMIT
-    return [*faults[:FAULT_LIMIT], Fault(f"{more} more", "left out here", hint="mend these first")]
+    return [*faults[:FAULT_LIMIT], Fault(f"{more} more", "not listed here", hint="fix these first")]

@@ -1,15 +1,15 @@
-"""Class folders that are none: the classes lie deeper, or a second time, and the user is told where."""
+"""Folders that look like classes but are not: the classes lie deeper or twice; the user is told where."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from classifold.dataset.layout import (
     AS_TABLE,
+    DATE,
     Folder,
     find_own_split,
     holds_pictures,
@@ -22,9 +22,6 @@ from classifold.dataset.set_names import find_families, is_auxiliary, is_filler,
 from classifold.dataset.walk import find_loose_pictures, iter_entries
 from classifold.errors import DataError, Fault
 from classifold.names import TRAINING
-
-# Sub-folders by year or day divide a class in time and are no classes.
-_DATE = re.compile(r"(19|20)[0-9]{2}([-_. ]?[0-9]{2}){0,2}")
 
 
 def read_layout(root: Path) -> dict[str, Path] | None:
@@ -53,10 +50,37 @@ def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
         _find_sets_in_names(root, [folder.name for folder in folders])
         or _find_common_folders(root, folders, inner)
         or _find_copy(root, folders, inner)
+        or _find_inner_split(root, folders, inner)
         or _find_wrapper(root, folders, inner)
     )
     if fault:
         raise DataError(fault)
+
+
+def describe_inner(root: Path) -> list[str]:
+    """Say which class folders without pictures of their own hold the same sub-folders, if two or more do.
+
+    Those that look like classes throughout are refused by `read_layout`; of the others nobody can tell.
+    """
+    holders: dict[str, list[str]] = {}
+    for folder in list_folders(root):
+        inner = _list_inner(folder.path)
+        if len(inner) > 1 and not find_loose_pictures(folder.path, limit=1):
+            for name in _drop_parts(inner):
+                holders.setdefault(name, []).append(folder.name)
+    shared = sorted(name for name, names in holders.items() if len(names) > 1)
+    if not shared:
+        return []
+    names = sorted({name for one in shared for name in holders[one]})
+    return [
+        f"class folders {name_some(names)} hold sub-folders of the same names ({name_some(shared)}), "
+        "which are not taken as classes"
+    ]
+
+
+def _drop_parts(names: Collection[str]) -> set[str]:
+    """Return the names without those that only divide a class: dates, images, masks."""
+    return {name for name in names if not (DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
 
 
 def _list_inner(folder: Path) -> set[str]:
@@ -112,12 +136,12 @@ def _find_common_folders(
 
 
 def _find_repeated(several: Sequence[set[str]]) -> set[str]:
-    """Return the names that half of the folders or more hold, where each holds one and few hold others."""
+    """Return the names that half of the folders or more hold, if each holds one and few hold others."""
     counts = Counter(name for names in several for name in names)
     repeated = {name for name, count in counts.items() if count > 1 and 2 * count >= len(several)}
     if 2 * len(repeated) < len(counts) or not all(names & repeated for names in several):
         return set()
-    return {name for name in repeated if not (_DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
+    return _drop_parts(repeated)
 
 
 def _hold_loose_pictures(folders: Sequence[Folder]) -> bool:
@@ -136,13 +160,34 @@ def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[st
             and not find_loose_pictures(folder.path, limit=1)
         ):
             again = name_some(sorted(repeated))
-            what = f"{folder.name} holds the names of the folders beside it again ({again})"
+            what = f"{folder.name} holds folders with the same names as those beside it ({again})"
             return Fault(str(root), what, hint=f"move {clean_name(os.fspath(folder.path))} away")
     return None
 
 
+def _find_inner_split(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
+    """Name a folder that is divided into sets, whatever lies beside it: {data/{train, test}, models}."""
+    for folder in folders:
+        meant = match_sets(sorted(inner[folder.name]))
+        if len(folders) < 2 or len(set(meant.values())) < 2 or not _holds_split(folder.path):
+            continue
+        sets = name_some(sorted(meant))
+        what = f"{folder.name} is divided into sets ({sets}), and other folders lie beside it"
+        hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(folder.path))}, or {AS_TABLE}"
+        return Fault(str(root), what, hint=hint)
+    return None
+
+
+def _holds_split(folder: Path) -> bool:
+    """Tell whether a folder is a split of the user's own, sound or not."""
+    try:
+        return find_own_split(folder) is not None
+    except DataError:
+        return True
+
+
 def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Name the folder that holds the classes or sets, where all others are called as no class is.
+    """Name the folder that holds the classes or sets, where all others are named like no class is.
 
     Of two folders of which one is called training and holds several, the other one is no class either.
     """
@@ -151,10 +196,11 @@ def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set
         real = [folder for folder in folders if folder.set_name == TRAINING] or real
     if len(real) != 1 or len(folders) < 2 or find_loose_pictures(real[0].path, limit=1):
         return None
-    inside = sorted(name for name in inner[real[0].name] if not _DATE.fullmatch(name))
+    inside = sorted(name for name in inner[real[0].name] if not DATE.fullmatch(name))
     if len(inside) < 2:
         return None
     others = name_some(folder.name for folder in folders if folder is not real[0])
-    what = f"the classes seem to lie in {real[0].name} ({name_some(inside)}), and {others} to be no class"
+    shown = f"{real[0].name} ({name_some(inside)})"
+    what = f"the classes seem to lie in {shown}, and {others} seem not to be classes"
     hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(real[0].path))}, or {AS_TABLE}"
     return Fault(str(root), what, hint=hint)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from classifold.counts import choose, count_of
 from classifold.dataset.assignment import Shares, Shortage, assign_sets
 from classifold.dataset.causes import find_cures
 from classifold.dataset.class_checks import check_two_classes, describe_few, limit_faults, skip_classes
@@ -24,10 +25,10 @@ from classifold.settings.config import Config
 _HELD_OUT_PIXELS = "held_out_pixels"
 UNREADABLE = "SELECT key, reason FROM picture WHERE status = 'unreadable' ORDER BY key"
 _SHOWN_REASONS = 3
-_LEFT_OUT = {
-    "unreadable": "cannot be read",
-    "copy": "exact copies",
-    "conflict": "stand in another class too",
+_LEFT_OUT = {  # what one picture is, and several
+    "unreadable": ("cannot be read", "cannot be read"),
+    "copy": ("exact copy", "exact copies"),
+    "conflict": ("stands in another class too", "stand in another class too"),
 }
 
 
@@ -84,9 +85,9 @@ def read_earlier(
     """Note where the split that stands there put its pictures; return its head, None for a first split.
 
     Args:
-        index: Told of it.
+        index: The pictures of the new split; the earlier places are added to it.
         split_dir: The folder of the split.
-        kind: What names a content in the new split, as `Listed.kind`.
+        kind: What identifies a content in the new split: "sha256", "etag" or "key", as in `Listed.kind`.
 
     Raises:
         DataError: What stands there is not a split of ours, knew contents by another kind of name, or holds
@@ -148,7 +149,7 @@ def check_readable(index: sqlite3.Connection, config: Config) -> None:
     if not index.execute("SELECT 1 FROM picture WHERE reason IS NULL LIMIT 1").fetchone():
         raise DataError(_describe_unreadable(index, config))
     if config.UNREADABLE_PICTURES == "fail":
-        hint = 'mend or remove it, or set UNREADABLE_PICTURES = "skip"'
+        hint = 'repair or remove it, or set UNREADABLE_PICTURES = "skip"'
         faults = [Fault(key, reason, hint=hint) for key, reason in index.execute(UNREADABLE)]
         if faults:
             raise DataError(*limit_faults(faults))
@@ -159,9 +160,14 @@ def _describe_unreadable(index: sqlite3.Connection, config: Config) -> Fault:
     query = """SELECT reason, COUNT(*) FROM picture GROUP BY reason ORDER BY COUNT(*) DESC, reason"""
     counts: dict[str, int] = dict(index.execute(query))
     first, example = index.execute("SELECT key, reason FROM picture ORDER BY key LIMIT 1").fetchone()
-    what = f"none of the {sum(counts.values())} pictures can be read, {first} among them"
+    total = sum(counts.values())
+    what = f"none of the {total} pictures can be read, {first} among them"
+    if total == 1:
+        what = f"the only picture, {first}, cannot be read"
     hint = "; ".join(find_cures(counts)) or "save them as JPEG or PNG"
-    shown = [f"{count} times: {reason}" for reason, count in counts.items()][:_SHOWN_REASONS]
+    shown = [f"{choose(count, 'once', f'{count} times')}: {reason}" for reason, count in counts.items()][
+        :_SHOWN_REASONS
+    ]
     got = "; ".join(shown) if len(counts) <= _SHOWN_REASONS else f"many reasons, such as: {example}"
     return Fault(config.DATA_MANIFEST or config.DATA_LOCAL_DIR, what, hint=hint, got=got)
 
@@ -175,7 +181,7 @@ def divide(
         index: The pictures, copies marked.
         config: The settings.
         made: The sets that are made here.
-        head: Of the split before, None for a first one.
+        head: Head of split.json of the split before, None for a first split.
 
     Raises:
         DataError: Classes have too few pictures.
@@ -232,7 +238,11 @@ def _shortage_fault(
     query = "SELECT status, COUNT(*) FROM picture WHERE class_name = ? GROUP BY status"
     counts = dict(index.execute(query, (shortage.class_name,)))
     kept = counts.get("kept", 0)
-    left_out = [f"{counts[status]} {words}" for status, words in _LEFT_OUT.items() if status in counts]
+    left_out = [
+        f"{counts[status]} {choose(counts[status], *words)}"
+        for status, words in _LEFT_OUT.items()
+        if status in counts
+    ]
     got = f"{kept}" + (f" ({', '.join(left_out)})" if left_out else "")
     needed = len(made) + 1
     if shortage.num_units >= needed:
@@ -241,7 +251,7 @@ def _shortage_fault(
         hint = f"add pictures, or delete {config.split_dir} to divide anew"
         return Fault(f"class {shortage.class_name!r}", what, hint=hint, got=got)
     if kept >= needed:
-        got += f" in {shortage.num_units} of the groups of SPLIT_GROUP_PATTERN"
+        got += f" in {count_of(shortage.num_units, 'group')} of SPLIT_GROUP_PATTERN"
     return describe_few(shortage.class_name, got, needed, cure=_find_cure(index, shortage.class_name))
 
 

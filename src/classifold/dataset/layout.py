@@ -16,10 +16,17 @@ from classifold.dataset.set_names import (
     is_auxiliary,
     is_filler,
     list_sets,
+    match_beside_training,
     match_sets,
     name_set,
 )
-from classifold.dataset.walk import find_classes, find_loose_pictures, iter_entries, walk_pictures
+from classifold.dataset.walk import (
+    find_classes,
+    find_loose_pictures,
+    iter_entries,
+    leads_to_file,
+    walk_pictures,
+)
 from classifold.errors import DataError, Fault
 from classifold.names import SETS, TRAINING
 
@@ -29,6 +36,8 @@ _TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".xls")
 _TEXT_ENDINGS = (".txt", ".json")
 _REMARKS = re.compile("readme|licen[cs]e|changes|requirements|notes")
 _LABELS = re.compile("label|train|class|annot")
+# Sub-folders by year or day divide a class in time and are no classes.
+DATE = re.compile(r"(19|20)[0-9]{2}([-_. ]?[0-9]{2}){0,2}")
 AS_TABLE = "list the pictures with their classes in a table: DATA_MANIFEST, MANIFEST_CLASS"
 
 
@@ -126,8 +135,18 @@ def _iter_full(folder: Path) -> Iterator[Path]:
 def list_folders(root: Path) -> list[Folder]:
     """Return the folders of a data folder, each with the set that its name means among its neighbours."""
     classes = find_classes(root)
-    meant = match_sets([name for name, _ in classes])
+    names = [name for name, _ in classes]
+    meant = match_sets(names)
+    training = [path for name, path in classes if meant.get(name) == TRAINING]
+    if len(training) == 1 == len(meant) and _is_divided(training[0]):
+        meant |= match_beside_training(names)
     return [Folder(name, path, meant.get(name)) for name, path in classes]
+
+
+def _is_divided(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but several folders with pictures, as a set does and no class."""
+    inner = (path for path in _iter_full(folder) if not DATE.fullmatch(path.name))
+    return len(list(islice(inner, 2))) == 2 and not find_loose_pictures(folder, limit=1)
 
 
 def _look_like_sets(folders: Sequence[Folder], named: Sequence[Folder]) -> bool:
@@ -184,7 +203,7 @@ def _are_classes_of_things(root: Path, folders: Sequence[Folder], named: Sequenc
 
 def find_tables(folders: Iterable[Path]) -> list[Path]:
     """Return the tables that lie in some folders, those first that seem to hold the labels."""
-    paths = [Path(entry.path) for folder in folders for entry in iter_entries(folder) if entry.is_file()]
+    paths = [Path(entry.path) for folder in folders for entry in iter_entries(folder) if leads_to_file(entry)]
     tables = [path for path in paths if _is_table(path)]
     return sorted(tables, key=lambda path: not _LABELS.search(path.name.lower()))
 
@@ -198,17 +217,16 @@ def _is_table(path: Path) -> bool:
 
 
 def _describe_flat(root: Path, named: Sequence[Folder]) -> Fault:
-    """Say why folders that are called as sets are neither sets nor classes."""
+    """Say why folders that are named like sets are neither sets nor classes."""
     meant = {str(folder.set_name) for folder in named}
     shown = name_some(folder.name for folder in named)
     rename = "if these are the classes, give the folders other names"
     if TRAINING not in meant:
-        what = (
-            f"its folders ({shown}) are called as {' and '.join(list_sets(meant))} sets, and none is training"
-        )
+        sets = " and ".join(list_sets(meant))
+        what = f"its folders ({shown}) are named like {sets} sets, and none like the training set"
         return Fault(str(root), what, hint=f"add a folder train with one sub-folder per class; {rename}")
     training = next(folder for folder in named if folder.set_name == TRAINING)
-    what = f"its folders ({shown}) are called as sets, and {training.name} holds no class folders"
+    what = f"its folders ({shown}) are named like sets, and {training.name} holds no class folders"
     tables = find_tables([root, *(folder.path for folder in named)])
     if tables:
         table = clean_name(os.fspath(tables[0]))

@@ -58,11 +58,11 @@ class Listed(NamedTuple):
     """A picture of a listing.
 
     Attributes:
-        line: Its line's number, from 1.
-        source: s3://bucket/key, or a file's absolute path.
-        class_name: Its class.
+        line: Number of its line, from 1.
+        source: s3://bucket/key, or the absolute path of a file.
+        class_name: Name of its class.
         key: `<class>/<file>`, clean.
-        size: In bytes, None where the listing does not say.
+        size: Its size in bytes, None where the listing does not say.
         kind: What `identity` was made of: "sha256", "etag", or "key" where the listing has neither.
         identity: 32 bytes, the same for the same content as far as `kind` can tell.
         reason: Why a file of this machine cannot be used, "" for one that can and for an object in S3.
@@ -121,9 +121,9 @@ def iter_listing(
 
     Args:
         path: The listing; gzipped ones are unpacked on the way.
-        findings: Told what is passed over and what is faulty.
+        findings: Filled with what is skipped and what is faulty.
         root: An S3 address or a folder: below it the first folder is the class, and what lies elsewhere is
-            passed over. Empty: the folder that holds the picture is its class.
+            skipped. Empty: the folder that holds the picture is its class.
         class_column: The column that holds the class; empty: one of a known name, else the folder does.
 
     Raises:
@@ -146,7 +146,7 @@ def iter_listing(
                 if found is not None:
                     yield found
     except UnicodeError as error:
-        what = f"the listing is no text in {getattr(error, 'encoding', 'a known encoding')}"
+        what = f"the listing is not text in {getattr(error, 'encoding', 'a known encoding')}"
         raise DataError(Fault(str(path), what, hint="save it as UTF-8")) from error
     except (OSError, EOFError, zlib.error) as error:
         what = f"the listing cannot be read: {getattr(error, 'strerror', None) or error}"
@@ -263,7 +263,8 @@ def _read_entry(
         findings.passed_over["images without an annotation"] += 1
         return None
     if isinstance(values, str):
-        raise _LineError(values, "mend the listing")
+        raise _LineError(values, "correct the listing")
+    findings.add_class_bytes(values.get(findings.columns.class_name))
     values, is_recoded = _recode(values)
     column = next(iter(findings.columns.pictures), "")
     if column not in values and not findings.is_table:  # JSON objects may differ
@@ -310,7 +311,7 @@ def _read_name(values: Mapping[str, Any], column: str, place: _Place, *, is_reco
     if is_recoded and name.startswith(_S3):
         raise _LineError("its key is not UTF-8", "write the listing as UTF-8", name)
     if "\0" in name:
-        raise _LineError("its key holds a NUL character", "mend the listing", name)
+        raise _LineError("its key holds a NUL character", "correct the listing", name)
     return name
 
 
@@ -410,7 +411,7 @@ def _read_size(values: Mapping[str, Any]) -> int | None:
         if isinstance(value, float | bool) or not 0 <= size <= _MAX_SIZE:
             raise ValueError
     except (ValueError, TypeError, OverflowError):
-        raise _LineError("its size is no number of bytes", "mend the listing", value) from None
+        raise _LineError("its size is not a number of bytes", "correct the listing", value) from None
     return size
 
 
@@ -463,14 +464,14 @@ def _read_class(values: Mapping[str, Any], column: str) -> str:
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     if isinstance(value, list | tuple) and value:
-        what = f"it names {len(value)} classes in {column!r}, and a picture can have one only"
+        what = f"it names {len(value)} classes in {column!r}, and a picture can have only one"
         raise _LineError(what, "name one class for each picture, or leave the line out", value)
     name = str(value).strip() if type(value) in (str, int) else ""
     if "/" in name:
         raise _LineError(SLASH, f"call the class {name.replace('/', '-')!r} in the listing", name)
     if not name or name in (".", "..") or "\0" in name:
         what = f"it names no class in {column!r} that could be a folder's name"
-        raise _LineError(what, "mend the line, or set MANIFEST_CLASS", "" if value is None else value)
+        raise _LineError(what, "correct the line, or set MANIFEST_CLASS", "" if value is None else value)
     return name
 
 

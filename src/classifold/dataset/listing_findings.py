@@ -1,17 +1,22 @@
-"""What reading a listing came to beside its pictures: faults, what was passed over, what is to be told."""
+"""What reading a listing found beside pictures: faults, skipped lines, and what the user should know."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from classifold.counts import choose, count_of
 from classifold.dataset.listing_columns import NO_COLUMNS, Columns
+from classifold.dataset.listing_text import restore_bytes
+from classifold.dataset.name_bytes import LATIN_1, guess_encodings
 from classifold.errors import DataError, Fault
 
 _NAMED_FAULTS = 20
 SLASH = "its class has a slash, so it can be no folder's name"
 _EXAMPLES = 3
+_CLASS_NAMES = 100
 _ADDRESS_KINDS = 20
 # What is said of addresses that are not fetched but mended, and how.
 _ADDRESSES = {
@@ -50,30 +55,31 @@ class Examples:
 
 @dataclass(slots=True)
 class Findings:
-    """What else reading a listing came to.
+    """What reading a listing found beside pictures.
 
     Attributes:
-        passed_over: Lines that are no pictures, by reason.
+        passed_over: Number of skipped lines, by reason.
         faults: The first faulty lines.
-        num_faults: All of them.
+        num_faults: Number of all faulty lines.
         kind: How the first picture is identified (sha256, etag or address), "" before the first picture;
             all others must be identified in the same way.
-        kind_line: The line of that picture.
-        num_parts: Pictures whose etag is one of an upload in parts, which says less.
+        kind_line: Number of the first picture's line.
+        num_parts: Number of pictures with the etag of an upload in parts: equal contents may have others.
         unit: What an entry is called: "line", "row" or "entry".
         is_table: Every line has the same columns; JSON objects may differ.
-        names: The columns.
-        columns: Which of them holds what; known after the first entry.
-        num_files: Pictures that are files of this machine.
+        names: Names of the columns, folded.
+        columns: Which column holds what; known after the first entry.
+        num_files: Number of pictures that are files of this machine.
         missing: Files that are not there.
         outside: Files outside the folders that may be read, each with its place.
         outside_folder: The folder that holds all of them.
         addresses: Addresses that nothing here reads, by their kind.
-        num_backslashes: Paths whose backslashes were taken as separators.
-        num_from_root: Relative paths that were found below MANIFEST_ROOT.
-        num_recoded: Lines that are no UTF-8 and were read as Windows-1252.
+        num_backslashes: Number of paths whose backslashes were taken as separators.
+        num_from_root: Number of relative paths that were found below MANIFEST_ROOT.
+        num_recoded: Number of lines that are not UTF-8 and were read as Windows-1252.
+        class_bytes: Class names that are not UTF-8, at most the first few of them.
         flags: Columns of zeros and ones where no column names a class.
-        num_sets: Pictures whose line names a set.
+        num_sets: Number of pictures whose line names a set.
         without_set: Pictures whose line names none, with what it has instead.
     """
 
@@ -95,6 +101,7 @@ class Findings:
     num_backslashes: int = 0
     num_from_root: int = 0
     num_recoded: int = 0
+    class_bytes: set[bytes] = field(default_factory=set)
     flags: tuple[str, ...] = ()
     num_sets: int = 0
     without_set: Examples = field(default_factory=Examples)
@@ -106,6 +113,13 @@ class Findings:
         is_known = fault.what == SLASH and any(fault.got == one.got for one in self.faults)
         if len(self.faults) < _NAMED_FAULTS and not is_known:
             self.faults.append(fault)
+
+    def add_class_bytes(self, value: object) -> None:
+        """Note a class's name that is no UTF-8, by its bytes; memory does not grow with them."""
+        if isinstance(value, str) and not value.isascii() and len(self.class_bytes) < _CLASS_NAMES:
+            content = restore_bytes(value.strip())
+            if content:
+                self.class_bytes.add(content)
 
     def add_address(self, kind: str, example: str) -> None:
         """Note an address that is not read; memory does not grow with them."""
@@ -129,11 +143,30 @@ class Findings:
             hint = f"set MANIFEST_ROOT to a folder that holds them{example}, or take them out"
             faults.append(Fault(str(path), what, hint=hint, got=str(self.outside)))
         faults += self.faults
+        faults += _encoding_faults(path, self.class_bytes)
         more = self.num_faults - len(self.faults)
         if more:
-            faults.append(Fault(f"{more} more {self.unit}s", "are faulty too", hint="mend these first"))
+            faults.append(
+                Fault(
+                    count_of(more, f"more {self.unit}"),
+                    choose(more, "is faulty too", "are faulty too"),
+                    hint="fix these first",
+                )
+            )
         if faults:
             raise DataError(*faults)
+
+
+def _encoding_faults(path: Path, names: Collection[bytes]) -> list[Fault]:
+    """Refuse class names that are most likely of another encoding than Windows-1252, which is read."""
+    guesses = guess_encodings(sorted(names))
+    if not guesses or guesses[0][0] == LATIN_1:
+        return []
+    encoding, title, codec = guesses[0]
+    first = min(names)
+    what = f"its class names are not UTF-8, and most likely {title}"
+    hint = f"save it as UTF-8: `iconv -f {encoding} -t utf-8 {path} > FILE`, and name that file"
+    return [Fault(str(path), what, hint=hint, got=f"{repr(first)[1:]}, which is {first.decode(codec)!r}")]
 
 
 def _address_fault(path: Path, kind: str, some: Examples) -> Fault:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from classifold.counts import choose, count_of
 from classifold.dataset.listing_columns import Entries, fold_name, has_picture_ending
 from classifold.dataset.listing_text import iter_lines
 from classifold.errors import DataError, Fault
@@ -84,7 +85,7 @@ def _iter_json_lines(file: io.TextIOWrapper, path: Path) -> Entries:
             if not isinstance(values, dict):
                 raise ValueError("no object")
         except (ValueError, RecursionError) as error:
-            yield number, f"it is no JSON object ({error})"
+            yield number, f"it is not a JSON object ({error})"
             continue
         yield number, _fold(values)
 
@@ -110,7 +111,7 @@ def _iter_array(entries: list[Any]) -> Entries:
         elif isinstance(entry, list) and len(entry) == 2:
             yield number, {"file_name": entry[0], "label": entry[1]}
         else:
-            yield number, f"it is no JSON object ({entry!r:.40})"
+            yield number, f"it is not a JSON object ({entry!r:.40})"
 
 
 def _fold(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +137,8 @@ def _iter_coco(value: Mapping[str, Any], path: Path) -> Entries:
     several = [name for number, name in images if len(classes.get(number, ())) > 1]
     if several:
         some = ", ".join(map(str, several[:_NAMED]))
-        what = f"{len(several)} images have annotations of several classes, and a picture can have one only"
+        found = f"{count_of(len(several), 'image')} {choose(len(several), 'has', 'have')}"
+        what = f"{found} annotations of several classes, and a picture can have only one"
         hint = "leave one class for each image, or cut the objects out into pictures of their own"
         raise DataError(Fault(str(path), what, hint=hint, got=f"{some:.200}"))
     return (

@@ -40,7 +40,7 @@ class Table(NamedTuple):
     """How a table is written.
 
     Attributes:
-        separator: Of the columns; "" stands for blanks.
+        separator: What separates the columns; "" stands for blanks.
         names: The folded names of the columns.
         has_header: The first line holds the names.
         columns: Which column holds what.
@@ -124,7 +124,7 @@ def _iter_rows(file: io.TextIOWrapper, table: Table, path: Path) -> Iterator[tup
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield reader.line_num, f"it is no line of a table ({error})"
+            yield reader.line_num, f"it is not a line of a table ({error})"
             continue
         if row is None:
             return
@@ -143,7 +143,7 @@ class _Sample:
     """The first lines of a table.
 
     Args:
-        lines: Those that are not empty.
+        lines: The first lines that are not empty.
         class_column: The folded name of the class's column, "" where the user named none.
         exists: Tells whether a name is that of a file here.
     """

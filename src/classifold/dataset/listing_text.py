@@ -62,8 +62,8 @@ def read_as_text(file: IO[bytes], head: bytes, path: Path) -> io.TextIOWrapper:
     """Return a listing's bytes as text; bytes that are no UTF-8 become surrogates.
 
     Args:
-        file: Its bytes.
-        head: The first of them.
+        file: The bytes of the listing, unpacked.
+        head: The first bytes of `file`.
         path: The listing, for the message.
 
     Raises:
@@ -102,17 +102,25 @@ def _is_binary(head: bytes) -> bool:
 
 def recode(text: str) -> str:
     """Return a text whose bytes were no UTF-8 as Windows-1252 has them, any other text as it is."""
-    try:
-        content = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character that JSON spelled out
+    content = restore_bytes(text)
+    if not content:
         return text
     try:
-        return content.decode()
+        return content.decode("cp1252")
     except UnicodeDecodeError:
-        try:
-            return content.decode("cp1252")
-        except UnicodeDecodeError:
-            return content.decode("latin-1")
+        return content.decode("latin-1")
+
+
+def restore_bytes(text: str) -> bytes:
+    """Return the bytes of a text that were no UTF-8, b"" for any other text."""
+    try:
+        content = text.encode("utf-8", "surrogateescape")
+        content.decode()
+    except UnicodeEncodeError:  # half a character that JSON spelled out
+        return b""
+    except UnicodeDecodeError:
+        return content
+    return b""
 
 
 def _find_encoding(head: bytes) -> str:

@@ -39,7 +39,7 @@ def check_key(key: str) -> None:
     """
     parts = key.split("/")
     if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts) or "\0" in key:
-        raise ValueError(f"a key that is no <class>/<file>: {key!r:.200}")
+        raise ValueError(f"a key that is not <class>/<file>: {key!r:.200}")
     key.encode()  # half a surrogate pair is no name that could be printed
 
 
@@ -82,7 +82,7 @@ def parse_manifest_line(line: bytes, *, where: str) -> ManifestLine:
             raise TypeError("a value of another type")
         check_key(found.key)
         if "\0" in found.source or (found.size or 0) < 0:
-            raise ValueError("a source or a size that cannot be")
+            raise ValueError("an impossible source or size")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         hint = "run `classifold split` again"
         raise DataError(Fault(where, f"the manifest is damaged ({error!r:.100})", hint=hint)) from error

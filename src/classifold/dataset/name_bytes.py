@@ -8,10 +8,12 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from classifold.counts import choose, count_of
 from classifold.errors import DataError, Fault
 
 _FAULT_LIMIT = 20
 _SHOWN = 4
+LATIN_1 = "iso-8859-1"
 # The usual encodings of names in old archives and on old disks: convmv's word for it, a person's, Python's,
 # and the bytes of the characters that are common in it, so that the likeliest is told first.
 _ENCODINGS = tuple(
@@ -24,7 +26,7 @@ _ENCODINGS = tuple(
         ("euc-jp", "EUC-JP", "euc_jp", rb"[\xa4\xa5][\xa1-\xf6]|[\xb0-\xcf][\xa1-\xfe]|\xa1\xbc"),
         ("cp1251", "Windows-1251", "cp1251", rb"(?<![A-Za-z])[\xc0-\xff\xa8\xb8]{2,}(?![A-Za-z])"),
         (
-            "iso-8859-1",
+            LATIN_1,
             "Latin-1",
             "cp1252",
             rb"(?<![\x80-\xff])"
@@ -101,7 +103,17 @@ def check_folder_names(folders: Sequence[Path]) -> None:
         for folder in strange
     ]
     more = len(faults) - _FAULT_LIMIT
-    rest = [Fault(f"{more} more class folders", "their names are not UTF-8", hint=hint)] if more > 0 else []
+    rest = (
+        [
+            Fault(
+                count_of(more, "more class folder"),
+                choose(more, "its name is", "their names are") + " not UTF-8",
+                hint=hint,
+            )
+        ]
+        if more > 0
+        else []
+    )
     raise DataError(*faults[:_FAULT_LIMIT], *rest)
 
 

@@ -70,7 +70,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
 
 
 def _explain_name(target: Path) -> DiskError:
-    what = "its disk does not take a folder of this name"
+    what = "its disk does not accept a folder of this name"
     hint = 'choose another name, without : ? * " < > | and without a dot or blank at its end'
     return DiskError(Fault(str(target), what, hint=hint))
 
@@ -112,7 +112,10 @@ def _locked(new: Path, *, target: Path) -> Iterator[None]:
     try:
         try:
             if not hold_lock(lock):
-                _LOG.warning("note: the disk of %s has no locks: let no other run write there now", target)
+                _LOG.warning(
+                    "note: the disk of %s does not support locks: let no other run write there now",
+                    target,
+                )
         except BlockingIOError:
             what = "another run is making this folder"
             raise DataError(Fault(str(target), what, hint="wait until it is done")) from None

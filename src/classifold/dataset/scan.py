@@ -147,7 +147,7 @@ def check_sets(split_dir: Path, class_names: Mapping[str, Collection[str]]) -> N
 
     Args:
         split_dir: The folder, for the message.
-        class_names: Of the classes that have pictures, by set.
+        class_names: Names of the classes that have pictures, by set.
 
     Raises:
         DataError: A set is missing or empty, a class has no training pictures, or there are fewer than two

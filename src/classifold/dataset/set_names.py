@@ -84,6 +84,20 @@ def match_sets(names: Sequence[str]) -> dict[str, str]:
     return {**meant, **next(iter(families.values()))} if len(families) == 1 else meant
 
 
+def match_beside_training(names: Sequence[str]) -> dict[str, str]:
+    """Return the set of each folder with one set in its name, other than training, and other words.
+
+    Such are test_stg1 and public_test. It holds only beside a folder that is certainly the training set:
+    a test tube is no set.
+    """
+    meant = {}
+    for name in names:
+        sets, others = _read_words(name)
+        if len(sets) == 1 and others and sets[0] != TRAINING:
+            meant[name] = sets[0]
+    return meant
+
+
 def find_families(names: Sequence[str]) -> dict[tuple[str, ...], dict[str, str]]:
     """Return the groups of names that have other words in common and differ in the set, one of them training.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from classifold.counts import count_of
 from classifold.dataset.manifest import check_key
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.tar_writer import BLOCK, END_BYTES
@@ -50,7 +51,7 @@ class IndexHead:
     Attributes:
         shard_mb: The size that was asked for.
         counts: Pictures of every set.
-        shards: Of every set.
+        shards: The shards of every set.
     """
 
     shard_mb: int
@@ -120,7 +121,7 @@ def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list
     """Return the pictures of every set, in the order in which the files would give them.
 
     Args:
-        folder: Of shards.
+        folder: Folder of the shards.
         spread: Sets of which shards may be missing, because they are on other hosts.
 
     Raises:
@@ -230,4 +231,7 @@ def _limit(faults: list[Fault]) -> list[Fault]:
     more = len(faults) - _FAULT_LIMIT
     if more <= 0:
         return faults
-    return [*faults[:_FAULT_LIMIT], Fault(f"{more} more shards", "missing or damaged too", hint=PACK_AGAIN)]
+    return [
+        *faults[:_FAULT_LIMIT],
+        Fault(count_of(more, "more shard"), "missing or damaged too", hint=PACK_AGAIN),
+    ]

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from classifold import __version__
+from classifold.counts import choose, count_of
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
+from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import check_classes, limit_faults, list_skipped
 from classifold.dataset.division import (
     UNREADABLE,
@@ -110,21 +112,53 @@ def read_listing(index: sqlite3.Connection, config: Config) -> tuple[Findings, t
         DataError: Lines are faulty, no file is there, or the pictures cannot be divided.
         SettingsError: The share of a set that is to be made is 0.
     """
-    listing = Path(config.DATA_MANIFEST)
+    findings = find_listed(index, config)
+    made = check_lines(index, config, findings)
+    check_shares(config, made)
+    check_listed(index, config, findings, made=made)
+    check_readable(index, config)
+    return findings, made
+
+
+def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
+    """Fill the index with the listing's sound lines; return what else is in it.
+
+    Raises:
+        DataError: It cannot be read at all.
+    """
     findings = Findings()
     with show_progress("reading the listing", None) as advance:
         add_listed(index, _iter_rows(config, findings, advance))
+    return findings
+
+
+def check_lines(index: sqlite3.Connection, config: Config, findings: Findings) -> tuple[str, ...]:
+    """Refuse faulty lines; return which sets are to be made.
+
+    Raises:
+        DataError: Lines are faulty, no file is there, classes or sets are not told, or an address has two
+            contents.
+    """
+    listing = Path(config.DATA_MANIFEST)
     findings.check(listing)
     _check_there(listing, findings, config)
     made = _find_made(index, listing, findings)
-    check_shares(config, made)
     check_once(index, listing, unit=findings.unit)
     _check_class_column(index, listing, findings)
+    return made
+
+
+def check_listed(
+    index: sqlite3.Connection, config: Config, findings: Findings, *, made: tuple[str, ...]
+) -> None:
+    """Refuse classes that cannot be divided.
+
+    Raises:
+        DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
+    """
     passed_over = dict(sorted(findings.passed_over.items()))
     hint = "set MANIFEST_ROOT to the address above the classes' folders, or MANIFEST_CLASS to a column"
     check_classes(index, config, made=made, passed_over=passed_over, hint=hint)
-    check_readable(index, config)
-    return findings, made
 
 
 def _check_there(listing: Path, findings: Findings, config: Config) -> None:
@@ -141,9 +175,7 @@ def _check_there(listing: Path, findings: Findings, config: Config) -> None:
             else (f"none of the {missing.count} files that it names is there")
         )
         places = " and ".join(list_roots(config))
-        hint = (
-            f"relative paths start at {places}: mend the names, or set MANIFEST_ROOT to the pictures' folder"
-        )
+        hint = f"relative paths start at {places}: correct them, or set MANIFEST_ROOT to the pictures' folder"
         raise DataError(Fault(str(listing), what, hint=hint, got=str(missing)))
 
 
@@ -157,7 +189,8 @@ def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> 
     if not findings.num_sets:
         return MADE
     if without.count:
-        what = f"{without.count} pictures have no known set in the column {column!r}, and others have one"
+        pictures = f"{count_of(without.count, 'picture')} {choose(without.count, 'has', 'have')}"
+        what = f"{pictures} no known set in the column {column!r}, and others have one"
         hint = "write training, validation or evaluation in every line, or give the column another name"
         raise DataError(Fault(str(listing), what, hint=hint, got=str(without)))
     given = {SET_RANKS[rank] for (rank,) in index.execute("SELECT DISTINCT given FROM picture")}
@@ -181,7 +214,7 @@ def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Find
     query = f"SELECT DISTINCT class_name FROM picture ORDER BY class_name LIMIT {_COMPARED_CLASSES}"  # noqa: S608
     classes = [name for (name,) in index.execute(query)]
     if column and (several := find_several(classes)):
-        what = f"the column {column!r} names several classes for a picture, which can have one only"
+        what = f"the column {column!r} names several classes for a picture, which can have only one"
         hint = (
             "leave one class in each line; where the name is of one class, write it with _ in place of blanks"
         )
@@ -193,11 +226,16 @@ def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Find
         what = "its classes are columns of zeros and ones, and a picture needs one class in one column"
         hint = "write the name of the column with the 1 into a column `label`, one line per picture"
         raise DataError(Fault(str(listing), what, hint=hint, got=flags))
-    others = [name for name in findings.names if name not in (*findings.columns.pictures, *_PLAIN_COLUMNS)]
-    if others:
+    if others := _list_others(findings):
         what = f"no column is known to hold the class, and all pictures lie in one folder, {classes[0]!r}"
         hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(others):.200}"
         raise DataError(Fault(str(listing), what, hint=hint))
+
+
+def _list_others(findings: Findings) -> list[str]:
+    """Return the columns that could hold the class."""
+    known = (*findings.columns.pictures, findings.columns.set_name, *_PLAIN_COLUMNS)
+    return [name for name in findings.names if name and name not in known]
 
 
 def find_several(classes: Sequence[str]) -> list[str]:
@@ -225,7 +263,7 @@ def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") 
     faults = [
         Fault(
             f"{listing}, {unit} {last}",
-            f"another content for {path.decode()} than in {unit} {first}",
+            f"the content of {path.decode()} differs from that in {unit} {first}",
             hint=hint,
         )
         for path, first, last in index.execute(query)
@@ -238,8 +276,8 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
     """Say what was taken from where, what was passed over, and how far copies could be found."""
     lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
     if findings.passed_over:
-        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(findings.passed_over.items()))
-        lines.append(f"passed over: {counts}")
+        counts = describe_counts(dict(sorted(findings.passed_over.items())))
+        lines.append(f"skipped: {counts}")
     if findings.kind == "key":
         lines.append(
             "the listing has no sha256 and no etag: sets follow from addresses, and copies are not found, "
@@ -247,7 +285,9 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
         )
     if findings.num_parts:
         lines.append(
-            f"{findings.num_parts} etags are of uploads in parts: copies in other parts are not found"
+            f"{count_of(findings.num_parts, 'etag')} "
+            f"{choose(findings.num_parts, 'is of an upload', 'are of uploads')} in parts: "
+            "copies in other parts are not found"
         )
     return lines
 
@@ -257,6 +297,11 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
     columns = findings.columns
     if columns.class_name and not config.MANIFEST_CLASS:
         lines.append(f"the classes are those of the column {columns.class_name!r}")
+    if not columns.class_name and (others := _list_others(findings)):
+        names = f"{', '.join(others):.200}"
+        lines.append(
+            f"the classes are the folders of the pictures; MANIFEST_CLASS can name a column instead: {names}"
+        )
     if columns.set_name and not findings.num_sets:
         lines.append(f"the column {columns.set_name!r} names no sets and is not read")
     elif columns.set_name and made == MADE:
@@ -267,7 +312,7 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
         lines.append(f"the sets are those of the column {columns.set_name!r}")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
     if findings.num_recoded:
-        count = f"{findings.num_recoded} {findings.unit}s"
+        count = count_of(findings.num_recoded, findings.unit)
         lines.append(f"not UTF-8, and read as Windows-1252 (Latin-1): {count}; save the listing as UTF-8")
     return lines
 
@@ -275,12 +320,12 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
 def _describe_files(findings: Findings) -> list[str]:
     lines = []
     if findings.missing.count:
-        count = f"{findings.missing.count} of {findings.num_files}"
-        lines.append(f"not there, and left out: {count} files: {findings.missing}")
+        count = f"{findings.missing.count} of {count_of(findings.num_files, 'file')}"
+        lines.append(f"missing, and left out: {count}: {findings.missing}")
     if findings.num_backslashes:
         lines.append(
-            "not there by their names with backslashes, and found with / in their place: "
-            f"{findings.num_backslashes} files"
+            "found only with / in place of the backslashes in their names: "
+            f"{count_of(findings.num_backslashes, 'file')}"
         )
     if findings.num_from_root:
         lines.append(f"relative paths found below MANIFEST_ROOT: {findings.num_from_root}")

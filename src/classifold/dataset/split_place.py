@@ -21,7 +21,7 @@ def check_apart(data_dir: Path, split_dir: Path) -> None:
     """
     source, target = data_dir.resolve(), split_dir.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
-        what = f"the sets cannot go here: the folder and {data_dir} lie in each other"
+        what = f"the sets cannot go here: this folder lies inside {data_dir}, or around it"
         raise DataError(Fault(str(split_dir), what, hint="set SPLIT_LOCAL_DIR to a folder beside it"))
 
 

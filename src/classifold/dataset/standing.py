@@ -1,4 +1,4 @@
-"""What stands in a split folder already: what classifold put there, and what the user added or changed."""
+"""What a split folder already holds: files of classifold, and what the user added or changed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_standing(index: sqlite3.Connection, split_dir: Path, head: Mapping[str
     Notes in the index which of its files another split may take over.
 
     Args:
-        index: Of the new split.
+        index: The index of the new split.
         split_dir: The folder, with a split.json that was read already.
         head: The head of split.json.
 
@@ -104,8 +104,8 @@ def check_only_ours(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """Refuse to replace a folder of ours that holds files of the user's.
 
     Args:
-        folder: It is there.
-        is_ours: Tells of a file's place below it whether classifold made it.
+        folder: The folder, which exists.
+        is_ours: Returns whether classifold made a file, given its path relative to the folder.
 
     Raises:
         DataError: With the first of them, and how many there are.

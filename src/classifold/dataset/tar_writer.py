@@ -37,7 +37,7 @@ class SourceError(Exception):
     """A file that is to be packed cannot be taken; says why.
 
     Attributes:
-        hint: The cure, where it is another one than to mend the file.
+        hint: The cure, where it is another one than to correct the file.
     """
 
     hint = ""

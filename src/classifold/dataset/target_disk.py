@@ -53,9 +53,9 @@ def check_class_names(folder: Path, class_names: Iterable[str], *, split_dir: Pa
     """Refuse classes that the disk cannot hold side by side, each in a folder of its name.
 
     Args:
-        folder: A folder on that disk; it stays as it was.
-        class_names: The classes.
-        split_dir: Where they would go, for the message.
+        folder: A folder on that disk, for trying; it is left as it was.
+        class_names: Names of the classes.
+        split_dir: Folder of the split, for the message.
 
     Raises:
         DataError: With every class whose name the disk does not take, changes, or takes for another one's.
@@ -64,7 +64,7 @@ def check_class_names(folder: Path, class_names: Iterable[str], *, split_dir: Pa
         faults = list(_try_names(scratch, sorted(class_names), split_dir=split_dir))
     more = len(faults) - _FAULT_LIMIT
     if more > 0:
-        faults = [*faults[:_FAULT_LIMIT], Fault(f"{more} more", "left out here", hint="mend these first")]
+        faults = [*faults[:_FAULT_LIMIT], Fault(f"{more} more", "not listed here", hint="fix these first")]
     if faults:
         raise DataError(*faults)
 
@@ -78,7 +78,7 @@ def _try_names(scratch: Path, class_names: list[str], *, split_dir: Path) -> Ite
             place.mkdir()
         except FileExistsError:
             other = made.get(_identify(place, name)) or made.get((0, fold_name(name)), "another class")
-            what = f"the disk of {split_dir} takes it and {other!r} for one folder"
+            what = f"the disk of {split_dir} takes it and {other!r} for the same folder"
             yield Fault(where, what, hint=hint.replace("the class folder", "one of the two class folders"))
         except OSError as error:
             if not is_refused_name(error):
@@ -86,7 +86,7 @@ def _try_names(scratch: Path, class_names: list[str], *, split_dir: Path) -> Ite
             what = (
                 "its name is too long for"
                 if error.errno == errno.ENAMETOOLONG
-                else "its name is not taken by"
+                else "its name is not accepted by"
             )
             yield Fault(where, f"{what} the disk of {split_dir}", hint=hint)
         else:
@@ -112,9 +112,10 @@ def iter_safe_keys(key: str, digest: str) -> Iterator[str]:
     """
     class_name, *folders, name = PurePosixPath(key).parts
     path, mark = PurePosixPath(name), digest[:12].lower()
-    suffix = _shorten(make_safe(path.suffix), 20) if path.suffix else ""
+    suffix = make_safe(_shorten(make_safe(path.suffix), 20)) if path.suffix else ""
     stem = _shorten(make_safe(path.stem), _NAME_BYTES - len(os.fsencode(suffix)) - len(mark) - 1)
-    safe = [_shorten(make_safe(folder), _NAME_BYTES) for folder in folders]
+    # Shortened names may end in a blank again.
+    safe = [make_safe(_shorten(make_safe(folder), _NAME_BYTES)) for folder in folders]
     yield "/".join((class_name, *folders, f"{stem}-{mark}{suffix}"))
     yield "/".join((class_name, *safe, f"{stem}-{mark}{suffix}"))
     # A disk with an alphabet of its own takes these at least.

@@ -1,4 +1,4 @@
-"""Names that a person reads as one and a computer as two: which they are, and in what they differ."""
+"""Names that look the same to a person and differ for a computer: which they are, and how they differ."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+
+from classifold.counts import choose, count_of
 
 # Letters that show nothing, although Unicode does not call them format characters.
 _BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
@@ -31,6 +33,11 @@ def _trim_blanks(name: str) -> str:
     return " ".join(name.split())
 
 
+def _fold_capitals(name: str) -> str:
+    """Return the name in small letters; the Turkish i without a dot and the I with one become an i."""
+    return name.casefold().replace("i\u0307", "i").replace("\u0131", "i")
+
+
 # What people do not see or do not mind, in the order in which it is taken away. Letters are composed (NFC)
 # before, and their widths and ligatures are resolved (NFKC), since a later step may need plain letters.
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -39,15 +46,16 @@ _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("invisible letters", _drop_invisible),
     ("blanks", _trim_blanks),
     ("hyphens, underscores or blanks", lambda name: _JOINTS.sub("", name)),
-    ("capitals", lambda name: unicodedata.normalize("NFC", name.casefold())),
+    ("dots at the end", lambda name: name.rstrip(".") or name),
+    ("capitals", lambda name: unicodedata.normalize("NFC", _fold_capitals(name))),
     ("letters of another alphabet", lambda name: name.translate(_LOOKALIKES)),
 )
 
 
 def find_twins(names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Return (name, other name, what they differ in) of names that a person reads as one, sorted.
+    """Return (name, other name, what they differ in) of names that look the same to a person, sorted.
 
-    Of three names that read as one the first is compared with each of the others.
+    Of three names that look the same, the first is compared with each of the others.
     """
     readings: dict[str, list[str]] = {}
     for name in sorted(set(names)):
@@ -87,11 +95,13 @@ def show_name(name: str) -> str:
 
 
 def describe_twins(names: Iterable[str]) -> list[str]:
-    """Return a line for each of the first pairs of class names that a person reads as one."""
+    """Return a line for each of the first pairs of class names that look the same to a person."""
     twins = find_twins(names)
     lines = [
         f"classes {show_name(one)} and {show_name(other)} differ only in {how}: are they the same?"
         for one, other, how in twins[:_SHOWN]
     ]
     more = len(twins) - len(lines)
-    return [*lines, f"{more} more pairs of class names read as one"] if more else lines
+    if not more:
+        return lines
+    return [*lines, f"{count_of(more, 'more pair')} of class names {choose(more, 'looks', 'look')} the same"]

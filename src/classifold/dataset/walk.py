@@ -28,6 +28,7 @@ from classifold.pictures.limits import check_bytes, read_bytes
 from classifold.pictures.source import Member
 
 _MADE_HERE = "made by classifold"
+_FOLDER_LINK, _LINK_ABOVE, _BROKEN_LINK = "link to a folder", "link to a folder above", "broken link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,15 @@ class Picture:
 
 @dataclass(slots=True)
 class Oddities:
-    """What a walk met that the user should know although the pictures are taken.
+    """What the user should know of pictures that a walk found and kept.
 
     Attributes:
         root: The data folder, with no links in it.
-        num_outside: Links to pictures outside of the data folder.
+        num_outside: Number of links to pictures outside of the data folder.
         outside: The first of them by name, with where it leads.
         linked_classes: Class folders that are links to outside, each with where it leads.
-        num_strange: Pictures whose names are not UTF-8.
+        links: The first link by name that was skipped for each reason, with where it leads.
+        num_strange: Number of pictures whose names are not UTF-8.
         strange: The first of them by name, as its key.
     """
 
@@ -86,6 +88,7 @@ class Oddities:
     num_outside: int = 0
     outside: str = ""
     linked_classes: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
     num_strange: int = 0
     strange: str = ""
 
@@ -98,6 +101,11 @@ class Oddities:
             self.num_outside += 1
             example = f"{key} -> {target}"
             self.outside = min(self.outside or example, example)
+
+    def add_link(self, reason: str, entry: os.DirEntry[str], key: str) -> None:
+        """Note a link that is passed over."""
+        example = f"{key} -> {clean_name(os.readlink(entry.path))}"  # noqa: PTH115
+        self.links[reason] = min(self.links.get(reason, example), example)
 
     def find_outside(self, entry: os.DirEntry[str]) -> str:
         """Return where a link leads that leaves the data folder, "" for any other."""
@@ -120,7 +128,7 @@ def find_classes(
     Args:
         root: The folder that holds one sub-folder per class. A class folder may be a symbolic link.
         passed_over: Counts what was left out, by reason.
-        oddities: Told of class folders that are links out of the data folder.
+        oddities: Receives class folders that are links out of the data folder.
 
     Raises:
         DataError: There is no such folder, or a class folder cannot be entered.
@@ -131,10 +139,12 @@ def find_classes(
     for entry in _sorted_entries(root):
         if reason := reason_to_pass_over(entry.name):
             counts[reason] += 1
-        elif not entry.is_dir():
+        elif not leads_to_folder(entry):
             counts["outside the class folders"] += 1
         elif entry.is_symlink() and root.resolve().is_relative_to(Path(entry.path).resolve()):
-            counts["link to a folder above"] += 1
+            counts[_LINK_ABOVE] += 1
+            if oddities:
+                oddities.add_link(_LINK_ABOVE, entry, clean_name(entry.name))
         elif _is_made_here(Path(entry.path)):
             counts[_MADE_HERE] += 1
         else:
@@ -168,7 +178,7 @@ def iter_pictures(
         passed_over: Counts what was left out, by reason.
         ordered: Sort by composed name, then by the bytes of the name; False goes in the disk's order and
             keeps no list of a folder's files in memory.
-        oddities: Told of links out of the data folder and of names that are not UTF-8.
+        oddities: Receives links out of the data folder and names that are not UTF-8.
 
     Raises:
         DataError: There is no such folder, one cannot be entered, or a class's name is not UTF-8.
@@ -177,7 +187,8 @@ def iter_pictures(
     classes = find_classes(root, counts, oddities)
     check_folder_names([folder for _, folder in classes])
     for class_name, folder in classes:
-        for entry, inner in _walk(folder, counts, ordered=ordered, is_class=True):
+        walk = _walk(folder, counts, ordered=ordered, class_name=class_name, oddities=oddities)
+        for entry, inner in walk:
             key = f"{class_name}/{inner}"
             if oddities:
                 oddities.look_at(entry, key)
@@ -190,7 +201,7 @@ def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
     loose = (
         entry.name
         for entry in entries
-        if not reason_to_pass_over(entry.name) and not entry.is_dir() and not _reason_no_picture(entry)
+        if not (reason_to_pass_over(entry.name) or leads_to_folder(entry) or _reason_no_picture(entry))
     )
     return list(islice(loose, limit))
 
@@ -220,14 +231,20 @@ def walk_pictures(folder: Path, counts: Counter[str], *, ordered: bool = True) -
     Raises:
         DataError: A folder cannot be entered.
     """
-    for entry, inner in _walk(folder, counts, ordered=ordered, is_class=False):
+    for entry, inner in _walk(folder, counts, ordered=ordered):
         yield Path(entry.path), inner
 
 
 def _walk(
-    folder: Path, counts: Counter[str], *, ordered: bool, is_class: bool
+    folder: Path,
+    counts: Counter[str],
+    *,
+    ordered: bool,
+    class_name: str = "",
+    oddities: Oddities | None = None,
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Yield (entry, place below `folder`) of every picture; a class has no folders of small copies."""
+    is_class = bool(class_name)
     waiting = [(os.fspath(folder), "")]
     while waiting:
         place, prefix = waiting.pop()
@@ -244,6 +261,8 @@ def _walk(
                     deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
             elif reason := _reason_no_picture(entry):
                 counts[reason] += 1
+                if oddities and reason in (_FOLDER_LINK, _BROKEN_LINK):
+                    oddities.add_link(reason, entry, f"{class_name}/{prefix}{clean_name(entry.name)}")
             else:
                 yield entry, prefix + clean_name(entry.name)
         waiting += reversed(deeper)
@@ -267,12 +286,28 @@ def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(iter_entries(folder), key=lambda entry: (clean_name(entry.name), os.fsencode(entry.name)))
 
 
+def leads_to_file(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is an ordinary file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle, or through a folder that may not be entered
+        return False
+
+
+def leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # as above
+        return False
+
+
 def _reason_no_picture(entry: os.DirEntry[str]) -> str:
     """Return why a directory's entry is passed over, "" for a picture or what should be one."""
-    if not entry.is_file():
-        if entry.is_dir():
-            return "link to a folder"
-        return "not an ordinary file" if os.path.exists(entry.path) else "broken link"  # noqa: PTH110
+    if not leads_to_file(entry):
+        if leads_to_folder(entry):
+            return _FOLDER_LINK
+        return "not an ordinary file" if os.path.exists(entry.path) else _BROKEN_LINK  # noqa: PTH110
     # Not opened: where the disk is a bucket, every opening is a request.
     if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path a file is slow
         return ""

@@ -60,7 +60,7 @@ def run_in_docker(config: Config, image_reference: str, *, tell: Tell, num_hosts
     Args:
         config: The settings.
         image_reference: The image, which is here already.
-        tell: Told every line.
+        tell: Called with every line.
         num_hosts: Containers that train together, on a network of their own.
 
     Returns:

@@ -28,7 +28,7 @@ from classifold.settings.config import Config
 Reader = Callable[[str], tuple[bytes, str]]
 _FAULT_LIMIT = 20
 _MAX_PIXELS = int(Config.model_fields["MAX_PIXELS"].default)
-_CURE = "mend it or take it out of the listing, split again, and run the command again"
+_CURE = "repair it or take it out of the listing, split again, and run the command again"
 
 
 class OutsideError(SourceError):
@@ -42,14 +42,14 @@ class OutsideError(SourceError):
 
 
 class PackOrder(NamedTuple):
-    """What is the same for every shard.
+    """The settings that are the same for every shard.
 
     Attributes:
         folder: Where the shards grow.
         reader: Fetches sources that are no files of this machine.
         kind: What the identities of the manifests are made of, "" for a split in files.
         roots: The folders below which files named by a manifest may be read; not asked of a split in files.
-        max_pixels: A file that is larger than a picture of so many pixels can be is refused.
+        max_pixels: A file larger than a picture of this many pixels can be is refused.
     """
 
     folder: Path

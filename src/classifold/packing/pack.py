@@ -50,14 +50,14 @@ def pack_sets(
     """Pack a split, in files or in manifests, into shards; the folder is replaced whole or not at all.
 
     Args:
-        sets_dir: The split.
-        shards_dir: Where the shards go.
+        sets_dir: Folder of the split.
+        shards_dir: Folder that the shards are written to.
         shard_mb: About how large a shard shall be, in MB.
         num_workers: Processes; 1 is this one, more are Dask's.
         share: (2, 5) packs the second fifth of the shards and leaves the rest and the index to others.
         reader: Fetches sources that are no files; it must be picklable where there are several workers.
         roots: Folders below which files that manifests name may be read; empty: the one that holds the split.
-        max_pixels: A listed file that is larger than such a picture can be is refused; None: as settings say.
+        max_pixels: A listed file too large for a picture of this many pixels is refused; None: the default.
 
     Returns:
         What packing came to; None after a share, which makes no index.
@@ -220,7 +220,7 @@ def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int, work: Path)
             faults = sorted([*faults, *outcome.faults], key=lambda fault: fault.where)[:_FAULT_LIMIT]
     more = num_faults - len(faults)
     if faults:
-        rest = [Fault(f"{more} more", "cannot be packed either", hint="mend these first")] if more else []
+        rest = [Fault(f"{more} more", "cannot be packed either", hint="fix these first")] if more else []
         raise DataError(*faults, *rest)
 
 

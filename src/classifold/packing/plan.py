@@ -24,9 +24,9 @@ class PackJob(NamedTuple):
         set_name: Its set.
         number: Its number in the set.
         manifest: The manifest's path.
-        offset: Of its first line there, in bytes.
+        offset: Offset of its first line there, in bytes.
         num_pictures: How many lines it takes.
-        size: Of the tar file, in bytes, as planned.
+        size: Planned size of the tar file, in bytes.
         mark: Hash of its lines: a shard with the same one holds the same pictures.
     """
 

@@ -63,7 +63,7 @@ class ShardSummary:
         written: The shards that were written this time.
         removed: The shards that are not there any more.
         num_pictures: In all of them.
-        num_bytes: Of all of them.
+        num_bytes: Size of all shards together, in bytes.
         seconds: That it took.
     """
 
@@ -190,7 +190,7 @@ def check_record(sets_dir: Path) -> None:
     record = sets_dir / SPLIT_RECORD
     if record.is_symlink():
         what = f"it is a link, to {record.resolve()}"
-        raise DataError(Fault(str(record), what, hint="put the file itself in its place, or remove the link"))
+        raise DataError(Fault(str(record), what, hint="replace it by the file itself, or remove it"))
 
 
 def copy_record(sets_dir: Path, shards_dir: Path) -> None:
@@ -202,7 +202,7 @@ def copy_record(sets_dir: Path, shards_dir: Path) -> None:
 def _check_apart(sets_dir: Path, shards_dir: Path) -> None:
     source, target = sets_dir.resolve(), shards_dir.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
-        what = f"the shards cannot go here: the folder and {sets_dir} lie in each other"
+        what = f"the shards cannot go here: this folder lies inside {sets_dir}, or around it"
         raise DataError(Fault(str(shards_dir), what, hint="choose a folder beside it"))
 
 
@@ -340,7 +340,7 @@ def _pack(
                 one.place = tar.add(one.source.key, one.source.path, only_picture=is_link(one.source.path))
             except SourceError as error:
                 what = f"the picture cannot be packed: {error}"
-                faults.append(Fault(one.source.path, what, hint="mend it or move it away"))
+                faults.append(Fault(one.source.path, what, hint="repair it or move it away"))
             advance(1)
         digest = tar.finish()
     return PackedShard(name, tar.size, digest)

@@ -148,7 +148,7 @@ def _parse_numbers(text: bytes, count: int, maximum: int) -> NDArray[np.uint8] |
         words = text[at:end].split()[: count - have]
         # Longer ones could be numbers of a thousand digits, which take long to read.
         if max(map(len, words), default=0) > 5 or not all(map(bytes.isdigit, words)):
-            raise PictureError("the PNM is damaged: it holds what is no number of 1 to 5 digits")
+            raise PictureError("the PNM is damaged: it holds something that is not a number of 1 to 5 digits")
         values = np.array(list(map(int, words)), np.int64)
         if values.max(initial=0) > maximum:
             raise PictureError(f"the PNM is damaged: it holds a value above its maximum of {maximum}")

@@ -73,7 +73,7 @@ class Raster:
 
     Attributes:
         pixels: Shape (height, width, 3), RGB, before the orientation.
-        orientation: Still to be applied, 1 to 8.
+        orientation: EXIF orientation that is still to be applied, 1 to 8.
         deep: The samples themselves where they have more than 8 bits, shape (height, width, channels).
         used_bits: Bits of the largest sample, where samples have 16 and the file does not say which count.
         ignores_alpha: The alpha channel hid the whole picture and was left out.
@@ -93,7 +93,7 @@ def decode_raster(
 
     Args:
         data: The whole file.
-        kind: What `identify_format` said.
+        kind: The format, as `identify_format` returned it.
         max_pixels: A larger picture is refused by its header.
         sample_bits: The setting SAMPLE_BITS.
         measured: Also fill in `deep` and `used_bits`, which takes longer for 16-bit colours.
@@ -244,7 +244,7 @@ class _Reading:
             _change_raw_mode(image, lambda mode: mode.replace("RGBa", "RGBA"))
 
     def convert(self) -> Raster:
-        """Return the picture.
+        """Return the picture as 8-bit RGB pixels.
 
         Raises:
             PictureError: Of a kind whose values have no fixed range.
@@ -284,6 +284,8 @@ class _Reading:
         if bits > MOST_BITS:
             raise PictureError("32-bit values have no fixed range; save it with 8 or 16 bits")
         values = np.asarray(image).astype(np.int32 if signed else np.uint16)
+        if values.min(initial=0) < 0:
+            raise PictureError("samples below zero have no fixed range; save it as unsigned 8 or 16 bits")
         used = None
         # Pillow scales JPEG 2000's samples of fewer bits to 16; TIFF has a type of 12 bits.
         if bits == MOST_BITS and not (self._kind == "jpeg2000" and _is_scaled_jpeg2000(self._data)):

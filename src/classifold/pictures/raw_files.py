@@ -8,9 +8,8 @@ from typing import Any
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 # TIFF 6.0, TIFF/EP and the DNG specification 1.7.
-_SUBFILE_TYPE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 254, 256, 257, 262, 330, 50706
-_TAGS = (_SUBFILE_TYPE, _WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION)
-_REDUCED = 1
+_WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 256, 257, 262, 330, 50706
+_TAGS = (_WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION)
 _COLOUR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
 # Cameras write two to five; more are read by nobody here.
 _DIRECTORY_LIMIT = 16
@@ -20,8 +19,8 @@ def is_raw_tiff(data: bytes) -> bool:
     """Tell whether a TIFF file is a camera's raw file (NEF, DNG, ARW, PEF, SRW, NRW and others).
 
     It is one by its DNG version, by sensor values (a colour filter array, or linear raw) in the first
-    directory, one below it or one after a reduced picture, or where a directory below the first holds the
-    larger picture. The layers of a pyramid and the pages of a document are none of these.
+    directory, one below it or one after it, or where a directory below the first holds the larger picture.
+    The layers of a pyramid and the pages of a document are none of these.
 
     Args:
         data: The whole file. Damage is not told here; the reader names it.
@@ -31,15 +30,12 @@ def is_raw_tiff(data: bytes) -> bool:
         if _DNG_VERSION in first or _is_sensor(first):
             return True
         below = [_read_directory(data, offset)[0] for offset in _sub_offsets(first)]
-        after = []
-        if _number(first, _SUBFILE_TYPE) & _REDUCED:
-            after = _read_following(data, following)
+        if any(_is_sensor(one) or _pixels(one) > _pixels(first) for one in below):
+            return True
+        return any(map(_is_sensor, _read_following(data, following)))
     except Exception:
         # Pillow raises nearly anything for a damaged directory.
         return False
-    return any(_is_sensor(one) for one in (*below, *after)) or any(
-        _pixels(one) > _pixels(first) for one in below
-    )
 
 
 def _read_following(data: bytes, offset: int) -> list[dict[int, Any]]:

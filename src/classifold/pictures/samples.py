@@ -22,10 +22,10 @@ _SIGNIFICANT_BITS = re.compile(r'SignificantBits="(\d{1,2})"')
 
 
 class Depth(NamedTuple):
-    """How deep samples are read.
+    """How many bits of the samples count.
 
     Attributes:
-        bits: Those that count, 8 to 16: a sample of 2**bits - 1 is white.
+        bits: Number of bits that count, 8 to 16: a sample of 2**bits - 1 is white.
         used: Bits of the largest sample where the file does not say which count, else None.
     """
 
@@ -40,8 +40,8 @@ def choose_depth(values: NDArray[Any], *, declared: int | None, setting: SampleB
 
     Args:
         values: The samples without those of an alpha channel, any shape.
-        declared: What the file says.
-        setting: SAMPLE_BITS.
+        declared: Number of bits that the file declares, None if it declares none.
+        setting: The setting SAMPLE_BITS.
     """
     largest = int(values.max(initial=0))
     if declared is not None and largest < 1 << declared:
@@ -61,8 +61,8 @@ def is_scaled(values: NDArray[Any], bits: int) -> bool:
 
 
 def to_8_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Return samples of `bits` bits as 8 bits; what is negative becomes black, what is larger white."""
-    eight: NDArray[np.uint8] = (np.maximum(values, 0) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    """Return samples of `bits` bits as 8 bits; what is larger becomes white."""
+    eight: NDArray[np.uint8] = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
     return eight
 
 

@@ -30,7 +30,7 @@ class Member:
 
     Attributes:
         shard: The tar file.
-        offset: Of the first byte, from the start of the tar file.
+        offset: Offset of the first byte, from the start of the tar file.
         size: In bytes.
         crc32: Of these bytes, as `zlib.crc32` gives it.
     """

@@ -214,8 +214,15 @@ def _damaged(where: Path | str, what: str) -> RunError:
     return RunError(Fault(str(where), what, _CURE))
 
 
+def _check_ordinary(path: Path) -> None:
+    """Refuse a pipe or a device, which would be waited for or read without end."""
+    if path.exists() and not path.is_file():
+        raise _damaged(path, "it is not an ordinary file")
+
+
 def _read_text(path: Path) -> str:
     try:
+        _check_ordinary(path)
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
             raise _damaged(path, f"it has {size / 1e6:,.0f} MB, more than any run's")
@@ -264,6 +271,7 @@ _HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accur
 def _iter_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the line number and the cells by column of every row of a CSV file."""
     try:
+        _check_ordinary(path)
         with path.open(encoding="utf-8", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
             absent = [name for name in columns if name not in (reader.fieldnames or ())]

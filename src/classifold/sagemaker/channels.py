@@ -94,7 +94,8 @@ def find_channel(ml: MlFolder, *, wanted: str) -> str:
 
 
 def _read_data_name(text: str) -> str:
-    from classifold.settings.config import Config, parse_value
+    from classifold.settings.config import Config
+    from classifold.settings.loader import parse_value
 
     return str(parse_value("DATA_NAME", text) if text else Config.model_fields["DATA_NAME"].default)
 

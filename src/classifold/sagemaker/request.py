@@ -17,9 +17,9 @@ from classifold.sagemaker.channels import build_channels, find_prefix
 from classifold.sagemaker.ml_folder import is_foreign
 from classifold.sagemaker.template import fill_template, merge_template
 from classifold.settings.baked import locate_baked
-from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config, build_config, read_hyperparameters
-from classifold.settings.rules import shorten
-from classifold.settings.words import explain_unknown
+from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config
+from classifold.settings.loader import build_config, read_hyperparameters, to_hyperparameters
+from classifold.settings.words import explain_unknown, shorten
 
 CHECKPOINT_DIR = f"{names.ML_DIR}/checkpoints"
 # SageMaker's limits. Source: CreateTrainingJob's reference, HyperParameters.
@@ -223,9 +223,9 @@ def list_hyperparameters(config: Config) -> dict[str, str]:
     Files of the user's own have the names that they have inside the image.
     """
     inside = config.model_copy(update=locate_baked(config))
-    usual = build_config({"RECIPE": config.RECIPE}).to_hyperparameters()
+    usual = to_hyperparameters(build_config({"RECIPE": config.RECIPE}))
     defaults = {**usual, "RECIPE": build_config({}).RECIPE}  # the image is told of the recipe by name
-    settings = inside.to_hyperparameters()
+    settings = to_hyperparameters(inside)
     return {
         name: _one_line(text)
         for name, text in settings.items()

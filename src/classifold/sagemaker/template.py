@@ -11,7 +11,7 @@ from typing import Any
 
 from classifold import names
 from classifold.errors import Fault, SettingsError
-from classifold.settings.rules import shorten
+from classifold.settings.words import shorten
 
 # Lists in which the template's entry changes ours of the same name, and is added where there is none.
 _NAMED_LISTS = {"InputDataConfig": "ChannelName", "MetricDefinitions": "Name", "Tags": "Key"}
@@ -34,7 +34,7 @@ def read_template(path: Path) -> dict[str, Any]:
         raise SettingsError(Fault(str(path), f"cannot be read: {error.strerror}")) from error
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}"
-        raise SettingsError(Fault(where, f"not valid JSON: {error.msg}", hint="mend this line")) from error
+        raise SettingsError(Fault(where, f"not valid JSON: {error.msg}", hint="correct this line")) from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(Fault(str(path), f"not valid JSON: {error}")) from error
     if not isinstance(found, dict):

@@ -88,13 +88,13 @@ def _explain(error: BaseException, path: Path) -> Fault:
     """Return the fault of a file that cannot be run, at the line where that shows."""
     if isinstance(error, SyntaxError):
         where = f"{error.filename or path}:{error.lineno or 1}"
-        hint = f"mend this line: {(error.text or '').strip()}".removesuffix(": ")
+        hint = f"correct this line: {(error.text or '').strip()}".removesuffix(": ")
         return Fault(where, f"not valid Python: {error.msg}", hint=hint)
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]
     where = f"{path}:{lines[-1]}" if lines else str(path)
-    return Fault(where, f"{type(error).__name__}: {error}".removesuffix(": "), hint="mend this line")
+    return Fault(where, f"{type(error).__name__}: {error}".removesuffix(": "), hint="correct this line")
 
 
 def _miswritten(name: str, path: Path) -> Fault:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from classifold import names
 from classifold.errors import Fault
-
-if TYPE_CHECKING:
-    from classifold.settings.config import Config
+from classifold.settings.backbone_names import find_backbone_fault
+from classifold.settings.config import Config
+from classifold.settings.words import shorten
 
 # The longest name of a channel of one set has so much behind DATA_NAME.
 _SET_CHANNEL_ROOM = names.CHANNEL_NAME_LIMIT - max(len(names.set_channel("", one)) for one in names.SETS)
@@ -36,7 +35,7 @@ _PATHS = (
 
 def _home_problems(config: Config) -> list[Fault]:
     """Return the faults of paths whose `~` stands for no home folder; none of them becomes a folder `~`."""
-    what = "its ~ means a home folder that this process does not have"
+    what = "~ stands for a home folder, and this process has none"
     hint = "write the whole path, or set the environment variable HOME; a folder of that name is ./~"
     values = [(name, getattr(config, name)) for name in _PATHS]
     return [
@@ -64,7 +63,7 @@ def _name_problems(config: Config) -> list[Fault]:
         (
             "DATA_NAME",
             not config.DATA_NAME.endswith(".shards"),
-            "another DATA_NAME's shards would have this place in the bucket; expected no .shards at its end",
+            "another DATA_NAME's shards could have this place in the bucket; expected no .shards at its end",
         ),
         (
             "DATA_NAME",
@@ -141,6 +140,8 @@ def _relation_problems(config: Config) -> list[Fault]:
     if config.HEAD_EPOCHS + config.EPOCHS == 0:
         what = "nothing would be learnt; expected HEAD_EPOCHS or EPOCHS of at least 1"
         faults.append(Fault("setting HEAD_EPOCHS", what, got="0 and 0"))
+    backbone = find_backbone_fault(config.BACKBONE)
+    faults += [backbone] if backbone else []
     faults += _aws_problems(config)
     if isinstance(config.CLASS_WEIGHTS, dict):
         bad = {name: weight for name, weight in config.CLASS_WEIGHTS.items() if weight <= 0}
@@ -229,18 +230,10 @@ def _regional_problems(config: Config) -> list[Fault]:
         hint = "buckets that are there already can be named with DATA_BUCKET and OUTPUT_BUCKET"
         return [replace(_fault("PROJECT_NAME", what, config.PROJECT_NAME), hint=hint)]
     if longest.startswith(names.PROJECT_NAME_REFUSED):
-        what = (
-            f"its account-regional buckets would be called {longest[:20]}…, and S3 refuses such a beginning"
-        )
+        what = f"its account-regional buckets would be called {longest[:20]}…, and S3 refuses such names"
         return [_fault("PROJECT_NAME", what, config.PROJECT_NAME)]
     return []
 
 
 def _fault(name: str, what: str, value: object) -> Fault:
     return Fault(f"setting {name}", what, got=shorten(value))
-
-
-def shorten(value: object) -> str:
-    """Return the value as Python writes it, cut where it would fill the screen."""
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

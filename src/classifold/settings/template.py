@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from classifold.settings.config import GROUPS, RECIPES, Config
+from classifold.settings.config import RECIPES, Config, Group, find_group
 from classifold.settings.words import describe_field
 
 _LINE_LENGTH = 110
@@ -50,16 +50,10 @@ def build_settings_page() -> str:
 
 
 def _iter_groups() -> Iterator[tuple[str, list[tuple[str, FieldInfo]]]]:
-    """Yield each group's title with its settings, in the order of Config."""
-    group: list[tuple[str, FieldInfo]] = []
-    title = ""
-    for name, field in Config.model_fields.items():
-        if name in GROUPS:
-            if group:
-                yield title, group
-            title, group = GROUPS[name], []
-        group.append((name, field))
-    yield title, group
+    """Yield each group's title with its settings, both in the order of Config."""
+    for group in Group:
+        fields = Config.model_fields.items()
+        yield group.value, [(name, field) for name, field in fields if find_group(field) is group]
 
 
 def _format_constant(name: str, field: FieldInfo) -> str:

@@ -1,4 +1,4 @@
-"""Running a Python file of the user's: its neighbours can be imported, and hide no module of anybody else."""
+"""Running a Python file of the user's: it can import the files beside it, and these hide no other module."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from classifold.errors import Fault
-from classifold.settings.rules import shorten
 
 # Names that other tools use for the same thing, and that are too different for a nearest match.
 _OTHER_NAMES = {
@@ -36,8 +35,10 @@ _OTHER_NAMES = {
 def explain_unknown(name: str, *, source: str, known: Mapping[str, object]) -> Fault:
     """Return the fault of a name that is no setting, with the nearest one that is."""
     near = find_setting(name, known)
-    own = "; a constant of your own begins with _" if source.endswith(".py") else ""
-    hint = f"did you mean {near}?{own}" if near else f"docs/settings.md lists every setting{own}"
+    hint = f"did you mean {near}?" if near else "docs/settings.md lists every setting"
+    if source.endswith(".py"):
+        own = "constant of your own begins with _"
+        hint += f" A {own}" if near else f"; a {own}"
     return Fault(f"setting {name} ({source})", "there is no such setting", hint=hint)
 
 
@@ -130,3 +131,9 @@ def _describe_limits(metadata: Iterable[Any]) -> str:
     if "Lt" in found:
         return f"{low}{join} to below {found['Lt'].lt}"
     return low.replace(" from", " of at least")
+
+
+def shorten(value: object) -> str:
+    """Return the value as Python writes it, cut where it would fill the screen."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

@@ -84,7 +84,7 @@ def build_environment(
     Args:
         backend: Keras's engine.
         started: ISO 8601.
-        seconds: Of every phase of the run.
+        seconds: Seconds of every phase of the run.
         data: Folder, fingerprint and counts.
         verification: Largest difference of every form of the model.
         num_hosts: That trained together.

@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class _InsideHead(_Part):
-    """What of a stage's state is no array; fields as in `state.StageState`."""
+    """The part of a stage's state that is not arrays; fields as in `state.StageState`."""
 
     before: _Count | None
     num_epochs: _Count
@@ -41,7 +41,7 @@ class _PlanHead(_Part):
 
 
 class _Facts(BaseModel):
-    """Of what the run was made; what other versions add is passed over."""
+    """What the run was made from; fields that other versions add are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -53,7 +53,7 @@ class _Facts(BaseModel):
 
 
 class _Head(BaseModel):
-    """All of a checkpoint's JSON that is relied on."""
+    """The fields of a checkpoint's JSON that are used."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -79,7 +79,7 @@ class _Head(BaseModel):
         kinds = {name: wanted[str(field.type)] for name, field in EpochRow.__dataclass_fields__.items()}
         for row in value:
             if set(row) != set(kinds) or not all(isinstance(row[name], kinds[name]) for name in kinds):
-                raise ValueError("a row is not that of an epoch")
+                raise ValueError("a row does not belong to an epoch")
         return value
 
     @field_validator("arrays")
@@ -91,7 +91,7 @@ class _Head(BaseModel):
             except (TypeError, ValueError, SyntaxError):
                 found = None
             if found is None or found.kind not in _KINDS or found.str != kind:
-                raise ValueError(f"no kind of number: {kind!r}")
+                raise ValueError(f"unknown kind of number: {kind!r}")
         return value
 
     @model_validator(mode="after")
@@ -100,11 +100,11 @@ class _Head(BaseModel):
         if self.inside is not None:
             wanted |= {"kept", "current", "optimizer", "inside_seeds"}
             if self.inside.before is not None and self.inside.before >= len(self.rows):
-                raise ValueError("the epoch before the stage is none of the rows")
+                raise ValueError("the epoch before the stage has no row")
         if missing := wanted - set(self.arrays):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
         if len(self.arrays.get("scaling", [None, None])) != 2:
-            raise ValueError("a scaling is two arrays")
+            raise ValueError("a scaling must be two arrays")
         return self
 
 
@@ -112,8 +112,8 @@ def find_head_fault(text: str, *, num_bytes: int) -> str:
     """Return what is wrong with a checkpoint's JSON; empty where it can be used.
 
     Args:
-        text: What the file holds.
-        num_bytes: Of all arrays together: those that the JSON describes must be just as large.
+        text: Content of the JSON file.
+        num_bytes: Size of all arrays together, in bytes; the JSON must describe arrays of exactly this size.
     """
     try:
         checked = _Head.model_validate_json(text)

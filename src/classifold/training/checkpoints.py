@@ -90,7 +90,7 @@ class Checkpoints:
         """Return the newest whole generation, None where there is none.
 
         Args:
-            tell: Told of every damaged one.
+            tell: Called with a line for every damaged checkpoint.
 
         Raises:
             RunError: If it was written by another version of Classifold, in a form unknown to this one.
@@ -311,7 +311,7 @@ def _read_head(path: Path) -> tuple[str, dict[str, Any]]:
         text = _read_file(path, limit=_MAX_HEAD_BYTES).decode("utf-8")
         head = json.loads(text)
         if not isinstance(head, dict) or head.pop("sha256", None) != _sign(head):
-            raise _DamagedError("it is damaged (its checksum is another)")
+            raise _DamagedError("it is damaged (its checksum differs)")
     except (ValueError, RecursionError, MemoryError) as error:
         raise _DamagedError(f"it is damaged ({error or 'it asks for too much memory'})") from error
     return text, head
@@ -327,7 +327,7 @@ def _read_checked(path: Path, files: Any) -> bytes:
     if len(data) != expected.get("bytes"):
         raise _DamagedError(f"{path.name} has {len(data)} bytes, expected {expected.get('bytes')}")
     if hashlib.sha256(data).hexdigest() != expected.get("sha256"):
-        raise _DamagedError(f"{path.name} is damaged (its checksum is another)")
+        raise _DamagedError(f"{path.name} is damaged (its checksum differs)")
     return data
 
 

@@ -45,11 +45,11 @@ def build_metrics(
     """Return the content of metrics.json; see docs/run_folder.md.
 
     Args:
-        answers: Of the evaluation set; at least one picture.
+        answers: Answers for the evaluation set; at least one picture.
         top_k: For the top-k accuracy; more than there are classes counts as all of them.
-        num_bins: Of the reliability table.
+        num_bins: Number of rows of the reliability table.
         num_samples: Bootstrap samples behind the 95 % intervals (percentile method, Efron 1979).
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     matrix = build_confusion_matrix(answers)
     top_k = min(top_k, len(answers.class_names))

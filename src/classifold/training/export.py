@@ -114,7 +114,7 @@ def export_all(run_dir: Path, model: Any = None, *, tell: Callable[[str], object
     Args:
         run_dir: Holds model.keras and classes.json, the model card.
         model: What model.keras holds, where it is in memory already; Keras must run on TensorFlow.
-        tell: Told the name of each form that is there.
+        tell: Called with the name of each format once it is written.
     """
     import keras
 

@@ -11,17 +11,10 @@ from typing import Any
 import classifold
 from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
-from classifold.settings.config import Config
+from classifold.settings.config import LEARNING_SETTINGS, Config
 from classifold.training.artefacts import find_versions
 from classifold.training.checkpoints import SavedRun
 from classifold.training.hosts import Hosts
-
-# What may be changed between two parts of a run: it makes no difference to what is learned.
-_FREE_SETTINGS = ("BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES", "RECIPE", "TIME_LIMIT")
-_FIRST_SETTING, _AFTER_LAST_SETTING = "BACKBONE", "RUNS_DIR"
-# Of the settings of the pictures, the one that changes what the model sees.
-_PIXEL_SETTING = "SAMPLE_BITS"
-
 
 _COMPARED = {
     "data": "other pictures, or another division into sets",
@@ -33,13 +26,9 @@ _COMPARED = {
 
 def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1) -> dict[str, Any]:
     """Return what must be the same when a run goes on: settings of model and training, data, engine."""
-    every = list(config.model_dump(mode="json").items())
-    order = [name for name, _ in every]
-    relevant = every[order.index(_FIRST_SETTING) : order.index(_AFTER_LAST_SETTING)]
     versions = {"classifold": classifold.__version__, "python": platform.python_version(), **find_versions()}
-    settings = {name: value for name, value in relevant if name not in _FREE_SETTINGS}
     return {
-        "settings": {_PIXEL_SETTING: config.SAMPLE_BITS, **settings},
+        "settings": config.model_dump(mode="json", include=set(LEARNING_SETTINGS)),
         "data": sets.fingerprint,
         "class_names": list(sets.class_names),
         "backend": backend,
@@ -58,16 +47,31 @@ def check_facts(saved: SavedRun, facts: Mapping[str, Any]) -> list[str]:
     Raises:
         RunError: With everything that differs.
     """
-    before, made = saved.facts, f"the checkpoint in {saved.folder} was made with"
+    made = f"the checkpoint in {saved.folder} was made with"
+    return compare_facts(saved.facts, facts, made=made, anew=saved.anew)
+
+
+def compare_facts(before: Mapping[str, Any], facts: Mapping[str, Any], *, made: str, anew: str) -> list[str]:
+    """Refuse to resume with other settings, other data or another engine; return notes on versions and hosts.
+
+    Args:
+        before: The facts of the earlier part of the run.
+        facts: The facts of this part; only what is in both is compared.
+        made: How a fault begins, such as "the checkpoint was made with".
+        anew: How to begin another run instead, for hints.
+
+    Raises:
+        RunError: With everything that differs.
+    """
     faults = []
     for name, value in facts["settings"].items():
         if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there; or: {saved.anew}"
+            hint = f"set it back to go on from there; or: {anew}"
             what = f"{made} {_show(before['settings'][name])}"
             faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
     for name, words in _COMPARED.items():
         if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on; or: {saved.anew}"
+            hint = f"bring back what was there to go on; or: {anew}"
             faults.append(Fault("training", f"{made} {words}", hint=hint))
     if faults:
         raise RunError(*faults)

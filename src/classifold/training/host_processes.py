@@ -22,7 +22,8 @@ from classifold import errors, names
 from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, UsageError
 from classifold.processes import PYTHON
 from classifold.progress import log_plainly, say
-from classifold.settings.config import Config, build_config
+from classifold.settings.config import Config
+from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:
     from classifold.training.run import RunSummary
@@ -37,11 +38,11 @@ class Order:
     """What a process is told on its standard input.
 
     Attributes:
-        settings: Of the run, as JSON has them.
-        name: Of the run.
+        settings: Settings of the run, as JSON has them.
+        name: Name of the run.
         archive: Also write model.tar.gz.
-        rank: Of this host, from 0.
-        count: Of hosts.
+        rank: Number of this host, from 0.
+        count: Number of hosts.
         address: `HOST:PORT` where they meet.
     """
 
@@ -60,9 +61,9 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
 
     Args:
         config: The settings.
-        count: Of processes.
+        count: Number of processes.
         archive: Also write model.tar.gz into the run folder.
-        name: Of a run that stopped, to go on with it; None begins one.
+        name: Name of a stopped run to resume; None begins a new one.
 
     Raises:
         ClassifoldError: What a host says of its end.

@@ -27,7 +27,7 @@ class Hosts:
     Attributes:
         rank: This host's place among them, from 0.
         count: How many there are.
-        num_devices: Of all of them together; each has as many.
+        num_devices: Number of devices of all hosts together; each host has as many.
     """
 
     rank, count, num_devices = 0, 1, 1
@@ -79,7 +79,7 @@ class HostInfo:
         rank: From 0; the first host writes the model.
         count: How many hosts there are.
         address: `HOST:PORT` of the first one, where they find each other.
-        names: Of the hosts, in their order, for messages.
+        names: Names of the hosts, in their order, for messages.
     """
 
     rank: int

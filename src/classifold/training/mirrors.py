@@ -196,5 +196,5 @@ def describe_changes(flip: str, changes: list[Change], class_names: tuple[str, .
     if len(changes) > 1:
         what += f", and {len(changes) - 1} more of the classes change"
     if is_off:
-        return f"{what}: pictures are not mirrored in training; {flip} = True mirrors them all the same"
+        return f"{what}: pictures are not mirrored in training; {flip} = True mirrors them anyway"
     return f"{what}: {flip} = False tells such classes apart"

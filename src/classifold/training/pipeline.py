@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.counts import count_of
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault
 from classifold.machine import count_cores
@@ -30,17 +31,17 @@ class PictureReader:
     """The pictures of one set as squares of pixels.
 
     Args:
-        pictures: In files of their own or in shards.
-        config: Size, limits, threads, and what to do with a picture that cannot be read.
+        pictures: The pictures, in files of their own or in shards.
+        config: The settings: size, limits, threads, and what to do with a picture that cannot be read.
         cache: Where decoded pictures are kept.
-        name: Of the set, for the progress bar.
-        numbers: (N,) of the pictures among those of all hosts; None: their places.
+        name: Name of the set, for the progress bar.
+        numbers: The pictures' numbers among those of all hosts, shape (N,); None: their places, 0 to N - 1.
 
     Attributes:
         augmentation: The settings of augmentation, `config` until training sets others.
-        pictures: Those that can be read.
-        numbers: Theirs.
-        unreadable: (key, reason) of the others.
+        pictures: The pictures that can be read.
+        numbers: Numbers of `pictures` among the pictures of all hosts, shape (N,).
+        unreadable: (key, reason) of each picture that cannot be read.
 
     Raises:
         DataError: If a picture cannot be read and the settings say that this is fatal, or a shard is damaged.
@@ -158,7 +159,9 @@ def _name_unreadable(unreadable: Sequence[tuple[str, str]], name: str) -> list[F
     hint = "replace or remove it, or set UNREADABLE_PICTURES = 'skip'"
     faults = [Fault(f"{name}/{key}", reason, hint=hint) for key, reason in unreadable[:_NAMED_FAULTS]]
     if len(unreadable) > _NAMED_FAULTS:
-        faults.append(Fault(name, f"{len(unreadable) - _NAMED_FAULTS} more pictures cannot be read"))
+        faults.append(
+            Fault(name, f"{count_of(len(unreadable) - _NAMED_FAULTS, 'more picture')} cannot be read")
+        )
     return faults
 
 

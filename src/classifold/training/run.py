@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +14,16 @@ from typing import Any
 from classifold import names
 from classifold.atomic import move_folder
 from classifold.dataset.scan import Sets, load_sets
-from classifold.errors import Fault, RunError, disk_errors
+from classifold.errors import DiskError, Fault, RunError, disk_errors
 from classifold.progress import say
 from classifold.run_folder import write_archive
 from classifold.settings.config import Config
 from classifold.training.backend import in_single_precision
+from classifold.training.beginning import load_beginning, save_beginning
 from classifold.training.checkpoints import Checkpoints, CheckpointWriter
 from classifold.training.data import opening_data
 from classifold.training.delivery import Delivery
-from classifold.training.facts import check_facts
+from classifold.training.facts import check_facts, compare_facts
 from classifold.training.hosts import HostInfo, check_alike
 from classifold.training.learning import (
     Learning,
@@ -179,19 +180,22 @@ def _find_saved(run: Run) -> None:
     """Find the checkpoint to resume from, and say so; and prepare the writer of those that follow."""
     if run.checkpoints is None:
         return
-    tell = run.notes.tell
-    if run.is_resumable and not run.checkpoints.folder.exists():
+    folder, tell = run.checkpoints.folder, run.notes.tell
+    is_known = folder.exists()
+    if run.is_resumable and not is_known:
         remove_whole(run.run_dir.parent)
         tell_unfinished(run.run_dir.parent, tell=tell)
     saved = run.checkpoints.load(tell=tell)
+    began = load_beginning(folder) if saved is None and run.is_resumable else None
+    _keep_backend(run, before=began if saved is None else saved.facts)
     if saved is not None:
-        if run.config.BACKEND == "auto" and run.this_host.count == 1:
-            # A run of several hosts can be resumed on one.
-            run.backend = run.facts["backend"] = saved.facts.get("backend", run.backend)
         run.notes.tell_all(check_facts(saved, run.facts))
         tell(saved.describe())
         run.clock.go_on_from(saved.seconds)
-    run.saved = saved
+    elif began is not None:
+        made = f"{run.run_dir.name} began with"
+        run.notes.tell_all(compare_facts(began, run.facts, made=made, anew=run.checkpoints.anew))
+        tell("there is no checkpoint to resume from: the run starts at its beginning")
     run.writer = CheckpointWriter(
         run.checkpoints,
         facts=run.facts,
@@ -200,6 +204,27 @@ def _find_saved(run: Run) -> None:
         saved=None if saved is None else saved.state,
         minutes=run.config.CHECKPOINT_MINUTES,
     )
+    # Behind the writer: an interruption between the two finds nothing that could not be saved.
+    run.saved = saved
+    if run.is_resumable and saved is None and began is None:
+        if is_known:
+            tell("this run left no record of its settings: it starts with those given now")
+        _save_beginning(run, folder)
+
+
+def _keep_backend(run: Run, *, before: Mapping[str, Any] | None) -> None:
+    """Keep the engine that the run began with, where the settings leave the choice."""
+    if before is not None and run.config.BACKEND == "auto" and run.this_host.count == 1:
+        # A run of several hosts can be resumed on one.
+        run.backend = run.facts["backend"] = before.get("backend", run.backend)
+
+
+def _save_beginning(run: Run, folder: Path) -> None:
+    """Write down what the run begins with; training does not depend on it."""
+    try:
+        save_beginning(folder, run.facts)
+    except DiskError as error:
+        run.notes.tell(f"the run's settings could not be recorded: {error.faults[0].what}")
 
 
 def _train_with_checkpoints(run: Run, learning: Learning) -> None:

@@ -155,8 +155,8 @@ class Source:
     """The frozen part's outputs, and where the head's features stand in them.
 
     Attributes:
-        activations: Of the training pictures, version by version.
-        plain: From places to those of the validation pictures.
+        activations: Outputs for the training pictures, version by version.
+        plain: From places of validation pictures to their outputs.
         features: The columns that are the head's features; None where they are not among them.
         cache: Room that is left.
     """

@@ -126,7 +126,7 @@ def taking_state() -> Iterator[None]:
         yield
     except (ValueError, TypeError, IndexError, KeyError) as error:
         what = f"its arrays do not fit the network: {' '.join(str(error).split())[:200]}"
-        hint = "it is of another network or was changed; begin again without it"
+        hint = "it belongs to another network or was changed; begin again without it"
         raise RunError(Fault("checkpoint", what, hint=hint)) from error
 
 

@@ -21,6 +21,7 @@ from classifold.settings.config import Config
 from classifold.training.artefacts import build_card
 from classifold.training.backend import (
     ENGINES,
+    check_engine,
     choose_backend,
     choose_policy,
     in_single_precision,
@@ -120,6 +121,7 @@ class Run:
 
     def build(self) -> Learning:
         """Start Keras, and build the classifier, with the saved weights where there are some."""
+        check_engine(self.backend)
         if not self.this_host.rank:
             say(f"starting {ENGINES[self.backend]}")  # takes seconds
         keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, this_host=self.this_host)

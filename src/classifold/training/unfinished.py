@@ -17,6 +17,7 @@ from classifold.locks import hold_lock
 
 _CHECKPOINT, _OUTPUTS = ".checkpoint", "outputs"
 _LOG = logging.getLogger(__name__)
+_HEADS = "checkpoint-*.json"
 
 
 def partial_of(run_dir: Path) -> Path:
@@ -68,7 +69,7 @@ class Unfinished:
     """A run that can be gone on with.
 
     Attributes:
-        name: Of the run.
+        name: Name of the run.
         written: When its state was saved last.
         num_bytes: What it takes on the disk, in hidden folders beside the runs.
         has_state: Something was saved; otherwise it begins anew.
@@ -103,7 +104,7 @@ def find_unfinished(runs_dir: Path, name: str) -> str:
 
     Args:
         runs_dir: RUNS_DIR.
-        name: Of the run, or a path that ends in it; empty: the newest that stopped.
+        name: Name of the run, or a path that ends in it; empty: the newest that stopped.
 
     Raises:
         RunError: If there is none, it is whole, or it is under way.
@@ -181,7 +182,7 @@ def _list_states(runs_dir: Path) -> list[Path]:
 
 def _describe(run_dir: Path) -> Unfinished:
     folder = checkpoint_of(run_dir)
-    heads = list(folder.glob("*.json"))
+    heads = list(folder.glob(_HEADS))
     times = [_read_time(path) for path in heads or [folder]]
     size = sum(_count_bytes(one) for one in (folder, partial_of(run_dir), interrupted_of(run_dir)))
     return Unfinished(
@@ -191,7 +192,7 @@ def _describe(run_dir: Path) -> Unfinished:
 
 def _has_state(run_dir: Path) -> bool:
     """Tell whether anything was saved: of what was learned, or of what was computed for it."""
-    return any(checkpoint_of(run_dir).glob("*.json")) or any(outputs_of(run_dir).glob("*"))
+    return any(checkpoint_of(run_dir).glob(_HEADS)) or any(outputs_of(run_dir).glob("*"))
 
 
 def _read_time(path: Path) -> float:
@@ -255,7 +256,9 @@ def _lock(folder: int, partial: Path) -> None:
     """Hold an open folder for this process alone, where its disk can do that."""
     try:
         if not hold_lock(folder):
-            _LOG.warning("note: the disk of %s has no locks: start this run only once", partial.parent)
+            _LOG.warning(
+                "note: the disk of %s does not support locks: start this run only once", partial.parent
+            )
     except BlockingIOError:
         name = partial.stem.removeprefix(".")
         hint = "wait for it, or choose another name"

@@ -1,4 +1,4 @@
-"""A project with pictures in its bucket, and jobs of it that run a script in the place of the image."""
+"""Fixtures: a project with pictures in its bucket, and jobs of it that run a script in the image's place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lab.cloud import Cloud
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def read_descriptions_once() -> Iterator[None]:
     """Let botocore's sessions share its descriptions of the services: reading them is what a test waits for.
 
@@ -35,7 +35,7 @@ def aws(aws_account: Cloud, project: Path) -> Aws:
     from classifold.aws.clients import Aws
     from classifold.aws.roles import ensure_role
     from classifold.aws.storage import ensure_buckets
-    from classifold.settings.config import build_config
+    from classifold.settings.loader import build_config
 
     config = build_config(
         {"PROJECT_NAME": "petals", "ALGORITHM_NAME": "petals", "INSTANCE_TYPE": "ml.m5.xlarge"}
