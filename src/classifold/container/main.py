@@ -34,7 +34,7 @@ from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
     from classifold.container.order import JobOrder
-    from classifold.training.hosts import Place
+    from classifold.training.hosts import HostInfo
 
 # Where /opt/ml is, for whoever lays it out elsewhere.
 ML_DIR_VARIABLE = "CLASSIFOLD_ML_DIR"
@@ -203,7 +203,7 @@ def _train(order: JobOrder) -> None:
         name=order.name,
         checkpoint_dir=order.checkpoint_dir,
         host=cluster.current,
-        place=_find_place(cluster),
+        this_host=_describe_host(cluster),
         sets=order.sets,
     )
     if summary is None:
@@ -214,11 +214,11 @@ def _train(order: JobOrder) -> None:
     _say(f"evaluation: {100 * share:.1f} % of {count} pictures right")
 
 
-def _find_place(cluster: Cluster) -> Place:
+def _describe_host(cluster: Cluster) -> HostInfo:
     """Return where this machine stands among those of the job."""
-    from classifold.training.hosts import Place
+    from classifold.training.hosts import HostInfo
 
-    return Place(
+    return HostInfo(
         rank=cluster.hosts.index(cluster.current),
         count=len(cluster.hosts),
         address=f"{cluster.hosts[0]}:{names.HOSTS_PORT}",
@@ -329,7 +329,7 @@ def _explain_death(number: int, ml: MlFolder) -> ClassifoldError:
         if number == signal.SIGABRT and len(cluster.hosts) > 1:  # how JAX ends where another host is silent
             from classifold.training.hosts import lost_host
 
-            return HostError(lost_host(_find_place(cluster)))
+            return HostError(lost_host(_describe_host(cluster)))
     what = f"it ended in the middle of a library ({signal.Signals(number).name})"
     hint = "set BACKEND to the other engine, or choose another INSTANCE_TYPE; the log may say more"
     return JobError(Fault("training", what, hint=hint))

@@ -17,7 +17,7 @@ from classifold.locks import let_hdf5_do_without_locks
 from classifold.machine import list_gpus
 from classifold.settings.baked import find_keras_home, open_keras_home
 from classifold.settings.config import Config
-from classifold.training.hosts import Place, join_hosts
+from classifold.training.hosts import HostInfo, join_hosts
 from classifold.training.interruption import holding_back
 
 # Keras's engines as they are called, by the name of their package.
@@ -61,7 +61,7 @@ def check_engine(backend: str) -> None:
         raise MissingExtraError(Fault("training", what, hint=f'pip install "classifold[{extras}]"'))
 
 
-def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
+def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -> Any:
     """Import Keras on `backend`, seed it, and return the module.
 
     Calling it again with the same backend begins anew with the seeds and the names of layers.
@@ -69,7 +69,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     Args:
         backend: "tensorflow" or "jax".
         seed: Every random number of Keras, Python and NumPy's old generator follows from it.
-        place: Place of this host among those that train together; None: it is alone.
+        this_host: This host among those that train together; None: it is alone.
 
     Raises:
         MissingExtraError: If Keras or its engine is not installed.
@@ -84,8 +84,8 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
         # Without this TensorFlow looks for a GPU, and complains that there is none.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     check_engine(backend)
-    if place is not None and place.count > 1:
-        join_hosts(place)
+    if this_host is not None and this_host.count > 1:
+        join_hosts(this_host)
     is_first = "keras" not in sys.modules
     with quiet_start(), without_keras_settings():
         import keras

@@ -257,7 +257,7 @@ def main() -> int:
 
 def _train(order: Order) -> dict[str, Any]:
     from classifold.report.page import write_report_of_training
-    from classifold.training.hosts import Place
+    from classifold.training.hosts import HostInfo
     from classifold.training.run import train_model
 
     summary = train_model(
@@ -266,7 +266,7 @@ def _train(order: Order) -> dict[str, Any]:
         add_report=write_report_of_training,
         name=order.name,
         is_resumable=True,
-        place=Place(
+        this_host=HostInfo(
             order.rank, order.count, order.address, tuple(f"number {n + 1}" for n in range(order.count))
         ),
     )

@@ -17,7 +17,7 @@ from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
 from classifold.progress import show_progress
 from classifold.settings.config import Config
-from classifold.training.storage import Storage, blocks
+from classifold.training.array_cache import ArrayCache, blocks
 
 # The most faulty pictures that are named one by one.
 _NAMED_FAULTS = 20
@@ -33,7 +33,7 @@ class PictureReader:
     Args:
         pictures: The pictures, in files of their own or in shards.
         config: The settings: size, limits, threads, and what to do with a picture that cannot be read.
-        storage: Where decoded pictures are kept.
+        cache: Where decoded pictures are kept.
         name: Name of the set, for the progress bar.
         numbers: The pictures' numbers among those of all hosts, shape (N,); None: their places, 0 to N - 1.
 
@@ -52,7 +52,7 @@ class PictureReader:
         pictures: Sequence[Picture],
         config: Config,
         *,
-        storage: Storage,
+        cache: ArrayCache,
         name: str,
         numbers: NDArray[np.intp] | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class PictureReader:
         workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         size = config.IMAGE_SIZE
-        self._kept = storage.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
+        self._kept = cache.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
         numbers = np.arange(len(pictures)) if numbers is None else numbers
         good, self.unreadable = self._read_all(pictures, name)
         self._places = np.array(good, np.intp)
