@@ -11,10 +11,10 @@ from botocore.exceptions import ClientError
 from classifold.aws.clients import Aws
 from classifold.aws.cost import list_machines
 from classifold.aws.crew import open_crew
-from classifold.aws.findings import Finding, explain_blind, guard
 from classifold.aws.image_scan import check_scan
 from classifold.aws.policies import SAGEMAKER
 from classifold.aws.preflight_data import check_bucket, check_data
+from classifold.aws.preflight_findings import Finding, explain_blind, guard
 from classifold.aws.refusals import aws_errors, is_missing
 from classifold.aws.registry import DOCKER_MANIFEST
 from classifold.aws.roles import find_missing_rights, trusts_sagemaker

@@ -55,8 +55,8 @@ def _prepare_aws(config: Config) -> Aws:
 
 def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = False) -> None:
     """Make the buckets and the role, and send the three sets; what is there already stays."""
+    from classifold.aws.buckets import ensure_buckets
     from classifold.aws.roles import ensure_role
-    from classifold.aws.storage import ensure_buckets
     from classifold.aws.upload import upload_data
     from classifold.cli.cloud_answers import print_upload
     from classifold.dataset.scan import load_sets
@@ -72,9 +72,9 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
 
 def set_up(config: Config) -> None:
     """Make the buckets, the role and the repository, or correct what differs."""
+    from classifold.aws.buckets import ensure_buckets
     from classifold.aws.repository import ensure_repository
     from classifold.aws.roles import ensure_role
-    from classifold.aws.storage import ensure_buckets
 
     aws = _open_aws(config)
     ensure_buckets(aws, tell=_tell)
