@@ -16,7 +16,7 @@ from classifold.aws.policies import SAGEMAKER
 from classifold.aws.preflight_data import check_bucket, check_data
 from classifold.aws.preflight_findings import Finding, explain_blind, guard
 from classifold.aws.refusals import aws_errors, is_missing
-from classifold.aws.registry import DOCKER_MANIFEST
+from classifold.aws.repository import describe_image
 from classifold.aws.roles import find_missing_rights, trusts_sagemaker
 from classifold.aws.spot_risk import check_risk
 from classifold.errors import AwsError
@@ -123,22 +123,18 @@ def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(where, f"it is in {found['region']}, the job in {aws.region}", hint=hint)
         return
     name = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"]}
-    repository = {"registryId": found["account"], "repositoryName": found["repository"]}
-    try:
-        with aws_errors(f"look at {where}"):
-            answer = aws.client("ecr").describe_images(**repository, imageIds=[name])
-    except AwsError as error:
-        if not (isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)):
-            raise
+    account, repository = found["account"], found["repository"]
+    with aws_errors(f"look at {where}"):
+        detail = describe_image(aws, account=account, repository=repository, image_id=name)
+    if detail is None:
         yield Finding(where, "there is no such image", hint=hint)
         return
-    detail = answer["imageDetails"][0]
-    kind = detail.get("imageManifestMediaType", DOCKER_MANIFEST)
-    if kind != DOCKER_MANIFEST:
-        what = f"its manifest is of the kind {kind}, and SageMaker takes Docker's alone"
+    if detail.media_type and not detail.suits_sagemaker:
+        what = f"its manifest is of the kind {detail.media_type}, and SageMaker takes Docker's alone"
         yield Finding(where, what, hint=hint)
         return
-    yield from check_scan(aws, where, repository, str(detail["imageDigest"]))
+    scanned = {"registryId": account, "repositoryName": repository}
+    yield from check_scan(aws, where, scanned, detail.digest)
 
 
 # The machines
