@@ -10,6 +10,7 @@ import click
 
 from classifold import names
 from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.cli.values import Number, OneOf, WholeNumber
 from classifold.errors import AwsError
 from classifold.printable import make_printable
 from classifold.progress import say, show_progress
@@ -204,7 +205,7 @@ def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) 
 @click.option("--no-push", is_flag=True, help="Build only; needs no AWS account.")
 @click.option(
     "--variant",
-    type=click.Choice(names.IMAGE_VARIANTS),
+    type=OneOf(names.IMAGE_VARIANTS),
     help="Which image (default: what the job needs).",
 )
 @json_option
@@ -222,9 +223,7 @@ def image(
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show request, cost and what was checked; start nothing.")
-@click.option(
-    "--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Never spend more."
-)
+@click.option("--max-cost", type=Number(min=0, min_open=True), metavar="USD", help="Never spend more.")
 @click.option("--follow", "is_followed", is_flag=True, help="Follow the job to its end.")
 @click.option(
     "--resume",
@@ -265,7 +264,7 @@ def launch(
 
 @click.command()
 @_job_argument
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N")
+@click.option("--limit", type=WholeNumber(1, 1000), default=20, show_default=True, metavar="N")
 @json_option
 @takes_settings
 def jobs(
