@@ -136,6 +136,12 @@ class Interrupted(ClassifoldError):  # noqa: N818 - not a failure
         self.kept = kept
 
 
+# Memory that ran out, in one wording: it shows as an exception, or as a process that the system killed.
+MEMORY_USED_UP = "the memory is used up"
+KILLED_FOR_MEMORY = "it was killed, most likely because the memory ran out"
+MEMORY_HINT = "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
+MEMORY_HINT_IN_JOB = "choose a larger INSTANCE_TYPE, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
+
 _DISK_CURES = {
     errno.ENOSPC: ("the disk is full", "free some space or choose another disk, then run the command again"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, then run the command again"),

@@ -20,6 +20,7 @@ from classifold.aws.repository import describe_image
 from classifold.aws.roles import find_missing_rights, trusts_sagemaker
 from classifold.aws.spot_risk import check_risk
 from classifold.errors import AwsError
+from classifold.settings.rules import find_host_problem
 
 _IMAGE_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
@@ -141,11 +142,9 @@ def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _check_machines(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
-    count, size = int(request["ResourceConfig"].get("InstanceCount", 1)), aws.config.batch_size
-    if count <= size:
-        return []
-    what = f"{count} machines share the {size} pictures of a batch, so that some would have none"
-    return [Finding("setting INSTANCE_COUNT", what, hint=f"set it to {size} or less, or raise BATCH_SIZE")]
+    count = int(request["ResourceConfig"].get("InstanceCount", 1))
+    crowded = find_host_problem(aws.config, count, where="setting INSTANCE_COUNT")
+    return [Finding.from_fault(crowded)] if crowded else []
 
 
 def _check_quotas(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:

@@ -23,6 +23,8 @@ import click
 
 from classifold.cli.values import WrongValue
 from classifold.errors import (
+    MEMORY_HINT,
+    MEMORY_USED_UP,
     ClassifoldError,
     DiskError,
     Fault,
@@ -117,8 +119,7 @@ def _explain(error: BaseException, name: str) -> ClassifoldError | None:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Interrupted(Fault(name, "interrupted", hint="run the command again"))
     if isinstance(error, MemoryError):
-        hint = "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
-        return ClassifoldError(Fault(name, "the memory is used up", hint=hint))
+        return ClassifoldError(Fault(name, MEMORY_USED_UP, hint=MEMORY_HINT))
     if isinstance(error, ModuleNotFoundError):
         return _explain_missing(error)
     return _explain_system(error, name) if isinstance(error, OSError) else None
