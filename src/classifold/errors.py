@@ -55,6 +55,26 @@ def name_failure(doing: str) -> str:
     return f"cannot {doing}"
 
 
+# Of faults of one kind, so many are shown at most; of the faults of one damaged file of ours, fewer.
+FAULT_LIMIT, FILE_FAULT_LIMIT = 20, 5
+
+
+def limit_faults(
+    faults: Sequence[Fault], *, noun: str = "", what: str = "not listed here", hint: str = "fix these first"
+) -> list[Fault]:
+    """Return the faults to show: the first `FAULT_LIMIT`, and one that says how many more there are.
+
+    Args:
+        faults: All that were found, in the order in which they are shown.
+        noun: What the others are about, as in "shards"; may be empty.
+        what: What is said of the others.
+        hint: What to do about the others.
+    """
+    more = len(faults) - FAULT_LIMIT
+    rest = [Fault(f"{more:,} more {noun}".rstrip(), what, hint=hint)] if more > 0 else []
+    return [*faults[:FAULT_LIMIT], *rest]
+
+
 class ClassifoldError(Exception):
     """A mistake the user can cure; holds one fault or all that were found."""
 

@@ -8,12 +8,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from classifold.errors import Fault, RunError
+from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
 
 CARD_FORMAT: Final = 1
 _Text = Annotated[str, Field(max_length=1024)]
 _Name = Annotated[str, Field(min_length=1, max_length=1024)]
-_MAX_FAULTS = 5  # that are told of one card
 
 
 class ModelInput(BaseModel):
@@ -87,7 +86,7 @@ def parse_card(text: str, *, where: Path) -> ModelCard:
         if any(problem["loc"] == ("format",) for problem in error.errors()):
             hint = f"this release reads model cards of format {CARD_FORMAT}; upgrade classifold"
         faults = []
-        for problem in error.errors()[:_MAX_FAULTS]:
+        for problem in error.errors()[:FILE_FAULT_LIMIT]:
             part = ".".join(map(str, problem["loc"])) or "text"
             faults.append(Fault(str(where), f"the model card's {part} is wrong: {problem['msg']}", hint))
         raise RunError(*faults) from None

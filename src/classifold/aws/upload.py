@@ -30,12 +30,11 @@ from classifold.aws.upload_lists import (
     iter_bucket,
     iter_shards,
     iter_split,
-    limit_faults,
     look_at,
     read_part,
 )
 from classifold.aws.upload_record import Due, LocalFile, UploadRecord, open_record
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
 
@@ -95,7 +94,7 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
         counts = send_due(sender, record, faults, threads=threads, tell=tell)
         if faults:
             tell(f"{counts.sent:,} files were sent, {len(faults):,} cannot be; the indexes wait for these")
-            raise DataError(*limit_faults(faults, "cannot be sent"))
+            raise DataError(*limit_faults(faults, what="cannot be sent either", hint=""))
         record.forget_gone()
         stale = record.list_stale()
         deleted = _delete(sender, stale, tell) if delete_stale and stale else 0

@@ -18,7 +18,7 @@ from typing import Any
 from classifold import __version__
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
-from classifold.dataset.class_checks import check_classes, limit_faults, list_skipped
+from classifold.dataset.class_checks import check_classes, list_skipped
 from classifold.dataset.division import (
     UNREADABLE,
     SplitSummary,
@@ -41,7 +41,7 @@ from classifold.dataset.record import listing_hash, write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.split_place import naming_setting
 from classifold.dataset.standing import describe_file
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION, set_manifest
 from classifold.progress import show_progress
 from classifold.settings.config import Config
