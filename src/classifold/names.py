@@ -227,11 +227,6 @@ def checkpoint_prefix(job: str) -> str:
     return f"{CHECKPOINTS_PREFIX}{job}/"
 
 
-def archive_key(job: str) -> str:
-    """Return the key of a job's model.tar.gz in the output bucket."""
-    return f"{job}/output/{MODEL_ARCHIVE}"
-
-
 def job_name(algorithm_name: str, when: datetime) -> str:
     """Return a training job's name, which is also its run folder's: `<algorithm>-YYYY-mm-dd-HH-MM-SS`."""
     return f"{algorithm_name}-{when.strftime(JOB_TIME_FORMAT)}"

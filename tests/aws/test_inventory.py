@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from classifold.aws.buckets import ensure_buckets
 from classifold.aws.clients import Aws
 from classifold.aws.inventory import find_resources, remove_resources
 from classifold.aws.resources import Resource
 from classifold.aws.roles import ensure_role
-from classifold.aws.storage import ensure_buckets
 from classifold.errors import AwsError
 from classifold.settings.loader import build_config
 

@@ -19,8 +19,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import guard
 from classifold.aws.no_answer import UnreadableAnswerError
+from classifold.aws.preflight_findings import guard
 from classifold.aws.refusals import aws_errors, is_passing
 from classifold.errors import AwsError
 from classifold.settings.loader import build_config

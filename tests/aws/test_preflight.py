@@ -13,8 +13,8 @@ import boto3
 import pytest
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
 from classifold.aws.preflight import check_job
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.sagemaker.request import draft_request

@@ -140,7 +140,7 @@ def test_a_result_with_a_link_in_it_is_refused(aws: Aws, start_job: Callable[...
 
 def test_a_result_that_was_removed_says_so(aws: Aws, start_job: Callable[..., str], trains: str) -> None:
     end_of(aws, start_job(script=trains))
-    aws.client("s3").delete_object(Bucket="petals.output", Key=names.archive_key(JOB))
+    aws.client("s3").delete_object(Bucket="petals.output", Key=f"{JOB}/output/model.tar.gz")
     with pytest.raises(AwsError, match="the result was removed"):
         fetch_job(aws, JOB, tell=ignore)
 

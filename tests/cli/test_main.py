@@ -143,6 +143,21 @@ def test_reading_settings_imports_neither_numpy_nor_tensorflow(
             "classifold example --help says what it takes",
         ),
         (
+            ["train", "--time-limit", "soon"],
+            "classifold train --time-limit: expected a number, got 'soon'",
+            "classifold train --help says what it takes",
+        ),
+        (
+            ["train", "--time-limit", "0"],
+            "classifold train --time-limit: expected a number in the range x>0, got '0'",
+            "classifold train --help says what it takes",
+        ),
+        (
+            ["train", "--hosts", "65"],
+            "classifold train --hosts: expected a number in the range 1<=x<=64, got '65'",
+            "classifold train --help says what it takes",
+        ),
+        (
             ["predict", "r", "p", "--format", "jsn"],
             "classifold predict --format: expected one of 'text', 'csv', 'json', got 'jsn'",
             "did you mean json?",

@@ -107,7 +107,7 @@ def test_the_machines_of_a_job_are_known_in_one_order_and_a_batch_has_a_picture_
     assert cluster.hosts == ("algo-1", "algo-2", "algo-3")
     assert (cluster.current, cluster.interface) == ("algo-2", "eth0")
     set_json(ml, "hyperparameters", {"BATCH_SIZE": "2"})
-    assert "error: setting INSTANCE_COUNT: more machines than pictures in a batch, got 3" in refusal(
+    assert "error: setting INSTANCE_COUNT: more hosts than pictures in a batch, got 3" in refusal(
         ml, tmp_path, SettingsError
     )
 

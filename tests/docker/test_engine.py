@@ -66,6 +66,37 @@ def test_a_context_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "docker: Error response from daemon: invalid mount config\n\n"
+            "Run 'docker run --help' for more information\n",
+            "docker: Error response from daemon: invalid mount config",
+        ),
+        (
+            "docker: invalid reference format\n\nSee 'docker run --help'.\n",
+            "docker: invalid reference format",
+        ),
+        (
+            "one line\nError response from daemon: conflict\na last line\n",
+            "Error response from daemon: conflict",
+        ),
+        (
+            "unknown flag: --x\n\nUsage:  docker run IMAGE\n\nRun 'docker run --help' for more information\n",
+            "unknown flag: --x",
+        ),
+        ("one line\ndenied: no such repository\n", "denied: no such repository"),
+        ("\n", "docker failed and said nothing"),
+    ],
+)
+def test_the_line_that_says_why_docker_refused_is_told(said: str, reason: str) -> None:
+    assert (
+        str(explain_docker(said, doing="start the container"))
+        == f"error: cannot start the container: {reason}"
+    )
+
+
+@pytest.mark.parametrize(
     ("said", "cure"),
     [
         (

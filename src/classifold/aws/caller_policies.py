@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from classifold import names
-from classifold.aws.policies import PULL, SAGEMAKER, VERSION, Scope, allow, kms_statements, log_group
+from classifold.aws.policies import SAGEMAKER, VERSION, Scope, allow, kms_statements, log_group
 
 _SETTINGS = ("PublicAccessBlock", "OwnershipControls", "Versioning", "Policy", "Tagging")
 _CONFIGURATIONS = ("Encryption", "Lifecycle")
@@ -141,11 +141,15 @@ def _daily_role(scope: Scope) -> list[dict[str, Any]]:
 
 def _daily_images(scope: Scope) -> list[dict[str, Any]]:
     looks = ("DescribeImages", "DescribeImageScanFindings", "DescribeRepositories", "GetLifecyclePolicy")
-    push = ("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage")
+    # What `docker push` asks the registry for: which layers it has, which image is under the tag, the upload.
+    push = (
+        *("BatchCheckLayerAvailability", "BatchGetImage"),
+        *("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage"),
+    )
     rights = [f"ecr:{one}" for one in (*looks, "ListTagsForResource", *push)]
     return [
         allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
-        allow("Images", [*rights, *PULL], scope.arn("ecr", f"repository/{scope.repository}")),
+        allow("Images", rights, scope.arn("ecr", f"repository/{scope.repository}")),
     ]
 
 

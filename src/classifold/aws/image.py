@@ -15,9 +15,15 @@ from classifold.aws.clients import Aws
 from classifold.aws.image_base import Base, list_layers, resolve_base
 from classifold.aws.image_build import run_build
 from classifold.aws.image_context import ImagePlan, Variant, pin_plan, plan_image
+from classifold.aws.image_push import push
 from classifold.aws.image_record import RECORD, read_record, record_bases, record_push
-from classifold.aws.registry import Manifest, find_manifest, push
-from classifold.aws.repository import ImageDetail, ensure_repository, find_repository, list_images
+from classifold.aws.repository import (
+    ImageDetail,
+    ensure_repository,
+    find_repository,
+    find_tagged_image,
+    list_images,
+)
 from classifold.docker.engine import run_docker
 from classifold.errors import AwsError, DockerError, Fault, MissingError
 from classifold.settings.config import Config
@@ -201,17 +207,17 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
             that SageMaker does not take.
     """
     repository_uri = ensure_repository(aws, tell=tell)
-    found = find_manifest(aws, repository_uri, image.tag)
+    found = find_tagged_image(aws, image.tag)
     is_new = found is None
     if found is None:
         _check_form(image)
         tell(f"pushing {image.reference}, {image.size_bytes / 1e9:.1f} GB before it is compressed")
         push(aws, image.reference, uri=f"{repository_uri}:{image.tag}", tell=tell)
-        found = find_manifest(aws, repository_uri, image.tag)
+        found = find_tagged_image(aws, image.tag)
     if found is None:
         what = "it was pushed, but the registry does not have it"
         raise DockerError(Fault("push the image", what, hint="run the command again"))
-    pushed = _name_pushed(repository_uri, image.tag, found, pushed=is_new)
+    pushed = _name_pushed(repository_uri, found, pushed=is_new)
     if not is_new:
         check_digest(pushed.uri_by_tag, pushed.digest)
     record_push(pushed.uri_by_tag, pushed.digest)
@@ -245,8 +251,7 @@ def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
         )
     uri = str(repository["repositoryUri"])
     chosen, remark = _choose_pushed(plan, uri, images)
-    manifest = Manifest(chosen.digest, chosen.media_type)
-    found = _name_pushed(uri, chosen.tag, manifest, pushed=False, remark=remark)
+    found = _name_pushed(uri, chosen, pushed=False, remark=remark)
     check_digest(found.uri_by_tag, found.digest)
     return found
 
@@ -294,10 +299,8 @@ def check_digest(uri_by_tag: str, digest: str) -> None:
     raise AwsError(Fault(f"image {uri_by_tag}", what, hint=hint))
 
 
-def _name_pushed(
-    repository_uri: str, tag: str, found: Manifest, *, pushed: bool, remark: str = ""
-) -> PushedImage:
-    uri = f"{repository_uri}:{tag}"
+def _name_pushed(repository_uri: str, found: ImageDetail, *, pushed: bool, remark: str = "") -> PushedImage:
+    uri = f"{repository_uri}:{found.tag}"
     if not found.suits_sagemaker:
         raise DockerError(_refuse_form(uri, found.media_type))
     return PushedImage(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.refusals import aws_errors
 
 # Vulnerabilities that are named; the others are counted.

@@ -65,7 +65,7 @@ def remove_resources(aws: Aws, resources: Sequence[Resource], *, tell: Tell) -> 
     chosen = sorted(_check_owners(aws, resources, tell), key=lambda one: order.index(one.kind))
     jobs = [one for one in chosen if one.kind == order[0]]
     for job in jobs:
-        stop_job(aws, job, tell)
+        stop_running_job(aws, job, tell)
     if len(chosen) > len(jobs):
         for job in jobs:
             wait_for_end(aws, job, tell)
@@ -98,7 +98,7 @@ def _check_owners(aws: Aws, resources: Sequence[Resource], tell: Tell) -> list[R
     return found
 
 
-def stop_job(aws: Aws, job: Resource, tell: Tell) -> None:
+def stop_running_job(aws: Aws, job: Resource, tell: Tell) -> None:
     """Ask a job to stop; it writes its best model so far before it ends."""
     with aws_errors(f"stop training job {job.name}"):
         try:
@@ -276,7 +276,7 @@ def _missing_is_fine() -> Iterator[None]:
 # Jobs use everything else, and end before it goes. The role goes before the buckets: should emptying one take
 # hours or fail, nothing can be started meanwhile. Data, which nothing brings back, goes last.
 _REMOVERS: dict[str, Callable[[Aws, Resource, Tell], None]] = {
-    kinds.RUNNING_JOB: stop_job,
+    kinds.RUNNING_JOB: stop_running_job,
     kinds.ENDED_JOBS: remove_ended_jobs,
     kinds.REPOSITORY: remove_repository,
     kinds.ROLE: remove_role,

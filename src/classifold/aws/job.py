@@ -14,11 +14,11 @@ from typing import Any
 from classifold import names
 from classifold.aws.clients import Aws
 from classifold.aws.cost import CostEstimate, estimate_cost, fit_budget
-from classifold.aws.findings import Finding, explain_blind
 from classifold.aws.image import find_image
 from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.preflight_data import check_here
+from classifold.aws.preflight_findings import Finding, explain_blind
 from classifold.aws.refusals import aws_errors, error_code, is_passing
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
 from classifold.aws.image import choose_variant as choose_usual
 from classifold.aws.image_context import Variant
 from classifold.aws.jobs import RUNNING, find_job
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.refusals import aws_errors
 from classifold.errors import Fault, JobError
 from classifold.sagemaker.request import list_instance_types

@@ -16,7 +16,7 @@ from classifold.aws.clients import Aws
 from classifold.aws.cost import Price, find_price
 from classifold.aws.refusals import aws_errors, is_denied, is_missing
 from classifold.aws.spot import Beginning, Interruption, add_up, list_interruptions
-from classifold.errors import AwsError, Fault, MissingError
+from classifold.errors import MEMORY_HINT_IN_JOB, AwsError, Fault, MissingError
 
 RUNNING = ("InProgress", "Stopping")
 # In these nothing runs that could save anything.
@@ -30,8 +30,8 @@ _CURES = (
     (r"ResourceLimitExceeded|account-level service limit", "raise the quota of this instance type "
      "under Service Quotas, Amazon SageMaker, or choose another INSTANCE_TYPE"),
     (r"[Nn]o space left|ENOSPC|disk is full|DiskError", "raise VOLUME_GB"),
-    (r"exit code: 137|OutOfMemory|[Oo]ut of memory|MemoryError|killed, most likely", "the machine's memory "
-     "was used up: lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE, or choose a larger INSTANCE_TYPE"),
+    (r"exit code: 137|OutOfMemory|[Oo]ut of memory|MemoryError|killed, most likely",
+     f"the machine's memory was used up: {MEMORY_HINT_IN_JOB}"),
     (r"MaxRuntimeExceeded|exceeded max_run", "raise MAX_HOURS, or lower EPOCHS"),
     (r"MaxWaitTimeExceeded", "there was too little spare capacity: raise MAX_WAIT_HOURS or set SPOT = False"),
     (r"AccessDenied|not authorized|403", "the role's rights fall short: `classifold upload` puts them right; "

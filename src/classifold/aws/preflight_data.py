@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 
 from classifold import names
 from classifold.aws.bucket_rules import read_tags
+from classifold.aws.buckets import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.refusals import aws_errors, describe_other_region, is_denied
-from classifold.aws.storage import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
 from classifold.counts import choose, count_of

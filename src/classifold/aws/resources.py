@@ -9,11 +9,11 @@ from botocore.exceptions import ClientError
 
 from classifold import names
 from classifold.aws.bucket_rules import read_tags
+from classifold.aws.buckets import list_buckets
 from classifold.aws.clients import Aws
 from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, iter_young, search_jobs
 from classifold.aws.refusals import aws_errors, error_code, is_denied, is_missing
-from classifold.aws.storage import list_buckets
 from classifold.errors import AwsError
 
 BUCKET, REPOSITORY, ROLE = "bucket", "repository", "role"

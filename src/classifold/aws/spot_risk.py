@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
+from classifold.aws.preflight_findings import Finding
 from classifold.progress import format_seconds
 from classifold.settings.config import JOB_SETTINGS
 from classifold.settings.loader import read_hyperparameters

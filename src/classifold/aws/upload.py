@@ -30,13 +30,12 @@ from classifold.aws.upload_lists import (
     iter_bucket,
     iter_shards,
     iter_split,
-    limit_faults,
     look_at,
     read_part,
 )
 from classifold.aws.upload_record import Due, LocalFile, UploadRecord, open_record
 from classifold.counts import choose, count_of
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
 
@@ -97,7 +96,7 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
         if faults:
             sent = f"{count_of(counts.sent, 'file')} {choose(counts.sent, 'was', 'were')} sent"
             tell(f"{sent}, {len(faults):,} cannot be; the indexes wait for these")
-            raise DataError(*limit_faults(faults, "cannot be sent"))
+            raise DataError(*limit_faults(faults, what="cannot be sent either", hint=""))
         record.forget_gone()
         stale = record.list_stale()
         deleted = _delete(sender, stale, tell) if delete_stale and stale else 0

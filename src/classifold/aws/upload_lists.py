@@ -18,13 +18,12 @@ from classifold.dataset.listed_files import find_reason
 from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.shard_index import holds_shards
 from classifold.dataset.walk import iter_pictures
-from classifold.errors import AwsError, ClassifoldError, DataError, Fault
+from classifold.errors import AwsError, ClassifoldError, DataError, Fault, limit_faults
 
 _KEY_BYTES = 1024
 # What XML 1.0 cannot say, and control characters beside: S3 could neither list nor delete such a key by name.
 _UNSAFE = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _DELETED_AT_ONCE = 1000
-_FAULT_LIMIT = 20
 _BLOCK_BYTES = 1 << 22
 
 
@@ -149,7 +148,7 @@ def delete_objects(client: Any, bucket: str, keys: Sequence[str], *, advance: Ca
             client.delete_object(Bucket=bucket, Key=key)
         advance(1)
     if faults:
-        raise AwsError(*limit_faults(faults, "could not be deleted"))
+        raise AwsError(*limit_faults(faults, what="could not be deleted either", hint=""))
     return len(keys)
 
 
@@ -159,13 +158,6 @@ def _explain_kept(bucket: str, error: Mapping[str, str]) -> Fault:
         hint = "ask whoever manages the account for the right s3:DeleteObject; docs/aws.md has the policy"
         return Fault(where, "the right s3:DeleteObject is missing", hint=hint)
     return Fault(where, f"it could not be deleted ({code}: {error.get('Message', '')})", hint="try again")
-
-
-def limit_faults(faults: Sequence[Fault], verb: str) -> list[Fault]:
-    """Return the first faults, and how many more there are."""
-    more = len(faults) - _FAULT_LIMIT
-    rest = [Fault(f"{more:,} more", verb)] if more > 0 else []
-    return [*faults[:_FAULT_LIMIT], *rest]
 
 
 class UnsentError(ClassifoldError):

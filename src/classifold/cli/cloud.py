@@ -10,6 +10,7 @@ import click
 
 from classifold import names
 from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.cli.values import Number, OneOf, WholeNumber
 from classifold.errors import AwsError
 from classifold.printable import make_printable
 from classifold.progress import say, show_progress
@@ -55,8 +56,8 @@ def _prepare_aws(config: Config) -> Aws:
 
 def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = False) -> None:
     """Make the buckets and the role, and send the three sets; what is there already stays."""
+    from classifold.aws.buckets import ensure_buckets
     from classifold.aws.roles import ensure_role
-    from classifold.aws.storage import ensure_buckets
     from classifold.aws.upload import upload_data
     from classifold.cli.cloud_answers import print_upload
     from classifold.dataset.scan import load_sets
@@ -72,9 +73,9 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
 
 def set_up(config: Config) -> None:
     """Make the buckets, the role and the repository, or correct what differs."""
+    from classifold.aws.buckets import ensure_buckets
     from classifold.aws.repository import ensure_repository
     from classifold.aws.roles import ensure_role
-    from classifold.aws.storage import ensure_buckets
 
     aws = _open_aws(config)
     ensure_buckets(aws, tell=_tell)
@@ -204,7 +205,7 @@ def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) 
 @click.option("--no-push", is_flag=True, help="Build only; needs no AWS account.")
 @click.option(
     "--variant",
-    type=click.Choice(names.IMAGE_VARIANTS),
+    type=OneOf(names.IMAGE_VARIANTS),
     help="Which image (default: what the job needs).",
 )
 @json_option
@@ -222,9 +223,7 @@ def image(
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show request, cost and what was checked; start nothing.")
-@click.option(
-    "--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Never spend more."
-)
+@click.option("--max-cost", type=Number(min=0, min_open=True), metavar="USD", help="Never spend more.")
 @click.option("--follow", "is_followed", is_flag=True, help="Follow the job to its end.")
 @click.option(
     "--resume",
@@ -265,7 +264,7 @@ def launch(
 
 @click.command()
 @_job_argument
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N")
+@click.option("--limit", type=WholeNumber(1, 1000), default=20, show_default=True, metavar="N")
 @json_option
 @takes_settings
 def jobs(

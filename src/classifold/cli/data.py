@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.cli.values import WholeNumber
 
 
 @click.command()
@@ -42,7 +43,7 @@ def _parse_share(_context: click.Context, _param: click.Parameter, text: str | N
 @click.command()
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=1,
     show_default=True,
     metavar="N",

@@ -36,6 +36,7 @@ from classifold.cli.options import (
     takes_settings,
 )
 from classifold.cli.runner import OrderedGroup, run
+from classifold.cli.values import Number, OneOf, WholeNumber
 
 
 @click.group(cls=OrderedGroup, invoke_without_command=True)
@@ -51,13 +52,13 @@ def cli(context: click.Context) -> None:
 @click.argument("target_dir", metavar="DIR", type=PATH)
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=0,
     show_default=True,
     metavar="N",
     help="Another number, other pictures.",
 )
-@click.option("--pictures-per-class", type=click.IntRange(min=1), default=100, show_default=True, metavar="N")
+@click.option("--pictures-per-class", type=WholeNumber(min=1), default=100, show_default=True, metavar="N")
 @takes_settings
 def example(
     target_dir: Path, seed: int, pictures_per_class: int, config_path: Path | None, overrides: tuple[str, ...]
@@ -110,14 +111,14 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="MINUTES",
     help="End in this time with a finished model: pictures and epochs are planned for it.",
 )
 @click.option(
     "--hosts",
     "num_hosts",
-    type=click.IntRange(1, 64),
+    type=WholeNumber(1, 64),
     metavar="N",
     help="Train on N processes of this machine, or with --docker N containers, as on N machines.",
 )
@@ -196,11 +197,11 @@ def report(
 @click.argument("run_dir", metavar="RUN", type=PATH)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
 @click.option(
-    "--format", "output_format", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True
+    "--format", "output_format", type=OneOf(["text", "csv", "json"]), default="text", show_default=True
 )
 @click.option(
     "--top-k",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar="K",
     help="Names a picture, the most likely first (default: TOP_K).",
 )

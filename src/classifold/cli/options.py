@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import names
+from classifold.cli.values import WrongValue
 
 if TYPE_CHECKING:
     from classifold.settings.config import Config
@@ -20,7 +21,7 @@ class _PathType(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("'' is not a valid path", param, ctx)
+            raise WrongValue(value, "a path")
         return super().convert(value, param, ctx)
 
 

@@ -19,6 +19,9 @@ from classifold import names
 from classifold.container.pid_one import run_as_child
 from classifold.counts import choose, count_of
 from classifold.errors import (
+    KILLED_FOR_MEMORY,
+    MEMORY_HINT_IN_JOB,
+    MEMORY_USED_UP,
     ClassifoldError,
     DiskError,
     Fault,
@@ -43,7 +46,7 @@ _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "onnxruntime")
 # Cures that hold in a job, in place of those for a person at a machine; by what the fault says.
 _CURES = {
     "disk is full": "raise VOLUME_GB, then launch again",
-    "memory": "choose a larger INSTANCE_TYPE, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE",
+    "memory": MEMORY_HINT_IN_JOB,
 }
 
 
@@ -304,7 +307,7 @@ def _explain(error: BaseException) -> ClassifoldError | None:
     elif isinstance(error, OSError):
         known = explain_disk(error, "training")
     elif isinstance(error, MemoryError) or _is_device_full(error):
-        known = JobError(Fault("training", "the memory is used up"))
+        known = JobError(Fault("training", MEMORY_USED_UP))
     return None if known is None else type(known)(*map(_cure_in_job, known.faults))
 
 
@@ -321,7 +324,7 @@ def _cure_in_job(fault: Fault) -> Fault:
 def _explain_death(number: int, ml: MlFolder) -> ClassifoldError:
     """Return what to say of work that a signal ended: nothing of it was left to say it."""
     if number == signal.SIGKILL:
-        return JobError(Fault("training", "it was killed, most likely for want of memory"))
+        return JobError(Fault("training", KILLED_FOR_MEMORY))
     if number == signal.SIGBUS:  # a file that is mapped into memory lost its room
         return DiskError(Fault("training", "the disk is full"))
     with contextlib.suppress(JobError):

@@ -15,6 +15,7 @@ from classifold import names
 from classifold.errors import ClassifoldError, DiskError, Fault, JobError, SettingsError
 from classifold.sagemaker.channels import find_channel, find_spread, gather_pictures, load_job_sets
 from classifold.sagemaker.ml_folder import Cluster, MlFolder
+from classifold.settings.rules import find_host_problem
 
 if TYPE_CHECKING:
     from classifold.container.disk_needs import DiskNeeds
@@ -78,10 +79,9 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
     config, num_setting_faults = None, len(faults)
     with _collecting(faults):
         config = read_settings(texts, channel=channel, pictures_dir=pictures_dir, scratch_dir=scratch_dir)
-    if config is not None and len(cluster.hosts) > config.batch_size:
-        hint = f"raise BATCH_SIZE from {config.batch_size}, or lower INSTANCE_COUNT"
-        what = "more machines than pictures in a batch"
-        faults.append(Fault("setting INSTANCE_COUNT", what, got=str(len(cluster.hosts)), hint=hint))
+    if config is not None:
+        crowded = find_host_problem(config, len(cluster.hosts), where="setting INSTANCE_COUNT")
+        faults += [crowded] if crowded else []
     num_setting_faults = len(faults) - num_setting_faults
     faults += find_closed([ml.model_dir, *([ml.checkpoint_dir] if ml.has_checkpoints else [])])
     sets = None

@@ -1,7 +1,7 @@
 """The first process of a container: it does the work in a child, passes signals on, and buries the dead.
 
 The kernel ignores signals that process 1 has no handler for, and makes it the parent of every orphan. As a
-small process of its own it also outlives the work when the work is killed for want of memory, and says so.
+small process of its own it also outlives the work when that is killed because memory ran out, and says so.
 """
 
 from __future__ import annotations

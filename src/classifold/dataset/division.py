@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from classifold.counts import choose, count_of
 from classifold.dataset.assignment import Shares, Shortage, assign_sets
 from classifold.dataset.causes import find_cures
-from classifold.dataset.class_checks import check_two_classes, describe_few, limit_faults, skip_classes
+from classifold.dataset.class_checks import check_two_classes, describe_few, skip_classes
 from classifold.dataset.index import PIXELS, SET_RANKS, add_earlier, add_earlier_pixels
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.dataset.standing import check_standing
-from classifold.errors import DataError, Fault, SettingsError
+from classifold.errors import DataError, Fault, SettingsError, limit_faults
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
 from classifold.settings.config import Config
 

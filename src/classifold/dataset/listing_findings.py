@@ -11,9 +11,8 @@ from classifold.counts import choose, count_of
 from classifold.dataset.listing_columns import NO_COLUMNS, Columns
 from classifold.dataset.listing_text import restore_bytes
 from classifold.dataset.name_bytes import LATIN_1, guess_encodings
-from classifold.errors import DataError, Fault
+from classifold.errors import FAULT_LIMIT, DataError, Fault
 
-_NAMED_FAULTS = 20
 SLASH = "its class has a slash, so it can be no folder's name"
 _EXAMPLES = 3
 _CLASS_NAMES = 100
@@ -111,7 +110,7 @@ class Findings:
         self.num_faults += 1
         # One class with a slash makes thousands of lines faulty in the same way: the first one says it.
         is_known = fault.what == SLASH and any(fault.got == one.got for one in self.faults)
-        if len(self.faults) < _NAMED_FAULTS and not is_known:
+        if len(self.faults) < FAULT_LIMIT and not is_known:
             self.faults.append(fault)
 
     def add_class_bytes(self, value: object) -> None:

@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classifold.counts import count_of
 from classifold.dataset.manifest import check_key
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.tar_writer import BLOCK, END_BYTES
 from classifold.dataset.walk import Picture
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN
 from classifold.pictures.source import PACK_AGAIN, Member, Shard
 
 INDEX_FORMAT = 1
-_FAULT_LIMIT = 20
 
 
 class Entry(NamedTuple):
@@ -144,7 +142,7 @@ def check_shards(folder: Path, *, spread: Collection[str] = ()) -> IndexHead:
         for fault in _check_shards(folder / name, _list_due(folder, head, name, spread))
     ]
     if faults:
-        raise DataError(*_limit(faults))
+        raise DataError(*limit_faults(faults, noun="shard", what="missing or damaged too", hint=PACK_AGAIN))
     return head
 
 
@@ -225,13 +223,3 @@ def _check_shards(folder: Path, shards: Iterable[PackedShard]) -> Iterator[Fault
 
 def _damage(path: Path, what: str) -> Fault:
     return Fault(str(path), f"the index of the shards is damaged: {what}", hint=PACK_AGAIN)
-
-
-def _limit(faults: list[Fault]) -> list[Fault]:
-    more = len(faults) - _FAULT_LIMIT
-    if more <= 0:
-        return faults
-    return [
-        *faults[:_FAULT_LIMIT],
-        Fault(count_of(more, "more shard"), "missing or damaged too", hint=PACK_AGAIN),
-    ]

@@ -20,7 +20,7 @@ from classifold.counts import choose, count_of
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
 from classifold.dataset.causes import describe_counts
-from classifold.dataset.class_checks import check_classes, limit_faults, list_skipped
+from classifold.dataset.class_checks import check_classes, list_skipped
 from classifold.dataset.division import (
     UNREADABLE,
     SplitSummary,
@@ -43,7 +43,7 @@ from classifold.dataset.record import listing_hash, write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.split_place import naming_setting
 from classifold.dataset.standing import describe_file
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION, set_manifest
 from classifold.progress import show_progress
 from classifold.settings.config import Config

@@ -55,6 +55,9 @@ _OTHER_FAULTS = (
         "--install amd64",
     ),
 )
+_REASON = re.compile(r"docker: |Error\b")
+# What docker prints below a refusal.
+_ADVICE = re.compile(r"(Run|See) 'docker .*--help'")
 
 
 def find_docker() -> str:
@@ -173,12 +176,24 @@ def explain_docker(said: str, *, doing: str) -> DockerError:
         said: Everything it printed, or its standard error.
         doing: What was being done, as in "build the image".
     """
-    last = said.strip().splitlines()[-1:] or ["docker failed and said nothing"]
+    reason = _find_reason(said)
     found = _find_fault(said, (*_ENGINE_FAULTS, *_OTHER_FAULTS))
     if found is None:
-        return DockerError(Fault(name_failure(doing), last[0].strip()))
+        return DockerError(Fault(name_failure(doing), reason))
     what, hint = found
-    return DockerError(Fault(name_failure(doing), f"{what} ({last[0].strip()})", hint=hint))
+    return DockerError(Fault(name_failure(doing), f"{what} ({reason})", hint=hint))
+
+
+def _find_reason(said: str) -> str:
+    """Return the line that says why docker refused: where none begins as its errors do, the last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    reasons = [line for line in lines if _REASON.match(line)]
+    if reasons:
+        return reasons[-1]
+    if not lines:
+        return "docker failed and said nothing"
+    # What is wrong with the words of a command stands first, above their usage and this advice.
+    return lines[0] if _ADVICE.match(lines[-1]) else lines[-1]
 
 
 def _find_fault(said: str, faults: Sequence[tuple[str, str, str]]) -> tuple[str, str] | None:

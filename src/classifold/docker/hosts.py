@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from classifold import names
 from classifold.docker.engine import run_docker, start_docker
 from classifold.docker.start import Start, build_command
-from classifold.errors import Fault
+from classifold.errors import KILLED_FOR_MEMORY, Fault
 from classifold.sagemaker.failure_file import read_faults
 from classifold.sagemaker.ml_folder import MlFolder
 
@@ -133,6 +133,6 @@ class Companions:
                 told = read_faults(text, where=f"host {start.host}")
                 faults += [fault for fault in told if fault.where != "hosts"]
             if process.poll() == KILLED:
-                hint = "most likely for want of memory: take fewer hosts, or give Docker more memory"
-                faults.append(Fault(f"host {start.host}", "it was killed", hint=hint))
+                hint = "take fewer hosts, or give Docker more memory"
+                faults.append(Fault(f"host {start.host}", KILLED_FOR_MEMORY, hint=hint))
         return faults

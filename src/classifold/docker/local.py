@@ -27,7 +27,17 @@ from classifold.docker.hosts import (
     stream_lines,
 )
 from classifold.docker.start import Engine, Start, build_command
-from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
+from classifold.errors import (
+    KILLED_FOR_MEMORY,
+    MEMORY_HINT,
+    MEMORY_HINT_IN_JOB,
+    ClassifoldError,
+    DockerError,
+    Fault,
+    Interrupted,
+    JobError,
+    disk_errors,
+)
 from classifold.machine import list_gpus
 from classifold.run_folder import check_run
 from classifold.sagemaker.failure_file import read_faults
@@ -45,7 +55,7 @@ _TITLE = "org.opencontainers.image.title"
 # Cures that hold here, in place of those for a job; by words of that one.
 _CURES_HERE = {
     "VOLUME_GB": "free some space, or set RUNS_DIR to another disk",
-    "a larger INSTANCE_TYPE": "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE",
+    MEMORY_HINT_IN_JOB: MEMORY_HINT,
 }
 _REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
 
@@ -279,9 +289,10 @@ def _explain_end(code: int, lines: Sequence[str], ml: MlFolder, start: Start) ->
             return JobError(*(_put_here(fault, start) for fault in faults))
     if code in _DOCKER_REFUSED:
         return explain_docker("\n".join(lines), doing="start the container")
-    hint = "the lines above are all that it said"
     if code == KILLED:
-        hint = "most likely for want of memory: close other programs, or give Docker more memory"
+        hint = "close other programs, or give Docker more memory"
+        return JobError(Fault(_JOB, KILLED_FOR_MEMORY, hint=hint))
+    hint = "the lines above are all that it said"
     return JobError(Fault(_JOB, f"it ended with exit code {code}", hint=hint))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from classifold import names
 from classifold.errors import BackboneError, Fault
-from classifold.settings.backbone_names import LITE0 as LITE0
+from classifold.settings.backbone_names import LITE0
 from classifold.settings.config import Config
 
 # In the image; container/Dockerfile has the same.

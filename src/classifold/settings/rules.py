@@ -27,6 +27,21 @@ def find_problems(config: Config) -> list[Fault]:
     ]
 
 
+def find_host_problem(config: Config, count: int, *, where: str) -> Fault | None:
+    """Return the fault of more hosts than a batch has pictures, since some would have none; else None.
+
+    Args:
+        config: The settings.
+        count: Number of hosts that are to train together.
+        where: The setting or option that says so.
+    """
+    size = config.batch_size
+    if count <= size:
+        return None
+    what, hint = "more hosts than pictures in a batch", f"take at most {size}, or raise BATCH_SIZE"
+    return Fault(where, what, got=str(count), hint=hint)
+
+
 _PATHS = (
     *("DATA_LOCAL_DIR", "DATA_MANIFEST", "MANIFEST_ROOT", "SPLIT_LOCAL_DIR"),
     *("BACKBONE_WEIGHTS", "RUNS_DIR"),

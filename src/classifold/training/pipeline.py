@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.counts import count_of
 from classifold.dataset.walk import Picture
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.machine import count_cores
 from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
@@ -20,7 +19,6 @@ from classifold.settings.config import Config
 from classifold.training.array_cache import ArrayCache, blocks
 
 # The most faulty pictures that are named one by one.
-_NAMED_FAULTS = 20
 # Weights of red, green and blue in the brightness that a person sees (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # A picture's sides may be stretched apart by so much besides the zoom that both share.
@@ -157,12 +155,8 @@ class PictureReader:
 
 def _name_unreadable(unreadable: Sequence[tuple[str, str]], name: str) -> list[Fault]:
     hint = "replace or remove it, or set UNREADABLE_PICTURES = 'skip'"
-    faults = [Fault(f"{name}/{key}", reason, hint=hint) for key, reason in unreadable[:_NAMED_FAULTS]]
-    if len(unreadable) > _NAMED_FAULTS:
-        faults.append(
-            Fault(name, f"{count_of(len(unreadable) - _NAMED_FAULTS, 'more picture')} cannot be read")
-        )
-    return faults
+    faults = [Fault(f"{name}/{key}", reason, hint=hint) for key, reason in unreadable]
+    return limit_faults(faults, noun="picture", what="cannot be read either", hint=hint)
 
 
 # OpenCV's own threads would fight with ours for the cores.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 from classifold.aws.refusals import is_denied, is_passing
 from classifold.errors import AwsError, Fault
@@ -24,6 +25,13 @@ class Finding:
     what: str
     hint: str = ""
     is_fatal: bool = True
+
+    @classmethod
+    def from_fault(cls, fault: Fault) -> Self:
+        """Return a fault as a finding that keeps the job from being started."""
+        return cls(
+            fault.where, f"{fault.what}, got {fault.got}" if fault.got else fault.what, hint=fault.hint
+        )
 
     def to_fault(self) -> Fault:
         """Return it as the fault that keeps a job from being started."""
