@@ -205,7 +205,7 @@ def test_whoever_follows_late_and_whoever_looks_later_see_the_same_interruptions
     assert len(listed["interruptions"]) == 2
     assert listed["lost_seconds"] is None
     assert (
-        f"{name} was interrupted 2 times: what it lost: classifold jobs {name}; "
+        f"{name} was interrupted 2 times: lost training: see classifold jobs {name}; "
         in classifold("jobs", *settings).out
     )
 

@@ -101,7 +101,7 @@ def test_a_stopped_job_says_how_to_go_on(step: str, capsys: pytest.CaptureFixtur
     ended = row(**SPOT, status="Stopped", step=step, archive_uri="")
     print_end(JobEnd(ended, 130), as_json=False)
     said = capsys.readouterr().out
-    assert said.endswith(f"Go on:  classifold launch --resume {ended.name}\n")
+    assert said.endswith(f"Resume: classifold launch --resume {ended.name}\n")
     assert ("hint: there was too little spare capacity: raise MAX_WAIT_HOURS" in said) == (step != "Stopped")
     assert "Result:" not in said
     print_end(JobEnd(row(status="Stopped", step=step, checkpoint_uri=""), 130), as_json=False)

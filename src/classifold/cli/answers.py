@@ -1,4 +1,4 @@
-"""What the commands print at their end: tables for a person, JSON for a script."""
+"""Results of the commands, printed as tables for a person or as JSON for a script."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SCORE_TITLES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column to the left, the others to the right."""
+    """Rows of text under a header; the first column is left-aligned, the others right-aligned."""
 
     title: str
     header: Sequence[str]
@@ -54,7 +54,7 @@ class Table:
 def print_table(table: Table) -> None:
     """Print with lines and bold on a terminal, as plain aligned text elsewhere.
 
-    A terminal too narrow for the lines gets plain text too: a name that is cut off is of no use.
+    A terminal too narrow for the lines gets plain text too, since lines would cut names off.
     """
     if not is_terminal(sys.stdout):
         click.echo(format_table(table))
@@ -88,7 +88,8 @@ def format_table(table: Table, *, width: int | None = None) -> str:
 
     Args:
         table: The table.
-        width: Where its lines would be wider than this, the first cell of each stands on a line of its own.
+        width: Columns of the terminal. If the table is wider, the first cell of each row gets its own line.
+            None for no limit.
     """
     table = table.printable()
     lines = [table.header, *table.rows]
@@ -110,7 +111,7 @@ def _align(line: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def print_split(summary: SplitSummary, *, as_json: bool) -> None:
-    """Print how many pictures of each class are in each set, and what was passed over."""
+    """Print how many pictures of each class are in each set, and what was skipped."""
     if as_json:
         _print_json(
             split_dir=str(summary.split_dir),
@@ -126,7 +127,7 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
-    """Print a row a class, the sets that split would make, notes, and every fault."""
+    """Print one row per class, the sets that split would make, notes, and every fault."""
     if as_json:
         faults = [{"where": one.where, "what": one.what, "hint": one.hint} for one in report.faults]
         _print_json(
@@ -152,7 +153,7 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
-    """Print how many shards there are, and how many of them were written this time."""
+    """Print the number of shards, and how many of them were written this time."""
     num_shards = sum(name.endswith(".tar") for name in summary.files)
     if as_json:
         _print_json(
@@ -173,10 +174,10 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
 
 
 def build_counts_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return the table of pictures: a row a class, a column a set, the sums last."""
-    class_names = sorted({name for one in counts.values() for name in one})
-    rows = [[name, *(str(counts[one].get(name, 0)) for one in counts)] for name in class_names]
-    rows.append(["all", *(str(sum(counts[one].values())) for one in counts)])
+    """Return the table of pictures: one row per class, one column per set, the sums last."""
+    class_names = sorted({name for of_set in counts.values() for name in of_set})
+    rows = [[name, *(str(of_set.get(name, 0)) for of_set in counts.values())] for name in class_names]
+    rows.append(["all", *(str(sum(of_set.values())) for of_set in counts.values())])
     return Table("Pictures", ["class", *counts], rows)
 
 
@@ -196,7 +197,7 @@ def print_run(summary: RunSummary, *, as_json: bool) -> None:
 
 
 def print_run_folder(run_dir: Path, *, archive: Path | None, as_json: bool) -> None:
-    """Print the same of a run that was made elsewhere, from the files of its folder."""
+    """Print the same for a run that was trained elsewhere, from the files of its folder."""
     metrics = json.loads((run_dir / names.METRICS_JSON).read_text(encoding="utf-8"))
     if as_json:
         packed = None if archive is None else str(archive)
@@ -217,7 +218,7 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
 
 
 def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """Return the table of scores with their 95 % intervals, and that of the classes.
+    """Return the table of scores with their 95 % intervals, and the table of classes.
 
     Args:
         metrics: The content of metrics.json.
@@ -257,7 +258,7 @@ def _print_notes(notes: Sequence[str]) -> None:
 
 
 def show(line: str) -> None:
-    """Print a line of an answer; names in it cannot steer the terminal."""
+    """Print a line of an answer; control characters in it are escaped."""
     click.echo(make_printable(line))
 
 
@@ -270,7 +271,7 @@ def open_answer(path: Path | None) -> Iterator[TextIO]:
     """Open standard output, or a file that appears under its name only when it is complete.
 
     Raises:
-        DiskError: Where the file cannot be written.
+        DiskError: The file cannot be written.
     """
     if path is None:
         yield sys.stdout
