@@ -165,7 +165,7 @@ def test_interruptions_are_told_when_they_come_and_what_they_cost_when_it_goes_o
     assert came[0] < told.index("machine 2 ready") < went_on[0] + 2 <= came[1] + 2 < went_on[1] + 2
     for place in went_on:
         found = re.fullmatch(
-            r"(..:..:..) Interrupted: the job goes on from its checkpoint of ..:..:..: "
+            r"(..:..:..) Interrupted: the job resumed from its checkpoint of ..:..:..: "
             r"([0-9]+) s of training lost; ([0-9]+) s waited for a machine",
             told[place],
         )
@@ -199,7 +199,7 @@ def test_whoever_follows_late_and_whoever_looks_later_see_the_same_interruptions
         one.came.isoformat() for one in end.row.interruptions
     ]
     shown = classifold("jobs", name, *settings).out
-    assert shown.count("the job goes on from its checkpoint of") == 2
+    assert shown.count("the job resumed from its checkpoint of") == 2
     assert "Spot:   interrupted 2 times: " in shown
     (listed,) = json.loads(classifold("jobs", "--json", *settings).out)
     assert len(listed["interruptions"]) == 2
@@ -223,7 +223,7 @@ def test_a_job_that_begins_anew_says_so_and_what_that_cost(
             aws_account.interrupt(name, is_sudden=True)
 
     end = follow_job(aws, name, tell=see, poll_seconds=0.2)
-    (said,) = [line for line in told if "the job began anew, without a checkpoint: " in line]
+    (said,) = [line for line in told if "the job started again without a checkpoint: " in line]
     assert re.search(r": [12] s of training lost; 0 s waited for a machine$", said)
     assert end.row.lost_seconds is not None
     assert end.row.lost_seconds > 0.4
@@ -245,7 +245,7 @@ def test_a_machine_that_is_taken_back_while_it_loads_the_pictures_loses_nothing(
 
     end = follow_job(aws, name, tell=see, poll_seconds=0.2)
     assert "has lost nothing and starts again, by itself" in told[1]
-    assert "the job goes on, nothing was lost; " in told[2]
+    assert "the job continues, nothing was lost; " in told[2]
     assert (end.row.lost_seconds, len(end.row.interruptions)) == (0.0, 1)
 
 

@@ -66,7 +66,7 @@ def _check_unused(resources: Sequence[Resource], chosen: Sequence[Resource]) -> 
 
     running = [one.name for one in resources if one.kind == RUNNING_JOB and one not in chosen]
     if running and any(one.kind != RUNNING_JOB for one in chosen):
-        what = "it still runs, and needs what would be removed"
+        what = "it is still running, and needs what would be removed"
         raise JobError(
             *(
                 Fault(f"training job {name}", what, hint=f"wait for its end, or: classifold stop {name}")
