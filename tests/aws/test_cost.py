@@ -123,7 +123,7 @@ def test_the_estimate_of_a_spot_job_says_what_an_interruption_costs(aws_account:
         return [one for one in estimate_cost(aws_in(), request).remarks if "interruption" in one]
 
     (said,) = remark()
-    assert "there is one every 12 s (CHECKPOINT_MINUTES)" in said
+    assert "one is saved every 12 s (CHECKPOINT_MINUTES)" in said
     assert "every 5 min 00 s" in remark(CHECKPOINT_MINUTES="5")[0]
     assert remark(CHECKPOINT_MINUTES="0") == []
     assert not any("interruption" in one for one in estimate_cost(aws_in(), request_of()).remarks)

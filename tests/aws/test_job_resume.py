@@ -63,7 +63,7 @@ def test_a_new_job_goes_on_from_the_checkpoints_of_one_that_was_stopped(
     assert resumed["HyperParameters"] == {"EPOCHS": "7"}
     assert request["HyperParameters"]["EPOCHS"] == "9"
     assert not any(one.is_fatal for one in notes)
-    assert "EPOCHS, SEED: training goes on with what that job was told" in notes[1].what
+    assert "EPOCHS, SEED: training continues with that job's values" in notes[1].what
     described = describe_job(aws, FIRST)
     echoed = (
         *("AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig"),

@@ -222,7 +222,8 @@ def test_a_named_role_is_found_by_name_path_or_arn_and_never_changed(aws_account
     aws_account.forget_calls()
     assert ensure_role(aws, tell=said.append) == find_role(aws) == arn
     assert said == [
-        "theirs: yours; SageMaker can assume it; its rights could not be checked (iam:SimulatePrincipalPolicy)"
+        "theirs: yours; SageMaker can assume it; "
+        "its rights could not be checked (iam:SimulatePrincipalPolicy)"
     ]
     asked = {one["operation"] for one in aws_account.calls(service="iam")}
     assert asked == {"GetRole", "SimulatePrincipalPolicy"}

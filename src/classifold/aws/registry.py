@@ -50,11 +50,11 @@ _CERTIFICATES = (Path("/etc/docker/certs.d"), Path("~/.docker/certs.d"))
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a registry says of an image.
+    """The manifest of an image in a registry.
 
     Attributes:
         digest: sha256:...
-        media_type: Docker's or OCI's name of the manifest's form.
+        media_type: Media type of the manifest, in Docker's or OCI's format.
     """
 
     digest: str
@@ -67,12 +67,12 @@ class Manifest:
 
 
 def find_manifest(aws: Aws, repository_uri: str, tag: str) -> Manifest | None:
-    """Return what the registry has under a tag, and None where it has nothing.
+    """Return the manifest under a tag; None if the registry has none.
 
     Args:
         aws: The way to AWS; its credentials give the registry's password.
         repository_uri: `<registry>/<repository>`.
-        tag: Of the image.
+        tag: Tag of the image.
 
     Raises:
         AwsError: The registry cannot be reached or refuses.
@@ -129,14 +129,14 @@ def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
     """Push a local image; broken off, it goes on with what is missing. A tag that exists is a success.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         reference: The image's name in the local engine.
         uri: `<registry>/<repository>:<tag>`.
-        tell: Told when a push is tried again.
+        tell: Called with one line before each retry.
 
     Raises:
         DockerError: The engine or the registry refuses, or the push broke off again and again.
-        AwsError: There is no password to be had.
+        AwsError: AWS does not give the registry's password.
     """
     run_docker(["tag", reference, uri], doing="name the image for the registry")
     pauses = iter(_PAUSES)
