@@ -232,7 +232,7 @@ def test_a_named_role_is_found_by_name_path_or_arn_and_never_changed(aws_account
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("arn:aws:iam::999999999999:role/theirs", "account 999999999999's"),
+        ("arn:aws:iam::999999999999:role/theirs", "account 999999999999"),
         ("arn:aws:iam::123456789012:user/theirs", "expected a role's name"),
         ("arn:aws:sts::123456789012:assumed-role/theirs/me", "expected a role's name"),
         ("not a role", "expected a role's name"),
