@@ -126,7 +126,7 @@ import sys, json, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 import numpy as np
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.dataset.scan import load_sets
 from classifold.training.backend import start_keras
 start_keras("tensorflow", seed=0)

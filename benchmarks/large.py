@@ -29,7 +29,7 @@ NUM_CLASSES = 100
 MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.names import SETS, set_manifest
 folder = Path(sys.argv[1])
 {before}

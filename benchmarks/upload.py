@@ -47,7 +47,7 @@ OURS = """
 import json, sys, time
 from classifold.aws.clients import Aws
 from classifold.aws.upload import upload_data
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 settings = json.loads(sys.argv[1])
 summary = upload_data(Aws(build_config(settings)), tell=lambda line: None)
 print(json.dumps({"sent": summary.sent, "skipped": summary.skipped}))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
 sys.path.insert(0, str(ROOT / "tests"))
-# The tests of pictures, data, example and packing have their fixtures there.
-pytest_plugins = ["made_pictures"]
+# Fixtures that the tests of several rooms share.
+pytest_plugins = ["made_account", "made_pictures"]
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.
@@ -199,7 +199,7 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def aws_account(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+def aws_account(cloud: Cloud, read_descriptions_once: None, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """Return the stand-in with an empty account, and let boto3, here and in processes, reach it."""
     for name, value in cloud.reset().items():
         monkeypatch.setenv(name, value)

@@ -177,8 +177,8 @@ def test_no_place_for_temporary_files_is_one_line(run_python: Callable[..., Any]
     code = (
         "import sys, tempfile\n"
         "tempfile._candidate_tempdir_list = lambda: ['/proc/nowhere']\n"
-        "import os; from classifold import process\n"
-        "process._borrow_home = tempfile.gettempdir\n"
+        "import os; from classifold import processes\n"
+        "processes._borrow_home = tempfile.gettempdir\n"
         "from classifold.cli.main import main; sys.argv = ['classifold', '--version']; sys.exit(main())\n"
     )
     answer = run_python("-c", code)

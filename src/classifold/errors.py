@@ -50,6 +50,11 @@ class Fault:
         return f"{line}\nhint: {make_printable(self.hint)}" if self.hint else line
 
 
+def name_failure(doing: str) -> str:
+    """Return the `where` of an action that failed: "cannot make the bucket" for "make the bucket"."""
+    return f"cannot {doing}"
+
+
 class ClassifoldError(Exception):
     """A mistake the user can cure; holds one fault or all that were found."""
 

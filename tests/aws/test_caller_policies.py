@@ -274,6 +274,24 @@ def test_set_up_makes_everything_and_shows_the_policies(
     assert answer.err.count("as it should be") == 4
 
 
+def test_the_policies_are_shown_without_credentials(
+    project_of: Path, classifold: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    answer = classifold("setup", "--show-policies", "--set", "BUCKET_NAMESPACE=account-regional")
+    assert answer.code == 0, answer.err
+    shown = json.loads(answer.out)
+    assert set(shown) == {"boundary", "set_up", "daily_use"}
+    assert "arn:aws:iam::111122223333:role/petals-role" in answer.out
+    assert "petals-data-111122223333-eu-west-1-an" in answer.out
+    assert (
+        "note: the account is not known (there are no AWS credentials); 111122223333 stands in its place"
+        in answer.err
+    )
+
+
 def test_jobs_without_the_project_s_tag_are_neither_started_tagged_stopped_nor_removed(
     set_up: Aws, aws_account: Cloud
 ) -> None:

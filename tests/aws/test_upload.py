@@ -526,7 +526,7 @@ KILLED = """
 import sys
 from classifold.aws.clients import Aws
 from classifold.aws.upload import upload_data
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 upload_data(Aws(build_config({{"PROJECT_NAME": "petals", "DATA_NAME": "petals", "SPLIT_LOCAL_DIR": {split!r},
                                "UPLOAD_THREADS": 4}})), tell=print)
 """
@@ -677,7 +677,7 @@ def test_it_says_how_much_goes_where(upload: Callable[..., UploadSummary], split
     os.utime(path, (1, 1))
     upload(said=said)
     assert said == [
-        "sending 1 files (0.0 MB) to s3://petals.data, of which 1 are first compared with the objects there"
+        "sending 1 file (0.0 MB) to s3://petals.data, of which 1 is first compared with the objects there"
     ]
 
 
@@ -768,7 +768,7 @@ UPLOAD = """
 import sys
 from classifold.aws.clients import Aws
 from classifold.aws.upload import upload_data
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 settings = {"PROJECT_NAME": "petals", "DATA_NAME": "petals", "SPLIT_LOCAL_DIR": sys.argv[1]}
 print(upload_data(Aws(build_config(settings)), delete_stale=False, tell=lambda _: None).sent)
 """

@@ -15,7 +15,13 @@ import click
 import pytest
 
 from classifold import __version__
-from classifold.cli.answers import Table, build_counts_table, build_score_tables, format_table, open_answer
+from classifold.cli.answers import (
+    Table,
+    build_counts_table,
+    build_score_tables,
+    format_table,
+    open_answer,
+)
 from classifold.cli.main import cli
 from classifold.cli.runner import run
 from classifold.errors import DiskError
@@ -95,7 +101,7 @@ def test_reading_settings_imports_neither_numpy_nor_tensorflow(
     run_python: Callable[..., Any], project: Path
 ) -> None:
     code = (
-        "import sys; from classifold.settings.config import load_config; load_config();"
+        "import sys; from classifold.settings.loader import load_config; load_config();"
         "print(*(name for name in ('numpy', 'tensorflow', 'keras', 'PIL', 'rich') if name in sys.modules))"
     )
     assert run_python("-c", code, cwd=project).out == "\n"

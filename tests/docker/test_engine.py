@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from classifold.docker.engine import explain_docker, find_docker, run_docker, start_docker, stream_docker
+from classifold.docker.engine import (
+    explain_docker,
+    find_docker,
+    run_docker,
+    start_docker,
+    stream_docker,
+)
 from classifold.errors import DockerError
 
 needs_docker = pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
@@ -49,7 +55,7 @@ def test_an_engine_that_does_not_run_is_named_even_where_failures_are_looked_at_
     nowhere = {"DOCKER_HOST": "unix:///nonexistent.sock"}
     with pytest.raises(DockerError) as caught:
         run_docker(["image", "inspect", "x"], doing="look", env=nowhere, check=is_checked)
-    assert str(caught.value).startswith("error: look: the Docker engine does not run (")
+    assert str(caught.value).startswith("error: cannot look: the Docker engine does not run (")
     assert "systemctl start docker" in str(caught.value)
 
 
@@ -78,14 +84,14 @@ def test_a_context_that_is_not_there_is_named() -> None:
 )
 def test_what_docker_refuses_is_told_with_its_cure(said: str, cure: str) -> None:
     fault = explain_docker(f"some output\n{said}\n", doing="build the image").faults[0]
-    assert fault.where == "build the image"
+    assert fault.where == "cannot build the image"
     assert cure in fault.hint
     assert said in fault.what
 
 
 def test_a_refusal_that_is_not_known_keeps_dockers_last_line() -> None:
     error = explain_docker("first\nError response from daemon: odd\n\n", doing="run it")
-    assert str(error) == "error: run it: Error response from daemon: odd"
+    assert str(error) == "error: cannot run it: Error response from daemon: odd"
     assert explain_docker("", doing="run it").faults[0].what == "docker failed and said nothing"
 
 

@@ -256,7 +256,7 @@ def test_sets_that_cannot_be_trained_on_are_refused_before_anything_is_started(
 
 SCRIPT = """
 import json, signal, sys
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.docker.local import run_in_docker
 

@@ -447,7 +447,7 @@ def test_pictures_that_nobody_may_read_are_all_named(pack, sets_dir):
 VANISH = """
 import sys
 from pathlib import Path
-from classifold.dataset import shards
+from classifold.packing import shards
 plan = shards.plan_set
 def plan_then_lose(*given, **named):
     plans = plan(*given, **named)
@@ -509,7 +509,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_leaves_the_earlier_shard
 PACK_SLOWLY = """
 import sys, time
 from pathlib import Path
-from classifold.dataset import shards
+from classifold.packing import shards
 add = shards.TarWriter.add
 def add_slowly(*given, **options):
     print("packing", flush=True)

@@ -21,7 +21,8 @@ READ_ALL = """
 import json, sys, time
 from pathlib import Path
 from classifold.machine import peak_memory_mb
-from classifold.pictures.decode import PictureError, read_picture
+from classifold.pictures.decode import read_picture
+from classifold.pictures.limits import PictureError
 answers, slowest = {}, 0.0
 for path in sorted(Path(sys.argv[1]).rglob("*")):
     if path.is_file():

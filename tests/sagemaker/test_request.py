@@ -450,9 +450,9 @@ AWS_SETTINGS = st.fixed_dictionaries(
 TRAINING_SETTINGS = st.fixed_dictionaries(
     {},
     optional={
-        "BACKBONE": st.text(min_size=1, max_size=200).filter(
-            lambda text: "\0" not in text and ".py" not in text
-        ),
+        "BACKBONE": st.text(max_size=200)
+        .filter(lambda text: "\0" not in text and ".py" not in text)
+        .map(lambda text: f"{text}/"),
         "BACKBONE_WEIGHTS": st.none() | st.just("imagenet"),
         "HEAD_LAYERS": st.lists(st.integers(1, 10**6), max_size=20),
         "DROPOUT": st.floats(0, 1, exclude_max=True),

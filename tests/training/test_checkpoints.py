@@ -24,6 +24,7 @@ from hypothesis.extra import numpy as hnp
 
 from classifold.errors import DiskError, RunError
 from classifold.machine import memory_bytes
+from classifold.training.beginning import load_beginning, save_beginning
 from classifold.training.boundary import Boundary, Inside
 from classifold.training.checkpoints import (
     Checkpoints,
@@ -739,7 +740,7 @@ def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: P
 DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.training.run import train_model
 
@@ -852,7 +853,7 @@ def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_
 OUTPUTS_DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from classifold.settings.config import build_config
+from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
 from classifold.training import storage
 from classifold.training.run import train_model
@@ -908,13 +909,34 @@ def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_
         "error: training: interrupted before anything was learned; what was computed of the pictures is kept",
         "hint: to go on where it stopped, with the same settings: classifold train --resume run",
     ]
-    assert files(tmp_path / "runs" / ".run.checkpoint") == ["outputs"]
+    state = tmp_path / "runs" / ".run.checkpoint"
+    assert files(state) == ["began.json", "outputs"]
+
+    # Other settings are refused, and what was computed stays.
+    refused = compute("runs", EPOCHS=4, ROTATION_RANGE=0.01)
+    assert refused.returncode == 1
+    assert "error: setting EPOCHS: run began with 3, got 4" in refused.stderr
+    assert "error: setting ROTATION_RANGE: run began with " in refused.stderr
+    assert "hint: set it back to go on from there; or: without --resume a run begins anew" in refused.stderr
+    assert files(state) == ["began.json", "outputs"]
+
     whole = compute("runs")
     assert whole.returncode == 0, whole.stderr
+    assert "note: there is no checkpoint to resume from: the run starts at its beginning" in whole.stderr
     assert "note: what was computed of the pictures is taken up again" in whole.stderr
     # Of five blocks two were there; the sixth is of the evaluation.
     assert int(whole.stdout) == 4
     assert files(tmp_path / "runs") == ["run"]
+
+
+@pytest.mark.parametrize("harm", ["", "{", "[]", "{}", '{"settings": 1, "versions": {}, "backend": "jax"}'])
+def test_a_record_of_the_beginning_that_cannot_be_read_is_none(harm: str, folder: Path):
+    save_beginning(folder, FACTS)
+    assert load_beginning(folder) == FACTS
+    (folder / "began.json").write_text(harm)
+    assert load_beginning(folder) is None
+    (folder / "began.json").unlink()
+    assert load_beginning(folder) is None
 
 
 def expect_same_runs(one: Path, other: Path, keras: Any) -> None:

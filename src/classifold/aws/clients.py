@@ -22,7 +22,7 @@ from classifold.aws.refusals import (
     is_passing,
     note_origin,
 )
-from classifold.errors import AwsError, Fault
+from classifold.errors import AwsError, Fault, name_failure
 from classifold.settings.config import Config
 
 # Attempts of a request in total: few for a command's first request, so that a missing network is reported
@@ -80,10 +80,10 @@ class Aws:
                 return {name: str(answer[name]) for name in ("Account", "Arn", "UserId")}
         except AwsError as error:
             # An unknown host may mean a misspelt region as well as a missing network.
-            doubt = isinstance(error.__cause__, EndpointConnectionError) and self._doubt_region()
+            doubt = isinstance(error.__cause__, EndpointConnectionError) and self.doubt_region()
             if not doubt:
                 raise
-            raise AwsError(Fault(doing, error.faults[0].what, hint=doubt)) from error.__cause__
+            raise AwsError(Fault(name_failure(doing), error.faults[0].what, hint=doubt)) from error.__cause__
 
     @property
     def account(self) -> str:
@@ -100,7 +100,7 @@ class Aws:
         try:
             return str(self.session.get_partition_for_region(self.region))
         except UnknownRegionError as error:
-            fault = Fault("setting PROJECT_REGION", "no such region", self._doubt_region(), got=self.region)
+            fault = Fault("setting PROJECT_REGION", "no such region", self.doubt_region(), got=self.region)
             raise AwsError(fault) from error
 
     def client(self, service: str, *, connections: int = 10, region: str | None = None) -> Any:
@@ -152,11 +152,15 @@ class Aws:
         known = mode if mode in ("standard", "adaptive") else "standard"
         return {"mode": known, "total_max_attempts": attempts or ours}
 
-    def _doubt_region(self) -> str:
-        """Return a hint if boto3 does not know the region; empty if it does."""
-        known = self.session.get_available_regions("sagemaker", self._guess_partition())
-        if self.region in known:
+    def doubt_region(self) -> str:
+        """Return a remark if boto3 does not know the region; empty if it does.
+
+        A region may be newer than this boto3, or belong to a private partition, so this refuses nothing.
+        """
+        partitions = self.session.get_available_partitions()
+        if any(self.region in self.session.get_available_regions("sagemaker", each) for each in partitions):
             return ""
+        known = self.session.get_available_regions("sagemaker", self._guess_partition())
         near = difflib.get_close_matches(self.region, known, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         return f"boto3 knows no region {self.region} with SageMaker: check PROJECT_REGION{meant}"
@@ -177,6 +181,22 @@ class Aws:
     def output_bucket(self) -> str:
         """The bucket of the results."""
         return self.config.OUTPUT_BUCKET or self._bucket(names.output_bucket(self.config.PROJECT_NAME))
+
+    def list_bucket_names(self, account: str = "") -> tuple[str, str]:
+        """Return the names of the buckets of the pictures and of the results.
+
+        Args:
+            account: The account they would be in, without asking AWS anything; empty: the user's own.
+        """
+        if not account:
+            return self.data_bucket, self.output_bucket
+        config = self.config
+        data, output = names.data_bucket(config.PROJECT_NAME), names.output_bucket(config.PROJECT_NAME)
+        if config.BUCKET_NAMESPACE != "global":
+            data, output = (
+                names.regional_bucket(one, account=account, region=self.region) for one in (data, output)
+            )
+        return config.DATA_BUCKET or data, config.OUTPUT_BUCKET or output
 
     def _bucket(self, name: str) -> str:
         if self.config.BUCKET_NAMESPACE == "global":

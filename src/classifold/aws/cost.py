@@ -18,6 +18,7 @@ from classifold import names
 from classifold.aws.clients import Aws
 from classifold.aws.refusals import aws_errors
 from classifold.aws.spot_risk import explain_risk
+from classifold.counts import count_of
 from classifold.errors import AwsError, Fault, JobError, MissingError
 
 # A shorter job has no time to start, train and save a model.
@@ -211,7 +212,8 @@ def _list_remarks(request: Mapping[str, Any], *, is_spot: bool) -> Iterator[str]
         yield from filter(None, [explain_risk(request)])
     if _warm_seconds(request):
         minutes = _warm_seconds(request) // 60
-        yield f"includes {minutes} minutes in which the machine waits for the next job, billed like training"
+        waiting = count_of(minutes, "minute")
+        yield f"includes {waiting} in which the machine waits for the next job, billed like training"
 
 
 def fit_budget(
@@ -275,4 +277,4 @@ def _round_up(usd: float) -> float:
 
 
 def _hours(seconds: int) -> str:
-    return f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds // 60} minutes"
+    return f"{seconds / 3600:.2f} hours" if seconds >= 3600 else count_of(seconds // 60, "minute")

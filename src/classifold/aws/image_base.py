@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from classifold.docker.engine import run_docker
-from classifold.errors import DockerError
+from classifold.errors import DockerError, name_failure
 
 Tell = Callable[[str], None]
 
@@ -205,7 +205,7 @@ def _explain_pull(error: DockerError, name: str) -> DockerError:
     )
     fault = error.faults[0]
     return DockerError(
-        replace(fault, where=_doing(name), hint=f"{fault.hint}; {hint}" if fault.hint else hint)
+        replace(fault, where=name_failure(_doing(name)), hint=f"{fault.hint}; {hint}" if fault.hint else hint)
     )
 
 

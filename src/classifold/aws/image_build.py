@@ -12,7 +12,7 @@ from classifold import names
 from classifold.aws.image_base import PLATFORM
 from classifold.aws.image_context import ImagePlan, write_context
 from classifold.docker.engine import explain_docker, run_docker, stream_docker
-from classifold.errors import DockerError, Fault
+from classifold.errors import DockerError, Fault, name_failure
 
 Tell = Callable[[str], None]
 
@@ -147,14 +147,18 @@ def _explain_build(log: list[str]) -> DockerError:
     said = "\n".join(log[-4 * _LOG_LINES :])
     for pattern, what, hint in _BUILD_FAULTS:
         if re.search(pattern, said, re.IGNORECASE):
-            return DockerError(Fault(_BUILDING, what, hint=hint))
+            return DockerError(Fault(name_failure(_BUILDING), what, hint=hint))
     hint = "the lines above are the end of the build's log"
     code = re.search(r"returned a non-zero code: (\d+)|exit code: (\d+)", said)
     if code:
         what = f"a step of container/Dockerfile ended with code {code[1] or code[2]}: {_find_cause(log)}"
-        return DockerError(Fault(_BUILDING, what, hint=hint))
+        return DockerError(Fault(name_failure(_BUILDING), what, hint=hint))
     error = explain_docker(said, doing=_BUILDING)
-    return error if error.faults[0].hint else DockerError(Fault(_BUILDING, error.faults[0].what, hint=hint))
+    return (
+        error
+        if error.faults[0].hint
+        else DockerError(Fault(name_failure(_BUILDING), error.faults[0].what, hint=hint))
+    )
 
 
 def _find_cause(log: list[str]) -> str:

@@ -16,7 +16,7 @@ from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, bears_tag
 from classifold.aws.refusals import aws_errors, error_code, explain_refusal, is_missing
 from classifold.aws.resources import Resource, find_jobs, list_ended, list_streams, read_project
-from classifold.errors import AwsError, Fault
+from classifold.errors import AwsError, Fault, name_failure
 from classifold.progress import Advance, show_progress
 
 Tell = Callable[[str], None]
@@ -257,7 +257,9 @@ def _explain_left(name: str, errors: list[dict[str, str]]) -> AwsError:
         refusal = {"Error": {"Code": "AccessDenied", "Message": f"{what}: {first.get('Message', '')}"}}
         return explain_refusal(ClientError(refusal, "DeleteObjectVersion"), doing)
     hint = "run the command again in a minute: it resumes where it stopped"
-    return AwsError(Fault(doing, f"{what} ({first.get('Code')}: {first.get('Message', '')})", hint=hint))
+    return AwsError(
+        Fault(name_failure(doing), f"{what} ({first.get('Code')}: {first.get('Message', '')})", hint=hint)
+    )
 
 
 @contextlib.contextmanager

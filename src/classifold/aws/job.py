@@ -18,10 +18,19 @@ from classifold.aws.findings import Finding, explain_blind
 from classifold.aws.image import find_image
 from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.preflight import check_job, explain_quota
+from classifold.aws.preflight_data import check_here
 from classifold.aws.refusals import aws_errors, error_code, is_passing
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
-from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, MissingError
+from classifold.errors import (
+    AwsError,
+    ClassifoldError,
+    Fault,
+    Interrupted,
+    JobError,
+    MissingError,
+    SettingsError,
+)
 from classifold.sagemaker.request import draft_request, write_request
 from classifold.sagemaker.template import read_template
 from classifold.settings.config import Config
@@ -124,8 +133,14 @@ def _launch(
 ) -> Launch:
     places = _find_places(aws, is_dry_run=dry_run, resumed=resumed)
     job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
-    request = _build_request(aws, places, job_name)
     findings = list(places.findings)
+    if not places.is_account_known:
+        findings += check_here(aws.config)
+    try:
+        request = _build_request(aws, places, job_name)
+    except SettingsError as error:
+        missing = [one.to_fault() for one in findings if one.is_fatal or not places.is_account_known]
+        raise SettingsError(*error.faults, *missing) from error
     if resumed is not None and places.is_account_known:
         request, found = _resume(aws, request, resumed)
         findings += [one for one in found if one not in findings]
@@ -220,18 +235,12 @@ def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:
 
 def _make_up_places(aws: Aws, findings: list[Finding]) -> _Places:
     """Return the names that the resources would have in an account that is not known."""
-    config, role_and_image = aws.config, _make_up_names(aws, _NO_ACCOUNT)
-    buckets = names.data_bucket(config.PROJECT_NAME), names.output_bucket(config.PROJECT_NAME)
-    if config.BUCKET_NAMESPACE != "global":
-        data, output = (
-            names.regional_bucket(bucket, account=_NO_ACCOUNT, region=aws.region) for bucket in buckets
-        )
-        buckets = data, output
+    role_and_image, buckets = _make_up_names(aws, _NO_ACCOUNT), aws.list_bucket_names(_NO_ACCOUNT)
     return _Places(
-        config,
+        aws.config,
         *role_and_image,
-        data_bucket=config.DATA_BUCKET or buckets[0],
-        output_bucket=config.OUTPUT_BUCKET or buckets[1],
+        data_bucket=buckets[0],
+        output_bucket=buckets[1],
         findings=findings,
         is_account_known=False,
     )

@@ -12,7 +12,7 @@ from boto3.exceptions import Boto3Error
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
-from classifold.errors import AwsError, Fault
+from classifold.errors import AwsError, Fault, name_failure
 
 _SIGN_IN = (
     exceptions.TokenRetrievalError,
@@ -157,25 +157,27 @@ def profile_errors(doing: str) -> Iterator[None]:
         if "endpoint" in said:
             # Botocore's message for an invalid address, which comes from the environment or the profile.
             hint = "AWS_ENDPOINT_URL, or endpoint_url of the profile, is an address such as http://localhost:5000"
-            raise AwsError(Fault(doing, said, hint=hint)) from error
+            raise AwsError(Fault(name_failure(doing), said, hint=hint)) from error
         what = f"the AWS settings or credentials of this machine cannot be read: {said}"
-        raise AwsError(Fault(doing, what, hint=_PROFILE_HINT)) from error
+        raise AwsError(Fault(name_failure(doing), what, hint=_PROFILE_HINT)) from error
 
 
 def explain_no_answer(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
     """Return the fault of a request that AWS did not answer, or whose answer cannot be used."""
     if isinstance(error, UnreadableAnswerError):
         fault = error.faults[0]
-        return Fault(doing, fault.what, hint=fault.hint)
+        return Fault(name_failure(doing), fault.what, hint=fault.hint)
     said = " ".join(str(error).split())
     for kinds, words, cure in _LOCAL:
         if isinstance(error, kinds):
             # These hints are certain; for the rest the caller may know a better one.
             is_sure = cure in (_KEYS_HINT, LOGIN_HINT, _TLS_HINT, _PROXY_HINT)
             return Fault(
-                doing, words.format(said + _find_cause(error)), hint=cure if is_sure or not hint else hint
+                name_failure(doing),
+                words.format(said + _find_cause(error)),
+                hint=cure if is_sure or not hint else hint,
             )
-    return Fault(doing, said or type(error).__name__, hint=hint or _BOTO_HINT)
+    return Fault(name_failure(doing), said or type(error).__name__, hint=hint or _BOTO_HINT)
 
 
 def _find_cause(error: exceptions.BotoCoreError) -> str:

@@ -59,28 +59,33 @@ class Scope:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
-def build_scope(aws: Aws) -> Scope:
+def build_scope(aws: Aws, *, account: str = "") -> Scope:
     """Return the scope of this project's policies.
 
     The project's own bucket is in it as a whole: limited to one DATA_NAME, the upload of another would take a
     running job's rights away. Of a bucket that the settings name, which others may share, only a part is.
+
+    Args:
+        aws: The connection to AWS.
+        account: Number of an account for the policies, without asking AWS; empty for the user's own.
     """
     config = aws.config
     role = config.ROLE or names.role(config.PROJECT_NAME)
-    iam = f"arn:{aws.partition}:iam::{aws.account}"
+    iam = f"arn:{aws.partition}:iam::{account or aws.account}"
+    data_bucket, output_bucket = aws.list_bucket_names(account)
     prefixes = [names.data_prefix(config.DATA_NAME, as_shards=packed) for packed in (False, True)]
     return Scope(
         project=config.PROJECT_NAME,
         partition=aws.partition,
         region=aws.region,
-        account=aws.account,
-        data_bucket=aws.data_bucket,
-        output_bucket=aws.output_bucket,
+        account=account or aws.account,
+        data_bucket=data_bucket,
+        output_bucket=output_bucket,
         repository=names.repository(config.PROJECT_NAME),
         role_arn=role if role.startswith("arn:") else f"{iam}:role/{role}",
         boundary_arn=config.ROLE_BOUNDARY or f"{iam}:policy/{names.boundary(config.PROJECT_NAME)}",
         data_prefixes=tuple(prefixes) if config.DATA_BUCKET else (),
-        kms_key=aws.kms_key,
+        kms_key=config.KMS_KEY if account else aws.kms_key,
         subnets=tuple(config.SUBNETS),
         security_groups=tuple(config.SECURITY_GROUPS),
     )

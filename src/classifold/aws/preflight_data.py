@@ -19,6 +19,8 @@ from classifold.aws.refusals import aws_errors, describe_other_region, is_denied
 from classifold.aws.storage import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
+from classifold.counts import choose, count_of
+from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
 from classifold.packing.shards import find_shards
 from classifold.settings.config import Config
@@ -127,6 +129,26 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
+def check_here(config: Config) -> list[Finding]:
+    """Return what this machine lacks for an upload, where the bucket cannot be looked at.
+
+    It keeps no job from starting: the bucket may have the pictures from elsewhere.
+    """
+    try:
+        load_sets(config.split_dir)
+    except DataError as error:
+        return [
+            Finding(
+                fault.where,
+                f"{fault.what}; the job finds pictures only where they were uploaded before",
+                hint=fault.hint,
+                is_fatal=False,
+            )
+            for fault in error.faults
+        ]
+    return []
+
+
 def _find_source(config: Config, request: Mapping[str, Any]) -> tuple[str, str]:
     """Return the S3 address of the data channel's objects, and its input mode."""
     channel = next(one for one in request["InputDataConfig"] if one["ChannelName"] == config.DATA_NAME)
@@ -165,14 +187,18 @@ def _compare(record: Any, source: str, *, is_stale_fatal: bool) -> Iterator[Find
     ]
     missing = [one.key for one in due if not one.remote_etag]
     if missing:
-        what = f"{len(missing):,} of {num_here:,} files of the split are missing there or have another size"
+        files = f"{len(missing):,} of {count_of(num_here, 'file')} of the split"
+        verbs = choose(len(missing), "is missing there or has", "are missing there or have")
+        what = f"{files} {verbs} another size"
         yield Finding(source, f"{what}, such as {missing[0]}", hint=_UPLOAD)
     elif due:
-        what = f"{len(due):,} of {num_here:,} files have the same size as here; content was not compared"
+        files = f"{len(due):,} of {count_of(num_here, 'file')} {choose(len(due), 'has', 'have')}"
+        what = f"{files} the same size as here; content was not compared"
         yield Finding(source, what, hint=f"{_UPLOAD}, which compares them", is_fatal=False)
     stale = record.list_stale()
     if stale:
-        what = f"{len(stale):,} objects are not in the split, such as {stale[0]}"
+        objects = f"{count_of(len(stale), 'object')} {choose(len(stale), 'is', 'are')}"
+        what = f"{objects} not in the split, such as {stale[0]}"
         hint = "run `classifold upload --delete-stale`"
         yield Finding(source, what, hint=hint, is_fatal=is_stale_fatal)
 

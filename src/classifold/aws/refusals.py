@@ -10,7 +10,7 @@ from typing import Any
 from botocore import exceptions
 
 from classifold.aws.no_answer import LOGIN_HINT, NEIGHBOURS, NETWORK_HINT, PASSING, explain_no_answer
-from classifold.errors import AwsError, Fault, MissingError
+from classifold.errors import AwsError, Fault, MissingError, name_failure
 
 _MISSING = re.compile(r"NoSuch|NotFound|^404$|Requested resource not found|Could not find requested job")
 _DENIED = re.compile(r"AccessDenied|^403$|^Forbidden$|Unauthorized|AllAccessDisabled|NotAuthorized")
@@ -170,33 +170,35 @@ def aws_errors(doing: str, *, hint: str = "") -> Iterator[None]:
             raise explain_refusal(cause, doing, hint="" if is_denied(cause) else hint) from cause
         if isinstance(cause, exceptions.BotoCoreError):
             raise AwsError(explain_no_answer(cause, doing, hint)) from cause
-        raise AwsError(Fault(doing, " ".join(str(error).split()), hint=hint or NETWORK_HINT)) from error
+        raise AwsError(
+            Fault(name_failure(doing), " ".join(str(error).split()), hint=hint or NETWORK_HINT)
+        ) from error
 
 
 def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = "") -> AwsError:
     """Return AWS's refusal as an error with a hint; for a missing right, with the name of the right."""
-    code, message = error_code(error), _message_of(error)
+    code, message, where = error_code(error), _message_of(error), name_failure(doing)
     if code in _EXPIRED:
-        return AwsError(Fault(doing, "the credentials have expired", hint=LOGIN_HINT))
+        return AwsError(Fault(where, "the credentials have expired", hint=LOGIN_HINT))
     if code in _CLOCK or _CLOCK_MESSAGE.match(message):
-        return AwsError(Fault(doing, f"this machine's clock is wrong ({code})", hint="set the clock"))
+        return AwsError(Fault(where, f"this machine's clock is wrong ({code})", hint="set the clock"))
     if code in _INVALID:
-        return AwsError(Fault(doing, f"AWS does not take these credentials ({code})", hint=_INVALID_HINT))
+        return AwsError(Fault(where, f"AWS does not take these credentials ({code})", hint=_INVALID_HINT))
     if code in _ELSEWHERE:
-        return AwsError(_explain_elsewhere(error, doing))
+        return AwsError(_explain_elsewhere(error, where))
     if is_denied(error):
-        return AwsError(_explain_denied(error, doing, hint))
+        return AwsError(_explain_denied(error, where, hint))
     if code.isdigit() and code.startswith("5"):
         what = f"AWS, or a gateway or proxy before it, answered HTTP {code}: {message or 'nothing more'}"
-        return AwsError(Fault(doing, what, hint=hint or _GATEWAY_HINT))
+        return AwsError(Fault(where, what, hint=hint or _GATEWAY_HINT))
     what = f"AWS refused ({code}): {message or error.operation_name}"
     if is_passing(error):
-        return AwsError(Fault(doing, what, hint=hint or _BUSY_HINT))
+        return AwsError(Fault(where, what, hint=hint or _BUSY_HINT))
     kind = MissingError if is_missing(error) else AwsError
-    return kind(Fault(doing, what, hint=hint))
+    return kind(Fault(where, what, hint=hint))
 
 
-def _explain_denied(error: exceptions.ClientError, doing: str, hint: str) -> Fault:
+def _explain_denied(error: exceptions.ClientError, where: str, hint: str) -> Fault:
     """Return the fault of a missing right; S3 refuses another account's bucket with the same answer."""
     right, message = find_right(error), _message_of(error)
     says = f"{error_code(error)}: {message}" if message else error_code(error)
@@ -210,19 +212,19 @@ def _explain_denied(error: exceptions.ClientError, doing: str, hint: str) -> Fau
         )
     if "explicit deny" in message:
         cure = f"a policy of the account's denies {right} to everybody: ask whoever manages the account"
-    return Fault(doing, f"{what} ({says})", hint=hint or cure)
+    return Fault(where, f"{what} ({says})", hint=hint or cure)
 
 
-def _explain_elsewhere(error: exceptions.ClientError, doing: str) -> Fault:
+def _explain_elsewhere(error: exceptions.ClientError, where: str) -> Fault:
     """Return the fault of a bucket that is not in the project's region, with its region if S3 names it."""
     metadata = error.response.get("ResponseMetadata", {})
     headers = metadata.get("HTTPHeaders", {})
     there = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
     here = metadata.get("Region", "")
     if there and there != here:
-        return describe_other_region(doing, there=there, here=here)
+        return describe_other_region(where, there=there, here=here)
     what = f"the bucket is in another region than {here} ({error_code(error)}: {_message_of(error)})"
-    return Fault(doing, what, hint="set PROJECT_REGION to the bucket's region, or name another bucket")
+    return Fault(where, what, hint="set PROJECT_REGION to the bucket's region, or name another bucket")
 
 
 def describe_other_region(where: str, *, there: str, here: str) -> Fault:

@@ -35,6 +35,7 @@ from classifold.aws.upload_lists import (
     read_part,
 )
 from classifold.aws.upload_record import Due, LocalFile, UploadRecord, open_record
+from classifold.counts import choose, count_of
 from classifold.errors import DataError, Fault
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
@@ -94,7 +95,8 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
         skipped = record.mark_unchanged()
         counts = send_due(sender, record, faults, threads=threads, tell=tell)
         if faults:
-            tell(f"{counts.sent:,} files were sent, {len(faults):,} cannot be; the indexes were not sent")
+            sent = f"{count_of(counts.sent, 'file')} {choose(counts.sent, 'was', 'were')} sent"
+            tell(f"{sent}, {len(faults):,} cannot be; the indexes were not sent")
             raise DataError(*limit_faults(faults, "cannot be sent"))
         record.forget_gone()
         stale = record.list_stale()
@@ -134,7 +136,8 @@ def _list_both(record: UploadRecord, sender: Sender, prefix: str, files: Iterato
 def _delete(sender: Sender, stale: list[str], tell: Callable[[str], None]) -> int:
     with show_progress("deleting", len(stale), unit="objects") as advance:
         deleted = delete_objects(sender.client, sender.bucket, stale, advance=advance)
-    tell(f"{deleted:,} objects that are not in the split were deleted from {sender.uri('')}")
+    stood = choose(deleted, "that is not in the split was", "that are not in the split were")
+    tell(f"{count_of(deleted, 'object')} {stood} deleted from {sender.uri('')}")
     return deleted
 
 
@@ -180,8 +183,9 @@ def send_due(
     count, num_bytes, num_alike = record.count_due()
     if not count:
         return Counts()
-    aside = f", of which {num_alike:,} are first compared with the objects there" if num_alike else ""
-    tell(f"sending {count:,} files ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
+    verb = choose(num_alike, "is", "are")
+    aside = f", of which {num_alike:,} {verb} first compared with the objects there" if num_alike else ""
+    tell(f"sending {count_of(count, 'file')} ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
     with (
         open_crew(threads) as small,
         open_crew(min(threads, _LARGE_AT_ONCE)) as large,
@@ -205,7 +209,7 @@ class _Progress:
 
     def add_file(self) -> None:
         self._done += 1
-        self._advance.describe(f"sending {self._done:,} of {self._num_files:,} files")
+        self._advance.describe(f"sending {self._done:,} of {count_of(self._num_files, 'file')}")
 
 
 class _Work:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,6 +16,7 @@ from rich.cells import cell_len
 
 from classifold import names
 from classifold.atomic import write_whole
+from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
 
@@ -35,6 +36,9 @@ _SCORE_TITLES = {
     "top_k_accuracy": "top-{top_k} accuracy",
     "calibration_error": "calibration error",
 }
+
+
+_UNKNOWN = "-"  # in place of a number in a table
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,11 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     from classifold.dataset.check import STATUS_WORDS
 
     _print_notes(report.notes)
-    rows = [[name, *map(str, row.values())] for name, row in report.classes.items()]
+    rows = [[name, *map(_show_count, row.values())] for name, row in report.classes.items()]
     if rows:
         print_table(Table(f"Pictures of {report.source}", ["class", *STATUS_WORDS.values()], rows))
-    if report.counts:
         click.echo()
-        print_table(build_counts_table(report.counts))
+        print_table(build_counts_table(report.counts, report.classes))
     for fault in report.faults:
         for line in fault.format().split("\n"):
             say(line)
@@ -167,18 +170,33 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"{summary.num_pictures} pictures are in {num_shards} shards, {summary.num_bytes / 1e6:,.1f} MB; "
-        f"{len(summary.written)} were written"
+        f"{count_of(summary.num_pictures, 'picture')} {choose(summary.num_pictures, 'is', 'are')} in "
+        f"{count_of(num_shards, 'shard')}, {summary.num_bytes / 1e6:,.1f} MB; "
+        f"{len(summary.written)} {choose(len(summary.written), 'was', 'were')} written"
     )
     show(f"The shards are in {summary.shards_dir}")
 
 
-def build_counts_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return the table of pictures: one row per class, one column per set, the sums last."""
+def build_counts_table(
+    counts: Mapping[str, Mapping[str, int]] | None, class_names: Iterable[str] = ()
+) -> Table:
+    """Return the table of pictures: one row per class, one column per set, the sums last.
+
+    Args:
+        counts: Number of pictures by set and class; None if they are not known, which shows as dashes.
+        class_names: Names of the classes if `counts` is None.
+    """
+    if counts is None:
+        rows = [[name, *[_UNKNOWN] * len(names.SETS)] for name in [*sorted(class_names), "all"]]
+        return Table("Pictures", ["class", *names.SETS], rows)
     class_names = sorted({name for of_set in counts.values() for name in of_set})
     rows = [[name, *(str(of_set.get(name, 0)) for of_set in counts.values())] for name in class_names]
     rows.append(["all", *(str(sum(of_set.values())) for of_set in counts.values())])
     return Table("Pictures", ["class", *counts], rows)
+
+
+def _show_count(count: int | None) -> str:
+    return _UNKNOWN if count is None else str(count)
 
 
 def print_run(summary: RunSummary, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 
 from classifold import names
 from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.errors import AwsError
 from classifold.printable import make_printable
 from classifold.progress import say, show_progress
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from classifold.aws.image_context import Variant
     from classifold.settings.config import Config
 
+# The account in the examples of AWS's own documentation.
+_SAMPLE_ACCOUNT = "111122223333"
 _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 
@@ -30,11 +33,23 @@ def _open_aws(config: Config) -> Aws:
     """Return the connection to AWS, after one request that shows that the credentials work."""
     # Shown on a terminal only: loading boto3 and the request take a second or more.
     with show_progress("looking for the AWS account", None):
-        from classifold.aws.clients import Aws
+        aws = _prepare_aws(config)
+        _ = aws.identity
+    _tell_account(aws)
+    return aws
 
-        aws = Aws(config)
-        caller = aws.identity["Arn"]
-    _tell(f"account {aws.account}, region {aws.region}, as {caller}")
+
+def _tell_account(aws: Aws) -> None:
+    _tell(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
+
+
+def _prepare_aws(config: Config) -> Aws:
+    """Return the connection to AWS before any request; a note says if boto3 does not know the region."""
+    from classifold.aws.clients import Aws
+
+    aws = Aws(config)
+    if doubt := aws.doubt_region():
+        _tell(f"note: {doubt}")
     return aws
 
 
@@ -74,7 +89,16 @@ def show_policies(config: Config) -> None:
     from classifold.aws.policies import build_boundary, build_scope
     from classifold.cli.cloud_answers import print_json
 
-    scope = build_scope(_open_aws(config))
+    aws = _prepare_aws(config)
+    try:
+        scope = build_scope(aws)
+        _tell_account(aws)
+    except AwsError as error:
+        reason = error.faults[0].what
+        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} stands in its place")
+        scope = build_scope(aws, account=_SAMPLE_ACCOUNT)
+        if scope.kms_key and not scope.kms_key.startswith("arn:"):
+            _tell(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
     print_json(
         {
             "boundary": build_boundary(scope),
@@ -130,11 +154,10 @@ def start_job(
         as_json: Print the answer as JSON.
         is_answer: False if another JSON answer follows: a script expects exactly one.
     """
-    from classifold.aws.clients import Aws
     from classifold.aws.job import launch_job
     from classifold.cli.cloud_answers import print_launch
 
-    aws = Aws(config) if is_dry else _open_aws(config)
+    aws = _prepare_aws(config) if is_dry else _open_aws(config)
     launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
     if is_answer:
         print_launch(launch, as_json=as_json)
@@ -161,7 +184,7 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
     "--show-policies",
     "is_shown",
     is_flag=True,
-    help="Print the policies of docs/aws.md as JSON; make nothing.",
+    help="Print the policies of docs/aws.md as JSON, without credentials too; make nothing.",
 )
 @takes_settings
 def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
@@ -265,12 +288,11 @@ def jobs(
     waited.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.follow import look_up_job
     from classifold.aws.jobs import list_jobs
     from classifold.cli.cloud_answers import print_job, print_jobs
 
-    aws = Aws(config)
+    aws = _prepare_aws(config)
     if name is None:
         print_jobs(list_jobs(aws, limit=limit), as_json=as_json)
     else:
@@ -287,9 +309,7 @@ def follow(name: str | None, as_json: bool, config_path: Path | None, overrides:
     Without JOB, the newest one. The exit code is the job's own; Ctrl-C leaves the job running.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
-
-    return _follow(Aws(config), name, as_json=as_json)
+    return _follow(_prepare_aws(config), name, as_json=as_json)
 
 
 def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
@@ -316,10 +336,9 @@ def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...])
     Without JOB, the newest one.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.jobs import stop_job
 
-    job_name = stop_job(Aws(config), name, tell=_tell)
+    job_name = stop_job(_prepare_aws(config), name, tell=_tell)
     click.echo(job_name)
 
 
@@ -332,10 +351,9 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
     Without JOB, the newest one.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.results import fetch_job
 
-    show(str(fetch_job(Aws(config), name, tell=_tell)))
+    show(str(fetch_job(_prepare_aws(config), name, tell=_tell)))
 
 
 @click.command()

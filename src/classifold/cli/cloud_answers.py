@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold.cli.answers import Table, print_table, show
+from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import format_seconds
 
@@ -46,11 +47,14 @@ def print_upload(summary: UploadSummary, *, as_json: bool) -> None:
         print_json(asdict(summary))
         return
     click.echo(
-        f"{summary.sent:,} files sent ({_size(summary.bytes_sent)}), {summary.skipped:,} there already, "
-        f"{summary.deleted:,} removed, in {format_seconds(summary.seconds)}"
+        f"{count_of(summary.sent, 'file')} sent ({_size(summary.bytes_sent)}), "
+        f"{summary.skipped:,} there already, {summary.deleted:,} removed, "
+        f"in {format_seconds(summary.seconds)}"
     )
     if summary.stale:
-        click.echo(f"{len(summary.stale):,} objects are no longer in the split, but would be trained on:")
+        count = len(summary.stale)
+        objects = f"{count_of(count, 'object')} {choose(count, 'is', 'are')}"
+        click.echo(f"{objects} no longer in the split, but would be trained on:")
         for key in summary.stale[:_NAMED]:
             click.echo(f"  {make_printable(key)}")
         if len(summary.stale) > _NAMED:

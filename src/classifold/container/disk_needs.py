@@ -10,7 +10,8 @@ from pathlib import Path
 
 from classifold import names
 from classifold.dataset.scan import Sets
-from classifold.settings.baked import LITE0, find_keras_home
+from classifold.settings.backbone_names import LITE0
+from classifold.settings.baked import find_keras_home
 from classifold.settings.config import Config
 
 # Copies of the weights in a run folder: model.keras, model.h5, checkpoint/ and model.onnx; and what the

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from classifold import names
 from classifold.container.pid_one import run_as_child
+from classifold.counts import choose, count_of
 from classifold.errors import (
     ClassifoldError,
     DiskError,
@@ -172,7 +173,7 @@ def describe_machine(folder: Path) -> str:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{package} {importlib.metadata.version(package)}")
-    facts = [f"{count_cores()} cores", f"{memory_bytes() / 1e9:.1f} GB memory"]
+    facts = [count_of(count_cores(), "core"), f"{memory_bytes() / 1e9:.1f} GB memory"]
     facts.append(" and ".join(list_gpus()) or "no GPU")
     with contextlib.suppress(OSError):
         facts.append(f"{shutil.disk_usage(folder).free / 1e9:.1f} GB disk free")
@@ -187,7 +188,8 @@ def _describe_order(order: JobOrder) -> Iterator[str]:
         rank = cluster.hosts.index(cluster.current)
         yield f"host {cluster.current}, number {rank + 1} of {len(cluster.hosts)}"
     for name, places in order.sets.present.items():
-        yield f"{len(places)} of the {len(order.sets.pictures[name])} {name} pictures are on this host"
+        verb = choose(len(places), "is", "are")
+        yield f"{len(places)} of the {len(order.sets.pictures[name])} {name} pictures {verb} on this host"
     for note in order.notes:
         yield f"note: {note}"
 

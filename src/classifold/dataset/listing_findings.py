@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from classifold.counts import choose, count_of
 from classifold.dataset.listing_columns import NO_COLUMNS, Columns
 from classifold.dataset.listing_text import restore_bytes
 from classifold.dataset.name_bytes import LATIN_1, guess_encodings
@@ -145,7 +146,13 @@ class Findings:
         faults += _encoding_faults(path, self.class_bytes)
         more = self.num_faults - len(self.faults)
         if more:
-            faults.append(Fault(f"{more} more {self.unit}s", "are faulty too", hint="fix these first"))
+            faults.append(
+                Fault(
+                    count_of(more, f"more {self.unit}"),
+                    choose(more, "is faulty too", "are faulty too"),
+                    hint="fix these first",
+                )
+            )
         if faults:
             raise DataError(*faults)
 

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from classifold.counts import choose, count_of
 from classifold.errors import DataError, Fault
 
 _FAULT_LIMIT = 20
@@ -102,7 +103,17 @@ def check_folder_names(folders: Sequence[Path]) -> None:
         for folder in strange
     ]
     more = len(faults) - _FAULT_LIMIT
-    rest = [Fault(f"{more} more class folders", "their names are not UTF-8", hint=hint)] if more > 0 else []
+    rest = (
+        [
+            Fault(
+                count_of(more, "more class folder"),
+                choose(more, "its name is", "their names are") + " not UTF-8",
+                hint=hint,
+            )
+        ]
+        if more > 0
+        else []
+    )
     raise DataError(*faults[:_FAULT_LIMIT], *rest)
 
 

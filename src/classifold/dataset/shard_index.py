@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from classifold.counts import count_of
 from classifold.dataset.manifest import check_key
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.tar_writer import BLOCK, END_BYTES
@@ -230,4 +231,7 @@ def _limit(faults: list[Fault]) -> list[Fault]:
     more = len(faults) - _FAULT_LIMIT
     if more <= 0:
         return faults
-    return [*faults[:_FAULT_LIMIT], Fault(f"{more} more shards", "missing or damaged too", hint=PACK_AGAIN)]
+    return [
+        *faults[:_FAULT_LIMIT],
+        Fault(count_of(more, "more shard"), "missing or damaged too", hint=PACK_AGAIN),
+    ]

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from classifold.errors import DockerError, Fault
+from classifold.errors import DockerError, Fault, name_failure
 
 _INSTALL_HINT = "install Docker (docs.docker.com/get-docker), start it, then run the command again"
 # Patterns of the command's messages, with what to report and a hint; the first match counts.
@@ -176,9 +176,9 @@ def explain_docker(said: str, *, doing: str) -> DockerError:
     last = said.strip().splitlines()[-1:] or ["docker failed and said nothing"]
     found = _find_fault(said, (*_ENGINE_FAULTS, *_OTHER_FAULTS))
     if found is None:
-        return DockerError(Fault(doing, last[0].strip()))
+        return DockerError(Fault(name_failure(doing), last[0].strip()))
     what, hint = found
-    return DockerError(Fault(doing, f"{what} ({last[0].strip()})", hint=hint))
+    return DockerError(Fault(name_failure(doing), f"{what} ({last[0].strip()})", hint=hint))
 
 
 def _find_fault(said: str, faults: Sequence[tuple[str, str, str]]) -> tuple[str, str] | None:

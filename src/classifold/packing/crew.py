@@ -41,7 +41,8 @@ def pack_on_dask(
     dask = _import_dask()
     waiting = iter(jobs)
     options: dict[str, Any] = {"n_workers": num_workers, "threads_per_worker": 1, "processes": True}
-    quiet = {"dashboard_address": None, "local_directory": str(scratch), "silence_logs": "CRITICAL"}
+    # Any free port of this machine alone. Without one Dask takes 8787, and warns where that is taken.
+    quiet = {"dashboard_address": "127.0.0.1:0", "local_directory": str(scratch), "silence_logs": "CRITICAL"}
     with (
         isolated_children(),  # all the time: Dask replaces workers that died
         dask.LocalCluster(**options, **quiet) as cluster,

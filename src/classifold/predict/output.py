@@ -40,7 +40,9 @@ def write_predictions(
       null, null, [] and the reason; else `error` is null. An array without its `]` was interrupted.
 
     Confidences are probabilities 0..1 with six significant digits. Bytes of a path that are no UTF-8 are
-    written as `\xNN`. A command that prints these should end with exit code 1 where the count is not 0.
+    written as `\xNN`. In `text`, in `json`, and in `csv` on a terminal, characters that cannot be printed are
+    written as escapes; in `csv` elsewhere names are exact. A command that prints these should end with exit
+    code 1 where the count is not 0.
 
     Args:
         predictions: What `Predictor.predict_paths` gives.
@@ -100,11 +102,12 @@ class _TextRows:
 
 
 class _CsvRows:
-    """One column a cell, the same number in every row."""
+    """The same number of cells in every row; names are exact but on a terminal, which they could steer."""
 
     def __init__(self, stream: TextIO, top_k: int) -> None:
         self._stream = stream
         self._top_k = top_k
+        self._is_shown = stream.isatty()
         others = [name for rank in range(2, top_k + 1) for name in (f"class_{rank}", f"confidence_{rank}")]
         self._write(["path", "predicted_class", "confidence", *others, "error"])
 
@@ -118,7 +121,8 @@ class _CsvRows:
     def _write(self, cells: Sequence[str]) -> None:
         # The writer quotes a carriage return only where its lines end in one; ours end in a line feed.
         line = io.StringIO(newline="")
-        csv.writer(line, lineterminator="\r\n").writerow(cells)
+        shown = map(make_printable, cells) if self._is_shown else cells
+        csv.writer(line, lineterminator="\r\n").writerow(shown)
         self._stream.write(line.getvalue().removesuffix("\r\n") + "\n")
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from classifold import names
+from classifold.counts import choose
 from classifold.dataset.walk import Picture
 from classifold.pictures.samples import SampleBits
 from classifold.report import charts, findings
@@ -275,7 +276,8 @@ def _build_picture(
 def _describe_wrong(picked: Picked) -> str:
     if not picked.num_wrong:
         return "There is not a single mistake to show."
-    wrong = f"{picked.num_wrong} of {picked.num_pictures} pictures were named wrongly"
+    verb = choose(picked.num_wrong, "was", "were")
+    wrong = f"{picked.num_wrong} of {picked.num_pictures} pictures {verb} named wrongly"
     if picked.num_wrong > len(picked.wrong):
         return f"{wrong}; these are the {len(picked.wrong)} that the model was surest of."
     return f"{wrong}, the ones that the model was surest of come first."
@@ -286,7 +288,11 @@ def _describe_absent(tiles: Sequence[PictureTile], data_dir: Path | None) -> str
     if not absent:
         return ""
     where = f" in {data_dir}" if data_dir else ""
-    count = "The picture files were" if absent == len(tiles) else f"{absent} of the picture files were"
+    count = (
+        "The picture files were"
+        if absent == len(tiles)
+        else f"{absent} of the picture files {choose(absent, 'was', 'were')}"
+    )
     others = "or cannot be shown (damaged, larger than MAX_PIXELS, or a link out of the folder)"
     cure = "the option --data DIR of classifold report says where they are now"
     return f"{count} not found{where}, {others}; {cure}."

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from classifold import names
 from classifold.errors import Fault
+from classifold.settings.backbone_names import find_backbone_fault
 from classifold.settings.config import Config
 from classifold.settings.words import shorten
 
@@ -139,6 +140,8 @@ def _relation_problems(config: Config) -> list[Fault]:
     if config.HEAD_EPOCHS + config.EPOCHS == 0:
         what = "nothing would be learnt; expected HEAD_EPOCHS or EPOCHS of at least 1"
         faults.append(Fault("setting HEAD_EPOCHS", what, got="0 and 0"))
+    backbone = find_backbone_fault(config.BACKBONE)
+    faults += [backbone] if backbone else []
     faults += _aws_problems(config)
     if isinstance(config.CLASS_WEIGHTS, dict):
         bad = {name: weight for name, weight in config.CLASS_WEIGHTS.items() if weight <= 0}

@@ -44,7 +44,21 @@ def choose_backend(config: Config, *, num_hosts: int = 1) -> str:
     if config.BACKEND != "auto":
         return config.BACKEND
     has_gpu = Path("/dev/nvidia0").exists() and importlib.util.find_spec("jax_cuda12_plugin") is not None
-    return "jax" if has_gpu or importlib.util.find_spec("tensorflow") is None else "tensorflow"
+    has_tensorflow, has_jax = (importlib.util.find_spec(name) is not None for name in ("tensorflow", "jax"))
+    return "jax" if has_gpu or (has_jax and not has_tensorflow) else "tensorflow"
+
+
+def check_engine(backend: str) -> None:
+    """Refuse to start where Keras or its engine is not installed.
+
+    Raises:
+        MissingExtraError: With what to install.
+    """
+    missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = "train,hosts" if "jax" in missing else "train"
+        what = f"{' and '.join(missing)} not installed"
+        raise MissingExtraError(Fault("training", what, hint=f'pip install "classifold[{extras}]"'))
 
 
 def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
@@ -69,12 +83,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     if not Path("/dev/nvidia0").exists():
         # Without this TensorFlow looks for a GPU, and complains that there is none.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
-    if missing:
-        hint = (
-            'pip install "classifold[train,hosts]"' if "jax" in missing else 'pip install "classifold[train]"'
-        )
-        raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
+    check_engine(backend)
     if place is not None and place.count > 1:
         join_hosts(place)
     is_first = "keras" not in sys.modules

@@ -234,16 +234,31 @@ def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
     Raises:
         RunError: With everything that differs.
     """
-    before, made = found.facts, f"the checkpoint in {found.folder} was made with"
+    made = f"the checkpoint in {found.folder} was made with"
+    return compare_facts(found.facts, facts, made=made, anew=found.anew)
+
+
+def compare_facts(before: Mapping[str, Any], facts: Mapping[str, Any], *, made: str, anew: str) -> list[str]:
+    """Refuse to go on with other settings, other data or another engine; return notes on versions and hosts.
+
+    Args:
+        before: The facts of the earlier part of the run.
+        facts: Those of this part; only what is in both is compared.
+        made: How a fault begins, such as "the checkpoint was made with".
+        anew: How to begin another run instead, for hints.
+
+    Raises:
+        RunError: With everything that differs.
+    """
     faults = []
     for name, value in facts["settings"].items():
         if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there; or: {found.anew}"
+            hint = f"set it back to go on from there; or: {anew}"
             what = f"{made} {_show(before['settings'][name])}"
             faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
     for name, words in _SAME.items():
         if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on; or: {found.anew}"
+            hint = f"bring back what was there to go on; or: {anew}"
             faults.append(Fault("training", f"{made} {words}", hint=hint))
     if faults:
         raise RunError(*faults)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.counts import count_of
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault
 from classifold.machine import count_cores
@@ -158,7 +159,9 @@ def _name_unreadable(unreadable: Sequence[tuple[str, str]], name: str) -> list[F
     hint = "replace or remove it, or set UNREADABLE_PICTURES = 'skip'"
     faults = [Fault(f"{name}/{key}", reason, hint=hint) for key, reason in unreadable[:_NAMED_FAULTS]]
     if len(unreadable) > _NAMED_FAULTS:
-        faults.append(Fault(name, f"{len(unreadable) - _NAMED_FAULTS} more pictures cannot be read"))
+        faults.append(
+            Fault(name, f"{count_of(len(unreadable) - _NAMED_FAULTS, 'more picture')} cannot be read")
+        )
     return faults
 
 

@@ -7,7 +7,7 @@ import logging
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +23,15 @@ from classifold.settings.config import Config
 from classifold.training.artefacts import build_card
 from classifold.training.backend import (
     ENGINES,
+    check_engine,
     choose_backend,
     choose_policy,
     in_single_precision,
     start_keras,
 )
+from classifold.training.beginning import load_beginning, save_beginning
 from classifold.training.boundary import Boundary
-from classifold.training.checkpoints import Checkpoints, CheckpointWriter, Found, check_facts
+from classifold.training.checkpoints import Checkpoints, CheckpointWriter, Found, check_facts, compare_facts
 from classifold.training.delivery import Delivery, write_model
 from classifold.training.hosts import Place, check_alike, explain_loss
 from classifold.training.interruption import ending_gently
@@ -233,6 +235,7 @@ class _Run:
             return self._complete(model, archive=archive, add_report=add_report)
 
     def _build(self) -> None:
+        check_engine(self.backend)
         if not self.place.rank:
             say(f"starting {ENGINES[self.backend]}")  # takes seconds
         keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, place=self.place)
@@ -245,18 +248,21 @@ class _Run:
         """Find what the run goes on from, and say so; and make ready what is saved from now on."""
         if self.checkpoints is None:
             return
-        if self.is_resumable and not self.checkpoints.folder.exists():
+        is_known = self.checkpoints.folder.exists()
+        if self.is_resumable and not is_known:
             remove_whole(self.run_dir.parent)
             tell_unfinished(self.run_dir.parent, tell=self.notes.tell)
         found = self.checkpoints.load(tell=self.notes.tell)
+        began = load_beginning(self.checkpoints.folder) if found is None and self.is_resumable else None
+        self._keep_backend(facts, before=began if found is None else found.facts)
         if found is not None:
-            if self.config.BACKEND == "auto" and self.place.count == 1:
-                # A run of several hosts can be gone on with on one.
-                self.backend = facts["backend"] = found.facts.get("backend", self.backend)
             self.notes.tell_all(check_facts(found, facts))
             self.notes.tell(found.describe())
             self.clock.go_on_from(found.seconds)
-        self.found = found
+        elif began is not None:
+            made = f"{self.run_dir.name} began with"
+            self.notes.tell_all(compare_facts(began, facts, made=made, anew=self.checkpoints.anew))
+            self.notes.tell("there is no checkpoint to resume from: the run starts at its beginning")
         self.writer = CheckpointWriter(
             self.checkpoints,
             facts=facts,
@@ -265,6 +271,25 @@ class _Run:
             saved=None if found is None else found.boundary,
             minutes=self.config.CHECKPOINT_MINUTES,
         )
+        # Behind the writer: an interruption between the two finds nothing that could not be saved.
+        self.found = found
+        if self.is_resumable and found is None and began is None:
+            if is_known:
+                self.notes.tell("this run left no record of its settings: it starts with those given now")
+            self._save_beginning(self.checkpoints.folder, facts)
+
+    def _keep_backend(self, facts: dict[str, Any], *, before: Mapping[str, Any] | None) -> None:
+        """Keep the engine that the run began with, where the settings leave the choice."""
+        if before is not None and self.config.BACKEND == "auto" and self.place.count == 1:
+            # A run of several hosts can be gone on with on one.
+            self.backend = facts["backend"] = before.get("backend", self.backend)
+
+    def _save_beginning(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Write down what the run begins with; training does not depend on it."""
+        try:
+            save_beginning(folder, facts)
+        except DiskError as error:
+            self.notes.tell(f"the run's settings could not be recorded: {error.faults[0].what}")
 
     def _mark(self, boundary: Boundary) -> None:
         if self.writer is None:

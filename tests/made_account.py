@@ -1,4 +1,4 @@
-"""A project with pictures in its bucket, and jobs of it that run a script in the place of the image."""
+"""Fixtures: a project with pictures in its bucket, and jobs of it that run a script in the image's place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lab.cloud import Cloud
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def read_descriptions_once() -> Iterator[None]:
     """Let botocore's sessions share its descriptions of the services: reading them is what a test waits for.
 
