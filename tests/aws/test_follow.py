@@ -13,8 +13,8 @@ import pytest
 from classifold.aws.clients import Aws
 from classifold.aws.follow import JobEnd, follow_job, format_line
 from classifold.aws.jobs import stop_job
+from classifold.cli import cloud as aws_commands
 from classifold.cli.cloud_answers import print_end
-from classifold.cli.main import cloud as aws_commands
 from classifold.errors import AwsError, Interrupted
 
 if TYPE_CHECKING:
