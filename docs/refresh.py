@@ -228,7 +228,7 @@ def _list_images() -> str:
     for variant, machines, engine in IMAGES:
         found = measured[variant]
         size = f"{found.get('megabytes', found.get('megabytes_estimated')) / 1000:.1f} GB"
-        size = size if "megabytes" in found else f"about {size}, reckoned from its wheels"
+        size = size if "megabytes" in found else f"about {size}, estimated from its wheels"
         if "megabytes_compressed" in found:
             size += f", {found['megabytes_compressed'] / 1000:.1f} GB compressed"
         parts = [(name, megabytes) for name, megabytes in found["largest_parts"].items() if " " not in name]

@@ -371,7 +371,7 @@ def test_a_launch_whose_name_is_taken_in_this_second_takes_the_next_one(pushed: 
     assert launch.request_path is not None
     assert json.loads(launch.request_path.read_text()) == launch.request
     assert sorted(jobs_there()) == [taken[0], launch.job_name]
-    assert sum("in this very second" in line for line in said) == 1
+    assert sum("in the same second" in line for line in said) == 1
 
 
 def test_a_launch_with_something_missing_starts_nothing_and_tells_it_all(

@@ -246,7 +246,7 @@ def test_shards_that_are_shared_out_must_be_enough_and_no_others_there(look: Loo
     assert "lower SHARD_MB" in found.hint
     found = only(look(INSTANCE_COUNT=2, **packed))
     assert not found.is_fatal
-    assert "of 3 training shards one machine gets 2, others 1" in found.what
+    assert "of 3 training shards one machine gets 2; others get 1" in found.what
     client("s3").put_object(Bucket="petals.data", Key="petals.shards/training/shard-00009.tar", Body=b"old")
     (found,) = [one for one in look(INSTANCE_COUNT=3, **packed) if one.is_fatal]
     assert "1 object is not in the split" in found.what

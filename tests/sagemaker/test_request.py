@@ -101,7 +101,7 @@ def test_the_channel_of_a_set_is_not_the_templates_to_change() -> None:
     source = {"S3DataDistributionType": "FullyReplicated"}
     channel = {"ChannelName": "flowers-training", "DataSource": {"S3DataSource": source}}
     what, hint = faults_of({"InputDataConfig": [channel]}, **SHARDED)["InputDataConfig: flowers-training"]
-    assert what == "is not the template's to change"
+    assert what == "the template cannot change this"
     assert "INPUT_DISTRIBUTION" in hint
 
 
@@ -315,7 +315,7 @@ def test_what_something_else_relies_on_is_not_the_templates_to_change(path: str,
         place = place.setdefault(name, {})
     place[last] = value
     what, hint = faults_of(template)[path]
-    assert what == "is not the template's to change"
+    assert what == "the template cannot change this"
     assert hint
 
 

@@ -1,4 +1,4 @@
-"""The training image: built from what is here now, pushed to the project's repository, found there again.
+"""The training image: built from the current source, pushed to the project's repository, and found there.
 
 Its tag follows from its content, so that the same content is neither built nor pushed twice.
 """
@@ -43,11 +43,11 @@ class Image:
     """An image in the local engine.
 
     Attributes:
-        tag: Follows from the content.
-        reference: The image's name here: `<project>:<tag>`.
+        tag: Tag, computed from the content.
+        reference: Name in the local engine, `<project>:<tag>`.
         variant: "cpu", "hosts" or "gpu".
-        size_bytes: On the disk, not compressed.
-        built: False where it was there already.
+        size_bytes: Uncompressed size in bytes.
+        built: False if it existed already.
     """
 
     tag: str
@@ -65,7 +65,7 @@ class PushedImage:
         uri_by_tag: `<registry>/<repository>:<tag>`.
         digest: sha256:...
         uri_by_digest: `<registry>/<repository>@<digest>`, which jobs are started with.
-        pushed: False where it was there already.
+        pushed: False if the repository had it already.
         remark: A note for the user before a job starts from it; usually empty.
     """
 
@@ -84,7 +84,7 @@ def choose_variant(instance_type: str) -> Variant:
 def build_image(
     config: Config, *, variant: Variant | None = None, is_base_renewed: bool = True, tell: Tell
 ) -> Image:
-    """Build the image of what is here now, unless the engine has it already. Asks nothing of AWS.
+    """Build the image of the current source, unless the engine has it already. Does not need AWS.
 
     Args:
         config: The settings.
@@ -187,17 +187,17 @@ def _describe(plan: ImagePlan, size: int, *, built: bool) -> Image:
 
 
 def _find_size(reference: str) -> int | None:
-    """Return the size in bytes of an image in the engine, and None where it is not there."""
+    """Return the size in bytes of an image in the engine; None if the engine does not have it."""
     words = ["image", "inspect", "--format", "{{.Size}}", reference]
     done = run_docker(words, doing="look for the image", check=False)
     return int(done.stdout) if done.returncode == 0 else None
 
 
 def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
-    """Push an image to the project's repository, which is made or put right first.
+    """Push an image to the project's repository, which is made or corrected first.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         image: The image to push, as `build_image` returned it; it is in the local engine.
         tell: Called with a line for each thing made or done.
 
@@ -225,12 +225,12 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
 
 
 def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
-    """Return the pushed image of the content that is here now, on whatever base.
+    """Return the pushed image of the current source, whatever its base.
 
     Of several the one that was pushed from here last is taken; where none was, the newest.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
 
     Raises:
@@ -260,7 +260,7 @@ def _choose_pushed(plan: ImagePlan, uri: str, images: Sequence[ImageDetail]) -> 
     """Return the image of a content that a job gets, and a note about it, usually empty.
 
     Args:
-        plan: The plan of the image, which says the content.
+        plan: The plan of the image.
         uri: `<registry>/<repository>`.
         images: The repository's images of this content, the newest first; at least one.
     """

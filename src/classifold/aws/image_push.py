@@ -37,14 +37,14 @@ def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
     """Push a local image; where the push breaks off, retry it. A tag that exists already is a success.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         reference: The image's name in the local engine.
         uri: `<registry>/<repository>:<tag>`.
-        tell: Called with a line for each retry.
+        tell: Called with one line before each retry.
 
     Raises:
-        DockerError: The engine or the registry refuses, or every retry broke off too.
-        AwsError: ECR gives no password for the registry.
+        DockerError: The engine or the registry refuses, or the push broke off again and again.
+        AwsError: AWS does not give the registry's password.
     """
     run_docker(["tag", reference, uri], doing="name the image for the registry")
     pauses = iter(_PAUSES)

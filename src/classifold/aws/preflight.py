@@ -1,4 +1,4 @@
-"""A look at everything a job needs, before it is started: data, role, image, quota, keys, network."""
+"""Checking everything that a job needs before it is started: data, role, image, quota, keys, network."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Check = Callable[[Aws, Mapping[str, Any]], Iterable[Finding]]
 
 
 def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
-    """Return everything that speaks against starting a job, without changing anything.
+    """Return everything that is wrong with a job before it is started, without changing anything.
 
     A right that is missing for a look makes a note of it, not a fault: the job may run all the same.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         request: CreateTrainingJob's parameters, which boto3's own description of them has passed.
 
     Returns:

@@ -30,8 +30,8 @@ class ImageDetail:
     Attributes:
         tag: The tag; empty for an untagged image that was looked for by its digest.
         digest: sha256:...
-        media_type: Docker's or OCI's name of the manifest's form; empty where ECR does not say it.
-        pushed_at: When it was pushed.
+        media_type: Media type of the manifest, in Docker's or OCI's format; empty where ECR does not say it.
+        pushed_at: Time of the push.
     """
 
     tag: str
@@ -77,7 +77,7 @@ LIFECYCLE: dict[str, list[dict[str, Any]]] = {"rules": [*_EXPIRE_TAGGED, _EXPIRE
 
 
 def find_repository(aws: Aws) -> dict[str, Any] | None:
-    """Return what ECR says of the project's repository, and None where there is none.
+    """Return ECR's description of the project's repository; None if it does not exist.
 
     Raises:
         AwsError: AWS refuses.
@@ -157,20 +157,20 @@ def _describe_images(aws: Aws, name: str, status: Literal["TAGGED", "UNTAGGED"])
 
 
 def ensure_repository(aws: Aws, *, tell: Tell) -> str:
-    """Make the project's repository, or put right what differs from its safeguards; return its URI.
+    """Make the project's repository, or correct what differs from its safeguards; return its URI.
 
     Tags of images cannot be moved, images are scanned when they are pushed and encrypted, ours expire but for
     the newest, and untagged ones after a time. A lifecycle policy with a rule of the user's stays as it is.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         tell: Called with a line for each thing that was made or changed.
 
     Returns:
         `<registry>/<repository>`.
 
     Raises:
-        AwsError: AWS refuses, or it is another project's.
+        AwsError: AWS refuses, or it belongs to another project.
     """
     found = find_repository(aws)
     if found is None:

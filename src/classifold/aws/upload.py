@@ -1,4 +1,4 @@
-"""The three sets to S3: side by side, checked, only what changed, resumed after an interruption."""
+"""Uploading the three sets to S3: in parallel, checked, only what changed, resumed after interruptions."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
 
 SMALL_AT_ONCE = 32
-# Pieces of up to 16 MiB that are in memory at a time.
+# At most this many files or parts of up to 16 MiB are in memory at a time.
 _LARGE_AT_ONCE = 16
 _SMALL_BYTES = MIB
-# A photograph goes in one request: in parts it would take three more, and be there no sooner.
+# Files up to this size are sent in one request: in parts they take three more, and are no faster.
 _WHOLE_BYTES = 16 * MIB
 _NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class UploadSummary:
-    """What an upload did.
+    """The result of an upload.
 
     Attributes:
-        sent: Files that went to S3.
-        skipped: Files that were there already.
-        bytes_sent: Of files and parts, without what was there.
-        stale: Keys below the destination that the split does not have; none after they were deleted.
-        deleted: Stale objects that were deleted.
-        seconds: From beginning to end.
+        sent: Number of files that were sent.
+        skipped: Number of files that were in the bucket already.
+        bytes_sent: Bytes of the files and parts that were sent.
+        stale: Keys below the destination that the split does not have; empty if they were deleted.
+        deleted: Number of stale objects that were deleted.
+        seconds: Duration of the upload.
         destination: `s3://<bucket>/<prefix>`.
     """
 
@@ -75,13 +75,13 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
     """Send the three sets to the data bucket, as files or as shards.
 
     Args:
-        aws: The way in.
-        delete_stale: Delete what is below the destination and not in the split.
-        tell: Told what happens, a line at a time.
+        aws: The connection to AWS.
+        delete_stale: Delete objects below the destination that are not in the split.
+        tell: Called with one line for each step.
 
     Raises:
-        DataError: There is no split, or some files cannot be sent; the others were.
-        AwsError: The bucket is not there, AWS refuses, or there is no way to it.
+        DataError: There is no split, or some files cannot be sent; the others were sent.
+        AwsError: The bucket does not exist, AWS refuses, or cannot be reached.
         DiskError: The project's folder cannot be written.
     """
     start, config = time.monotonic(), aws.config
@@ -95,7 +95,7 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
         counts = send_due(sender, record, faults, threads=threads, tell=tell)
         if faults:
             sent = f"{count_of(counts.sent, 'file')} {choose(counts.sent, 'was', 'were')} sent"
-            tell(f"{sent}, {len(faults):,} cannot be; the indexes wait for these")
+            tell(f"{sent}, {len(faults):,} cannot be; the indexes were not sent")
             raise DataError(*limit_faults(faults, what="cannot be sent either", hint=""))
         record.forget_gone()
         stale = record.list_stale()
@@ -121,7 +121,7 @@ def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[Lo
 
 
 def _list_both(record: UploadRecord, sender: Sender, prefix: str, files: Iterator[LocalFile]) -> list[Fault]:
-    """Note what is here and what is there; return the files that would have one name in the bucket."""
+    """Record the local files and the objects; return a fault for each two files with the same key."""
     record.add_local(files)
     for page in iter_bucket(sender.client, sender.bucket, prefix):
         record.add_remote(page)
@@ -142,7 +142,7 @@ def _delete(sender: Sender, stale: list[str], tell: Callable[[str], None]) -> in
 
 @dataclass
 class Counts:
-    """What was done so far: files sent, files found to be there already, and bytes that went out."""
+    """Progress so far: number of files sent, of files found in the bucket already, and bytes sent."""
 
     sent: int = 0
     skipped: int = 0
@@ -150,7 +150,7 @@ class Counts:
 
 
 class _Outcome(NamedTuple):
-    """What became of a file: there now, by our sending or before it; or a fault that keeps it here."""
+    """The outcome for a file: it is in the bucket, sent now or before, or a fault prevents that."""
 
     due: Due
     file: LocalFile | None = None
@@ -167,23 +167,23 @@ def send_due(
     threads: int,
     tell: Callable[[str], None],
 ) -> Counts:
-    """Send what is due: pictures and shards, then, where none has a fault, the indexes.
+    """Send what is due: pictures and shards, then, if none has a fault, the indexes.
 
     Args:
-        sender: Puts objects into the bucket.
-        record: What is due; notes what is done.
-        faults: Receives what cannot be sent.
-        threads: How many small files go at once.
-        tell: Told how much it is.
+        sender: Sends objects to the bucket.
+        record: The files that are due; records those that were sent.
+        faults: Receives a fault for each file that cannot be sent.
+        threads: Number of small files sent in parallel.
+        tell: Called with one line on the amount to send.
 
     Raises:
-        AwsError: AWS refuses, or there is no way to it; what was sent until then is noted.
+        AwsError: AWS refuses, or cannot be reached; what was sent until then is recorded.
     """
     count, num_bytes, num_alike = record.count_due()
     if not count:
         return Counts()
     verb = choose(num_alike, "is", "are")
-    aside = f", of which {num_alike:,} {verb} compared first with what is there" if num_alike else ""
+    aside = f", of which {num_alike:,} {verb} first compared with the objects there" if num_alike else ""
     tell(f"sending {count_of(count, 'file')} ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
     with (
         open_crew(threads) as small,
@@ -198,7 +198,7 @@ def send_due(
 
 
 class _Progress:
-    """The bar: bytes, and in its description files."""
+    """The progress bar: it counts bytes, and its description counts files."""
 
     def __init__(self, advance: Advance, num_files: int) -> None:
         self._advance, self._num_files, self._done = advance, num_files, 0
@@ -212,7 +212,7 @@ class _Progress:
 
 
 class _Work:
-    """One upload under way: hands out jobs, and notes what became of them, in one thread."""
+    """An upload in progress: one thread hands out jobs to the crews and records their outcomes."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class _Work:
         self.counts.bytes_sent += outcome.file.size if outcome.is_sent else 0
 
     def _iter_parts(self, is_index: bool) -> Iterator[PartJob]:
-        """Yield the parts of the large files, each file's upload noted before its first part goes."""
+        """Yield the parts of the large files; each upload is recorded before its first part is sent."""
         begin = functools.partial(_begin_large, sender=self.sender)
         for outcome, large in self.large.map(begin, self._iter_large(is_index)):
             if large is None:
@@ -266,7 +266,7 @@ class _Work:
                 yield from large.iter_jobs()
 
     def _iter_large(self, is_index: bool) -> Iterator[tuple[Due, str]]:
-        """Yield the large files that are due, with the upload that was begun for each."""
+        """Yield the large files that are due, each with the ID of its interrupted upload, empty if none."""
         for due in self.record.iter_due(is_index=is_index, min_size=_WHOLE_BYTES + 1, max_size=_NO_LIMIT):
             yield due, self.record.find_open(due.key, part_size=choose_part_size(due.size))
 
@@ -287,7 +287,7 @@ class _Work:
 
 
 def _send_whole(due: Due, *, sender: Sender) -> _Outcome:
-    """Send a file in one piece, unless the very same is there."""
+    """Send a file in one request, unless the bucket has the same content."""
     try:
         file = look_at(due)
         data = read_part(file, offset=0, size=file.size)
@@ -301,7 +301,7 @@ def _send_whole(due: Due, *, sender: Sender) -> _Outcome:
 
 
 def _begin_large(job: tuple[Due, str], *, sender: Sender) -> tuple[_Outcome, LargeFile | None]:
-    """Begin a large file's upload or go on with the one that was begun, unless the very same is there."""
+    """Begin or resume a large file's upload, unless the bucket has the same content."""
     due, upload_id = job
     try:
         file = look_at(due)

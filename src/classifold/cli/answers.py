@@ -1,4 +1,4 @@
-"""What the commands print at their end: tables for a person, JSON for a script."""
+"""Results of the commands, printed as tables for a person or as JSON for a script."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _UNKNOWN = "-"  # in place of a number in a table
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column to the left, the others to the right."""
+    """Rows of text under a header; the first column is left-aligned, the others right-aligned."""
 
     title: str
     header: Sequence[str]
@@ -58,7 +58,7 @@ class Table:
 def print_table(table: Table) -> None:
     """Print with lines and bold on a terminal, as plain aligned text elsewhere.
 
-    A terminal too narrow for the lines gets plain text too: a name that is cut off is of no use.
+    A terminal too narrow for the lines gets plain text too, since lines would cut names off.
     """
     if not is_terminal(sys.stdout):
         click.echo(format_table(table))
@@ -92,7 +92,8 @@ def format_table(table: Table, *, width: int | None = None) -> str:
 
     Args:
         table: The table.
-        width: Where its lines would be wider than this, the first cell of each stands on a line of its own.
+        width: Columns of the terminal. If the table is wider, the first cell of each row gets its own line.
+            None for no limit.
     """
     table = table.printable()
     lines = [table.header, *table.rows]
@@ -114,7 +115,7 @@ def _align(line: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def print_split(summary: SplitSummary, *, as_json: bool) -> None:
-    """Print how many pictures of each class are in each set, and what was passed over."""
+    """Print how many pictures of each class are in each set, and what was skipped."""
     if as_json:
         _print_json(
             split_dir=str(summary.split_dir),
@@ -155,7 +156,7 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
-    """Print how many shards there are, and how many of them were written this time."""
+    """Print the number of shards, and how many of them were written this time."""
     num_shards = sum(name.endswith(".tar") for name in summary.files)
     if as_json:
         _print_json(
@@ -182,15 +183,15 @@ def build_counts_table(
     """Return the table of pictures: one row per class, one column per set, the sums last.
 
     Args:
-        counts: Pictures by set and class; None where they are not known, which shows as dashes.
-        class_names: The classes, where `counts` is None.
+        counts: Number of pictures by set and class; None if they are not known, which shows as dashes.
+        class_names: Names of the classes if `counts` is None.
     """
     if counts is None:
         rows = [[name, *[_UNKNOWN] * len(names.SETS)] for name in [*sorted(class_names), "all"]]
         return Table("Pictures", ["class", *names.SETS], rows)
-    class_names = sorted({name for one in counts.values() for name in one})
-    rows = [[name, *(str(counts[one].get(name, 0)) for one in counts)] for name in class_names]
-    rows.append(["all", *(str(sum(counts[one].values())) for one in counts)])
+    class_names = sorted({name for of_set in counts.values() for name in of_set})
+    rows = [[name, *(str(of_set.get(name, 0)) for of_set in counts.values())] for name in class_names]
+    rows.append(["all", *(str(sum(of_set.values())) for of_set in counts.values())])
     return Table("Pictures", ["class", *counts], rows)
 
 
@@ -214,7 +215,7 @@ def print_run(summary: RunSummary, *, as_json: bool) -> None:
 
 
 def print_run_folder(run_dir: Path, *, archive: Path | None, as_json: bool) -> None:
-    """Print the same of a run that was made elsewhere, from the files of its folder."""
+    """Print the same for a run that was trained elsewhere, from the files of its folder."""
     metrics = json.loads((run_dir / names.METRICS_JSON).read_text(encoding="utf-8"))
     if as_json:
         packed = None if archive is None else str(archive)
@@ -235,7 +236,7 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
 
 
 def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """Return the table of scores with their 95 % intervals, and that of the classes.
+    """Return the table of scores with their 95 % intervals, and the table of classes.
 
     Args:
         metrics: The content of metrics.json.
@@ -275,7 +276,7 @@ def _print_notes(notes: Sequence[str]) -> None:
 
 
 def show(line: str) -> None:
-    """Print a line of an answer; names in it cannot steer the terminal."""
+    """Print a line of an answer; control characters in it are escaped."""
     click.echo(make_printable(line))
 
 
@@ -288,7 +289,7 @@ def open_answer(path: Path | None) -> Iterator[TextIO]:
     """Open standard output, or a file that appears under its name only when it is complete.
 
     Raises:
-        DiskError: Where the file cannot be written.
+        DiskError: The file cannot be written.
     """
     if path is None:
         yield sys.stdout

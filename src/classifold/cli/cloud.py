@@ -1,4 +1,4 @@
-"""The commands on AWS: data, image and job sent there, watched, brought home and removed."""
+"""The AWS commands: send data, image and job; follow, stop and list jobs; fetch results; remove all."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 
 def _tell(line: str) -> None:
-    """Say what is being done, beside the answer; the words may be another machine's."""
+    """Print a progress line on standard error; escaped, since its text may come from another machine."""
     say(line)
 
 
 def _open_aws(config: Config) -> Aws:
-    """Return the way into the account, after one question that shows that it is open."""
-    # On a terminal alone: loading boto3 and the question take a second or more.
+    """Return the connection to AWS, after one request that shows that the credentials work."""
+    # Shown on a terminal only: loading boto3 and the request take a second or more.
     with show_progress("looking for the AWS account", None):
         aws = _prepare_aws(config)
         _ = aws.identity
@@ -45,7 +45,7 @@ def _tell_account(aws: Aws) -> None:
 
 
 def _prepare_aws(config: Config) -> Aws:
-    """Return the way into the account before anything is asked; doubts about the region are told first."""
+    """Return the connection to AWS before any request; a note says if boto3 does not know the region."""
     from classifold.aws.clients import Aws
 
     aws = Aws(config)
@@ -55,14 +55,14 @@ def _prepare_aws(config: Config) -> Aws:
 
 
 def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = False) -> None:
-    """Make the buckets and the role, and send the three sets; what is there already stays."""
+    """Make the buckets and the role, and send the three sets; what exists already is kept."""
     from classifold.aws.buckets import ensure_buckets
     from classifold.aws.roles import ensure_role
     from classifold.aws.upload import upload_data
     from classifold.cli.cloud_answers import print_upload
     from classifold.dataset.scan import load_sets
 
-    # Nothing is made on AWS for pictures that cannot be trained on.
+    # Checked first, so that nothing is created on AWS for pictures that cannot be trained on.
     with show_progress("looking for the pictures", None):
         load_sets(config.split_dir)
     aws = _open_aws(config)
@@ -121,7 +121,7 @@ def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, a
 
 
 def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hosts: int = 1) -> None:
-    """Train in the very image that SageMaker would run, built first where it is not there."""
+    """Train in the image that SageMaker would run; it is built first if it does not exist."""
     from classifold.aws.image import build_image
     from classifold.cli.answers import print_run_folder
     from classifold.docker.local import run_in_docker
@@ -145,15 +145,15 @@ def start_job(
     as_json: bool = False,
     is_answer: bool = True,
 ) -> tuple[Aws, str | None]:
-    """Start the training job; return the way in, and the job's name where there is one.
+    """Start the training job; return the connection to AWS, and the job's name; None after a dry run.
 
     Args:
         config: The settings.
-        is_dry: Only look.
-        max_cost: US dollars.
-        resumed: The job to go on with; empty for the newest.
+        is_dry: Check and print everything, but start nothing.
+        max_cost: Upper limit of the job's cost in US dollars; None for no limit.
+        resumed: Name of the job to resume; empty for the newest, None to start from the beginning.
         as_json: Print the answer as JSON.
-        is_answer: False where another answer follows, and a script expects one alone.
+        is_answer: False if another JSON answer follows: a script expects exactly one.
     """
     from classifold.aws.job import launch_job
     from classifold.cli.cloud_answers import print_launch
@@ -168,13 +168,13 @@ def start_job(
 
 
 @click.command()
-@click.option("--delete-stale", is_flag=True, help="Also remove what the split does not hold any more.")
+@click.option("--delete-stale", is_flag=True, help="Also delete objects that are no longer in the split.")
 @json_option
 @takes_settings
 def upload(delete_stale: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Make buckets and role, and send the three sets to S3.
 
-    Only what changed is sent, and an interrupted upload goes on where it stopped. Buckets are private and
+    Only what changed is sent, and an interrupted upload continues where it stopped. Buckets are private and
     encrypted; the role may do what this project's jobs need and nothing else.
     """
     send_data(load_settings(config_path, overrides), delete_stale=delete_stale, as_json=as_json)
@@ -191,7 +191,7 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
 def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Make buckets, role and repository, or correct what differs.
 
-    An administrator runs it once, before people who have only the rights for daily use. Whoever has all
+    An administrator runs it once for people who have only the rights for daily use. Whoever has all
     rights can leave it out, since `upload` and `image` do the same.
     """
     config = load_settings(config_path, overrides)
@@ -215,7 +215,7 @@ def image(
 ) -> None:
     """Build the training image and push it to ECR.
 
-    Its tag follows from its content: an image that is there is neither built nor pushed again.
+    Its tag is computed from its content: an image that exists already is neither built nor pushed again.
     """
     config = load_settings(config_path, overrides)
     make_image(config, is_pushed=not no_push, variant=variant, as_json=as_json)
@@ -223,7 +223,12 @@ def image(
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show request, cost and what was checked; start nothing.")
-@click.option("--max-cost", type=Number(min=0, min_open=True), metavar="USD", help="Never spend more.")
+@click.option(
+    "--max-cost",
+    type=Number(min=0, min_open=True),
+    metavar="USD",
+    help="Upper limit of the job's cost.",
+)
 @click.option("--follow", "is_followed", is_flag=True, help="Follow the job to its end.")
 @click.option(
     "--resume",
@@ -231,7 +236,7 @@ def image(
     is_flag=False,
     flag_value="",
     metavar="[JOB]",
-    help="Go on from the checkpoint of a job that ended early; the newest where none is named.",
+    help="Resume from the checkpoint of a job that ended early; without JOB, the newest one.",
 )
 @json_option
 @takes_settings
@@ -247,7 +252,8 @@ def launch(
     """Start a training job on SageMaker.
 
     The request is made from training-job-config-template.json and the settings, checked against the API and
-    the account, and left in training-job-config.json. --max-cost shortens the job, or refuses it.
+    the account, and written to training-job-config.json. --max-cost lowers the job's time limit so that it
+    cannot cost more, and refuses a job for which that leaves too little time.
     """
     config = load_settings(config_path, overrides)
     is_answer = dry_run or not (is_followed and as_json)
@@ -264,7 +270,14 @@ def launch(
 
 @click.command()
 @_job_argument
-@click.option("--limit", type=WholeNumber(1, 1000), default=20, show_default=True, metavar="N")
+@click.option(
+    "--limit",
+    type=WholeNumber(1, 1000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Number of jobs listed, at most.",
+)
 @json_option
 @takes_settings
 def jobs(
@@ -272,7 +285,8 @@ def jobs(
 ) -> None:
     """List this project's training jobs, the newest first.
 
-    With JOB that one alone: of a spot job also every interruption, what it lost and how long it waited.
+    With JOB, only that job; for a spot job also each interruption: the training it lost and how long it
+    waited.
     """
     config = load_settings(config_path, overrides)
     from classifold.aws.follow import look_up_job
@@ -293,7 +307,7 @@ def jobs(
 def follow(name: str | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
     """Show a job's status and log live, to its end.
 
-    JOB is the newest where it is left out. Ends with the job's own exit code; Ctrl-C leaves the job running.
+    Without JOB, the newest one. The exit code is the job's own; Ctrl-C leaves the job running.
     """
     config = load_settings(config_path, overrides)
     return _follow(_prepare_aws(config), name, as_json=as_json)
@@ -309,7 +323,7 @@ def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
 
 
 def show(line: str) -> None:
-    """Print a line of the answer at once, also into a pipe; the words may be another machine's."""
+    """Print a line of the answer and flush; escaped, since its text may come from another machine."""
     click.echo(make_printable(line.expandtabs()))
     sys.stdout.flush()
 
@@ -320,22 +334,22 @@ def show(line: str) -> None:
 def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """End a job early; it saves its best model first.
 
-    JOB is the newest where it is left out.
+    Without JOB, the newest one.
     """
     config = load_settings(config_path, overrides)
     from classifold.aws.jobs import stop_job
 
-    found = stop_job(_prepare_aws(config), name, tell=_tell)
-    click.echo(found)
+    job_name = stop_job(_prepare_aws(config), name, tell=_tell)
+    click.echo(job_name)
 
 
 @click.command()
 @_job_argument
 @takes_settings
 def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Bring a job's result into RUNS_DIR, as if trained here.
+    """Download a job's result to RUNS_DIR, as if trained here.
 
-    JOB is the newest where it is left out.
+    Without JOB, the newest one.
     """
     config = load_settings(config_path, overrides)
     from classifold.aws.results import fetch_job
@@ -345,7 +359,7 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
 
 @click.command()
 @click.argument("named", metavar="[NAME]...", nargs=-1)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
 @json_option
 @takes_settings
 def destroy(
@@ -353,7 +367,7 @@ def destroy(
 ) -> None:
     """List what this project has on AWS, and remove it.
 
-    Asks before each thing. Buckets, with everything in them, are removed only where they are given as NAME;
+    Asks before each removal. Buckets, with everything in them, are removed only if they are given as NAME;
     with names, nothing else is touched.
     """
     config = load_settings(config_path, overrides)

@@ -1,4 +1,4 @@
-"""The commands on data alone: a look before it is split, and a split packed into shards."""
+"""The commands on data alone: check it before it is split, and pack a split into shards."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from classifold.cli.values import WholeNumber
 @json_option
 @takes_settings
 def check(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
-    """Look at the pictures, and say what split would do.
+    """Check the pictures, and show what split would do.
 
-    Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Tells classes, copies, what cannot
-    be read, what is skipped, and everything that keeps it from being split; then the exit code is 1.
+    Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Shows classes, copies, unreadable
+    and skipped files, and every reason why the data cannot be split; if there is one, the exit code is 1.
     """
     config = load_settings(config_path, overrides)
     from classifold.cli.answers import print_check
@@ -53,7 +53,7 @@ def _parse_share(_context: click.Context, _param: click.Parameter, text: str | N
     "--share",
     metavar="K/N",
     callback=_parse_share,
-    help="Pack part K of N only, without the index.",
+    help="Pack only part K of N, without the index.",
 )
 @json_option
 @takes_settings

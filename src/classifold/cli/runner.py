@@ -1,4 +1,4 @@
-"""How a command runs and ends: mistakes become `error:` and `hint:` lines, the end an exit code.
+"""How a command runs and ends: the user's mistakes become `error:` and `hint:` lines and an exit code.
 
 Exit codes: 0 done, 1 a mistake in data, run or machine (or a bug of ours), 2 settings or usage,
 130 interrupted.
@@ -47,9 +47,9 @@ def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = 
     """Run a command to its end and return the exit code; nothing but a second signal gets past it.
 
     Args:
-        command: What to run.
-        name: How the user called it, for help and messages.
-        arguments: Those of the command line where None.
+        command: The click command to run.
+        name: The program's name in help and messages.
+        arguments: Arguments of the command; None for those of the process's command line.
     """
     if arguments is None:  # it is the process's own command line
         ensure_utf8_mode()
@@ -93,7 +93,7 @@ def _report(error: BaseException, name: str) -> int:
         )
         known = ClassifoldError(fault)
     _say_lines(str(known))
-    # What stands in the buffer of a full disk would fail once more when Python ends.
+    # Buffered output for a full disk would fail once more when Python exits.
     try:
         _flush()
     except OSError:
@@ -145,7 +145,7 @@ def _explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
 
 
 def _explain_usage(error: click.ClickException, name: str) -> Fault:
-    """Return click's refusal in our shape, with the nearest right word where one is near."""
+    """Return click's error as a fault, with the nearest valid word as the hint if there is one."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else name
     hint = f"{where} --help says what it takes"
