@@ -77,7 +77,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_of_that_name_stays(tmp_path: Path) -> None:
     (tmp_path / "name").mkdir()
     with (
-        pytest.raises(DiskError, match="a folder stands where a file should be") as error,
+        pytest.raises(DiskError, match="it is a folder, not a file") as error,
         write_whole(tmp_path / "name") as partial,
     ):
         partial.write_text("whole")

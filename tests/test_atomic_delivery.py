@@ -71,4 +71,4 @@ def test_what_stood_there_is_replaced(source, tmp_path, other_disk, request) -> 
 def test_a_place_that_cannot_be_written_is_named(source: Path, tmp_path: Path) -> None:
     with pytest.raises(DiskError) as caught:
         deliver_content(source, tmp_path / "source" / "model.onnx")
-    assert "a file stands where a folder should be" in str(caught.value)
+    assert "it is a file, not a folder" in str(caught.value)

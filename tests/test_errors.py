@@ -65,7 +65,7 @@ def test_writing_below_a_file_is_told_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "runs" / "new").mkdir()
     (fault,) = caught.value.faults
     assert fault.where == str(tmp_path / "runs" / "new")
-    assert fault.what == "a file stands where a folder should be"
+    assert fault.what == "it is a file, not a folder"
     assert fault.hint
 
 

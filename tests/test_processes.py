@@ -135,10 +135,9 @@ def test_a_tilde_without_a_home_folder_is_one_line_and_no_folder(
     done = stranger(*words, cwd=project, TMPDIR=str(temporary))
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: setting DATA_LOCAL_DIR: ~ stands for a home folder, and this process has none, "
-        "got '~/pictures'",
+        "error: setting DATA_LOCAL_DIR: ~ means the home folder, and this process has none, got '~/pictures'",
         "hint: write the whole path, or set the environment variable HOME; a folder of that name is ./~",
-        "error: setting RUNS_DIR: ~ stands for a home folder, and this process has none, "
+        "error: setting RUNS_DIR: ~ means the home folder, and this process has none, "
         "got '~nobody-of-that-name/runs'",
         "hint: write the whole path, or set the environment variable HOME; a folder of that name is ./~",
     ]
@@ -184,7 +183,7 @@ def test_no_place_for_temporary_files_is_one_line(run_python: Callable[..., Any]
     answer = run_python("-c", code)
     assert answer.code == 1
     assert answer.err == (
-        "error: temporary files: no folder for them can be written\n"
+        "error: temporary files: there is no folder for them that can be written\n"
         "hint: set the environment variable TMPDIR to a folder that can be written\n"
     )
 

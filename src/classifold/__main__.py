@@ -1,4 +1,4 @@
-"""`python -m classifold`: the command line where the script `classifold` is not on the PATH."""
+"""`python -m classifold`: the command line, for where the script `classifold` is not on the PATH."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Reading a .tar.gz from elsewhere: only files and folders, with limits on memory, time and size."""
+"""Reads a .tar.gz from elsewhere: only files and folders, with limits on memory, time and size."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-# Of everything that is unpacked: a model of a few GB in six forms is far below.
+# Limit of everything that is unpacked; a model of a few GB in six formats is far below it.
 MAX_BYTES = 50 * 10**9
-# A run folder is unpacked to about its archive's size. Text and tables are some 20 times as large as their
-# compressed form; only what was made to fill a disk is 100 times as large throughout.
+# Unpacked size by packed size. A run folder is about as large as its archive, and text and tables some 20
+# times; only an archive that was made to fill a disk is 100 times as large throughout.
 MAX_RATIO = 100
 RATIO_ALLOWANCE = 256 * 10**6  # bytes that are unpacked whatever the ratio
-# Headers, files and folders together: a run folder has about thirty.
+# Limit of headers, files and folders together; a run folder has about thirty.
 MAX_ENTRIES = 2_000
-# Of what a member says of itself in a header of its own, which is read whole into memory.
+# Limit of a header that describes a member, since it is read whole into memory.
 MAX_HEADER_BYTES = 1 << 16
 MAX_NAME_BYTES, MAX_PART_BYTES, MAX_DEPTH = 1024, 255, 32
-# A gzip file may be several, one behind the other; empty ones cost time and give no bytes.
+# A gzip file may be several ones joined; empty ones cost time and give no bytes.
 MAX_GZIP_MEMBERS = 100
 
 _CHUNK, _INPUT = 1 << 20, 1 << 16  # bytes of content and of the archive that are read at a time
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with the header and the checksum of gzip
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
-# Headers that describe the member behind them. Long link names (GNU's K) describe links, which are refused.
+# Headers that describe the next member. Long link names (GNU's K) describe links, which are refused.
 _DESCRIPTIONS = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
 _GLOBAL = (tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 
@@ -36,9 +36,9 @@ class ArchiveError(Exception):
     """An archive that is not unpacked.
 
     Attributes:
-        what: Why it is not unpacked, as in "it ends in the middle".
-        got: The value found, already printable; empty if no value was found.
-        is_damaged: It was probably cut or changed on its way, and not made like this.
+        what: Why it is not unpacked, for instance "it ends in the middle".
+        got: The value that was found, already printable; empty if there is none.
+        is_damaged: It was probably cut or changed on its way, and was not created like this.
     """
 
     def __init__(self, what: str, *, got: str = "", is_damaged: bool = False) -> None:
@@ -55,9 +55,9 @@ class Member:
     """A file or a folder of an archive.
 
     Attributes:
-        path: Its path relative to the target folder; it never leads out of that folder.
-        size: In bytes; 0 for a folder.
-        is_dir: Whether it is a folder.
+        path: Path relative to the target folder; it never leads out of that folder.
+        size: Size in bytes; 0 for a folder.
+        is_dir: True for a folder.
     """
 
     path: PurePosixPath
@@ -66,14 +66,14 @@ class Member:
 
 
 class ArchiveReader:
-    """The members of a .tar.gz in their order, each checked before it is given.
+    """Iterates over the members of a .tar.gz in their order, each checked before it is yielded.
 
     Sparse files, global headers, headers of headers, links, devices and paths that lead out are refused.
     Memory does not depend on the archive, and time only on its size and `max_bytes`.
 
     Args:
         file: The archive, at its beginning.
-        max_bytes: How many bytes it may unpack to, headers included.
+        max_bytes: Limit of the unpacked bytes, headers included.
     """
 
     def __init__(self, file: BinaryIO, *, max_bytes: int) -> None:
@@ -86,7 +86,7 @@ class ArchiveReader:
         """Yield each member.
 
         Raises:
-            ArchiveError: At the first that is refused, and where the archive is damaged.
+            ArchiveError: A member is refused, or the archive is damaged.
         """
         while (member := self._read_member()) is not None:
             self._left = _padded(member.size)
@@ -94,7 +94,7 @@ class ArchiveReader:
                 yield member
             while self._left:
                 self._left -= len(self._take(min(self._left, _CHUNK)))
-        self._content.drain()  # up to gzip's checksum, which tells a damaged archive
+        self._content.drain()  # up to gzip's checksum, which shows damage
 
     def read(self, member: Member) -> Iterator[bytes]:
         """Yield the content of the member that was yielded last, in pieces.
@@ -117,7 +117,7 @@ class ArchiveReader:
         return piece
 
     def _read_member(self) -> Member | None:
-        """Return the next file or folder with what the headers before it say of it; None at the end."""
+        """Return the next file or folder, as the headers before it describe it; None at the end."""
         said: dict[str, str] = {}
         seen: list[bytes] = []
         header = self._read_header()
@@ -152,7 +152,7 @@ class ArchiveReader:
         return header
 
     def _read_description(self, header: tarfile.TarInfo) -> dict[str, str]:
-        """Return what a header says of the member behind it: `path` and `size`, where it does."""
+        """Return what a header says of the next member: `path` and `size`, each if it is given."""
         if header.size > MAX_HEADER_BYTES:
             raise ArchiveError(f"a name in it has {header.size:,} bytes")
         content = self._take(_padded(header.size))[: header.size]
@@ -164,7 +164,7 @@ class ArchiveReader:
         return said
 
     def _check(self, header: tarfile.TarInfo, said: dict[str, str]) -> Member:
-        """Return the member, if it is a file or a folder and its place is free."""
+        """Return the member if it is a file or a folder and its path is free; else raise ArchiveError."""
         name = said.get("path", header.name)
         size = _parse_size(said["size"]) if "size" in said else header.size
         path, is_dir = PurePosixPath(name), header.type == tarfile.DIRTYPE
@@ -181,7 +181,7 @@ class ArchiveReader:
         return Member(path, size, is_dir)
 
     def _take_place(self, path: PurePosixPath, *, is_dir: bool) -> str:
-        """Note that a path is taken; return why it must not be, "" if it may."""
+        """Note that a path is taken; return why it must not be, "" if it may be."""
         for folder in path.parents:
             if not self._is_dir.setdefault(folder, True):
                 return "it holds a file and a folder of the same name"
@@ -234,7 +234,7 @@ def _iter_records(content: bytes) -> Iterator[tuple[str, str]]:
         end = start + int(digits) if digits.isdigit() else 0
         key, equals, value = content[space + 1 : max(end - 1, 0)].partition(b"=")
         if not (space < end <= len(content) and content[end - 1 : end] == b"\n" and key and equals):
-            raise _damage("a header in it is not written as it should be")
+            raise _damage("a header in it is malformed")
         yield key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
         start = end
 
@@ -251,11 +251,11 @@ class _Inflated:
 
     Args:
         file: The gzip file.
-        limit: How many bytes the content may have.
+        limit: Limit of the content in bytes.
 
     Attributes:
-        limit: How many bytes the content may have.
-        left: How many bytes may still come.
+        limit: Limit of the content in bytes.
+        left: Bytes that may still be read.
     """
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
@@ -296,7 +296,7 @@ class _Inflated:
         return b""
 
     def _begin_member(self) -> bool:
-        """Begin with the next gzip file behind the one that ended; return whether there is one."""
+        """Start with the next gzip file after the one that ended; return whether there is one."""
         # Zeros may fill the last block of a tape.
         while not (rest := self._pending.lstrip(b"\0")):
             self._pending = self._file.read(_INPUT)

@@ -1,4 +1,4 @@
-"""Whole or not at all: a file, a folder that gets its name, a folder's content brought to another place."""
+"""Writes files and moves folders atomically: each appears under its name complete, or not at all."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from pathlib import Path
 
 from classifold.errors import DiskError, Fault, RunError, disk_errors
 
-# Bytes of the file's own name that stand in the partial one's, so that no disk finds it too long.
+# Bytes of the file's name that the partial file's name repeats, so that it is not too long for any disk.
 _NAME_BYTES = 200
 
 
 @contextlib.contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the name `path` at the end, whole.
+    """Yield a temporary path beside `path` to write to; at the end it is renamed to `path`.
 
-    Whoever reads `path` meanwhile sees the earlier file or none. Where anything is raised in the block,
-    Ctrl-C included, the earlier file stays and nothing is left beside it.
+    A reader of `path` sees the earlier file, or none, until then. If the block raises, Ctrl-C included, the
+    earlier file stays and the temporary one is removed.
 
     Args:
-        path: The file to make or to replace; its folder must be there.
+        path: The file to create or to replace; its folder must exist.
 
     Raises:
-        DiskError: There is no such folder, or the disk is full, read-only or forbidden; `path` is named in
-            it, never the partial file.
+        DiskError: The folder does not exist, or the disk is full, read-only or forbidden. The error names
+            `path`, never the temporary file.
     """
     if not path.parent.is_dir():
-        raise DiskError(Fault(str(path.parent), "no such folder", hint="make it, or choose another one"))
+        raise DiskError(Fault(str(path.parent), "no such folder", hint="create it, or choose another one"))
     name = os.fsencode(path.name)[:_NAME_BYTES].decode("utf-8", "ignore")
     partial = path.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(3)}.partial")
     with disk_errors(path), _named_as(path, partial):
@@ -46,7 +46,7 @@ def write_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _named_as(path: Path, partial: Path) -> Iterator[None]:
-    """Let the system's errors name the file that the user knows."""
+    """Replace the temporary file's path in the system's errors by the one that the user knows."""
     try:
         yield
     except OSError as error:
@@ -56,14 +56,14 @@ def _named_as(path: Path, partial: Path) -> Iterator[None]:
 
 
 def move_folder(source: Path, target: Path) -> None:
-    """Move a folder to a name that is free or an empty folder; by copying where the disk cannot rename it.
+    """Move a folder to a path that is free or an empty folder; copy it where the disk cannot rename it.
 
-    A folder that lies in a lower layer of an overlay (it came with a container's image) cannot be renamed,
-    nor can one that spreads over several disks of a union.
+    Not renamed can be a folder in a lower layer of an overlay (it came with a container's image), and one
+    that is spread over several disks of a union file system.
 
     Args:
-        source: The folder to move; it is gone afterwards.
-        target: Its new path; it appears only when it is complete.
+        source: The folder to move; it no longer exists afterwards.
+        target: New path of the folder; it appears only when it is complete.
 
     Raises:
         OSError: The disk refuses.
@@ -77,7 +77,7 @@ def move_folder(source: Path, target: Path) -> None:
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this module
-    """Carries the system's error out of copytree, which would go on and keep only its text."""
+    """Carries the system's error out of copytree, which would continue and keep only its text."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -85,7 +85,7 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a folder beside its new name, which it takes when it is whole; the new folder can be renamed."""
+    """Copy a folder to a temporary name beside `target`, then rename it; delete the original."""
     beside = target.with_name(f".{target.name}.moving")
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -107,7 +107,7 @@ def _copy_file(source: str, target: str) -> None:
 
 
 def is_mount_point(folder: Path) -> bool:
-    """Tell whether something is mounted on a folder, be it a folder of the same disk (`mount --bind`)."""
+    """Return whether something is mounted on a folder, even a folder of the same disk (`mount --bind`)."""
     if folder.is_mount():
         return True
     with contextlib.suppress(OSError):
@@ -118,23 +118,23 @@ def is_mount_point(folder: Path) -> bool:
 
 
 def _unescape(place: bytes) -> bytes:
-    """Return a path of mountinfo, where blanks and backslashes are written in octal digits."""
+    """Return a path as mountinfo has it, with octal escapes (blanks and backslashes) replaced."""
     return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), place)
 
 
 def deliver_content(source: Path, target: Path) -> None:
-    """Bring everything in a folder into another one, entry by entry, each whole or not at all.
+    """Move everything in a folder into another one, entry by entry, each atomically.
 
-    On the same disk an entry is renamed; from another disk it is copied beside its place, compared with what
-    was read, and then renamed. What stood there under the same name is replaced.
+    On the same disk an entry is renamed. From another disk it is copied to a temporary name, compared with
+    the original, and then renamed. An entry of the same name in the target is replaced.
 
     Args:
-        source: The folder; its entries are gone afterwards where they could be renamed.
-        target: The folder that receives them; it is there.
+        source: The folder to empty; entries that were copied from another disk stay in it.
+        target: The folder that receives the entries; it must exist.
 
     Raises:
-        DiskError: The target is full or not ours to write.
-        RunError: A copy is not what was written.
+        DiskError: The target's disk is full, or the target may not be written.
+        RunError: A copy differs from its original.
     """
     with disk_errors(target):
         for entry in sorted(source.iterdir()):
@@ -158,7 +158,7 @@ def _deliver(entry: Path, place: Path) -> None:
 
 
 def _take_place(entry: Path, place: Path) -> None:
-    """Rename an entry to its place; a folder there steps aside first, since none can be renamed over it."""
+    """Rename an entry to its place; a folder there is renamed first, since a rename cannot replace it."""
     if not place.is_dir() or place.is_symlink():
         entry.rename(place)
         return
@@ -174,18 +174,18 @@ def _take_place(entry: Path, place: Path) -> None:
 
 
 def _copy_checked(entry: Path, beside: Path) -> None:
-    """Copy a file or folder and read the copy again: a disk that loses bytes is found out now."""
+    """Copy a file or folder and read the copy again, to find out now if the disk loses bytes."""
     if entry.is_dir():
         shutil.copytree(entry, beside)
     else:
         shutil.copyfile(entry, beside)
     if list(_hash_files(entry)) != list(_hash_files(beside)):
         hint = "the disk may be failing: choose another one, or another machine"
-        raise RunError(Fault(entry.name, "the copy is not what was written", hint=hint))
+        raise RunError(Fault(entry.name, "the copy differs from the original", hint=hint))
 
 
 def _hash_files(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the place and the SHA-256 of every file at or below `path`, in stable order."""
+    """Yield (path below `path`, SHA-256 in hexadecimal) of every file at or below `path`, in stable order."""
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
             with file.open("rb") as stream:

@@ -1,19 +1,19 @@
-"""The tree of user errors; everything else that is raised is a bug of ours.
+"""The user errors as a tree; any other exception is a bug in classifold.
 
 ClassifoldError            exit 1
 ├── SettingsError          exit 2   config.py, --set, hyperparameters
 ├── UsageError             exit 2   the command line
 ├── DataError              exit 1   pictures, folders, splits
-├── BackboneError          exit 1   unknown backbone, weights that cannot be had
+├── BackboneError          exit 1   unknown backbone, weights that cannot be loaded
 ├── RunError               exit 1   a run folder that is missing, damaged or refused
 ├── DiskError              exit 1   full, read-only, not permitted
 ├── MissingExtraError      exit 1   an optional part is not installed
 ├── AwsError               exit 1   credentials, rights, quotas, buckets, the network
-│   └── MissingError       exit 1   what was asked for is not there
+│   └── MissingError       exit 1   a bucket, object, role or job that does not exist
 ├── DockerError            exit 1   the engine, the image, the registry
 ├── JobError               exit 1   a training job that failed or was refused
-├── HostError              exit 1   another host of the run that ended, or never came
-└── Interrupted            exit 130 Ctrl-C or SIGTERM, after what was reached was saved
+├── HostError              exit 1   another host of the run that ended, or never connected
+└── Interrupted            exit 130 Ctrl-C or SIGTERM, after the progress was saved
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Fault:
     """One thing that is wrong: `where: what, got GOT`, and the cure.
 
     Attributes:
-        where: The setting, file, folder or command it is about.
+        where: The setting, file, folder or command that it is about.
         what: What is wrong, and what was expected.
-        hint: What to do now.
-        got: The value found, already printable; left out when empty.
+        hint: The cure, as an instruction to the user; left out when empty.
+        got: The value that was found, already printable; left out when empty.
     """
 
     where: str
@@ -78,7 +78,7 @@ def limit_faults(
 
 
 class ClassifoldError(Exception):
-    """A mistake the user can cure; holds one fault or all that were found."""
+    """A mistake that the user can correct; holds all faults that were found, at least one."""
 
     exit_code = 1
 
@@ -99,7 +99,7 @@ class SettingsError(ClassifoldError):
 
 
 class UsageError(ClassifoldError):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something that is not possible."""
 
     exit_code = 2
 
@@ -109,15 +109,15 @@ class DataError(ClassifoldError):
 
 
 class BackboneError(ClassifoldError):
-    """The backbone is unknown or its weights cannot be had."""
+    """The backbone is unknown or its weights cannot be loaded."""
 
 
 class RunError(ClassifoldError):
-    """A run folder is missing, damaged or does not agree with itself."""
+    """A run folder is missing or damaged, or its files do not fit together."""
 
 
 class DiskError(ClassifoldError):
-    """The disk is full, read-only, or the place is not ours to write."""
+    """The disk is full or read-only, or the folder may not be written."""
 
 
 class MissingExtraError(ClassifoldError):
@@ -125,27 +125,27 @@ class MissingExtraError(ClassifoldError):
 
 
 class AwsError(ClassifoldError):
-    """AWS refused: credentials, rights, quotas, a bucket of somebody else's, no way to it."""
+    """AWS refused, or cannot be reached: credentials, rights, quotas, a foreign bucket, the network."""
 
 
 class MissingError(AwsError):
-    """What was asked for is not there: a bucket, an object, a role, a job."""
+    """A bucket, an object, a role or a job does not exist."""
 
 
 class DockerError(ClassifoldError):
-    """The container engine is not there, an image cannot be built or pushed, a container ended badly."""
+    """The container engine is missing, an image cannot be built or pushed, or a container failed."""
 
 
 class JobError(ClassifoldError):
-    """A training job failed, or is not to be started as it was asked for."""
+    """A training job failed, or cannot be started as requested."""
 
 
 class HostError(ClassifoldError):
-    """Another host of the same run ended, or they never met."""
+    """Another host of the same run ended, or never connected."""
 
 
 class Interrupted(ClassifoldError):  # noqa: N818 - not a failure
-    """Ctrl-C or SIGTERM ended the work early, after what was reached was saved.
+    """Ctrl-C or SIGTERM ended the work early, after the progress was saved.
 
     Attributes:
         kept: The folder with the best model so far, None where there is none yet.
@@ -170,12 +170,12 @@ _DISK_CURES = {
     errno.EROFS: ("the disk is read-only", "choose a folder on a disk that can be written"),
     errno.EACCES: ("permission denied", "choose another folder or change its owner or mode"),
     errno.EPERM: ("operation not permitted", "choose another folder or change its owner or mode"),
-    errno.ENOTDIR: ("a file stands where a folder should be", "move the file away or choose another folder"),
-    errno.EEXIST: ("a file stands where a folder should be", "move the file away or choose another folder"),
-    errno.EISDIR: ("a folder stands where a file should be", "move the folder away or choose another name"),
+    errno.ENOTDIR: ("it is a file, not a folder", "move the file away or choose another folder"),
+    errno.EEXIST: ("it is a file, not a folder", "move the file away or choose another folder"),
+    errno.EISDIR: ("it is a folder, not a file", "move the folder away or choose another name"),
     errno.ENAMETOOLONG: ("the name is too long for this disk", "shorten the file's name"),
     errno.EFBIG: ("the file is too large for this disk", "choose another disk"),
-    errno.EIO: ("the disk reports an error of its own", "check the disk, or choose another one"),
+    errno.EIO: ("the disk reports an input/output error", "check the disk, or choose another one"),
     errno.EBUSY: ("it is in use", "close what uses it, unmount what is mounted there, or choose another one"),
     errno.EXDEV: ("its disk cannot rename or move it", "choose a folder on another disk"),
     errno.EILSEQ: ("its disk does not accept this name", "choose another name or another disk"),
@@ -184,10 +184,17 @@ _DISK_CURES = {
 
 
 def explain_disk(error: OSError, where: Path | str) -> DiskError | None:
-    """Return the system's refusal to write as a DiskError, and None for any other failure of the system."""
+    """Return an OSError as a DiskError if it means that the disk refuses to write, else None.
+
+    Args:
+        error: The error that the system raised.
+        where: The folder or file that was being written, as the user knows it; used if `error` names none.
+    """
     if error.filename is None and "temporary directory" in str(error.strerror):  # raised by tempfile
         hint = "set the environment variable TMPDIR to a folder that can be written"
-        return DiskError(Fault("temporary files", "no folder for them can be written", hint=hint))
+        return DiskError(
+            Fault("temporary files", "there is no folder for them that can be written", hint=hint)
+        )
     if error.errno not in _DISK_CURES:
         return None
     what, hint = _DISK_CURES[error.errno]

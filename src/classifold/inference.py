@@ -1,4 +1,4 @@
-"""ONNX Runtime, for everything that only looks forward, and the check of a model.onnx before it is opened."""
+"""Runs models with ONNX Runtime, and checks a model.onnx before it is opened."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 # A protobuf message, which an ONNX file is, cannot be larger.
 MAX_MODEL_BYTES = (1 << 31) - 1
-# Networks of a thousand layers have some 100,000 fields, and graphs inside graphs to a depth of a dozen.
+# A network of a thousand layers has some 100,000 fields, and nests about a dozen graphs.
 MAX_FIELDS = 2_000_000
 MAX_DEPTH = 100
 
-# Which fields of a message hold messages in which there can be tensors.
+# The fields of each kind of message in which there can be tensors: number of the field, kind of its content.
 # Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 _FIELDS = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -38,22 +38,22 @@ _FIELDS = {
     "sparse tensor": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-# Of a tensor: what names the other file, and that there is one.
+# The fields of a tensor that name another file and say that there is one.
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # how a field is written
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 # ONNX Runtime's own format, which it recognises by these bytes and which is not ONNX.
 _ORT_MARK = b"ORTM"
 
 
 class ModelFileError(Exception):
-    """A file that is not given to the engine; says why."""
+    """A file that is not given to ONNX Runtime; the message says why."""
 
 
 def check_model(file: BinaryIO) -> None:
     """Check that a file is an ONNX model whose tensors hold their own values.
 
-    Reads the structure and passes over the values, so it takes little memory and, for a thousand layers, a
+    Only the structure is read and values are skipped, so it takes little memory and, for a thousand layers, a
     tenth of a second.
 
     Args:
@@ -77,7 +77,7 @@ class _Walk:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._place = file, 0
-        self._open = [(size, "model")]  # the messages that the place is in: where each ends, and its kind
+        self._open = [(size, "model")]  # (end, kind) of each message around the current place
 
     def check(self) -> None:
         num_fields = 0
@@ -94,7 +94,7 @@ class _Walk:
     def _read_field(self, kind: str, end: int) -> None:
         tag = self._read_number(end)
         number, form = tag >> 3, tag & 7
-        # Above 32 bits readers differ about which field it is.
+        # Readers differ about which field a tag of more than 32 bits means.
         if not number or tag >> 32:
             raise _not_onnx()
         value = 0
@@ -109,10 +109,10 @@ class _Walk:
             raise _not_onnx()
         is_location = number == _DATA_LOCATION and (form != _VARINT or value)
         if kind == "tensor" and (number == _EXTERNAL_DATA or is_location):
-            raise ModelFileError("its weights are to be read from another file (external data)")
+            raise ModelFileError("its weights are in another file (external data)")
 
     def _enter(self, kind: str | None, size: int, end: int) -> None:
-        """Go into a message of a kind that matters, or past any other field."""
+        """Enter a message that can hold tensors; skip any other field."""
         if kind is None:
             self._skip(size, end)
             return
@@ -150,21 +150,21 @@ _ROOM = 4 << 30
 
 
 def open_session(model: Path | bytes) -> Any:
-    """Return an ONNX Runtime session that computes in the thread that asks it, and in no other.
+    """Return an ONNX Runtime session that computes only in the thread that calls it.
 
-    So as many threads as there are cores ask it, each for one picture: none waits for another after every
-    layer, and a picture's activations stay in its core's cache. On two cores this is a third faster than one
-    call over all cores for 16 pictures, gives the same bits, and leaves no core idle while pictures are read.
+    It is called by one thread per core, each with one picture: no thread waits for others after every layer,
+    and a picture's activations stay in its core's cache. On two cores this is a third faster than one call
+    over all cores for 16 pictures, gives the same bits, and leaves no core idle while pictures are read.
 
-    This is the one door to a model: what could make the engine read other files is refused before it.
+    Every model is opened here, since a model that would make ONNX Runtime read other files is refused.
 
     Args:
-        model: A file, or the bytes of one.
+        model: Path of the file, or its content.
 
     Raises:
-        ModelFileError: Its weights are to be read from other files, or it is no ONNX model.
+        ModelFileError: Its weights are in other files, or it is not an ONNX model.
         OSError: The file cannot be read.
-        Exception: ONNX Runtime's own, which have no common base, for what is no model or cannot be run.
+        Exception: ONNX Runtime cannot run the model; its exceptions have no common base class.
     """
     with model.open("rb") if isinstance(model, Path) else io.BytesIO(model) as file:
         check_model(file)
@@ -173,8 +173,8 @@ def open_session(model: Path | bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # faults are raised and told in our words
-    # Else it goes by the file's name and first bytes, and reads a format that was not looked through.
+    options.log_severity_level = 4  # only fatal errors: others are raised, and we report them
+    # Else the file's name and first bytes decide, and a format that was not checked may be read.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -182,9 +182,9 @@ def open_session(model: Path | bytes) -> Any:
 
 @contextlib.contextmanager
 def limited_model(path: Path) -> Iterator[None]:
-    """Bound the memory that a model from elsewhere can take in the block, where it is opened and tried.
+    """Limit the memory that a model from elsewhere can take within the block that opens and tries it.
 
-    A few bytes of ONNX can ask for terabytes. A network at work takes its weights and some hundred MB.
+    A few bytes of ONNX can ask for terabytes; a real network takes its weights and some hundred MB.
     """
     with limited_memory(min(memory_bytes(), _ROOM + 4 * path.stat().st_size)):
         yield
@@ -193,15 +193,15 @@ def limited_model(path: Path) -> Iterator[None]:
 def run_session(
     session: Any, pixels: NDArray[np.uint8] | NDArray[np.float32], *, output: str | None = None
 ) -> NDArray[np.float32]:
-    """Return what a model says of pictures: one in this thread, several on all cores.
+    """Return a model's output for pictures; one picture runs in this thread, several on all cores.
 
     Args:
-        session: Session of a model with one input.
-        pixels: (N, size, size, 3), at least one picture.
-        output: The output's name; None takes the first.
+        session: An ONNX Runtime session of a model with one input.
+        pixels: RGB values 0..255, shape (N, size, size, 3), at least one picture.
+        output: Name of the output; None means the first.
 
     Returns:
-        (N, ...) float32; what is said of a picture does not depend on the others.
+        float32, shape (N, ...); a picture's output does not depend on the others.
     """
     import numpy as np
 

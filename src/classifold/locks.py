@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them, where the disk has locks."""
+"""File locks that end with the process that holds them, on disks that support locks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-# What a lock answers that another process holds.
+# Errors which mean that another process holds the lock.
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
@@ -16,11 +16,11 @@ def hold_lock(number: int, *, is_shared: bool = False) -> bool:
 
     Args:
         number: File descriptor of the open file or folder.
-        is_shared: Other processes may hold the lock as well, if they share it.
+        is_shared: True to allow other processes the lock at the same time, if they share it too.
 
     Returns:
-        Whether it is locked; False where the disk has no locks (NFS without its lock service, some FUSE,
-        object-store and cluster file systems).
+        True if it is locked; False where the disk does not support locks (NFS without its lock service, some
+        FUSE, object-store and cluster file systems).
 
     Raises:
         BlockingIOError: Another process holds the lock.
@@ -36,7 +36,7 @@ def hold_lock(number: int, *, is_shared: bool = False) -> bool:
 
 
 def has_record_locks(path: Path) -> bool:
-    """Tell whether the disk can lock ranges of a file's bytes, as SQLite does; makes the file if need be."""
+    """Return whether the disk can lock ranges of bytes, as SQLite needs; create the file if it is missing."""
     with path.open("ab") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,7 +48,7 @@ def has_record_locks(path: Path) -> bool:
 def let_hdf5_do_without_locks() -> None:
     """Let HDF5 open its files without locks, here and in child processes; call it before h5py is imported.
 
-    A disk without locks would refuse model.h5 after all of the training. Locks protect nothing here: one
-    process writes each file, in a folder that it holds itself.
+    On a disk without locks, writing model.h5 would fail after the whole training. The locks are not needed:
+    each file is written by one process, in a folder that it has locked.
     """
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")

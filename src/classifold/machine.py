@@ -1,4 +1,4 @@
-"""What this machine has for the work: cores and memory."""
+"""What this process may use of the machine: cores, memory and GPUs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def count_cores() -> int:
-    """Return the number of cores this process may use, which in a container can be fewer than there are."""
+    """Return the number of cores that this process may use; a container can have fewer than the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -25,7 +25,7 @@ def peak_memory_mb() -> float:
 
 
 def _own_peak_bytes(unit: int) -> int:
-    """Return this process's peak; Linux's ru_maxrss begins with that of the process that started this one."""
+    """Return this process's peak memory in bytes; on Linux ru_maxrss would start at the parent's peak."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
@@ -34,9 +34,9 @@ def _own_peak_bytes(unit: int) -> int:
 
 
 def memory_bytes() -> int:
-    """Return the memory this process may use: the machine's, or the container's where that is less."""
+    """Return the memory that this process may use, in bytes: the machine's, or the container's if less."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    # The limit of the own control group, version 2 and version 1.
+    # The limit of this process's control group, version 2 and version 1.
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(Path(path).read_text(encoding="ascii")))
@@ -45,10 +45,9 @@ def memory_bytes() -> int:
 
 @contextlib.contextmanager
 def limited_memory(room: int) -> Iterator[None]:
-    """Let this process take at most `room` more bytes of memory within the block.
+    """Let this process take at most `room` more bytes of memory within the block; works on Linux only.
 
-    Who asks for more gets an error, and the machine stays usable. Only Linux does this: elsewhere nothing is
-    limited.
+    A request for more fails with an error, and the machine stays usable.
     """
     try:
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
@@ -66,12 +65,12 @@ def limited_memory(room: int) -> Iterator[None]:
 
 
 def list_gpus() -> list[str]:
-    """Return the names of the NVIDIA GPUs that this process can use, without asking their driver's tools."""
+    """Return the names of the NVIDIA GPUs that this process can use, without running nvidia-smi."""
     found = []
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         with contextlib.suppress(OSError):
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
     devices = list(Path("/dev").glob("nvidia[0-9]*"))
-    # A container may see the machine's list and own fewer of its devices.
+    # A container may see the machine's list and have fewer of its devices.
     return found[: len(devices)] if found else ["NVIDIA GPU"] * len(devices)

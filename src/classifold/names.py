@@ -1,19 +1,19 @@
-"""Every name that others rely on, spelled once: sets, artefacts, jobs, buckets."""
+"""Names that several modules or AWS rely on, each defined once: sets, artefacts, jobs, buckets."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
 
-# The user's settings, below the project's folder.
+# The user's settings file, below the project's folder.
 CONFIG_FILE = "container/modeling/config.py"
 
 # The three sets, in the order of the work.
 TRAINING, VALIDATION, EVALUATION = "training", "validation", "evaluation"
 SETS = (TRAINING, VALIDATION, EVALUATION)
-# What people call the three sets, in lower case and without accents, so that a split of the user's own is
-# recognised: English, then German, French, Spanish, Portuguese, Italian, Dutch, Polish, Turkish, Russian,
-# Chinese, Japanese, Korean. The last English ones are how people mistype them.
+# Folder names that people use for the three sets, in lower case and without accents, by which a split of the
+# user's own is recognised: English, then German, French, Spanish, Portuguese, Italian, Dutch, Polish,
+# Turkish, Russian, Chinese, Japanese, Korean. The last English ones are common misspellings.
 SET_ALIASES = {
     TRAINING: tuple(
         """
@@ -39,7 +39,7 @@ SET_ALIASES = {
 }
 SPLIT_RECORD = "split.json"
 
-# The run folder: model.tar.gz unpacked. The first six are the template's.
+# Files of the run folder, which is an unpacked model.tar.gz. The first six are those of the project template.
 CHECKPOINT_DIR = "checkpoint"
 MODEL_H5 = "model.h5"
 CLASSES_PICKLE = "classes_dict.pkl"
@@ -76,21 +76,21 @@ ARTEFACTS = (
     REPORT_HTML,
 )
 MODEL_ARCHIVE = "model.tar.gz"
-# What a run folder's name ends in that holds the best model of a run that was stopped.
+# End of the name of a run folder that holds the best model so far of a run that was stopped.
 INTERRUPTED_ENDING = ".interrupted"
-# The hidden folder in which a run is made: .<run>.partial
+# End of the name of the hidden folder in which a run works: .<run>.partial
 PARTIAL_ENDING = ".partial"
-# The key under which classes.json's content travels inside model.onnx, model.keras, model.h5 and checkpoint/.
+# The key of the content of classes.json inside model.onnx, model.keras, model.h5 and checkpoint/.
 MODEL_CARD = "classifold"
 
 JOB_TIME_FORMAT = "%Y-%m-%d-%H-%M-%S"
 JOB_NAME_LIMIT = 63
-# What is left of a job's name for the algorithm: the time takes "-" and 19 characters.
+# Characters left for ALGORITHM_NAME in a job's name: "-" and the time take 20.
 ALGORITHM_NAME_LIMIT = JOB_NAME_LIMIT - 20
 ALGORITHM_NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 BUCKET_NAME_LIMIT = 63
 BUCKET_NAME_PATTERN = re.compile(r"[a-z0-9](?=.{2,62}$)[a-z0-9.-]*[a-z0-9]")
-# What S3 takes in a bucket's name and ECR in a repository's, both: the project's name stands in both.
+# What both S3 accepts in a bucket's name and ECR in a repository's: the project's name is part of both.
 PROJECT_NAME_PATTERN = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 PROJECT_NAME_REFUSED = ("xn--", "sthree-", "amzn-s3-demo-")
 CHANNEL_NAME_LIMIT = 64
@@ -105,26 +105,27 @@ IMAGE_PATTERN = re.compile(
     re.ASCII,
 )
 TAG_LIMIT, TAG_KEY_LIMIT, TAG_VALUE_LIMIT = 50, 128, 256
-# Beside letters, digits and spaces of any script.
+# Allowed in tags besides letters, digits and spaces of any script.
 TAG_CHARACTERS = "_.:/=+-@"
 
 
-# What this project leaves on AWS carries the user's tags and this one, whose value is the project's name.
+# Everything that a project creates on AWS has the user's tags and this one, whose value is the project's
+# name.
 PROJECT_TAG = "classifold:project"
 POLICY_NAME = "classifold"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
-# What commands remember about their last time: below the project's folder, safe to delete.
+# Folder below the project's folder in which commands keep notes for their next run; safe to delete.
 STATE_DIR = ".classifold"
 REQUEST_TEMPLATE = "training-job-config-template.json"
 REQUEST_FILE = "training-job-config.json"
 DOCKERFILE = "container/Dockerfile"
 
-# Shards: the pictures of a set packed into plain tar files, and where each of them stands.
+# Shards are plain tar files of a set's pictures; the index says where each picture is.
 SHARD_INDEX = "shards.json"
 SHARD_PATTERN = re.compile(r"shard-[0-9]{5}\.tar")
 
-# How the objects of a channel come to the hosts of a job, in SageMaker's words.
+# How the objects of a channel are distributed to the hosts of a job, in SageMaker's words.
 FULLY_REPLICATED, SHARDED_BY_KEY = "FullyReplicated", "ShardedByS3Key"
 
 # The container, as SageMaker lays it out.
@@ -136,13 +137,13 @@ CHECKPOINT_CONFIG_JSON = "checkpointconfig.json"
 FAILURE_FILE = "failure"
 FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
 STOP_SECONDS = 120  # from SIGTERM to SIGKILL
-# Training images: for processors, for processors of several machines (which train on JAX), for GPUs.
+# Training images: for CPUs, for CPUs of several machines (which train on JAX), for GPUs.
 IMAGE_VARIANTS = ("cpu", "hosts", "gpu")
 FIRST_HOST = "algo-1"
-LOOPBACK = "127.0.0.1"  # where the hosts of a run on one machine find each other
-HOSTS_PORT = 23456  # where the machines of a job find each other, on the first one
+LOOPBACK = "127.0.0.1"  # address of the first host where all hosts run on one machine
+HOSTS_PORT = 23456  # port on the first machine of a job to which the others connect
 
-# The figures of an epoch's line in a log, each with the regular expression that finds it there.
+# The metrics in an epoch's line of a log, each with the regular expression that finds it.
 METRICS = {
     "loss": r" loss=([-+.0-9a-z]+)",
     "accuracy": r" accuracy=([-+.0-9a-z]+)",
@@ -154,7 +155,7 @@ METRICS = {
 
 
 def set_manifest(set_name: str) -> str:
-    """Return the file name of a set's manifest in a split of a listing."""
+    """Return the file name of a set's manifest, in the split of a listing."""
     return f"{set_name}.jsonl"
 
 
@@ -169,27 +170,31 @@ def output_bucket(project_name: str) -> str:
 
 
 def regional_bucket(name: str, *, account: str, region: str) -> str:
-    """Return a bucket's name in the account's own namespace, which nobody else can take.
+    """Return a bucket's name in the account's own namespace, which no other account can take.
 
-    S3 takes no dot there. One in the project's name becomes "--", which no project's name contains, so that
-    two projects never share a bucket: shop.flowers gets shop--flowers-data, shop-flowers shop-flowers-data.
+    S3 accepts no dot in such a name. A dot in the project's name becomes "--", which no project's name
+    contains, so that two projects never share a bucket: shop.flowers has shop--flowers-data, shop-flowers has
+    shop-flowers-data.
 
     Args:
-        name: As `data_bucket` and `output_bucket` return it.
+        name: The name that `data_bucket` or `output_bucket` returns.
         account: Number of the AWS account, 12 digits.
-        region: Region of the project.
+        region: AWS region of the project, such as "eu-west-1".
     """
     project, _, kind = name.rpartition(".")
     return f"{project.replace('.', '--')}-{kind}{regional_ending(account=account, region=region)}"
 
 
 def former_regional_bucket(name: str, *, account: str, region: str) -> str:
-    """Return the name that earlier versions gave it, the same for shop.flowers and shop-flowers."""
+    """Return the name that earlier versions gave to the same bucket; arguments as for `regional_bucket`.
+
+    It was the same for the projects shop.flowers and shop-flowers.
+    """
     return f"{name.replace('.', '-')}{regional_ending(account=account, region=region)}"
 
 
 def regional_ending(*, account: str, region: str) -> str:
-    """Return how the name of every bucket in an account's own namespace ends."""
+    """Return the end of the name of every bucket in an account's own namespace."""
     return f"-{account}-{region}-an"
 
 
@@ -209,31 +214,31 @@ def boundary(project_name: str) -> str:
 
 
 def data_prefix(data_name: str, *, as_shards: bool) -> str:
-    """Return where the three sets stand in the data bucket; ends in a slash, as FastFile mode wants it."""
+    """Return the prefix of the three sets in the data bucket; ends in a slash, which FastFile mode needs."""
     return f"{data_name}.shards/" if as_shards else f"{data_name}/"
 
 
 def set_channel(data_name: str, set_name: str) -> str:
-    """Return the channel of one set, in a job whose hosts get the training shards shared out by key."""
+    """Return the channel of one set, for a job with INPUT_DISTRIBUTION = "ShardedByS3Key"."""
     return f"{data_name}-{set_name}"
 
 
-# In front of the job, so that a rule of the bucket's can name those of all jobs.
+# It comes before the job's name, so that one lifecycle rule covers the checkpoints of all jobs.
 CHECKPOINTS_PREFIX = "checkpoints/"
 
 
 def checkpoint_prefix(job: str) -> str:
-    """Return where a job's checkpoints stand in the output bucket."""
+    """Return the prefix of a job's checkpoints in the output bucket."""
     return f"{CHECKPOINTS_PREFIX}{job}/"
 
 
 def job_name(algorithm_name: str, when: datetime) -> str:
-    """Return a training job's name, which is also its run folder's: `<algorithm>-YYYY-mm-dd-HH-MM-SS`."""
+    """Return the name of a training job and of its run folder: `<algorithm>-YYYY-mm-dd-HH-MM-SS`."""
     return f"{algorithm_name}-{when.strftime(JOB_TIME_FORMAT)}"
 
 
 def run_name(folder_name: str) -> str:
-    """Return the name of the run that is in a folder of this name, or that is being made in it."""
+    """Return the name of the run in a folder of this name, finished or at work."""
     if folder_name.startswith(".") and folder_name.endswith(PARTIAL_ENDING):
         return folder_name[1 : -len(PARTIAL_ENDING)]
     return folder_name

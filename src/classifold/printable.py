@@ -1,7 +1,7 @@
-"""Text for a terminal or a log: nothing in it can break a line or steer the terminal.
+"""Makes text safe for a terminal or a log: control characters in it are escaped.
 
-Names of files, classes and objects may hold control characters, escape sequences and marks that turn the
-direction of writing, and so may whatever comes from another machine.
+Names of files, classes and objects, and anything from another machine, may hold line breaks, escape sequences
+and marks that change the direction of writing.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Any
 
 
 def make_printable(text: str) -> str:
-    """Return a line in which everything that is not printable is written as an escape."""
+    """Return a line in which each character that is not printable is replaced by its escape."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def make_lines_printable(text: str) -> str:
-    """Return a text of several lines in which each is printable; its line breaks stay."""
+    """Return a text with each line made printable; line breaks stay."""
     return "\n".join(make_printable(line.expandtabs()) for line in text.split("\n"))
 
 
 def format_json(answer: object, **options: Any) -> str:
-    r"""Return an answer as JSON in which everything that is not printable is written as `\uXXXX`.
+    r"""Return an answer as JSON in which each character that is not printable is written as `\uXXXX`.
 
     Args:
-        answer: The value to format, of types that json.dumps takes.
+        answer: The value to format, of types that json.dumps accepts.
         options: Passed to json.dumps.
     """
     text = json.dumps(answer, ensure_ascii=False, **options)
-    # Outside its strings JSON has no such characters but line breaks.
+    # Outside of strings, line breaks are the only such characters in JSON.
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""Python processes of ours: what each needs before it works, UTF-8 mode, a step in a process of its own."""
+"""Prepares this process (streams, home folder, UTF-8 mode) and runs steps in other Python processes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from typing import Any, TextIO
 
 from classifold.errors import KILLED_FOR_MEMORY, MEMORY_HINT, ClassifoldError, DiskError, Fault, RunError
 
-# How a Python process of ours is started. Without -P, `python -m` imports a user's random.py from the working
-# directory in place of the standard library's.
+# The command that starts our Python processes. Without -P, `python -m` would import a user's random.py from
+# the working directory in place of the standard library's.
 PYTHON = (sys.executable, "-P")
 _SAFE_PATH = "PYTHONSAFEPATH"
-# Carries the encoding of the user's terminal to the second start.
+# Passes the encoding of the user's terminal on when the process starts again in UTF-8 mode.
 _TERMINAL = "_CLASSIFOLD_TERMINAL_ENCODING"
-# Names the pipe whose other end closes with the process that started this one.
+# Number of the pipe whose other end closes when the parent process ends.
 _PIPE = "CLASSIFOLD_PARENT_PIPE"
 _LOG = logging.getLogger(__name__)
 _borrowed_home = ""
 
 
 def prepare_process() -> None:
-    """Give this process, and those that it starts, standard streams and a home folder if it lacks them."""
+    """Give this process and its children standard streams and a home folder where they are missing."""
     open_streams()
     _borrow_home()
 
@@ -39,7 +39,7 @@ def open_streams() -> None:
     """Open the null device for each standard stream that is closed.
 
     Otherwise the next file that is opened gets the number 0, 1 or 2, and what a library prints is written
-    into it. Nobody can read a closed stream, so nothing is lost.
+    into that file.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if not _is_open(number):
@@ -58,7 +58,7 @@ def _is_open(number: int) -> bool:
 
 
 def silence(stream: TextIO | None) -> None:
-    """Point a standard stream that cannot be written at the null device, so that the last flush succeeds."""
+    """Redirect a standard stream that cannot be written to the null device: its last flush then succeeds."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())  # type: ignore[union-attr]
@@ -68,8 +68,8 @@ def silence(stream: TextIO | None) -> None:
 def _borrow_home() -> None:
     """Set HOME to an empty temporary folder where this process has no home folder.
 
-    That is so for a user without an entry in the password file: libraries would take `~` for a folder's name,
-    and make one of that name in the working directory.
+    A user without an entry in the password file has none. Libraries would then create a folder named `~` in
+    the working directory.
     """
     global _borrowed_home
     if not os.environ.get("HOME"):
@@ -83,12 +83,12 @@ def _borrow_home() -> None:
 
 
 def has_home() -> bool:
-    """Tell whether this process has a home folder of its own, and not one that `prepare_process` made."""
+    """Return whether this process has a real home folder, not the temporary one of `prepare_process`."""
     return not _borrowed_home or os.environ.get("HOME") != _borrowed_home
 
 
 def expand_home(path: str) -> str:
-    """Return a path with `~` or `~user` written out; unchanged where there is no such home folder."""
+    """Return a path with `~` or `~user` replaced; unchanged where there is no such home folder."""
     if path.partition("/")[0] == "~" and not has_home():
         return path
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib raises an error where there is none
@@ -96,9 +96,9 @@ def expand_home(path: str) -> str:
 
 @contextlib.contextmanager
 def isolated_children() -> Iterator[None]:
-    """Keep the working directory off the module path of the Python processes that a library starts here.
+    """Keep the working directory off the module path of Python processes that a library starts meanwhile.
 
-    For those whose command line is not ours: multiprocessing's and Dask's.
+    It is for processes whose command line is not ours: those of multiprocessing and Dask.
     """
     before = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"
@@ -112,7 +112,7 @@ def isolated_children() -> Iterator[None]:
 
 
 def ensure_utf8_mode() -> None:
-    """Start this process again in UTF-8 mode where file names would not be UTF-8; else do nothing.
+    """Restart this process in UTF-8 mode if file names would not be UTF-8; else do nothing.
 
     The process keeps its number. Its children are in UTF-8 mode too.
     """
@@ -126,21 +126,23 @@ def ensure_utf8_mode() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    # The option as well: under -E and -I Python does not look at the variable.
+    # The option is needed as well, since with -E and -I Python ignores the variable.
     os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)  # noqa: S606
 
 
 def take_terminal_encoding() -> str | None:
-    """Return how the user's terminal wants its letters, None where UTF-8 is right."""
+    """Return the encoding of the user's terminal, None where it is UTF-8."""
     return os.environ.pop(_TERMINAL, None)
 
 
 def run_module(module: str, *arguments: Path) -> None:
-    """Run one of our modules in a fresh Python process, which ends when this one is interrupted.
+    """Run one of our modules in a fresh Python process and wait for its end.
+
+    It is killed when this process is interrupted.
 
     Raises:
-        RunError: With the end of what it printed, if it failed.
-        DiskError: If it filled the disk.
+        RunError: It failed; with the last line that it printed.
+        DiskError: It filled the disk.
     """
     with Module(module, *arguments) as running:
         running.finish()
@@ -148,9 +150,13 @@ def run_module(module: str, *arguments: Path) -> None:
 
 @contextlib.contextmanager
 def start_process(words: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Start a Python process of ours beside this one; it ends with the context, or where this one is killed.
+    """Start a Python process beside this one; it ends with the context, or when this process is killed.
 
-    Ctrl-C reaches this process alone, which may pass it on. The other calls `end_with_parent`.
+    Ctrl-C reaches only this process, which may pass it on. The new process must call `end_with_parent`.
+
+    Args:
+        words: The command line, which begins with `PYTHON`.
+        options: Further arguments of `subprocess.Popen`.
     """
     theirs, pipe = os.pipe()
     try:
@@ -175,9 +181,9 @@ def start_process(words: Sequence[str], **options: Any) -> Iterator[subprocess.P
 
 
 class Module:
-    """One of our modules in a fresh Python process beside this one, told lines as it goes on.
+    """One of our modules in a fresh Python process, which reads lines from this one.
 
-    Leaving the context ends it, whatever it is doing.
+    The process is killed at the end of the context if it is still running.
     """
 
     def __init__(self, module: str, *arguments: Path) -> None:
@@ -199,16 +205,16 @@ class Module:
         self._stack.close()
 
     def tell(self, line: str) -> None:
-        """Give it a line to read; where it has failed, `finish` says why."""
+        """Send the process a line; if it has failed, `finish` says why."""
         with contextlib.suppress(BrokenPipeError):
             print(line, file=self._process.stdin, flush=True)
 
     def finish(self) -> None:
-        """Tell it that there is nothing more, and wait for its end.
+        """Close the process's standard input and wait for its end.
 
         Raises:
-            RunError: With the end of what it printed, if it failed.
-            DiskError: If it filled the disk.
+            RunError: It failed; with the last line that it printed.
+            DiskError: It filled the disk.
         """
         _, log = self._process.communicate()
         if self._process.returncode:
@@ -216,9 +222,9 @@ class Module:
 
 
 def end_with_parent() -> None:
-    """In the other process: end as soon as the one that started it is gone, even if that was killed.
+    """End this process as soon as its parent has ended, even if that was killed.
 
-    What is left of a killed run must not write into its folder when another process goes on with it.
+    A process that outlives a killed run must not write into its folder while another process resumes the run.
     """
     number = os.environ.pop(_PIPE, "")
     if number:
@@ -231,7 +237,13 @@ def _end_at_close(pipe: int) -> None:
 
 
 def explain_failure(module: str, code: int, log: str) -> ClassifoldError:
-    """Return the error of a step that failed in its own process; what it printed goes to the log."""
+    """Return the error of a step that failed in its own process, and log what it printed.
+
+    Args:
+        module: Name of the module, for the message.
+        code: The exit code; negative is the number of the signal that ended the process.
+        log: What it printed on standard error.
+    """
     if os.strerror(errno.ENOSPC) in log:
         hint = "free some space or choose another disk, then run the command again"
         return DiskError(Fault(module, "the disk is full", hint=hint))
@@ -240,5 +252,5 @@ def explain_failure(module: str, code: int, log: str) -> ClassifoldError:
     if log:
         _LOG.error("%s", log)
     reason = log.splitlines()[-1] if log else f"exit code {code}"
-    hint = "the lines above are all that it printed; the pictures and settings are as they were"
+    hint = "the lines above are its whole output; the pictures and settings were not changed"
     return RunError(Fault(module, f"this step failed: {reason}", hint=hint))

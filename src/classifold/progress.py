@@ -1,4 +1,4 @@
-"""How work in progress is shown: a bar for a person, plain lines for a log, nothing where nobody asked."""
+"""Shows work in progress: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from classifold.processes import silence
 
 
 class Advance:
-    """Told how many units were finished since the last call; shows them where somebody watches."""
+    """A function that moves a progress bar on; without a bar it does nothing."""
 
     def __init__(self, bars: Any = None, task: Any = None, unit: str = "") -> None:
         self._bars, self._task, self._unit = bars, task, unit
 
     def __call__(self, count: int) -> None:
-        """Count finished units."""
+        """Add to the bar the number of units that were finished since the last call."""
         if self._bars is not None:
             self._bars.advance(self._task, count)
             if self._unit != "bytes":
@@ -28,13 +28,13 @@ class Advance:
                 self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
 
     def describe(self, description: str) -> None:
-        """Change what the bar says is being done."""
+        """Change the text before the bar."""
         if self._bars is not None:
             self._bars.update(self._task, description=make_printable(description))
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Tell whether a person is watching a terminal that can move its cursor.
+    """Return whether a stream is a terminal that can move its cursor.
 
     Args:
         stream: The stream to ask; None means standard error.
@@ -49,13 +49,13 @@ def use_plain_lines() -> None:
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, beside the answer.
+    """Print a line on standard error.
 
-    Names in it cannot steer the terminal. Where it cannot be written, because the disk behind it is full, the
-    work goes on without it.
+    Control characters in it are escaped. If it cannot be written, for instance because standard error is a
+    file on a full disk, this and later lines are dropped and the work continues.
 
     Raises:
-        BrokenPipeError: If nobody reads it any more.
+        BrokenPipeError: The reader of standard error has ended.
     """
     if sys.stderr is None:
         return
@@ -73,9 +73,9 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
     """Show a bar with rate and time left on a terminal, and nothing elsewhere.
 
     Args:
-        description: What is being done, for instance "reading".
-        total: The number of units; None when that is not known yet.
-        unit: What is counted, in the plural; bytes are shown as kB, MB and GB.
+        description: The text before the bar, for instance "reading".
+        total: The number of units; None while it is not known.
+        unit: Name of the units in the plural, for instance "pictures"; "bytes" are shown as kB, MB and GB.
 
     Yields:
         A function to call with the number of units finished since its last call.
@@ -111,7 +111,7 @@ def show_progress(description: str, total: int | None, *, unit: str = "pictures"
 
 
 class PlainFormatter(logging.Formatter):
-    """Gives the message of a log record alone, with nothing in it that could steer a terminal."""
+    """Formats a log record as its message alone, with control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's text."""
@@ -119,14 +119,14 @@ class PlainFormatter(logging.Formatter):
 
 
 def log_plainly() -> None:
-    """Write warnings and errors of every library to standard error, each as its text alone."""
+    """Write warnings and errors of every library to standard error, each as its message alone."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a time for a person: `48 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Return a duration for a person to read: `48 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""A run folder as an archive: packed whole, unpacked with care, checked before it is believed."""
+"""Packs a run folder into an archive, unpacks one from elsewhere safely, and checks a run folder's files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from classifold.atomic import write_whole
 from classifold.errors import DiskError, Fault, RunError
 from classifold.machine import limited_memory
 
-# Of a JSON file, which is read whole: ours have a few kB, those of a thousand classes some MB.
+# Limit of a JSON file, since it is read whole; ours have a few kB, with a thousand classes some MB.
 MAX_JSON_BYTES = 200 * 10**6
-# Memory in which they are read: of text that was made to fill it, a MB becomes 20.
+# Memory for reading one: malicious text takes up to 20 times its size.
 _JSON_ROOM = 2 << 30
-# What unpacking leaves free on the disk, or a fiftieth of a small one.
+# Bytes that unpacking leaves free on the disk; a fiftieth of a small disk.
 _RESERVE = 100 * 10**6
 _BETWEEN_CHECKS = 64 << 20
 _REFUSED_HINT = "nothing was unpacked; this is not what classifold's training writes"
 
 
 def write_archive(run_dir: Path, target: Path) -> Path:
-    """Write the run folder's content as `model.tar.gz`, whole or not at all; return its path."""
+    """Pack the run folder's artefacts into the archive `target`, atomically; return `target`."""
     with write_whole(target) as partial, tarfile.open(partial, "w:gz", compresslevel=6) as archive:
         for name in names.ARTEFACTS:
             if (run_dir / name).exists():
@@ -36,10 +36,10 @@ def unpack_archive(archive: Path, target: Path) -> None:
     """Unpack a model.tar.gz into a new folder: ordinary files and folders below it and nothing else.
 
     Raises:
-        RunError: It is damaged, or nothing that training writes: it holds a link, a sparse file, a path that
-            leads out of the folder or more than any run, or it is far larger than its archive. Nothing is
-            left then.
-        DiskError: There is no room for it on the disk; nothing is left.
+        RunError: It is damaged, or was not written by training: it holds a link, a sparse file, a path that
+            leads out of the folder or more entries than any run, or it is far larger than its archive. The
+            target is removed.
+        DiskError: There is no room for it on the disk; the target is removed.
     """
     target.mkdir()
     try:
@@ -66,22 +66,22 @@ def _write_member(reader: ArchiveReader, member: Member, target: Path, *, where:
     unchecked = 0
     try:
         file = path.open("xb")
-    except FileExistsError as error:  # the reader has checked the names; a disk may take two for one
+    except FileExistsError as error:  # the reader has checked the names, but a disk may ignore case
         raise ArchiveError("it holds names that are one on this disk", got=repr(str(member.path))) from error
     with file:
         for piece in reader.read(member):
             file.write(piece)
             unchecked += len(piece)
-            if unchecked >= _BETWEEN_CHECKS:  # others may fill the disk meanwhile
+            if unchecked >= _BETWEEN_CHECKS:  # other programs may fill the disk meanwhile
                 _check_room(target, 0, where=where)
                 unchecked = 0
 
 
 def _check_room(folder: Path, size: int, *, where: str) -> None:
-    """Refuse to fill the disk: a part of it stays free.
+    """Refuse a file that would fill the disk; a part of it stays free.
 
     Raises:
-        DiskError: With what is needed and what is free.
+        DiskError: The file is too large; says its size and the free space.
     """
     usage = shutil.disk_usage(folder)
     free = usage.free - min(_RESERVE, usage.total // 50)
@@ -99,16 +99,16 @@ def check_run(
     where: str,
     hint: str = "`classifold follow` shows what the job said about it",
 ) -> None:
-    """Check that a folder is a run's: its files are there, are read, and the model loads.
+    """Check that a folder is a run folder: the files exist, JSON can be read, and the model loads.
 
     Args:
-        run_dir: The unpacked folder.
-        is_whole: All artefacts are expected, and not only those of an interrupted run.
-        where: What it came from, for the error.
-        hint: What to do about it.
+        run_dir: The run folder.
+        is_whole: True to expect all artefacts, False to expect only those of an interrupted run.
+        where: Name of the run's source, such as the job, for the error.
+        hint: The cure, for the error.
 
     Raises:
-        RunError: With everything that is wrong.
+        RunError: The folder is not a sound run folder; with every fault that was found.
     """
     from classifold.inference import limited_model, open_session
 
@@ -129,12 +129,12 @@ def check_run(
         try:
             with limited_model(run_dir / names.MODEL_ONNX):
                 open_session(run_dir / names.MODEL_ONNX)
-        except Exception as error:  # whatever the engine raises, the file is of no use
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             faults.append(Fault(where, f"{names.MODEL_ONNX} does not load: {error}", hint=hint))
     if faults:
         raise RunError(*faults)
 
 
 def _holds(path: Path) -> bool:
-    """Tell whether a file or a folder is there with something in it."""
+    """Return whether a file or a folder exists and is not empty."""
     return any(path.iterdir()) if path.is_dir() else path.is_file() and path.stat().st_size > 0

@@ -201,7 +201,7 @@ def test_a_command_that_needs_settings_says_so_where_there_is_no_settings_file(
     answer = classifold(*command)
     assert answer.code == 2
     assert answer.err.startswith(
-        "error: container/modeling/config.py: there is no such settings file\nhint: "
+        "error: container/modeling/config.py: the settings file does not exist\nhint: "
     )
 
 
@@ -213,7 +213,7 @@ def test_a_command_that_needs_no_settings_checks_those_it_is_given(
     answer = classifold(*command, "--set", "EPOCHS=x", "--set", "EPOCH=3")
     assert answer.code == 2
     assert answer.err == (
-        "error: setting EPOCH (--set): there is no such setting\nhint: did you mean EPOCHS?\n"
+        "error: setting EPOCH (--set): this setting does not exist\nhint: did you mean EPOCHS?\n"
         "error: setting EPOCHS (--set): expected a whole number of at least 0, got 'x'\n"
     )
     assert classifold(*command, "--config", "none.py").code == 2

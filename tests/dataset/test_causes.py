@@ -31,7 +31,7 @@ def test_what_is_there_in_place_of_pictures_is_named(tmp_path, name, content, go
     with pytest.raises(DataError) as caught:
         split(tmp_path / "pets")
     (fault,) = caught.value.faults
-    assert (fault.what, fault.got) == ("no class folder with pictures in it", got)
+    assert (fault.what, fault.got) == ("it has no class folder with pictures", got)
     assert hint in fault.hint
 
 

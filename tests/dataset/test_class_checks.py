@@ -95,6 +95,6 @@ def test_one_fault_for_each_class_with_a_slash_and_none_for_each_line(tmp_path):
     report = check_data(build_config({"DATA_MANIFEST": str(listing), "MANIFEST_CLASS": "label"}))
     first, second, rest = report.faults
     assert (first.got, second.got) == ("'T-shirt/top'", "'bag/pouch'")
-    assert first.what == "its class has a slash, so it can be no folder's name"
+    assert first.what == "its class name has a slash, so it cannot be a folder name"
     assert first.hint == "call the class 'T-shirt-top' in the listing"
     assert rest.where == "58 more lines"

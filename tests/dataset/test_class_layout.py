@@ -108,7 +108,7 @@ def test_a_folder_around_the_classes_is_refused_with_the_inner_one(tmp_path, jun
 
 def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
     fault = refusal(fill(tmp_path, "train/cat", "train/dog", "stuff"))
-    assert fault.what == "the classes seem to lie in train (cat, dog), and stuff seem not to be classes"
+    assert fault.what == "the classes seem to be in train (cat, dog), and stuff seem not to be classes"
 
 
 @pytest.mark.parametrize("name", ["test", "val"])

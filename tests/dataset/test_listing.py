@@ -300,7 +300,7 @@ def test_a_line_of_a_table_without_a_name_is_not_given_another_column_s(read, pi
         *((str(number), *row) for number, row in enumerate(ROWS)),
         ("9", "", "cat"),
     ]
-    with pytest.raises(DataError, match="line 14: it names no picture"):
+    with pytest.raises(DataError, match="line 14: it does not name a picture"):
         read(write_table(rows))
 
 
@@ -343,7 +343,7 @@ UNKNOWN = {
     "several numbers": ("a.jpg 0 1 1\nb.jpg 1 0 0\n", "followed by several numbers", "one class"),
     "empty": ("\n\n", "the listing is empty", "name at least one"),
     "a number": ("[3", "JSON object", "correct"),
-    "an object of others": ('{\n"a": 1,\n"b": 2\n}\n', "holds no list of pictures", "JSON Lines"),
+    "an object of others": ('{\n"a": 1,\n"b": 2\n}\n', "does not contain a list of pictures", "JSON Lines"),
     "a list of numbers": ("[1, 2]", "it is not a JSON object", "correct"),
 }
 
@@ -411,7 +411,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(check, pictures
 def test_of_a_list_without_a_header_the_columns_are_file_name_and_label(check, pictures, column):
     report = check("".join(f"{path} {name}\n" for path, name in ROWS), MANIFEST_CLASS=column)
     assert bool(report.faults) == (column == "file_name")
-    assert all("it names no picture" in fault.what for fault in report.faults)
+    assert all("it does not name a picture" in fault.what for fault in report.faults)
 
 
 def test_without_a_known_column_the_columns_are_offered(check, pictures):
@@ -485,7 +485,7 @@ def test_a_column_of_sets_that_is_not_filled_is_refused_and_one_of_other_words_i
     rows = [("path", "label", "split"), *((*row, "A") for row in ROWS)]
     report = check(write_table(rows))
     assert report.faults == ()
-    assert "the column 'split' names no sets and is not read" in report.notes
+    assert "the column 'split' does not name sets and is ignored" in report.notes
 
 
 # Files of this machine
@@ -499,12 +499,12 @@ def test_files_that_are_not_there_are_counted_named_and_left_out(check, pictures
     assert f"missing, and left out: 2 of 14 files: {names}" in report.notes
     assert report.faults == ()
     report = check(write_table(rows), UNREADABLE_PICTURES="fail")
-    assert [fault.what for fault in report.faults] == ["there is no such file"] * 2
+    assert [fault.what for fault in report.faults] == ["the file does not exist"] * 2
 
 
 def test_a_listing_of_which_no_file_is_there_is_refused(check, tmp_path):
     text = only_fault(check(write_table([("path", "label"), *ROWS])))
-    assert "none of the 12 files that it names is there" in text
+    assert "none of the 12 files that it names exists" in text
     assert "got pics/cat/0.png (line 2), pics/cat/1.png (line 3), pics/cat/2.png (line 4) and 9 more" in text
     assert f"relative paths start at {tmp_path}" in text
 
@@ -513,7 +513,7 @@ def test_backslashes_are_separators_where_no_file_has_them_in_its_name(check, re
     rows = [(path.replace("/", "\\"), name) for path, name in ROWS]
     report = check(write_table([("path", "label"), *rows]))
     assert report.faults == ()
-    assert "found only with / in place of the backslashes in their names: 12 files" in report.notes
+    assert "names with backslashes, found with / in their place: 12 files" in report.notes
     assert check(write_table([("path",), *((path,) for path, _ in rows)])).classes.keys() == {"cat", "dog"}
     literal = "pics\\cat\\0.png"
     (tmp_path / literal).write_bytes(PNG)
@@ -558,7 +558,7 @@ def test_a_name_without_its_ending_is_the_one_picture_of_that_name(read, check, 
     text = only_fault(check("image_id,label\n0000,a\n0001,b\n0002,a\n"))
     assert "line 3: several files could be meant, got '0001.jpg, 0001.png'" in text
     found, _ = read('[{"id": 7, "label": "a"}]')
-    assert found[0].reason == "there is no such file"
+    assert found[0].reason == "the file does not exist"
 
 
 def test_a_name_is_found_however_its_accents_are_composed(read, tmp_path):

@@ -106,7 +106,7 @@ def test_two_runs_on_one_folder_do_not_mix(tmp_path):
 def test_a_file_above_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DiskError, match="a file stands where a folder should be"),
+        pytest.raises(DiskError, match="it is a file, not a folder"),
         replace_folder(tmp_path / "file" / "sets"),
     ):
         pass

@@ -196,8 +196,7 @@ def test_a_copy_by_pixels_across_the_sets_of_an_own_split_is_told(make_classes, 
     with Image.open(folder / "cat" / "3.png") as image:
         image.save(folder.parent / "test" / "cat" / "x.bmp")
     assert (
-        "1 picture stands in two sets of your own split: scores will look too good"
-        in split(folder.parent).notes
+        "1 picture is in two sets of your own split: scores will look too good" in split(folder.parent).notes
     )
 
 

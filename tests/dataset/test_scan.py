@@ -161,7 +161,7 @@ def test_no_such_folder_and_a_file_in_its_place_are_named_with_a_cure(tmp_path, 
     put(tmp_path, "file")
     for name, what in (
         ("nowhere", "there is no such folder"),
-        ("file", "a file stands where a folder should be"),
+        ("file", "it is a file, not a folder"),
     ):
         with pytest.raises(DataError) as caught:
             read(tmp_path / name)

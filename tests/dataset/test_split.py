@@ -88,7 +88,7 @@ def test_another_seed_divides_anew_only_when_the_folder_is_gone(make_classes, sp
     before = where_is(contents, first.split_dir)
     summary = split(folder, SPLIT_SEED=1)
     assert where_is(contents, summary.split_dir) == before
-    assert any("delete" in note and "to divide anew" in note for note in summary.notes)
+    assert any("delete" in note and "to divide from scratch" in note for note in summary.notes)
     shutil.rmtree(first.split_dir)
     assert where_is(contents, split(folder, SPLIT_SEED=1).split_dir) != before
 
@@ -120,7 +120,7 @@ def test_a_picture_in_two_classes_is_in_no_set_and_named(make_classes, split, co
     shutil.copy(next((folder / "cat").iterdir()), folder / "dog" / "which.png")
     summary = split(folder)
     assert sum(sum(counts.values()) for counts in summary.counts.values()) == 11
-    (note,) = [note for note in summary.notes if "stands in two classes" in note]
+    (note,) = [note for note in summary.notes if "in two classes" in note]
     assert "dog/which.png" in note
     assert "dog/which.png" not in {key for files in contents(summary.split_dir).values() for key in files}
 
@@ -171,7 +171,7 @@ def test_a_picture_in_two_sets_of_the_user_s_own_is_told_and_left(make_classes, 
         shutil.copytree(own / "train", own / name)
     summary = split(own)
     assert {name: sum(counts.values()) for name, counts in summary.counts.items()} == dict.fromkeys(SETS, 12)
-    assert any("12 pictures stand in two sets of your own split" in note for note in summary.notes)
+    assert any("12 pictures are in two sets of your own split" in note for note in summary.notes)
 
 
 def test_unreadable_pictures_are_named_and_skipped(make_classes, split):
@@ -203,7 +203,7 @@ def test_notes_name_what_was_passed_over(make_classes, split, paint):
     paint(9999).save(folder / "loose.png")
     notes = split(folder).notes
     assert "skipped: 1 hidden, 1 outside the class folders" in notes
-    assert "pictures outside the class folders are in no set: loose.png" in notes
+    assert "pictures outside the class folders are left out: loose.png" in notes
     assert "class folder 'empty' holds no pictures and was left out" in notes
 
 
@@ -255,13 +255,13 @@ def test_no_such_folder(tmp_path, split):
 
 def test_an_empty_folder(tmp_path, split):
     (tmp_path / "empty").mkdir()
-    assert refused(split, tmp_path / "empty")[0][1] == "no class folder with pictures in it"
+    assert refused(split, tmp_path / "empty")[0][1] == "it has no class folder with pictures"
 
 
 def test_pictures_without_class_folders(tmp_path, split, paint):
     (tmp_path / "flat").mkdir()
     paint(1).save(tmp_path / "flat" / "1.png")
-    assert refused(split, tmp_path / "flat")[0][1] == "no class folder with pictures in it"
+    assert refused(split, tmp_path / "flat")[0][1] == "it has no class folder with pictures"
 
 
 def test_one_class(make_classes, split):
@@ -287,13 +287,13 @@ def test_a_class_whose_pictures_are_broken_or_copies_says_so(make_classes, split
 
 def test_a_file_where_the_folder_should_be(tmp_path, split):
     (tmp_path / "pets").write_text("")
-    assert refused(split, tmp_path / "pets")[0][1] == "a file stands where a folder should be"
+    assert refused(split, tmp_path / "pets")[0][1] == "it is a file, not a folder"
 
 
 def test_a_file_where_the_sets_should_go(make_classes, split):
     folder = make_classes({"cat": 9, "dog": 9})
     folder.with_name("pets-split").write_text("mine")
-    assert refused(split, folder)[0][1] == "a file stands where a folder should be"
+    assert refused(split, folder)[0][1] == "it is a file, not a folder"
     assert folder.with_name("pets-split").read_text() == "mine"
 
 
@@ -311,13 +311,13 @@ def test_a_damaged_record_is_no_licence_to_forget(make_classes, split):
     whole = record.read_text()
     for text in ("", "{}", whole[: len(whole) // 2]):
         record.write_text(text)
-        assert "nobody knows which pictures were held out" in refused(split, folder)[0][1]
+        assert "it is not known which pictures were held out" in refused(split, folder)[0][1]
 
 
 @pytest.mark.parametrize("place", ["pets", "pets/cat", "pets/sets", "."])
 def test_the_sets_cannot_go_into_the_pictures_nor_around_them(make_classes, split, place, tmp_path):
     folder = make_classes({"cat": 9, "dog": 9})
-    assert "lies inside" in refused(split, folder, SPLIT_LOCAL_DIR=str(tmp_path / place))[0][1]
+    assert "is inside" in refused(split, folder, SPLIT_LOCAL_DIR=str(tmp_path / place))[0][1]
 
 
 def test_a_share_of_nothing(make_classes, split):

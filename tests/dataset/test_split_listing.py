@@ -268,7 +268,7 @@ def test_of_a_thousand_faulty_lines_twenty_are_named(write_listing):
 def test_another_kind_of_identity_than_the_split_before_is_refused(write_listing):
     rows = make_rows({"cat": 10, "dog": 10})
     divide(write_listing(rows))
-    with pytest.raises(DataError, match="knows its pictures by etag, the new split by key"):
+    with pytest.raises(DataError, match="identifies pictures by etag, the new split by key"):
         divide(write_listing([[*row[:4], ""] for row in rows]))
 
 

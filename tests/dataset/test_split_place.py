@@ -18,7 +18,7 @@ def test_a_check_says_that_the_sets_would_lie_among_the_pictures(make_classes):
     folder = make_classes({"cat": 9, "dog": 9})
     values = {"DATA_LOCAL_DIR": str(folder), "SPLIT_LOCAL_DIR": str(folder / "sets")}
     (fault,) = check_data(build_config(values)).faults
-    assert "lies inside" in fault.what
+    assert "is inside" in fault.what
     assert fault.hint == "set SPLIT_LOCAL_DIR to a folder beside it"
 
 

@@ -126,9 +126,9 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path: Path)
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "flowers").write_text("mine")
-    with pytest.raises(DataError, match=r"a file stands .*\nhint: move it away"):
+    with pytest.raises(DataError, match=r"it is a file.*\nhint: move it away"):
         draw_example(tmp_path / "flowers", pictures_per_class=1)
-    with pytest.raises(DiskError, match=r"a file stands .*\nhint: move the file away"):
+    with pytest.raises(DiskError, match=r"it is a file.*\nhint: move the file away"):
         draw_example(tmp_path / "flowers" / "below", pictures_per_class=1)
     assert read_all(tmp_path) == {"flowers": b"mine"}
 

@@ -306,10 +306,10 @@ def test_a_model_without_a_card_is_refused(tmp_path: Path, save_model: Callable[
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"class_names": ["red", "green"]}, "names 2 classes, the model answers with shape (1, 3)"),
+        ({"class_names": ["red", "green"]}, "names 2 classes, the model's output has shape (1, 3)"),
         ({"class_names": ["red", "green", "red"]}, "a class name comes twice"),
         ({"class_names": "red"}, "class_names"),
-        ({"image_size": 32}, "does not take pictures of 32 x 32 pixels"),
+        ({"image_size": 32}, "does not accept pictures of 32 x 32 pixels"),
         ({"image_size": "16"}, "image_size"),
         ({"output": "logits"}, "the output 'logits', the model has probabilities"),
         ({"input": {"name": "image"}}, "the input 'image', the model has pixels"),
@@ -358,7 +358,7 @@ def test_a_model_that_gives_no_probabilities_is_refused(run_dir: Path) -> None:
     del model.graph.node[-1].attribute[:]
     model.graph.node[3].input[1] = "weights"
     onnx.save(model, run_dir / "model.onnx")
-    assert "no probabilities" in fault_of(run_dir)[1]
+    assert "not probabilities" in fault_of(run_dir)[1]
 
 
 # Models from elsewhere
@@ -421,7 +421,7 @@ def test_a_model_whose_weights_are_other_files_of_this_machine_is_not_opened(run
     (run_dir / "model.onnx").write_bytes(model.SerializeToString())
     where, what, hint = fault_of(run_dir)
     assert where == str(run_dir / "model.onnx")
-    assert what == "this model is not opened: its weights are to be read from another file (external data)"
+    assert what == "this model cannot be opened: its weights are in another file (external data)"
     assert hint
 
 
@@ -440,7 +440,7 @@ def test_a_model_that_asks_for_all_memory_is_refused(run_dir: Path) -> None:
     del model.graph.node[:]
     model.graph.node.extend([*nodes, *rest])
     onnx.save(model, run_dir / "model.onnx")
-    assert "it asks for more memory than it is given here" in fault_of(run_dir)[1]
+    assert "it needs more memory than is allowed" in fault_of(run_dir)[1]
 
 
 # The base install

@@ -73,9 +73,8 @@ def test_the_page_tells_the_figures_of_the_run(make_run: Make) -> None:
     html, outline = read(write_report(made.run_dir))
     right = int((made.true == made.predicted).sum())
     assert html.startswith("<!doctype html>")
-    assert (
-        f"Measured on 75 pictures that it never saw while learning: {right} were named correctly."
-        in words(outline)
+    assert f"Measured on 75 pictures that were not used in training: {right} were named correctly." in words(
+        outline
     )
     metrics = json.loads((made.run_dir / "metrics.json").read_text())
     accuracy = next(row for row in outline.rows if row[0] == "Accuracy")
@@ -305,7 +304,7 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(make_run: Make) -> 
     made = make_run(pictures=False)
     (made.run_dir / "report.html").mkdir()  # in the way
     before = sorted(path.name for path in made.run_dir.iterdir())
-    with pytest.raises(DiskError, match="a folder stands where a file should be"):
+    with pytest.raises(DiskError, match="it is a folder, not a file"):
         write_report(made.run_dir)
     assert sorted(path.name for path in made.run_dir.iterdir()) == before
 

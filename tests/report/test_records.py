@@ -176,4 +176,4 @@ def test_a_record_that_would_fill_the_memory_is_not_read(run_dir: Path) -> None:
         file.truncate(300 * 10**6)
     [(where, what, _)] = faults_of(run_dir)
     assert where == str(run_dir / "metrics.json")
-    assert what == "it has 300 MB, more than any run's"
+    assert what == "it has 300 MB, more than in any run"

@@ -100,7 +100,7 @@ def test_a_byte_order_mark_as_windows_writes_it_is_no_mistake(settings_file: Pat
 def test_a_missing_file_is_named_with_the_way_to_name_another(settings_file: Path) -> None:
     (fault,) = faults_of(settings_file)
     assert fault.where == str(settings_file)
-    assert fault.what == "there is no such settings file"
+    assert fault.what == "the settings file does not exist"
     assert "--config" in fault.hint
 
 
@@ -176,7 +176,7 @@ def test_all_faults_of_all_layers_are_told_at_once(settings_file: Path) -> None:
 )
 def test_a_misspelt_setting_is_named_and_the_right_one_offered(name: str, meant: str) -> None:
     fault = only_fault(**{name: 1})
-    assert fault.what == "there is no such setting"
+    assert fault.what == "this setting does not exist"
     assert fault.hint == f"did you mean {meant}?"
 
 
@@ -380,7 +380,7 @@ def test_a_boundary_is_the_arn_of_a_policy_and_not_for_a_role_of_one_s_own() -> 
     assert "expected the ARN of a policy" in fault.what
     arn = "arn:aws:iam::123456789012:policy/teams/petals-boundary"
     assert arn == build_config({"ROLE_BOUNDARY": arn}).ROLE_BOUNDARY
-    assert "expected none with ROLE" in only_fault(ROLE_BOUNDARY=arn, ROLE="mine").what
+    assert "expected no boundary with ROLE" in only_fault(ROLE_BOUNDARY=arn, ROLE="mine").what
 
 
 def test_pictures_and_another_s_shards_have_no_place_in_common() -> None:

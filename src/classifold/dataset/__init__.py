@@ -1,1 +1,1 @@
-"""Pictures on the disk: which there are, which set each belongs to, and how they are read."""
+"""Finds the pictures in folders or a listing, and divides them into three sets."""

@@ -27,7 +27,7 @@ class Shares:
         evaluation: Share of the pictures, 0 to 1.
         seed: Another number, another division.
         made: The sets that are made here; the others are the user's own and stay as they are.
-        keep_training: What was in training before stays there, because draws mean something else now.
+        keep_training: True to keep training pictures of the earlier split there, since draws have changed.
     """
 
     validation: float
@@ -55,7 +55,7 @@ class Shortage:
 
 
 def mark_copies(index: sqlite3.Connection) -> None:
-    """Keep one of the copies within a class, and none of a picture that stands in two classes.
+    """Keep one of the copies within a class, and none of a picture that is in two classes.
 
     The one that is kept is the one that the split before held out, so that a copy that comes later never
     takes its place; else the first by name.
@@ -169,7 +169,7 @@ def _hold_out_resaved(index: sqlite3.Connection, held: str) -> None:
     """Hold out the new files that may be a held-out picture saved again.
 
     Of a JPEG only the sketch is compared, which a few other pictures share. They are held out as well: that
-    moves nothing that stood in a set before.
+    never moves a picture that was in a set before.
     """
     index.execute(
         f"""

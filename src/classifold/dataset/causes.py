@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from classifold.counts import choose
 
-# Part of a reason, and the cure. A reason names what the file holds in the words of `formats.name_content`.
+# Part of a reason, and the cure. A reason says what the file contains in the words of `formats.name_content`.
 _CURES = {
     "Git LFS pointer": "run `git lfs pull` where the pictures were cloned",
-    "HEIC": 'install what reads HEIC: pip install "classifold[heif]"',
+    "HEIC": 'install support for HEIC: pip install "classifold[heif]"',
     "video": "take pictures out of the videos, for instance `ffmpeg -i clip.mp4 -vf fps=1 clip-%04d.jpg`",
     "raw picture": "export the camera's raw pictures as JPEG or TIFF",
     "DICOM": "convert the DICOM pictures to PNG, for instance with DCMTK's dcmj2pnm",
@@ -19,7 +19,7 @@ _CURES = {
     "which is not read": "save the pictures as JPEG or PNG",
     "which cannot be read": "save the pictures as JPEG or PNG",
 }
-# Contents that explain a folder without pictures, while texts and tables beside pictures are usual.
+# Contents that explain why a folder has no pictures; texts and tables beside pictures are usual.
 TELLING_CONTENT = frozenset(
     {"a video", "a PDF document", "a ZIP archive or an office document", "a gzip archive", "a RAR archive"}
     | {"a Git LFS pointer: run `git lfs pull`"}
@@ -30,7 +30,7 @@ _FILES_THAT, _NOT_READ = "files that hold ", ", which is not read"
 
 
 def find_cures(reasons: Iterable[str]) -> list[str]:
-    """Return what to do about the reasons for which something is known, in the order of the reasons."""
+    """Return the known cures of some reasons, each once, in the order of the reasons."""
     cures = (next((cure for part, cure in _CURES.items() if part in reason), "") for reason in reasons)
     return list(dict.fromkeys(filter(None, cures)))
 

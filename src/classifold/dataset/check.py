@@ -1,4 +1,4 @@
-"""A look at a folder or a listing before it is split: what is in it, what split would do or why it fails."""
+"""`classifold check`: what a folder or a listing contains, and what split would do or why it would fail."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from classifold.dataset.walk import Oddities, check_folder
 from classifold.errors import ClassifoldError, Fault
 from classifold.settings.config import Config
 
-# What becomes of a picture, with the column's title.
+# Status of a picture in the index, with the title of its column.
 STATUS_WORDS = {"kept": "usable", "copy": "copies", "conflict": "in two classes", "unreadable": "unreadable"}
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        source: The folder or the listing.
-        classes: Pictures by class and by what becomes of them, as in `STATUS_WORDS`; None where the pictures
-            of the class were not all read.
-        counts: Pictures by set and class that split would make; None where it would fail.
-        notes: What the user should know, one line each.
-        faults: What keeps it from being split.
+        source: Path of the folder or the listing.
+        classes: Number of pictures by class and status, a key of `STATUS_WORDS`; None where the pictures of the
+            class were not all read.
+        counts: Number of pictures by set and class after a split; None where it would fail.
+        notes: Notes for the user, one line each.
+        faults: The faults for which split would fail.
     """
 
     source: str
@@ -87,7 +87,7 @@ class _Look:
 
 
 def check_data(config: Config) -> CheckReport:
-    """Look at DATA_MANIFEST or DATA_LOCAL_DIR and write nothing but a temporary index.
+    """Check DATA_MANIFEST or DATA_LOCAL_DIR; only a temporary index is written.
 
     Args:
         config: The settings.

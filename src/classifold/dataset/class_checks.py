@@ -1,4 +1,4 @@
-"""Which classes can be divided: enough of them, each with enough pictures, each with some in training."""
+"""Checks that there are enough classes, each with enough pictures and with some in training."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def check_classes(
     hint: str,
     own: Mapping[str, Path] | None = None,
 ) -> None:
-    """Refuse what cannot be divided, before anything is read; leave out small classes on request.
+    """Refuse classes that cannot be divided, before pictures are read; leave out small ones on request.
 
     Args:
-        index: The pictures.
+        index: The index with all pictures.
         config: The settings.
-        made: Names of the sets that this split makes itself.
+        made: Names of the sets that this split creates.
         passed_over: Number of files that the walk or the listing skipped, by reason.
-        hint: What to do where there are no classes.
+        hint: The cure where there are no classes.
         own: Folder of each set of the user's own split; None for a folder of classes or a listing.
 
     Raises:
@@ -43,7 +43,7 @@ def check_classes(
     classes = dict(index.execute(query))
     if not classes:
         cures = find_cures(passed_over)
-        what = "no class folder with pictures in it"
+        what = "it has no class folder with pictures"
         raise DataError(
             Fault(where, what, hint="; ".join(cures) or hint, got=f"{describe_counts(passed_over)}")
         )
@@ -65,7 +65,7 @@ def check_classes(
 
 
 def check_two_classes(index: sqlite3.Connection, config: Config) -> None:
-    """Refuse to go on where leaving out small classes left fewer than two.
+    """Refuse to continue with fewer than two classes, after small ones were left out.
 
     Raises:
         DataError: Fewer than two are left.
@@ -78,25 +78,25 @@ def check_two_classes(index: sqlite3.Connection, config: Config) -> None:
 
 
 def skip_classes(index: sqlite3.Connection, small: Mapping[str, int]) -> None:
-    """Take classes out of the index, and note how many pictures each had for training."""
+    """Remove classes from the index, and note how many pictures each had for training."""
     index.executemany("INSERT OR REPLACE INTO skipped VALUES (?, ?)", small.items())
     index.execute("DELETE FROM picture WHERE class_name IN (SELECT class_name FROM skipped)")
 
 
 def list_skipped(index: sqlite3.Connection) -> dict[str, int]:
-    """Return the classes that were left out as too small, with how many pictures each had for training."""
+    """Return the classes that were left out as too small, with the number of their training pictures."""
     return dict(index.execute("SELECT class_name, count FROM skipped ORDER BY class_name"))
 
 
 def describe_few(class_name: str, got: int | str, needed: int, *, cure: str = "add pictures") -> Fault:
-    """Say that a class has too few pictures."""
+    """Return the fault of a class that has too few pictures."""
     what = f"too few pictures: expected at least {needed}, one for each set"
     hint = f'{cure}, remove the class, or set SMALL_CLASSES = "skip" to leave out all such classes'
     return Fault(f"class {class_name!r}", what, hint=hint, got=str(got))
 
 
 def _find_lacking(index: sqlite3.Connection) -> dict[str, list[str]]:
-    """Return, for each class without training pictures, the sets that have some."""
+    """Return, for each class without training pictures, the sets that have pictures of it."""
     query = """SELECT DISTINCT class_name, given FROM picture WHERE class_name NOT IN
                (SELECT class_name FROM picture WHERE given = 0) ORDER BY class_name, given"""
     lacking: dict[str, list[str]] = {}
@@ -108,7 +108,7 @@ def _find_lacking(index: sqlite3.Connection) -> dict[str, list[str]]:
 def _describe_lacking(
     name: str, sets: Collection[str], own: Mapping[str, Path], classes: Mapping[str, int]
 ) -> Fault:
-    """Say which sets have a class that training has not, and whether training has a similar name."""
+    """Return the fault of a class that training lacks: which sets have it, and a similar name in training."""
     trained = [other for other, count in classes.items() if count]
     twins = [
         other

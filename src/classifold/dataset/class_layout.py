@@ -1,4 +1,4 @@
-"""Folders that look like classes but are not: the classes lie deeper or twice; the user is told where."""
+"""Recognizes folders that look like classes but are not, because the classes are deeper or there twice."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from classifold.names import TRAINING
 
 
 def read_layout(root: Path) -> dict[str, Path] | None:
-    """Return the sets that the user has divided already, None where `root` holds classes and nothing else.
+    """Return the sets of the user's own split, None where `root` holds only classes.
 
     Args:
         root: The data folder.
 
     Raises:
-        DataError: As `find_own_split`, or the classes seem to lie deeper than in `root`; with what to do.
+        DataError: See `find_own_split`; or the classes seem to be deeper than in `root`. Says what to do.
     """
     own = find_own_split(root)
     if own is None:
@@ -43,7 +43,7 @@ def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
     """Refuse folders whose sub-folders are the classes, or that hold a second copy of the classes.
 
     Raises:
-        DataError: With what to do.
+        DataError: There are such folders; says what to do.
     """
     inner = {folder.name: _list_inner(folder.path) for folder in folders}
     fault = (
@@ -58,9 +58,9 @@ def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
 
 
 def describe_inner(root: Path) -> list[str]:
-    """Say which class folders without pictures of their own hold the same sub-folders, if two or more do.
+    """Return a note on class folders without pictures of their own that hold the same sub-folders, if any.
 
-    Those that look like classes throughout are refused by `read_layout`; of the others nobody can tell.
+    Where all of them look like classes `read_layout` refuses them; where only some do it is not clear.
     """
     holders: dict[str, list[str]] = {}
     for folder in list_folders(root):
@@ -79,12 +79,12 @@ def describe_inner(root: Path) -> list[str]:
 
 
 def _drop_parts(names: Collection[str]) -> set[str]:
-    """Return the names without those that only divide a class: dates, images, masks."""
+    """Return the names except those that only divide a class: dates, images, masks."""
     return {name for name in names if not (DATE.fullmatch(name) or is_filler(name) or is_auxiliary(name))}
 
 
 def _list_inner(folder: Path) -> set[str]:
-    """Return the names of the visible folders in a folder; its files are not looked at."""
+    """Return the names of the visible folders in a folder."""
     return {
         clean_name(entry.name)
         for entry in iter_entries(folder)
@@ -95,7 +95,7 @@ def _list_inner(folder: Path) -> set[str]:
 
 
 def _find_sets_in_names(root: Path, names: Sequence[str]) -> Fault | None:
-    """Name folders such as cat_train, cat_test, dog_train, dog_test."""
+    """Return the fault of folders such as cat_train, cat_test, dog_train, dog_test."""
     families = find_families(names)
     if len(families) < 2:
         return None
@@ -108,7 +108,7 @@ def _find_sets_in_names(root: Path, names: Sequence[str]) -> Fault | None:
 def _find_common_folders(
     root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]
 ) -> Fault | None:
-    """Name sub-folders that all folders have in common, such as cat and dog in camera1 and camera2."""
+    """Return the fault of folders that share sub-folders, such as cat and dog in camera1 and camera2."""
     full = [folder for folder in folders if holds_pictures(folder.path)]
     if len(full) < 2:
         return None
@@ -136,7 +136,7 @@ def _find_common_folders(
 
 
 def _find_repeated(several: Sequence[set[str]]) -> set[str]:
-    """Return the names that half of the folders or more hold, if each holds one and few hold others."""
+    """Return the names that at least half of the folders hold, if each holds one and few hold others."""
     counts = Counter(name for names in several for name in names)
     repeated = {name for name, count in counts.items() if count > 1 and 2 * count >= len(several)}
     if 2 * len(repeated) < len(counts) or not all(names & repeated for names in several):
@@ -145,12 +145,12 @@ def _find_repeated(several: Sequence[set[str]]) -> set[str]:
 
 
 def _hold_loose_pictures(folders: Sequence[Folder]) -> bool:
-    """Tell whether half of the folders or more hold pictures directly, as classes do."""
+    """Return whether at least half of the folders hold pictures directly, as classes do."""
     return 2 * sum(bool(find_loose_pictures(folder.path, limit=1)) for folder in folders) >= len(folders)
 
 
 def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Name a folder that holds its neighbours again, as unpacked archives do: {cat, dog, pets/{cat, dog}}."""
+    """Return the fault of a folder that repeats its neighbours: {cat, dog, pets/{cat, dog}}."""
     names = {folder.name for folder in folders}
     for folder in folders:
         repeated = inner[folder.name] & (names - {folder.name})
@@ -166,20 +166,20 @@ def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[st
 
 
 def _find_inner_split(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Name a folder that is divided into sets, whatever lies beside it: {data/{train, test}, models}."""
+    """Return the fault of a folder that is divided into sets, beside others: {data/{train, test}, models}."""
     for folder in folders:
         meant = match_sets(sorted(inner[folder.name]))
         if len(folders) < 2 or len(set(meant.values())) < 2 or not _holds_split(folder.path):
             continue
         sets = name_some(sorted(meant))
-        what = f"{folder.name} is divided into sets ({sets}), and other folders lie beside it"
+        what = f"{folder.name} is divided into sets ({sets}), and there are other folders beside it"
         hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(folder.path))}, or {AS_TABLE}"
         return Fault(str(root), what, hint=hint)
     return None
 
 
 def _holds_split(folder: Path) -> bool:
-    """Tell whether a folder is a split of the user's own, sound or not."""
+    """Return whether a folder is a split of the user's own, valid or not."""
     try:
         return find_own_split(folder) is not None
     except DataError:
@@ -187,9 +187,9 @@ def _holds_split(folder: Path) -> bool:
 
 
 def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Name the folder that holds the classes or sets, where all others are named like no class is.
+    """Return the fault of a folder that holds the classes or sets, where no other one is named like a class.
 
-    Of two folders of which one is called training and holds several, the other one is no class either.
+    Of two folders, of which one is named like the training set and holds several, neither is a class.
     """
     real = [folder for folder in folders if not is_auxiliary(folder.name)]
     if len(folders) == 2 and not all(inner.values()):
@@ -201,6 +201,6 @@ def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set
         return None
     others = name_some(folder.name for folder in folders if folder is not real[0])
     shown = f"{real[0].name} ({name_some(inside)})"
-    what = f"the classes seem to lie in {shown}, and {others} seem not to be classes"
+    what = f"the classes seem to be in {shown}, and {others} seem not to be classes"
     hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(real[0].path))}, or {AS_TABLE}"
     return Fault(str(root), what, hint=hint)

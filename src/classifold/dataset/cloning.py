@@ -1,4 +1,4 @@
-"""A second file with the same content: a copy-on-write clone, a copy, or a hard link."""
+"""Creates a second file with the same content: a copy-on-write clone, a copy, or a hard link."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
-# What a disk answers that cannot link: another disk, no links at all, too many, not one's own file.
+# Errors which mean that a hard link is not possible: another disk, no support, too many, a foreign file.
 _NO_LINK = {
     errno.EXDEV,
     errno.EPERM,
@@ -20,8 +20,8 @@ _NO_LINK = {
     errno.EMLINK,
     errno.ENOSYS,
 }
-# FICLONE of linux/fs.h, _IOW(0x94, 9, int), as most processors encode it; where another one encodes it
-# differently the system does not know the number, and files are copied.
+# FICLONE of linux/fs.h, _IOW(0x94, 9, int), as most processors encode it. On one that encodes it differently
+# the system does not know the number, and files are copied.
 _FICLONE = 0x40049409
 _CHUNK = 1 << 20
 _IS_MAC = sys.platform == "darwin"
@@ -39,14 +39,14 @@ def link_file(source: str, place: str) -> bool:
 
 
 def clone_file(source: int, place: int) -> bool:
-    """Let an open, empty file share the content of another one until either is changed (btrfs, XFS, ZFS).
+    """Clone a file's content into an open, empty file (btrfs, XFS, ZFS).
 
     Args:
         source: Descriptor of the file to read.
         place: Descriptor of the file to fill.
 
     Returns:
-        Whether the disk can do that.
+        True if the disk supports it.
     """
     if _IS_MAC:
         return False
@@ -60,7 +60,7 @@ def clone_file(source: int, place: int) -> bool:
 
 
 def clone_on_mac(source: str, place: str) -> bool:
-    """Make a clone of a file under a new name, as APFS can; tell whether the disk could do it."""
+    """Create a clone of a file (APFS); return whether the disk supports it."""
     if not _IS_MAC:
         return False
     number = _load_clonefile()(os.fsencode(source), os.fsencode(place), 0)
@@ -71,13 +71,13 @@ def clone_on_mac(source: str, place: str) -> bool:
 
 @functools.cache
 def _load_clonefile() -> Callable[[bytes, bytes, int], int]:
-    """Return the C library's clonefile(source, place, flags), which answers 0 where it worked."""
+    """Return the C library's clonefile(source, place, flags), which returns 0 on success."""
     function: Callable[[bytes, bytes, int], int] = ctypes.CDLL(None, use_errno=True).clonefile
     return function
 
 
 def copy_content(source: int, place: int) -> None:
-    """Copy the content of one open file into another one, which is empty."""
+    """Copy the content of an open file into another open, empty file, both given by descriptor."""
     while chunk := os.read(source, _CHUNK):
         view = memoryview(chunk)
         while view:

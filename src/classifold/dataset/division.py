@@ -1,4 +1,4 @@
-"""What every split does once its pictures are in the index, whether they are files or lines of a listing."""
+"""Divides the pictures in the index into sets, the same for files and for lines of a listing."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SplitSummary:
-    """What a split did.
+    """The result of a split.
 
     Attributes:
-        split_dir: Where the three sets are.
-        counts: Pictures by set and class.
+        split_dir: Folder of the three sets.
+        counts: Number of pictures by set and class.
         unreadable: Pictures that were skipped.
-        notes: What the user should know, one line each.
-        fingerprint: Names this very division of these very pictures.
+        notes: Notes for the user, one line each.
+        fingerprint: Hash that identifies this division of these pictures.
     """
 
     split_dir: Path
@@ -59,7 +59,7 @@ class SplitSummary:
 
 
 def check_shares(config: Config, made: Collection[str]) -> None:
-    """Refuse a share of 0 for a set that is made here.
+    """Refuse a share of 0 for a set that must be created.
 
     Raises:
         SettingsError: With every such share.
@@ -82,20 +82,20 @@ def check_shares(config: Config, made: Collection[str]) -> None:
 def read_earlier(
     index: sqlite3.Connection, split_dir: Path, *, kind: str = "sha256"
 ) -> dict[str, Any] | None:
-    """Note where the split that stands there put its pictures; return its head, None for a first split.
+    """Add the sets of the existing split's pictures to the index; return its head, None for a first split.
 
     Args:
         index: The pictures of the new split; the earlier places are added to it.
         split_dir: The folder of the split.
-        kind: What identifies a content in the new split: "sha256", "etag" or "key", as in `Listed.kind`.
+        kind: How the new split identifies contents: "sha256", "etag" or "key", as in `Listed.kind`.
 
     Raises:
-        DataError: What stands there is not a split of ours, knew contents by another kind of name, or holds
-            files that the user added or changed.
+        DataError: The folder was not made by classifold, identified contents in another way, or holds files
+            that the user added or changed.
     """
     if split_dir.exists() and not split_dir.is_dir():
         hint = "move it away or set SPLIT_LOCAL_DIR to another folder"
-        raise DataError(Fault(str(split_dir), "a file stands where a folder should be", hint=hint))
+        raise DataError(Fault(str(split_dir), "it is a file, not a folder", hint=hint))
     if not split_dir.exists() or not any(split_dir.iterdir()):
         return None
     record = split_dir / SPLIT_RECORD
@@ -106,7 +106,7 @@ def read_earlier(
         raise DataError(Fault(str(split_dir), what, hint=hint))
     try:
         if head is None:
-            raise ValueError("its first line is no head of ours")
+            raise ValueError("its first line is not a valid head")
         before = head.get("identity", "sha256")
         add_earlier(index, _iter_earlier(split_dir, is_listing="identity" in head))
         if _HELD_OUT_PIXELS in head.get("lists", ()):
@@ -114,18 +114,20 @@ def read_earlier(
             add_earlier_pixels(index, ((entry["pixels"], entry["set"]) for entry in entries))
         check_standing(index, split_dir, head)
     except (ValueError, KeyError, TypeError) as error:
-        what = f"it is damaged, so nobody knows which pictures were held out ({error})"
-        hint = f"delete {split_dir} to divide the pictures anew"
+        what = f"it is damaged, so it is not known which pictures were held out ({error})"
+        hint = f"delete {split_dir} to divide the pictures from scratch"
         raise DataError(Fault(str(record), what, hint=hint)) from error
     if before != kind:
-        what = f"it knows its pictures by {before}, the new split by {kind}: held-out ones could not be told"
-        hint = f"give the listing the column {before}, or delete {split_dir} to divide the pictures anew"
+        what = (
+            f"it identifies pictures by {before}, the new split by {kind}: held-out ones are not recognized"
+        )
+        hint = f"add the column {before} to the listing, or delete {split_dir} to divide from scratch"
         raise DataError(Fault(str(record), what, hint=hint))
     return head
 
 
 def _iter_earlier(split_dir: Path, *, is_listing: bool) -> Iterator[tuple[str, str]]:
-    """Yield (content in hexadecimal, set) of a split that stands there."""
+    """Yield (identity of the content in hexadecimal, set) of the existing split's pictures."""
     record = split_dir / SPLIT_RECORD
     if not is_listing:
         for entry in read_record_list(record, "pictures"):
@@ -134,17 +136,17 @@ def _iter_earlier(split_dir: Path, *, is_listing: bool) -> Iterator[tuple[str, s
         for line in iter_manifest(split_dir / set_manifest(name)):
             yield line.identity, name
     for entry in read_record_list(record, "copies"):
-        if "set" in entry:  # a copy by its pixels, whose own content stands nowhere else
+        if "set" in entry:  # a copy by its pixels; its own content is listed nowhere else
             yield entry["sha256"], entry["set"]
     for entry in read_record_list(record, "held_out_before"):
         yield entry["identity" if is_listing else "sha256"], entry["set"]
 
 
 def check_readable(index: sqlite3.Connection, config: Config) -> None:
-    """Refuse unreadable pictures where UNREADABLE_PICTURES says fail, and where there are no others.
+    """Refuse unreadable pictures if UNREADABLE_PICTURES is "fail" or no picture can be read.
 
     Raises:
-        DataError: With the first of them, or with the reasons and how often there is each.
+        DataError: They are refused; with the first of them, or with the reasons and their numbers.
     """
     if not index.execute("SELECT 1 FROM picture WHERE reason IS NULL LIMIT 1").fetchone():
         raise DataError(_describe_unreadable(index, config))
@@ -156,7 +158,7 @@ def check_readable(index: sqlite3.Connection, config: Config) -> None:
 
 
 def _describe_unreadable(index: sqlite3.Connection, config: Config) -> Fault:
-    """Say why not a single picture can be read."""
+    """Return the fault where not a single picture can be read."""
     query = """SELECT reason, COUNT(*) FROM picture GROUP BY reason ORDER BY COUNT(*) DESC, reason"""
     counts: dict[str, int] = dict(index.execute(query))
     first, example = index.execute("SELECT key, reason FROM picture ORDER BY key LIMIT 1").fetchone()
@@ -175,13 +177,13 @@ def _describe_unreadable(index: sqlite3.Connection, config: Config) -> Fault:
 def divide(
     index: sqlite3.Connection, config: Config, *, made: Collection[str], head: Mapping[str, Any] | None
 ) -> tuple[list[str], bool]:
-    """Give every kept picture its set; return what was moved for a class, and whether draws changed.
+    """Assign a set to every kept picture; return what was moved for a class, and whether draws changed.
 
     Args:
-        index: The pictures, copies marked.
+        index: The index with all pictures, copies marked.
         config: The settings.
-        made: The sets that are made here.
-        head: Head of split.json of the split before, None for a first split.
+        made: Names of the sets to create.
+        head: Head of the earlier split's split.json, None for a first split.
 
     Raises:
         DataError: Classes have too few pictures.
@@ -207,14 +209,14 @@ def divide(
 
 
 def _find_small(config: Config, shortages: Iterable[Shortage], made: Collection[str]) -> dict[str, int]:
-    """Return the classes that are to be left out, each with how many pictures or groups it has."""
+    """Return the classes to leave out, each with the number of its pictures or groups."""
     if config.SMALL_CLASSES == "fail":
         return {}
     return {item.class_name: item.num_units for item in shortages if item.num_units <= len(made)}
 
 
 def _undo_assignment(index: sqlite3.Connection) -> None:
-    """Forget what `assign_sets` found, so that it can run again without the classes that were left out."""
+    """Delete the results of `assign_sets`, so that it can run again without some classes."""
     index.executescript(
         """
         DELETE FROM tie; DELETE FROM member; DELETE FROM component; DELETE FROM filled;
@@ -225,7 +227,7 @@ def _undo_assignment(index: sqlite3.Connection) -> None:
 
 
 def group_unit(group: re.Pattern[str], key: str) -> str | None:
-    """Return what the picture's group is called, None where the pattern finds nothing."""
+    """Return the name of the picture's group, None where the pattern does not match."""
     match = group.search(key)
     name = match and match.group(1 if group.groups else 0)
     return f"g:{name}" if name else None
@@ -234,7 +236,7 @@ def group_unit(group: re.Pattern[str], key: str) -> str | None:
 def _shortage_fault(
     index: sqlite3.Connection, config: Config, shortage: Shortage, *, made: Collection[str]
 ) -> Fault:
-    """Say which class has too few pictures, and why there are not more."""
+    """Return the fault of a class with too few pictures: how many there are, and why not more."""
     query = "SELECT status, COUNT(*) FROM picture WHERE class_name = ? GROUP BY status"
     counts = dict(index.execute(query, (shortage.class_name,)))
     kept = counts.get("kept", 0)
@@ -247,8 +249,8 @@ def _shortage_fault(
     needed = len(made) + 1
     if shortage.num_units >= needed:
         sets = " and ".join(shortage.missing)
-        what = f"nothing is left for {sets}: the split before holds its other pictures, or groups tie them"
-        hint = f"add pictures, or delete {config.split_dir} to divide anew"
+        what = f"nothing is left for {sets}: its other pictures keep their earlier sets or are in one group"
+        hint = f"add pictures, or delete {config.split_dir} to divide from scratch"
         return Fault(f"class {shortage.class_name!r}", what, hint=hint, got=got)
     if kept >= needed:
         got += f" in {count_of(shortage.num_units, 'group')} of SPLIT_GROUP_PATTERN"
@@ -256,7 +258,7 @@ def _shortage_fault(
 
 
 def _find_cure(index: sqlite3.Connection, class_name: str) -> str:
-    """Return what gives a class more pictures: making its unreadable ones readable, where that is known."""
+    """Return the cure for a class with too few pictures, including how to make its others readable."""
     query = """SELECT reason FROM picture WHERE class_name = ? AND status = 'unreadable'
                GROUP BY reason ORDER BY COUNT(*) DESC, reason"""
     cures = find_cures(reason for (reason,) in index.execute(query, (class_name,)))
@@ -264,17 +266,17 @@ def _find_cure(index: sqlite3.Connection, class_name: str) -> str:
 
 
 def describe_rule(config: Config) -> dict[str, Any]:
-    """Return what a draw depends on beside the picture, for split.json."""
+    """Return the settings on which a draw depends, for split.json."""
     return {"seed": config.SPLIT_SEED, "group_pattern": config.SPLIT_GROUP_PATTERN}
 
 
 def _same_rule(config: Config, head: Mapping[str, Any]) -> bool:
-    """Tell whether the earlier split drew as this one does; else its training pictures stay as well."""
+    """Return whether the earlier split drew in the same way; if not, its training pictures stay as well."""
     return all(head.get(key) == value for key, value in describe_rule(config).items())
 
 
 def compute_fingerprint(index: sqlite3.Connection) -> str:
-    """Return a hash over every (set, class, content), in an order that no name or place can change."""
+    """Return a hash over every (set, class, content), which does not depend on names and folders."""
     digest = hashlib.sha256()
     query = """SELECT rank, class_name, HEX(hash) FROM picture WHERE status = 'kept'
                ORDER BY rank, class_name, hash"""
@@ -284,11 +286,11 @@ def compute_fingerprint(index: sqlite3.Connection) -> str:
 
 
 def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[str, Iterable[dict[str, Any]]]:
-    """Return the lists of split.json about pictures in no set, each read from the index while it is written.
+    """Return the lists of split.json about pictures that are in none of the sets, read while it is written.
 
     Args:
-        index: The pictures.
-        name: What the content's 32 bytes are called in an entry.
+        index: The index with all pictures.
+        name: Key of the content's 32 bytes in an entry: "sha256" or "identity".
     """
     copies = """SELECT copy.key, kept.key, HEX(copy.hash), copy.hash = kept.hash, kept.rank
                 FROM picture AS copy
@@ -311,9 +313,9 @@ def list_left_out(index: sqlite3.Connection, *, name: str = "sha256") -> dict[st
 
 
 def list_held_out_pixels(index: sqlite3.Connection) -> dict[str, Iterable[dict[str, Any]]]:
-    """Return the list of split.json by which a held-out picture is known again after it was saved again.
+    """Return the list of split.json by which a held-out picture is recognized after it was saved again.
 
-    The sets of now and of all earlier splits are in it, read from the index while it is written.
+    It covers the sets of this and of all earlier splits, and is read from the index while it is written.
     """
     query = f"""SELECT MAX(rank), HEX(pixels) FROM (
                 SELECT rank, {PIXELS} AS pixels FROM picture WHERE status = 'kept' AND rank > 0
@@ -327,9 +329,9 @@ def list_held_out_pixels(index: sqlite3.Connection) -> dict[str, Iterable[dict[s
 
 
 def _describe_equality(has_equal_bytes: int, rank: int) -> dict[str, str]:
-    """Return what a copy has in common with the picture that is kept.
+    """Return what a copy has in common with the picture that is kept: its bytes or its pixels.
 
-    A copy with other bytes also gets the set of that picture: should it alone be left one day, the next split
-    still knows where it belongs.
+    The entry of a copy with other bytes also has the set of that picture, so that the next split knows it
+    even if the kept picture is deleted.
     """
     return {"equal": "bytes"} if has_equal_bytes else {"equal": "pixels", "set": SET_RANKS[rank]}

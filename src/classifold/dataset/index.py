@@ -59,7 +59,7 @@ CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, c
 CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE skipped (class_name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
--- Pixels that were held out, by `content` of pictures that are no JPEG and by `sketch` of JPEGs. JPEGs that
+-- Pixels that were held out, by `content` of pictures that are not JPEGs and by `sketch` of JPEGs. JPEGs that
 -- left the data folder are here by the hash of all their pixels too.
 CREATE TABLE earlier_pixels (pixels BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE vanished (           -- held-out files of the earlier split that left the data folder
@@ -71,14 +71,14 @@ CREATE TABLE vanished (           -- held-out files of the earlier split that le
     pixels BLOB                   -- hash of all pixels, of JPEGs
 );
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE standing (           -- the files of the split that stands in the folder
+CREATE TABLE standing (           -- the files of the split that the folder already holds
     name TEXT PRIMARY KEY,        -- below the folder: <set>/<key>
     hash BLOB NOT NULL,           -- SHA-256 of the file as it was placed
     size INTEGER,                 -- as it was placed; NULL in splits of earlier versions
     mtime_ns INTEGER,
     is_spare INTEGER NOT NULL DEFAULT 0 -- unchanged, no hard link: the new split may take it over
 ) WITHOUT ROWID;
-CREATE TABLE placed (             -- where each picture stands in the new split
+CREATE TABLE placed (             -- where each picture is in the new split
     id INTEGER PRIMARY KEY,
     place TEXT NOT NULL,          -- its key there
     mtime_ns INTEGER NOT NULL,
@@ -139,7 +139,7 @@ def open_index(path: Path | None = None) -> Iterator[sqlite3.Connection]:
     Raises:
         DiskError: The disk is full.
     """
-    # Nobody else knows the file, so it needs no lock, which some disks do not have.
+    # No other process uses the file, so it needs no lock, which some disks do not support.
     where = f"{path.absolute().as_uri()}?nolock=1" if path else ":memory:"
     index = sqlite3.connect(where, isolation_level=None, uri=path is not None)
     try:
@@ -196,7 +196,7 @@ def add_readings(index: sqlite3.Connection, readings: Iterable[Reading]) -> None
 def iter_candidates(index: sqlite3.Connection, *, batch: int) -> Iterator[list[tuple[int, str]]]:
     """Yield batches of (id, path) of the JPEGs that may have the pixels of another file.
 
-    They are those whose sketch another file shares, and those of the size of a picture that is no JPEG.
+    They are those whose sketch another file shares, and those of the size of a picture that is not a JPEG.
     """
     index.executescript(
         """
@@ -312,7 +312,7 @@ def read_one(number: int, path: str, *, max_pixels: int, sample_bits: SampleBits
 
 
 def _compare_jpegs(index: sqlite3.Connection, *, num_workers: int, max_pixels: int) -> None:
-    """Decode in full the JPEGs that may have the pixels of another file: a shrunk decode cannot tell."""
+    """Decode in full the JPEGs that may have the pixels of another file; a shrunk decode is not enough."""
 
     def read(number: int, path: str) -> tuple[int, bytes] | None:
         try:

@@ -1,4 +1,4 @@
-"""A split of the user's own: recognised by the names of its folders, or refused with what to do."""
+"""Recognizes a split of the user's own by its folder names, or refuses it and says what to do."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx", ".xls")
 _TEXT_ENDINGS = (".txt", ".json")
 _REMARKS = re.compile("readme|licen[cs]e|changes|requirements|notes")
 _LABELS = re.compile("label|train|class|annot")
-# Sub-folders by year or day divide a class in time and are no classes.
+# Sub-folders by year or day divide a class in time and are not classes.
 DATE = re.compile(r"(19|20)[0-9]{2}([-_. ]?[0-9]{2}){0,2}")
 AS_TABLE = "list the pictures with their classes in a table: DATA_MANIFEST, MANIFEST_CLASS"
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One folder below the data folder: its clean name, its place, and the set its name means, if any."""
+    """One folder below the data folder: its clean name, its path, and the set that its name means, if any."""
 
     name: str
     path: Path
@@ -51,21 +51,21 @@ class Folder:
 
 
 def find_own_split(root: Path) -> dict[str, Path] | None:
-    """Return the sets that the user has divided already, None where `root` holds classes.
+    """Return the sets of the user's own split, None where `root` holds classes.
 
     It is a split where the names of folders mean training and another set (see `set_names`) and training
-    holds class folders; other folders beside them, loose pictures and sets without class folders, such as
-    the unlabelled test pictures of a competition, are no part of it. So a class may be called "test" or
-    "train", but the two are never taken for the only classes.
+    holds class folders. Other folders beside them, loose pictures, and sets without class folders, such as
+    the unlabelled test pictures of a competition, are left out. So a class may be called "test" or "train",
+    but the two are never taken for the only classes.
 
     Args:
         root: The data folder, or one that holds the three sets.
 
     Returns:
-        The folder of each set, in the order of the work; it may lie deeper, as in seg_train/seg_train.
+        The folder of each set, in the order of `SETS`; it may be deeper, as in seg_train/seg_train.
 
     Raises:
-        DataError: There is no such folder, or its folders look like sets and cannot be taken as such, with
+        DataError: The folder does not exist, or its folders look like sets and cannot be used as such; says
             what to do.
     """
     folders = list_folders(root)
@@ -81,7 +81,7 @@ def find_own_split(root: Path) -> dict[str, Path] | None:
 
 
 def suggest_folder(root: Path) -> Path | None:
-    """Return the folder below `root` that holds the classes or a split, where there is only one such."""
+    """Return the folder below `root` that holds the classes or a split, None unless there is exactly one."""
     folder = root
     for _ in range(_DEEPEST):
         inner = list(_iter_full(folder))
@@ -95,7 +95,7 @@ def suggest_folder(root: Path) -> Path | None:
 
 
 def describe_place(root: Path, class_names: Sequence[str]) -> str:
-    """Return what to do where `root` holds fewer than two classes: where they seem to be instead.
+    """Return the cure where `root` holds fewer than two classes: where they seem to be instead.
 
     Args:
         root: The data folder.
@@ -116,12 +116,12 @@ def describe_place(root: Path, class_names: Sequence[str]) -> str:
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Tell whether there is a picture in a folder, to any depth."""
+    """Return whether there is a picture in a folder, to any depth."""
     return next(walk_pictures(folder, Counter(), ordered=False), None) is not None
 
 
 def holds_class_folders(folder: Path) -> bool:
-    """Tell whether a folder holds folders with pictures: one, or two where pictures lie beside them."""
+    """Return whether a folder holds folders with pictures: one, or two if there are pictures beside them."""
     if not find_loose_pictures(folder, limit=1):
         return next(_iter_full(folder), None) is not None
     return len(list(islice((path for path in _iter_full(folder) if not is_filler(path.name)), 2))) == 2
@@ -144,13 +144,13 @@ def list_folders(root: Path) -> list[Folder]:
 
 
 def _is_divided(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but several folders with pictures, as a set does and no class."""
+    """Return whether a folder holds only folders with pictures, and several, as a set does but no class."""
     inner = (path for path in _iter_full(folder) if not DATE.fullmatch(path.name))
     return len(list(islice(inner, 2))) == 2 and not find_loose_pictures(folder, limit=1)
 
 
 def _look_like_sets(folders: Sequence[Folder], named: Sequence[Folder]) -> bool:
-    """Tell whether the folders cannot all be classes: training beside other sets, or nothing but sets."""
+    """Return whether the folders cannot all be classes: training beside other sets, or only sets."""
     meant = {folder.set_name for folder in named}
     others = [folder for folder in folders if folder.set_name is None]
     if TRAINING in meant and len(folders) > 1:
@@ -159,7 +159,7 @@ def _look_like_sets(folders: Sequence[Folder], named: Sequence[Folder]) -> bool:
 
 
 def _find_sets(root: Path, named: Sequence[Folder]) -> dict[str, Path] | None:
-    """Return the set folders that hold classes, None where training does not.
+    """Return the set folders that hold classes, None where the training folder holds none.
 
     Raises:
         DataError: Two folders are the same set.
@@ -194,7 +194,7 @@ def _unwrap(folder: Path) -> Path:
 
 
 def _are_classes_of_things(root: Path, folders: Sequence[Folder], named: Sequence[Folder]) -> bool:
-    """Tell whether "train" and "test" are classes among others: no table of labels, two more real classes."""
+    """Return whether "train" and "test" are classes: no table of labels, and at least two other classes."""
     if find_tables([root, *(folder.path for folder in named)]):
         return False
     others = [folder for folder in folders if folder.set_name is None and not is_auxiliary(folder.name)]
@@ -202,14 +202,14 @@ def _are_classes_of_things(root: Path, folders: Sequence[Folder], named: Sequenc
 
 
 def find_tables(folders: Iterable[Path]) -> list[Path]:
-    """Return the tables that lie in some folders, those first that seem to hold the labels."""
+    """Return the tables in some folders, first those that seem to hold the labels."""
     paths = [Path(entry.path) for folder in folders for entry in iter_entries(folder) if leads_to_file(entry)]
     tables = [path for path in paths if _is_table(path)]
     return sorted(tables, key=lambda path: not _LABELS.search(path.name.lower()))
 
 
 def _is_table(path: Path) -> bool:
-    """Tell whether a file is a table by its name; a text is one only if it is called so."""
+    """Return whether a file's name is that of a table; a text file's name must say that it holds labels."""
     name = path.name.lower()
     if reason_to_pass_over(name) or _REMARKS.match(name):
         return False
@@ -217,7 +217,7 @@ def _is_table(path: Path) -> bool:
 
 
 def _describe_flat(root: Path, named: Sequence[Folder]) -> Fault:
-    """Say why folders that are named like sets are neither sets nor classes."""
+    """Return the fault of folders that are named like sets and are neither sets nor classes."""
     meant = {str(folder.set_name) for folder in named}
     shown = name_some(folder.name for folder in named)
     rename = "if these are the classes, give the folders other names"
@@ -237,7 +237,7 @@ def _describe_flat(root: Path, named: Sequence[Folder]) -> Fault:
 
 
 def name_some(names: Collection[str] | Iterator[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names as text, and how many more there are."""
     items = list(names)
     more = len(items) - _SHOWN - 1
     return ", ".join(items) if more <= 0 else f"{', '.join(items[:_SHOWN])} and {more + 1} more"

@@ -1,10 +1,10 @@
-"""What systems and programs leave behind beside a user's pictures, recognised by its name."""
+"""Recognizes by its name what systems and programs leave behind beside a user's pictures."""
 
 from __future__ import annotations
 
 import re
 
-# In lower case; beside these, everything that starts with a dot is hidden.
+# In lower case; besides these, everything that starts with a dot is hidden.
 _NAMES = frozenset(
     # Windows
     {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler"}
@@ -19,7 +19,7 @@ _NAMES = frozenset(
     # Nextcloud and ownCloud, GoodSync
     | {"files_trashbin", "files_versions", "files_external", "_gsdata_"}
 )
-# Lightroom's previews; the libraries of Photos, iPhoto and Aperture; what a NAS makes of Windows' metadata.
+# Lightroom's previews; the libraries of Photos, iPhoto and Aperture; Windows' metadata on a NAS.
 _ENDINGS = (
     *(".lrdata", ".lrcat-data", ".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary"),
     *(":encryptable", ":zone.identifier"),
@@ -34,16 +34,16 @@ HIDDEN, SYSTEM = "hidden", "left by the system"
 
 
 def reason_to_pass_over(name: str) -> str:
-    """Return why a file or folder of this name is nobody's picture, "" for any other."""
+    """Return why a file or folder of this name is skipped, "" for any other name."""
     if name.startswith("."):
         return HIDDEN
     folded = name.lower()
     if folded in _NAMES or folded.endswith(_ENDINGS):
         return SYSTEM
-    # Every file comes by here: the slow pattern is for the few that it can match.
+    # This runs for every file, so the slow pattern is only tried where it can match.
     return SYSTEM if folded.startswith(_BEGINNINGS) and _NUMBERED.fullmatch(folded) else ""
 
 
 def holds_small_copies(name: str) -> bool:
-    """Tell whether a folder of this name inside a class holds small copies of the class's pictures."""
+    """Return whether a folder of this name inside a class holds small copies of the class's pictures."""
     return name.lower() in _SMALL_COPIES

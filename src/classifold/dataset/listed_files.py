@@ -1,7 +1,8 @@
-"""Where a file that a listing names lies on this machine, and whether it may be read as a picture.
+"""Finds the files of this machine that a listing names, and checks that each may be read and is a picture.
 
-Only ordinary files below the listing's folder or MANIFEST_ROOT are read, links resolved: a listing from
-somebody else cannot reach another file of this machine. Of each file only the first bytes are read here.
+Only ordinary files below the listing's folder or MANIFEST_ROOT are read, with links resolved, so that a
+listing from somebody else cannot reach other files of this machine. Only the first bytes of each file are
+read here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from classifold.pictures.formats import (
 )
 from classifold.pictures.limits import PictureError, read_head
 
-MISSING = "there is no such file"
-# Folders whose names are kept while file names without an ending are looked up.
+MISSING = "the file does not exist"
+# Number of folders whose file names are cached for look-ups of names without an ending.
 _KEPT_FOLDERS = 16
 _KEPT_LINKS = 4096
 
@@ -32,13 +33,13 @@ class ListedFile(NamedTuple):
     """A file that a listing names.
 
     Attributes:
-        path: Its absolute path; where it should be, for a file that is not there.
+        path: Absolute path of the file; the expected one for a missing file.
         reason: Why it cannot be used, "" for a picture.
-        outside: Where the file really lies, if that is outside the folders that may be read; else "".
-        is_missing: There is no such file.
-        is_from_root: A relative path that was found below MANIFEST_ROOT, not below the listing's folder.
-        has_backslashes: It was found with its backslashes taken as separators of folders.
-        matches: Names of the files that a name without an ending could mean, where there are several.
+        outside: The path with links resolved, if it is outside the folders that may be read; else "".
+        is_missing: True if the file does not exist.
+        is_from_root: True for a relative path that was found below MANIFEST_ROOT, not the listing's folder.
+        has_backslashes: True if it was found with its backslashes read as separators of folders.
+        matches: File names that a name without an ending could mean, if there are several.
     """
 
     path: str
@@ -62,7 +63,7 @@ class Bounds:
         self._resolve_folder = functools.lru_cache(_KEPT_LINKS)(os.path.realpath)
 
     def resolve(self, path: str) -> str:
-        """Return an absolute path with links resolved; that of the folder is kept for its next file."""
+        """Return an absolute path with links resolved; the folder's result is cached for its next file."""
         folder, _, name = path.rpartition("/")
         try:
             is_link = stat.S_ISLNK(os.lstat(path).st_mode)
@@ -73,7 +74,7 @@ class Bounds:
         return f"{self._resolve_folder(folder or '/').rstrip('/')}/{name}"
 
     def find_outside(self, path: str) -> str:
-        """Return where a file really lies if that is outside of the folders, "" for one inside."""
+        """Return a file's path with links resolved if it is outside of the folders, "" if it is inside."""
         real = self.resolve(os.path.abspath(path))
         return "" if is_inside(real, self.folders) else real
 
@@ -83,7 +84,7 @@ class ListedFiles:
 
     Args:
         folder: The folder of the listing, where relative paths start.
-        root: MANIFEST_ROOT where it is a folder, "" where it is not: relative paths are tried there next.
+        root: MANIFEST_ROOT if it is a folder, else ""; relative paths are tried there next.
     """
 
     def __init__(self, folder: Path, root: str = "") -> None:
@@ -94,7 +95,7 @@ class ListedFiles:
         self._read_stems = functools.lru_cache(_KEPT_FOLDERS)(_read_stems)
 
     def find(self, name: str) -> ListedFile:
-        """Return the file that a listing calls `name`; any number of threads may ask."""
+        """Return the file that a listing calls `name`; may be called by several threads."""
         for path, base, is_turned in self._list_places(name):
             if os.path.lexists(path):
                 return self._look_at(path, from_root=base > 0, is_turned=is_turned)
@@ -108,7 +109,7 @@ class ListedFiles:
         return ListedFile(self._guess_place(name), MISSING, is_missing=True, has_backslashes="\\" in name)
 
     def _list_places(self, name: str) -> Iterator[tuple[str, int, bool]]:
-        """Yield (path, number of the base, whether backslashes were replaced) in the order of trying."""
+        """Yield (path, number of the base folder, whether backslashes were replaced) in the order to try."""
         for spelling in _list_spellings(name):
             for number, base in enumerate(self._bases[:1] if os.path.isabs(spelling) else self._bases):
                 yield (
@@ -118,37 +119,37 @@ class ListedFiles:
                 )
 
     def _guess_place(self, name: str) -> str:
-        """Return where a missing file should be: below MANIFEST_ROOT where that is set."""
+        """Return the expected path of a missing file: below MANIFEST_ROOT if that is set."""
         places = [os.path.normpath(os.path.join(base, name.replace("\\", "/"))) for base in self._bases]
         below_root = (path for path in places if self.root and is_inside(path, [self.root]))
         return next(below_root, places[0])
 
     def _find_by_stem(self, folder: str, stem: str) -> tuple[str, ...]:
-        """Return the pictures in a folder that are called `stem` without their ending."""
+        """Return the names of the pictures in a folder whose names without the ending are `stem`."""
         has_ending = os.path.splitext(stem)[1].lower() in PICTURE_ENDINGS
         return () if has_ending else self._read_stems(folder).get(stem, ())
 
     def _look_at(self, path: str, *, from_root: bool, is_turned: bool) -> ListedFile:
         real = self._bounds.resolve(path)
         if not is_inside(real, self._bounds.folders):
-            return ListedFile(path, "it lies outside the folders that may be read", outside=real)
+            return ListedFile(path, "it is outside the folders that may be read", outside=real)
         if self.root and not is_inside(path, [self.root]) and is_inside(real, [self._real_root]):
-            # The listing's folder leads there by a link: the place below MANIFEST_ROOT gives the class.
+            # A link in the listing's folder leads there: the path below MANIFEST_ROOT gives the class.
             path = self.root + real[len(self._real_root) :]
         reason = find_reason(path)
         return ListedFile(path, reason, is_from_root=from_root, has_backslashes=is_turned)
 
 
 def is_inside(path: str, folders: Sequence[str]) -> bool:
-    """Tell whether a path without `..` lies below one of these folders, as it is spelled."""
+    """Return whether a path without `..` is below one of these folders, as it is spelled."""
     return any(path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
 def _list_spellings(name: str) -> Iterable[str]:
-    """Return what a name can mean, each once, as it is written first.
+    """Return the spellings to try for a name, each once, first as it is written.
 
-    Blanks around it may be the table's, backslashes are separators on Windows, and an accent is part of its
-    letter on one system and a character of its own on another.
+    Blanks around it may belong to the table, backslashes are separators on Windows, and an accent is part of
+    its letter on one system and a separate character on another.
     """
     forms = [name, name.strip()]
     if "\\" in name:
@@ -159,13 +160,13 @@ def _list_spellings(name: str) -> Iterable[str]:
 
 
 def find_common_folder(folder: str, path: str) -> str:
-    """Return the folder that holds both a folder, "" for none yet, and a file."""
+    """Return the deepest folder that holds both a folder ("" for none yet) and a file."""
     own = os.path.dirname(path)
     return os.path.commonpath([folder, own]) if folder else own
 
 
 def find_reason(path: str) -> str:
-    """Return why a file is not used, "" for an ordinary file that starts as pictures do."""
+    """Return why a file is not used, "" for an ordinary file that starts like a picture."""
     try:
         head = read_head(path, HEAD_BYTES)
     except PictureError as error:
@@ -174,7 +175,7 @@ def find_reason(path: str) -> str:
 
 
 def _read_stems(folder: str) -> dict[str, tuple[str, ...]]:
-    """Return the names of a folder's pictures by their names without the ending; the ending decides."""
+    """Return the names of a folder's pictures (by their endings), grouped by the name without the ending."""
     stems: dict[str, tuple[str, ...]] = {}
     try:
         names = sorted(os.listdir(folder))

@@ -1,8 +1,8 @@
-"""A listing of pictures, read line by line: each picture's place, class, set, and what names its content.
+"""Reads a listing of pictures line by line: each picture's address, class, set, and identity of its content.
 
-A table, JSON, JSON Lines or Parquet, of files or S3 objects. Each line names a picture in `source-ref`, in
-`key` with `bucket`, or in a column that people use for it, such as `file_name`. It may say its `sha256`;
-beside `source-ref` or `key` also its `size` and the `etag` that S3 gives.
+It is a table, JSON, JSON Lines or Parquet, of files or S3 objects. Each line names a picture in `source-ref`,
+in `key` with `bucket`, or in a column with another usual name, such as `file_name`. It may have a `sha256`,
+and besides `source-ref` or `key` also a `size` and the `etag` of S3.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _S3 = "s3://"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-# The same few words stand in every line.
+# Cached, since every line has one of the same few words.
 _name_set = functools.lru_cache(maxsize=256)(name_set)
-# Files that are looked at together, by threads: a shared disk takes long for each.
+# Files that threads look up together, since a shared disk takes long for each.
 _BATCH = 512
 _NUM_THREADS = 16
-# What the index of a split can hold; no file is larger.
+# The largest number that the index of a split can hold; no file is larger.
 _MAX_SIZE = 2**63 - 1
 _FLAGS = frozenset({"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false"})
 
@@ -58,15 +58,15 @@ class Listed(NamedTuple):
     """A picture of a listing.
 
     Attributes:
-        line: Number of its line, from 1.
+        line: Number of the line, from 1.
         source: s3://bucket/key, or the absolute path of a file.
-        class_name: Name of its class.
-        key: `<class>/<file>`, clean.
-        size: Its size in bytes, None where the listing does not say.
-        kind: What `identity` was made of: "sha256", "etag", or "key" where the listing has neither.
-        identity: 32 bytes, the same for the same content as far as `kind` can tell.
-        reason: Why a file of this machine cannot be used, "" for one that can and for an object in S3.
-        set_name: The set that the listing puts it in, "" where it names none.
+        class_name: Name of the class.
+        key: `<class>/<file>` in clean Unicode.
+        size: Size in bytes, None where the listing does not say.
+        kind: Source of `identity`: "sha256", "etag", or "key" where the listing has neither.
+        identity: 32 bytes, equal for equal content as far as `kind` shows it.
+        reason: Why a file of this machine cannot be used; "" for one that can, and for an object in S3.
+        set_name: The set that the listing names, "" where it names none.
     """
 
     line: int
@@ -81,7 +81,7 @@ class Listed(NamedTuple):
 
 
 class _LineError(ValueError):
-    """A line that cannot be used; says what, the cure, and what was found."""
+    """A line that cannot be used; holds what is wrong, the cure, and the value that was found."""
 
     def __init__(self, what: str, hint: str, got: object = "") -> None:
         super().__init__(what)
@@ -90,7 +90,7 @@ class _LineError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where relative paths start, where the classes' folders are, and which column the user named."""
+    """Where relative paths start, where the class folders are, and which column the user named."""
 
     folder: Path
     root: str
@@ -98,12 +98,12 @@ class _Place:
     files: ListedFiles
 
     def exists(self, name: str) -> bool:
-        """Tell whether a file of this machine is called so."""
+        """Return whether a path, relative to the listing's folder or absolute, exists on this machine."""
         return os.path.exists(self.folder / name)  # noqa: PTH110 - never raises
 
 
 class _Line(NamedTuple):
-    """An entry whose picture is known: a file by the name that the listing gives it, or an S3 address."""
+    """An entry with the name of its picture: a file as the listing calls it, or an S3 address."""
 
     number: int
     values: Mapping[str, Any]
@@ -120,15 +120,15 @@ def iter_listing(
     """Yield the pictures of a listing in its order; memory does not grow with it, except for a JSON array.
 
     Args:
-        path: The listing; gzipped ones are unpacked on the way.
-        findings: Filled with what is skipped and what is faulty.
-        root: An S3 address or a folder: below it the first folder is the class, and what lies elsewhere is
+        path: Path of the listing, which may be gzipped.
+        findings: Filled with skipped and faulty lines.
+        root: An S3 address or a folder: the first folder below it is the class, and pictures elsewhere are
             skipped. Empty: the folder that holds the picture is its class.
-        class_column: The column that holds the class; empty: one of a known name, else the folder does.
+        class_column: The column with the class; empty: a column of a usual name, else the folder.
 
     Raises:
         DataError: The listing cannot be read.
-        MissingExtraError: It is a Parquet file, and nothing here reads those.
+        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
     """
     folder, root = path.parent.resolve(), _clean_root(root)
     files = ListedFiles(folder, "" if root.startswith(_S3) else root)
@@ -159,7 +159,7 @@ def _add_fault(findings: Findings, path: Path, number: int, error: _LineError) -
 
 
 def identify(kind: str, value: str) -> bytes:
-    """Return the 32 bytes that stand for a content: a SHA-256 itself, anything else hashed."""
+    """Return the 32 bytes that identify a content: a SHA-256 itself, any other value hashed."""
     if kind == "sha256":
         return bytes.fromhex(value)
     return hashlib.sha256(f"{kind}\0{value}".encode()).digest()
@@ -174,7 +174,7 @@ def _clean_root(root: str) -> str:
 
 @contextlib.contextmanager
 def _open_entries(path: Path, place: _Place, findings: Findings) -> Iterator[Entries]:
-    """Yield the entries of a listing, whatever it is: their numbers, and their values by folded names."""
+    """Yield the entries of a listing of any format: their numbers, and their values by folded column name."""
     with open_listing(path) as (file, head):
         if is_parquet(head):
             findings.unit = "row"
@@ -200,7 +200,7 @@ def _learn_columns(
     """Yield the entries after noting which columns they have.
 
     Raises:
-        DataError: There is no such column as MANIFEST_CLASS.
+        DataError: The column that MANIFEST_CLASS names does not exist.
     """
     first = list(islice(entries, _BATCH))
     sound = [values for _, values in first if isinstance(values, dict)]
@@ -222,7 +222,7 @@ def _learn_columns(
 
 
 def _find_flags(entries: Sequence[Mapping[str, Any]], columns: Columns) -> tuple[str, ...]:
-    """Return the columns that hold nothing but zeros and ones, if there are several: one for each class."""
+    """Return the columns that hold only zeros and ones, if there are several: one for each class."""
     known = {*columns.pictures[:1], columns.set_name}
     names = tuple(name for name in entries[0] if name not in known) if entries else ()
     flags = tuple(
@@ -234,7 +234,7 @@ def _find_flags(entries: Sequence[Mapping[str, Any]], columns: Columns) -> tuple
 def _find_pictures(
     entries: Entries, place: _Place, findings: Findings, threads: ThreadPoolExecutor
 ) -> Iterator[_Line]:
-    """Yield the entries with their pictures; threads look the files up, since a disk can be slow."""
+    """Yield the entries with their pictures; files are looked up by threads, since a disk can be slow."""
     while batch := list(islice(entries, _BATCH)):
         lines: list[_Line] = []
         for number, values in batch:
@@ -254,7 +254,7 @@ def _find_pictures(
 def _read_entry(
     number: int, values: dict[str, Any] | str | None, place: _Place, findings: Findings
 ) -> _Line | None:
-    """Return an entry with the name of its picture, None where it has none to be looked for.
+    """Return an entry with the name of its picture, None for an entry that is skipped.
 
     Raises:
         _LineError: The entry is faulty.
@@ -282,7 +282,7 @@ def _read_entry(
 
 
 def _recode(values: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return an entry's values, what is no UTF-8 read as Windows-1252, and whether there was any."""
+    """Return an entry's values with those that are not UTF-8 read as Windows-1252, and if there were any."""
     recoded = {
         name: recode(value)
         for name, value in values.items()
@@ -296,7 +296,7 @@ def _read_name(values: Mapping[str, Any], column: str, place: _Place, *, is_reco
     if type(name) is int:
         name = str(name)
     if not isinstance(name, str) or not name:
-        raise _LineError("it names no picture", PICTURE_HINT)
+        raise _LineError("it does not name a picture", PICTURE_HINT)
     bucket = values.get("bucket")
     if column == "key" and not bucket and place.root.startswith(_S3):
         bucket = place.root.removeprefix(_S3).partition("/")[0]
@@ -316,7 +316,7 @@ def _read_name(values: Mapping[str, Any], column: str, place: _Place, *, is_reco
 
 
 def _find_address(name: str) -> str:
-    """Return the kind of an address that is no path on this system, such as "https://"; "" for a path."""
+    """Return the kind of an address that is not a path of this system, such as "https://"; "" for a path."""
     if match := _SCHEME.match(name):
         kind = (match[1] or match[2] or "").lower()
         if kind != "file":
@@ -326,7 +326,7 @@ def _find_address(name: str) -> str:
 
 
 def _find_local_path(name: str) -> str:
-    """Return the path that a file: address of this machine means, "" for any other name."""
+    """Return the path in a file: address of this machine, "" for any other name."""
     if not name.lower().startswith("file:/"):
         return ""
     try:
@@ -337,7 +337,7 @@ def _find_local_path(name: str) -> str:
 
 
 def _read_line(line: _Line, place: _Place, findings: Findings) -> Listed | None:
-    """Return the picture of a line, None where it is passed over.
+    """Return the picture of a line, None where the line is skipped.
 
     Raises:
         _LineError: The line is faulty.
@@ -358,7 +358,7 @@ def _read_line(line: _Line, place: _Place, findings: Findings) -> Listed | None:
         words = {"key": "neither sha256 nor etag", "sha256": "a sha256", "etag": "an etag"}
         first = f"{findings.unit} {findings.kind_line}"
         what = f"it has {words[kind]}, and {first} has {words[findings.kind]}"
-        raise _LineError(what, "give every line the same of them, since copies are found by it")
+        raise _LineError(what, "give every line the same kind of value, since copies are found by it")
     class_name, key = _read_place(line.values, source, place, class_column)
     reason = line.file.reason if line.file else ""
     set_name = _read_set(line, findings)
@@ -366,7 +366,7 @@ def _read_line(line: _Line, place: _Place, findings: Findings) -> Listed | None:
 
 
 def _take_file(line: _Line, file: ListedFile, findings: Findings) -> bool:
-    """Note what was found of a file; tell whether its line stays.
+    """Add a file to the findings; return whether its line is kept.
 
     Raises:
         _LineError: Several files could be meant.
@@ -388,13 +388,13 @@ def _take_file(line: _Line, file: ListedFile, findings: Findings) -> bool:
 
 
 def _reason_no_picture(source: str, place: _Place, *, class_column: str, is_file: bool) -> str:
-    """Return why a line is passed over by its name alone, "" for a picture."""
+    """Return why a line is skipped by its name alone, "" for a picture."""
     if source.endswith("/"):
         return "folder marks"
     if place.root and not source.startswith(place.root) and not (class_column and is_file):
         return "outside MANIFEST_ROOT"
     if class_column:
-        return ""  # a listing made by hand: whatever it names is meant
+        return ""  # the listing was made for training: every file that it names is meant
     inner = source.removeprefix(place.root) if place.root else source.rpartition("/")[2]
     if any(reason_to_pass_over(part) for part in inner.split("/")):
         return "hidden or left by the system"
@@ -421,7 +421,7 @@ def _read_identity(
     sha256, etag = values.get("sha256"), values.get("etag") if with_etag else None
     if sha256:
         if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-            raise _LineError("its sha256 is none", "expected 64 hexadecimal digits", sha256)
+            raise _LineError("its sha256 is not valid", "expected 64 hexadecimal digits", sha256)
         return "sha256", identify("sha256", sha256)
     if etag:
         text = str(etag).strip('"')
@@ -431,7 +431,7 @@ def _read_identity(
 
 
 def _read_place(values: Mapping[str, Any], source: str, place: _Place, class_column: str) -> tuple[str, str]:
-    """Return the class, and the picture's place in its set."""
+    """Return the class, and the picture's key in its set, `<class>/<file>`."""
     inner = _inner(source, place)
     class_name, slash, rest = inner.partition("/")
     if class_column:
@@ -439,17 +439,17 @@ def _read_place(values: Mapping[str, Any], source: str, place: _Place, class_col
     elif not place.root:
         class_name, rest = source.rpartition("/")[0].rpartition("/")[2], inner
     elif not slash:
-        raise _LineError("it lies in no class folder below MANIFEST_ROOT", "move it into one", source)
+        raise _LineError("it is not in a class folder below MANIFEST_ROOT", "move it into one", source)
     key = clean_name(f"{class_name}/{rest}")
     parts = key.split("/")
     if not {"", ".", ".."}.isdisjoint(parts):
-        what = "its key has an empty part, so it can be no file's name"
+        what = "its key has an empty part, so it cannot be a file name"
         raise _LineError(what, "rename the object, or set MANIFEST_ROOT and MANIFEST_CLASS", source)
     return parts[0], key
 
 
 def _inner(source: str, place: _Place) -> str:
-    """Return the place below the root or the listing's folder, else below the bucket or the disk."""
+    """Return the path below the root or the listing's folder, else below the bucket or the disk."""
     for folder in (place.root, f"{place.folder}/"):
         if folder and source.startswith(folder):
             return source.removeprefix(folder)
@@ -457,7 +457,7 @@ def _inner(source: str, place: _Place) -> str:
 
 
 def _read_class(values: Mapping[str, Any], column: str) -> str:
-    """Return the class that a line names; a number's name stands in the metadata of an augmented manifest."""
+    """Return the class of a line; an augmented manifest has a number there, and the name in its metadata."""
     details = values.get(f"{column}_metadata")
     value = details.get("class-name") if isinstance(details, dict) else None
     value = values.get(column) if value is None else value
@@ -470,13 +470,13 @@ def _read_class(values: Mapping[str, Any], column: str) -> str:
     if "/" in name:
         raise _LineError(SLASH, f"call the class {name.replace('/', '-')!r} in the listing", name)
     if not name or name in (".", "..") or "\0" in name:
-        what = f"it names no class in {column!r} that could be a folder's name"
+        what = f"the class in {column!r} is missing or cannot be a folder name"
         raise _LineError(what, "correct the line, or set MANIFEST_CLASS", "" if value is None else value)
     return name
 
 
 def _read_set(line: _Line, findings: Findings) -> str:
-    """Return the set that a line names, "" for none."""
+    """Return the set that a line names, "" if it names none."""
     column = findings.columns.set_name
     if not column:
         return ""

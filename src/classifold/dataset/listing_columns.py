@@ -1,4 +1,4 @@
-"""The columns of a listing by the names that people use: the picture, its class, and its set."""
+"""Finds the columns of a listing by their usual names: the picture, its class, and its set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from classifold.dataset.listing_text import recode
 from classifold.pictures.formats import PICTURE_ENDINGS
 
-# In the order in which they are believed. Case, blanks, `-`, `_`, and a plural's s make no difference.
+# The most reliable name first. Case, blanks, `-`, `_`, and a plural's s make no difference.
 _PICTURE = (
     *("sourceref", "key", "filename", "filepath", "imagepath", "imgpath", "imagefilename", "imagefile"),
     *("imagefilepath", "imagename", "imgname", "picturepath", "picturename", "photopath", "path", "file"),
@@ -28,18 +28,18 @@ PICTURE_HINT = (
 )
 
 
-# An entry of a listing: its number, and its values by folded names. In place of the values the reason why
-# they cannot be read; None for an entry that is left out because it has no class.
+# An entry of a listing: its number, and its values by folded column name. The values are a text if they
+# cannot be read, which says why, and None for an entry that is left out because it has no class.
 Entries = Iterator[tuple[int, dict[str, Any] | str | None]]
 
 
 class Columns(NamedTuple):
-    """Which column holds what, by folded names; "" for what there is no column.
+    """The columns of a listing by folded name; "" where there is no such column.
 
     Attributes:
-        pictures: Columns that may name the picture, the likeliest first.
-        class_name: The class.
-        set_name: The set of the user's own split.
+        pictures: Columns that may name the picture, the most likely first.
+        class_name: Column of the class.
+        set_name: Column of the set, of the user's own split.
     """
 
     pictures: tuple[str, ...]
@@ -60,11 +60,11 @@ NO_COLUMNS = Columns((), "", "")
 
 @functools.lru_cache(maxsize=256)
 def find_columns(names: tuple[str, ...], class_column: str = "") -> Columns:
-    """Return which columns hold what.
+    """Find the columns of the picture, the class and the set.
 
     Args:
         names: The folded names of all columns.
-        class_column: The folded name of the column with the class, where the user said so.
+        class_column: The folded name of the column that the user set for the class, "" for none.
     """
     others = [name for name in names if name != class_column]
     pictures = tuple(_find(others, _PICTURE))
@@ -74,18 +74,18 @@ def find_columns(names: tuple[str, ...], class_column: str = "") -> Columns:
 
 
 def fold_name(name: str) -> str:
-    """Return a column's name with its case, blanks and hyphens made one."""
+    """Return a column's name in lower case, with blanks and hyphens as underscores."""
     folded = re.sub(r"[-\s]+", "_", recode(name).strip().lower())
     return "etag" if folded == "e_tag" else folded
 
 
 def has_picture_ending(value: object) -> bool:
-    """Tell whether a text ends as names of pictures do."""
+    """Return whether a text has the file extension of a picture."""
     return isinstance(value, str) and os.path.splitext(value.strip())[1].lower() in PICTURE_ENDINGS  # noqa: PTH122
 
 
 def looks_like_path(value: str) -> bool:
-    """Tell whether a text could be a picture's path: it ends as a picture does, or leads through folders."""
+    """Return whether a text could be a picture's path: it has a picture's file extension or has folders."""
     return has_picture_ending(value) or "/" in value or "\\" in value
 
 

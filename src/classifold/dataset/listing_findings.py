@@ -1,4 +1,4 @@
-"""What reading a listing found beside pictures: faults, skipped lines, and what the user should know."""
+"""Collects what is found while a listing is read: faults, skipped lines, and facts for the notes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from classifold.dataset.listing_text import restore_bytes
 from classifold.dataset.name_bytes import LATIN_1, guess_encodings
 from classifold.errors import FAULT_LIMIT, DataError, Fault
 
-SLASH = "its class has a slash, so it can be no folder's name"
+SLASH = "its class name has a slash, so it cannot be a folder name"
 _EXAMPLES = 3
 _CLASS_NAMES = 100
 _ADDRESS_KINDS = 20
-# What is said of addresses that are not fetched but mended, and how.
+# Addresses that are not downloaded but corrected: what they are, and the cure.
 _ADDRESSES = {
     "drive": (
         "paths of a Windows drive, which this system does not have",
@@ -36,13 +36,13 @@ _ADDRESSES = {
 
 @dataclass(slots=True)
 class Examples:
-    """How often something was found, and the first few of it."""
+    """The number of times that something was found, and the first few examples."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, example: str) -> None:
-        """Count one more."""
+        """Count one more example; keep it if it is one of the first."""
         self.count += 1
         if len(self.first) < _EXAMPLES:
             self.first.append(example)
@@ -54,7 +54,7 @@ class Examples:
 
 @dataclass(slots=True)
 class Findings:
-    """What reading a listing found beside pictures.
+    """What was found while a listing was read, apart from the pictures.
 
     Attributes:
         passed_over: Number of skipped lines, by reason.
@@ -63,16 +63,17 @@ class Findings:
         kind: How the first picture is identified (sha256, etag or address), "" before the first picture;
             all others must be identified in the same way.
         kind_line: Number of the first picture's line.
-        num_parts: Number of pictures with the etag of an upload in parts: equal contents may have others.
-        unit: What an entry is called: "line", "row" or "entry".
+        num_parts: Number of pictures with the etag of a multipart upload, which may differ for equal
+            contents.
+        unit: Word for one entry in messages: "line", "row" or "entry".
         is_table: Every line has the same columns; JSON objects may differ.
         names: Names of the columns, folded.
         columns: Which column holds what; known after the first entry.
         num_files: Number of pictures that are files of this machine.
         missing: Files that are not there.
-        outside: Files outside the folders that may be read, each with its place.
+        outside: Files outside the folders that may be read, each with its line.
         outside_folder: The folder that holds all of them.
-        addresses: Addresses that nothing here reads, by their kind.
+        addresses: Addresses that cannot be read here, by their kind.
         num_backslashes: Number of paths whose backslashes were taken as separators.
         num_from_root: Number of relative paths that were found below MANIFEST_ROOT.
         num_recoded: Number of lines that are not UTF-8 and were read as Windows-1252.
@@ -106,22 +107,22 @@ class Findings:
     without_set: Examples = field(default_factory=Examples)
 
     def add_fault(self, fault: Fault) -> None:
-        """Note a faulty line; memory does not grow with them."""
+        """Add a faulty line; only the first faults are kept in memory."""
         self.num_faults += 1
-        # One class with a slash makes thousands of lines faulty in the same way: the first one says it.
+        # A class name with a slash makes thousands of lines faulty in the same way; it is reported once.
         is_known = fault.what == SLASH and any(fault.got == one.got for one in self.faults)
         if len(self.faults) < FAULT_LIMIT and not is_known:
             self.faults.append(fault)
 
     def add_class_bytes(self, value: object) -> None:
-        """Note a class's name that is no UTF-8, by its bytes; memory does not grow with them."""
+        """Add the bytes of a class name that is not UTF-8; only the first names are kept in memory."""
         if isinstance(value, str) and not value.isascii() and len(self.class_bytes) < _CLASS_NAMES:
             content = restore_bytes(value.strip())
             if content:
                 self.class_bytes.add(content)
 
     def add_address(self, kind: str, example: str) -> None:
-        """Note an address that is not read; memory does not grow with them."""
+        """Add an address that cannot be read; only the first ones of each kind are kept in memory."""
         known = kind in self.addresses or len(self.addresses) < _ADDRESS_KINDS
         self.addresses.setdefault(kind if known else "other", Examples()).add(example)
 
@@ -132,7 +133,7 @@ class Findings:
             path: The listing, for the messages.
 
         Raises:
-            DataError: With the first of them and the number of the others.
+            DataError: There are faulty lines; with the first of them and the number of the others.
         """
         faults = [_address_fault(path, kind, some) for kind, some in self.addresses.items()]
         if self.outside.count:
@@ -157,7 +158,7 @@ class Findings:
 
 
 def _encoding_faults(path: Path, names: Collection[bytes]) -> list[Fault]:
-    """Refuse class names that are most likely of another encoding than Windows-1252, which is read."""
+    """Return a fault if the class names most likely have another encoding than Windows-1252."""
     guesses = guess_encodings(sorted(names))
     if not guesses or guesses[0][0] == LATIN_1:
         return []

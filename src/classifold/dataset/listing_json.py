@@ -1,4 +1,4 @@
-"""JSON listings: JSON Lines, an array of objects, an object of names and classes, or annotations as COCO has.
+"""Reads JSON listings: JSON Lines, an array of objects, an object of names and classes, COCO annotations.
 
 JSON Lines are read line by line. The others are one value, which is read whole.
 """
@@ -16,21 +16,21 @@ from classifold.dataset.listing_columns import Entries, fold_name, has_picture_e
 from classifold.dataset.listing_text import iter_lines
 from classifold.errors import DataError, Fault
 
-# Characters of a value that is read whole: it takes several times as much memory.
+# Limit in characters of a value that is read whole, since it takes several times as much memory.
 _WHOLE_LIMIT = 2**30
 _NAMED = 3
 _HINT = 'write JSON Lines: one object per line, such as {"file_name": "a.jpg", "label": "cat"}'
 
 
 def iter_json(file: io.TextIOWrapper, path: Path) -> tuple[str, Entries]:
-    """Return what one entry is called, and the entries: their numbers and values, names folded.
+    """Return the word for one entry, "line" or "entry", and the entries by number with folded names.
 
     Args:
         file: The listing, at its beginning.
-        path: Its path, for messages.
+        path: Path of the listing, for messages.
 
     Raises:
-        DataError: The value is no listing; says what it holds.
+        DataError: The value is not a listing; says what it contains.
     """
     first = _read_first_line(file)
     file.seek(0)
@@ -38,13 +38,13 @@ def iter_json(file: io.TextIOWrapper, path: Path) -> tuple[str, Entries]:
         return "line", _iter_json_lines(file, path)
     value = _read_whole(file, path)
     file.seek(0)
-    if value is None:  # several values, or a damaged one: its lines are told
+    if value is None:  # several values, or damage, which is then reported by line
         return "line", _iter_json_lines(file, path)
     return "entry", _iter_value(value, path)
 
 
 def _read_first_line(file: io.TextIOWrapper) -> Any:
-    """Return the value of the first line, None if it is none of its own."""
+    """Return the JSON value of the first line, None if the line is not a whole value."""
     try:
         return json.loads(file.readline(_WHOLE_LIMIT))
     except (ValueError, RecursionError):
@@ -52,7 +52,7 @@ def _read_first_line(file: io.TextIOWrapper) -> Any:
 
 
 def _read_whole(file: io.TextIOWrapper, path: Path) -> Any:
-    """Return the value of the whole file, None if it is none.
+    """Return the JSON value of the whole file, None if the file is not one value.
 
     Raises:
         DataError: It is too large.
@@ -67,7 +67,7 @@ def _read_whole(file: io.TextIOWrapper, path: Path) -> Any:
 
 
 def _is_whole(value: Mapping[str, Any]) -> bool:
-    """Tell whether an object is the whole listing, not its first line."""
+    """Return whether an object is the whole listing, not its first line."""
     return _is_coco(value) or any(map(has_picture_ending, value))
 
 
@@ -83,7 +83,7 @@ def _iter_json_lines(file: io.TextIOWrapper, path: Path) -> Entries:
         try:
             values = json.loads(line)
             if not isinstance(values, dict):
-                raise ValueError("no object")
+                raise ValueError("another value")
         except (ValueError, RecursionError) as error:
             yield number, f"it is not a JSON object ({error})"
             continue
@@ -98,7 +98,7 @@ def _iter_value(value: Any, path: Path) -> Entries:
     if isinstance(value, dict) and all(map(has_picture_ending, value)):
         pairs = ({"file_name": name, "label": label} for name, label in value.items())
         return enumerate(pairs, start=1)
-    what = "the JSON value holds no list of pictures"
+    what = "the JSON value does not contain a list of pictures"
     raise DataError(Fault(str(path), what, hint=_HINT, got=f"{value!r:.80}"))
 
 
@@ -119,7 +119,7 @@ def _fold(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _iter_coco(value: Mapping[str, Any], path: Path) -> Entries:
-    """Yield the images of a COCO file with the class of their annotations; those without any are left out.
+    """Yield the images of a COCO file with the class of their annotations, None for those without any.
 
     Raises:
         DataError: Images have annotations of several classes, or the parts do not fit together.

@@ -1,4 +1,4 @@
-"""Listings in Parquet files, read by pyarrow or pandas where one of them is installed."""
+"""Reads listings in Parquet files with pyarrow, or pandas, if it is installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BATCH = 4096
 
 
 def iter_parquet(path: Path) -> Entries:
-    """Yield the number and the values of each row, names folded; with pyarrow memory stays flat.
+    """Yield the number and the values of each row by folded column name; with pyarrow memory stays flat.
 
     Raises:
         DataError: The file is damaged, or holds the pictures themselves.

@@ -1,7 +1,7 @@
-"""Tables of pictures in text: the separator, the header and the columns are told from the first lines.
+"""Reads tables of pictures in text files; the first lines show the separator, the header and the columns.
 
-A table without a header is an S3 Inventory (bucket, key, size, last_modified, etag, with keys as in an
-address, `%20`), or a list of paths, each with a class behind it or none.
+A table without a header is an S3 Inventory (bucket, key, size, last_modified, etag, with keys encoded as in
+an address, `%20`), or a list of paths with or without a class after each path.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _LIST_COLUMNS = ("file_name", "label")
 
 
 class Table(NamedTuple):
-    """How a table is written.
+    """The format of a table.
 
     Attributes:
-        separator: What separates the columns; "" stands for blanks.
+        separator: The separator of the columns; "" means blanks.
         names: The folded names of the columns.
-        has_header: The first line holds the names.
-        columns: Which column holds what.
-        is_inventory: It is an S3 Inventory without a header, whose keys are encoded.
-        has_blanks: Blanks follow the separators.
+        has_header: True if the first line holds the names.
+        columns: The columns of the picture, the class and the set.
+        is_inventory: True for an S3 Inventory without a header, whose keys are encoded.
+        has_blanks: True if blanks follow the separators.
     """
 
     separator: str
@@ -59,16 +59,16 @@ class Table(NamedTuple):
 def find_table(
     file: io.TextIOWrapper, path: Path, *, class_column: str, exists: Callable[[str], bool]
 ) -> Table:
-    """Return how a table is written, from its first lines; the file is then at its beginning again.
+    """Return the format of a table, found from its first lines; the file is then at its beginning again.
 
     Args:
         file: The listing.
-        path: Its path, for the message.
+        path: Path of the listing, for the message.
         class_column: The folded name of the column with the class, "" where the user named none.
-        exists: Tells whether a name is that of a file here.
+        exists: Returns whether a file of this name exists on this machine.
 
     Raises:
-        DataError: Its header, separator or columns are not known; says what was seen.
+        DataError: The header, the separator or the columns are not known; shows the first line.
     """
     text = file.read(_SAMPLE_CHARS)
     file.seek(0)
@@ -79,7 +79,7 @@ def find_table(
     if not lines:
         raise DataError(Fault(str(path), "the listing is empty", hint="name at least one picture in it"))
     sample = _Sample(lines, class_column, exists)
-    # An inventory comes first: its bucket may be called as a column is.
+    # An inventory is tried first, since its bucket may have the name of a column.
     table = sample.find_inventory() or sample.find_header() or sample.find_list() or sample.find_blank_list()
     if table is None:
         raise DataError(sample.explain(path))
@@ -91,8 +91,8 @@ def iter_table(file: io.TextIOWrapper, table: Table, path: Path) -> Entries:
 
     Args:
         file: The listing, at its beginning.
-        table: How it is written.
-        path: Its path, for messages.
+        table: Format of the table.
+        path: Path of the listing, for messages.
     """
     header: list[str] = []
     for number, row in _iter_rows(file, table, path):
@@ -132,7 +132,7 @@ def _iter_rows(file: io.TextIOWrapper, table: Table, path: Path) -> Iterator[tup
 
 
 def _split_blanks(line: str, table: Table) -> list[str]:
-    """Return the values of a line separated by blanks; a path may hold blanks where no header is."""
+    """Return the values of a line separated by blanks; without a header, a path may contain blanks."""
     if table.has_header:
         return line.split()
     line = line.strip()
@@ -145,7 +145,7 @@ class _Sample:
     Args:
         lines: The first lines that are not empty.
         class_column: The folded name of the class's column, "" where the user named none.
-        exists: Tells whether a name is that of a file here.
+        exists: Returns whether a file of this name exists on this machine.
     """
 
     def __init__(self, lines: Sequence[str], class_column: str, exists: Callable[[str], bool]) -> None:
@@ -155,7 +155,7 @@ class _Sample:
         self._tables = {separator: self._parse(separator) for separator in _SEPARATORS}
 
     def find_inventory(self) -> Table | None:
-        """Return an S3 Inventory, which has no header."""
+        """Return the format of an S3 Inventory, which has no header; None for any other table."""
         rows = self._tables[","]
         if (
             not rows
@@ -168,7 +168,7 @@ class _Sample:
         return Table(",", INVENTORY_COLUMNS, False, columns, is_inventory=True)
 
     def find_header(self) -> Table | None:
-        """Return the table whose first line names a picture's column, the one with most columns."""
+        """Return the format, with most columns, in which the first line has a picture's column; else None."""
         found = []
         for separator, rows in self._tables.items():
             if rows and self._names_picture(rows[0]):
@@ -180,13 +180,13 @@ class _Sample:
         return self._build(_BLANKS, words) if is_even and self._names_picture(words[0]) else None
 
     def find_list(self) -> Table | None:
-        """Return paths with classes, or a table whose header alone is not known."""
+        """Return the format of paths with classes, or of a table with an unknown header; else None."""
         for separator, rows in self._list_even():
             place = _find_path_column(rows[1:] or rows)
             if place is None:
                 continue
             if not looks_like_path(rows[0][place]):
-                # A column of dates has slashes too: below an unknown header only endings are believed.
+                # A column of dates has slashes too, so below an unknown header only file extensions count.
                 if has_picture_ending(rows[-1][place]):
                     return self._build(separator, rows, picture=place)
             elif len(rows[0]) == 2:
@@ -195,7 +195,7 @@ class _Sample:
         return None
 
     def find_blank_list(self) -> Table | None:
-        """Return a list of paths, each with a class behind it, or none."""
+        """Return the format of a list of paths, all with a class after a blank, or all without; else None."""
         lines = [line.strip() for line in self._lines]
         if all(looks_like_path(line) and not _has_class_behind(line) for line in lines):
             return self._build_list(_BLANKS, _LIST_COLUMNS[:1])
@@ -204,11 +204,11 @@ class _Sample:
         return None
 
     def explain(self, path: Path) -> Fault:
-        """Return what of the table is not known, with its first line and the cure."""
+        """Return a fault that says what is not known about the table, with its first line and the cure."""
         got = f"{self._lines[0][:80]!r}"
         path_word, *others = self._lines[0].split()
         if len(others) > 1 and has_picture_ending(path_word) and all(map(_NUMBER.fullmatch, others)):
-            what = "a path is followed by several numbers: a picture of several classes cannot be learned"
+            what = "a path is followed by several numbers, and a picture can have only one class"
             return Fault(str(path), what, hint="give each picture one class", got=got)
         tables = self._list_even()
         if not tables:
@@ -235,7 +235,7 @@ class _Sample:
             return []
 
     def _list_even(self) -> list[tuple[str, list[list[str]]]]:
-        """Return (separator, rows) wherever every line has the same number of columns, most columns first."""
+        """Return (separator, rows) if every line has the same number of columns, most columns first."""
         even = [
             (separator, rows)
             for separator, rows in self._tables.items()
@@ -264,11 +264,11 @@ class _Sample:
         return Table(separator, names, False, columns, has_blanks=self._has_blanks(separator))
 
     def _has_blanks(self, separator: str) -> bool:
-        """Tell whether quotes follow a separator and a blank: they would else be part of the value."""
+        """Return whether quotes follow a separator and a blank; they would be read as part of the value."""
         return bool(separator) and any(f'{separator} "' in line for line in self._lines)
 
     def _is_inventory(self, rows: list[list[str]]) -> bool:
-        """Tell whether these are lines of an S3 Inventory: one bucket, keys, and sizes if anything."""
+        """Return whether these are lines of an S3 Inventory: at most two buckets, keys, sizes or nothing."""
         is_bucket = len({row[0] for row in rows}) <= 2 and all(_BUCKET.fullmatch(row[0]) for row in rows)
         if not is_bucket or any(has_picture_ending(row[0]) for row in rows) or self._exists(rows[0][1]):
             return False
@@ -278,7 +278,7 @@ class _Sample:
 
 
 def _find_path_column(rows: list[list[str]]) -> int | None:
-    """Return the one column whose every value is a picture's path, None where it is none or several."""
+    """Return the number of the only column in which all values are paths of pictures, else None."""
     for looks in (has_picture_ending, looks_like_path):
         places = [place for place in range(len(rows[0])) if all(looks(row[place]) for row in rows)]
         if len(places) == 1:
@@ -287,7 +287,7 @@ def _find_path_column(rows: list[list[str]]) -> int | None:
 
 
 def _has_class_behind(line: str) -> bool:
-    """Tell whether a line is a path, blanks, and a word that is no path."""
+    """Return whether a line is a path, blanks, and a word that is not a path."""
     path, *label = line.rsplit(None, 1)
     return (
         bool(label)

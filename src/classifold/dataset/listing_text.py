@@ -1,4 +1,4 @@
-"""A listing's file opened as text, whatever its encoding, plain or gzipped; what is no text is named."""
+"""Opens a listing as text in any of the usual encodings, plain or gzipped, and names other file types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from classifold.pictures.limits import PictureError, open_ordinary
 
 LISTING_HINT = "set DATA_MANIFEST to a table (CSV), JSON, JSON Lines or Parquet file"
 _HEAD = 4096
-# Characters of one line: a longer one is no line of a table, and would fill the memory.
+# Limit of a line in characters: a longer one is not a line of a table, and would fill the memory.
 _LINE_LIMIT = 2**24
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -39,10 +39,10 @@ _OTHER_FILES = (
 
 @contextlib.contextmanager
 def open_listing(path: Path) -> Iterator[tuple[IO[bytes], bytes]]:
-    """Yield a listing's bytes, unpacked where they are gzipped, and the first of them.
+    """Yield a listing as a binary file, unpacked if it is gzipped, and its first bytes.
 
     Raises:
-        DataError: It is no ordinary file.
+        DataError: It is not an ordinary file.
         OSError: It cannot be opened.
     """
     try:
@@ -59,26 +59,26 @@ def open_listing(path: Path) -> Iterator[tuple[IO[bytes], bytes]]:
 
 
 def read_as_text(file: IO[bytes], head: bytes, path: Path) -> io.TextIOWrapper:
-    """Return a listing's bytes as text; bytes that are no UTF-8 become surrogates.
+    """Return a listing as a text file; bytes that are not UTF-8 become surrogates.
 
     Args:
         file: The bytes of the listing, unpacked.
         head: The first bytes of `file`.
-        path: The listing, for the message.
+        path: Path of the listing, for the message.
 
     Raises:
-        DataError: It is no text.
+        DataError: It is not text.
     """
     encoding = _find_encoding(head)
     if encoding == "utf-8-sig":
         _check_text(head, path)
-    # What is no UTF-8 must not end the reading: it may be Windows-1252.
+    # Bytes that are not UTF-8 must not stop the reading, since they may be Windows-1252.
     errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
     return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
 
 
 def iter_lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
-    """Yield the lines of a text with their ends; memory is bounded.
+    """Yield the lines of a text file with their line ends; memory is bounded.
 
     Raises:
         DataError: A line is too long.
@@ -91,17 +91,17 @@ def iter_lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
 
 
 def is_parquet(head: bytes) -> bool:
-    """Tell whether a file with this beginning is a Parquet file; a table may begin with the same letters."""
+    """Return whether a file with these first bytes is Parquet; text may begin with the same letters."""
     return head.startswith(b"PAR1") and _is_binary(head)
 
 
 def _is_binary(head: bytes) -> bool:
-    """Tell whether bytes are no text: control characters other than tabs and ends of lines are among them."""
+    """Return whether bytes contain control characters other than tabs and line ends, so are not text."""
     return any(byte < 9 or 14 <= byte < 32 for byte in head)
 
 
 def recode(text: str) -> str:
-    """Return a text whose bytes were no UTF-8 as Windows-1252 has them, any other text as it is."""
+    """Return a text whose bytes were not UTF-8 decoded as Windows-1252, any other text unchanged."""
     content = restore_bytes(text)
     if not content:
         return text
@@ -112,7 +112,7 @@ def recode(text: str) -> str:
 
 
 def restore_bytes(text: str) -> bytes:
-    """Return the bytes of a text that were no UTF-8, b"" for any other text."""
+    """Return the bytes of a text that were not UTF-8, b"" for any other text."""
     try:
         content = text.encode("utf-8", "surrogateescape")
         content.decode()
@@ -127,7 +127,7 @@ def _find_encoding(head: bytes) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
-    # A table's first characters are of the ASCII mostly: as UTF-16, every other byte of them is zero.
+    # A table's first characters are mostly ASCII, so that in UTF-16 every other byte is zero.
     even, odd = head[:200:2], head[1:200:2]
     if odd and odd.count(0) > len(odd) * 0.8 and not even.count(0):
         return "utf-16-le"
@@ -137,10 +137,10 @@ def _find_encoding(head: bytes) -> str:
 
 
 def _check_text(head: bytes, path: Path) -> None:
-    """Refuse what holds no text, and say what it holds.
+    """Refuse a file that is not text, and say what it contains.
 
     Raises:
-        DataError: It is no text.
+        DataError: It is not text.
     """
     for mark, what, hint in _OTHER_FILES:
         if head.startswith(mark) and _is_binary(head):

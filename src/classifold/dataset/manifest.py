@@ -1,8 +1,8 @@
-"""The manifests of a split of a listing: a file a set with a line a picture, where it is and what it is.
+"""Reads and writes the manifests of a split of a listing: one file per set, one line per picture.
 
 Each line is a JSON object, as in SageMaker's augmented manifests: `source-ref` (s3://bucket/key or a file's
-path), `class`, `key` (its place in the set, `<class>/<file>`), `size` in bytes or null, and `identity`, 32
-bytes in hexadecimal that are the same for the same content. The lines stand in the order of packing.
+path), `class`, `key` (`<class>/<file>` in the set), `size` in bytes or null, and `identity`, 32 bytes in
+hexadecimal that are equal for equal content. The lines are in the order of packing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from classifold.names import SETS, set_manifest
 
 
 class ManifestLine(NamedTuple):
-    """A picture of a set; the fields are those of the line."""
+    """A picture of a set; the fields are those of a manifest's line."""
 
     source: str
     class_name: str
@@ -27,20 +27,20 @@ class ManifestLine(NamedTuple):
 
 
 def holds_manifests(folder: Path) -> bool:
-    """Tell whether a folder is a split of a listing."""
+    """Return whether a folder is a split of a listing."""
     return all((folder / set_manifest(name)).is_file() for name in SETS)
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that is no `<class>/<file>`, or leads out of its folder.
+    """Refuse a key that is not `<class>/<file>`, or leads out of its folder.
 
     Raises:
-        ValueError: It is one.
+        ValueError: The key is refused.
     """
     parts = key.split("/")
     if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts) or "\0" in key:
         raise ValueError(f"a key that is not <class>/<file>: {key!r:.200}")
-    key.encode()  # half a surrogate pair is no name that could be printed
+    key.encode()  # refuses half a surrogate pair, which cannot be printed
 
 
 def write_manifest(path: Path, lines: Iterable[ManifestLine]) -> None:
@@ -70,10 +70,10 @@ def iter_manifest(path: Path) -> Iterator[ManifestLine]:
 
 
 def parse_manifest_line(line: bytes, *, where: str) -> ManifestLine:
-    """Return what a line says.
+    """Return a line of a manifest, checked.
 
     Raises:
-        DataError: It is no line of ours.
+        DataError: The line is not one that `write_manifest` writes.
     """
     try:
         data = json.loads(line)

@@ -1,4 +1,4 @@
-"""File names as a disk has them: bytes, which are UTF-8 or were written by a system with another encoding."""
+"""File names as bytes on a disk: makes them valid Unicode, and guesses the encoding of those not in UTF-8."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from classifold.errors import DataError, Fault, limit_faults
 
 _SHOWN = 4
 LATIN_1 = "iso-8859-1"
-# The usual encodings of names in old archives and on old disks: convmv's word for it, a person's, Python's,
-# and the bytes of the characters that are common in it, so that the likeliest is told first.
+# The usual encodings of names in old archives and on old disks: the name for convmv, for a person and for
+# Python, and the bytes of its common characters, by which the most likely encoding is found.
 _ENCODINGS = tuple(
     (convmv, title, codec, re.compile(common))
     for convmv, title, codec, common in (
@@ -35,7 +35,7 @@ _ENCODINGS = tuple(
 
 
 def is_utf8(name: str) -> bool:
-    """Tell whether a name, as the `os` module returns it, is UTF-8 on the disk."""
+    """Return whether a name, as the `os` module returns it, is UTF-8 on the disk."""
     try:
         os.fsencode(name).decode()
     except UnicodeDecodeError:
@@ -62,10 +62,10 @@ def clean_name(name: str) -> str:
 
 
 def guess_encodings(names: Sequence[bytes]) -> list[tuple[str, str, str]]:
-    """Return (name for convmv, name for a person, name for Python) of the encodings of names, best first.
+    """Return the likely encodings of names, best first, as (name for convmv, for a person, for Python).
 
-    Only those that decode all of them into something printable; the better, the more of the bytes are
-    characters that are common in the encoding.
+    Only encodings that decode all names into printable text are returned. The best is the one in which most
+    bytes belong to common characters.
     """
     found = []
     for convmv, title, codec, common in _ENCODINGS:
@@ -80,10 +80,10 @@ def guess_encodings(names: Sequence[bytes]) -> list[tuple[str, str, str]]:
 
 
 def check_folder_names(folders: Sequence[Path]) -> None:
-    """Refuse class folders whose names are not UTF-8: a class name goes into the model as text.
+    """Refuse class folders whose names are not UTF-8, since a class name is stored in the model as text.
 
     Raises:
-        DataError: With a fault for each of them.
+        DataError: There are such folders; with one fault per folder, at most `_FAULT_LIMIT`.
     """
     strange = [folder for folder in folders if not is_utf8(folder.name)]
     if not strange:
@@ -104,7 +104,7 @@ def check_folder_names(folders: Sequence[Path]) -> None:
 
 
 def _describe_accidents(folders: Sequence[Path], codec: str) -> str:
-    """Name a neighbour that was written in the other encoding too and is UTF-8 by accident."""
+    """Return a hint on a neighbouring folder whose name in the other encoding is valid UTF-8 by accident."""
     common = next(pattern for _, _, python, pattern in _ENCODINGS if python == codec)
     for folder in folders:
         raw = os.fsencode(folder.name)

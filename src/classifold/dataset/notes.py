@@ -40,7 +40,7 @@ def describe_folder(
     lines = []
     if own is not None:
         taken = ", ".join(clean_name(os.path.relpath(path, data_dir)) for path in own.values())
-        verb = choose(len(own), "was taken as it is", "were taken as they are")
+        verb = choose(len(own), "is used as it is", "are used as they are")
         lines.append(f"{data_dir} is divided already: {taken} {verb}")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
         lines += _describe_unused(data_dir, own)
@@ -48,7 +48,7 @@ def describe_folder(
         lines.append(f"skipped: {describe_counts(passed_over, oddities.links)}")
     loose = _find_loose(data_dir, own)
     if loose:
-        lines.append(f"pictures outside the class folders are in no set: {_some(loose)}")
+        lines.append(f"pictures outside the class folders are left out: {_some(loose)}")
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
     if own is None:
@@ -92,7 +92,7 @@ def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
 
 
 def describe_links(oddities: Oddities) -> list[str]:
-    """Say which pictures lie outside of the data folder."""
+    """Return notes on pictures and classes that are links to outside of the data folder."""
     lines = []
     if oddities.linked_classes:
         count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
@@ -138,7 +138,7 @@ def describe_pictures(
     Args:
         index: The pictures, copies marked.
         sample_bits: The setting SAMPLE_BITS.
-        is_recorded: A split.json is written, which has all of what is told here in part.
+        is_recorded: True if a split.json is written, which has the full lists behind the notes.
     """
     where = f" in {SPLIT_RECORD}" if is_recorded else ""
     names = sorted(_texts(index, "SELECT DISTINCT class_name FROM picture"))
@@ -152,7 +152,7 @@ def describe_pictures(
 
 def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
     """Say which pictures are in no set: unreadable ones, copies, and those with two names."""
-    # "+hash" goes through the pictures as they lie, not in the order of their hashes: much faster for many.
+    # "+hash" reads the pictures in the order of the table, not of their hashes: much faster for many.
     lines = []
     count, some = _count(
         index, "SELECT key || ': ' || reason AS text FROM picture WHERE status = 'unreadable'", where=where
@@ -174,15 +174,15 @@ def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
     count, some = _count(index, query, where=where)
     if count:
         lines.append(
-            f"{count_of(count, 'picture')} {choose(count, 'stands', 'stand')} in two classes and "
-            f"{choose(count, 'is', 'are')} in no set: {some}"
+            f"{count_of(count, 'picture')} {choose(count, 'is', 'are')} in two classes, so "
+            f"{choose(count, 'it is', 'they are')} in none of the sets: {some}"
         )
     query = """SELECT COUNT(*) FROM (SELECT 1 FROM picture WHERE status = 'kept' AND given NOT NULL
                GROUP BY +content HAVING MIN(rank) < MAX(rank))"""
     if shared := index.execute(query).fetchone()[0]:
         lines.append(
-            f"{count_of(shared, 'picture')} {choose(shared, 'stands', 'stand')} in two sets of your own "
-            "split: scores will look too good"
+            f"{count_of(shared, 'picture')} {choose(shared, 'is', 'are')} in two sets of your own split: scores "
+            "will look too good"
         )
     return lines
 
@@ -274,7 +274,7 @@ def describe_division(
     if redrawn:
         lines.append(
             "SPLIT_SEED or SPLIT_GROUP_PATTERN changed, but pictures keep the sets they had: "
-            f"delete {config.split_dir} to divide anew"
+            f"delete {config.split_dir} to divide from scratch"
         )
     if config.SPLIT_GROUP_PATTERN:
         query = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM picture WHERE status = 'kept' AND unit LIKE 'g:%'"

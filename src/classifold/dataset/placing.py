@@ -53,7 +53,7 @@ class Placement:
     Attributes:
         counts: Number of pictures by the way they were placed: clone, copy, link.
         num_bytes: Size of all copies together, in bytes.
-        listing: Hash of the files as they lie on the disk, as `listing_hash` gives it.
+        listing: `listing_hash` of the files as they are on the disk.
         no_links: Why pictures that were to be linked were copied, "" where none were.
         renamed: How many pictures the disk would not hold under their own names.
         example: One of them, `<own key> is <key in the split>`.
@@ -70,7 +70,7 @@ class Placement:
 def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split_dir: Path) -> Placement:
     """Put every kept picture in `<folder>/<set>/<class>/<file>`.
 
-    A copy that stands unchanged in the split before is taken over from there where the disk has hard links.
+    An unchanged copy in the earlier split is reused if the disk supports hard links.
 
     Args:
         index: The pictures, each with its set.
@@ -213,7 +213,7 @@ class _Placer:
             return "link", os.stat(place).st_mtime_ns  # noqa: PTH116
         self.no_links = self._explain_no_links(source)
         self._check_room(picture)
-        self._copies, self._files = True, "copy"  # there are no links: the others are copied at once
+        self._copies, self._files = True, "copy"  # links are not possible: copy the other files, too
         return self._bring(picture, source, place)
 
     def _bring_own(self, picture: Placed, source: str, place: str) -> tuple[Way, int] | None:
@@ -247,7 +247,7 @@ class _Placer:
             os.close(number)
 
     def _can_clone(self, number: int, source: str, disk: int) -> bool:
-        """Tell whether files of a disk can be cloned to the new split's, tried once with an open file."""
+        """Return whether files of a disk can be cloned to the new split's disk; tried once per disk."""
         if disk not in self._clones:
             scratch = self._folder / ".classifold-clone"
             is_clone = clone_on_mac(source, str(scratch))
@@ -262,7 +262,7 @@ class _Placer:
     # Room
 
     def _may_copy(self, picture: Placed) -> bool:
-        """Tell whether copies are made: as set, else where they take at most half of the free space."""
+        """Return whether copies are made: as set, else if they take at most half of the free space."""
         if self._copies is None:
             if self._files == "copy":
                 self._check_room(picture)
@@ -309,7 +309,7 @@ class _Placer:
     # The split before
 
     def _can_take_over(self) -> bool:
-        """Tell whether the split before has copies that can get a second name in the new one."""
+        """Return whether the earlier split has copies that can get a hard link in the new one."""
         row = self._index.execute("SELECT name FROM standing WHERE is_spare = 1 LIMIT 1").fetchone()
         if row is None or self._files == "link":
             return False
@@ -343,7 +343,7 @@ class _Placer:
 
 
 def _check_arrived(index: sqlite3.Connection, folder: Path, *, split_dir: Path) -> str:
-    """Compare what lies on the disk with what was placed; return the hash of the listing.
+    """Compare the files on the disk with those that were placed; return their `listing_hash`.
 
     Raises:
         DiskError: Pictures are missing, or have other names than they were given.

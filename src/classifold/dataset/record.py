@@ -1,6 +1,6 @@
-"""Records such as split.json, written and read line by line, so that memory does not grow with them.
+"""Reads and writes records such as split.json line by line, so that memory does not grow with them.
 
-A record is one JSON object. Its first line holds the head; below come lists with one entry a line.
+A record is one JSON object. Its first line holds the head; lists with one entry per line follow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 RECORD_FORMAT = 1
-# Characters of one line: a head names every shard, an entry one picture. More is no record of ours.
+# Limit of a line in characters: a head names every shard, an entry one picture.
 _LINE_LIMIT = 2**28
 
 
@@ -20,9 +20,9 @@ def write_record(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterab
     """Write a record.
 
     Args:
-        path: The file.
-        head: What describes the whole; may have a `format` of its own.
-        lists: What describes its pictures, by name, each written entry by entry.
+        path: Path of the file.
+        head: Values that describe the whole split or the shards; may have its own `format`.
+        lists: Lists of entries about pictures, by name; written entry by entry.
     """
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps({"format": RECORD_FORMAT, **head}, ensure_ascii=False)[:-1])
@@ -37,13 +37,13 @@ def write_record(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterab
 
 
 def read_record_head(path: Path) -> dict[str, Any] | None:
-    """Return the head of a split.json, None where there is none or it is not ours."""
+    """Return the head of a split.json, None where there is none or it has another format."""
     head = read_any_head(path)
     return head if head is not None and head.get("format") == RECORD_FORMAT else None
 
 
 def read_any_head(path: Path) -> dict[str, Any] | None:
-    """Return the head of a record of whatever format, None where there is none."""
+    """Return the head of a record of any format, None where there is none."""
     try:
         with path.open(encoding="utf-8") as file:
             line = file.readline(_LINE_LIMIT)
@@ -54,7 +54,7 @@ def read_any_head(path: Path) -> dict[str, Any] | None:
 
 
 def read_record_list(path: Path, name: str) -> Iterator[Any]:
-    """Yield the entries of one list of a record whose head was read.
+    """Yield the entries of one list of a record.
 
     Raises:
         ValueError: The file is damaged.
@@ -72,7 +72,7 @@ def read_record_list(path: Path, name: str) -> Iterator[Any]:
 
 
 def listing_hash(rows: Iterable[tuple[str, int]]) -> str:
-    """Return a hash over files' (place, size in bytes), whatever their order, without keeping them."""
+    """Return a hash of files' (key, size in bytes) that does not depend on their order; memory stays flat."""
     total = 0
     for key, size in rows:
         total += int.from_bytes(hashlib.sha256(f"{key}\0{size}".encode()).digest())

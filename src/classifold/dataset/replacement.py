@@ -1,11 +1,11 @@
-"""A folder that is replaced whole or not at all, also when the process is killed at any moment.
+"""Replaces a folder atomically, even if the process is killed at any moment.
 
-The new folder grows beside the old one. At the end the old one steps aside, the new one takes its name, and
-the old one is deleted. A run that was killed is mended by the next one: what is half-grown is deleted, and
-where the old folder had stepped aside already, the new one takes its place, or the old one returns.
+The new folder is filled beside the old one. At the end the old one is renamed, the new one gets its name, and
+the old one is deleted. After a kill the next run cleans up: an unfinished new folder is deleted; if the old
+one had been renamed already, a finished new one gets its name, else the old one gets it back.
 
-A folder in a lower layer of an overlay, as one that came with a container's image, cannot step aside. There
-the old one is deleted once the new one is whole, and a run that is killed meanwhile is finished by the next.
+A folder in a lower layer of an overlay, such as one from a container's image, cannot be renamed. Then the old
+one is deleted once the new one is finished, and the next run finishes the work of a killed one.
 """
 
 from __future__ import annotations
@@ -25,24 +25,23 @@ from classifold.locks import hold_lock
 _LOG = logging.getLogger(__name__)
 _LOCK = ".classifold-lock"
 _COMPLETE = ".classifold-complete"
-# The old folder cannot step aside and is being deleted.
+# Marks that the old folder cannot be renamed and is being deleted.
 _REPLACING = ".classifold-replacing"
 
 
 @contextlib.contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
-    """Yield a new empty folder that takes `target`'s place at the end, or vanishes where anything is raised.
+    """Yield a new empty folder that replaces `target` at the end, or is removed if the block raises.
 
-    A block that puts nothing into it leaves `target` as it was.
-
-    What an earlier run left behind is mended first, so `target` is as it should be when the block starts.
+    A block that leaves it empty leaves `target` unchanged. What a killed run left behind is repaired before
+    the block starts.
 
     Args:
-        target: The folder to make or to replace; its parents are made. A symbolic link stays one.
+        target: The folder to create or to replace; its parents are created. A symbolic link stays one.
 
     Raises:
-        DataError: Another run is at work on the same folder, or it is a mount point.
-        DiskError: The place cannot be written.
+        DataError: Another run is writing the same folder, or it is a mount point.
+        DiskError: The folder cannot be written.
     """
     target = target.resolve()
     new, old = _beside(target, "new"), _beside(target, "old")
@@ -60,12 +59,12 @@ def replace_folder(target: Path) -> Iterator[Path]:
                     _delete(new)
             except BaseException as error:
                 if (new / _REPLACING).exists():
-                    raise  # the old folder may be gone in part: the next run puts the new one in its place
+                    raise  # the old folder may be partly deleted: the next run puts the new one in its place
                 if old.exists() and not target.exists():
                     move_folder(old, target)
                 _delete(new)
                 if isinstance(error, OSError) and str(error.filename).startswith(str(new)):
-                    error.filename = None  # the hidden folder's name says nothing to the user
+                    error.filename = None  # the user does not know the hidden folder's name
                 raise
 
 
@@ -81,7 +80,7 @@ def _beside(target: Path, role: str) -> Path:
 
 @contextlib.contextmanager
 def _made_parents(target: Path) -> Iterator[None]:
-    """Make the folders above, and take back those that are still empty where the work fails."""
+    """Create the parent folders; if the block raises, remove those that are still empty."""
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +99,7 @@ def _made_parents(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(new: Path, *, target: Path) -> Iterator[None]:
-    """Hold the new folder's lock, which ends with the process however it ends."""
+    """Hold the new folder's lock, which is released when the process ends, even if it is killed."""
     try:
         new.mkdir(exist_ok=True)
         lock = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
@@ -117,18 +116,18 @@ def _locked(new: Path, *, target: Path) -> Iterator[None]:
                     target,
                 )
         except BlockingIOError:
-            what = "another run is making this folder"
-            raise DataError(Fault(str(target), what, hint="wait until it is done")) from None
+            what = "another run is writing this folder"
+            raise DataError(Fault(str(target), what, hint="wait until it has ended")) from None
         yield
     finally:
         os.close(lock)
-        # NFS and FUSE keep a deleted file that is open in its folder until now.
+        # On NFS and FUSE a deleted file stays in its folder until it is closed.
         with contextlib.suppress(OSError):
             new.rmdir()
 
 
 def _mend(target: Path, *, new: Path, old: Path) -> None:
-    """Finish or undo what a run did that was killed while the folders changed places."""
+    """Finish or undo the work of a run that was killed while the folders were renamed."""
     if (new / _REPLACING).exists():
         _replace_in_place(target, new=new)
     elif (new / _COMPLETE).exists():
@@ -165,7 +164,7 @@ def _take_place(target: Path, *, new: Path, old: Path) -> None:
 
 
 def _replace_in_place(target: Path, *, new: Path) -> None:
-    """Delete a folder that cannot be renamed, and give its name to the new one."""
+    """Delete a folder that cannot be renamed, and move the new one to its path."""
     if target.exists():
         shutil.rmtree(target)
     move_folder(new, target)
@@ -178,7 +177,7 @@ def _unmark(target: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    """Delete a file or a whole folder, as far as the disk lets us: the next run tries again."""
+    """Delete a file or a folder, ignoring errors; the next run tries again."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

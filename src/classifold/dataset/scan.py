@@ -1,4 +1,4 @@
-"""Which pictures there are: the classes and pictures of a folder, and the sets of a divided one."""
+"""Lists the classes and pictures of a folder, and loads the three sets of a split for training."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SPLIT_HINT = "run `classifold split` first, or set SPLIT_LOCAL_DIR"
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a folder holds: one sub-folder per class.
+    """The content of a folder with one sub-folder per class.
 
     Attributes:
-        class_names: Sorted; only classes that have pictures.
-        pictures: In stable order.
-        passed_over: How many files and folders were left out, by reason.
-        empty_classes: Folders without a picture.
+        class_names: Names of the classes that have pictures, sorted.
+        pictures: All pictures, in stable order.
+        passed_over: Number of skipped files and folders, by reason.
+        empty_classes: Names of class folders without a picture.
     """
 
     class_names: tuple[str, ...]
@@ -40,15 +40,15 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """What training reads.
+    """The three sets that training reads.
 
     Attributes:
-        class_names: Every class of every set, sorted; their order is the order of the model's outputs.
+        class_names: Names of the classes of all sets, sorted, which is the order of the model's outputs.
         pictures: The pictures of each set, in stable order.
-        fingerprint: Names this very division of these very pictures.
-        notes: What the user should know.
-        present: Of a set whose shards are spread over several hosts, the places of the pictures that are on
-            this one; of a set that is not named, all are here.
+        fingerprint: Hash that identifies this division of these pictures.
+        notes: Notes for the user, one line each.
+        present: For each set whose shards are spread over several hosts, the indices of the pictures that
+            are on this host; all pictures of other sets are here.
     """
 
     class_names: tuple[str, ...]
@@ -62,7 +62,7 @@ def scan_folder(root: Path) -> Scan:
     """Return the classes and pictures of a folder, in stable order.
 
     Raises:
-        DataError: There is no such folder, or one that cannot be entered.
+        DataError: The folder does not exist, or a folder cannot be read.
     """
     counts = Counter[str]()
     pictures = tuple(iter_pictures(root, passed_over=counts))
@@ -82,7 +82,7 @@ def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
     Args:
         split_dir: A folder made by `classifold split`, a split of the user's own that has all three sets, or
             either of them packed into shards, which gives the same pictures in the same order.
-        spread: Sets of whose shards this host has a part, and others the rest: `present` says which.
+        spread: Sets of which this host has only a part of the shards; `present` says which pictures.
 
     Raises:
         DataError: A set is missing or empty, a class has no training pictures, or there are fewer than two
@@ -111,7 +111,7 @@ def load_sets(split_dir: Path, *, spread: Collection[str] = ()) -> Sets:
 
 
 def _find_present(pictures: Collection[Picture]) -> list[int]:
-    """Return the places of the pictures whose shard is on this host."""
+    """Return the indices of the pictures whose shard is on this host."""
     is_here: dict[Path, bool] = {}
     for picture in pictures:
         if picture.path not in is_here:
@@ -123,12 +123,12 @@ def find_sets(split_dir: Path) -> dict[str, Path]:
     """Return the folder of each set, as `find_own_split` does.
 
     Raises:
-        DataError: It is no split.
+        DataError: The folder is not a split in files.
     """
     check_folder(split_dir, hint=_SPLIT_HINT)
     folders = find_own_split(split_dir)
     if folders is None and holds_manifests(split_dir):
-        what = "it holds manifests of pictures that lie elsewhere, and training reads them from shards"
+        what = "it holds manifests of pictures in another place, which training reads from shards"
         hint = "run `classifold shards`, and set SPLIT_LOCAL_DIR to the folder that it makes"
         raise DataError(Fault(str(split_dir), what, hint=hint))
     if folders is None:
@@ -146,14 +146,14 @@ def check_sets(split_dir: Path, class_names: Mapping[str, Collection[str]]) -> N
     """Refuse sets that training cannot use.
 
     Args:
-        split_dir: The folder, for the message.
+        split_dir: Folder of the sets, for the message.
         class_names: Names of the classes that have pictures, by set.
 
     Raises:
         DataError: A set is missing or empty, a class has no training pictures, or there are fewer than two
             classes; with every fault that was found.
     """
-    hint = "run `classifold split` on this folder: it takes the sets that are there and makes the others"
+    hint = "run `classifold split` on this folder: it uses the sets that exist and creates the others"
     faults = [
         Fault(str(split_dir), f"there are no {name} pictures", hint=hint)
         for name in SETS
@@ -179,7 +179,7 @@ def _class_faults(split_dir: Path, found: Mapping[str, Collection[str]]) -> list
 
 
 def _where(class_name: str, found: Mapping[str, Collection[str]]) -> str:
-    """Return the sets that have a class."""
+    """Return the sets that have a class, as text."""
     return f"pictures in {' and '.join(name for name in SETS if class_name in found.get(name, ()))} alone"
 
 
@@ -193,13 +193,13 @@ def _absent_notes(found: Mapping[str, Collection[str]], class_names: tuple[str, 
 
 
 def _fingerprint(split_dir: Path, pictures: Mapping[str, list[Picture]]) -> tuple[str, list[str]]:
-    """Return the fingerprint of split.json while it describes the files, else one made from the listing."""
+    """Return split.json's fingerprint if it describes the files, else a hash of keys and sizes; and notes."""
     rows = ((f"{name}/{picture.key}", picture.size) for name in SETS for picture in pictures[name])
     listing = listing_hash(rows)
     head = read_record_head(split_dir / SPLIT_RECORD)
     if head is None:
         return listing, []
-    # A listing without sizes cannot say more than the shards themselves do.
+    # The record of a listing without sizes has no hash to compare with.
     if head.get("listing", "") in (listing, None):
         return str(head["fingerprint"]), []
     note = f"the files in {split_dir} were changed since the split that {SPLIT_RECORD} describes"

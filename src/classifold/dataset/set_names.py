@@ -1,4 +1,4 @@
-"""Which of the three sets a folder's name means: train, Testing, trainset, X_train, seg_test, 训练集."""
+"""Finds the set that a folder's name means: train, Testing, trainset, X_train, seg_test, 训练集."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from classifold.names import SET_ALIASES, SETS, TRAINING
 
-# Words that say nothing about which set it is.
+# Words that say nothing about the set.
 _FILLERS = frozenset(
     """
     set sets data dataset datasets image images img imgs picture pictures pic pics photo photos jpg jpeg png
@@ -17,7 +17,7 @@ _FILLERS = frozenset(
     color colour gray grey rgb classification labeled labelled class classes
     """.split()  # noqa: SIM905 - seven lines else
 )
-# Folders beside the sets of a data set that are no classes.
+# Names of folders beside the sets of a data set that are not classes.
 _AUXILIARY = frozenset(
     """
     extra extras annotation annotations label labels mask masks bbox bboxes boxes metadata meta info doc docs
@@ -48,14 +48,14 @@ _GLUED = re.compile(
 
 
 def _split_words(name: str) -> list[str]:
-    """Return the words of a name, folded; digits and signs part them, and so do capitals inside."""
+    """Return the words of a name, folded; digits, signs and inner capitals separate words."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
     text = re.sub(r"\b(hold|held)[\W_]+out\b", "holdout", _fold(text).replace("_", " "))
     return re.findall(r"[^\W\d_]+", text)
 
 
 def _read_words(name: str) -> tuple[list[str], tuple[str, ...]]:
-    """Return the sets that a name's words mean, and the words that mean neither a set nor nothing."""
+    """Return the sets that a name's words mean, and its other words without fillers."""
     sets, others = [], []
     for word in _split_words(name):
         if glued := _GLUED.fullmatch(word):
@@ -66,7 +66,7 @@ def _read_words(name: str) -> tuple[list[str], tuple[str, ...]]:
 
 
 def name_set(name: str) -> str | None:
-    """Return the set that a folder's name means by itself, None for any other name."""
+    """Return the set that a folder's name means by itself, None if it means none."""
     sets, others = _read_words(name)
     return sets[0] if len(sets) == 1 and not others else None
 
@@ -74,7 +74,7 @@ def name_set(name: str) -> str | None:
 def match_sets(names: Sequence[str]) -> dict[str, str]:
     """Return the set of each folder whose name means one, among neighbours.
 
-    A name means a set by itself (train, Test_set), or because neighbours differ from it in the set alone
+    A name means a set by itself (train, Test_set), or because neighbours differ from it only in the set
     (seg_train and seg_test; but neither "train station" beside "bus station", nor "steam train").
     """
     meant = {name: found for name in names if (found := name_set(name))}
@@ -85,10 +85,10 @@ def match_sets(names: Sequence[str]) -> dict[str, str]:
 
 
 def match_beside_training(names: Sequence[str]) -> dict[str, str]:
-    """Return the set of each folder with one set in its name, other than training, and other words.
+    """Return the set of each folder whose name has other words besides one set that is not training.
 
-    Such are test_stg1 and public_test. It holds only beside a folder that is certainly the training set:
-    a test tube is no set.
+    Examples are test_stg1 and public_test. This is only valid beside a folder that is certainly the training
+    set: a class may be called "test tube".
     """
     meant = {}
     for name in names:
@@ -99,9 +99,9 @@ def match_beside_training(names: Sequence[str]) -> dict[str, str]:
 
 
 def find_families(names: Sequence[str]) -> dict[tuple[str, ...], dict[str, str]]:
-    """Return the groups of names that have other words in common and differ in the set, one of them training.
+    """Return groups of names that differ only in the set, one of them training, by their common words.
 
-    Several groups are several data sets side by side, or classes that are called cat_train and cat_test.
+    Several groups are several data sets side by side, or classes in folders such as cat_train and cat_test.
     """
     families: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
@@ -116,17 +116,17 @@ def find_families(names: Sequence[str]) -> dict[tuple[str, ...], dict[str, str]]
 
 
 def is_auxiliary(name: str) -> bool:
-    """Tell whether a folder of this name stands beside sets or classes without being one of them."""
+    """Return whether a folder of this name is usual beside sets or classes without being one of them."""
     words = _split_words(name)
     return name.startswith("_") or (bool(words) and all(word in _AUXILIARY for word in words))
 
 
 def is_filler(name: str) -> bool:
-    """Tell whether a folder's name says no more than that there are pictures in it."""
+    """Return whether a folder's name only says that there are pictures in it."""
     words = _split_words(name)
     return bool(words) and all(word in _FILLERS for word in words)
 
 
 def list_sets(found: Collection[str]) -> list[str]:
-    """Return sets in the order of the work."""
+    """Return sets in the order of `SETS`."""
     return [name for name in SETS if name in found]

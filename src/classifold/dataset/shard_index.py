@@ -83,7 +83,7 @@ def read_index_head(folder: Path) -> IndexHead:
     path = folder / SHARD_INDEX
     head = read_any_head(path)
     if head is None:
-        raise DataError(_damage(path, "its first line is no head of ours"))
+        raise DataError(_damage(path, "its first line is not a valid head"))
     if head.get("format") != INDEX_FORMAT:
         what = f"the shards have another format than this version reads, which is {INDEX_FORMAT}"
         hint = "use the version that packed them, or run `classifold upload` again with this one"
@@ -91,7 +91,7 @@ def read_index_head(folder: Path) -> IndexHead:
     try:
         return _parse_head(head)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(_damage(path, f"its head is not as it should be ({error})")) from error
+        raise DataError(_damage(path, f"its head is not valid ({error})")) from error
 
 
 def iter_entries(folder: Path, head: IndexHead, set_name: str) -> Iterator[Entry]:
@@ -130,7 +130,7 @@ def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list
 
 
 def check_shards(folder: Path, *, spread: Collection[str] = ()) -> IndexHead:
-    """Return the head of a folder's index, of which every shard is there; arguments as for `load_shards`.
+    """Return the head of a folder's index after checking that its shards exist; arguments as `load_shards`.
 
     Raises:
         DataError: The head is damaged, or shards are missing or cut short; all such shards are named.
@@ -166,7 +166,7 @@ def _parse_head(head: Mapping[str, Any]) -> IndexHead:
         shards[name] = [PackedShard(**shard) for shard in head["shards"][name]]
         for shard in shards[name]:
             if not SHARD_PATTERN.fullmatch(shard.name) or not isinstance(shard.sha256, str):
-                raise ValueError(f"no shard of ours: {shard.name!r}")
+                raise ValueError(f"not the name of a shard: {shard.name!r}")
             _natural(shard.size)
         if len({shard.name for shard in shards[name]}) < len(shards[name]):
             raise ValueError(f"a shard of the {name} set is named twice")
@@ -175,7 +175,7 @@ def _parse_head(head: Mapping[str, Any]) -> IndexHead:
 
 def _natural(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"no number of pictures or bytes: {value!r}")
+        raise ValueError(f"not a number of pictures or bytes: {value!r}")
     return value
 
 
@@ -187,22 +187,22 @@ def _parse_entry(values: Any, limits: list[int]) -> Entry:
         limits: Offset of the end of each shard's content, in bytes.
 
     Raises:
-        ValueError: It is no entry, or leads out of its shard or its class's folder.
-        TypeError: It is no list.
+        ValueError: It is not an entry, or leads out of its shard or its class's folder.
+        TypeError: It is not a list.
     """
     entry = Entry(*values)
     if [type(value) for value in entry] != [str, int, int, int, int]:
-        raise ValueError(f"no entry: {values!r:.100}")
+        raise ValueError(f"not an entry: {values!r:.100}")
     key, shard, offset, size, _ = entry
     check_key(key)
     inside = 0 <= shard < len(limits) and BLOCK <= offset <= offset + size <= limits[shard]
     if not inside or offset % BLOCK:
-        raise ValueError(f"{key!r} does not stand inside a shard")
+        raise ValueError(f"{key!r} is not inside a shard")
     return entry
 
 
 def _list_due(folder: Path, head: IndexHead, name: str, spread: Collection[str]) -> list[PackedShard]:
-    """Return the shards of a set that must be whole: all, or of a set that is spread those that are here."""
+    """Return the shards of a set to check: all, or those that are here if the set is spread over hosts."""
     shards = head.shards[name]
     return [one for one in shards if (folder / name / one.name).exists()] if name in spread else shards
 

@@ -1,4 +1,4 @@
-"""Dividing a folder of classes into training, validation and evaluation, the same way every time."""
+"""`classifold split` for a folder of classes: divides it into three sets, the same way every time."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ _INDEX = ".index.sqlite"
 
 
 def split_dataset(config: Config) -> SplitSummary:
-    """Divide DATA_LOCAL_DIR into the three sets of the split folder, replaced whole or not at all.
+    """Divide DATA_LOCAL_DIR into the three sets of the split folder, which is replaced atomically.
 
-    Which set a picture belongs to follows from its content, so splitting again after adding, renaming or
-    changing the shares never moves a picture from evaluation or validation into training. Exact copies within
-    a class are written once; a picture that stands in two classes is in no set, for neither name can be
-    trusted. Sets that the user has made already are taken as they are; a missing one is made from training.
-    A split folder with files that the user added or changed is not replaced.
+    A picture's set follows from its content, so that splitting again, after adding or renaming pictures or
+    changing the shares, never moves a picture from evaluation or validation into training. Exact copies
+    within a class are written once. A picture in two classes is left out, since neither label can be trusted.
+    Sets of the user's own are used as they are, and a missing one is made from training. A split folder with
+    files that the user added or changed is not replaced.
 
-    With DATA_MANIFEST the sets are manifests of what a listing names, by the same rules.
+    With DATA_MANIFEST the sets are manifests of the pictures in a listing, by the same rules.
 
     Args:
         config: The settings.
 
     Raises:
         DataError: The folder, its classes or its pictures cannot be divided; with every fault that was found.
-        SettingsError: A share is 0 and the set is not there.
+        SettingsError: The share of a set that must be created is 0.
         DiskError: The target cannot be written.
     """
     if config.DATA_MANIFEST:
@@ -119,7 +119,7 @@ def find_pictures(
     own: Mapping[str, Path] | None,
     oddities: Oddities,
 ) -> Mapping[str, int]:
-    """Fill the index with what the walk finds; return what it passed over, by reason.
+    """Add all pictures to the index; return the number of skipped files, by reason.
 
     Raises:
         DataError: A folder cannot be entered, or a name is not UTF-8.
@@ -170,10 +170,10 @@ def _rows(
 
 
 def read_pictures(index: sqlite3.Connection, config: Config) -> None:
-    """Read every picture once.
+    """Read every picture once and write the results to the index.
 
     Raises:
-        DataError: Some cannot be read, and UNREADABLE_PICTURES says fail.
+        DataError: Some pictures cannot be read, and UNREADABLE_PICTURES is "fail".
     """
     total = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
     read_all(
@@ -224,7 +224,7 @@ def _describe(
 
 
 def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Iterable[dict[str, Any]]]:
-    """Return the lists of split.json, each read from the index while it is written."""
+    """Return the lists of split.json, whose entries are read from the index while the file is written."""
     return {
         "pictures": (
             {

@@ -1,10 +1,10 @@
-"""Dividing a listing into training, validation and evaluation: the same draw as for files, none of them read.
+"""`classifold split` for a listing: divides it like a folder, without reading the pictures.
 
-Which set a picture belongs to follows from its `sha256` or `etag`; a sha256 gives the sets that the files
-themselves would, except that other files with the same pixels are not found, because none is decoded. Where
-the listing has neither, the set follows from the picture's address, and a note says so: a copy under another
-name may then be in another set. Of files of this machine the first bytes are read, so that what is missing or
-no picture is known before packing.
+A picture's set follows from its `sha256` or `etag`. A sha256 gives the same sets as the files themselves,
+except that other files with the same pixels are not found, because no picture is decoded. Without both, the
+set follows from the picture's address, and a note says so: a copy under another name may then be in another
+set. The first bytes of files on this machine are read, so that missing files and files that are not pictures
+are known before packing.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ from classifold.settings.config import Config
 
 _INDEX = ".index.sqlite"
 MADE = (VALIDATION, EVALUATION)
-# Classes that are compared with each other: more are not lists of a few words.
+# Limit of the classes that are compared with each other to find lists of classes.
 _COMPARED_CLASSES = 2000
 _PLAIN_COLUMNS = ("bucket", "key", "source_ref", "size", "etag", "sha256", "last_modified", "storage_class")
 
 
 def split_listing(config: Config) -> SplitSummary:
-    """Divide DATA_MANIFEST into a manifest a set; the split folder is replaced whole or not at all.
+    """Divide DATA_MANIFEST into one manifest per set; the split folder is replaced atomically.
 
-    Takes a bounded amount of memory, however long the listing is; the index on the disk grows with it.
+    Memory is bounded, however long the listing is; the index on the disk grows with it.
 
     Args:
         config: The settings.
 
     Raises:
         DataError: The listing is faulty or cannot be divided; with the first of the faulty lines.
-        SettingsError: A share is 0.
+        SettingsError: The share of a set that must be created is 0.
         DiskError: The target cannot be written.
     """
     listing, split_dir = Path(config.DATA_MANIFEST), config.split_dir
@@ -99,18 +99,18 @@ def split_listing(config: Config) -> SplitSummary:
 
 
 def list_roots(config: Config) -> list[str]:
-    """Return the folders below which a listing may name files: its own, or the split's, and MANIFEST_ROOT."""
+    """Return the folders in which a listing may name files: the listing's or split's, and MANIFEST_ROOT."""
     folder = Path(config.DATA_MANIFEST).parent if config.DATA_MANIFEST else config.split_dir.parent
     root = config.MANIFEST_ROOT
     return [str(folder.resolve()), *([root] if root and "://" not in root else [])]
 
 
 def read_listing(index: sqlite3.Connection, config: Config) -> tuple[Findings, tuple[str, ...]]:
-    """Fill the index with the listing's pictures; return what else is in it, and which sets are to be made.
+    """Add the listing's pictures to the index; return the findings, and the sets to create.
 
     Raises:
-        DataError: Lines are faulty, no file is there, or the pictures cannot be divided.
-        SettingsError: The share of a set that is to be made is 0.
+        DataError: Lines are faulty, no file exists, or the pictures cannot be divided.
+        SettingsError: The share of a set to create is 0.
     """
     findings = find_listed(index, config)
     made = check_lines(index, config, findings)
@@ -162,17 +162,17 @@ def check_listed(
 
 
 def _check_there(listing: Path, findings: Findings, config: Config) -> None:
-    """Refuse a listing of files of which none is there.
+    """Refuse a listing of files of which none exists.
 
     Raises:
-        DataError: With the first of them and where they were looked for.
+        DataError: No file exists; with the first names, and the folders that were searched.
     """
     missing = findings.missing
     if missing.count and missing.count == findings.num_files:
         what = (
-            "the file that it names is not there"
+            "the file that it names does not exist"
             if missing.count == 1
-            else (f"none of the {missing.count} files that it names is there")
+            else (f"none of the {missing.count} files that it names exists")
         )
         places = " and ".join(list_roots(config))
         hint = f"relative paths start at {places}: correct them, or set MANIFEST_ROOT to the pictures' folder"
@@ -180,10 +180,10 @@ def _check_there(listing: Path, findings: Findings, config: Config) -> None:
 
 
 def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> tuple[str, ...]:
-    """Return the sets that are made here: none of those into which the listing itself divides its pictures.
+    """Return the sets to create, which are those that the listing does not name.
 
     Raises:
-        DataError: Some lines name a set and others do not, or none names training.
+        DataError: Some lines name a set and others do not, or no line names training.
     """
     column, without = findings.columns.set_name, findings.without_set
     if not findings.num_sets:
@@ -205,10 +205,10 @@ def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> 
 
 
 def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Findings) -> None:
-    """Refuse classes that are several in one, and a listing whose columns name no class that is known.
+    """Refuse names that are lists of classes, and a listing without a column that is known to be the class.
 
     Raises:
-        DataError: There are such, with the column and the cure.
+        DataError: The listing is refused; with the column and the cure.
     """
     column = findings.columns.class_name
     query = f"SELECT DISTINCT class_name FROM picture ORDER BY class_name LIMIT {_COMPARED_CLASSES}"  # noqa: S608
@@ -227,7 +227,7 @@ def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Find
         hint = "write the name of the column with the 1 into a column `label`, one line per picture"
         raise DataError(Fault(str(listing), what, hint=hint, got=flags))
     if others := _list_others(findings):
-        what = f"no column is known to hold the class, and all pictures lie in one folder, {classes[0]!r}"
+        what = f"no column is known to hold the class, and all pictures are in one folder, {classes[0]!r}"
         hint = f"set MANIFEST_CLASS to one of its columns: {', '.join(others):.200}"
         raise DataError(Fault(str(listing), what, hint=hint))
 
@@ -239,9 +239,9 @@ def _list_others(findings: Findings) -> list[str]:
 
 
 def find_several(classes: Sequence[str]) -> list[str]:
-    """Return the names that are lists of others, such as "cat dog" beside "cat" and "dog".
+    """Return the names that are lists of other names, such as "cat dog" beside "cat" and "dog".
 
-    A list is a name of several words, all of which stand in other names that are parts of it.
+    A list is a name of several words that consists of the words of other, shorter names.
     """
     found: list[str] = []
     words = {name: frozenset(re.split(r"[\s,;|]+", name.strip())) for name in classes}
@@ -252,10 +252,10 @@ def find_several(classes: Sequence[str]) -> list[str]:
 
 
 def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") -> None:
-    """Refuse a listing that gives one address two contents, such as one of all versions.
+    """Refuse a listing that gives one address two contents, such as a listing of all versions.
 
     Raises:
-        DataError: With the first such addresses and their lines.
+        DataError: There are such addresses; with the first of them and their lines.
     """
     query = """SELECT path, MIN(id), MAX(id) FROM picture GROUP BY path
                HAVING COUNT(*) > 1 AND MIN(hash) < MAX(hash) ORDER BY MIN(id)"""
@@ -273,21 +273,21 @@ def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") 
 
 
 def describe_listing(findings: Findings, config: Config, *, made: Sequence[str]) -> list[str]:
-    """Say what was taken from where, what was passed over, and how far copies could be found."""
+    """Return the notes on a listing: which columns were used, what was skipped, and if copies are found."""
     lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
     if findings.passed_over:
         counts = describe_counts(dict(sorted(findings.passed_over.items())))
         lines.append(f"skipped: {counts}")
     if findings.kind == "key":
         lines.append(
-            "the listing has no sha256 and no etag: sets follow from addresses, and copies are not found, "
+            "the listing has no sha256 and no etag: sets follow from addresses and copies are not found, "
             "so a picture that is renamed or stored twice may be in two sets"
         )
     if findings.num_parts:
         lines.append(
             f"{count_of(findings.num_parts, 'etag')} "
-            f"{choose(findings.num_parts, 'is of an upload', 'are of uploads')} in parts: "
-            "copies in other parts are not found"
+            f"{choose(findings.num_parts, 'is of a multipart upload', 'are of multipart uploads')}: copies with "
+            "other parts are not found"
         )
     return lines
 
@@ -303,11 +303,9 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
             f"the classes are the folders of the pictures; MANIFEST_CLASS can name a column instead: {names}"
         )
     if columns.set_name and not findings.num_sets:
-        lines.append(f"the column {columns.set_name!r} names no sets and is not read")
+        lines.append(f"the column {columns.set_name!r} does not name sets and is ignored")
     elif columns.set_name and made == MADE:
-        lines.append(
-            f"the column {columns.set_name!r} names training alone, so the pictures are divided here"
-        )
+        lines.append(f"the column {columns.set_name!r} names only training, so the pictures are divided here")
     elif columns.set_name:
         lines.append(f"the sets are those of the column {columns.set_name!r}")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
@@ -324,7 +322,7 @@ def _describe_files(findings: Findings) -> list[str]:
         lines.append(f"missing, and left out: {count}: {findings.missing}")
     if findings.num_backslashes:
         lines.append(
-            "found only with / in place of the backslashes in their names: "
+            "names with backslashes, found with / in their place: "
             f"{count_of(findings.num_backslashes, 'file')}"
         )
     if findings.num_from_root:
@@ -334,7 +332,7 @@ def _describe_files(findings: Findings) -> list[str]:
 
 def _check_apart(listing: Path, split_dir: Path) -> None:
     if listing.resolve().is_relative_to(split_dir.resolve()):
-        what = f"the sets cannot go here: {listing} would vanish with the folder"
+        what = f"the sets cannot go here: {listing} would be deleted with the folder"
         raise DataError(Fault(str(split_dir), what, hint="set SPLIT_LOCAL_DIR to another folder"))
 
 
@@ -356,7 +354,7 @@ def _iter_rows(config: Config, findings: Findings, advance: Any) -> Iterator[Lis
 
 
 def _iter_set(index: sqlite3.Connection, rank: int) -> Iterator[ManifestLine]:
-    """Yield a set's pictures in the order in which a walk through their files would find them."""
+    """Yield a set's pictures in the order in which a walk through the files would find them."""
     index.create_function("walk_order", 1, walk_order, deterministic=True)
     query = """SELECT path, class_name, COALESCE(place, key), size, hash FROM picture
                WHERE status = 'kept' AND rank = ? ORDER BY walk_order(COALESCE(place, key)), path"""
@@ -365,7 +363,7 @@ def _iter_set(index: sqlite3.Connection, rank: int) -> Iterator[ManifestLine]:
 
 
 def walk_order(key: str) -> bytes:
-    """Return what sorts keys as a walk goes: a folder's own files before those of its sub-folders."""
+    """Return a sort key for the order of a walk: a folder's own files before those of its sub-folders."""
     *folders, name = key.split("/")
     return "".join([*(f"\2{folder}\0" for folder in folders), f"\1{name}"]).encode()
 
@@ -377,7 +375,7 @@ def _describe(
     findings: Findings,
     made: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the head of split.json. The pictures themselves stand in the manifests."""
+    """Return the head of split.json; the pictures are in the manifests."""
     return {
         "classifold": __version__,
         "manifest": config.DATA_MANIFEST,
@@ -397,7 +395,7 @@ def _describe(
 
 
 def _listing_hash(index: sqlite3.Connection) -> str | None:
-    """Return what a folder with these files would be known by, None where sizes are not known."""
+    """Return the `listing_hash` of a folder with these files, None where sizes are not known."""
     query = "SELECT rank, COALESCE(place, key), size FROM picture WHERE status = 'kept'"
     if index.execute("SELECT 1 FROM picture WHERE status = 'kept' AND size IS NULL LIMIT 1").fetchone():
         return None

@@ -1,4 +1,4 @@
-"""Where the three sets go: apart from the pictures, and where something can be written."""
+"""Checks the folder of the three sets: it must be apart from the pictures, and its disk writable."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _ELSEWHERE = "set SPLIT_LOCAL_DIR to a folder that you can write"
 
 
 def check_apart(data_dir: Path, split_dir: Path) -> None:
-    """Refuse a split folder that would become a class, or that the pictures would vanish with.
+    """Refuse a split folder inside the data folder, where it would be a class, or around it.
 
     Raises:
-        DataError: The one lies in the other.
+        DataError: One of the two folders is inside the other.
     """
     source, target = data_dir.resolve(), split_dir.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
-        what = f"the sets cannot go here: this folder lies inside {data_dir}, or around it"
+        what = f"the sets cannot go here: this folder is inside {data_dir}, or around it"
         raise DataError(Fault(str(split_dir), what, hint="set SPLIT_LOCAL_DIR to a folder beside it"))
 
 
@@ -29,7 +29,7 @@ def check_writable(split_dir: Path) -> None:
     """Refuse a split folder whose parent cannot be written, without writing anything.
 
     Raises:
-        DiskError: Its disk is read-only, or its folder belongs to somebody else.
+        DiskError: The disk is read-only, or the parent folder belongs to another user.
     """
     target = split_dir.resolve()
     parent = next(folder for folder in target.parents if folder.exists())
@@ -40,10 +40,10 @@ def check_writable(split_dir: Path) -> None:
 
 @contextlib.contextmanager
 def naming_setting(config: Config) -> Iterator[None]:
-    """Give the setting as the cure where the sets cannot be written beside the pictures.
+    """Hint at SPLIT_LOCAL_DIR in errors about a disk that cannot be written.
 
     Raises:
-        DiskError: With that cure, where SPLIT_LOCAL_DIR is empty.
+        DiskError: The block raised it; with that hint if SPLIT_LOCAL_DIR is empty.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a split folder already holds: files of classifold, and what the user added or changed."""
+"""Checks a split folder before it is replaced: files that the user added or changed are never lost."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set
 
 _EXAMPLES = 3
 _BATCH = 10_000
-# What file systems, desktops and storage devices leave by themselves and make again; lower case. A recycle
-# bin or a picture library is not among them: it holds what is somebody's.
+# Files that file systems, desktops and storage devices create again by themselves, in lower case. A recycle
+# bin or a picture library is not one of them, since it holds files of a person.
 _LEFT_BY_SYSTEMS = re.compile(
     r"""thumbs\.db|ehthumbs(_vista)?\.db|desktop\.ini|icon\r|__macosx|@eadir|lost\+found|.*:(encryptable|zone\.identifier)
     |\.ds_store|\._.*|\.appledouble|\.localized|\.spotlight-v100|\.fseventsd|\.temporaryitems
@@ -34,37 +34,37 @@ _SHARD_FILE = re.compile(
     rf"|({_SETS})/({SHARD_PATTERN.pattern}|\.{SHARD_PATTERN.pattern}\.json)"
 )
 
-# Splits of earlier versions did not note their content.
+# Known by name, since the records of earlier versions do not list them.
 _MANIFESTS = {set_manifest(name) for name in SETS}
 
 
 def is_left_by_system(name: str) -> bool:
-    """Tell whether a file or folder of this name is nobody's work."""
+    """Return whether a file or folder of this name was created by a system, not by a person."""
     return bool(_LEFT_BY_SYSTEMS.fullmatch(name.lower()))
 
 
 def is_shard_file(name: str) -> bool:
-    """Tell whether a file of this place below a folder of shards belongs to them."""
+    """Return whether a file of this path below a folder of shards is part of them."""
     return bool(_SHARD_FILE.fullmatch(name))
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """Return what the record keeps of a file to know later whether it was changed."""
+    """Return a file's entry in the record, by which a later change is detected."""
     return {"name": path.name, "size": path.stat().st_size, "sha256": _hash_file(path)}
 
 
 def check_standing(index: sqlite3.Connection, split_dir: Path, head: Mapping[str, Any]) -> None:
-    """Refuse to replace a split that holds files of the user's, or pictures that were changed since.
+    """Refuse to replace a split with files that the user added, or pictures that were changed since.
 
-    Notes in the index which of its files another split may take over.
+    Marks in the index the files that the new split may reuse.
 
     Args:
         index: The index of the new split.
-        split_dir: The folder, with a split.json that was read already.
-        head: The head of split.json.
+        split_dir: Folder of the split that exists.
+        head: Head of its split.json.
 
     Raises:
-        DataError: With the first of such files, and how many there are.
+        DataError: There are such files; with the first of them and their number.
     """
     with together(index):
         index.executemany("INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?, 0)", _list(split_dir, head))
@@ -93,7 +93,7 @@ def check_standing(index: sqlite3.Connection, split_dir: Path, head: Mapping[str
 
 
 def _note_spare(index: sqlite3.Connection, spare: list[tuple[int, int, str]]) -> None:
-    """Write down which files may be taken over, and empty the list of them."""
+    """Mark files in the index as reusable, and clear the list of them."""
     with together(index):
         query = "UPDATE standing SET is_spare = 1, size = ?, mtime_ns = ? WHERE name = ?"
         index.executemany(query, spare)
@@ -101,14 +101,14 @@ def _note_spare(index: sqlite3.Connection, spare: list[tuple[int, int, str]]) ->
 
 
 def check_only_ours(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Refuse to replace a folder of ours that holds files of the user's.
+    """Refuse to replace a folder that holds files which classifold did not create.
 
     Args:
-        folder: The folder, which exists.
-        is_ours: Returns whether classifold made a file, given its path relative to the folder.
+        folder: The folder, which must exist.
+        is_ours: Returns whether classifold created a file, given its path relative to the folder.
 
     Raises:
-        DataError: With the first of them, and how many there are.
+        DataError: There are such files; with the first of them and their number.
     """
     added = _Names()
     for name, _ in iter_files(folder):
@@ -116,13 +116,13 @@ def check_only_ours(folder: Path, is_ours: Callable[[str], bool]) -> None:
             added.add(name)
     if added.count:
         what = f"it holds {added.describe()} that classifold did not put there"
-        raise DataError(Fault(str(folder), what, hint="move what is yours to another folder"))
+        raise DataError(Fault(str(folder), what, hint="move your own files to another folder"))
 
 
 def iter_files(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield everything that is no folder at or below `folder` with its place there, but what systems leave.
+    """Yield (path below `folder`, entry) of everything that is not a folder, except files of the system.
 
-    A link to a folder is one such thing: nothing behind it is looked at.
+    A link to a folder is yielded as well, and is not followed.
     """
     waiting = [(os.fspath(folder), "")]
     while waiting:
@@ -138,7 +138,7 @@ def iter_files(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 class _Names:
-    """How many files there are, and the first of them."""
+    """The number of some files, and the first of their names."""
 
     def __init__(self) -> None:
         self.count, self.first = 0, list[str]()
@@ -155,7 +155,7 @@ class _Names:
 
 
 def _list(split_dir: Path, head: Mapping[str, Any]) -> Iterable[tuple[str, bytes, int | None, int | None]]:
-    """Yield (place, SHA-256, size, time of change) of every file that the record knows."""
+    """Yield (path, SHA-256, size in bytes, time of change in ns) of every file in the record."""
     for one in head.get("files", ()):
         yield one["name"], bytes.fromhex(one["sha256"]), one["size"], None
     if "identity" in head:
@@ -168,13 +168,13 @@ def _list(split_dir: Path, head: Mapping[str, Any]) -> Iterable[tuple[str, bytes
 def _find(
     index: sqlite3.Connection, name: str, entry: os.DirEntry[str]
 ) -> tuple[str, bytes, int | None, int | None] | None:
-    """Return what the record says of a file; None where it does not know it, or it is no ordinary file."""
+    """Return a file's row in the index; None if it has none, or is not an ordinary file."""
     if not entry.is_file(follow_symlinks=False):
         return None
     query = "SELECT name, hash, size, mtime_ns FROM standing WHERE name = ?"
-    # Some disks spell names in another form of Unicode than they were given.
+    # Some disks return names in another form of Unicode than they were written.
     for key in dict.fromkeys((name, clean_name(name))):
-        with contextlib.suppress(UnicodeEncodeError):  # not UTF-8, so none of ours
+        with contextlib.suppress(UnicodeEncodeError):  # not UTF-8, so not written by a split
             row: tuple[str, bytes, int | None, int | None] | None = index.execute(query, (key,)).fetchone()
             if row is not None:
                 return row
@@ -182,11 +182,11 @@ def _find(
 
 
 def _is_changed(path: str, status: os.stat_result, row: tuple[str, bytes, int | None, int | None]) -> bool:
-    """Tell whether a file's content is another one than was placed, and is nowhere else."""
+    """Return whether a file's content differs from the one that was written, and has no other name."""
     _, digest, size, mtime_ns = row
     if status.st_size == size and status.st_mtime_ns == mtime_ns:
         return False
-    # Where it has another name, which as a rule is the user's original, nothing is lost with this one.
+    # A file with another hard link, usually the user's original, loses nothing here.
     if status.st_nlink > 1:
         return False
     return size not in (None, status.st_size) or _hash_file(Path(path)) != digest.hex()

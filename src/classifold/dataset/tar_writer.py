@@ -1,6 +1,6 @@
-"""Writing a plain tar file of pictures, byte for byte the same wherever it is written.
+"""Writes a plain tar file of pictures; the same pictures give the same bytes on every machine.
 
-POSIX.1-2001 (pax): names of any length and script. Nothing of the machine goes in: no owner, no time.
+The format is POSIX.1-2001 (pax), with names of any length and script, without owner and time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from classifold.pictures.formats import HEAD_BYTES, identify_format, name_conten
 from classifold.pictures.limits import PictureError, open_ordinary
 
 BLOCK = tarfile.BLOCKSIZE
-# Two empty blocks end an archive, and it is filled up to whole records.
+# Two empty blocks end an archive, and zeros fill it up to whole records.
 END_BYTES = 2 * BLOCK
 RECORD = tarfile.RECORDSIZE
 _CHUNK = 2**20
@@ -77,8 +77,8 @@ class TarWriter:
         """Append a file under a name and return its span.
 
         Args:
-            name: Its name in the archive.
-            source: The file.
+            name: Name of the file in the archive.
+            source: Path of the file.
             size: Expected size in bytes; a file of another size is refused.
             only_picture: Refuse a file whose content is not a picture.
 

@@ -1,4 +1,4 @@
-"""Which names the disk of a new split takes and tells apart, found by trying them there."""
+"""Finds out which names the disk of a new split accepts and distinguishes, by trying them there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from classifold.dataset.name_bytes import clean_name
 from classifold.errors import DataError, Fault, limit_faults
 
-# What disks answer to a name that they do not take. ENOENT is exFAT's answer through FUSE.
+# Errors which mean that a disk does not accept a name. ENOENT is that of exFAT through FUSE.
 _REFUSED = {errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG, errno.EILSEQ}
-# What Windows and its file systems do not take in a name, and names that mean devices there.
+# Characters that Windows and its file systems do not accept in a name, and names of devices there.
 _BAD_CHARACTERS = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _NAME_BYTES = 120
@@ -23,24 +23,24 @@ _SCRATCH = ".classifold-names"
 
 
 def is_refused_name(error: OSError) -> bool:
-    """Tell whether the disk answered that it does not take a name."""
+    """Return whether an error means that the disk does not accept a name."""
     return error.errno in _REFUSED
 
 
 def fold_name(name: str) -> str:
-    """Return a name as a disk may see it that tells apart neither case nor the spelling of accents."""
+    """Return a name as a disk may see it that ignores case and the spelling of accents."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_folding(folder: Path) -> bool:
-    """Tell whether the disk of a folder takes names for one that differ in case or in Unicode's spelling."""
+    """Return whether the disk of a folder treats names as equal that differ in case or Unicode spelling."""
     with _scratch(folder) as scratch:
         (scratch / "caf\u00e9").mkdir()
         return (scratch / "CAF\u00c9").exists() or (scratch / "cafe\u0301").exists()
 
 
 def changes_endings(folder: Path) -> bool:
-    """Tell whether the disk of a folder cuts dots or blanks off the end of a name, or refuses them."""
+    """Return whether the disk of a folder removes dots or blanks at the end of a name, or refuses them."""
     with _scratch(folder) as scratch:
         for name in ("dot.", "blank "):
             with contextlib.suppress(OSError):
@@ -49,15 +49,15 @@ def changes_endings(folder: Path) -> bool:
 
 
 def check_class_names(folder: Path, class_names: Iterable[str], *, split_dir: Path) -> None:
-    """Refuse classes that the disk cannot hold side by side, each in a folder of its name.
+    """Refuse classes for which the disk cannot have one folder each, named like the class.
 
     Args:
-        folder: A folder on that disk, for trying; it is left as it was.
+        folder: A folder on that disk in which names are tried; it is left unchanged.
         class_names: Names of the classes.
         split_dir: Folder of the split, for the message.
 
     Raises:
-        DataError: With every class whose name the disk does not take, changes, or takes for another one's.
+        DataError: The disk refuses a class's name, changes it, or treats it like another one's; with each.
     """
     with _scratch(folder) as scratch:
         faults = list(_try_names(scratch, sorted(class_names), split_dir=split_dir))
@@ -94,13 +94,13 @@ def _try_names(scratch: Path, class_names: list[str], *, split_dir: Path) -> Ite
 
 
 def _identify(place: Path, name: str) -> tuple[int, str]:
-    """Return what two spellings of one folder have in common, where the disk numbers its folders."""
+    """Return a key that is equal for two spellings of one folder: its inode if it has one, else the name."""
     number = place.stat().st_ino
     return (number, "") if number else (0, fold_name(name))
 
 
 def iter_safe_keys(key: str, digest: str) -> Iterator[str]:
-    """Yield keys to try in turn for a picture whose own key the disk does not take, or has already.
+    """Yield keys to try in turn for a picture whose own key the disk does not accept, or has already.
 
     Args:
         key: `<class>/<sub>/<file>`; the class stays as it is.
@@ -114,25 +114,25 @@ def iter_safe_keys(key: str, digest: str) -> Iterator[str]:
     safe = [make_safe(_shorten(make_safe(folder), _NAME_BYTES)) for folder in folders]
     yield "/".join((class_name, *folders, f"{stem}-{mark}{suffix}"))
     yield "/".join((class_name, *safe, f"{stem}-{mark}{suffix}"))
-    # A disk with an alphabet of its own takes these at least.
+    # A disk with a small alphabet accepts at least these.
     yield f"{class_name}/{digest[:24].lower()}{suffix if suffix.isascii() else ''}"
 
 
 def make_safe(name: str) -> str:
-    """Return a name without what some disks refuse in one."""
+    """Return a name with an underscore in place of each character that some disks refuse."""
     name = _BAD_CHARACTERS.sub("_", name)
     name = re.sub(r"[. ]+$", "_", name)
     return f"_{name}" if _DEVICES.fullmatch(name) else name
 
 
 def _shorten(name: str, limit: int) -> str:
-    """Return a name of at most so many bytes."""
+    """Return a name cut to at most `limit` bytes."""
     return os.fsencode(name)[:limit].decode("utf-8", "ignore")
 
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """Yield a new folder, which is removed with all that is in it."""
+    """Yield a new folder, which is removed with its content at the end."""
     scratch = folder / _SCRATCH
     scratch.mkdir()
     try:

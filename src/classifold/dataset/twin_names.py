@@ -1,4 +1,4 @@
-"""Names that look the same to a person and differ for a computer: which they are, and how they differ."""
+"""Finds class names that look the same to a person and differ for a computer, and says how they differ."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 
 from classifold.counts import choose, count_of
 
-# Letters that show nothing, although Unicode does not call them format characters.
+# Invisible letters that Unicode does not class as format characters.
 _BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 _VARIATIONS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-# Between letters, or a letter and a digit; not in -1, nor in 1-2, which is another number than 12.
+# Joints between letters, or a letter and a digit; not in -1, nor in 1-2, which differs from 12.
 _JOINT = "[-_ \u2010-\u2015\u2212]+"
 _JOINTS = re.compile(rf"(?<=[^\W_]){_JOINT}(?=[^\W\d_])|(?<=[^\W\d_]){_JOINT}(?=[^\W_])")
 # Cyrillic and Greek small letters that look like Latin ones (from Unicode's confusables.txt).
@@ -29,17 +29,17 @@ def _drop_invisible(name: str) -> str:
 
 
 def _trim_blanks(name: str) -> str:
-    """Return the name without blanks at its ends, and with one where there were several."""
+    """Return the name without blanks at its ends, and with one blank in place of several."""
     return " ".join(name.split())
 
 
 def _fold_capitals(name: str) -> str:
-    """Return the name in small letters; the Turkish i without a dot and the I with one become an i."""
+    """Return the name in lower case; the Turkish i without a dot and the I with one become an i."""
     return name.casefold().replace("i\u0307", "i").replace("\u0131", "i")
 
 
-# What people do not see or do not mind, in the order in which it is taken away. Letters are composed (NFC)
-# before, and their widths and ligatures are resolved (NFKC), since a later step may need plain letters.
+# Differences that people overlook, each with the step that removes it. Letters are composed (NFC) and their
+# widths and ligatures resolved (NFKC) first, since later steps need plain letters.
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("how Unicode spells them", lambda name: unicodedata.normalize("NFC", name)),
     ("full-width or other special letters", lambda name: unicodedata.normalize("NFKC", name)),
@@ -53,7 +53,7 @@ _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 def find_twins(names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Return (name, other name, what they differ in) of names that look the same to a person, sorted.
+    """Return pairs of names that look the same to a person as (name, other name, difference), sorted.
 
     Of three names that look the same, the first is compared with each of the others.
     """
@@ -68,7 +68,7 @@ def find_twins(names: Iterable[str]) -> list[tuple[str, str, str]]:
 
 
 def _read(name: str, *, without: Iterable[str] = ()) -> str:
-    """Return what a person reads, leaving out some of the steps."""
+    """Return the name after all steps except some."""
     for title, step in _STEPS:
         if title not in without:
             name = step(name)
@@ -76,7 +76,7 @@ def _read(name: str, *, without: Iterable[str] = ()) -> str:
 
 
 def _describe_difference(one: str, other: str) -> str:
-    """Return the fewest steps that make two names one, such as "capitals and blanks"."""
+    """Return the fewest steps that make two names equal, such as "capitals and blanks"."""
     titles = [title for title, _ in _STEPS]
     for count in range(1, len(titles)):
         for kept in itertools.combinations(titles, count):
@@ -87,7 +87,7 @@ def _describe_difference(one: str, other: str) -> str:
 
 
 def show_name(name: str) -> str:
-    """Return a name in quotes, with what cannot be seen as an escape."""
+    """Return a name in quotes, with invisible characters as escapes."""
     return "".join(
         char.encode("unicode_escape").decode() if char in _BLANK_LETTERS or _VARIATIONS.match(char) else char
         for char in repr(name)

@@ -1,4 +1,4 @@
-"""Going through folders: what counts as a class and as a picture, in one order on every machine."""
+"""Walks through folders in the same order on every machine, and decides what is a class or a picture."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _FOLDER_LINK, _LINK_ABOVE, _BROKEN_LINK = "link to a folder", "link to a folder 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture on the disk: a file of its own, or one among others in a shard.
+    """One picture on the disk: a file, or a member of a shard.
 
     Attributes:
-        path: Where it is: its own file, or the shard's.
-        class_name: Its class, which is the name of the folder that holds it.
-        key: Its place below the scanned folder, `<class>/<sub>/<file>`, always valid Unicode.
-        member: Where it stands in the shard, None for a file of its own.
+        path: Path of the picture's file, or of the shard.
+        class_name: Name of the class.
+        key: Path below the scanned folder, `<class>/<sub>/<file>`, always valid Unicode.
+        member: The picture's place in the shard, None for a file.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Picture:
 
     @property
     def where(self) -> str:
-        """The place as a message names it."""
+        """The picture's path, with the key for one in a shard, for messages."""
         return str(self.path) if self.member is None else f"{self.path}: {self.key}"
 
     @property
@@ -58,11 +58,11 @@ class Picture:
         return self.path.stat().st_size if self.member is None else self.member.size
 
     def read_bytes(self, *, max_pixels: int) -> bytes:
-        """Return the encoded picture, for `load_picture` and its like; any number of threads may do so.
+        """Return the encoded picture; may be called by several threads.
 
         Raises:
             PictureError: It cannot be read, or is larger than a picture of `max_pixels` can be.
-            DataError: It stands in a shard that is damaged.
+            DataError: Its shard is damaged.
         """
         if self.member is None:
             return read_bytes(self.path, max_pixels=max_pixels)
@@ -72,16 +72,16 @@ class Picture:
 
 @dataclass(slots=True)
 class Oddities:
-    """What the user should know of pictures that a walk found and kept.
+    """Facts for the notes about pictures that a walk found and kept.
 
     Attributes:
-        root: The data folder, with no links in it.
+        root: Path of the data folder, with links resolved.
         num_outside: Number of links to pictures outside of the data folder.
-        outside: The first of them by name, with where it leads.
-        linked_classes: Class folders that are links to outside, each with where it leads.
-        links: The first link by name that was skipped for each reason, with where it leads.
+        outside: The first of them by name, with its target.
+        linked_classes: Class folders that are links to outside, each with its target.
+        links: The first link by name that was skipped for each reason, with its target.
         num_strange: Number of pictures whose names are not UTF-8.
-        strange: The first of them by name, as its key.
+        strange: Key of the first of them by name.
     """
 
     root: str
@@ -93,7 +93,7 @@ class Oddities:
     strange: str = ""
 
     def look_at(self, entry: os.DirEntry[str], key: str) -> None:
-        """Note what is odd about a picture."""
+        """Note if a picture is a link to outside or its name is not UTF-8."""
         if not (entry.name.isascii() or is_utf8(entry.name)):
             self.num_strange += 1
             self.strange = min(self.strange or key, key)
@@ -108,7 +108,7 @@ class Oddities:
         self.links[reason] = min(self.links.get(reason, example), example)
 
     def find_outside(self, entry: os.DirEntry[str]) -> str:
-        """Return where a link leads that leaves the data folder, "" for any other."""
+        """Return the target of a link that leads out of the data folder, "" for any other link."""
         target = os.path.join(os.path.dirname(entry.path), os.readlink(entry.path))  # noqa: PTH115, PTH118, PTH120
         target = os.path.join(_resolve(os.path.dirname(target)), os.path.basename(target))  # noqa: PTH118, PTH119, PTH120
         return "" if os.path.commonpath([self.root, target]) == self.root else clean_name(target)
@@ -116,7 +116,7 @@ class Oddities:
 
 @lru_cache(maxsize=1024)
 def _resolve(folder: str) -> str:
-    """Return a folder without links in it; many links lead to the same few."""
+    """Return a folder's path with links resolved; cached, since many links lead to the same few folders."""
     return os.path.realpath(folder)
 
 
@@ -127,11 +127,11 @@ def find_classes(
 
     Args:
         root: The folder that holds one sub-folder per class. A class folder may be a symbolic link.
-        passed_over: Counts what was left out, by reason.
+        passed_over: Counts skipped files and folders, by reason.
         oddities: Receives class folders that are links out of the data folder.
 
     Raises:
-        DataError: There is no such folder, or a class folder cannot be entered.
+        DataError: The folder does not exist, or a class folder cannot be read.
     """
     counts = Counter[str]() if passed_over is None else passed_over
     check_folder(root)
@@ -155,7 +155,7 @@ def find_classes(
 
 
 def _is_made_here(folder: Path) -> bool:
-    """Tell whether a folder is a split, shards or a run of ours: its pictures are those of other folders."""
+    """Return whether a folder is a split, shards or a run, whose pictures are those of other folders."""
     if (folder / SHARD_INDEX).is_file() or read_record_head(folder / SPLIT_RECORD):
         return True
     return all((folder / name).is_file() for name in (CLASSES_JSON, METRICS_JSON, MODEL_ONNX))
@@ -170,18 +170,18 @@ def iter_pictures(
 ) -> Iterator[Picture]:
     """Yield every picture below the class folders of `root`.
 
-    What a file is follows from its content. A file that is no picture is passed over, unless its ending
-    promises one: that is a broken picture, for the reader to name.
+    A file's content decides what it is. A file that is not a picture is skipped, unless it has the file
+    extension of one: then it is a broken picture, which the reader reports.
 
     Args:
         root: The folder that holds one sub-folder per class.
-        passed_over: Counts what was left out, by reason.
-        ordered: Sort by composed name, then by the bytes of the name; False goes in the disk's order and
-            keeps no list of a folder's files in memory.
+        passed_over: Counts skipped files and folders, by reason.
+        ordered: True to sort by composed name, then by the bytes of the name; False for the disk's order,
+            without a list of a folder's files in memory.
         oddities: Receives links out of the data folder and names that are not UTF-8.
 
     Raises:
-        DataError: There is no such folder, one cannot be entered, or a class's name is not UTF-8.
+        DataError: The folder does not exist, one cannot be read, or a class's name is not UTF-8.
     """
     counts = Counter[str]() if passed_over is None else passed_over
     classes = find_classes(root, counts, oddities)
@@ -196,7 +196,7 @@ def iter_pictures(
 
 
 def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
-    """Return the names of pictures that lie beside the class folders: the first by name, or any `limit`."""
+    """Return the names of pictures beside the class folders: all, sorted, or any `limit` of them."""
     entries = _sorted_entries(root) if limit is None else iter_entries(root)
     loose = (
         entry.name
@@ -209,14 +209,14 @@ def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
 def check_folder(
     root: Path, *, hint: str = "set DATA_LOCAL_DIR to the folder with one sub-folder per class"
 ) -> None:
-    """Refuse what is no folder.
+    """Refuse a path that is not a readable folder.
 
     Raises:
-        DataError: Nothing there, a file, or not permitted.
+        DataError: The path does not exist, is a file, or may not be read.
     """
     try:
         if not root.is_dir():
-            what = "a file stands where a folder should be" if root.exists() else "there is no such folder"
+            what = "it is a file, not a folder" if root.exists() else "there is no such folder"
             raise DataError(Fault(str(root), what, hint=hint))
         os.scandir(root).close()
     except PermissionError:
@@ -224,12 +224,12 @@ def check_folder(
 
 
 def walk_pictures(folder: Path, counts: Counter[str], *, ordered: bool = True) -> Iterator[tuple[Path, str]]:
-    """Yield (path, place below `folder`) of every picture to any depth, whatever the folders are called.
+    """Yield (path, clean path below `folder`) of every picture, to any depth.
 
     A folder's own files come before those of its sub-folders. Links to folders are not followed.
 
     Raises:
-        DataError: A folder cannot be entered.
+        DataError: A folder cannot be read.
     """
     for entry, inner in _walk(folder, counts, ordered=ordered):
         yield Path(entry.path), inner
@@ -243,7 +243,7 @@ def _walk(
     class_name: str = "",
     oddities: Oddities | None = None,
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Yield (entry, place below `folder`) of every picture; a class has no folders of small copies."""
+    """Yield (entry, clean path below `folder`) of every picture; in a class, thumbnails are skipped."""
     is_class = bool(class_name)
     waiting = [(os.fspath(folder), "")]
     while waiting:
@@ -269,7 +269,7 @@ def _walk(
 
 
 def iter_entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in a folder, in the disk's order.
+    """Yield the entries of a folder, in the disk's order.
 
     Raises:
         DataError: The folder cannot be read.
@@ -287,7 +287,7 @@ def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def leads_to_file(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is an ordinary file, or a link to one."""
+    """Return whether an entry is an ordinary file, or a link to one."""
     try:
         return entry.is_file()
     except OSError:  # a link in a circle, or through a folder that may not be entered
@@ -295,7 +295,7 @@ def leads_to_file(entry: os.DirEntry[str]) -> bool:
 
 
 def leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a folder, or a link to one."""
+    """Return whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # as above
@@ -303,12 +303,12 @@ def leads_to_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _reason_no_picture(entry: os.DirEntry[str]) -> str:
-    """Return why a directory's entry is passed over, "" for a picture or what should be one."""
+    """Return why an entry is skipped, "" for a picture and for a file with the extension of one."""
     if not leads_to_file(entry):
         if leads_to_folder(entry):
             return _FOLDER_LINK
         return "not an ordinary file" if os.path.exists(entry.path) else _BROKEN_LINK  # noqa: PTH110
-    # Not opened: where the disk is a bucket, every opening is a request.
+    # Decided by name, since on a mounted bucket each opening of a file is a request.
     if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path a file is slow
         return ""
     try:

@@ -1,1 +1,1 @@
-"""How the example's flowers are drawn: meshes in space, lit, projected and photographed."""
+"""Draws the example's flowers: meshes in space, lit, projected and photographed."""

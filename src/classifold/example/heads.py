@@ -1,4 +1,4 @@
-"""What the heads of all flowers share: their form, the golden angle, the outlines of their leaves."""
+"""The parts that the heads of all flowers share: their form, the golden angle, the outlines of leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.random import Generator
 from classifold.example.meshes import Faces, Floats
 
 TAU = 2.0 * np.pi
-# Each leaf of a spiral stands this far from the one before.
+# Angle between successive leaves of a spiral.
 GOLDEN_ANGLE = np.pi * (3.0 - 5.0**0.5)
 
 
@@ -20,9 +20,9 @@ class Head:
     """A flower's head, radius about 1, its axis along z with the stem below.
 
     Attributes:
-        faces: What is drawn.
-        base: Where on the axis the stem begins.
-        upright: Whether the kind is mostly seen from the side, as a cup is.
+        faces: The surfaces of the head.
+        base: Coordinate on the axis at which the stem begins.
+        upright: True if the kind is mostly seen from the side, like a cup.
     """
 
     faces: Faces

@@ -1,4 +1,4 @@
-"""The made example: five kinds of flowers drawn by program, a folder a kind, for a first try without data."""
+"""`classifold example`: draws pictures of five kinds of flowers, one folder per kind, for a first try."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from classifold.progress import show_progress
 KINDS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 PICTURES_PER_CLASS = 100
 
-# A process of its own takes a third of a second to start: not worth it for less than this.
+# A process takes a third of a second to start, which is not worth it for fewer pictures.
 PICTURES_PER_PROCESS = 25
 MAX_PROCESSES = 8
 
@@ -40,7 +40,7 @@ class Drawing:
         return f"{self.kind}/{self.kind}_{self.number:04d}.jpg"
 
     def draw(self) -> bytes:
-        """Return the JPEG file's content; it depends on kind, number and seed alone."""
+        """Return the JPEG file's content, which depends only on kind, number and seed."""
         from numpy.random import default_rng
 
         from classifold.example.photograph import draw_flower_picture
@@ -49,15 +49,15 @@ class Drawing:
 
 
 def draw_example(target_dir: Path, *, seed: int = 0, pictures_per_class: int = PICTURES_PER_CLASS) -> int:
-    """Draw the example's pictures into a new folder, which appears whole or not at all.
+    """Draw the example's pictures into a new folder, which appears atomically.
 
     The same seed gives the same bytes under one version of Pillow and NumPy, and a picture
     does not depend on how many others are drawn.
 
     Args:
-        target_dir: The folder to make, with one sub-folder a kind; it must not hold anything yet.
-        seed: Another number, other pictures; 0 or more.
-        pictures_per_class: How many pictures of each kind, 1 or more.
+        target_dir: The folder to create, with one sub-folder per kind; it must be empty or not exist.
+        seed: Seed, 0 or more; the same seed draws the same pictures.
+        pictures_per_class: Number of pictures of each kind, 1 or more.
 
     Returns:
         The number of pictures drawn.
@@ -101,13 +101,11 @@ def _check_place(shown: Path, place: Path) -> list[Fault]:
     if not place.exists():
         return []
     if not place.is_dir():
-        return [
-            Fault(where, "a file stands where the folder should be", "move it away or name another folder")
-        ]
+        return [Fault(where, "it is a file, not a folder", "move it away or name another folder")]
     if any(place.iterdir()):
         return [Fault(where, "the folder is not empty", "name a new folder, or delete this one first")]
     if place == Path.cwd() or is_mount_point(place):
-        # An empty folder is replaced by the finished one, which cannot be done to the ground one stands on.
+        # An empty folder is replaced by the finished one, which is not possible for these two.
         hint = f"name a new folder inside it, for instance {shown / 'flowers'}"
         return [Fault(where, "the working folder or a whole disk cannot be replaced", hint)]
     return []
@@ -115,7 +113,7 @@ def _check_place(shown: Path, place: Path) -> list[Fault]:
 
 @contextlib.contextmanager
 def _new_folder(place: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `place` that takes its name at the end, or vanishes on any failure."""
+    """Yield a hidden folder beside `place`; it is renamed to `place` at the end, or deleted on a failure."""
     made = [parent for parent in place.parents if not parent.exists()]
     folder = place.parent / f".example-{secrets.token_hex(4)}.part"
     try:
@@ -128,13 +126,13 @@ def _new_folder(place: Path) -> Iterator[Path]:
             for parent in made:
                 parent.rmdir()
         if isinstance(error, OSError) and error.errno:
-            # Without the hidden folder's name, which says nothing to the user.
+            # Without the hidden folder's name, which the user does not know.
             raise OSError(error.errno, error.strerror) from error
         raise
 
 
 def _draw_all(drawings: Sequence[Drawing], folder: Path) -> Iterator[int]:
-    """Draw into `folder`, in several processes where that is faster; yields how many were finished."""
+    """Draw into `folder`, in several processes if that is faster; yield the numbers of finished pictures."""
     processes = min(len(os.sched_getaffinity(0)), MAX_PROCESSES, len(drawings) // PICTURES_PER_PROCESS)
     if processes < 2:
         for drawing in drawings:
@@ -156,8 +154,8 @@ def _draw_all(drawings: Sequence[Drawing], folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _drawing_processes(shares: Sequence[Sequence[Drawing]], folder: Path) -> Iterator[list[Connection]]:
-    """Start one process a share; all of them have ended when this is left, whatever happens."""
-    # A fresh interpreter each: forking a process that runs threads (TensorFlow's) may hang.
+    """Start one process per share; all of them are ended at the end of the context."""
+    # Spawned, since a fork of a process with threads (TensorFlow's) may hang.
     context = multiprocessing.get_context("spawn")
     processes, pipes = [], []
     try:
@@ -177,11 +175,11 @@ def _drawing_processes(shares: Sequence[Sequence[Drawing]], folder: Path) -> Ite
 
 
 def _draw_share(share: Sequence[Drawing], folder: Path, pipe: Connection) -> None:
-    """Draw one share; sends 1 after each picture, 0 at the end, or what went wrong.
+    """Draw one share; send 1 after each picture, 0 at the end, or the exception.
 
-    Where nobody listens any more, sending fails and the process ends.
+    If the first process has ended, sending fails and this process ends.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles Ctrl-C
     with contextlib.suppress(BrokenPipeError):
         try:
             for drawing in share:

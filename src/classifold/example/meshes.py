@@ -258,10 +258,10 @@ def project(faces: Faces, *, centre: tuple[float, float], scale: float, distance
     """Return the faces on the picture in perspective, shape (N, 4, 2), x to the right and y down.
 
     Args:
-        faces: What is seen.
-        centre: Where the origin is on the picture, in pixels.
-        scale: Pixels a unit at the origin.
-        distance: From the viewer to the origin, in units.
+        faces: The faces to project.
+        centre: Position of the origin on the picture, in pixels.
+        scale: Pixels per unit at the origin.
+        distance: Distance from the viewer to the origin, in units.
     """
     depth = distance / np.maximum(distance - faces.corners[..., 2], 0.2 * distance)
     flat = faces.corners[..., :2] * depth[..., None] * np.array([scale, -scale])

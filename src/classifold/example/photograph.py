@@ -1,4 +1,4 @@
-"""One picture of the example: a scene is composed, drawn at twice its size, and photographed."""
+"""Draws one picture of the example: composes a scene, draws it at twice its size, and photographs it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Scene:
     Attributes:
         kind: Which of the five kinds of flowers.
         canvas: RGB, OVERSAMPLING times as large as the picture; drawn on.
-        rng: Where chance comes from.
+        rng: Generator of all random choices.
         light: The same for everything in the scene.
-        near: How close the background stands behind the flowers, 0 to 1; shadows follow from it.
+        near: How close the background is, 0 to 1; shadows follow from it.
         varieties: Seeds of the colours that grow here; neighbours are often of one sort.
     """
 
@@ -55,7 +55,7 @@ def draw_flower_picture(kind: str, rng: Generator) -> bytes:
 
     Args:
         kind: daisy, dandelion, roses, sunflowers or tulips.
-        rng: Where every choice comes from: the same state gives the same bytes.
+        rng: Generator of all random choices; the same state gives the same bytes.
 
     Returns:
         A JPEG file's content, each side 200 to 640 pixels.

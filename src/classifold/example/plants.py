@@ -45,11 +45,11 @@ def build_plant(
     Args:
         kind: One of the five kinds.
         head: The head, its axis along z.
-        rng: Where chance comes from.
+        rng: Generator of all random choices.
         pose: The head's rotation, shape (3, 3).
         reach: How far below the head the stem ends, in radii.
         lean: How far to the side it ends, in radii.
-        leafy: Whether the stem bears leaves.
+        leafy: True to draw leaves on the stem.
     """
     path = _bend_stem(head, rng=rng, pose=pose, reach=reach, lean=lean)
     green = leaf_green(rng)
@@ -224,7 +224,7 @@ def build_grass(rng: Generator, *, count: int, spread: float, height: float) -> 
 
 
 def build_foliage(rng: Generator, *, count: int, width: float, height: float) -> Faces:
-    """Return leaves that lie over each other all over a field of `width` by `height` around the origin."""
+    """Return overlapping leaves over a field of `width` by `height` around the origin."""
     green = leaf_green(rng) * rng.uniform(0.4, 0.9)
     shape = (_spoon, _serrated, _heart, _sword)[int(rng.integers(4))]
     leaves = []

@@ -1,4 +1,4 @@
-"""What stands behind the flowers: meadow, sky, wood, wall, soil, leaves, lights out of focus."""
+"""Draws the backgrounds of the flowers: meadow, sky, wood, wall, soil, leaves, lights out of focus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Scenery:
 
     Attributes:
         picture: RGB, as large as the frame.
-        near: How close it stands behind the flower, 0 (far: no shadow falls on it) to 1.
+        near: How close the background is, from 0 (far: no shadow falls on it) to 1.
     """
 
     picture: Image.Image
@@ -35,7 +35,7 @@ def build_noise(
     """Return smooth noise, shape (height, width), mean about 0, most of it within -1..1.
 
     Args:
-        rng: Where chance comes from.
+        rng: Generator of all random choices.
         frame: Width and height in pixels.
         cell: Size of the largest spots in pixels.
         octaves: How many halvings of that size are added.
@@ -85,7 +85,7 @@ def build_meadow(rng: Generator, frame: tuple[int, int], light: Light) -> Scener
 
 
 def _sprinkle(rng: Generator, picture: Image.Image, light: Light, *, count: int) -> None:
-    """Put far blossoms of any colour on the picture: they tell nothing about the class."""
+    """Draw far blossoms of any colour, which are independent of the class."""
     pen = ImageDraw.Draw(picture)
     colours = [linear(*rng.integers(90, 255, 3)), linear(250, 216, 40), linear(245, 245, 240)]
     shown = [tuple(expose(colour * (light.sun + light.sky)).tolist()) for colour in colours]

@@ -1,1 +1,1 @@
-"""One picture, read in one way: what it is, how large it may be, its pixels as RGB."""
+"""Reads one picture, always in the same way: its format, its limits, its pixels as RGB."""

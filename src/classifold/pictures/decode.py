@@ -1,9 +1,8 @@
-"""Reading one picture: the one way for training, evaluation, prediction and serving.
+"""Reads one picture in the same way for training, evaluation, prediction and serving.
 
-Whatever the file, the answer is 8-bit RGB as a person sees it: upright by its EXIF orientation, the first
-frame, transparency over white, deep samples scaled to 8 bits by their range. Embedded colour profiles (ICC)
-are not applied: the values are those that are stored, which is what the backbones' own training pictures went
-through.
+The result is 8-bit RGB as a person sees the picture: upright by its EXIF orientation, the first frame,
+transparency over white, deep samples scaled to 8 bits by their range. Embedded colour profiles (ICC) are not
+applied, since the backbones were pretrained on stored values, too.
 """
 
 from __future__ import annotations
@@ -42,9 +41,14 @@ _COLOUR_SAMPLE, _COLOUR_TOLERANCE, _OTHER_COLOURS = 4096, 8, 1 / 200
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """Pixels as stored, before the orientation; the picture is the first `extent` (width, height) of them.
+    """Pixels as stored, before the orientation is applied.
 
-    `size` is that of the whole picture before a JPEG was shrunk; `raster` is None for an everyday JPEG.
+    Attributes:
+        pixels: RGB, shape (height, width, 3), uint8.
+        orientation: EXIF orientation, 1 to 8.
+        extent: Width and height of the part of `pixels` that is the picture; may end within a pixel.
+        raster: The result of `decode_raster`, None for a JPEG that the fast decoder reads.
+        size: Width and height of the whole picture, before a JPEG was shrunk.
     """
 
     pixels: NDArray[np.uint8]
@@ -60,8 +64,8 @@ def read_picture(
     """Return a picture as a person sees it.
 
     Args:
-        source: A file, or a file's bytes.
-        max_pixels: A picture of more pixels is refused by its header, before anything is decoded.
+        source: Path of a file, or a file's bytes.
+        max_pixels: Limit of the pixels; a larger picture is refused by its header, before it is decoded.
         min_side: A JPEG may be decoded at 6/8 or less as long as both sides keep this many pixels.
         sample_bits: The setting SAMPLE_BITS, for 16-bit samples.
 
@@ -69,7 +73,7 @@ def read_picture(
         Pixels, shape (height, width, 3), RGB, uint8.
 
     Raises:
-        PictureError: For whatever is wrong with the file; its `reason` is for the picture's owner.
+        PictureError: The file cannot be read as a picture.
     """
     stored = _read_stored(source, max_pixels=max_pixels, min_side=min_side, sample_bits=sample_bits)
     return np.ascontiguousarray(_turn_upright(stored.pixels, stored.orientation))
@@ -92,22 +96,22 @@ def resize_picture(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def load_picture(
     source: Path | bytes, *, size: int, max_pixels: int, sample_bits: SampleBits = "auto"
 ) -> NDArray[np.uint8]:
-    """Return a picture as the model takes it: read, upright, squashed to a square.
+    """Return a picture as the model takes it: upright, squashed to a square.
 
     A JPEG of at least 4/3 of the size is decoded smaller, which is up to five times as fast; the values then
     differ from those of the full decode by about one of 255 on average.
 
     Args:
-        source: A file, or a file's bytes.
+        source: Path of a file, or a file's bytes.
         size: The square's side in pixels.
-        max_pixels: A picture of more pixels is refused.
+        max_pixels: Limit of the pixels; a larger picture is refused.
         sample_bits: The setting SAMPLE_BITS, for 16-bit samples.
 
     Returns:
         Pixels, shape (size, size, 3), RGB, uint8.
 
     Raises:
-        PictureError: For whatever is wrong with the file.
+        PictureError: The file cannot be read as a picture.
     """
     stored = _read_stored(source, max_pixels=max_pixels, min_side=size, sample_bits=sample_bits)
     square = _resize(stored.pixels, size=size, extent=stored.extent)
@@ -116,15 +120,15 @@ def load_picture(
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a look at one picture found, for its split.
+    """Facts about one picture for a split.
 
     Attributes:
         size: Width and height, upright, in pixels.
-        pixels: Hash of all upright pixels, as they are decoded in full; None for a JPEG that was shrunk.
-        sketch: Hash of a shrunk JPEG's pixels: equal pictures have equal ones, and so have some others.
-        is_plain: It comes out as nearly one colour.
-        used_bits: Bits of the largest sample, where samples have 16 and the file does not say which count.
-        ignores_alpha: Its alpha channel hides everything and is left out.
+        pixels: Hash of all upright pixels after a full decode; None for a JPEG that was decoded shrunk.
+        sketch: Hash of a shrunk JPEG's pixels; equal for equal pictures, and for some others.
+        is_plain: True if nearly all pixels have the same colour.
+        used_bits: Bits of the largest sample, if samples have 16 bits and the file does not say which count.
+        ignores_alpha: True if the alpha channel hides everything and was ignored.
     """
 
     size: tuple[int, int]
@@ -136,24 +140,24 @@ class Inspection:
 
 
 def inspect_picture(data: bytes, *, max_pixels: int, sample_bits: SampleBits = "auto") -> Inspection:
-    """Return what a split wants to know of a picture, having gone through all of its data.
+    """Return the facts that a split needs about a picture, after reading all of its data.
 
     A JPEG is decoded at an eighth of its size, which finds damage as well as a full decode does.
 
     Args:
         data: The whole file.
-        max_pixels: A picture of more pixels is refused.
+        max_pixels: Limit of the pixels; a larger picture is refused.
         sample_bits: The setting SAMPLE_BITS.
 
     Raises:
-        PictureError: For whatever is wrong with the file.
+        PictureError: The file cannot be read as a picture.
     """
     stored = _read_stored(data, max_pixels=max_pixels, min_side=1, sample_bits=sample_bits, measured=True)
     digest = _hash_upright(stored)
     raster = stored.raster
     if raster is None:
         is_shrunk = stored.pixels.shape[1::-1] != stored.size
-        # Fine detail may vanish in a picture that is shrunk.
+        # Shrinking may remove fine detail, so the full picture decides.
         is_plain = is_nearly_one_colour(stored.pixels) and (
             not is_shrunk or is_nearly_one_colour(read_picture(data, max_pixels=max_pixels))
         )
@@ -168,19 +172,19 @@ def hash_pixels(data: bytes, *, max_pixels: int) -> bytes:
     """Return `Inspection.pixels` of a JPEG, by a full decode.
 
     Raises:
-        PictureError: For whatever is wrong with the file.
+        PictureError: The file cannot be read as a picture.
     """
     return _hash_upright(_read_stored(data, max_pixels=max_pixels, min_side=None, sample_bits="auto"))
 
 
 def is_nearly_one_colour(pixels: NDArray[np.uint8]) -> bool:
-    """Tell whether all but a few pixels, of an even sample, have nearly the median colour.
+    """Return whether all but a few pixels of an even sample have nearly the median colour.
 
     Args:
-        pixels: Shape (height, width, 3).
+        pixels: RGB, shape (height, width, 3), uint8.
     """
     flat = pixels.reshape(-1, 3)
-    # Most pictures are told by the spread of the middle half of 32 green values, without the rest.
+    # For most pictures the spread of the middle half of 32 green values is enough, which is fast.
     greens = sorted(flat[:: -(-len(flat) // 32), 1].tolist())
     if greens[len(greens) * 3 // 4] - greens[len(greens) // 4] > 2 * _COLOUR_TOLERANCE:
         return False
@@ -191,7 +195,7 @@ def is_nearly_one_colour(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _hash_upright(stored: _Stored) -> bytes:
-    """Return a hash of the upright pixels, and of the samples themselves where they have more than 8 bits."""
+    """Return a hash of the upright pixels, and of the samples if they have more than 8 bits."""
     arrays: list[NDArray[Any]] = [stored.pixels]
     if stored.raster is not None and stored.raster.deep is not None:
         arrays.append(stored.raster.deep)
@@ -254,14 +258,14 @@ def _store_raster(raster: Raster) -> _Stored:
 
 
 def _resize(pixels: NDArray[np.uint8], *, size: int, extent: tuple[float, float]) -> NDArray[np.uint8]:
-    """Return a square of the first `extent` (width, height); a shrunk JPEG ends within its last row."""
+    """Return the first `extent` (width, height) of the pixels, resized to a square of side `size`."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     box = (0.0, 0.0, *extent)
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
 def _turn_upright(pixels: NDArray[T], orientation: int) -> NDArray[T]:
-    """Return the pixels as the EXIF orientation (Exif 2.32, tag 0x0112) wants them seen."""
+    """Return the pixels upright, by the EXIF orientation (Exif 2.32, tag 0x0112)."""
     if orientation >= 5:  # rows and columns change places
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
@@ -272,11 +276,11 @@ def _turn_upright(pixels: NDArray[T], orientation: int) -> NDArray[T]:
 
 
 def _damage_reason(kind: str, error: Exception) -> str:
-    """Return a decoder's complaint as a reason, without its addresses in memory."""
+    """Return a decoder's error message as a reason, without addresses in memory."""
     name = FORMAT_NAMES[kind]
     detail = " ".join(re.sub(r"<.*?>|decoder error -\d+", "", str(error)).split())[:200]
     if "decompression bomb" in detail:
-        return f"the {name} has more pixels in one piece than its decoder takes; save it smaller"
+        return f"the {name} has more pixels than its decoder accepts; save it smaller"
     if "truncated" in detail.lower() or isinstance(error, EOFError):
         return f"the {name} is cut short; copy or download it again"
-    return f"the {name} is damaged or of an unusual kind{detail and f' ({detail})'}; save it anew"
+    return f"the {name} is damaged or of an unusual kind{detail and f' ({detail})'}; save it again"

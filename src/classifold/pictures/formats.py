@@ -1,11 +1,11 @@
-"""What a file is, from its first bytes alone; names and endings are never believed."""
+"""Identifies a file's format by its first bytes, never by its name or extension."""
 
 from __future__ import annotations
 
 import re
 
 HEAD_BYTES = 160
-"""How many of a file's first bytes `identify_format` and `name_content` want to see."""
+"""Number of a file's first bytes that `identify_format` and `name_content` need."""
 
 FORMAT_NAMES = {
     "jpeg": "JPEG",
@@ -27,7 +27,7 @@ PICTURE_ENDINGS = frozenset(
     | {".tiff", ".heic", ".heif", ".hif", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
     | {".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".tga", ".icb", ".vda", ".vst", ".pcx", ".sgi"}
 )
-"""Endings under which people keep pictures: such a file is never passed over in silence."""
+"""File extensions of pictures; a file with one of them is never skipped silently."""
 
 NO_PICTURE = "no picture"
 
@@ -45,12 +45,12 @@ _SIGNATURES = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
     (b"\xff\x4f\xff\x51", "jpeg2000"),
 )
-# Raw files of cameras that no TIFF reader takes for a TIFF: Olympus, Panasonic, Fujifilm, Sigma, Minolta,
-# Canon before CR2.
+# Cameras' raw files that TIFF readers do not accept: Olympus, Panasonic, Fujifilm, Sigma, Minolta, Canon
+# before CR2.
 _RAW_SIGNATURES = (
     (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 )  # fmt: skip
-# Pictures of kinds that are not read, and what stands under a picture's name by mistake.
+# Picture formats that are not read, and other contents that are found under a picture's name.
 _OTHER_CONTENT = (
     (b"\xff\x0a", "a JPEG XL picture"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
@@ -96,13 +96,13 @@ _FLOAT_PNM = re.compile(rb"P[fF]4?[ \t\n\v\f\r]+[0-9]")
 _XBM = re.compile(rb"#define[ \t]+\w+_width[ \t]")
 _SGI_DIMENSIONS = (b"\0\1", b"\0\2", b"\0\3")
 TGA_FOOTER = b"TRUEVISION-XFILE.\0"
-"""The end of a TGA file of version 2, whatever its header holds."""
+"""The last bytes of a TGA file of version 2."""
 
 _TGA_DEPTHS = {1: (8, 16), 2: (15, 16, 24, 32), 3: (8, 16)}
 
 
 def identify_format(head: bytes) -> str | None:
-    """Return the kind of picture that starts with `head`, by content.
+    """Return the format of a picture that starts with `head`.
 
     Args:
         head: The first `HEAD_BYTES` bytes of the file, or more.
@@ -112,7 +112,7 @@ def identify_format(head: bytes) -> str | None:
     """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
-            # Canon's and Phase One's raw files are TIFF by their first bytes, and no TIFF reader takes them.
+            # Raw files of Canon and Phase One start like TIFF, and no TIFF reader accepts them.
             return None if _is_raw(head) else kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
@@ -129,7 +129,7 @@ def _identify_by_brand(head: bytes) -> str | None:
 
 
 def _identify_by_header(head: bytes) -> str | None:
-    """Return the kind of a picture whose format begins with two to four bytes that others use as well."""
+    """Return the format of a picture whose first two to four bytes other formats use as well."""
     if _PNM.match(head):
         return "pnm"
     # Version, run-length encoding and bits per sample.
@@ -147,10 +147,10 @@ def _identify_by_header(head: bytes) -> str | None:
 
 
 def _is_tga(head: bytes) -> bool:
-    """Tell whether these are the 18 bytes before a TGA picture (Truevision TGA 2.0): it has no signature.
+    """Return whether these are the 18 header bytes of a TGA picture (Truevision TGA 2.0).
 
-    Every field is checked against its possible values; without a colour map, the fields of the colour map
-    must be zero.
+    TGA has no signature, so every field is checked against its possible values; without a colour map, the
+    fields of the colour map must be zero.
     """
     if len(head) < 18:
         return False
@@ -166,7 +166,7 @@ def _is_tga(head: bytes) -> bool:
 
 
 def name_content(head: bytes) -> str:
-    """Return what a file that is no picture to us holds, as a person would say it."""
+    """Return the content of a file that is not a readable picture, in words for the user."""
     if not head:
         return "an empty file"
     if not head.strip(b"\0"):
@@ -188,7 +188,7 @@ def _is_raw(head: bytes) -> bool:
 
 
 def _name_by_structure(head: bytes) -> str:
-    """Return what a format without a signature of its own holds, "" for none that is known."""
+    """Return the content of a format without a signature, "" for unknown formats."""
     if head[128:132] == b"DICM":
         return "a DICOM picture"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
@@ -197,7 +197,7 @@ def _name_by_structure(head: bytes) -> str:
         return "a video"
     if head[:4] == b"\1\0\0\0" and head[40:44] == b" EMF":
         return "an EMF picture"
-    # Reserved, kind, number of pictures; a TGA picture has zeros where the number stands.
+    # Reserved, kind, number of pictures; a TGA picture has zeros in place of the number.
     if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and head[4:6] != b"\0\0":
         return "an icon" if head[2] == 1 else "a cursor"
     return ""
@@ -222,7 +222,7 @@ def describe_content(head: bytes) -> str:
 
 
 def is_unread_picture(content: str) -> bool:
-    """Tell whether `name_content`'s answer is a picture, of a kind that is not read."""
+    """Return whether a result of `name_content` is a picture in a format that is not read."""
     return content != NO_PICTURE and content.endswith(("picture", "icon", "cursor", "floating-point values"))
 
 

@@ -1,4 +1,4 @@
-"""A JPEG's header, read before anything is decoded, and its pixels."""
+"""Reads a JPEG's header, before anything is decoded, and decodes its pixels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from classifold.pictures.limits import PictureError
 from classifold.pictures.orientation import find_orientation
 
-# Markers of ITU T.81, table B.1. C4, C8 and CC are tables and such, no frames.
+# Markers of ITU T.81, table B.1. C4, C8 and CC are not frames.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _APP1, _END, _SCAN = 0xE1, 0xD9, 0xDA
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-# Progressive encoders write about 10 scans. Each goes over the whole picture, so a small file with thousands
-# of them keeps a decoder busy for minutes.
+# Progressive encoders write about 10 scans. Each covers the whole picture, so a small file with thousands of
+# them would keep a decoder busy for minutes.
 _SCAN_LIMIT = 200
-# A picture is decoded smaller from this factor on: 8/6, which rounded up sides bring down to 1.3. At 8/7 the
-# decode takes longer by what the resize saves; from 8/6 on, both together take a tenth to a quarter less.
+# A picture is decoded smaller from this factor on: 8/6, or 1.3 after rounding sides up. At 8/7 decoding takes
+# as much longer as resizing saves; from 8/6 on, both together take a tenth to a quarter less time.
 _LEAST_FACTOR = 1.3
-# libjpeg's warnings that leave the picture whole; decoders differ in whether they mention them at all.
+# libjpeg's warnings that do not affect the pixels; not all decoders report them.
 _HARMLESS = (
     "extraneous bytes before marker",
     "bad ICC marker",
@@ -34,12 +34,12 @@ _HARMLESS = (
 
 
 class UnsupportedJpegError(Exception):
-    """The fast decoder does not know this kind of JPEG; another one may."""
+    """The fast decoder does not support this kind of JPEG; another one may."""
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What a JPEG says about itself before its first scan; width and height in pixels, as stored."""
+    """A JPEG's header: width and height in pixels as stored, and EXIF orientation, 1 to 8."""
 
     width: int
     height: int
@@ -50,7 +50,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     """Return the size and EXIF orientation (1 to 8) of a whole JPEG file.
 
     Raises:
-        PictureError: No frame, no scan, no end, or so many scans that it is an attack.
+        PictureError: It has no frame, no scan or no end, or so many scans that it is an attack.
     """
     size, progressive, at = None, False, 2
     metadata = {_EXIF: b"", _XMP: b""}
@@ -67,7 +67,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         raise PictureError("the JPEG is cut short or damaged before its first row")
     if 0 in size:
         raise PictureError(f"the JPEG says it has {size[0]} x {size[1]} pixels")
-    # From the back, where it stands in a whole file: looking through a large photo takes a millisecond.
+    # Searched from the back, where a complete file has it: a forward search takes a millisecond.
     if data.rfind(b"\xff\xd9", at) < 0:
         raise PictureError("the JPEG is cut short: its end is missing; copy or download it again")
     if progressive and data.count(b"\xff\xda", at) >= _SCAN_LIMIT:
@@ -79,16 +79,16 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
 def decode_jpeg(data: bytes, *, min_side: int | None) -> NDArray[np.uint8]:
     """Return the pixels (height, width, 3) RGB as stored, before the EXIF orientation.
 
-    The accurate DCT and the smooth chroma upsampling are asked for by name: with the fast ones every value
-    moves by 1 on average and up to 20, for 4 % of the time. CMYK and YCCK follow Adobe's inverted convention.
+    It uses the accurate DCT and smooth chroma upsampling: with the fast ones values change by 1 on average
+    and by up to 20, to save 4 % of the time. CMYK and YCCK follow Adobe's inverted convention.
 
     Args:
-        data: The whole file, already through `read_jpeg_header`.
+        data: The whole file, already checked by `read_jpeg_header`.
         min_side: Decode at 6/8 or less as long as both sides keep this many pixels; None: full size.
 
     Raises:
         PictureError: The data is damaged.
-        UnsupportedJpegError: For another decoder.
+        UnsupportedJpegError: Another decoder is needed.
     """
     try:
         return _decode(data, min_side=min_side, strict=True)
@@ -99,7 +99,7 @@ def decode_jpeg(data: bytes, *, min_side: int | None) -> NDArray[np.uint8]:
             return _decode(data, min_side=min_side, strict=False)
         except ValueError as error:
             message = str(error)
-    # It is strict about junk between the header's markers whatever it is told.
+    # simplejpeg is always strict about junk between the header's markers.
     if _is_harmless(message) or "nsupported" in message or "subsampling" in message.lower():
         raise UnsupportedJpegError(message)
     if "remature end" in message:
@@ -108,7 +108,7 @@ def decode_jpeg(data: bytes, *, min_side: int | None) -> NDArray[np.uint8]:
 
 
 def decoded_scale(header: JpegHeader, *, width: int, height: int) -> float:
-    """Return the factor, n/8, by which a decoder shrank the picture to these sides (it rounds them up)."""
+    """Return the factor n/8 by which a decoder shrank the picture to these sides, which it rounds up."""
     for eighths in range(8, 0, -1):
         if (-(-header.width * eighths // 8), -(-header.height * eighths // 8)) == (width, height):
             return eighths / 8
@@ -135,7 +135,7 @@ def _decode(data: bytes, *, min_side: int | None, strict: bool) -> NDArray[np.ui
 
 
 def _next_segment(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Return (marker, offset of its length, offset after it); as libjpeg, skip what lies between markers."""
+    """Return (marker, offset of its length, offset after it); like libjpeg, skip junk between markers."""
     while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
         marker = data[at + 1]
         if marker == _END:
@@ -151,7 +151,7 @@ def _next_segment(data: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def _add_metadata(metadata: dict[bytes, bytes], segment: bytes) -> None:
-    """Add an EXIF block or an XMP packet; a block too long for one segment goes on in the next ones."""
+    """Add an EXIF block or an XMP packet; a block too long for one segment continues in the next ones."""
     if segment.startswith(_EXIF):
         metadata[_EXIF] += segment if not metadata[_EXIF] else segment[len(_EXIF) :]
     elif segment.startswith(_XMP):

@@ -1,4 +1,4 @@
-"""The bounds that keep any file from taking more memory than was allowed for one picture."""
+"""Limits that keep any file from taking more memory than is allowed for one picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-# An uncompressed picture of three 16-bit channels has 6 bytes a pixel; room for metadata beside it.
+# An uncompressed picture of three 16-bit channels has 6 bytes per pixel; metadata come on top.
 _BYTES_A_PIXEL = 6
 _ROOM_FOR_METADATA = 64 * 2**20
 _LARGE_PIXELS = 25_000_000
@@ -20,7 +20,7 @@ class PictureError(Exception):
     """One picture cannot be read.
 
     Attributes:
-        reason: Why, in words for the picture's owner, with the cure where there is one.
+        reason: Why, as a message to the user, with the cure where there is one.
     """
 
     def __init__(self, reason: str) -> None:
@@ -29,10 +29,10 @@ class PictureError(Exception):
 
 
 def check_size(width: int, height: int, *, max_pixels: int) -> None:
-    """Refuse a picture that would take too much memory, before any is taken.
+    """Refuse a picture that would take too much memory, before it is decoded.
 
     Raises:
-        PictureError: More than `max_pixels`, or none at all.
+        PictureError: It has more than `max_pixels` pixels, or none.
     """
     if width <= 0 or height <= 0:
         raise PictureError(f"the picture says it has {width} x {height} pixels")
@@ -45,16 +45,16 @@ def check_size(width: int, height: int, *, max_pixels: int) -> None:
 
 @contextlib.contextmanager
 def taking_turns(width: int, height: int) -> Iterator[None]:
-    """Let threads decode small pictures side by side and large ones in turn, so that memory has one bound."""
+    """Let threads decode small pictures in parallel and large ones one at a time, which bounds the memory."""
     with _large_pictures if width * height > _LARGE_PIXELS else contextlib.nullcontext():
         yield
 
 
 def check_bytes(size: int, *, max_pixels: int) -> None:
-    """Refuse an encoded picture of `size` bytes that no picture of `max_pixels` can have.
+    """Refuse an encoded picture of `size` bytes if that is more than a picture of `max_pixels` can have.
 
     Raises:
-        PictureError: Too large.
+        PictureError: It is too large.
     """
     if size > max_pixels * _BYTES_A_PIXEL + _ROOM_FOR_METADATA:
         raise PictureError(
@@ -63,13 +63,13 @@ def check_bytes(size: int, *, max_pixels: int) -> None:
 
 
 def open_ordinary(path: Path | str) -> int:
-    """Return a descriptor of a file, open for reading; pipes, devices and folders are never waited for.
+    """Return a descriptor of a file, open for reading; pipes and devices are refused without waiting.
 
     Raises:
-        PictureError: Not an ordinary file.
+        PictureError: It is not an ordinary file.
         OSError: It cannot be opened.
     """
-    # Opening a device can have effects, so its kind is asked first, and again of what was opened.
+    # Opening a device can have effects, so the file type is checked first, and again after opening.
     _check_ordinary(os.stat(path).st_mode)  # noqa: PTH116 - a Path for each file is slow
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -86,10 +86,10 @@ def _check_ordinary(mode: int) -> None:
 
 
 def read_bytes(path: Path | str, *, max_pixels: int) -> bytes:
-    """Return a file's bytes, or refuse what cannot be a picture of `max_pixels` before reading it.
+    """Return a file's bytes; a file that is too large for a picture of `max_pixels` is not read.
 
     Raises:
-        PictureError: Not an ordinary file, unreadable, or too large.
+        PictureError: It is not an ordinary file, cannot be read, or is too large.
     """
     with _opened(path) as number:
         size = os.fstat(number).st_size
@@ -102,7 +102,7 @@ def read_head(path: Path | str, size: int) -> bytes:
     """Return the first bytes of a file, at most `size`.
 
     Raises:
-        PictureError: Not an ordinary file, or unreadable.
+        PictureError: It is not an ordinary file, or cannot be read.
     """
     with _opened(path) as number:
         return os.read(number, size)

@@ -1,6 +1,7 @@
-"""Pictures of the Netpbm family: PBM, PGM, PPM and PAM, as text or as bytes.
+"""Decodes pictures of the Netpbm family: PBM, PGM, PPM and PAM, as text or as bytes.
 
-Pillow's reader goes through most of them value by value in Python, a minute for a photograph, and has no PAM.
+Pillow's reader decodes most of them value by value in Python, which takes a minute for a photograph, and does
+not support PAM.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from classifold.pictures.limits import PictureError
 
-# A value of the header, after white space and comments; possessive, so that no attempt is made twice.
+# A value of the header, after white space and comments; possessive, so that matching never backtracks.
 _VALUE = re.compile(rb"(?:[ \t\n\v\f\r]++|#[^\r\n]*+[\r\n])*+([0-9]{1,10})(?![0-9])")
 _SPACES = b" \t\n\v\f\r"
 _SPACE = re.compile(rb"[ \t\n\v\f\r]")
-# Bytes of text that are taken apart at a time.
+# Bytes of text that are parsed at a time.
 _PIECE = 2**20
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _HEADER_LIMIT = 65_536
@@ -30,12 +31,12 @@ _DAMAGED = "the PNM header is damaged; save it again as PNG"
 
 @dataclass(frozen=True, slots=True)
 class PnmHeader:
-    """What stands before the values.
+    """The header of a Netpbm file.
 
     Attributes:
         kind: 1 to 7, the digit of the signature.
-        width: In pixels.
-        height: In pixels.
+        width: Width in pixels.
+        height: Height in pixels.
         channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
         maximum: The value that means white.
         start: Offset of the first value.
@@ -50,10 +51,10 @@ class PnmHeader:
 
 
 def read_pnm_header(data: bytes) -> PnmHeader:
-    """Return the header, without a look at the values.
+    """Return the header of a file.
 
     Raises:
-        PictureError: It is damaged.
+        PictureError: The header is damaged.
     """
     kind = data[1] - ord("0")
     if kind == 7:
@@ -66,7 +67,7 @@ def read_pnm_header(data: bytes) -> PnmHeader:
         values.append(int(found[1]))
         at = found.end()
     width, height, maximum = (*values, 1)[:3]
-    # One white character ends the header of values that are bytes.
+    # One white-space character separates the header from values in bytes.
     return _check(PnmHeader(kind, width, height, _CHANNELS[kind], maximum, at if kind < 4 else at + 1))
 
 
@@ -93,7 +94,7 @@ def decode_pnm(data: bytes, header: PnmHeader) -> NDArray[np.uint8] | NDArray[np
     """Return the values (height, width, channels), 0 to `header.maximum`; of a bitmap, 0 is black.
 
     Raises:
-        PictureError: Values are missing, or are no numbers or too large.
+        PictureError: Values are missing, are not numbers, or are too large.
     """
     if header.kind == 4:
         return _decode_bits(data, header)
@@ -111,7 +112,7 @@ def decode_pnm(data: bytes, header: PnmHeader) -> NDArray[np.uint8] | NDArray[np
 
 
 def _decode_bits(data: bytes, header: PnmHeader) -> NDArray[np.uint8]:
-    """Return a bitmap of 8 pixels in a byte; every row begins with a new byte, and 1 is black."""
+    """Return a bitmap's pixels, stored 8 per byte; every row starts at a new byte, and 1 is black."""
     stride = -(-header.width // 8)
     if len(data) - header.start < stride * header.height:
         raise PictureError(_CUT_SHORT)
@@ -122,7 +123,7 @@ def _decode_bits(data: bytes, header: PnmHeader) -> NDArray[np.uint8]:
 def _decode_text(data: bytes, header: PnmHeader, count: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     text = _COMMENT.sub(b" ", data[header.start :])
     values: NDArray[np.uint8] | NDArray[np.uint16]
-    if header.kind == 1:  # the digits of a bitmap may stand without anything between them
+    if header.kind == 1:  # a bitmap's digits need no separators
         digits = np.frombuffer(text.translate(None, _SPACES), np.uint8)[:count]
         values = ord("1") - digits
         if values.max(initial=0) > 1:
@@ -135,9 +136,9 @@ def _decode_text(data: bytes, header: PnmHeader, count: int) -> NDArray[np.uint8
 
 
 def _parse_numbers(text: bytes, count: int, maximum: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Return the first `count` numbers of a text, fewer where it has fewer.
+    """Return the first `count` numbers of a text, fewer if it has fewer.
 
-    The text is taken in pieces, so that no list of words is larger than a piece.
+    The text is parsed in pieces, which bounds the list of words.
     """
     pieces: list[NDArray[Any]] = [np.zeros(0, np.uint8 if maximum < 256 else np.uint16)]
     have, at = 0, 0
@@ -146,7 +147,7 @@ def _parse_numbers(text: bytes, count: int, maximum: int) -> NDArray[np.uint8] |
         found = _SPACE.search(text, at + _PIECE)
         end = found.start() if found else len(text)
         words = text[at:end].split()[: count - have]
-        # Longer ones could be numbers of a thousand digits, which take long to read.
+        # Longer words could be numbers of thousands of digits, which take long to parse.
         if max(map(len, words), default=0) > 5 or not all(map(bytes.isdigit, words)):
             raise PictureError("the PNM is damaged: it holds something that is not a number of 1 to 5 digits")
         values = np.array(list(map(int, words)), np.int64)

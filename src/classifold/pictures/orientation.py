@@ -1,4 +1,4 @@
-"""The orientation in a picture's metadata, by the rules of Pillow's `exif_transpose` for every format."""
+"""Reads the orientation in a picture's metadata, by the rules of Pillow's `exif_transpose`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _XMP_NAME = b"tiff:Orientation"
 
 
 def find_orientation(exif: bytes, xmp: bytes) -> int:
-    """Return the orientation, 1 to 8, that a file's EXIF block, or else its XMP packet, asks for.
+    """Return the orientation, 1 to 8, in a file's EXIF block, or else in its XMP packet.
 
     Args:
-        exif: The block with or without "Exif" before it; empty if the file has no EXIF.
-        xmp: The packet; empty if the file has no XMP.
+        exif: The EXIF block with or without "Exif" before it; empty if the file has none.
+        xmp: The XMP packet; empty if the file has none.
     """
-    # Most files have no orientation; looking for its number is much faster than reading the block.
+    # Most files have no orientation; searching for the tag's bytes is much faster than parsing the block.
     if not any(tag in exif for tag in _TAG_BYTES) and _XMP_NAME not in xmp:
         return 1
-    # Pillow reads every type, count and byte order here, as it does for PNG, WebP and TIFF.
+    # Pillow handles every type, count and byte order, as it does for PNG, WebP and TIFF.
     holder = Image.Image()
     holder.info = {"exif": exif, "xmp": xmp}
     with quiet_pillow():
@@ -29,10 +29,10 @@ def find_orientation(exif: bytes, xmp: bytes) -> int:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """Return the orientation, 1 to 8, of an image that was opened; 1 where its metadata are damaged."""
+    """Return the orientation, 1 to 8, of an open image; 1 where its metadata are damaged."""
     try:
         value = image.getexif().get(_TAG, 1)
-        # A rational number may stand for 6 as well.
+        # The value may be a rational number.
         return int(value) if value in range(1, 9) else 1
     except Exception:
         # Pillow raises nearly anything for damaged metadata, which say nothing about the pixels.

@@ -1,4 +1,4 @@
-"""TIFF pictures of 9 to 15 bits a sample, packed without gaps: Pillow reads only one kind of them."""
+"""Decodes TIFF pictures of 9 to 15 bits per sample, packed without gaps; Pillow reads only one such kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3}
 
 
 class Packed(NamedTuple):
-    """A decoded picture: samples (height, width, channels), their bits, and the orientation to be applied."""
+    """A decoded picture: samples (height, width, channels), bits per sample, EXIF orientation to apply."""
 
     values: NDArray[np.uint16]
     bits: int
@@ -33,10 +33,10 @@ def decode_packed_tiff(data: bytes, *, max_pixels: int) -> Packed | None:
 
     Args:
         data: The whole file.
-        max_pixels: A larger picture is refused.
+        max_pixels: Limit of the pixels; a larger picture is refused.
 
     Raises:
-        PictureError: Too large or cut short.
+        PictureError: It is too large or cut short.
     """
     tags = _read_tags(data)
     bits, photometric = tags.get(_BITS, (1,)), tags.get(_PHOTOMETRIC)
@@ -67,7 +67,7 @@ def decode_packed_tiff(data: bytes, *, max_pixels: int) -> Packed | None:
 
 
 def _read_tags(data: bytes) -> dict[int, Any]:
-    """Return the tags of the first directory, none for one that is damaged or that of a BigTIFF."""
+    """Return the tags of the first directory, an empty dict if it is damaged or of a BigTIFF."""
     try:
         directory = ImageFileDirectory_v2(data[:8])
         stream = io.BytesIO(data)
@@ -75,12 +75,12 @@ def _read_tags(data: bytes) -> dict[int, Any]:
         directory.load(stream)
         return dict(directory)
     except Exception:
-        # Pillow raises nearly anything for a damaged directory; the reader names the damage.
+        # Pillow raises nearly anything for a damaged directory; the reader reports the damage.
         return {}
 
 
 def _is_plain(tags: dict[int, Any], channels: int) -> bool:
-    """Tell whether the samples lie uncompressed in strips, and the tags have the types that they should."""
+    """Return whether the samples are uncompressed in strips, and the tags have the expected types."""
     numbers = [tags.get(_WIDTH), tags.get(_HEIGHT), tags.get(_ROWS, 1)]
     is_sound = all(isinstance(one, int) and one > 0 for one in numbers) and tags.get(_OFFSETS)
     values = {tag: tags.get(tag, plain) for tag, plain in _PLAIN.items()}
@@ -92,10 +92,10 @@ def _is_plain(tags: dict[int, Any], channels: int) -> bool:
 
 
 def _unpack(data: memoryview, bits: int, *, count: int, rows: int) -> NDArray[np.uint16]:
-    """Return the samples (rows, count) of a strip; every row begins with a new byte, the high bit first.
+    """Return the samples (rows, count) of a strip; every row starts at a new byte, the high bit first.
 
     Raises:
-        PictureError: The strip ends before.
+        PictureError: The strip is too short.
     """
     stride = -(-count * bits // 8)
     if len(data) < stride * rows:

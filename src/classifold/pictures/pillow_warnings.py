@@ -1,4 +1,4 @@
-"""Keeping Pillow's warnings about odd metadata from the user while pictures are read by many threads."""
+"""Silences Pillow's warnings about odd metadata while several threads read pictures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _QUIET_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings about odd metadata from the user, and from becoming errors under `-W error`.
+    """Silence Pillow's warnings about odd metadata, also under `-W error`.
 
-    `warnings.catch_warnings` saves and restores the whole process's filters, so it breaks when threads
-    overlap. This adds one filter, for Pillow's modules only, while at least one thread is reading.
+    `warnings.catch_warnings` saves and restores the filters of the whole process, which fails when threads
+    overlap. This adds one filter, only for Pillow's modules, while at least one thread is reading.
     """
     global _quiet_readers
     filters: list[Any] = warnings.filters  # type: ignore[assignment]

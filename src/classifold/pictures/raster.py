@@ -1,4 +1,4 @@
-"""Every picture that is no everyday JPEG: PNG, WebP, BMP, TIFF, GIF and more, most of them through Pillow."""
+"""Decodes PNG, WebP, BMP, TIFF, GIF, unusual JPEGs and more, most of them with Pillow."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from classifold.pictures.samples import (
     to_8_bits,
 )
 
-# The readers are called directly. Image.open would try formats that nobody asked for, and warn about or
-# refuse large pictures by a limit of its own; ours is checked first.
+# The readers are called directly. Image.open would try other formats, too, and warn about or refuse large
+# pictures by a limit of its own; ours is checked first.
 _READERS = {
     "jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
     "png": ("PIL.PngImagePlugin", "PngImageFile"),
@@ -53,7 +53,7 @@ _READERS = {
     "pcx": ("PIL.PcxImagePlugin", "PcxImageFile"),
     "sgi": ("PIL.SgiImagePlugin", "SgiImageFile"),
 }
-# Decoders that a build of Pillow may lack, by Pillow's name of the feature.
+# Decoders that a build of Pillow may lack: Pillow's name of the feature, and words for the message.
 _OPTIONAL_DECODERS = {"avif": ("avif", "an AVIF picture"), "jpeg2000": ("jpg_2000", "a JPEG 2000 picture")}
 _HEIF_CURE = 'HEIC pictures need one more package: pip install "classifold[heif]"'
 _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG, _SUBFILE_TAG = 258, 262, 339, 254
@@ -61,9 +61,9 @@ _PLANAR_TAG, _SEPARATE_PLANES = 284, 2
 _WHITE_IS_ZERO = 0
 _EIGHT_BITS = 255
 _PAGE_LIMIT = 16
-# An alpha channel up to this means nothing: exporters that forget it write 0, or 1 for what is opaque.
+# An alpha channel up to this value is ignored: some exporters write 0 throughout, or 1 for opaque.
 _NO_ALPHA = 1
-# Where Pillow's wheels keep their own copy, on Linux and on macOS.
+# The copies of libtiff in Pillow's wheels, on Linux and on macOS.
 _PLACES = ("../pillow.libs/libtiff*.so*", ".dylibs/libtiff*.dylib")
 
 
@@ -72,11 +72,11 @@ class Raster:
     """A decoded picture.
 
     Attributes:
-        pixels: Shape (height, width, 3), RGB, before the orientation.
+        pixels: RGB before the orientation is applied, shape (height, width, 3), uint8.
         orientation: EXIF orientation that is still to be applied, 1 to 8.
-        deep: The samples themselves where they have more than 8 bits, shape (height, width, channels).
-        used_bits: Bits of the largest sample, where samples have 16 and the file does not say which count.
-        ignores_alpha: The alpha channel hid the whole picture and was left out.
+        deep: The samples if they have more than 8 bits, shape (height, width, channels), else None.
+        used_bits: Bits of the largest sample, if samples have 16 bits and the file does not say which count.
+        ignores_alpha: True if the alpha channel hid the whole picture and was ignored.
     """
 
     pixels: NDArray[np.uint8]
@@ -93,14 +93,14 @@ def decode_raster(
 
     Args:
         data: The whole file.
-        kind: The format, as `identify_format` returned it.
-        max_pixels: A larger picture is refused by its header.
+        kind: The format, a key of `FORMAT_NAMES`.
+        max_pixels: Limit of the pixels; a larger picture is refused by its header.
         sample_bits: The setting SAMPLE_BITS.
-        measured: Also fill in `deep` and `used_bits`, which takes longer for 16-bit colours.
+        measured: True to set `deep` and `used_bits`, too, which takes longer for 16-bit colours.
 
     Raises:
-        PictureError: Too large, a camera's raw file, or of a kind whose values have no fixed range. Damage
-            raises whatever the reader raises.
+        PictureError: It is too large, a camera's raw file, or has values without a fixed range.
+        Exception: The file is damaged; readers raise many types.
     """
     if kind == "pnm":
         return _decode_pnm(data, max_pixels=max_pixels, sample_bits=sample_bits)
@@ -137,7 +137,7 @@ def _open_reader(kind: str, data: bytes) -> ImageFile.ImageFile:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return a WebP's canvas (RFC 9649, 2.5 to 2.7); Pillow's reader takes memory for it at once."""
+    """Return the width and height of a WebP (RFC 9649, 2.5 to 2.7), before Pillow allocates its memory."""
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(data[at : at + size], "little")
@@ -151,7 +151,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _skip_thumbnail(image: Any) -> None:
-    """Go to the first full page of a TIFF whose first page is a reduced picture of a later one."""
+    """Seek the first full page of a TIFF if its first page is a thumbnail of a later one."""
     if not _is_reduced(image):
         return
     size = image.size
@@ -190,7 +190,7 @@ def _decode_pnm(data: bytes, *, max_pixels: int, sample_bits: SampleBits) -> Ras
 
 
 def _scale_to_8_bits(values: NDArray[Any], maximum: int) -> NDArray[np.uint8]:
-    """Return values from 0 to `maximum` as 8 bits: fewer are spread, more are cut as 16 bits are."""
+    """Return values from 0 to `maximum` as 8 bits: fewer bits are spread, more are cut like 16 bits."""
     if maximum == _EIGHT_BITS:
         return values
     wide = values.astype(np.uint32)
@@ -209,7 +209,7 @@ def _convert_packed(packed: Packed) -> Raster:
 def _lay_deep(
     values: NDArray[Any], *, has_alpha: bool, white: int, premultiplied: bool = False
 ) -> tuple[NDArray[Any], bool]:
-    """Return colours over white, and whether their alpha channel hid everything and was left out."""
+    """Return the colours over white, and whether the alpha channel hid everything and was ignored."""
     if not has_alpha:
         return values, False
     colour = values[..., :-1]
@@ -227,7 +227,7 @@ def _to_rgb(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class _Reading:
-    """An opened picture on its way to 8-bit RGB."""
+    """Converts an opened picture to 8-bit RGB."""
 
     def __init__(
         self, data: bytes, kind: str, image: ImageFile.ImageFile, *, sample_bits: SampleBits, measured: bool
@@ -240,22 +240,22 @@ class _Reading:
         # Pillow divides planes by alpha whatever the mode.
         self._premultiplied = self._raw_mode.startswith("RGBa") and not self._is_planar
         if self._premultiplied:
-            # Unpacked as it is: Pillow would divide by alpha, and by 0 where there is none.
+            # Read the stored values: Pillow would divide by alpha, which may be 0.
             _change_raw_mode(image, lambda mode: mode.replace("RGBa", "RGBA"))
 
     def convert(self) -> Raster:
         """Return the picture as 8-bit RGB pixels.
 
         Raises:
-            PictureError: Of a kind whose values have no fixed range.
+            PictureError: Its values have no fixed range.
         """
         image = self._image
         image.load()
-        # After load: a TIFF is turned by its reader there, which then drops the tag.
+        # After load, since the reader of TIFF applies the orientation there and removes the tag.
         orientation = read_orientation(image)
         if image.mode == "F":
             raise PictureError(
-                "floating-point values have no fixed range; save it with 8 or 16 bits a channel"
+                "floating-point values have no fixed range; save it with 8 or 16 bits per channel"
             )
         if image.mode == "LAB":
             raise PictureError("L*a*b* colours are not read; save it as RGB")
@@ -278,7 +278,7 @@ class _Reading:
         return declared_tiff_bits(self._image.tag_v2) if self._kind == "tiff" else None  # type: ignore[attr-defined]
 
     def _convert_deep_grey(self, orientation: int) -> Raster:
-        """Return deep grey samples as RGB, scaled by their range and not by that of this picture."""
+        """Return deep grey samples as RGB, scaled by the range of their type, not of this picture."""
         image = self._image
         bits, signed, inverted = _deep_type(image)
         if bits > MOST_BITS:
@@ -321,9 +321,9 @@ class _Reading:
         return Raster(pixels, orientation, values, used, ignores)
 
     def _read_deep_colour(self) -> NDArray[np.uint16]:
-        """Return 16-bit colours. Pillow keeps their upper 8 bits; a second decode gives the lower ones.
+        """Return 16-bit colours, whose lower 8 bits come from a second decode, since Pillow drops them.
 
-        Read in the other byte order, a sample's upper byte is its lower one.
+        In the other byte order Pillow takes a sample's lower byte for its upper one.
         """
         with _open_reader(self._kind, self._data) as image:
             image.seek(self._page)
@@ -338,7 +338,7 @@ class _Reading:
         return values
 
     def _flatten(self) -> tuple[NDArray[np.uint8], bool]:
-        """Return 8-bit RGB over white, and whether an alpha channel hid everything and was left out."""
+        """Return 8-bit RGB over white, and whether the alpha channel hid everything and was ignored."""
         image = self._image
         if not image.has_transparency_data or (self._kind == "tga" and not self._data[17] & 15):
             return np.array(image.convert("RGB")), False
@@ -355,20 +355,20 @@ class _Reading:
 
 
 def _hides_everything(rgba: Image.Image) -> bool:
-    """Tell whether an alpha channel that is 0 throughout lies over colours that hold a picture."""
+    """Return whether the alpha channel is 0 throughout while the colours hold a picture."""
     *colours, (_, most) = cast(tuple[tuple[int, int], ...], rgba.getextrema())
     return most <= _NO_ALPHA and any(low < high for low, high in colours)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Return how the samples lie in the file, by Pillow's name, "" where no tile says so."""
+    """Return Pillow's name of the layout of the samples in the file, "" where no tile has one."""
     args = image.tile[0].args if image.tile else ""
     name = args[0] if isinstance(args, tuple) and args else args
     return name if isinstance(name, str) else ""
 
 
 def _change_raw_mode(image: ImageFile.ImageFile, change: Callable[[str], str]) -> None:
-    """Have the samples of an image that is not loaded yet unpacked in another way."""
+    """Change the layout by which Pillow will unpack the samples of an image that is not loaded yet."""
     tiles = []
     for tile in image.tile:
         rest = tile.args[1:] if isinstance(tile.args, tuple) else None
@@ -384,7 +384,7 @@ def _swap_bytes(raw_mode: str) -> str:
 
 
 def _is_scaled_jpeg2000(data: bytes) -> bool:
-    """Tell whether the first component has fewer than 16 bits (ISO/IEC 15444-1, A.5.1: Ssiz)."""
+    """Return whether the first component has fewer than 16 bits (ISO/IEC 15444-1, A.5.1: Ssiz)."""
     at = data.find(b"\xff\x4f\xff\x51") + 42
     return len(data) > at and (data[at] & 0x7F) + 1 < MOST_BITS
 
@@ -394,17 +394,17 @@ def _is_planar(image: Any) -> bool:
 
 
 def _check_planar(image: Any) -> None:
-    """Refuse 16-bit channels that lie one after the other uncompressed: Pillow takes them for 8 bits.
+    """Refuse uncompressed 16-bit channels that are stored one after the other: Pillow reads them as 8 bits.
 
     Raises:
-        PictureError: They are such channels.
+        PictureError: The channels are stored like this.
     """
     if image.info.get("compression") == "raw" and max(image.tag_v2.get(_BITS_TAG, (1,))) > 8:
         raise PictureError("16-bit channels that are stored one after the other are not read; save it as PNG")
 
 
 def _deep_type(image: Image.Image) -> tuple[int, bool, bool]:
-    """Return a deep grey picture's bits a sample, whether one is for the sign, and whether 0 is white."""
+    """Return (bits per sample, whether samples are signed, whether 0 is white) of a deep grey picture."""
     tags: Any = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_TAG, (16,))[0]
     return bits, tags.get(_SAMPLE_FORMAT_TAG, (1,))[0] == 2, tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
@@ -412,11 +412,11 @@ def _deep_type(image: Image.Image) -> tuple[int, bool, bool]:
 
 @functools.cache
 def silence_libtiff() -> None:
-    """Take away the handlers that print, once a process; Pillow raises what matters all the same.
+    """Remove libtiff's handlers that print, once per process; Pillow still raises errors.
 
-    A Pillow that uses the system's libtiff is left alone: others in the process may use it too.
+    Not for a Pillow that uses the system's libtiff, which other libraries in the process may use as well.
     """
-    # Pillow's own log goes to the terminal only where nobody has said where logs go.
+    # Without a handler of its own, Pillow's log would be printed on the terminal.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     package = Path(PIL.__file__).parent
     for place in _PLACES:

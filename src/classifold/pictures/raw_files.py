@@ -1,4 +1,4 @@
-"""Telling the raw files of cameras from ordinary TIFF pictures: both are TIFF by their first bytes."""
+"""Distinguishes cameras' raw files from ordinary TIFF pictures; both start like a TIFF."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 _WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 256, 257, 262, 330, 50706
 _TAGS = (_WIDTH, _HEIGHT, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION)
 _COLOUR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
-# Cameras write two to five; more are read by nobody here.
+# Limit of the directories that are read; cameras write two to five.
 _DIRECTORY_LIMIT = 16
 
 
 def is_raw_tiff(data: bytes) -> bool:
-    """Tell whether a TIFF file is a camera's raw file (NEF, DNG, ARW, PEF, SRW, NRW and others).
+    """Return whether a TIFF file is a camera's raw file (NEF, DNG, ARW, PEF, SRW, NRW and others).
 
-    It is one by its DNG version, by sensor values (a colour filter array, or linear raw) in the first
-    directory, one below it or one after it, or where a directory below the first holds the larger picture.
-    The layers of a pyramid and the pages of a document are none of these.
+    It is one if it has a DNG version, if the first directory, one below it or one after it holds sensor
+    values (a colour filter array, or linear raw), or if a directory below the first holds a larger picture.
+    The layers of a pyramid and the pages of a document meet none of these conditions.
 
     Args:
-        data: The whole file. Damage is not told here; the reader names it.
+        data: The whole file; for a damaged one the result is False, and the reader reports the damage.
     """
     try:
         first, following = _read_directory(data, None)
@@ -39,7 +39,7 @@ def is_raw_tiff(data: bytes) -> bool:
 
 
 def _read_following(data: bytes, offset: int) -> list[dict[int, Any]]:
-    """Return the directories from `offset` on, each of which names the next one."""
+    """Return the directories from `offset` on, each of which holds the offset of the next one."""
     directories: list[dict[int, Any]] = []
     while offset and len(directories) < _DIRECTORY_LIMIT:
         directory, offset = _read_directory(data, offset)
@@ -48,7 +48,7 @@ def _read_following(data: bytes, offset: int) -> list[dict[int, Any]]:
 
 
 def _read_directory(data: bytes, offset: int | None) -> tuple[dict[int, Any], int]:
-    """Return the tags of the directory at `offset`, None for the first one, and where the next one is."""
+    """Return (tags of the directory at `offset`, offset of the next one); None means the first directory."""
     header_size = 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8
     directory = ImageFileDirectory_v2(data[:header_size])
     stream = io.BytesIO(data)

@@ -1,4 +1,4 @@
-"""Samples of more than 8 bits: how many bits of them count, and the 8 bits that become of them."""
+"""Converts samples of more than 8 bits to 8 bits, after finding out how many bits are in use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SampleBits = int | Literal["auto"]
-"""The setting SAMPLE_BITS: bits that count in 16-bit samples where the file does not say so, or "auto"."""
+"""The setting SAMPLE_BITS: bits in use in 16-bit samples where the file does not say so, or "auto"."""
 
 LEAST_BITS, MOST_BITS = 8, 16
-# TIFF 6.0, pages 36 and 79. Two are statistics of a picture by the specification, and written as the range
-# of the samples by cameras and microscopes; only what can be nothing but a range is taken.
+# TIFF 6.0, pages 36 and 79. By the specification the first two are statistics of a picture, while cameras and
+# microscopes write the range of the samples there; only values that must be a range are used.
 _RANGE_TAGS = ((280, 281), (340, 341))
 _DESCRIPTION_TAG = 270
 _SIGNIFICANT_BITS = re.compile(r'SignificantBits="(\d{1,2})"')
@@ -34,12 +34,12 @@ class Depth(NamedTuple):
 
 
 def choose_depth(values: NDArray[Any], *, declared: int | None, setting: SampleBits) -> Depth:
-    """Return how many bits of 16-bit samples count.
+    """Return how many bits of 16-bit samples are in use.
 
-    What the file declares comes first, unless a sample is larger than that; then the setting; then all 16.
+    The file's own value has priority, unless a sample is larger; then the setting; then all 16.
 
     Args:
-        values: The samples without those of an alpha channel, any shape.
+        values: The samples without the alpha channel, any shape.
         declared: Number of bits that the file declares, None if it declares none.
         setting: The setting SAMPLE_BITS.
     """
@@ -51,17 +51,17 @@ def choose_depth(values: NDArray[Any], *, declared: int | None, setting: SampleB
 
 
 def is_scaled(values: NDArray[Any], bits: int) -> bool:
-    """Tell whether samples of `bits` bits were scaled to 16, as the PNG specification asks of writers.
+    """Return whether samples of `bits` bits were scaled to 16, as the PNG specification requires.
 
-    Most writers of `sBIT` scale nothing. Scaled samples end in zeros, or differ from that by 1 through
-    rounding, or go beyond `bits` bits.
+    Most writers of `sBIT` do not scale. Scaled samples end in zeros, give or take 1 by rounding, or have more
+    than `bits` bits.
     """
     spare = MOST_BITS - bits
     return int(values.max(initial=0)) >= 1 << bits or int((values & (1 << spare) - 1).max(initial=0)) <= 1
 
 
 def to_8_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Return samples of `bits` bits as 8 bits; what is larger becomes white."""
+    """Return samples of `bits` bits as 8 bits; larger values become white."""
     eight: NDArray[np.uint8] = (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
     return eight
 
@@ -71,8 +71,8 @@ def lay_over_white(values: NDArray[Any], *, white: int, premultiplied: bool = Fa
 
     Args:
         values: Shape (height, width, channels), the last channel alpha.
-        white: The largest value, which is opaque in the alpha channel.
-        premultiplied: The colours are multiplied with alpha already.
+        white: The largest value, which means white, and opaque in the alpha channel.
+        premultiplied: True if the colours are already multiplied by alpha.
     """
     colour = np.minimum(values[..., :-1], white).astype(np.uint32)
     alpha = np.minimum(values[..., -1:], white).astype(np.uint32)
@@ -85,7 +85,7 @@ def lay_over_white(values: NDArray[Any], *, white: int, premultiplied: bool = Fa
 
 
 def declared_png_bits(data: bytes) -> int | None:
-    """Return the significant bits that a 16-bit PNG's `sBIT` chunk names, None where all or none count."""
+    """Return the significant bits in a 16-bit PNG's `sBIT` chunk, None without one or if it says 16."""
     has_alpha = bool(data[25] & 4)  # the colour type
     for name, start, size in _iter_chunks(data):
         if name == b"sBIT":
@@ -105,7 +105,7 @@ def _iter_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def declared_tiff_bits(tags: Any) -> int | None:
-    """Return the bits that a TIFF's tags say its samples have in their 16, None where they do not.
+    """Return how many of 16 bits are in use by a TIFF's tags, None where they do not say so.
 
     Args:
         tags: Pillow's `tag_v2`.
@@ -115,14 +115,14 @@ def declared_tiff_bits(tags: Any) -> int | None:
         return _as_depth(int(found[1]))
     for low_tag, high_tag in _RANGE_TAGS:
         high, low = _one_value(tags.get(high_tag)), _one_value(tags.get(low_tag, 0))
-        # 4095 can be a range; 3127 is the largest sample of this very picture.
+        # 4095 is the end of a range; 3127 would be the largest sample of this picture.
         if high is not None and low == 0 and (high + 1) & high == 0:
             return _as_depth(high.bit_length())
     return None
 
 
 def _one_value(value: Any) -> int | None:
-    """Return the number that stands for every channel, None where there is none or they differ."""
+    """Return the number that all channels share, None where there is none or they differ."""
     values = set(value) if isinstance(value, tuple) else {value}
     one = values.pop() if len(values) == 1 else None
     return int(one) if isinstance(one, int | float) and 0 <= one < 2**32 and one == int(one) else None

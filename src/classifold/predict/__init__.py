@@ -1,1 +1,1 @@
-"""Answers from a finished run: names and probabilities for pictures."""
+"""`classifold predict`: class names and probabilities for pictures, from a finished run."""

@@ -1,4 +1,4 @@
-"""How answers are printed: aligned text for a person, CSV for a sheet, JSON for a script."""
+"""Prints predictions: aligned text for a person, CSV for a spreadsheet, JSON for a script."""
 
 from __future__ import annotations
 
@@ -30,26 +30,27 @@ def write_predictions(
     class_names: Sequence[str],
     stream: TextIO,
 ) -> int:
-    r"""Write the predictions to `stream` while they come, and return how many pictures were unreadable.
+    r"""Write predictions to `stream` as they arrive, and return how many pictures were unreadable.
 
-    - `text`: a line a picture: names and probabilities in percent, the best first, then the file.
-    - `csv`: a header and a row a picture: `path,predicted_class,confidence`, then `class_2,confidence_2`
-      up to `class_K,confidence_K`, then `error`. An unreadable picture's row has only `path` and `error`.
-    - `json`: one array with an object a line: `path`, `predicted_class`, `confidence`, `classes` (a list
-      of `class_name` and `confidence`, the best first) and `error`. Of an unreadable picture they are
+    - `text`: one line per picture: names and probabilities in percent, the best first, then the file.
+    - `csv`: a header and one row per picture: `path,predicted_class,confidence`, then
+      `class_2,confidence_2` up to `class_K,confidence_K`, then `error`. An unreadable picture's row has only
+      `path` and `error`.
+    - `json`: one array with one object per line: `path`, `predicted_class`, `confidence`, `classes` (a list
+      of `class_name` and `confidence`, the best first) and `error`. For an unreadable picture they are
       null, null, [] and the reason; else `error` is null. An array without its `]` was interrupted.
 
-    Confidences are probabilities 0..1 with six significant digits. Bytes of a path that are no UTF-8 are
+    Confidences are probabilities 0..1 with six significant digits. Bytes of a path that are not UTF-8 are
     written as `\xNN`. In `text`, in `json`, and in `csv` on a terminal, characters that cannot be printed are
     written as escapes; in `csv` elsewhere names are exact. A command that prints these should end with exit
-    code 1 where the count is not 0.
+    code 1 if the count is not 0.
 
     Args:
-        predictions: What `Predictor.predict_paths` gives.
+        predictions: The predictions, as `Predictor.predict_paths` yields them.
         output_format: `text`, `csv` or `json`.
-        top_k: How many classes a picture, from 1; more than there are is all of them.
-        class_names: In the order of the probabilities.
-        stream: Where to, able to take UTF-8.
+        top_k: Number of classes per picture, from 1; at most all classes are written.
+        class_names: Names of the classes, in the order of the probabilities.
+        stream: A text stream that accepts all of Unicode.
     """
     rows = _open_rows(output_format, stream, class_names=class_names, top_k=min(top_k, len(class_names)))
     unreadable = 0
@@ -73,7 +74,7 @@ def rank_classes(prediction: Prediction, class_names: Sequence[str], *, top_k: i
 
 
 class _Rows(Protocol):
-    """What a format must be able to write."""
+    """The interface of an output format."""
 
     def write_ranking(self, path: Path, ranking: Ranking) -> None: ...
 
@@ -83,7 +84,7 @@ class _Rows(Protocol):
 
 
 class _TextRows:
-    """Lines that are aligned without knowing what comes, since the paths stand last."""
+    """Lines that are aligned without knowing later ones, since the path comes last."""
 
     def __init__(self, stream: TextIO, class_names: Sequence[str]) -> None:
         self._stream = stream
@@ -102,7 +103,7 @@ class _TextRows:
 
 
 class _CsvRows:
-    """The same number of cells in every row; names are exact but on a terminal, which they could steer."""
+    """Rows of a CSV file, all with the same number of cells; names are exact, except on a terminal."""
 
     def __init__(self, stream: TextIO, top_k: int) -> None:
         self._stream = stream
@@ -119,7 +120,7 @@ class _CsvRows:
         self._write([_path_text(path), *[""] * (2 * self._top_k), error])
 
     def _write(self, cells: Sequence[str]) -> None:
-        # The writer quotes a carriage return only where its lines end in one; ours end in a line feed.
+        # The writer quotes a carriage return only if its line end contains one; ours is a line feed.
         line = io.StringIO(newline="")
         shown = map(make_printable, cells) if self._is_shown else cells
         csv.writer(line, lineterminator="\r\n").writerow(shown)
@@ -130,7 +131,7 @@ class _CsvRows:
 
 
 class _JsonRows:
-    """An array that is written while the pictures come."""
+    """A JSON array that is written object by object."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -178,7 +179,7 @@ def _path_text(path: Path) -> str:
 
 
 def _columns(text: str) -> int:
-    """Return how many columns of a terminal `text` takes: wide characters two, combining ones none."""
+    """Return the width of `text` in columns: two for wide characters, none for combining ones."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
 

@@ -1,4 +1,4 @@
-"""A trained model that answers: from model.onnx alone, with no TensorFlow and nothing unpickled."""
+"""Predicts the classes of pictures from model.onnx alone, without TensorFlow and without pickles."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ _HINT = "name files or folders of pictures"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The model's answer for one picture, or the reason why there is none.
+    """The model's prediction for one picture, or the reason why there is none.
 
     Attributes:
-        path: The picture file, as it was named or found.
-        probabilities: (C,) float32 in the order of `Predictor.class_names`; None for an unreadable picture.
-        error: Why the picture could not be read; empty where it could.
+        path: Path of the picture's file, as it was given or found.
+        probabilities: float32, shape (C,), in the order of `Predictor.class_names`; None for an unreadable
+            picture.
+        error: Why the picture could not be read; empty if it could.
     """
 
     path: Path
@@ -55,7 +56,7 @@ class Predictor:
     def __init__(self, session: Any, card: ModelCard, *, max_pixels: int | None = None) -> None:
         self._session = session
         self.card = card
-        # The card may come from anybody, and a picture of this many pixels is held in memory.
+        # The card may come from somebody else, and a picture of that many pixels must fit into memory.
         self._max_pixels = max_pixels or min(card.max_pixels, _DEFAULT_MAX_PIXELS)
 
     @property
@@ -77,10 +78,10 @@ class Predictor:
         """Return the probabilities (N, C) float32 of a batch of pictures.
 
         Args:
-            pixels: (N, S, S, 3) RGB, 0..255, uint8 or float32, with S the `image_size`.
+            pixels: RGB values 0..255, shape (N, S, S, 3) with S the `image_size`, uint8 or float32.
 
         Raises:
-            ValueError: For another shape.
+            ValueError: The shape is another one.
         """
         size = self.image_size
         if pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
@@ -92,19 +93,18 @@ class Predictor:
     def predict_paths(
         self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int | None = None
     ) -> Iterator[Prediction]:
-        """Return one Prediction a picture, in the order of `paths`; a folder's in the order of names.
+        """Return one Prediction per picture, in the order of `paths`; within a folder in the order of names.
 
-        Each thread reads a picture and asks the model about it, so no core waits for another, and only a
-        picture a thread is in memory at any time, however many there are. An unreadable picture is a
-        Prediction with its reason.
+        Each thread reads a picture and runs the model on it, so that no core waits for another, and at most
+        one picture per thread is in memory. An unreadable picture gives a Prediction with the reason.
 
         Args:
             paths: Picture files, and folders that are walked to any depth.
-            batch_size: How far the work goes ahead of the answers that were taken: twice so many pictures.
-            num_workers: Threads; None takes one a core.
+            batch_size: Half the number of pictures that are read ahead of the consumer.
+            num_workers: Number of threads; None means one per core.
 
         Raises:
-            DataError: At once, before any picture is read: every path that is missing or holds no picture.
+            DataError: Paths are missing or hold no picture; with all of them, before any picture is read.
         """
         sources = find_sources(paths)
         return _map_ordered(
@@ -129,7 +129,7 @@ class Predictor:
 def _map_ordered(
     work: Callable[[A], B], items: Iterable[A], *, num_workers: int, ahead: int
 ) -> Generator[B, None, None]:
-    """Yield work(item) in order, done by threads, with at most `ahead` + `num_workers` results waiting."""
+    """Yield work(item) in order; threads compute at most `ahead` + `num_workers` results in advance."""
     waiting: deque[Future[B]] = deque()
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="predict")
     try:
@@ -140,21 +140,21 @@ def _map_ordered(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Also where the reader goes away or Ctrl-C comes: nothing is answered for nobody.
+        # Also after Ctrl-C, or when the consumer stops early: waiting work is cancelled.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def load_predictor(run: Path, *, max_pixels: int | None = None) -> Predictor:
-    """Return the model of a run folder, or of a model.onnx that stands alone.
+    """Load the model of a run folder, or a model.onnx by itself.
 
     Args:
-        run: The folder or the file.
-        max_pixels: A picture with more pixels is refused; None: what the model card says, if that is not
-            above the default of MAX_PIXELS, else the default.
+        run: Path of the folder or the file.
+        max_pixels: Limit of a picture's pixels; None means the model card's value, or the default of
+            MAX_PIXELS if that is smaller.
 
     Raises:
-        RunError: Where there is no model, or the file is damaged, carries no model card, or does not do
-            what its card says.
+        RunError: There is no model, the file is damaged or has no model card, or the model does not match
+            its card.
     """
     path = _find_model(run)
     with limited_model(path):
@@ -176,24 +176,24 @@ def _find_model(run: Path) -> Path:
     if run.name.endswith((".tar.gz", ".tgz")):
         hint = f"unpack it first: mkdir run && tar -xzf {run.name} -C run"
         raise RunError(Fault(str(run), "expected a run folder or model.onnx, got an archive", hint))
-    # Opening a pipe could wait for ever.
+    # Opening a pipe could block forever.
     if run.suffix.lower() != Path(names.MODEL_ONNX).suffix or not run.is_file():
         raise RunError(Fault(str(run), "expected a run folder or model.onnx, got another file", _RUN_HINT))
     return run
 
 
 def _no_model(folder: Path) -> Fault:
-    """Say what is wrong with a folder without a model; often it is the folder of all the runs."""
+    """Return the fault of a folder without a model, which is often the folder of all runs."""
     runs = sorted(path.parent for path in folder.glob(f"*/{names.MODEL_ONNX}"))
     if runs:
         newest = max(runs, key=lambda path: (path.stat().st_mtime, path.name))
-        what = f"this folder holds {len(runs)} run{'s' if len(runs) > 1 else ''}, it is not one"
+        what = f"this folder holds {len(runs)} run{'s' if len(runs) > 1 else ''}, and is not a run itself"
         return Fault(str(folder), what, f"name one of them; the newest is {newest}")
     return Fault(str(folder), f"no {names.MODEL_ONNX} in this folder", _RUN_HINT)
 
 
 def _near_runs(run: Path) -> str:
-    """Return a hint with the runs beside a misspelt one."""
+    """Return a hint with the run beside it whose name is most similar, "" if none is."""
     beside = {path.parent.name: path.parent for path in run.parent.glob(f"*/{names.MODEL_ONNX}")}
     near = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.6)
     return f"did you mean {beside[near[0]]}?" if near else ""
@@ -203,7 +203,7 @@ def _load_session(path: Path) -> Any:
     try:
         return open_session(path)
     except ModelFileError as error:
-        raise RunError(Fault(str(path), f"this model is not opened: {error}", _RUN_HINT)) from error
+        raise RunError(Fault(str(path), f"this model cannot be opened: {error}", _RUN_HINT)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base
         reason = _explain(error)
         raise RunError(
@@ -212,17 +212,17 @@ def _load_session(path: Path) -> Any:
 
 
 def _explain(error: Exception) -> str:
-    """Return an engine's error, which can be long, in a few words."""
+    """Return ONNX Runtime's error message, which can be long, in a few words."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text:
-        return "it asks for more memory than it is given here"
+        return "it needs more memory than is allowed"
     return text[:160]
 
 
 def _read_card(session: Any, path: Path) -> ModelCard:
     text = session.get_modelmeta().custom_metadata_map.get(names.MODEL_CARD)
     if text is None:
-        what = "this model carries no model card, so its classes and its picture size are not known"
+        what = "this model has no model card, so its classes and its picture size are not known"
         raise RunError(Fault(str(path), what, _RUN_HINT))
     return parse_card(text, where=path)
 
@@ -239,31 +239,31 @@ def _check_ends(session: Any, card: ModelCard, path: Path) -> None:
 
 
 def _check_answer(predictor: Predictor, path: Path) -> None:
-    """Let the model look at one grey picture: its answer must be probabilities of the card's classes."""
+    """Run the model on one grey picture: the output must be probabilities of the card's classes."""
     size, width = predictor.image_size, len(predictor.class_names)
     try:
         answer = predictor.predict_pixels(np.full((1, size, size, 3), 127, np.uint8))
     except Exception as error:
         what = (
-            f"the model does not take pictures of {size} x {size} pixels as its card says ({_explain(error)})"
+            f"the model does not accept pictures of {size} x {size} pixels as its card says "
+            f"({_explain(error)})"
         )
         raise RunError(Fault(str(path), what, _DAMAGED_HINT)) from error
     if answer.shape != (1, width):
-        what = f"the model card names {width} classes, the model answers with shape {answer.shape}"
+        what = f"the model card names {width} classes, the model's output has shape {answer.shape}"
         raise RunError(Fault(str(path), what, _DAMAGED_HINT))
     if not np.all((answer >= 0) & (answer <= 1)) or abs(float(answer.sum()) - 1) > 1e-3:
-        raise RunError(Fault(str(path), "the model's answers are no probabilities", _DAMAGED_HINT))
+        raise RunError(Fault(str(path), "the model's outputs are not probabilities", _DAMAGED_HINT))
 
 
 def find_sources(paths: Sequence[Path]) -> Iterator[Path]:
-    """Return the picture files that `paths` mean, in the order given; a folder's in the order of names.
+    """Return the picture files in `paths`, in that order; within a folder in the order of names.
 
-    A file is taken whatever it is called. Below a folder, hidden and junk files and files that are no
-    pictures are passed over. Folders are walked while the files are asked for, so their number does not
-    matter to memory.
+    A file is accepted with any name. In a folder, hidden and junk files and files that are not pictures are
+    skipped. Folders are walked lazily, so that memory does not depend on the number of files.
 
     Raises:
-        DataError: Before the first file is given, with every path that is missing or holds no picture.
+        DataError: Paths are missing or hold no picture; with all of them, before the first file is yielded.
     """
     faults = [fault for path in paths for fault in _faults_of(path)]
     if not paths:

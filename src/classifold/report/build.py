@@ -1,4 +1,4 @@
-"""From a run's records to the page: which figures are shown, how they are written, in which order."""
+"""Builds the page's content from a run's records: which numbers are shown, their format and their order."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ from classifold.report.view import (
 from classifold.settings.config import Config
 
 NUM_WRONG, NUM_UNSURE, NUM_SKIPPED, NUM_PAIRS = 24, 8, 50, 10
-LEGIBLE_CLASSES = 30  # a matrix of more is drawn compactly, beside its most frequent mistakes
+LEGIBLE_CLASSES = 30  # a matrix of more classes is drawn without numbers, beside its most frequent mistakes
 
 
 def build_page(
     records: RunRecords, *, data_dir: Path | None, max_pixels: int, follows_links: bool = False
 ) -> Page:
-    """Return everything that report.html shows.
+    """Return the content of report.html.
 
     Args:
-        records: What the run folder says.
-        data_dir: Where the evaluation pictures are looked for; None shows none.
-        max_pixels: A picture with more is not shown.
-        follows_links: Whether links in `data_dir` may lead out of it.
+        records: The records of the run folder.
+        data_dir: Folder of the evaluation pictures; None shows no pictures.
+        max_pixels: Limit of the pixels; larger pictures are not shown.
+        follows_links: True to follow links that lead out of `data_dir`.
 
     Raises:
         RunError: predictions.csv is damaged.
@@ -115,11 +115,11 @@ def build_page(
 _SHARES = {
     "accuracy": ("Accuracy", "pictures that were named correctly"),
     "balanced_accuracy": ("Balanced accuracy", "mean of the classes' recall: every class counts the same"),
-    "macro_f1": ("Macro F1", "mean of the classes' F1, which weighs recall and precision"),
-    "top_k_accuracy": ("Top-{k} accuracy", "the true class is among the {k} likeliest"),
+    "macro_f1": ("Macro F1", "mean of the classes' F1, which combines recall and precision"),
+    "top_k_accuracy": ("Top-{k} accuracy", "the true class is among the {k} most probable"),
     "calibration_error": (
         "Calibration error",
-        "how far confidence is from the share that is right; 0 is best",
+        "mean gap between confidence and the share that is right; 0 is best",
     ),
 }
 
@@ -132,7 +132,7 @@ def _build_score(name: str, score: Score, metrics: Metrics) -> ScoreRow:
     title, meaning = name.replace("_", " ").capitalize(), ""
     if name == "log_loss":
         even = math.log(len(metrics.class_names))
-        meaning = f"cost of misplaced confidence; 0 is perfect, {even:.2f} is guessing evenly"
+        meaning = f"penalty for wrong confidence; 0 is perfect, {even:.2f} is uniform guessing"
     known = score.low is not None and score.high is not None
     interval = f"{score.low:.3f} to {score.high:.3f}" if known else ""
     return ScoreRow(title, _number(score.value), interval, Markup(""), meaning)
@@ -157,7 +157,7 @@ def _build_tiles(metrics: Metrics, environment: Environment) -> list[Tile]:
 
 
 def _weakness(row: ClassScores) -> tuple[float, str]:
-    """Order classes with the weakest first; those without a picture come last."""
+    """Return a sort key: the weakest classes first, those without a picture last."""
     return (2.0 if row.f1 is None or not row.support else row.f1, row.class_name)
 
 
@@ -251,7 +251,7 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
 
 
 def _read_sample_bits(settings: dict[str, Any]) -> SampleBits:
-    """Return how many bits of 16 the run read; what is no such number is left to the files themselves."""
+    """Return the run's SAMPLE_BITS, "auto" if it is not a valid number."""
     bits = settings.get("SAMPLE_BITS")
     return bits if isinstance(bits, int) and not isinstance(bits, bool) and 8 <= bits <= 16 else "auto"
 
@@ -275,12 +275,12 @@ def _build_picture(
 
 def _describe_wrong(picked: Picked) -> str:
     if not picked.num_wrong:
-        return "There is not a single mistake to show."
+        return "There are no mistakes to show."
     verb = choose(picked.num_wrong, "was", "were")
     wrong = f"{picked.num_wrong} of {picked.num_pictures} pictures {verb} named wrongly"
     if picked.num_wrong > len(picked.wrong):
-        return f"{wrong}; these are the {len(picked.wrong)} that the model was surest of."
-    return f"{wrong}, the ones that the model was surest of come first."
+        return f"{wrong}; these are the {len(picked.wrong)} with the highest confidence."
+    return f"{wrong}, those with the highest confidence first."
 
 
 def _describe_absent(tiles: Sequence[PictureTile], data_dir: Path | None) -> str:
@@ -392,7 +392,7 @@ def _duration(seconds: float) -> str:
 
 
 def _format_moment(started: str) -> str:
-    """Return an ISO moment as a person writes it; as it is where it is none."""
+    """Return an ISO time in words, and any other text unchanged."""
     try:
         moment = datetime.fromisoformat(started)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The drawings of the report, as inline SVG: learning curves, reliability, heat maps and bars."""
+"""Draws the report's charts as inline SVG: learning curves, reliability, heat maps and bars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 28, 40
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From figures to places on the drawing, along one axis."""
+    """Maps numbers to coordinates of the drawing, along one axis."""
 
     low: float
     high: float
@@ -25,7 +25,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return the place of `value`."""
+        """Return the coordinate of `value`."""
         span = self.high - self.low or 1
         return self.start + (value - self.low) / span * (self.end - self.start)
 
@@ -43,10 +43,10 @@ def draw_learning_curve(epochs: Sequence[Epoch], *, figure: str, title: str, nam
     """Draw training against validation over all epochs, with the stages' border and the kept epoch.
 
     Args:
-        epochs: At least one.
+        epochs: The epochs, at least one.
         figure: "loss" or "accuracy".
-        title: What is drawn, for instance "Accuracy".
-        name: Unique in the page.
+        title: Title of the chart, for instance "Accuracy".
+        name: Identifier that is unique in the page.
     """
     curves = [
         Curve("training", "training", [getattr(epoch, figure) for epoch in epochs]),
@@ -58,7 +58,7 @@ def draw_learning_curve(epochs: Sequence[Epoch], *, figure: str, title: str, nam
     )
     numbers = [epoch.epoch for epoch in epochs]
     along = Scale(min(numbers), max(numbers), _LEFT, WIDTH - _RIGHT)
-    if min(numbers) == max(numbers):  # a single epoch stands in the middle
+    if min(numbers) == max(numbers):  # a single epoch is drawn in the middle
         along = Scale(numbers[0] - 1, numbers[0] + 1, _LEFT, WIDTH - _RIGHT)
     up = Scale(ticks[0], ticks[-1], HEIGHT - _BOTTOM, _TOP)
     as_text = _write_ticks(ticks, as_percent=figure == "accuracy")
@@ -85,7 +85,7 @@ def nice_ticks(low: float, high: float, *, ceiling: float | None = None) -> list
     Args:
         low: The smallest figure to show.
         high: The largest figure to show.
-        ceiling: No tick lies above this.
+        ceiling: Largest allowed tick.
     """
     if high - low < 1e-9:
         low, high = low - 0.05, high + 0.05
@@ -161,7 +161,7 @@ def _draw_best(epochs: Sequence[Epoch], figure: str, along: Scale, up: Scale) ->
         value = getattr(epoch, f"val_{figure}")
         if epoch.best and value is not None:
             x, y = along(epoch.epoch), up(value)
-            # Away from the training curve: below it in accuracy, above it in loss, unless there is no room.
+            # Away from the training curve: below it for accuracy, above it for loss, if there is room.
             below = y < HEIGHT - _BOTTOM - 26 if figure == "accuracy" else y < _TOP + 26
             anchor = "end" if x > WIDTH * 0.8 else "middle"
             return [
@@ -208,7 +208,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(text("confidence", middle, HEIGHT - 4, class_="axis", text_anchor="middle"))
     parts.append(text("share that is right; bolder bars hold more pictures", _LEFT, 13, class_="legend"))
-    told = [
+    sentences = [
         f"of {bin_.count} pictures at {_percent(bin_.low)} to {_percent(bin_.high)} confidence, "
         f"{_percent(bin_.accuracy)} were right"
         for bin_ in bins
@@ -219,7 +219,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
         width=WIDTH,
         height=HEIGHT,
         title="Confidence against the share that is right",
-        description=f"{total} pictures: {'; '.join(told)}.",
+        description=f"{total} pictures: {'; '.join(sentences)}.",
         name=name,
     )
 
@@ -297,7 +297,7 @@ def draw_compact_heat_map(
 
 
 def heat(number: int, total: int) -> float:
-    """Return a cell's strength 0..1; a few mistakes among many pictures are still to be seen."""
+    """Return a cell's colour strength 0..1, such that a few mistakes among many pictures are visible."""
     return 0.2 + 0.8 * math.sqrt(number / total) if number else 0.0
 
 
@@ -306,7 +306,7 @@ def _percent(share: float) -> str:
 
 
 def _write_ticks(ticks: Sequence[float], *, as_percent: bool) -> Callable[[float], str]:
-    """Return how to write numbers so that neighbouring ticks differ."""
+    """Return a function that writes ticks with enough decimals to differ from their neighbours."""
     scale, unit = (100, " %") if as_percent else (1, "")
     step = (ticks[1] - ticks[0]) * scale
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -317,7 +317,7 @@ def _write_ticks(ticks: Sequence[float], *, as_percent: bool) -> Callable[[float
 def element(tag: str, *children: str, **attributes: object) -> Markup:
     """Return `<tag ...>children</tag>`; `class_` is `class`, an underscore in a name is a dash.
 
-    Children that are no Markup are text and get escaped; numbers are cut to two decimals.
+    Children that are not Markup are text and get escaped; numbers are rounded to two decimals.
     """
     written = Markup("").join(
         Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _short(value))
@@ -342,12 +342,12 @@ def drawing(
     """Return an `<svg>` that is a picture to a screen reader, with its title and description.
 
     Args:
-        children: What is drawn.
-        width: Of the view box; the drawing scales to the width of the page.
-        height: Of the view box.
-        title: What it is.
-        description: What it shows, in words.
-        name: Unique in the page.
+        children: The elements of the drawing.
+        width: Width of the view box; the drawing scales to the width of the page.
+        height: Height of the view box.
+        title: Title for screen readers.
+        description: The content in words, for screen readers.
+        name: Identifier that is unique in the page.
     """
     return element(
         "svg",

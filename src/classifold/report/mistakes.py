@@ -1,4 +1,4 @@
-"""The pictures worth looking at: the surest mistakes and the least sure right answers, as thumbnails."""
+"""Picks the most confident mistakes and the least confident right predictions, with their thumbnails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _JPEG_QUALITY = 78
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """The pictures to show, and how many there were to pick from."""
+    """The pictures to show, and the numbers of all mistakes and of all pictures."""
 
     wrong: list[PredictedPicture]
     unsure: list[PredictedPicture]
@@ -38,9 +38,9 @@ class Picked:
 
 
 def pick_pictures(rows: Iterable[PredictedPicture], *, num_wrong: int, num_unsure: int) -> Picked:
-    """Return the wrong answers the model was surest of, and the right ones it was least sure of.
+    """Return the wrong predictions with the highest confidence, and the correct ones with the lowest.
 
-    Reads row by row: memory does not grow with their number. Equal confidences follow the path.
+    Rows are read one by one, so that memory does not grow with their number.
     """
     wrong, unsure = _Largest(num_wrong), _Largest(num_unsure)
     for row in rows:
@@ -74,13 +74,13 @@ class _Largest:
 def find_pictures(
     keys: Iterable[str], *, data_dir: Path | None, follows_links: bool = False
 ) -> dict[str, Picture]:
-    """Return those pictures of the evaluation set that are there, by their keys.
+    """Return the pictures of the evaluation set that exist, by their keys.
 
     Args:
-        keys: `<class>/<file>` as in predictions.csv; one that leads out of the folder is not followed.
+        keys: `<class>/<file>` as in predictions.csv; one that leads out of the folder is ignored.
         data_dir: The evaluation folder, or the folder that holds it: the sets in files, or in shards.
-        follows_links: Whether a link in the folder may lead out of it. The keys of a run from elsewhere could
-            choose any picture that is linked there.
+        follows_links: True to follow links that lead out of the folder; False for a run from elsewhere, whose
+            keys could choose any picture that is linked there.
     """
     if data_dir is None:
         return {}
@@ -96,7 +96,7 @@ def find_pictures(
 
 
 def _is_inside(path: Path, root: Path) -> bool:
-    """Tell whether a file lies in a folder once all links are followed."""
+    """Return whether a file is in a folder after all links are resolved."""
     try:
         return path.resolve().is_relative_to(root)
     except (OSError, RuntimeError):  # a circle of links
@@ -104,7 +104,7 @@ def _is_inside(path: Path, root: Path) -> bool:
 
 
 def _find_packed(keys: Collection[str], shards_dir: Path) -> dict[str, Picture]:
-    """Go once through the index; damaged shards give no pictures, and training reports the damage."""
+    """Return the pictures with these keys in shards; none if the index is damaged, which training reports."""
     found: dict[str, Picture] = {}
     try:
         for picture in iter_packed(shards_dir, read_index_head(shards_dir), EVALUATION):
@@ -128,7 +128,7 @@ def _find_file(key: str, data_dir: Path) -> Path | None:
 
 
 def _find_by_clean_name(folder: Path, parts: Sequence[str]) -> Path | None:
-    """Return the file whose composed (NFC) names are `parts`; a disk may spell them otherwise."""
+    """Return the file whose composed (NFC) names are `parts`; the disk may have them in another form."""
     if not parts:
         return folder if folder.is_file() else None
     if not folder.is_dir():
@@ -150,7 +150,7 @@ def _iter_evaluation_dirs(data_dir: Path) -> Iterator[Path]:
 
 
 def read_thumbnail(picture: Picture, *, max_pixels: int, sample_bits: SampleBits = "auto") -> str | None:
-    """Return the picture, small, as a `data:` address of a JPEG; None where it cannot be read."""
+    """Return a thumbnail of the picture as a `data:` address of a JPEG; None if it cannot be read."""
     from PIL import Image
 
     from classifold.pictures.decode import read_picture

@@ -1,4 +1,4 @@
-"""report.html: one page that opens offline, written from the other files of a run folder."""
+"""Writes report.html, one page that opens offline, from the other files of a run folder."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def write_report(
 ) -> Path:
     """Write report.html from the other files of a run folder, and return its path.
 
-    The run may come from anybody, so its files do not choose pictures of this machine: those of the folder
-    that it names are shown only where that folder holds the sets that the run was trained on.
+    The run may come from somebody else, so its files must not choose pictures of this machine: pictures of
+    the folder that it names are shown only if that folder holds the sets on which the run was trained.
 
     Args:
         run_dir: The run folder.
-        data_dir: The evaluation set's folder, or the folder of the three sets, for the pictures; None takes
-            the one that the run names. Pictures that are not there are shown as empty tiles.
+        data_dir: Folder of the evaluation set or of the three sets, for the pictures; None means the one that
+            the run names. Missing pictures are shown as empty tiles.
         home_dir: The project's folder of the three sets, for a run that was trained elsewhere on the same
-            sets: taken where neither `data_dir` nor the folder that the run names can be.
-        max_pixels: A picture with more is not shown; None: what the run's settings say, if that is not above
-            the default of MAX_PIXELS, else the default.
+            sets; used if `data_dir` is None and the folder that the run names does not hold them.
+        max_pixels: Limit of a picture's pixels; None means the value in the run's settings, or the default
+            of MAX_PIXELS if that is smaller.
 
     Raises:
         RunError: A file is missing or damaged; every such file is named.
-        DataError: `data_dir` is given and is no folder.
+        DataError: `data_dir` is not a folder.
         DiskError: The page cannot be written.
     """
     if data_dir is not None and not data_dir.is_dir():
@@ -57,10 +57,10 @@ def write_report(
 def write_report_of_training(run_dir: Path) -> Path:
     """Write report.html of a run that this process has just trained, and return its path.
 
-    Its pictures are those that were read for the training: nothing about them needs to be checked.
+    Its pictures were read for the training, so their folder needs no check.
 
     Args:
-        run_dir: The folder in which the run is made.
+        run_dir: The folder in which the run works.
 
     Raises:
         RunError: A file is missing or damaged; every such file is named.
@@ -81,19 +81,19 @@ def _write_page(run_dir: Path, page: Page) -> Path:
 
 
 def _read_max_pixels(records: RunRecords) -> int:
-    """Return the run's MAX_PIXELS; the default where its settings do not say it."""
+    """Return the run's MAX_PIXELS, or the default if its settings have none."""
     stated = records.settings.get("MAX_PIXELS")
     return stated if isinstance(stated, int) and stated > 0 else _DEFAULT_MAX_PIXELS
 
 
 def _find_data_dir(data: DataRecord, home_dir: Path | None) -> Path | None:
-    """Return a folder with the very sets of the run: the one that it names, or that of this project."""
+    """Return a folder with exactly the run's sets: the one that it names, or the project's; else None."""
     named = Path(data.dir) if data.dir else None
     return next((one for one in (named, home_dir) if one and _holds_sets(one, data.fingerprint)), None)
 
 
 def _holds_sets(folder: Path, fingerprint: str) -> bool:
-    """Tell whether a folder holds the division of pictures that a fingerprint names."""
+    """Return whether a folder holds the sets that a fingerprint identifies."""
     if not fingerprint:
         return False
     head = read_record_head(folder / names.SPLIT_RECORD)
@@ -106,15 +106,15 @@ def _holds_sets(folder: Path, fingerprint: str) -> bool:
 
 
 def _without_control(value: object) -> object:
-    """Return a text of the page with control characters and marks that turn its direction as escapes."""
+    """Return a text of the page with control characters and marks of direction as escapes."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
-    # Blanks of every width are not printable to Python, and belong to the page's own words.
+    # Python treats blanks of other widths as not printable; the page itself uses them.
     return "".join(char if unicodedata.category(char) == "Zs" else make_printable(char) for char in value)
 
 
 def render_page(page: Page) -> str:
-    """Return the page as HTML; every text in it is escaped, and it refers to nothing outside itself."""
+    """Return the page as HTML; every text is escaped, and nothing outside the page is loaded."""
     from jinja2 import Environment as Templates
     from jinja2 import PackageLoader, StrictUndefined
 

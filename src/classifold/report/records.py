@@ -1,4 +1,4 @@
-"""What a run folder says about itself: its JSON and CSV files, read, checked and typed."""
+"""Reads the JSON and CSV files of a run folder into checked, typed records."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from classifold import names
 from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
 from classifold.run_folder import MAX_JSON_BYTES
 
-_CURE = "copy or fetch the run folder again; if it was never whole, train again"
-# Far above any run; what is above it is no count, and breaks the arithmetic of the page.
+_CURE = "copy or fetch the run folder again; if it was never complete, train again"
+# Limit of a count, far above any run; larger numbers would break the arithmetic of the page.
 _MAX_COUNT = 10**12
 _Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 T = TypeVar("T")
@@ -25,12 +25,12 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class _Record(BaseModel):
-    # What a later release adds is passed over. Training writes no figure that is not finite.
+    # Fields of later releases are ignored. Training writes only finite numbers.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Score(_Record):
-    """A figure with its 95 % interval; None where it could not be computed."""
+    """A score with its 95 % interval; None where it could not be computed."""
 
     value: float | None
     low: float | None = None
@@ -38,7 +38,7 @@ class Score(_Record):
 
 
 class ClassScores(_Record):
-    """How one class fares; shares 0..1, None where there was nothing to divide by."""
+    """The scores of one class: shares 0..1, None where the divisor is 0."""
 
     class_name: str
     precision: float | None
@@ -50,7 +50,7 @@ class ClassScores(_Record):
 
 
 class ReliabilityBin(_Record):
-    """The pictures whose confidence lies between `low` and `high`."""
+    """The pictures with a confidence between `low` and `high`: their number, mean confidence and accuracy."""
 
     low: float
     high: float
@@ -60,14 +60,14 @@ class ReliabilityBin(_Record):
 
 
 class Unreadable(_Record):
-    """A picture that was passed over, and why."""
+    """A picture that was skipped, and why."""
 
     path: str
     reason: str
 
 
 class Metrics(_Record):
-    """metrics.json: what was measured on the evaluation set."""
+    """The content of metrics.json: scores on the evaluation set."""
 
     format: Literal[1]
     num_pictures: int = Field(ge=1, le=_MAX_COUNT)
@@ -94,7 +94,7 @@ class Metrics(_Record):
 
 
 class DataRecord(_Record):
-    """Which pictures the run was given."""
+    """The pictures of the run: folder, fingerprint, and counts by set and class."""
 
     dir: str = ""
     fingerprint: str = ""
@@ -102,7 +102,7 @@ class DataRecord(_Record):
 
 
 class Environment(_Record):
-    """environment.json: where, when and with what the run was made."""
+    """The content of environment.json: where, when and with which versions the run was trained."""
 
     format: Literal[1]
     classifold: str = ""
@@ -121,7 +121,7 @@ class Environment(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A row of history.csv; a figure is None where the cell is empty or not a finite number."""
+    """A row of history.csv; a number is None where the cell is empty or not finite."""
 
     stage: str
     epoch: int
@@ -139,12 +139,12 @@ class PredictedPicture:
     """A row of predictions.csv.
 
     Attributes:
-        key: The picture's path below the evaluation folder, with "/".
-        true_class: The folder it lies in.
-        predicted_class: What the model said.
-        confidence: The probability of the predicted class.
-        true_confidence: The probability of the true class; None where the file does not tell.
-        correct: Whether the two are the same.
+        key: Path of the picture below the evaluation folder, with "/".
+        true_class: Name of the true class.
+        predicted_class: Name of the predicted class.
+        confidence: Probability of the predicted class, 0..1.
+        true_confidence: Probability of the true class, 0..1; None where the file does not have it.
+        correct: True if the two classes are the same.
     """
 
     key: str
@@ -157,7 +157,7 @@ class PredictedPicture:
 
 @dataclass(frozen=True, slots=True)
 class RunRecords:
-    """Everything small that a run folder holds; predictions.csv is read row by row instead."""
+    """The records of a run folder, except predictions.csv, which is read row by row."""
 
     run_dir: Path
     metrics: Metrics
@@ -170,7 +170,7 @@ def read_records(run_dir: Path) -> RunRecords:
     """Read and check metrics.json, history.csv, config.json and environment.json of a run folder.
 
     Raises:
-        RunError: With every file that is missing or damaged.
+        RunError: Files are missing or damaged; with every such file.
     """
     if not run_dir.is_dir():
         hint = "give a run folder that `classifold train` made"
@@ -188,10 +188,10 @@ def read_records(run_dir: Path) -> RunRecords:
 
 
 def iter_predictions(run_dir: Path) -> Iterator[PredictedPicture]:
-    """Yield the rows of predictions.csv; there may be more than fit into memory.
+    """Yield the rows of predictions.csv one by one, since it may be larger than memory.
 
     Raises:
-        RunError: At the first row that is damaged.
+        RunError: A row is damaged.
     """
     path = run_dir / names.PREDICTIONS_CSV
     for line, row in _iter_rows(path, _PREDICTION_COLUMNS):
@@ -215,7 +215,7 @@ def _damaged(where: Path | str, what: str) -> RunError:
 
 
 def _check_ordinary(path: Path) -> None:
-    """Refuse a pipe or a device, which would be waited for or read without end."""
+    """Refuse a pipe or a device, which could block or never end."""
     if path.exists() and not path.is_file():
         raise _damaged(path, "it is not an ordinary file")
 
@@ -225,7 +225,7 @@ def _read_text(path: Path) -> str:
         _check_ordinary(path)
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
-            raise _damaged(path, f"it has {size / 1e6:,.0f} MB, more than any run's")
+            raise _damaged(path, f"it has {size / 1e6:,.0f} MB, more than in any run")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RunError(_missing(path)) from None
@@ -280,7 +280,9 @@ def _iter_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[s
                 raise _damaged(path, f"the file has no column {', '.join(absent)}")
             for row in reader:
                 if None in row or None in row.values():
-                    raise _damaged(f"{path}, line {reader.line_num}", "the row has not a cell a column")
+                    raise _damaged(
+                        f"{path}, line {reader.line_num}", "the row does not have one cell per column"
+                    )
                 yield reader.line_num, row
     except FileNotFoundError:
         raise RunError(_missing(path)) from None
@@ -322,7 +324,7 @@ def _parse_epoch(row: dict[str, str]) -> Epoch:
 
 
 def _parse_figure(cell: str) -> float | None:
-    """Return the cell's number; None for an empty cell and for what a broken training writes (nan, inf)."""
+    """Return the cell's number; None for an empty cell, and for nan and inf of a training that diverged."""
     if not cell.strip():
         return None
     number = float(cell)

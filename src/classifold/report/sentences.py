@@ -1,4 +1,4 @@
-"""What the figures mean, in sentences: how good the model is, and what to be careful about."""
+"""Explains the metrics in sentences: how good the model is, and what to be careful about."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from classifold.report.records import Epoch, Metrics
 
-# Fewer pictures than this say little about a class; a wider interval says little about the model.
+# A class with fewer pictures, or an accuracy with a wider interval, gets a warning.
 FEW_PICTURES = 5
 WIDE_INTERVAL = 0.10
 NBSP = "\u00a0"  # keeps a figure and its unit on one line
@@ -17,7 +17,7 @@ _Z_95 = 1.96  # two-sided 95 % of the normal distribution
 
 @dataclass(frozen=True, slots=True)
 class ConfusedPair:
-    """How often pictures of one class were taken for another."""
+    """The number of pictures of one class that were predicted as another; `support` is the class's size."""
 
     true_class: str
     predicted_class: str
@@ -26,17 +26,17 @@ class ConfusedPair:
 
 
 def percent(share: float | None, *, decimals: int = 1) -> str:
-    """Return a share 0..1 as a percentage; a dash where there is none."""
+    """Return a share 0..1 as a percentage, None as a dash."""
     return "-" if share is None else f"{100 * share:.{decimals}f}{NBSP}%"
 
 
 def count_right(metrics: Metrics) -> int:
-    """Return how many pictures were named correctly."""
+    """Return the number of correctly named pictures."""
     return sum(metrics.confusion_matrix[index][index] for index in range(len(metrics.class_names)))
 
 
 def build_headline(metrics: Metrics) -> str:
-    """Return the one sentence to remember."""
+    """Return the headline: the accuracy in one sentence."""
     right, total = count_right(metrics), metrics.num_pictures
     if right == total:
         return f"The model named all {_pictures(total)} correctly."
@@ -45,30 +45,28 @@ def build_headline(metrics: Metrics) -> str:
 
 
 def build_summary(metrics: Metrics) -> str:
-    """Return the sentences under the headline: on what it was measured, how sure that is, against what."""
+    """Return the sentences under the headline: number of pictures, interval, and baseline."""
     accuracy = metrics.scores["accuracy"]
     right, total = count_right(metrics), metrics.num_pictures
-    words = [
-        f"Measured on {_pictures(total)} that it never saw while learning: {right} were named correctly."
-    ]
+    words = [f"Measured on {_pictures(total)} that were not used in training: {right} were named correctly."]
     if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
         words.append(
             f"With 95 % confidence, its accuracy on pictures like these "
-            f"lies between {percent(accuracy.low)} and {percent(accuracy.high)}."
+            f"is between {percent(accuracy.low)} and {percent(accuracy.high)}."
         )
     words.append(f"Always giving the most frequent class would reach {percent(_majority_share(metrics))}.")
     return " ".join(words)
 
 
 def find_cautions(metrics: Metrics) -> list[str]:
-    """Return what a reader of the figures should know before trusting them, the weightiest first."""
+    """Return the warnings about the metrics, the most important first."""
     found = [_too_few_pictures(metrics), _no_better_than_guessing(metrics), _small_classes(metrics)]
     found += [_never_recognised(metrics), _frequent_classes_favoured(metrics), _misjudged(metrics)]
     return [caution for caution in found if caution]
 
 
 def find_confused_pairs(metrics: Metrics, *, limit: int) -> list[ConfusedPair]:
-    """Return the `limit` most frequent mistakes, equal ones in the order of the classes."""
+    """Return the `limit` most frequent mistakes; equally frequent ones in the order of the classes."""
     pairs = [
         ConfusedPair(true_class, metrics.class_names[column], count, sum(row))
         for true_class, row in zip(metrics.class_names, metrics.confusion_matrix, strict=True)
@@ -79,14 +77,14 @@ def find_confused_pairs(metrics: Metrics, *, limit: int) -> list[ConfusedPair]:
 
 
 def describe_history(history: Sequence[Epoch]) -> str:
-    """Return what the learning curves say about the training."""
+    """Return the sentences about the learning curves."""
     if not history:
         return "No epochs were recorded."
     kept = next((epoch for epoch in history if epoch.best), None)
     words = [f"{len(history)} epoch{'s' if len(history) > 1 else ''} of training."]
     if kept:
         words.append(
-            f"Epoch {kept.epoch} was kept: on the validation pictures none was better beyond chance."
+            f"Epoch {kept.epoch} was kept: no other one was clearly better on the validation pictures."
         )
         words += _training_hints(history, kept)
     if any(epoch.loss is None for epoch in history):
@@ -105,7 +103,7 @@ def _training_hints(history: Sequence[Epoch], kept: Epoch) -> list[str]:
         and kept.accuracy - kept.val_accuracy > 0.15
     ):
         hints.append(
-            f"There it knew {percent(kept.accuracy, decimals=0)} of the training pictures but "
+            f"There it was right on {percent(kept.accuracy, decimals=0)} of the training pictures but "
             f"{percent(kept.val_accuracy, decimals=0)} of the validation pictures: "
             "more pictures or stronger augmentation may help."
         )
@@ -118,7 +116,7 @@ def _too_few_pictures(metrics: Metrics) -> str:
     if count_right(metrics) == total:
         # The rule of three: no failure in n trials leaves a rate of up to 3/n at 95 %.
         return (
-            f"No mistake in {_pictures(total)} is no proof of perfection: "
+            f"No mistake in {_pictures(total)} does not prove perfection: "
             f"up to {percent(min(1.0, 3 / total))} of such pictures may still be named wrongly."
         )
     if accuracy.low is None or accuracy.high is None or accuracy.high - accuracy.low <= WIDE_INTERVAL:
@@ -133,7 +131,7 @@ def _too_few_pictures(metrics: Metrics) -> str:
 
 
 def _pictures_for_five_points(accuracy: float) -> int:
-    """Return how many pictures give an interval of ± 5 points, by the normal approximation, in tens."""
+    """Return the number of pictures for an interval of ± 5 points (normal approximation), rounded up."""
     spread = max(accuracy * (1 - accuracy), 0.01)
     return 10 * math.ceil(_Z_95**2 * spread / 0.05**2 / 10)
 
@@ -178,9 +176,9 @@ def _misjudged(metrics: Metrics) -> str:
     error = metrics.scores.get("calibration_error")
     if error is None or error.value is None or error.value <= 0.10:
         return ""
-    told = [bin_ for bin_ in metrics.reliability if bin_.count and bin_.confidence is not None]
-    total = sum(bin_.count for bin_ in told) or 1
-    mean = sum(bin_.count * (bin_.confidence or 0) for bin_ in told) / total
+    filled = [bin_ for bin_ in metrics.reliability if bin_.count and bin_.confidence is not None]
+    total = sum(bin_.count for bin_ in filled) or 1
+    mean = sum(bin_.count * (bin_.confidence or 0) for bin_ in filled) / total
     word = "surer" if mean > (metrics.scores["accuracy"].value or 0) else "less sure"
     return (
         f"The model is {word} than it should be: its confidence is {100 * error.value:.0f} points off "

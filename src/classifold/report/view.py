@@ -1,4 +1,4 @@
-"""The page before it is laid out: every word, figure and drawing of report.html, typed."""
+"""The content of report.html as typed values, before the template formats it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A figure in large type."""
+    """A number in large type at the top of the page."""
 
     label: str
     value: str
@@ -30,7 +30,7 @@ class ScoreRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """How one class fares."""
+    """The scores of one class."""
 
     name: str
     support: int
@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ConfusionRow:
-    """A true class and how its pictures were named."""
+    """A row of the confusion matrix: a true class and the predictions for its pictures."""
 
     name: str
     support: int
@@ -116,7 +116,7 @@ class Learning:
 
 @dataclass(frozen=True, slots=True)
 class PictureTile:
-    """A picture with what it is and what the model said; no image where the file is not there."""
+    """A picture with its true and predicted class; no image if the file does not exist."""
 
     image: str | None
     key: str
@@ -155,7 +155,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class SetRow:
-    """How many pictures of each class a set holds."""
+    """The number of pictures of one class in each set."""
 
     class_name: str
     counts: Sequence[int]

@@ -1,1 +1,1 @@
-"""The settings: one frozen Config, how a settings file is read, and what must hold between settings."""
+"""The settings: one frozen Config, the settings file, and the checks on both."""

@@ -51,10 +51,10 @@ Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
 Flip = bool | Literal["auto"]
 Decay = Literal["cosine", "exponential", "step", "constant"]
 
-# What BATCH_SIZE = "auto" is on a processor.
+# What BATCH_SIZE = "auto" means without a GPU.
 _BATCH_SIZE = 32
 
-# What a recipe sets where nobody says otherwise; "balanced" is the defaults.
+# The settings that a recipe changes, unless the user sets them; "balanced" is the defaults.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "quick": {"EPOCHS": 0},
     "balanced": {},
@@ -63,7 +63,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 
 
 class Group(Enum):
-    """Under which heading a setting stands in the settings file and in docs/settings.md."""
+    """The heading of a setting in the settings file and in docs/settings.md."""
 
     PROJECT = "The project"
     PICTURES = "The pictures and their three sets"
@@ -77,53 +77,53 @@ class Group(Enum):
 
 
 class Scope(Enum):
-    """Where a setting counts: each is one of these, and says so in its line."""
+    """Where a setting has an effect; each setting is annotated with one of these."""
 
-    HERE = "for this machine or for AWS; a training job never sees it"
-    JOB = "training reads it, so it goes with a job as a hyperparameter"
-    LEARNING = "like JOB, and it changes what is learned: --resume with another value is refused"
+    HERE = "used by the commands on this machine; a training job never gets it"
+    JOB = "used by training, so a job gets it as a hyperparameter"
+    LEARNING = "as JOB, and it changes the trained model: --resume with another value is refused"
 
 
 class Config(BaseModel):
-    """Every setting, typed and checked; the names are those of config.py.
+    """All settings, typed and checked; their names are those of config.py.
 
-    Shares and fractions are between 0 and 1, angles in degrees, sizes in pixels, times as named.
-    The descriptions are the remarks in config.py and the rows of docs/settings.md.
+    Shares and fractions are between 0 and 1, angles in degrees, sizes in pixels; the names of times say their
+    unit. The descriptions are the remarks in config.py and the last column of docs/settings.md.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     PROJECT_NAME: Annotated[str, Group.PROJECT, Scope.HERE] = Field(
-        "flowers-classification", description="names the buckets and the repository"
+        "flowers-classification", description="first part of the names of buckets, role and repository"
     )
     PROJECT_REGION: Annotated[str, Group.PROJECT, Scope.HERE] = Field(
-        "eu-west-1", description="the AWS region of everything"
+        "eu-west-1", description="the AWS region of all buckets, images and jobs"
     )
     ALGORITHM_NAME: Annotated[str, Group.PROJECT, Scope.HERE] = Field(
-        "efficientnet-lite0", description="names the run folders and the jobs"
+        "efficientnet-lite0", description="first part of the names of run folders and jobs"
     )
     INSTANCE_TYPE: Annotated[str, Group.PROJECT, Scope.HERE] = Field(
         "ml.g4dn.xlarge", description="the machine of a SageMaker job"
     )
     TAGS: Annotated[dict[str, str], Group.PROJECT, Scope.HERE] = Field(
         {"Customer": "classifold", "Project": "flowers", "Service": "training"},
-        description="put on every AWS resource",
+        description="tags of every AWS resource",
     )
 
     DATA_NAME: Annotated[str, Group.PICTURES, Scope.JOB] = Field(
         "flowers", description="prefix in the bucket and name of the channel"
     )
     DATA_LOCAL_DIR: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
-        "data/flowers", min_length=1, description="the folder of pictures, one sub-folder a class"
+        "data/flowers", min_length=1, description="the folder of pictures, one sub-folder per class"
     )
     DATA_MANIFEST: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "",
-        description="a listing of the pictures in place of DATA_LOCAL_DIR, a table or JSON; none is copied",
+        description="a table or JSON file of the pictures, in place of DATA_LOCAL_DIR; no picture is copied",
     )
     MANIFEST_ROOT: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "",
-        description="of a listing: address of the folder whose sub-folders are the classes; "
-        "empty: the picture's own",
+        description="address of the folder whose sub-folders are a listing's classes; "
+        "empty: a picture's own folder",
     )
     MANIFEST_CLASS: Annotated[str, Group.PICTURES, Scope.HERE] = Field(
         "",
@@ -144,34 +144,35 @@ class Config(BaseModel):
         0.15, description="share of the pictures for evaluation"
     )
     SPLIT_SEED: Annotated[Count, Group.PICTURES, Scope.HERE] = Field(
-        0, description="another number, another division into sets"
+        0, description="seed; the same seed divides the pictures into the same sets"
     )
     SPLIT_GROUP_PATTERN: Annotated[str, Group.PICTURES, Scope.HERE] = Field(
         "", description="regular expression on <class>/<file>; pictures with the same match stay in one set"
     )
     SMALL_CLASSES: Annotated[Literal["fail", "skip"], Group.PICTURES, Scope.HERE] = Field(
-        "fail", description="classes with too few pictures for the sets: stop, or leave them out and say so"
+        "fail",
+        description="classes with too few pictures for three sets: stop, or leave them out with a note",
     )
     UNREADABLE_PICTURES: Annotated[Literal["skip", "fail"], Group.PICTURES, Scope.JOB] = Field(
         "skip", description="pictures that cannot be read: name and skip them, or stop"
     )
     MAX_PIXELS: Annotated[Positive, Group.PICTURES, Scope.JOB] = Field(
-        100_000_000, description="a picture with more is refused, not decoded"
+        100_000_000, description="pictures with more pixels are not decoded but treated as unreadable"
     )
     SAMPLE_BITS: Annotated[
         Annotated[int, Field(ge=8, le=16)] | Literal["auto"], Group.PICTURES, Scope.LEARNING
     ] = Field(
         "auto",
-        description="how many bits 16-bit samples use, such as 12; auto: what the file says, else 16",
+        description="bits used by 16-bit samples, such as 12; auto: what the file says, else 16",
     )
 
     BACKBONE: Annotated[str, Group.MODEL, Scope.LEARNING] = Field(
         "EfficientNetLite0",
         min_length=1,
-        description="this, any name of keras.applications, or a function of your own as my_model.py:build",
+        description="a name of keras.applications, or a function of your own as my_model.py:build",
     )
     BACKBONE_WEIGHTS: Annotated[PathText | None, Group.MODEL, Scope.LEARNING] = Field(
-        "imagenet", description="imagenet, None for random ones, a file or an earlier run"
+        "imagenet", description="imagenet, None for random weights, a file or an earlier run"
     )
     IMAGE_SIZE: Annotated[int, Group.MODEL, Scope.LEARNING] = Field(
         224, ge=16, le=1024, description="pictures are resized to this square, in pixels"
@@ -180,131 +181,135 @@ class Config(BaseModel):
         (), description="units of hidden layers between backbone and classes"
     )
     HEAD_FEATURES: Annotated[Literal["levels", "top"], Group.MODEL, Scope.LEARNING] = Field(
-        "levels", description="levels: the head sees every level of the backbone; top: the last alone"
+        "levels", description="levels: the head sees every level of the backbone; top: only the last"
     )
     DROPOUT: Annotated[Share, Group.MODEL, Scope.LEARNING] = Field(
-        0.2, description="before every layer of the head"
+        0.2, description="dropout rate before every layer of the head"
     )
 
     RECIPE: Annotated[Literal["quick", "balanced", "best"], Group.TRAINING, Scope.JOB] = Field(
-        "balanced", description="quick: the head alone; best: more of everything; see docs/recipes.md"
+        "balanced",
+        description="quick: only the head; best: larger pictures, more epochs; see docs/recipes.md",
     )
     TIME_LIMIT: Annotated[float, Group.TRAINING, Scope.JOB] = Field(
-        0.0, ge=0, le=40_320, description="minutes in which a run shall end with a finished model; 0: none"
+        0.0, ge=0, le=40_320, description="minutes within which a run ends with a finished model; 0: no limit"
     )
     RANDOM_SEED: Annotated[int, Group.TRAINING, Scope.LEARNING] = Field(
-        42, ge=0, lt=2**32, description="every random number follows from it"
+        42, ge=0, lt=2**32, description="seed of every random number in training"
     )
     BACKEND: Annotated[Literal["auto", "tensorflow", "jax"], Group.TRAINING, Scope.JOB] = Field(
-        "auto", description="Keras's engine"
+        "auto", description="what Keras computes with"
     )
     PRECISION: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], Group.TRAINING, Scope.LEARNING
     ] = Field(
         "auto",
-        description="of the arithmetic in training; auto: float32, and bfloat16 on GPUs that have it",
+        description="number format in training; auto: float32, and bfloat16 on GPUs that have it",
     )
     NUM_WORKERS: Annotated[Positive | Literal["auto"], Group.TRAINING, Scope.JOB] = Field(
         "auto", description="threads that read pictures"
     )
     CACHE_GB: Annotated[float, Group.TRAINING, Scope.JOB] = Field(
-        1.0, ge=0, description="memory for pictures and activations that no file keeps between epochs"
+        1.0, ge=0, description="memory for pictures and activations that are not kept in files between epochs"
     )
     BATCH_SIZE: Annotated[
         Annotated[int, Field(ge=1, le=4096)] | Literal["auto"], Group.TRAINING, Scope.LEARNING
-    ] = Field("auto", description="pictures a step; auto: 32, and on a GPU the most that fit")
+    ] = Field("auto", description="pictures per step; auto: 32, and on a GPU the most that fit")
     STEPS_PER_EPOCH: Annotated[Positive | Literal["auto"], Group.TRAINING, Scope.LEARNING] = Field(
-        "auto", description="auto: every picture once"
+        "auto", description="steps of one epoch; auto: every picture once"
     )
     HEAD_PENALTIES: Annotated[Penalties, Group.TRAINING, Scope.LEARNING] = Field(
         (1.0, 0.3, 0.1, 0.03, 0.01),
-        description="regularisation of the head, chosen by validation; () learns it in epochs instead",
+        description="regularization strengths tried for the head; the validation set chooses; "
+        "(): train it in epochs",
     )
     HEAD_EPOCHS: Annotated[Count, Group.TRAINING, Scope.LEARNING] = Field(
-        40, description="epochs of a head that is learned in epochs; 0: no stage of the head alone"
+        40, description="epochs for a head that is trained in epochs; 0: the head gets no stage of its own"
     )
     HEAD_LEARNING_RATE: Annotated[Rate, Group.TRAINING, Scope.LEARNING] = Field(
-        1e-3, description="largest learning rate of the head's stage"
+        1e-3, description="largest learning rate for the head that is trained in epochs"
     )
     EPOCHS: Annotated[Count, Group.TRAINING, Scope.LEARNING] = Field(
-        10, description="epochs of fine-tuning; 0: the head only"
+        10, description="epochs of fine-tuning; 0: only the head is trained"
     )
     LEARNING_RATE: Annotated[Rate, Group.TRAINING, Scope.LEARNING] = Field(
         5e-4, description="largest learning rate of fine-tuning"
     )
     FINE_TUNE_SHARE: Annotated[Fraction, Group.TRAINING, Scope.LEARNING] = Field(
-        0.3, description="how much of the backbone learns, from its top"
+        0.3, description="share of the backbone that is fine-tuned, counted from its last layer"
     )
     OPTIMIZER: Annotated[Literal["adam", "adamw", "sgd"], Group.TRAINING, Scope.LEARNING] = Field(
-        "adamw", description="of both stages"
+        "adamw", description="optimizer of both stages"
     )
-    MOMENTUM: Annotated[Share, Group.TRAINING, Scope.LEARNING] = Field(0.9, description="of sgd")
+    MOMENTUM: Annotated[Share, Group.TRAINING, Scope.LEARNING] = Field(0.9, description="momentum of sgd")
     WEIGHT_DECAY: Annotated[float, Group.TRAINING, Scope.LEARNING] = Field(
-        0.02, ge=0, le=1, description="decoupled, in adamw and sgd"
+        0.02, ge=0, le=1, description="decoupled weight decay, in adamw and sgd"
     )
     GRADIENT_CLIP: Annotated[float, Group.TRAINING, Scope.LEARNING] = Field(
-        1.0, ge=0, description="largest global norm of a gradient; 0: none"
+        1.0, ge=0, description="largest global norm of a gradient; 0: no clipping"
     )
     LEARNING_RATE_DECAY: Annotated[Decay, Group.TRAINING, Scope.LEARNING] = Field(
-        "cosine", description="of fine-tuning"
+        "cosine", description="how the learning rate falls during fine-tuning"
     )
     DECAY_RATE: Annotated[float, Group.TRAINING, Scope.LEARNING] = Field(
-        0.5, gt=0, le=1, description="factor of exponential and step"
+        0.5, gt=0, le=1, description="factor of the decays exponential and step"
     )
     DECAY_EPOCHS: Annotated[Positive, Group.TRAINING, Scope.LEARNING] = Field(
         5, description="epochs after which the factor is applied once"
     )
     WARMUP_EPOCHS: Annotated[float, Group.TRAINING, Scope.LEARNING] = Field(
-        1.0, ge=0, description="the learning rate rises from zero in this time"
+        1.0, ge=0, description="epochs in which the learning rate rises from zero"
     )
     CLASS_WEIGHTS: Annotated[
         Literal["none", "balanced"] | dict[str, float], Group.TRAINING, Scope.LEARNING
     ] = Field(
-        "none", description="of the classes in the loss; balanced: rare ones count more; or {class: weight}"
+        "none", description="class weights in the loss; balanced: rare ones count more; or {class: weight}"
     )
     LABEL_SMOOTHING: Annotated[Share, Group.TRAINING, Scope.LEARNING] = Field(
-        0.1, description="share of the truth spread over all classes, in the loss"
+        0.1, description="share of a label that is spread over all classes, in the loss"
     )
     EARLY_STOPPING_MONITOR: Annotated[Monitor, Group.TRAINING, Scope.LEARNING] = Field(
-        "val_loss", description="the value whose standstill ends the training"
+        "val_loss", description="training ends early when this value no longer improves"
     )
     EARLY_STOPPING_PATIENCE: Annotated[Count, Group.TRAINING, Scope.LEARNING] = Field(
         10, description="epochs without a better value; 0: never stop early"
     )
     CHECKPOINT_MONITOR: Annotated[Monitor, Group.TRAINING, Scope.LEARNING] = Field(
-        "val_loss", description="the best epoch by this is kept"
+        "val_loss", description="value by which the best epoch is chosen"
     )
     CHECKPOINT_TOLERANCE: Annotated[float, Group.TRAINING, Scope.LEARNING] = Field(
         1.0,
         ge=0,
         le=10,
-        description="standard errors by which a later epoch may be worse and is kept; 0: the best",
+        description="a later epoch is kept if it is worse by at most this many standard errors; 0: the best",
     )
     CHECKPOINT_MINUTES: Annotated[float, Group.TRAINING, Scope.JOB] = Field(
         0.2,
         ge=0,
         le=1440,
-        description="the state for --resume is saved so often, inside an epoch too; 0: after a stage",
+        description="minutes between saves of the state for --resume; 0: only after a stage",
     )
     AVERAGED_EPOCHS: Annotated[int, Group.TRAINING, Scope.LEARNING] = Field(
-        5, ge=1, le=50, description="an epoch's weights are the mean over so many; 1: its own"
+        5, ge=1, le=50, description="an epoch's weights are averaged over this many epochs; 1: no averaging"
     )
 
     AUGMENTATION_VARIANTS: Annotated[Count, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        8, description="versions of each picture; 0: new ones each epoch"
+        8, description="augmented versions of each picture; 0: new ones each epoch"
     )
     ROTATION_RANGE: Annotated[float, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        15.0, ge=0, le=180, description="degrees to either side"
+        15.0, ge=0, le=180, description="rotation by up to this many degrees, either way"
     )
-    ZOOM_RANGE: Annotated[Share, Group.AUGMENTATION, Scope.LEARNING] = Field(0.2, description="in and out")
+    ZOOM_RANGE: Annotated[Share, Group.AUGMENTATION, Scope.LEARNING] = Field(
+        0.2, description="zoom in and out by up to this share"
+    )
     WIDTH_SHIFT_RANGE: Annotated[Share, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        0.1, description="share of the width"
+        0.1, description="shift to the side by up to this share of the width"
     )
     HEIGHT_SHIFT_RANGE: Annotated[Share, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        0.1, description="share of the height"
+        0.1, description="shift up or down by up to this share of the height"
     )
     SHEAR_RANGE: Annotated[float, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        5.0, ge=0, lt=90, description="degrees"
+        5.0, ge=0, lt=90, description="shear by up to this many degrees"
     )
     HORIZONTAL_FLIP: Annotated[Flip, Group.AUGMENTATION, Scope.LEARNING] = Field(
         "auto", description="mirror half of the pictures left to right; auto: unless that changes a class"
@@ -322,17 +327,17 @@ class Config(BaseModel):
         0.2, description="more and less colour by up to this share"
     )
     ERASING_PROBABILITY: Annotated[Fraction, Group.AUGMENTATION, Scope.LEARNING] = Field(
-        0.0, description="how often a rectangle is painted over"
+        0.0, description="share of the pictures in which a rectangle is painted over"
     )
 
     RUNS_DIR: Annotated[PathText, Group.RESULTS, Scope.HERE] = Field(
-        "runs", min_length=1, description="where run folders go"
+        "runs", min_length=1, description="the folder of the run folders"
     )
     TOP_K: Annotated[Positive, Group.RESULTS, Scope.JOB] = Field(
-        3, description="k of the top-k accuracy, and names a prediction shows"
+        3, description="k of the top-k accuracy, and number of names shown per prediction"
     )
     BOOTSTRAP_SAMPLES: Annotated[int, Group.RESULTS, Scope.JOB] = Field(
-        2000, ge=100, le=100_000, description="draws behind the 95 % intervals"
+        2000, ge=100, le=100_000, description="bootstrap samples for the 95 % intervals"
     )
     CALIBRATION_BINS: Annotated[int, Group.RESULTS, Scope.JOB] = Field(
         10, ge=2, le=100, description="rows of the reliability table"
@@ -345,10 +350,10 @@ class Config(BaseModel):
         "", description="the bucket of the results; empty: <PROJECT_NAME>.output"
     )
     BUCKET_NAMESPACE: Annotated[Literal["global", "account-regional"], Group.AWS, Scope.HERE] = Field(
-        "global", description="account-regional: bucket names that nobody else can take"
+        "global", description="account-regional: bucket names that no other account can take"
     )
     ROLE: Annotated[str, Group.AWS, Scope.HERE] = Field(
-        "", description="a role of your own for the jobs, name or ARN; empty: one is made"
+        "", description="a role of your own for the jobs, name or ARN; empty: one is created"
     )
     ROLE_BOUNDARY: Annotated[str, Group.AWS, Scope.HERE] = Field(
         "",
@@ -361,37 +366,37 @@ class Config(BaseModel):
         "files", description="shards: the pictures packed into a few tar files, faster for many small ones"
     )
     SHARD_MB: Annotated[int, Group.AWS, Scope.HERE] = Field(
-        150, ge=1, le=5000, description="size of a shard, in MB"
+        150, ge=1, le=5000, description="size of one shard, in MB"
     )
     UPLOAD_THREADS: Annotated[Positive | Literal["auto"], Group.AWS, Scope.HERE] = Field(
-        "auto", description="files that are sent at once"
+        "auto", description="files that are uploaded at the same time"
     )
 
     BASE_IMAGE: Annotated[str, Group.IMAGE, Scope.HERE] = Field(
         "",
-        description="base image, such as a mirror's or NAME@sha256:…; empty: python:3.11-slim",
+        description="base image, such as one of a mirror or NAME@sha256:…; empty: python:3.11-slim",
     )
 
     INSTANCE_COUNT: Annotated[int, Group.JOB, Scope.HERE] = Field(
-        1, ge=1, le=100, description="machines of a job"
+        1, ge=1, le=100, description="number of machines that train one model together"
     )
     INSTANCE_PREFERENCES: Annotated[Texts, Group.JOB, Scope.HERE] = Field(
-        (), description="further instance types, in the order in which they are tried"
+        (), description="instance types to try after INSTANCE_TYPE, in this order"
     )
     VOLUME_GB: Annotated[int, Group.JOB, Scope.HERE] = Field(
-        50, ge=1, le=16384, description="disk of the machine, where it can be chosen"
+        50, ge=1, le=16384, description="disk of the machine in GB, where it can be chosen"
     )
     MAX_HOURS: Annotated[float, Group.JOB, Scope.HERE] = Field(
-        12.0, gt=0, le=672, description="a job that runs longer is stopped"
+        12.0, gt=0, le=672, description="a job that runs longer than this is stopped"
     )
     SPOT: Annotated[bool, Group.JOB, Scope.HERE] = Field(
-        False, description="spare capacity: cheaper, may be interrupted and goes on later"
+        False, description="spare capacity: cheaper; may be interrupted, then resumes by itself"
     )
     MAX_WAIT_HOURS: Annotated[float, Group.JOB, Scope.HERE] = Field(
-        24.0, gt=0, le=672, description="of a spot job, with waiting; at least MAX_HOURS"
+        24.0, gt=0, le=672, description="time limit of a spot job, waiting included; at least MAX_HOURS"
     )
     KEEP_ALIVE_MINUTES: Annotated[int, Group.JOB, Scope.HERE] = Field(
-        0, ge=0, le=60, description="the machine waits so long for the next job"
+        0, ge=0, le=60, description="minutes for which the machine is kept for the next job (warm pool)"
     )
     INPUT_MODE: Annotated[Literal["File", "FastFile"], Group.JOB, Scope.HERE] = Field(
         "File", description="File: downloaded before the start; FastFile: read from S3 as needed"
@@ -399,27 +404,27 @@ class Config(BaseModel):
     INPUT_DISTRIBUTION: Annotated[Literal["FullyReplicated", "ShardedByS3Key"], Group.JOB, Scope.HERE] = (
         Field(
             "FullyReplicated",
-            description="ShardedByS3Key: each of several machines gets its part of the training shards alone",
+            description="ShardedByS3Key: each of several machines gets only its part of the training shards",
         )
     )
     NETWORK_ISOLATION: Annotated[bool, Group.JOB, Scope.HERE] = Field(
         True, description="the container has no network and no credentials"
     )
     SUBNETS: Annotated[Texts, Group.JOB, Scope.HERE] = Field(
-        (), description="of your VPC, where the job shall run in it"
+        (), description="subnets of your VPC, to run the job in it"
     )
     SECURITY_GROUPS: Annotated[Texts, Group.JOB, Scope.HERE] = Field(
-        (), description="of your VPC, with SUBNETS"
+        (), description="security groups of your VPC, needed with SUBNETS"
     )
 
     @property
     def batch_size(self) -> int:
-        """Pictures a step, where no GPU says otherwise."""
+        """Pictures per step; with "auto" what it is without a GPU."""
         return _BATCH_SIZE if self.BATCH_SIZE == "auto" else self.BATCH_SIZE
 
     @property
     def most_epochs(self) -> int:
-        """Epochs of both stages at most; a head that is found has one for each penalty."""
+        """Largest number of epochs of both stages; a head that is fitted counts one per penalty."""
         is_found = self.HEAD_EPOCHS and self.HEAD_PENALTIES and not self.HEAD_LAYERS
         return (len(self.HEAD_PENALTIES) if is_found else self.HEAD_EPOCHS) + self.EPOCHS
 
@@ -430,7 +435,7 @@ class Config(BaseModel):
 
     @property
     def split_dir(self) -> Path:
-        """Where `split` puts the three sets."""
+        """The folder into which `split` puts the three sets."""
         if self.SPLIT_LOCAL_DIR:
             return Path(self.SPLIT_LOCAL_DIR)
         if self.DATA_MANIFEST:
@@ -443,7 +448,7 @@ class Config(BaseModel):
 
     @property
     def shards_dir(self) -> Path:
-        """Where `upload` packs the three sets into shards."""
+        """The folder into which `upload` packs the three sets as shards."""
         split_dir = self.split_dir
         return split_dir.with_name(f"{split_dir.name}-shards")
 
@@ -453,12 +458,12 @@ class Config(BaseModel):
 
 
 def find_group(field: FieldInfo) -> Group:
-    """Return the heading that a setting names in its annotation."""
+    """Return the heading in a setting's annotation."""
     return next(mark for mark in field.metadata if isinstance(mark, Group))
 
 
 def list_settings(*scopes: Scope) -> frozenset[str]:
-    """Return the names of the settings of some scopes."""
+    """Return the names of the settings that have one of these scopes."""
     return frozenset(
         name
         for name, field in Config.model_fields.items()
@@ -466,7 +471,7 @@ def list_settings(*scopes: Scope) -> frozenset[str]:
     )
 
 
-# What goes with a job, what stays here, and what must not change while a run is resumed.
+# Settings that a job gets, settings that stay here, and those that must not change when a run is resumed.
 JOB_SETTINGS = list_settings(Scope.JOB, Scope.LEARNING)
 HOME_SETTINGS = list_settings(Scope.HERE)
 LEARNING_SETTINGS = list_settings(Scope.LEARNING)

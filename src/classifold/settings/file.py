@@ -1,4 +1,4 @@
-"""The user's settings file, container/modeling/config.py: Python with one UPPER_CASE constant a setting."""
+"""The user's settings file, container/modeling/config.py: Python with one UPPER_CASE constant per setting."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from typing import Any
 from classifold.errors import Fault
 from classifold.settings.user_code import importing_beside
 
-# What the file is called as a module: dataclasses, pickle and typing look for it under this name.
+# The file's name as a module, which dataclasses, pickle and typing look up.
 _MODULE = "classifold_settings"
 
 
 def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fault]) -> dict[str, Any]:
-    """Return the UPPER_CASE constants of a settings file; add to `faults` what keeps it from being read.
+    """Return the UPPER_CASE constants of a settings file; add to `faults` why it cannot be read.
 
-    Names that begin with `_`, modules, classes and imported names that are no settings are the user's own.
+    Left out are the user's own: names that begin with `_`, modules, classes, and imported names that are not
+    settings.
     The file is run as a module of its own folder, so it can import its neighbours and hold dataclasses.
 
     Args:
-        path: The file, which is run as Python: it is the user's own, as the template has it.
+        path: The settings file; it belongs to the user and is run as Python.
         known: The names of all settings.
-        faults: Receives what is wrong; the rest of the command's faults are collected there too.
+        faults: Faults are added to this list, which also collects those of other sources.
     """
     try:
         source = path.read_bytes()
@@ -35,7 +36,7 @@ def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fa
         hint = "run the command in the project's folder, or name the file with --config PATH"
         missing = isinstance(error, FileNotFoundError)
         what = (
-            "there is no such settings file"
+            "the settings file does not exist"
             if missing
             else f"the settings file cannot be read: {error.strerror}"
         )
@@ -43,9 +44,9 @@ def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fa
         return {}
     try:
         tree = ast.parse(source, filename=str(path))
-        # Of its own `from __future__` lines alone, not of those of this file.
+        # dont_inherit: `from __future__` lines of this module must not apply to the user's file.
         scope = _run(compile(tree, str(path), "exec", dont_inherit=True), path)
-    # A user's file may raise anything, sys.exit() included; only Ctrl-C is not its doing.
+    # The user's file may raise anything, sys.exit() included; only Ctrl-C comes from elsewhere.
     except (Exception, SystemExit) as error:
         faults.append(_explain(error, path))
         return {}
@@ -67,7 +68,7 @@ def _run(code: CodeType, path: Path) -> dict[str, Any]:
     module.__file__ = str(path)
     sys.modules[_MODULE] = module
     try:
-        # What the file prints must not end up in a command's answer.
+        # What the file prints must not be mixed into the command's output.
         with importing_beside(path, is_forgotten=True), contextlib.redirect_stdout(sys.stderr):
             exec(code, vars(module))  # noqa: S102 - the user's own file, as the template has it
     finally:
@@ -85,7 +86,7 @@ def _imported_names(tree: ast.Module) -> set[str]:
 
 
 def _explain(error: BaseException, path: Path) -> Fault:
-    """Return the fault of a file that cannot be run, at the line where that shows."""
+    """Return the fault of a file that cannot be run, with the line that fails."""
     if isinstance(error, SyntaxError):
         where = f"{error.filename or path}:{error.lineno or 1}"
         hint = f"correct this line: {(error.text or '').strip()}".removesuffix(": ")

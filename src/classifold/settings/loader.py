@@ -33,8 +33,8 @@ def load_config(
     """Return the settings: defaults < config.py < hyperparameters < overrides.
 
     Args:
-        path: The settings file; None takes `container/modeling/config.py` and must exist all the same.
-        hyperparameters: A job's, every value a string.
+        path: The settings file; None means `container/modeling/config.py`. The file must exist.
+        hyperparameters: A training job's hyperparameters by name, every value a string.
         overrides: `NAME=VALUE` strings, as given to `--set`.
 
     Raises:
@@ -51,7 +51,7 @@ def load_config(
 
 
 def override_config(overrides: Sequence[str]) -> Config:
-    """Return the defaults with `NAME=VALUE` strings in their place; for commands that need no settings file.
+    """Return the defaults, changed by `NAME=VALUE` strings; for commands that need no settings file.
 
     Raises:
         SettingsError: With every fault that was found.
@@ -61,7 +61,11 @@ def override_config(overrides: Sequence[str]) -> Config:
 
 
 def read_hyperparameters(texts: Mapping[str, str], *, fixed: Mapping[str, Any]) -> Config:
-    """Return a job's settings: defaults < hyperparameters < `fixed`, what the place where it runs decides.
+    """Return a job's settings: defaults < hyperparameters < `fixed`.
+
+    Args:
+        texts: The job's hyperparameters by name, every value a string.
+        fixed: Settings that the container decides, such as the folders that it mounts.
 
     Raises:
         SettingsError: With every fault that was found.
@@ -76,7 +80,7 @@ def to_hyperparameters(config: Config) -> dict[str, str]:
 
 
 def build_config(values: Mapping[str, Any]) -> Config:
-    """Return the settings with `values` in place of the defaults; for tests and for saved settings.
+    """Return the defaults, changed by `values`; for tests and for saved settings.
 
     Raises:
         SettingsError: With every fault that was found.
@@ -85,7 +89,7 @@ def build_config(values: Mapping[str, Any]) -> Config:
 
 
 def _merge_layers(layers: Mapping[str, Mapping[str, Any]], faults: list[Fault]) -> Config:
-    """Return the settings of all layers, a later one above an earlier one; raise every fault at once."""
+    """Return the settings of all layers, later ones overriding earlier ones; raise all faults together."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers.items():
@@ -108,7 +112,7 @@ def _merge_layers(layers: Mapping[str, Mapping[str, Any]], faults: list[Fault]) 
             for name in values
             if name in faulty
         ]
-        # The relations between settings are still checked, with the defaults in place of the faulty ones.
+        # How the settings fit together is checked all the same, with defaults in place of the faulty ones.
         faults += find_problems(
             Config(**{name: value for name, value in values.items() if name not in faulty})
         )
@@ -130,10 +134,10 @@ def _read_overrides(overrides: Sequence[str], faults: list[Fault]) -> dict[str, 
 
 
 def parse_value(name: str, text: str) -> Any:
-    """Return the value that a string stands for, as the setting's type wants it: `"32"` is 32 for BATCH_SIZE.
+    """Return the value that a string means for a setting of this type: `"32"` is 32 for BATCH_SIZE.
 
-    Text settings keep the string as it is, unless it is a JSON string in its quotes; other settings read
-    JSON and Python's literals; what is neither stays a string and is judged by the setting's type.
+    Text settings keep the string as it is, unless it is a JSON string in quotes. Other settings read JSON and
+    Python literals; any other text stays a string, which the setting's type then accepts or refuses.
     """
     field = Config.model_fields.get(name)
     annotation = field.annotation if field else None
@@ -146,7 +150,7 @@ def parse_value(name: str, text: str) -> Any:
     if bare.lower() in _WORDS:
         return _WORDS[bare.lower()]
     literal = _read_literal(bare)
-    # SageMaker's SDK writes a string as JSON once more: "32" in its quotes is 32 as well.
+    # SageMaker's SDK encodes a string as JSON once more: "32" in quotes is 32 as well.
     is_wrapped = bare.startswith('"') and isinstance(literal, str) and literal != bare
     return parse_value(name, literal) if is_wrapped else literal
 
@@ -156,7 +160,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 
 def _read_literal(text: str) -> Any:
-    """Return what JSON or else Python makes of the text; the text itself where both refuse it."""
+    """Return the text parsed as JSON, else as a Python literal, else unchanged."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -169,7 +173,7 @@ def _read_literal(text: str) -> Any:
 
 
 def _as_text(name: str, value: object) -> str:
-    """Return the inverse of `parse_value`: text as it is where that is safe, everything else as JSON."""
+    """Return the inverse of `parse_value`: text unchanged where that reads back the same, else JSON."""
     if isinstance(value, str) and parse_value(name, value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)

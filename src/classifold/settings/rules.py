@@ -1,4 +1,4 @@
-"""What must hold beyond each setting's own type: names that AWS will take, settings that fit together."""
+"""Checks beyond each setting's own type: names that AWS accepts, settings that fit together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from classifold.settings.backbone_names import find_backbone_fault
 from classifold.settings.config import Config
 from classifold.settings.words import shorten
 
-# The longest name of a channel of one set has so much behind DATA_NAME.
+# Characters left for DATA_NAME in a channel's name, where the longest name of a set follows it.
 _SET_CHANNEL_ROOM = names.CHANNEL_NAME_LIMIT - max(len(names.set_channel("", one)) for one in names.SETS)
 _BUCKET_ROOM = names.BUCKET_NAME_LIMIT - len(names.output_bucket(""))
 
 
 def find_problems(config: Config) -> list[Fault]:
-    """Return every fault of settings of the right types: names, tags, and the relations between them."""
+    """Return the faults of settings whose types are right: names, tags, settings that do not fit together."""
     return [
         *_name_problems(config),
         *_tag_problems(config.TAGS),
@@ -49,8 +49,11 @@ _PATHS = (
 
 
 def _home_problems(config: Config) -> list[Fault]:
-    """Return the faults of paths whose `~` stands for no home folder; none of them becomes a folder `~`."""
-    what = "~ stands for a home folder, and this process has none"
+    """Return a fault for each path that begins with `~` where this process has no home folder.
+
+    Otherwise a folder named `~` would be made.
+    """
+    what = "~ means the home folder, and this process has none"
     hint = "write the whole path, or set the environment variable HOME; a folder of that name is ./~"
     values = [(name, getattr(config, name)) for name in _PATHS]
     return [
@@ -59,7 +62,7 @@ def _home_problems(config: Config) -> list[Fault]:
 
 
 def _name_problems(config: Config) -> list[Fault]:
-    """Return what AWS would refuse later, when the work that led there would be lost."""
+    """Return the names that AWS would refuse; found now, since later the work up to there would be lost."""
     rules = (
         (
             "PROJECT_NAME",
@@ -78,7 +81,7 @@ def _name_problems(config: Config) -> list[Fault]:
         (
             "DATA_NAME",
             not config.DATA_NAME.endswith(".shards"),
-            "another DATA_NAME's shards could have this place in the bucket; expected no .shards at its end",
+            "another DATA_NAME's shards could have this bucket address; expected no .shards at its end",
         ),
         (
             "DATA_NAME",
@@ -110,7 +113,7 @@ def _name_problems(config: Config) -> list[Fault]:
 
 
 def _suggest_name(config: Config) -> str:
-    """Return the nearest name that would be taken, as a hint; empty where there is none."""
+    """Return a hint with the most similar valid name; empty where there is none."""
     near = re.sub(r"[^a-z0-9]+", "-", config.PROJECT_NAME.lower()).strip("-")
     return f'for instance PROJECT_NAME = "{near}"' if _is_project_name(near) else ""
 
@@ -125,7 +128,7 @@ def _is_project_name(name: str) -> bool:
 
 def _tag_problems(tags: dict[str, str]) -> list[Fault]:
     faults = []
-    # One place is taken by the tag that says which project a thing belongs to.
+    # One of the allowed tags is our own, which names the project.
     limit = names.TAG_LIMIT - 1
     if len(tags) > limit:
         faults.append(Fault("setting TAGS", f"expected at most {limit} tags", got=str(len(tags))))
@@ -146,14 +149,14 @@ def _is_tag_text(text: str) -> bool:
 
 
 def _relation_problems(config: Config) -> list[Fault]:
-    """Return what is wrong between settings that are each fine alone."""
+    """Return the faults of settings that are right by themselves and do not fit together."""
     faults = []
     if config.PERCENTAGE_VAL + config.PERCENTAGE_EVAL >= 1:
         what = "PERCENTAGE_VAL and PERCENTAGE_EVAL together leave nothing to train on; expected less than 1"
         got = f"{config.PERCENTAGE_VAL:g} + {config.PERCENTAGE_EVAL:g}"
         faults.append(Fault("setting PERCENTAGE_EVAL", what, got=got))
     if config.HEAD_EPOCHS + config.EPOCHS == 0:
-        what = "nothing would be learnt; expected HEAD_EPOCHS or EPOCHS of at least 1"
+        what = "nothing would be trained; expected HEAD_EPOCHS or EPOCHS of at least 1"
         faults.append(Fault("setting HEAD_EPOCHS", what, got="0 and 0"))
     backbone = find_backbone_fault(config.BACKBONE)
     faults += [backbone] if backbone else []
@@ -185,22 +188,22 @@ def _aws_problems(config: Config) -> list[Fault]:
         (
             "ROLE_BOUNDARY",
             not (config.ROLE_BOUNDARY and config.ROLE),
-            "a role of your own (ROLE) is not changed, so expected none with ROLE",
+            "a role of your own (ROLE) is not changed; expected no boundary with ROLE",
         ),
         (
             "MAX_WAIT_HOURS",
             not config.SPOT or config.MAX_WAIT_HOURS >= config.MAX_HOURS,
-            "a spot job waits and runs in this time, so expected at least MAX_HOURS",
+            "it limits waiting and running of a spot job together, so expected at least MAX_HOURS",
         ),
         (
             "KEEP_ALIVE_MINUTES",
             not (config.SPOT and config.KEEP_ALIVE_MINUTES),
-            "spot machines are not kept; expected 0 with SPOT",
+            "a spot machine is not kept for the next job; expected 0 with SPOT",
         ),
         (
             "INSTANCE_PREFERENCES",
             not (config.SPOT and config.INSTANCE_PREFERENCES),
-            "spot jobs take one instance type; expected none with SPOT",
+            "a spot job has one instance type; expected no others with SPOT",
         ),
         (
             "INSTANCE_PREFERENCES",
@@ -210,13 +213,13 @@ def _aws_problems(config: Config) -> list[Fault]:
         (
             "INPUT_DISTRIBUTION",
             config.UPLOAD_AS == "shards" or not config.is_sharded_by_key,
-            'whole shards are shared out, so ShardedByS3Key needs UPLOAD_AS = "shards"',
+            'ShardedByS3Key shares out whole shards, so it needs UPLOAD_AS = "shards"',
         ),
         (
             "DATA_NAME",
             len(config.DATA_NAME) <= _SET_CHANNEL_ROOM or not config.is_sharded_by_key,
-            f"under ShardedByS3Key it names a channel of each set, so expected at most {_SET_CHANNEL_ROOM} "
-            "characters",
+            "with ShardedByS3Key it is part of each set's channel name, so expected at most "
+            f"{_SET_CHANNEL_ROOM} characters",
         ),
         (
             "SECURITY_GROUPS",
@@ -228,7 +231,7 @@ def _aws_problems(config: Config) -> list[Fault]:
 
 
 def _regional_problems(config: Config) -> list[Fault]:
-    """Return whether the project's name makes names of account-regional buckets that S3 does not take."""
+    """Return the fault of a project name from which account-regional bucket names follow that S3 refuses."""
     if config.BUCKET_NAMESPACE == "global" or (config.DATA_BUCKET and config.OUTPUT_BUCKET):
         return []
     longest = names.regional_bucket(
@@ -242,7 +245,7 @@ def _regional_problems(config: Config) -> list[Fault]:
             "account and region are part of account-regional bucket names, so expected at most "
             f"{room} characters{dotted}"
         )
-        hint = "buckets that are there already can be named with DATA_BUCKET and OUTPUT_BUCKET"
+        hint = "to use existing buckets, name them in DATA_BUCKET and OUTPUT_BUCKET"
         return [replace(_fault("PROJECT_NAME", what, config.PROJECT_NAME), hint=hint)]
     if longest.startswith(names.PROJECT_NAME_REFUSED):
         what = f"its account-regional buckets would be called {longest[:20]}…, and S3 refuses such names"

@@ -1,4 +1,4 @@
-"""The settings file that a project starts with and the page of all settings, both made from Config."""
+"""Makes the settings file of a new project and docs/settings.md from Config."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from classifold.settings.words import describe_field
 _LINE_LENGTH = 110
 _FILE_HEAD = '''"""The settings of this project, with flowers as the example: edit what is yours.
 
-A setting that is left out keeps its default; those behind a # are the RECIPE's until you say otherwise.
-docs/settings.md says which values each one takes.
-On the command line --set NAME=VALUE goes before this file. A constant of your own begins with _.
+A setting that is left out keeps its default; those behind a # follow from RECIPE unless you set them.
+docs/settings.md says which values each one accepts.
+On the command line --set NAME=VALUE overrides this file. A constant of your own begins with _.
 """
 '''
 _PAGE_HEAD = """# Settings
 
-Every setting stands in `container/modeling/config.py` under its name; one that is left out keeps its default.
-`--set NAME=VALUE` on any command goes before the file. All faults are told at once, with what was expected.
+Settings are constants in `container/modeling/config.py`; one that is left out keeps its default.
+`--set NAME=VALUE` on any command overrides the file. All faults are reported together, with what was
+expected.
+
 Lists and dicts on the command line are written as in Python or JSON: `--set 'HEAD_LAYERS=[256, 64]'`.
 """
 
@@ -36,7 +38,7 @@ def build_config_file() -> str:
 
 
 def build_settings_page() -> str:
-    """Return docs/settings.md: a table a group, with name, default, values and meaning of each setting."""
+    """Return docs/settings.md: one table per group with name, default, values and meaning of each setting."""
     parts = [_PAGE_HEAD]
     for title, group in _iter_groups():
         parts.append(f"\n## {title}\n\n| setting | default | takes | what it is |\n|---|---|---|---|\n")
@@ -58,7 +60,7 @@ def _iter_groups() -> Iterator[tuple[str, list[tuple[str, FieldInfo]]]]:
 
 def _format_constant(name: str, field: FieldInfo) -> str:
     """Return the line `NAME = value  # remark`, with the remark above where the line would be too long."""
-    # What a recipe decides stands behind a #, else the file would overrule it.
+    # Settings that a recipe may change are commented out, else the file would override the recipe.
     by_recipe = any(name in recipe for recipe in RECIPES.values())
     line = f"{'# ' if by_recipe else ''}{name} = {_format_value(field.default)}"
     remark = f"# {field.description}"
@@ -68,7 +70,7 @@ def _format_constant(name: str, field: FieldInfo) -> str:
 
 
 def _format_value(value: object) -> str:
-    """Return the value as it would be written by hand: double quotes, thousands apart, a dict over lines."""
+    """Return the value as a person writes it: double quotes, 10_000, a dict on several lines."""
     if isinstance(value, dict):
         rows = "".join(f"    {_format_value(key)}: {_format_value(item)},\n" for key, item in value.items())
         return f"{{\n{rows}}}"

@@ -1,4 +1,4 @@
-"""Running a Python file of the user's: it can import the files beside it, and these hide no other module."""
+"""Runs a Python file of the user, which can import the files beside it without hiding other modules."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def importing_beside(path: Path, *, is_forgotten: bool = False) -> Iterator[None]:
-    """Let the modules beside a file be imported while it is run, without leaving compiled files there.
+    """Make the modules beside a file importable while it is run; no compiled files are left there.
 
     The folder is searched last: a random.py or numpy/ beside the file hides neither a module of the standard
-    library nor an installed package. Afterwards it is not searched any more.
+    library nor an installed package. At the end of the context it is no longer searched.
 
     Args:
         path: The user's file.
-        is_forgotten: Whether the neighbours that were imported are forgotten afterwards, so that a file which
-            is run later in this process may have other neighbours of the same names.
+        is_forgotten: True to forget the imported neighbours afterwards, so that another file which is run
+            later in this process can have neighbours of the same names.
     """
-    # As for a script, the target of a link decides.
+    # Links are followed, as Python does for a script.
     folder = str(path.resolve().parent)
     if folder in sys.path:
         yield
@@ -29,7 +29,7 @@ def importing_beside(path: Path, *, is_forgotten: bool = False) -> Iterator[None
     before, writes_nothing = set(sys.modules), sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     sys.path.append(folder)
-    # Python remembers what a folder holds, and would not find a file that was written a moment ago.
+    # Python caches what a folder holds, and would miss a file that was written a moment ago.
     importlib.invalidate_caches()
     try:
         yield
@@ -43,7 +43,7 @@ def importing_beside(path: Path, *, is_forgotten: bool = False) -> Iterator[None
 
 
 def _stands_in(folder: Path, module: str) -> bool:
-    """Tell whether a module, or the package that it is part of, stands directly in a folder."""
+    """Return whether a module, or the package that it is part of, is directly in a folder."""
     spec = getattr(sys.modules.get(module.partition(".")[0]), "__spec__", None)
     if spec is None:
         return False

@@ -1,4 +1,4 @@
-"""What is said of a setting: which values it takes, what is wrong with one, and which name was meant."""
+"""Messages about settings: the values that one accepts, what is wrong with a value, which name was meant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from classifold.errors import Fault
 
-# Names that other tools use for the same thing, and that are too different for a nearest match.
+# Names that other tools use for a setting, too different to be found by similarity.
 _OTHER_NAMES = {
     "BASE_MODEL": "BACKBONE",
     "BUCKET": "PROJECT_NAME",
@@ -33,13 +33,13 @@ _OTHER_NAMES = {
 
 
 def explain_unknown(name: str, *, source: str, known: Mapping[str, object]) -> Fault:
-    """Return the fault of a name that is no setting, with the nearest one that is."""
+    """Return the fault of a name that is not a setting, with the most similar one as a hint."""
     near = find_setting(name, known)
     hint = f"did you mean {near}?" if near else "docs/settings.md lists every setting"
     if source.endswith(".py"):
         own = "constant of your own begins with _"
         hint += f" A {own}" if near else f"; a {own}"
-    return Fault(f"setting {name} ({source})", "there is no such setting", hint=hint)
+    return Fault(f"setting {name} ({source})", "this setting does not exist", hint=hint)
 
 
 def find_setting(name: str, known: Iterable[str]) -> str | None:
@@ -52,7 +52,7 @@ def find_setting(name: str, known: Iterable[str]) -> str | None:
 
 
 def explain_value(name: str, value: object, *, source: str, field: FieldInfo) -> Fault:
-    """Return the fault of a value that its setting does not take, with what it takes and the cure."""
+    """Return the fault of a value that its setting does not accept: what it accepts, and the cure."""
     return Fault(
         where=f"setting {name} ({source})",
         what=f"expected {describe_field(field)}",
@@ -62,7 +62,7 @@ def explain_value(name: str, value: object, *, source: str, field: FieldInfo) ->
 
 
 def _find_cure(name: str, value: object, field: FieldInfo) -> str:
-    """Return how to write what was most likely meant; empty where that cannot be told."""
+    """Return how to write the value that was most likely meant; empty where that is not clear."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if name.startswith("PERCENTAGE") and is_number and 1 <= value < 100:  # type: ignore[operator]
         return f"write it as a share: {name} = {value / 100:g}"  # type: ignore[operator]
@@ -82,7 +82,7 @@ def _list_choices(annotation: Any) -> list[object]:
 
 
 def describe_field(field: FieldInfo) -> str:
-    """Return which values a setting takes, in words: `a whole number from 1 to 4096`."""
+    """Return the values that a setting accepts, in words: `a whole number from 1 to 4096`."""
     return _describe(field.annotation, field.metadata)
 
 
@@ -134,6 +134,6 @@ def _describe_limits(metadata: Iterable[Any]) -> str:
 
 
 def shorten(value: object) -> str:
-    """Return the value as Python writes it, cut where it would fill the screen."""
+    """Return the value as Python writes it, shortened to about 100 characters."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"
