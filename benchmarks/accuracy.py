@@ -133,18 +133,18 @@ start_keras("tensorflow", seed=0)
 from classifold.training.frozen import compile_frozen, compute_plain
 from classifold.training.model import build_classifier, split_parts
 from classifold.training.pipeline import PictureReader
-from classifold.training.storage import Storage, blocks
+from classifold.training.array_cache import ArrayCache, blocks
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-sets, storage = load_sets(Path(sys.argv[1])), Storage(4e9, None)
+sets, cache = load_sets(Path(sys.argv[1])), ArrayCache(4e9, None)
 config = build_config({"HEAD_FEATURES": "top"})
 frozen = split_parts(build_classifier(config, sets.class_names), 0).frozen
 compute = compile_frozen(frozen, Path(sys.argv[1]).parent)
 x, y = {}, {}
 for name, pictures in sets.pictures.items():
-    reader = PictureReader(pictures, config, storage=storage, name=name)
+    reader = PictureReader(pictures, config, cache=cache, name=name)
     x[name] = np.concatenate([compute(reader.read(indices)) for indices in blocks(len(reader))])
     y[name] = np.array([sets.class_names.index(picture.class_name) for picture in reader.pictures])
     reader.close()

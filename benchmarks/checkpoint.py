@@ -85,7 +85,7 @@ def train_once(settings: dict[str, Any]) -> dict[str, Any]:
 
     taken: list[float] = []
     written: list[float] = []
-    fit._StageRun._describe = time_calls(fit._StageRun._describe, taken)
+    fit.StageTraining.take_state = time_calls(fit.StageTraining.take_state, taken)
     resume.Checkpoints.save = time_calls(resume.Checkpoints.save, written)
     summary = run.train_model(build_config(settings), is_resumable=True)
     training = sum(summary.seconds.get(name, 0.0) for name in ("reading", "head", "fine_tune"))

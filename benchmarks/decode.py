@@ -188,13 +188,13 @@ def prepare_with_resize(folder: Path) -> Callable[[], int]:
 def prepare_ours(folder: Path) -> Callable[[], int]:
     from classifold.dataset.scan import scan_folder
     from classifold.settings.loader import build_config
+    from classifold.training.array_cache import ArrayCache
     from classifold.training.pipeline import PictureReader
-    from classifold.training.storage import Storage
 
     pictures, config = scan_folder(folder).pictures, build_config({"IMAGE_SIZE": SIZE})
 
     def decode() -> int:
-        reader = PictureReader(pictures, config, storage=Storage(8e9, None), name=folder.name)
+        reader = PictureReader(pictures, config, cache=ArrayCache(8e9, None), name=folder.name)
         reader.close()
         return len(reader)
 

@@ -369,11 +369,11 @@ def open_reader(folder: Path, size: int, memory: float) -> Iterator[Callable[[in
     """Give a function from a number to so many augmented pictures, float32, ever new ones."""
     from classifold.dataset.walk import iter_pictures
     from classifold.settings.loader import build_config
+    from classifold.training.array_cache import ArrayCache
     from classifold.training.pipeline import PictureReader
-    from classifold.training.storage import Storage
 
     config = build_config({"IMAGE_SIZE": size})
-    reader = PictureReader(list(iter_pictures(folder)), config, storage=Storage(memory, None), name="all")
+    reader = PictureReader(list(iter_pictures(folder)), config, cache=ArrayCache(memory, None), name="all")
     order, place = np.random.default_rng(0), [0]
 
     def read(batch: int) -> np.ndarray:

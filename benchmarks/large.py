@@ -48,7 +48,7 @@ MANIFESTS = """
 manifests = {name: folder / "list-split" / set_manifest(name) for name in SETS}
 shards_dir = folder / "shards"; shards_dir.mkdir(exist_ok=True)"""
 PLAN = """
-jobs = plan_jobs(manifests, shard_mb=150)
+jobs = [job for plan in plan_sets(manifests, shards_dir, shard_mb=150) for job in plan.jobs]
 note = len(jobs)"""
 # Offsets as packing would give them: what the index costs, without a million files.
 INDEX = """
@@ -66,7 +66,7 @@ write_index(shards_dir / "shards.json", head, {name: entries(name) for name in S
 note = (shards_dir / "shards.json").stat().st_size"""
 INDEX_IMPORTS = """
 from classifold.packing.plan import iter_job_lines
-from classifold.packing.pack import plan_jobs
+from classifold.packing.pack import plan_sets
 from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, write_index
 from classifold.dataset.tar_writer import member_size"""
 # The shards themselves are not there: holes of their sizes stand for them.

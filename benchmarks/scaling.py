@@ -114,11 +114,11 @@ def be_host(rank: int, count: int) -> dict[str, Any]:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank % count_cores()]})
     from classifold.settings.loader import build_config
     from classifold.training.backend import start_keras
-    from classifold.training.hosts import Place, leave_hosts, share_devices
+    from classifold.training.hosts import HostInfo, leave_hosts, share_devices
 
-    place = Place(rank, count, f"127.0.0.1:{PORT}")
-    start_keras("jax", seed=0, place=place if count > 1 else None)
-    hosts = share_devices(place)
+    this_host = HostInfo(rank, count, f"127.0.0.1:{PORT}")
+    start_keras("jax", seed=0, this_host=this_host if count > 1 else None)
+    hosts = share_devices(this_host)
     config = build_config(
         {"BATCH_SIZE": BATCH, "EARLY_STOPPING_PATIENCE": 0, "WARMUP_EPOCHS": 0.0, "BACKEND": "jax"}
     )
@@ -146,7 +146,7 @@ def train(config: Any, hosts: Any) -> tuple[list[Any], list[int]]:
     import numpy as np
 
     from classifold.training.feed import Feed, Reached
-    from classifold.training.fit import fit_stage
+    from classifold.training.fit import begin_training
     from classifold.training.recipe import Stage
 
     generator = np.random.default_rng(0)
@@ -174,9 +174,10 @@ def train(config: Any, hosts: Any) -> tuple[list[Any], list[int]]:
         training_numbers=mine,
         validation_numbers=few,
     )
-    reached, marks = Reached(), []
+    reached = Reached()
     stage = Stage("fine_tune", share=1.0, num_epochs=2, peak=1e-3, number=1)
-    fit_stage(model, stage, feed, config, reached=reached, mark=lambda _: marks.append(count_sent()))
+    training = begin_training(model, stage, feed, config, reached=reached)
+    marks = [count_sent() for is_epoch_over in training.steps() if is_epoch_over]
     return reached.rows, marks
 
 

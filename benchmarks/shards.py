@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from classifold.pictures.decode import load_picture
 from classifold.dataset.scan import load_sets
-from classifold.packing.shards import write_shards
+from classifold.packing.pack import pack_sets
 sets_dir, shards_dir, shard_mb = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 {before}
 start = time.perf_counter()
@@ -39,7 +39,7 @@ unit = 1 if sys.platform == "darwin" else 1024
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 print(json.dumps(dict(seconds=round(seconds, 3), peak_memory_mb=round(peak, 1))))
 """
-PACK = "write_shards(sets_dir, shards_dir, shard_mb=shard_mb)"
+PACK = "pack_sets(sets_dir, shards_dir, shard_mb=shard_mb)"
 ADD = """
 first = next((sets_dir / "training" / "class 0").iterdir())
 (first.parent / "new.jpg").write_bytes(first.read_bytes())"""

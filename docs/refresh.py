@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from classifold.aws.caller_policies import build_daily_policy, build_setup_polic
 from classifold.aws.policies import Scope, build_boundary, build_policy, build_trust
 from classifold.cli.main import cli, project_manager, split
 from classifold.cli.runner import CONTEXT
+from classifold.settings.backbone_names import APPLICATIONS
 from classifold.settings.loader import build_config
 from classifold.settings.template import build_config_file, build_settings_page
 
@@ -36,13 +38,7 @@ BACKBONES = """
 `EfficientNetLite0` brings its ImageNet weights with a package, so nothing is downloaded. These of
 keras.applications download theirs once; KerasHub presets are taken by name where keras-hub is installed:
 
-`ConvNeXtBase`, `ConvNeXtLarge`, `ConvNeXtSmall`, `ConvNeXtTiny`, `ConvNeXtXLarge`, `DenseNet121`,
-`DenseNet169`, `DenseNet201`, `EfficientNetB0`, `EfficientNetB1`, `EfficientNetB2`, `EfficientNetB3`,
-`EfficientNetB4`, `EfficientNetB5`, `EfficientNetB6`, `EfficientNetB7`, `EfficientNetV2B0`,
-`EfficientNetV2B1`, `EfficientNetV2B2`, `EfficientNetV2B3`, `EfficientNetV2L`, `EfficientNetV2M`,
-`EfficientNetV2S`, `InceptionResNetV2`, `InceptionV3`, `MobileNet`, `MobileNetV2`, `MobileNetV3Large`,
-`MobileNetV3Small`, `NASNetLarge`, `NASNetMobile`, `ResNet101`, `ResNet101V2`, `ResNet152`, `ResNet152V2`,
-`ResNet50`, `ResNet50V2`, `VGG16`, `VGG19`, `Xception`
+{applications}
 
 A function of your own is named by its file: `BACKBONE = "my_model.py:build"`. It takes the side of the
 pictures in pixels and returns a Keras model from RGB pixels 0..255 to features:
@@ -132,6 +128,12 @@ COMMANDS_HEAD = """# Commands
 In the order of the work. A command ends with exit code 0 when it is done, 1 for a mistake in data, run or
 machine, 2 for one in settings or usage, 130 after Ctrl-C or SIGTERM.
 """
+
+
+def build_backbones() -> str:
+    """Return the part of docs/settings.md on backbones, with the names of those of keras.applications."""
+    listed = textwrap.fill(", ".join(f"`{name}`" for name in APPLICATIONS), 110, break_on_hyphens=False)
+    return BACKBONES.replace("{applications}", listed)
 
 
 def build_commands_page() -> str:
@@ -226,7 +228,7 @@ def _list_images() -> str:
     for variant, machines, engine in IMAGES:
         found = measured[variant]
         size = f"{found.get('megabytes', found.get('megabytes_estimated')) / 1000:.1f} GB"
-        size = size if "megabytes" in found else f"about {size}, reckoned from its wheels"
+        size = size if "megabytes" in found else f"about {size}, estimated from its wheels"
         if "megabytes_compressed" in found:
             size += f", {found['megabytes_compressed'] / 1000:.1f} GB compressed"
         parts = [(name, megabytes) for name, megabytes in found["largest_parts"].items() if " " not in name]
@@ -282,7 +284,7 @@ def build_files() -> dict[Path, str]:
     """Return the text that each file should have."""
     return {
         ROOT / names.CONFIG_FILE: build_config_file(),
-        ROOT / "docs" / "settings.md": build_settings_page() + BACKBONES,
+        ROOT / "docs" / "settings.md": build_settings_page() + build_backbones(),
         ROOT / "docs" / "commands.md": build_commands_page(),
         ROOT / "docs" / "architecture.md": build_architecture_page(),
         ROOT / "docs" / "aws.md": build_aws_page(),

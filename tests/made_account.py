@@ -32,9 +32,9 @@ def read_descriptions_once() -> Iterator[None]:
 @pytest.fixture
 def aws(aws_account: Cloud, project: Path) -> Aws:
     """Return the way into the account, with the buckets, the role and a few pictures of a project."""
+    from classifold.aws.buckets import ensure_buckets
     from classifold.aws.clients import Aws
     from classifold.aws.roles import ensure_role
-    from classifold.aws.storage import ensure_buckets
     from classifold.settings.loader import build_config
 
     config = build_config(

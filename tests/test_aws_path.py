@@ -268,7 +268,7 @@ def test_a_spot_job_that_is_interrupted_twice_ends_with_the_model_of_one_that_wa
     assert f"{name}: Completed, paid " in end
     assert " % saved: " in end
     assert end.count("Interrupted: AWS took the spot machine back.") == 2
-    assert end.count("Interrupted: the job goes on from its checkpoint of ") == 2
+    assert end.count("Interrupted: the job resumed from its checkpoint of ") == 2
     assert "Spot:   interrupted 2 times: " in end
 
 
@@ -335,7 +335,7 @@ def test_ctrl_c_while_following_leaves_the_job_running(shell: Shell, lab: Cloud)
     following.send_signal(signal.SIGINT)
     said, _ = following.communicate(timeout=60)
     assert following.returncode == 130
-    assert "it goes on without you watching" in said
+    assert "it keeps running" in said
     assert describe(name)["TrainingJobStatus"] == "InProgress"
     shell("classifold stop")
 

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from classifold import errors
-from classifold.errors import ClassifoldError, DataError, DiskError, Fault, SettingsError, disk_errors
+from classifold.errors import (
+    FAULT_LIMIT,
+    ClassifoldError,
+    DataError,
+    DiskError,
+    Fault,
+    SettingsError,
+    disk_errors,
+    limit_faults,
+)
 
 
 def test_a_fault_is_one_line_with_where_what_and_got_then_the_cure() -> None:
@@ -77,3 +86,11 @@ def test_other_refusals_of_the_disk_have_their_cure(number: int) -> None:
 def test_what_is_no_refusal_of_the_disk_passes_through() -> None:
     with pytest.raises(FileNotFoundError), disk_errors("here"):
         raise FileNotFoundError(errno.ENOENT, "no such file")
+
+
+def test_of_many_faults_the_first_are_shown_and_the_others_counted() -> None:
+    faults = [Fault(str(number), "wrong") for number in range(FAULT_LIMIT + 1_234)]
+    assert limit_faults(faults[:FAULT_LIMIT]) == faults[:FAULT_LIMIT]
+    shown = limit_faults(faults, noun="pictures", what="wrong too", hint="fix them")
+    assert shown == [*faults[:FAULT_LIMIT], Fault("1,234 more pictures", "wrong too", hint="fix them")]
+    assert limit_faults(faults)[-1].where == "1,234 more"

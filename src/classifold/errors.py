@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifold.counts import count_of
 from classifold.printable import make_printable as make_printable
 
 
@@ -48,6 +49,32 @@ class Fault:
         got = f", got {self.got}" if self.got else ""
         line = f"error: {make_printable(f'{self.where}: {self.what}{got}')}"
         return f"{line}\nhint: {make_printable(self.hint)}" if self.hint else line
+
+
+def name_failure(doing: str) -> str:
+    """Return the `where` of an action that failed: "cannot make the bucket" for "make the bucket"."""
+    return f"cannot {doing}"
+
+
+# Of faults of one kind, so many are shown at most; of the faults of one damaged file of ours, fewer.
+FAULT_LIMIT, FILE_FAULT_LIMIT = 20, 5
+
+
+def limit_faults(
+    faults: Sequence[Fault], *, noun: str = "", what: str = "not listed here", hint: str = "fix these first"
+) -> list[Fault]:
+    """Return the faults to show: the first `FAULT_LIMIT`, and one that says how many more there are.
+
+    Args:
+        faults: All that were found, in the order in which they are shown.
+        noun: What one of the others is about, such as "shard"; may be empty.
+        what: What is said of the others.
+        hint: What to do about the others.
+    """
+    more = len(faults) - FAULT_LIMIT
+    count = count_of(more, f"more {noun}") if noun else f"{more:,} more"
+    rest = [Fault(count, what, hint=hint)] if more > 0 else []
+    return [*faults[:FAULT_LIMIT], *rest]
 
 
 class ClassifoldError(Exception):
@@ -130,6 +157,12 @@ class Interrupted(ClassifoldError):  # noqa: N818 - not a failure
         super().__init__(*faults)
         self.kept = kept
 
+
+# Memory that ran out, in one wording: it shows as an exception, or as a process that the system killed.
+MEMORY_USED_UP = "the memory is used up"
+KILLED_FOR_MEMORY = "it was killed, most likely because the memory ran out"
+MEMORY_HINT = "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
+MEMORY_HINT_IN_JOB = "choose a larger INSTANCE_TYPE, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
 
 _DISK_CURES = {
     errno.ENOSPC: ("the disk is full", "free some space or choose another disk, then run the command again"),

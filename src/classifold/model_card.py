@@ -1,18 +1,18 @@
-"""The model card inside model.onnx: the classes, the picture size and what the numbers mean."""
+"""The model card in every form of a model: the classes, the picture size and what the numbers mean."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from classifold.errors import Fault, RunError
+from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
 
-CARD_FORMAT = 1
+CARD_FORMAT: Final = 1
 _Text = Annotated[str, Field(max_length=1024)]
 _Name = Annotated[str, Field(min_length=1, max_length=1024)]
-_MAX_FAULTS = 5  # that are told of one card
 
 
 class ModelInput(BaseModel):
@@ -35,9 +35,11 @@ class ModelCard(BaseModel):
         max_pixels: A picture with more pixels is refused, not decoded.
         sample_bits: How many bits of 16-bit samples are in use, or "auto", as in training.
         input: Name of the model's input, and the layout, colour order and range of its pixels.
+        resize: How pictures are brought to `image_size`; there is one way, and any other is refused.
         output: Name of the model's output.
         backbone: Name of the backbone.
         run: Name of the run that made the model.
+        classifold: The release of classifold that made it.
     """
 
     # Keys that a later release adds are passed over; what this one relies on is checked.
@@ -49,9 +51,11 @@ class ModelCard(BaseModel):
     max_pixels: int = Field(ge=1)
     sample_bits: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = "auto"
     input: ModelInput = ModelInput()
+    resize: Literal["squash, antialiased bilinear"] = "squash, antialiased bilinear"
     output: _Text = "probabilities"
     backbone: _Text = ""
     run: _Text = ""
+    classifold: _Text = ""
 
     @field_validator("class_names")
     @classmethod
@@ -59,6 +63,10 @@ class ModelCard(BaseModel):
         if len(set(value)) != len(value):
             raise ValueError("a class name comes twice")
         return value
+
+    def to_json(self) -> str:
+        """Return the content of classes.json, which `parse_card` reads."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
 def parse_card(text: str, *, where: Path) -> ModelCard:
@@ -78,7 +86,7 @@ def parse_card(text: str, *, where: Path) -> ModelCard:
         if any(problem["loc"] == ("format",) for problem in error.errors()):
             hint = f"this release reads model cards of format {CARD_FORMAT}; upgrade classifold"
         faults = []
-        for problem in error.errors()[:_MAX_FAULTS]:
+        for problem in error.errors()[:FILE_FAULT_LIMIT]:
             part = ".".join(map(str, problem["loc"])) or "text"
             faults.append(Fault(str(where), f"the model card's {part} is wrong: {problem['msg']}", hint))
         raise RunError(*faults) from None

@@ -232,11 +232,6 @@ def checkpoint_prefix(job: str) -> str:
     return f"{CHECKPOINTS_PREFIX}{job}/"
 
 
-def archive_key(job: str) -> str:
-    """Return the key of a job's model.tar.gz in the output bucket."""
-    return f"{job}/output/{MODEL_ARCHIVE}"
-
-
 def job_name(algorithm_name: str, when: datetime) -> str:
     """Return the name of a training job and of its run folder: `<algorithm>-YYYY-mm-dd-HH-MM-SS`."""
     return f"{algorithm_name}-{when.strftime(JOB_TIME_FORMAT)}"

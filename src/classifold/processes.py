@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from classifold.errors import ClassifoldError, DiskError, Fault, RunError
+from classifold.errors import KILLED_FOR_MEMORY, MEMORY_HINT, ClassifoldError, DiskError, Fault, RunError
 
 # The command that starts our Python processes. Without -P, `python -m` would import a user's random.py from
 # the working directory in place of the standard library's.
@@ -248,8 +248,7 @@ def explain_failure(module: str, code: int, log: str) -> ClassifoldError:
         hint = "free some space or choose another disk, then run the command again"
         return DiskError(Fault(module, "the disk is full", hint=hint))
     if code == -signal.SIGKILL:
-        hint = "close other programs, or lower IMAGE_SIZE"
-        return RunError(Fault(module, "this step was killed, most likely for want of memory", hint=hint))
+        return RunError(Fault(module, KILLED_FOR_MEMORY, hint=MEMORY_HINT))
     if log:
         _LOG.error("%s", log)
     reason = log.splitlines()[-1] if log else f"exit code {code}"

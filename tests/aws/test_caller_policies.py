@@ -14,13 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from classifold import names
+from classifold.aws.buckets import ensure_buckets
 from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
 from classifold.aws.clients import Aws
 from classifold.aws.inventory import find_resources, remove_resources
 from classifold.aws.policies import Scope, build_boundary, build_policy, build_scope
 from classifold.aws.repository import ensure_repository
 from classifold.aws.roles import ensure_role, find_role
-from classifold.aws.storage import ensure_buckets
 from classifold.errors import AwsError
 from classifold.settings.loader import build_config
 
@@ -272,6 +272,24 @@ def test_set_up_makes_everything_and_shows_the_policies(
     assert answer.code == 0, answer.err
     assert answer.out == "Project petals is set up in eu-west-1.\n"
     assert answer.err.count("as it should be") == 4
+
+
+def test_the_policies_are_shown_without_credentials(
+    project_of: Path, classifold: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    answer = classifold("setup", "--show-policies", "--set", "BUCKET_NAMESPACE=account-regional")
+    assert answer.code == 0, answer.err
+    shown = json.loads(answer.out)
+    assert set(shown) == {"boundary", "set_up", "daily_use"}
+    assert "arn:aws:iam::111122223333:role/petals-role" in answer.out
+    assert "petals-data-111122223333-eu-west-1-an" in answer.out
+    assert (
+        "note: the account is not known (there are no AWS credentials); 111122223333 stands in its place"
+        in answer.err
+    )
 
 
 def test_jobs_without_the_project_s_tag_are_neither_started_tagged_stopped_nor_removed(

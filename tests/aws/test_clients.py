@@ -342,6 +342,19 @@ def test_an_address_that_is_none_names_the_setting(
     assert "AWS_ENDPOINT_URL, or endpoint_url of the profile" in first_line(aws_of())
 
 
+@pytest.mark.parametrize("region", ["eu-west-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1"])
+def test_a_region_of_any_partition_is_known(region: str) -> None:
+    assert aws_of(PROJECT_REGION=region).doubt_region() == ""
+
+
+def test_a_region_that_boto3_does_not_know_is_told_first_and_not_refused(
+    classifold: Callable[..., Any], aws_account: Cloud, project: Path
+) -> None:
+    answer = classifold("jobs", "--set", "PROJECT_REGION=eu-west-99")
+    assert answer.err.splitlines()[0].startswith("note: boto3 knows no region eu-west-99 with SageMaker")
+    assert answer.code == 0, answer.err
+
+
 def test_a_misspelt_region_is_told_with_the_right_one(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "")
     said = first_line(aws_of(PROJECT_REGION="eu-wset-1"))
@@ -388,7 +401,7 @@ def test_a_missing_right_is_named(
     aws_account.deny(right)
     with pytest.raises(AwsError) as caught, aws_errors("do it"):
         call(aws_of().client(service))
-    assert f"error: do it: the right {right} is missing" in str(caught.value)
+    assert f"error: cannot do it: the right {right} is missing" in str(caught.value)
     assert f"ask whoever manages the account for the right {right}" in str(caught.value)
 
 

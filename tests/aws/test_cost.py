@@ -113,7 +113,7 @@ def test_an_estimate_takes_the_dearest_machine_and_the_time_kept_warm(aws_accoun
     }
     cost = estimate_cost(aws_in("us-east-1"), request)
     assert (cost.usd_per_hour, cost.usd_at_most) == (2.0, 3.07)
-    assert any("dearest of ml.g4dn.xlarge, ml.g5.xlarge" in one for one in cost.remarks)
+    assert any("most expensive of ml.g4dn.xlarge, ml.g5.xlarge" in one for one in cost.remarks)
     assert any("30 minutes" in one for one in cost.remarks)
 
 
@@ -123,7 +123,7 @@ def test_the_estimate_of_a_spot_job_says_what_an_interruption_costs(aws_account:
         return [one for one in estimate_cost(aws_in(), request).remarks if "interruption" in one]
 
     (said,) = remark()
-    assert "there is one every 12 s (CHECKPOINT_MINUTES)" in said
+    assert "one is saved every 12 s (CHECKPOINT_MINUTES)" in said
     assert "every 5 min 00 s" in remark(CHECKPOINT_MINUTES="5")[0]
     assert remark(CHECKPOINT_MINUTES="0") == []
     assert not any("interruption" in one for one in estimate_cost(aws_in(), request_of()).remarks)
@@ -162,7 +162,7 @@ def test_a_budget_shortens_the_job_and_says_so() -> None:
 
 
 def test_a_budget_for_less_than_ten_minutes_is_refused_with_what_they_cost() -> None:
-    with pytest.raises(JobError, match=r"ten minutes of it cost 0\.4 USD"):
+    with pytest.raises(JobError, match=r"ten minutes of the job cost 0\.4 USD"):
         fit_budget(request_of(), known(2.0, 2.0), max_cost=0.1)
 
 

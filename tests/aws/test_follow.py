@@ -71,7 +71,7 @@ def test_throttling_and_lost_connections_do_not_end_the_following(
     end = follow_job(Aws(aws.config), name, tell=told.append, poll_seconds=0.2)
     assert end.exit_code == 0
     assert told.count("begins") == 1
-    assert any("trying again" in line for line in told)
+    assert any("retrying" in line for line in told)
 
 
 def test_expired_credentials_are_waited_for_and_said_once(
@@ -160,12 +160,12 @@ def test_interruptions_are_told_when_they_come_and_what_they_cost_when_it_goes_o
     end, told = follow_and_interrupt(aws, name, aws_account)
     assert end.exit_code == 0
     came = [place for place, line in enumerate(told) if "AWS took the spot machine back" in line]
-    went_on = [place for place, line in enumerate(told) if "goes on from its checkpoint of" in line]
+    went_on = [place for place, line in enumerate(told) if "resumed from its checkpoint of" in line]
     assert len(came) == len(went_on) == 2
     assert came[0] < told.index("machine 2 ready") < went_on[0] + 2 <= came[1] + 2 < went_on[1] + 2
     for place in went_on:
         found = re.fullmatch(
-            r"(..:..:..) Interrupted: the job goes on from its checkpoint of ..:..:..: "
+            r"(..:..:..) Interrupted: the job resumed from its checkpoint of ..:..:..: "
             r"([0-9]+) s of training lost; ([0-9]+) s waited for a machine",
             told[place],
         )
@@ -199,13 +199,13 @@ def test_whoever_follows_late_and_whoever_looks_later_see_the_same_interruptions
         one.came.isoformat() for one in end.row.interruptions
     ]
     shown = classifold("jobs", name, *settings).out
-    assert shown.count("the job goes on from its checkpoint of") == 2
+    assert shown.count("the job resumed from its checkpoint of") == 2
     assert "Spot:   interrupted 2 times: " in shown
     (listed,) = json.loads(classifold("jobs", "--json", *settings).out)
     assert len(listed["interruptions"]) == 2
     assert listed["lost_seconds"] is None
     assert (
-        f"{name} was interrupted 2 times: what it lost: classifold jobs {name}; "
+        f"{name} was interrupted 2 times: lost training: see classifold jobs {name}; "
         in classifold("jobs", *settings).out
     )
 
@@ -223,7 +223,7 @@ def test_a_job_that_begins_anew_says_so_and_what_that_cost(
             aws_account.interrupt(name, is_sudden=True)
 
     end = follow_job(aws, name, tell=see, poll_seconds=0.2)
-    (said,) = [line for line in told if "the job began anew, without a checkpoint: " in line]
+    (said,) = [line for line in told if "the job started again without a checkpoint: " in line]
     assert re.search(r": [12] s of training lost; 0 s waited for a machine$", said)
     assert end.row.lost_seconds is not None
     assert end.row.lost_seconds > 0.4
@@ -244,8 +244,8 @@ def test_a_machine_that_is_taken_back_while_it_loads_the_pictures_loses_nothing(
             told.append(line)
 
     end = follow_job(aws, name, tell=see, poll_seconds=0.2)
-    assert "has lost nothing and starts again, by itself" in told[1]
-    assert "the job goes on, nothing was lost; " in told[2]
+    assert "has lost nothing and starts again on the next machine, by itself" in told[1]
+    assert "the job continues, nothing was lost; " in told[2]
     assert (end.row.lost_seconds, len(end.row.interruptions)) == (0.0, 1)
 
 
@@ -268,7 +268,7 @@ def test_a_job_that_ends_while_it_waits_for_a_machine_leaves_its_checkpoint(
     end = follow_job(aws, name, tell=see, poll_seconds=0.2)
     assert (end.row.status, end.exit_code) == ("Stopped", 130)
     assert end.row.step == ("MaxWaitTimeExceeded" if way == "waited too long" else "Stopped")
-    assert not [line for line in told if "goes on from its checkpoint of" in line]
+    assert not [line for line in told if "resumed from its checkpoint of" in line]
     (one,) = end.row.interruptions
     assert (one.has_gone_on, one.lost_seconds) == (False, None)
     assert end.row.archive_uri == ""

@@ -17,6 +17,7 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,14 +28,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import classifold
-from classifold.aws import registry as registry_module
+from classifold.aws import image_push
 from classifold.aws.clients import Aws
 from classifold.aws.image import Image, build_image, choose_variant, find_image, push_image
 from classifold.aws.image_build import StepReader
 from classifold.aws.image_context import plan_image, write_context
+from classifold.aws.image_push import explain_push, push
 from classifold.aws.image_record import ImageRecord, read_record, record_push
-from classifold.aws.registry import Manifest, explain_push, find_manifest, push
-from classifold.aws.repository import KEPT_IMAGES, LIFECYCLE, ensure_repository
+from classifold.aws.repository import (
+    KEPT_IMAGES,
+    LIFECYCLE,
+    ImageDetail,
+    ensure_repository,
+    find_tagged_image,
+)
 from classifold.docker.engine import explain_docker
 from classifold.errors import AwsError, BackboneError, DockerError, MissingError
 from classifold.settings.baked import PROJECT_DIR, locate_baked, open_keras_home
@@ -790,6 +797,7 @@ def put_as_oci(registry: Registry, repository: str, tag: str) -> None:
     """Replace a manifest by the same in OCI's form."""
     there = registry.read_manifest(repository, tag)
     assert there is not None
+    delete_image(tag)  # the tag cannot be moved
     manifest = json.loads(there.text)
     manifest["mediaType"] = "application/vnd.oci.image.manifest.v1+json"
     manifest["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
@@ -808,23 +816,38 @@ def put_as_oci(registry: Registry, repository: str, tag: str) -> None:
         assert answer.status == 201
 
 
-def test_a_tag_that_nobody_pushed_is_none(lab: Cloud, registry: Registry) -> None:
-    assert find_manifest(aws_of(), f"{registry.host}/roses", "nothing") is None
+def test_a_tag_that_nobody_pushed_is_none(aws_account: Cloud, project: Path) -> None:
+    assert find_tagged_image(aws_of(), "nothing") is None  # there is no repository either
+    ensure()
+    assert find_tagged_image(aws_of(), "nothing") is None
+
+
+def test_what_ecr_says_of_a_tag_is_read(aws_account: Cloud, project: Path) -> None:
+    ensure()
+    digest = put_image("cpu-1")
+    put_image("cpu-2")
+    found = find_tagged_image(aws_of(), "cpu-1")
+    assert found is not None
+    assert (found.tag, found.digest, found.media_type) == ("cpu-1", digest, MANIFEST["mediaType"])
 
 
 def test_only_dockers_plain_manifest_suits_sagemaker() -> None:
-    prefix = "application/vnd."
-    assert Manifest("sha256:0", f"{prefix}docker.distribution.manifest.v2+json").suits_sagemaker
-    assert not Manifest("sha256:0", f"{prefix}docker.distribution.manifest.list.v2+json").suits_sagemaker
-    assert not Manifest("sha256:0", f"{prefix}oci.image.index.v1+json").suits_sagemaker
+    def suits(kind: str) -> bool:
+        detail = ImageDetail("cpu-1", "sha256:0", f"application/vnd.{kind}", datetime.now(UTC))
+        return detail.suits_sagemaker
+
+    assert suits("docker.distribution.manifest.v2+json")
+    assert not suits("docker.distribution.manifest.list.v2+json")
+    assert not suits("oci.image.index.v1+json")
 
 
 def test_a_registry_that_nobody_can_reach_is_said(
     aws_account: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", "http://127.0.0.1:1")
     with pytest.raises(AwsError, match="cannot reach AWS"):
-        find_manifest(aws_of(), "127.0.0.1:1/roses", "x")
+        find_tagged_image(aws_of(), "x")
 
 
 def test_a_push_that_breaks_off_goes_on(
@@ -834,7 +857,7 @@ def test_a_push_that_breaks_off_goes_on(
     broken_registry: Callable[[int], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry_module, "_PAUSES", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(image_push, "_PAUSES", (0.1, 0.1, 0.1))
     host = broken_registry(2)
     image, _ = build()
     said: list[str] = []
@@ -850,7 +873,7 @@ def test_a_push_that_breaks_off_again_and_again_is_an_error(
     broken_registry: Callable[[int], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry_module, "_PAUSES", (0.1,))
+    monkeypatch.setattr(image_push, "_PAUSES", (0.1,))
     image, _ = build()
     with pytest.raises(DockerError, match="push the image") as caught:
         push(aws_of(), image.reference, uri=f"{broken_registry(99)}/roses:{image.tag}", tell=str)

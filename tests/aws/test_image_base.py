@@ -193,7 +193,7 @@ def test_a_base_that_nobody_has_is_told_with_the_ways_around(based: Path, docker
     with pytest.raises(DockerError) as caught:
         build(BASE_IMAGE="localhost:1/nowhere:1")
     (fault,) = caught.value.faults
-    assert fault.where == "get the base image localhost:1/nowhere:1"
+    assert fault.where == "cannot get the base image localhost:1/nowhere:1"
     assert "BASE_IMAGE" in fault.hint
 
 

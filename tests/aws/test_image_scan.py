@@ -11,10 +11,9 @@ import boto3
 import pytest
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding, guard
 from classifold.aws.image_scan import check_scan
-from classifold.aws.registry import DOCKER_MANIFEST
-from classifold.aws.repository import ensure_repository
+from classifold.aws.preflight_findings import Finding, guard
+from classifold.aws.repository import DOCKER_MANIFEST, ensure_repository
 from classifold.settings.loader import build_config
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from classifold.aws.buckets import ensure_buckets
 from classifold.aws.clients import Aws
 from classifold.aws.inventory import find_resources, remove_resources
 from classifold.aws.resources import Resource
 from classifold.aws.roles import ensure_role
-from classifold.aws.storage import ensure_buckets
 from classifold.errors import AwsError
 from classifold.settings.loader import build_config
 
@@ -119,7 +119,7 @@ def test_everything_goes_and_a_second_time_nothing_is_left(full: Aws) -> None:
     assert find_resources(full) == []
     said: list[str] = []
     remove_resources(full, found, tell=said.append)
-    assert said == [f"{one.name}: gone already" for one in found]
+    assert said == [f"{one.name}: removed already" for one in found]
 
 
 def test_only_what_is_given_goes(full: Aws) -> None:
@@ -306,7 +306,7 @@ def test_ended_jobs_go_with_their_logs_and_no_other_s(aws_account: Cloud, full: 
         start_job(full, name)
         wait_for(name, "Completed")
     (jobs,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
-    assert jobs.detail == "2 jobs: what SageMaker knows of them, and 2 log streams"
+    assert jobs.detail == "2 jobs: SageMaker's record of them, and 2 log streams"
     aws_account.replace("DescribeLogStreams", status=403, body="<html></html>")
     (uncounted,) = [one for one in find_resources(full) if one.kind == "ended jobs"]
     assert "log streams, which could not be counted (the answer (HTTP 403) is not AWS's" in uncounted.detail

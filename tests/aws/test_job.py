@@ -225,9 +225,29 @@ def test_a_dry_run_without_credentials_gives_request_and_price(
     assert launch.is_dry_run
     assert launch.request["OutputDataConfig"]["S3OutputPath"] == "s3://petals.output/"
     assert launch.cost.usd_per_hour == 0.822
-    assert [one.is_fatal for one in launch.findings] == [True]
+    assert [one.is_fatal for one in launch.findings] == [True, False]
     assert "no AWS credentials" in launch.findings[0].what
+    assert launch.findings[0].where == "cannot find out whose account this is"
     assert aws_account.calls() == []
+
+
+def test_a_dry_run_without_credentials_tells_what_else_can_be_seen(
+    project: Path, aws_account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    split = launch_job(aws_of(), dry_run=True, tell=quiet).findings[1]
+    assert (split.where, split.is_fatal) == (SPLIT, False)
+    assert "the job finds pictures only where they were uploaded before" in split.what
+    assert "classifold split" in split.hint
+
+    (project / names.REQUEST_TEMPLATE).write_text('{"Rolearn": "x"}')
+    with pytest.raises(SettingsError) as caught:
+        launch_job(aws_of(), dry_run=True, tell=quiet)
+    said = str(caught.value)
+    assert "Rolearn" in said
+    assert "error: cannot find out whose account this is: there are no AWS credentials" in said
+    assert f"error: {SPLIT}: " in said
 
 
 def test_a_dry_run_in_an_empty_account_finds_what_is_missing(split_dir: Path, aws_account: Cloud) -> None:
@@ -351,7 +371,7 @@ def test_a_launch_whose_name_is_taken_in_this_second_takes_the_next_one(pushed: 
     assert launch.request_path is not None
     assert json.loads(launch.request_path.read_text()) == launch.request
     assert sorted(jobs_there()) == [taken[0], launch.job_name]
-    assert sum("in this very second" in line for line in said) == 1
+    assert sum("in the same second" in line for line in said) == 1
 
 
 def test_a_launch_with_something_missing_starts_nothing_and_tells_it_all(

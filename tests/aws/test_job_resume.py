@@ -63,7 +63,7 @@ def test_a_new_job_goes_on_from_the_checkpoints_of_one_that_was_stopped(
     assert resumed["HyperParameters"] == {"EPOCHS": "7"}
     assert request["HyperParameters"]["EPOCHS"] == "9"
     assert not any(one.is_fatal for one in notes)
-    assert "EPOCHS, SEED: training goes on with what that job was told" in notes[1].what
+    assert "EPOCHS, SEED: training continues with that job's values" in notes[1].what
     described = describe_job(aws, FIRST)
     echoed = (
         *("AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig"),
@@ -79,7 +79,7 @@ def test_the_same_settings_need_no_word(aws: Aws, start_job: Callable[..., str])
     stop_when_ready(aws, start_job(FIRST, script=SAVES, EPOCHS=7))
     _, notes = resume_job(aws, {"HyperParameters": {"EPOCHS": "7"}}, FIRST)
     assert [one.what for one in notes] == [
-        f"it goes on from the checkpoint in s3://petals.output/checkpoints/{FIRST}/"
+        f"it resumes from the checkpoint in s3://petals.output/checkpoints/{FIRST}/"
     ]
 
 
@@ -89,7 +89,7 @@ def test_a_job_that_runs_is_complete_or_left_nothing_is_not_gone_on_with(
     with pytest.raises(MissingError, match="has no training job"):
         resume_job(aws, {}, None)
     running = start_job(FIRST, script=SAVES)
-    with pytest.raises(JobError, match="it still runs"):
+    with pytest.raises(JobError, match="it is still running"):
         resume_job(aws, {}, running)
     stop_job(aws, running, tell=quiet)
     follow_job(aws, running, tell=quiet, poll_seconds=0.2)
@@ -99,7 +99,7 @@ def test_a_job_that_runs_is_complete_or_left_nothing_is_not_gone_on_with(
         resume_job(aws, {}, complete)
     failed = start_job("petals-2026-01-01-00-00-02", script="raise SystemExit(1)")
     follow_job(aws, failed, tell=quiet, poll_seconds=0.2)
-    with pytest.raises(JobError, match="it left no checkpoint to go on from"):
+    with pytest.raises(JobError, match="it left no checkpoint to resume from"):
         resume_job(aws, {}, failed)
 
 
@@ -111,7 +111,7 @@ def test_a_job_goes_on_in_an_image_that_has_its_engine(aws: Aws, start_job: Call
 
     stop_when_ready(aws, start_job(FIRST, script=SAVES))
     assert ask(FIRST, INSTANCE_TYPE="ml.m5.xlarge") is None
-    with pytest.raises(JobError, match="one machine with TensorFlow, and several train on JAX"):
+    with pytest.raises(JobError, match="one machine with TensorFlow, and several train with JAX"):
         ask(FIRST, INSTANCE_TYPE="ml.m5.xlarge", INSTANCE_COUNT=2)
     assert ask(FIRST, INSTANCE_TYPE="ml.g5.xlarge", INSTANCE_COUNT=2) is None
     stop_when_ready(aws, start_job(SECOND, script=SAVES, INSTANCE_COUNT=2))

@@ -118,7 +118,7 @@ def test_jobs_of_another_project_are_neither_listed_nor_touched(
     assert list_jobs(other) == []
     shared = Way(other.config.model_copy(update={"OUTPUT_BUCKET": "petals.output"}))
     for way in (other, shared):
-        with pytest.raises(AwsError, match="it is project petals's, not project weeds's"):
+        with pytest.raises(AwsError, match="it belongs to project petals, not to project weeds"):
             stop_job(way, name, tell=print)
     assert describe_job(aws, name)["TrainingJobStatus"] == "InProgress"
     stop_job(aws, name, tell=print)
@@ -165,9 +165,7 @@ def test_stopping_a_job_without_a_machine_promises_nothing(
     told = list[str]()
     name = start_job(script=SAVES, SPOT=True)
     stop_job(aws, name, tell=told.append)
-    assert told == [
-        f"{name} is stopping; it has no machine now, so that nothing is saved but what was before"
-    ]
+    assert told == [f"{name} is stopping; it has no machine now, so only what it saved before is kept"]
     row = wait(aws, name, "Stopped")
     assert (row.interruptions, row.checkpoint_uri) == ((), "")
 

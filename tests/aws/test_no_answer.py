@@ -19,8 +19,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import guard
 from classifold.aws.no_answer import UnreadableAnswerError
+from classifold.aws.preflight_findings import guard
 from classifold.aws.refusals import aws_errors, is_passing
 from classifold.errors import AwsError
 from classifold.settings.loader import build_config
@@ -193,7 +193,7 @@ def test_an_object_whose_bytes_break_off_is_told(aws: Aws, stranger: Stranger, t
         with pytest.raises(AwsError) as caught, aws_errors("download it"):
             fetch()
         (fault,) = caught.value.faults
-        assert fault.where == "download it"
+        assert fault.where == "cannot download it"
         assert "run the command again" in fault.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -294,7 +294,7 @@ def test_every_error_that_botocore_has_is_told_with_what_was_being_done(kind: ty
     with pytest.raises(AwsError) as caught, aws_errors("look at it"):
         raise make(kind)
     (fault,) = caught.value.faults
-    assert fault.where == "look at it"
+    assert fault.where == "cannot look at it"
     assert fault.what
     assert "{" not in fault.what
     # What AWS itself refused is told in its own words, which say what to do as well as ours could.
@@ -318,7 +318,7 @@ def test_every_error_that_botocore_has_is_told_with_what_was_being_done(kind: ty
 def test_what_boto3_s_neighbours_raise_is_told_too(error: Exception) -> None:
     with pytest.raises(AwsError) as caught, aws_errors("look at it"):
         raise error
-    assert caught.value.faults[0].where == "look at it"
+    assert caught.value.faults[0].where == "cannot look at it"
     assert caught.value.faults[0].hint
 
 

@@ -13,8 +13,8 @@ import boto3
 import pytest
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
 from classifold.aws.preflight import check_job
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.roles import ensure_role
 from classifold.aws.upload import upload_data
 from classifold.sagemaker.request import draft_request
@@ -177,7 +177,7 @@ def test_a_picture_that_is_there_and_not_here_is_found(look: Look, split_dir: Pa
     (split_dir / "training" / "rose" / "1.jpg").unlink()
     found = only(look())
     assert found.is_fatal
-    assert "1 objects are not in the split, such as petals/training/rose/1.jpg" in found.what
+    assert "1 object is not in the split, such as petals/training/rose/1.jpg" in found.what
     assert "--delete-stale" in found.hint
 
 
@@ -246,10 +246,10 @@ def test_shards_that_are_shared_out_must_be_enough_and_no_others_there(look: Loo
     assert "lower SHARD_MB" in found.hint
     found = only(look(INSTANCE_COUNT=2, **packed))
     assert not found.is_fatal
-    assert "of 3 training shards one machine gets 2, others 1" in found.what
+    assert "of 3 training shards one machine gets 2; others get 1" in found.what
     client("s3").put_object(Bucket="petals.data", Key="petals.shards/training/shard-00009.tar", Body=b"old")
     (found,) = [one for one in look(INSTANCE_COUNT=3, **packed) if one.is_fatal]
-    assert "1 objects are not in the split" in found.what
+    assert "1 object is not in the split" in found.what
 
 
 def test_a_disk_needs_room_for_its_machines_part_alone(look: Look, packed, monkeypatch) -> None:

@@ -69,7 +69,7 @@ def test_a_result_that_is_there_is_not_downloaded_again(
     told = list[str]()
     fetch_job(aws, JOB, tell=told.append)
     assert aws_account.calls(service="s3") == []
-    assert told == [f"runs/{JOB} is there already"]
+    assert told == [f"runs/{JOB} exists already"]
 
 
 def test_a_cut_download_is_taken_up_again(
@@ -82,7 +82,7 @@ def test_a_cut_download_is_taken_up_again(
 
 def test_a_running_job_has_no_result_yet(aws: Aws, start_job: Callable[..., str]) -> None:
     start_job(script="import time; time.sleep(30)")
-    with pytest.raises(JobError, match=f"it still runs .*\n.*classifold follow {JOB}"):
+    with pytest.raises(JobError, match=f"it is still running .*\n.*classifold follow {JOB}"):
         fetch_job(aws, JOB, tell=ignore)
     stop_job(aws, JOB, tell=ignore)
 
@@ -140,7 +140,7 @@ def test_a_result_with_a_link_in_it_is_refused(aws: Aws, start_job: Callable[...
 
 def test_a_result_that_was_removed_says_so(aws: Aws, start_job: Callable[..., str], trains: str) -> None:
     end_of(aws, start_job(script=trains))
-    aws.client("s3").delete_object(Bucket="petals.output", Key=names.archive_key(JOB))
+    aws.client("s3").delete_object(Bucket="petals.output", Key=f"{JOB}/output/model.tar.gz")
     with pytest.raises(AwsError, match="the result was removed"):
         fetch_job(aws, JOB, tell=ignore)
 

@@ -222,7 +222,8 @@ def test_a_named_role_is_found_by_name_path_or_arn_and_never_changed(aws_account
     aws_account.forget_calls()
     assert ensure_role(aws, tell=said.append) == find_role(aws) == arn
     assert said == [
-        "theirs: yours; SageMaker can have it; its rights could not be checked (iam:SimulatePrincipalPolicy)"
+        "theirs: yours; SageMaker can assume it; "
+        "its rights could not be checked (iam:SimulatePrincipalPolicy)"
     ]
     asked = {one["operation"] for one in aws_account.calls(service="iam")}
     assert asked == {"GetRole", "SimulatePrincipalPolicy"}
@@ -231,7 +232,7 @@ def test_a_named_role_is_found_by_name_path_or_arn_and_never_changed(aws_account
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("arn:aws:iam::999999999999:role/theirs", "account 999999999999's"),
+        ("arn:aws:iam::999999999999:role/theirs", "account 999999999999"),
         ("arn:aws:iam::123456789012:user/theirs", "expected a role's name"),
         ("arn:aws:sts::123456789012:assumed-role/theirs/me", "expected a role's name"),
         ("not a role", "expected a role's name"),

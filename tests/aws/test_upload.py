@@ -401,7 +401,7 @@ def test_pictures_that_vanish_or_change_meanwhile_are_named_and_the_others_sent(
         upload(UPLOAD_THREADS=2)
     thread.join()
     said = str(caught.value)
-    assert "lost.jpg: it vanished" in said
+    assert "lost.jpg: it was removed" in said
     assert "big.jpg: it changed while it was sent" in said
     assert len(list_bucket(s3)) == 24
     assert not s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
@@ -677,7 +677,7 @@ def test_it_says_how_much_goes_where(upload: Callable[..., UploadSummary], split
     os.utime(path, (1, 1))
     upload(said=said)
     assert said == [
-        "sending 1 files (0.0 MB) to s3://petals.data, of which 1 are compared first with what is there"
+        "sending 1 file (0.0 MB) to s3://petals.data, of which 1 is first compared with the objects there"
     ]
 
 

@@ -52,7 +52,7 @@ def test_upload_names_what_is_stale_and_removes_it_when_asked(
     for number in range(12):
         s3.put_object(Bucket=f"{NAME}.data", Key=f"flowers/training/red/old {number:02d}.png", Body=b"old")
     said = classifold("upload").out
-    assert "12 objects are not in the split any more" in said
+    assert "12 objects are no longer in the split" in said
     assert "flowers/training/red/old 09.png" in said
     assert "and 2 more" in said
     assert "12 removed" in classifold("upload", "--delete-stale").out
@@ -195,7 +195,7 @@ def test_destroy_without_asking_refuses_a_name_of_several_things(
     ecr.create_repository(repositoryName=NAME, tags=[{"Key": "classifold:project", "Value": NAME}])
     answer = classifold("destroy", NAME, "--yes", *named)
     assert answer.code == 2
-    assert f"error: {NAME}: several things are called so: repository, bucket" in answer.err
+    assert f"error: {NAME}: several resources have this name: repository, bucket" in answer.err
     assert boto3.client("s3", region_name="eu-west-1").list_objects_v2(Bucket=NAME)["KeyCount"] == 37
 
 

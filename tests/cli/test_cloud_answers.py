@@ -101,7 +101,7 @@ def test_a_stopped_job_says_how_to_go_on(step: str, capsys: pytest.CaptureFixtur
     ended = row(**SPOT, status="Stopped", step=step, archive_uri="")
     print_end(JobEnd(ended, 130), as_json=False)
     said = capsys.readouterr().out
-    assert said.endswith(f"Go on:  classifold launch --resume {ended.name}\n")
+    assert said.endswith(f"Resume: classifold launch --resume {ended.name}\n")
     assert ("hint: there was too little spare capacity: raise MAX_WAIT_HOURS" in said) == (step != "Stopped")
     assert "Result:" not in said
     print_end(JobEnd(row(status="Stopped", step=step, checkpoint_uri=""), 130), as_json=False)
@@ -144,7 +144,7 @@ def interruption(**changes: Any) -> Interruption:
         ),
         (
             [interruption(lost_seconds=None)],
-            "interrupted once: what it lost is not known; 1 min 33 s waited for a machine",
+            "interrupted once: lost training is not known; 1 min 33 s waited for a machine",
         ),
         ([interruption(lost_seconds=0.0)], "interrupted once: nothing lost; 1 min 33 s waited for a machine"),
     ],
@@ -159,7 +159,7 @@ def test_one_job_is_shown_with_each_of_its_interruptions(capsys: pytest.CaptureF
     print_job(shown, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(", Training: ")[2] for line in lines if ", Training: " in line] == [
-        f"the job goes on from its checkpoint of {format_clock(interruption().checkpoint)}: "
+        f"the job resumed from its checkpoint of {format_clock(interruption().checkpoint)}: "
         "12 s of training lost; 1 min 33 s waited for a machine",
         "waiting for a machine",
     ]

@@ -24,7 +24,7 @@ def ignore(_: str) -> None:
 def test_a_bucket_is_not_taken_from_under_a_job_that_runs(aws: Aws, start_job: Callable[..., str]) -> None:
     name = start_job(script=SLEEPS)
     with pytest.raises(
-        JobError, match=f"training job {name}: it still runs.*\nhint: .*classifold stop {name}"
+        JobError, match=f"training job {name}: it is still running.*\nhint: .*classifold stop {name}"
     ):
         remove_project(aws, ["petals.output"], is_confirmed=True, as_json=False, tell=ignore)
     aws.client("s3").head_bucket(Bucket="petals.output")

@@ -15,7 +15,13 @@ import click
 import pytest
 
 from classifold import __version__
-from classifold.cli.answers import Table, build_counts_table, build_score_tables, format_table, open_answer
+from classifold.cli.answers import (
+    Table,
+    build_counts_table,
+    build_score_tables,
+    format_table,
+    open_answer,
+)
 from classifold.cli.main import cli
 from classifold.cli.runner import run
 from classifold.errors import DiskError
@@ -135,6 +141,21 @@ def test_reading_settings_imports_neither_numpy_nor_tensorflow(
             ["example", "d", "--pictures-per-class", "0"],
             "classifold example --pictures-per-class: expected a number in the range x>=1, got '0'",
             "classifold example --help says what it takes",
+        ),
+        (
+            ["train", "--time-limit", "soon"],
+            "classifold train --time-limit: expected a number, got 'soon'",
+            "classifold train --help says what it takes",
+        ),
+        (
+            ["train", "--time-limit", "0"],
+            "classifold train --time-limit: expected a number in the range x>0, got '0'",
+            "classifold train --help says what it takes",
+        ),
+        (
+            ["train", "--hosts", "65"],
+            "classifold train --hosts: expected a number in the range 1<=x<=64, got '65'",
+            "classifold train --help says what it takes",
         ),
         (
             ["predict", "r", "p", "--format", "jsn"],

@@ -238,7 +238,7 @@ def test_a_job_that_is_killed_for_want_of_memory_says_so(job: Job) -> None:
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     assert job.wait() == 137
     lines = job.failure().splitlines()
-    assert lines[0] == "error: training: it was killed, most likely for want of memory"
+    assert lines[0] == "error: training: it was killed, most likely because the memory ran out"
     assert lines[1].startswith("hint: choose a larger INSTANCE_TYPE")
 
 

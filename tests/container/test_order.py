@@ -107,7 +107,7 @@ def test_the_machines_of_a_job_are_known_in_one_order_and_a_batch_has_a_picture_
     assert cluster.hosts == ("algo-1", "algo-2", "algo-3")
     assert (cluster.current, cluster.interface) == ("algo-2", "eth0")
     set_json(ml, "hyperparameters", {"BATCH_SIZE": "2"})
-    assert "error: setting INSTANCE_COUNT: more machines than pictures in a batch, got 3" in refusal(
+    assert "error: setting INSTANCE_COUNT: more hosts than pictures in a batch, got 3" in refusal(
         ml, tmp_path, SettingsError
     )
 
@@ -154,14 +154,14 @@ def test_a_disk_that_is_too_small_is_named_with_need_room_and_cure() -> None:
     with pytest.raises(DiskError) as caught:
         room({Path("/scratch"): 3.5e9, Path("/model"): 1e9})
     said = str(caught.value)
-    assert "/scratch: the run takes about 4.0 GB, and 3.5 GB are free" in said
-    assert "/model: the run takes about 2.0 GB, and 1.0 GB are free" in said
+    assert "/scratch: the run needs about 4.0 GB, and 3.5 GB are free" in said
+    assert "/model: the run needs about 2.0 GB, and 1.0 GB are free" in said
     assert said.count("raise VOLUME_GB") == 2
 
 
 def test_a_disk_without_room_for_what_would_be_kept_is_slower_and_no_error() -> None:
     (note,) = room({Path("/scratch"): 5e9, Path("/model"): 2e9}, cache=3e9)
-    assert note.startswith("3.0 GB would be kept between epochs, and 1.0 GB are left")
+    assert note.startswith("3.0 GB would be cached between epochs, and 1.0 GB are left")
 
 
 def test_needs_on_one_disk_are_added_up(ml: MlFolder, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_needs_on_one_disk_are_added_up(ml: MlFolder, tmp_path: Path) -> None:
     units = int(shutil.disk_usage(tmp_path).free / 25 / 4 / 2048)
     set_json(ml, "hyperparameters", {"HEAD_LAYERS": f"[{units}]"})
     said = refusal(ml, tmp_path)
-    assert said.count("the run takes about") == 1
+    assert said.count("the run needs about") == 1
     assert "raise VOLUME_GB" in said
 
 
@@ -182,6 +182,6 @@ def test_a_small_disk_below_the_model_folder_is_found(
 ) -> None:
     mount("size=1m", folder=ml.model_dir)
     said = refusal(ml, tmp_path)
-    assert f"error: {ml.model_dir}: the run takes about" in said
+    assert f"error: {ml.model_dir}: the run needs about" in said
     assert "0.0 GB are free" in said
     assert said.count("error:") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from classifold.dataset.causes import find_cures
+from classifold.dataset.causes import describe_counts, find_cures
 from classifold.dataset.check import check_data
 from classifold.errors import DataError
 from classifold.settings.loader import build_config
@@ -17,11 +17,11 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
     ("name", "content", "got", "hint"),
     [
         ("1.mp4", VIDEO, "2 files that hold a video", "ffmpeg"),
-        ("1.cr2", b"II*\0\x10\0\0\0CR\2\0", "2 camera's raw picture, which is not read", "as JPEG or TIFF"),
-        ("1.dcm", bytes(128) + b"DICM", "2 DICOM picture, which is not read", "convert"),
+        ("1.cr2", b"II*\0\x10\0\0\0CR\2\0", "2 camera's raw pictures, which are not read", "as JPEG or TIFF"),
+        ("1.dcm", bytes(128) + b"DICM", "2 DICOM pictures, which are not read", "convert"),
         ("1.zip", b"PK\x03\x04", "2 files that hold a ZIP archive or an office document", "unpack"),
         ("1", LFS, "2 files that hold a Git LFS pointer", "git lfs pull"),
-        ("1.psd", b"8BPS", "2 Photoshop picture, which is not read", "save the pictures as JPEG or PNG"),
+        ("1.psd", b"8BPS", "2 Photoshop pictures, which are not read", "save the pictures as JPEG or PNG"),
     ],
 )
 def test_what_is_there_in_place_of_pictures_is_named(tmp_path, name, content, got, hint, split):
@@ -102,3 +102,17 @@ def test_pictures_for_detection_say_that_they_have_no_classes(make_classes):
 def test_each_cure_is_told_once():
     reasons = ["DICOM picture, which is not read", "files that hold a video", "DICOM picture", "no picture"]
     assert [cure.split()[0] for cure in find_cures(reasons)] == ["convert", "take"]
+
+
+def test_counts_are_said_as_of_one_file_or_of_several():
+    reasons = {
+        "hidden": "hidden",
+        "files that hold a video": "file that holds a video",
+        "icon, which is not read": "icon, which is not read",
+        "link to a folder": "link to a folder",
+    }
+    assert describe_counts(dict.fromkeys(reasons, 1)) == ", ".join(f"1 {one}" for one in reasons.values())
+    several = "2 hidden, 2 files that hold a video, 2 icons, which are not read, 2 links to folders"
+    assert describe_counts(dict.fromkeys(reasons, 2)) == several
+    deep = "PFM picture of floating-point values, which is not read"
+    assert describe_counts({deep: 2}) == "2 PFM pictures of floating-point values, which are not read"

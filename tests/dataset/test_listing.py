@@ -325,7 +325,7 @@ def test_annotations_as_coco_has_them_give_each_image_its_class(read, pictures, 
 
 def test_an_image_with_annotations_of_several_classes_is_refused(read, pictures):
     more = [{"id": 99, "image_id": 3, "category_id": 8}]
-    with pytest.raises(DataError, match=r"1 images have annotations of several classes.*got pics/cat/3\.png"):
+    with pytest.raises(DataError, match=r"1 image has annotations of several classes.*got pics/cat/3\.png"):
         read(json.dumps({**COCO, "annotations": COCO["annotations"] + more}))
     with pytest.raises(DataError, match="do not fit together"):
         read(json.dumps({**COCO, "categories": []}))

@@ -39,8 +39,8 @@ def test_changing_a_picture_of_the_split_leaves_the_original_as_it_was(folder, s
 
 def test_the_last_note_says_what_the_files_are(folder, split):
     size = sum(path.stat().st_size for path in pictures_of(folder))
-    note = f"of the split's files, 16 pictures are copies: {size / 1e6:,.1f} MB"
-    assert split(folder, SPLIT_FILES="copy").notes[-1] == note
+    note = f"files of their own, which take {size / 1e6:,.1f} MB of disk space"
+    assert split(folder, SPLIT_FILES="copy").notes[-1] == f"of the split's files, 16 pictures are {note}"
     linked = split(folder, SPLIT_FILES="link")
     note = "16 pictures are hard links: changing one in place changes the original"
     assert linked.notes[-1] == f"of the split's files, {note}"
@@ -113,7 +113,7 @@ def test_copies_that_take_more_than_half_of_the_room_are_hard_links(mount, make_
         place = pets / path.relative_to(tmp_path / "drawn")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(path.read_bytes() + bytes(150_000))  # what follows the end of a PNG is nothing
-    assert "8 pictures are copies" in split(pets).notes[-1]  # 1.2 of 2.8 MB
+    assert "8 pictures are files of their own" in split(pets).notes[-1]  # 1.2 of 2.8 MB
     for path in pictures_of(disk / "pets-split"):
         path.unlink()
     (disk / "pets-split" / "split.json").unlink()
@@ -125,6 +125,23 @@ def test_copies_that_take_more_than_half_of_the_room_are_hard_links(mount, make_
     assert "the copies of the pictures need 1 MB" in str(caught.value)
     assert 'set SPLIT_FILES = "link"' in caught.value.faults[0].hint
     assert not (disk / "third").exists()
+
+
+def test_why_pictures_on_another_disk_are_not_linked_is_told(mount, make_classes, split):
+    folder = make_classes({"cat": 4, "dog": 4})
+    disk = mount("size=4m")
+    settings = {"SPLIT_LOCAL_DIR": str(disk / "sets"), "SPLIT_FILES": "link"}
+    why = "hard links cannot cross disks, and the pictures are on another one"
+    assert split(folder, **settings).notes[-1].endswith(f" MB of disk space ({why})")
+    for path in pictures_of(folder):
+        path.write_bytes(path.read_bytes() + bytes(1_000_000))
+    with pytest.raises(DiskError) as caught:
+        split(folder, **settings)
+    (fault,) = caught.value.faults
+    assert fault.what.startswith(f"{why}; the copies of the pictures need 8 MB, and ")
+    assert fault.hint.endswith(
+        "SPLIT_LOCAL_DIR to a folder on the pictures' own disk: hard links take no space"
+    )
 
 
 # Clones
@@ -235,7 +252,7 @@ def test_characters_that_the_disk_refuses_are_replaced(folder, run_python, poor_
     target.parent.mkdir()
     done = run_python("-c", SPLIT, folder, target, way, env=poor_disk(folder=target.parent, refused=":?"))
     assert done.err == ""
-    assert any("1 pictures have another name in the split" in note for note in json.loads(done.out))
+    assert any("1 picture has another name in the split" in note for note in json.loads(done.out))
     assert len(pictures_of(target)) == 16
     (renamed,) = [one for one in pictures_of(target) if one.name.startswith("12_30_01-")]
     assert renamed.read_bytes() == (folder / "cat" / "12:30:01.png").read_bytes()

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageOps
 
 from classifold.dataset.check import check_data
 from classifold.pictures.decode import hash_pixels, inspect_picture
@@ -138,7 +138,7 @@ def test_a_copy_by_pixels_is_written_once_and_told(make_classes, split):
         }
     ]
     assert any(
-        "1 of these copies are other files with the very same pixels" in note for note in summary.notes
+        "1 of these copies is another file with the very same pixels" in note for note in summary.notes
     )
 
 
@@ -196,8 +196,7 @@ def test_a_copy_by_pixels_across_the_sets_of_an_own_split_is_told(make_classes, 
     with Image.open(folder / "cat" / "3.png") as image:
         image.save(folder.parent / "test" / "cat" / "x.bmp")
     assert (
-        "1 pictures are in two sets of your own split: scores will look too good"
-        in split(folder.parent).notes
+        "1 picture is in two sets of your own split: scores will look too good" in split(folder.parent).notes
     )
 
 
@@ -307,3 +306,85 @@ def test_splitting_again_changes_no_set_where_sketches_meet(make_classes, split)
     first = split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)
     assert len(set(sets_of(first).values())) == 3
     assert sets_of(split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3)) == sets_of(first)
+
+
+@pytest.fixture
+def held_jpegs(make_classes, split):
+    """A folder of JPEGs that was split, the sets of its held-out ones, and a function to split it again."""
+    folder = make_classes({"cat": 15, "dog": 15})
+    for number, path in enumerate(sorted(folder.rglob("*.png"))):
+        noise = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        exif = oriented(6) if number % 3 == 0 else oriented(1)
+        Image.fromarray(noise).save(path.with_suffix(".jpg"), quality=90, exif=exif)
+        path.unlink()
+
+    def split_again(**settings):
+        return split(folder, PERCENTAGE_VAL=0.3, PERCENTAGE_EVAL=0.3, **settings)
+
+    before = sets_of(split_again(SPLIT_FILES="copy"))
+    return folder, {key[:-4]: one for key, one in before.items() if one != "training"}, split_again
+
+
+def save_upright(folder, kind, ending, **options):
+    """Save every JPEG below `folder` in another format without loss, and delete the JPEG."""
+    for path in sorted(folder.rglob("*.jpg")):
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+        upright.save(path.with_suffix(ending), kind, **options)
+        path.unlink()
+
+
+def sets_by_stem(summary):
+    return {key.rpartition(".")[0]: one for key, one in sets_of(summary).items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "options"),
+    [("PNG", ".png", {}), ("BMP", ".bmp", {}), ("TIFF", ".tif", {}), ("WEBP", ".webp", {"lossless": True})],
+)
+def test_held_out_jpegs_stay_so_when_saved_in_another_format(held_jpegs, kind, ending, options):
+    folder, held_out, split_again = held_jpegs
+    save_upright(folder, kind, ending, **options)
+    promised = check_data(
+        build_config(
+            {"DATA_LOCAL_DIR": str(folder), "PERCENTAGE_VAL": 0.3, "PERCENTAGE_EVAL": 0.3, "NUM_WORKERS": 2}
+        )
+    )
+    again = split_again()
+    assert held_out.items() <= sets_by_stem(again).items()
+    assert promised.counts == again.counts
+    assert not any("JPEG" in note for note in again.notes)
+
+
+def test_held_out_jpegs_are_recognized_after_splits_that_lack_them(held_jpegs, tmp_path):
+    folder, held_out, split_again = held_jpegs
+    away = tmp_path / "away"
+    for key in held_out:
+        (away / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{key}.jpg").rename(away / f"{key}.jpg")
+    split_again()
+    split_again()
+    save_upright(away, "PNG", ".png")
+    for path in away.rglob("*.png"):
+        path.rename(folder / path.relative_to(away))
+    assert held_out.items() <= sets_by_stem(split_again()).items()
+
+
+@pytest.mark.parametrize("harm", ["gone", "changed"])
+def test_a_held_out_jpeg_that_stands_nowhere_any_more_is_told(held_jpegs, harm):
+    folder, held_out, split_again = held_jpegs
+    summary = split_again(SPLIT_FILES="link")
+    key = min(held_out)
+    standing = summary.split_dir / held_out[key] / f"{key}.jpg"
+    if harm == "gone":
+        standing.unlink()
+    else:  # in place, by way of the original, which is the same file
+        (folder / f"{key}.jpg").write_bytes(b"other")
+        (folder / f"{key}.jpg").rename(folder.parent / "other")
+    save_upright(folder, "PNG", ".png")
+    again = split_again()
+    held_out.pop(key)
+    assert held_out.items() <= sets_by_stem(again).items()
+    notes = [note for note in again.notes if "held-out" in note]
+    assert len(notes) == 1
+    assert notes[0].endswith(f"may go to training: {standing.relative_to(summary.split_dir).as_posix()}")

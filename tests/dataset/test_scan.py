@@ -184,13 +184,13 @@ def test_links_out_of_the_data_folder_are_followed_and_told(make_classes, split)
     (folder / "dog" / "inside.png").symlink_to(next((folder / "dog").iterdir()))
     summary = split(folder)
     assert sum(sum(counts.values()) for counts in summary.counts.values()) == 15
-    (classes,) = [note for note in summary.notes if "class folders lead out" in note]
+    (classes,) = [note for note in summary.notes if "class folder is a link" in note]
     assert classes == (
-        f"1 class folders lead out of the data folder as links and were followed: owl -> {outside / 'owl'}"
+        f"1 class folder is a link out of the data folder and was followed: owl -> {outside / 'owl'}"
     )
-    (pictures,) = [note for note in summary.notes if "pictures lead out" in note]
+    (pictures,) = [note for note in summary.notes if "pictures are links out" in note]
     assert pictures.startswith(
-        "3 pictures lead out of the data folder as links and were followed, such as cat/link"
+        "3 pictures are links out of the data folder and were followed, such as cat/link"
     )
     assert str(outside / "cats") in pictures
 
@@ -199,7 +199,7 @@ def test_links_out_of_a_user_s_own_sets_are_told_where_they_are_trained_on(tmp_p
     put(tmp_path, "elsewhere/1.jpg", *(f"own/{s}/{c}/2.jpg" for s in ("train", "val", "test") for c in "ab"))
     (tmp_path / "own" / "test" / "a" / "3.jpg").symlink_to(tmp_path / "elsewhere" / "1.jpg")
     (note,) = load_sets(tmp_path / "own").notes
-    assert note.endswith(f"such as a/3.jpg -> {tmp_path / 'elsewhere' / '1.jpg'}")
+    assert note.endswith(f": a/3.jpg -> {tmp_path / 'elsewhere' / '1.jpg'}")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
@@ -216,4 +216,21 @@ def test_pipes_and_sockets_are_never_opened_wherever_they_lie(tmp_path, make_cla
         listener.bind("socket.jpg")
         summary = split(folder)
     assert sum(sum(counts.values()) for counts in summary.counts.values()) == 8
-    assert "skipped: 3 not an ordinary file, 3 outside the class folders" in summary.notes
+    assert "skipped: 3 not ordinary files, 3 outside the class folders" in summary.notes
+
+
+def test_the_first_link_that_is_passed_over_is_named(make_classes, split):
+    folder = make_classes({"cat": 4, "dog": 4})
+    outside = make_classes({"daisy": 2}, name="outside") / "daisy"
+    (folder / "dog" / "out").symlink_to(outside)
+    (folder / "cat" / "gone.jpg").symlink_to("nowhere")
+    (folder / "cat" / "lost.jpg").symlink_to("nowhere")
+    (folder / "cat" / "loop").symlink_to("loop")
+    (folder / "loop").symlink_to("loop")
+    (folder / "up").symlink_to(folder)
+    (note,) = [note for note in split(folder).notes if note.startswith("skipped")]
+    assert note == (
+        "skipped: 3 broken links (such as cat/gone.jpg -> nowhere), "
+        f"1 link to a folder (dog/out -> {outside}), 1 link to a folder above (up -> {folder}), "
+        "1 outside the class folders"
+    )

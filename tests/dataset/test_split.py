@@ -120,7 +120,7 @@ def test_a_picture_in_two_classes_is_in_no_set_and_named(make_classes, split, co
     shutil.copy(next((folder / "cat").iterdir()), folder / "dog" / "which.png")
     summary = split(folder)
     assert sum(sum(counts.values()) for counts in summary.counts.values()) == 11
-    (note,) = [note for note in summary.notes if "are in two classes" in note]
+    (note,) = [note for note in summary.notes if "in two classes" in note]
     assert "dog/which.png" in note
     assert "dog/which.png" not in {key for files in contents(summary.split_dir).values() for key in files}
 
@@ -143,7 +143,7 @@ def test_a_class_of_too_few_groups_says_so(make_classes, split):
     folder = make_classes({"cat": 30, "dog": 30})
     with pytest.raises(DataError) as caught:
         split(folder, SPLIT_GROUP_PATTERN="^[^/]+/")
-    assert "in 1 of the groups of SPLIT_GROUP_PATTERN" in str(caught.value)
+    assert "in 1 group of SPLIT_GROUP_PATTERN" in str(caught.value)
     assert not folder.with_name("pets-split").exists()
 
 
@@ -181,7 +181,7 @@ def test_unreadable_pictures_are_named_and_skipped(make_classes, split):
     summary = split(folder)
     assert [picture.key for picture in summary.unreadable] == ["cat/broken.jpg", "dog/page.png"]
     assert summary.unreadable[1].reason == "the file holds a web page"
-    assert any(note.startswith("2 pictures cannot be read and were skipped") for note in summary.notes)
+    assert any(note.startswith("2 pictures cannot be read and are in no set") for note in summary.notes)
 
 
 def test_unreadable_pictures_are_fatal_where_the_settings_say_so(make_classes, split):
@@ -191,7 +191,7 @@ def test_unreadable_pictures_are_fatal_where_the_settings_say_so(make_classes, s
     with pytest.raises(DataError) as caught:
         split(folder, UNREADABLE_PICTURES="fail")
     assert len(caught.value.faults) == 21
-    assert faults(caught)[0] == ("cat/broken00.jpg", "the file holds an empty file")
+    assert faults(caught)[0] == ("cat/broken00.jpg", "the file is empty")
     assert caught.value.faults[20].where == "10 more"
     assert not folder.with_name("pets-split").exists()
 
@@ -282,7 +282,7 @@ def test_a_class_whose_pictures_are_broken_or_copies_says_so(make_classes, split
     (folder / "dog" / "broken.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
         split(folder)
-    assert caught.value.faults[0].got == "2 (1 cannot be read, 1 exact copies)"
+    assert caught.value.faults[0].got == "2 (1 cannot be read, 1 exact copy)"
 
 
 def test_a_file_where_the_folder_should_be(tmp_path, split):
@@ -342,7 +342,9 @@ def small_disk(mount):
 
 def test_where_the_disk_cannot_link_the_pictures_are_copied(make_classes, split, small_disk):
     summary = split(make_classes({"cat": 5, "dog": 5}), SPLIT_LOCAL_DIR=str(small_disk / "sets"))
-    assert summary.notes[-1].startswith("of the split's files, 10 pictures are copies: ")
+    assert summary.notes[-1].startswith(
+        "of the split's files, 10 pictures are files of their own, which take "
+    )
     assert load_sets(summary.split_dir).fingerprint == summary.fingerprint
 
 

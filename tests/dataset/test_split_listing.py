@@ -141,7 +141,7 @@ def test_what_is_no_picture_is_passed_over_and_counted_and_an_empty_file_is_skip
     rows.append(["pets", "photos/cat/none.jpg", "0", "", "e"])
     summary = divide(write_listing(rows))
     assert summary.notes[0] == (
-        "skipped: 1 folder marks, 1 hidden or left by the system, 1 no picture by their endings, "
+        "skipped: 1 folder mark, 1 hidden or left by the system, 1 no picture by its ending, "
         "1 outside MANIFEST_ROOT"
     )
     assert [one.reason for one in summary.unreadable] == ["the file is empty"]

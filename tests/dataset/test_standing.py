@@ -11,7 +11,7 @@ import pytest
 from classifold.dataset.check import check_data
 from classifold.dataset.standing import is_left_by_system, is_shard_file
 from classifold.errors import DataError
-from classifold.packing.shards import write_shards
+from classifold.packing.pack import pack_sets
 
 
 @pytest.fixture
@@ -253,14 +253,14 @@ def test_the_manifests_of_an_earlier_version_are_known_by_name(folder, split, li
 
 def test_a_folder_of_shards_with_files_of_the_user_s_is_not_replaced(sets, tmp_path):
     shards = tmp_path / "shards"
-    write_shards(sets, shards, shard_mb=1)
+    pack_sets(sets, shards, shard_mb=1)
     (shards / "training" / "notes.txt").write_text("mine")
     (shards / "split.json").unlink()  # so that it would be written again
     with pytest.raises(DataError, match=r"it holds 1 file \(training/notes.txt\)"):
-        write_shards(sets, shards, shard_mb=1)
+        pack_sets(sets, shards, shard_mb=1)
     assert (shards / "training" / "notes.txt").read_text() == "mine"
     (shards / "training" / "notes.txt").unlink()
-    write_shards(sets, shards, shard_mb=1)
+    pack_sets(sets, shards, shard_mb=1)
 
 
 @pytest.mark.parametrize(

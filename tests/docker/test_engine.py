@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from classifold.docker.engine import explain_docker, find_docker, run_docker, start_docker, stream_docker
+from classifold.docker.engine import (
+    explain_docker,
+    find_docker,
+    run_docker,
+    start_docker,
+    stream_docker,
+)
 from classifold.errors import DockerError
 
 needs_docker = pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
@@ -49,7 +55,7 @@ def test_an_engine_that_does_not_run_is_named_even_where_failures_are_looked_at_
     nowhere = {"DOCKER_HOST": "unix:///nonexistent.sock"}
     with pytest.raises(DockerError) as caught:
         run_docker(["image", "inspect", "x"], doing="look", env=nowhere, check=is_checked)
-    assert str(caught.value).startswith("error: look: the Docker engine does not run (")
+    assert str(caught.value).startswith("error: cannot look: the Docker engine does not run (")
     assert "systemctl start docker" in str(caught.value)
 
 
@@ -57,6 +63,37 @@ def test_an_engine_that_does_not_run_is_named_even_where_failures_are_looked_at_
 def test_a_context_that_is_not_there_is_named() -> None:
     with pytest.raises(DockerError, match="there is no such Docker context"):
         run_docker(["version"], doing="look", env={"DOCKER_CONTEXT": "nonexistent"})
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "docker: Error response from daemon: invalid mount config\n\n"
+            "Run 'docker run --help' for more information\n",
+            "docker: Error response from daemon: invalid mount config",
+        ),
+        (
+            "docker: invalid reference format\n\nSee 'docker run --help'.\n",
+            "docker: invalid reference format",
+        ),
+        (
+            "one line\nError response from daemon: conflict\na last line\n",
+            "Error response from daemon: conflict",
+        ),
+        (
+            "unknown flag: --x\n\nUsage:  docker run IMAGE\n\nRun 'docker run --help' for more information\n",
+            "unknown flag: --x",
+        ),
+        ("one line\ndenied: no such repository\n", "denied: no such repository"),
+        ("\n", "docker failed and said nothing"),
+    ],
+)
+def test_the_line_that_says_why_docker_refused_is_told(said: str, reason: str) -> None:
+    assert (
+        str(explain_docker(said, doing="start the container"))
+        == f"error: cannot start the container: {reason}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,14 +115,14 @@ def test_a_context_that_is_not_there_is_named() -> None:
 )
 def test_what_docker_refuses_is_told_with_its_cure(said: str, cure: str) -> None:
     fault = explain_docker(f"some output\n{said}\n", doing="build the image").faults[0]
-    assert fault.where == "build the image"
+    assert fault.where == "cannot build the image"
     assert cure in fault.hint
     assert said in fault.what
 
 
 def test_a_refusal_that_is_not_known_keeps_dockers_last_line() -> None:
     error = explain_docker("first\nError response from daemon: odd\n\n", doing="run it")
-    assert str(error) == "error: run it: Error response from daemon: odd"
+    assert str(error) == "error: cannot run it: Error response from daemon: odd"
     assert explain_docker("", doing="run it").faults[0].what == "docker failed and said nothing"
 
 

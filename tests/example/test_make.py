@@ -231,7 +231,7 @@ def test_a_drawing_process_that_is_killed_is_reported_and_nothing_is_left(
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    with pytest.raises(DataError, match=r"a process was killed\nhint: "):
+    with pytest.raises(DataError, match=r"it was killed, .*\nhint: "):
         draw_example(tmp_path / "flowers", pictures_per_class=60)
     killer.join()
     assert list_names(tmp_path) == []

@@ -18,7 +18,6 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.split import split_dataset
 from classifold.errors import DataError, MissingExtraError
 from classifold.packing.pack import pack_sets
-from classifold.packing.shards import write_shards
 from classifold.settings.loader import build_config
 
 MB = 10**6
@@ -76,7 +75,7 @@ def pack(sets_dir: Path, name: str, **options: Any) -> Any:
 
 def test_files_a_listing_and_two_workers_all_give_the_bytes_of_plain_packing(listed, in_files, tmp_path):
     pytest.importorskip("distributed")
-    write_shards(in_files, tmp_path / "plain", shard_mb=1)
+    pack_sets(in_files, tmp_path / "plain", shard_mb=1)
     expected = look(tmp_path / "plain")
     assert len(expected) > 6
     for name, folder, workers in (("one", listed, 1), ("two", listed, 2), ("three", in_files, 1)):
@@ -274,7 +273,7 @@ def test_of_a_split_in_files_a_link_that_is_no_picture_is_not_packed(in_files, t
     secret = tmp_path_factory.mktemp("elsewhere") / "credentials"
     secret.write_text("[default]")
     (in_files / "training" / "cat" / "x.png").symlink_to(secret)
-    for way in (pack, lambda folder, name: write_shards(folder, folder.with_name(name), shard_mb=1)):
+    for way in (pack, lambda folder, name: pack_sets(folder, folder.with_name(name), shard_mb=1)):
         with pytest.raises(
             DataError, match=r"x\.png: the picture cannot be packed: the file holds no picture"
         ):
@@ -290,7 +289,7 @@ def test_a_split_json_that_is_a_link_is_not_carried_into_the_shards(in_files, li
         with pytest.raises(DataError, match=r"it is a link, to .*credentials"):
             pack(folder, "shards")
     with pytest.raises(DataError, match=r"it is a link, to .*credentials"):
-        write_shards(in_files, in_files.with_name("shards"), shard_mb=1)
+        pack_sets(in_files, in_files.with_name("shards"), shard_mb=1)
 
 
 def test_without_dask_its_install_is_named(listed, monkeypatch):

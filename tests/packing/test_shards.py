@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, DiskError, SettingsError
 from classifold.names import SETS
-from classifold.packing.shards import ShardSummary, write_shards
+from classifold.packing.pack import ShardSummary, pack_sets
 from classifold.pictures.decode import load_picture
 
 MB = 10**6
@@ -52,7 +52,7 @@ def pack(sets_dir: Path, tmp_path: Path) -> Callable[..., ShardSummary]:
     """pack() -> packs the sets in shards of 1 MB, which three pictures fill."""
 
     def pack(shard_mb: int = 1) -> ShardSummary:
-        summary = write_shards(sets_dir, tmp_path / "shards", shard_mb=shard_mb)
+        summary = pack_sets(sets_dir, tmp_path / "shards", shard_mb=shard_mb)
         assert_same_sets(sets_dir, tmp_path / "shards")
         return summary
 
@@ -109,7 +109,7 @@ def test_the_pictures_are_packed_in_their_order_into_shards_of_about_the_size(pa
 
 def test_packed_pictures_have_the_pixels_of_the_files(make_classes, split, tmp_path):
     split_dir = split(make_classes({"cat": 8, "dog": 9})).split_dir
-    write_shards(split_dir, tmp_path / "shards", shard_mb=1)
+    pack_sets(split_dir, tmp_path / "shards", shard_mb=1)
     assert_same_sets(split_dir, tmp_path / "shards")
     files, shards = load_sets(split_dir), load_sets(tmp_path / "shards")
     for name in SETS:
@@ -121,12 +121,12 @@ def test_packed_pictures_have_the_pixels_of_the_files(make_classes, split, tmp_p
 
 def test_the_fingerprint_of_the_split_goes_along(make_classes, split, tmp_path):
     summary = split(make_classes({"cat": 8, "dog": 9}))
-    packed = write_shards(summary.split_dir, tmp_path / "shards", shard_mb=1)
+    packed = pack_sets(summary.split_dir, tmp_path / "shards", shard_mb=1)
     assert packed.files[-2:] == ("split.json", "shards.json")
     assert load_sets(tmp_path / "shards").fingerprint == summary.fingerprint
     # What was done to the files since then is noted of both.
     next((summary.split_dir / "training" / "cat").iterdir()).unlink()
-    write_shards(summary.split_dir, tmp_path / "shards", shard_mb=1)
+    pack_sets(summary.split_dir, tmp_path / "shards", shard_mb=1)
     assert_same_sets(summary.split_dir, tmp_path / "shards")
     assert "were changed since the split" in load_sets(tmp_path / "shards").notes[0]
 
@@ -134,7 +134,7 @@ def test_the_fingerprint_of_the_split_goes_along(make_classes, split, tmp_path):
 def test_the_same_pictures_give_the_same_shards_and_the_same_index_anywhere(sets_dir, tmp_path):
     shutil.copytree(sets_dir, tmp_path / "elsewhere")  # other times, other inodes, another path
     one, other = (
-        write_shards(folder, tmp_path / f"{folder.name}-shards", shard_mb=1)
+        pack_sets(folder, tmp_path / f"{folder.name}-shards", shard_mb=1)
         for folder in (sets_dir, tmp_path / "elsewhere")
     )
     assert one.files == other.files
@@ -216,10 +216,10 @@ def test_what_was_compared_is_remembered_of_pictures_and_shards(pack, sets_dir, 
 COUNT_READS = """
 import sys
 from pathlib import Path
-from classifold.packing.shards import write_shards
+from classifold.packing.pack import pack_sets
 read = []
 sys.addaudithook(lambda event, given: read.append(given[0]) if event == "open" else None)
-write_shards(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)
+pack_sets(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)
 print(sum(str(one).endswith((".jpg", ".tar")) for one in read))
 """
 
@@ -382,9 +382,9 @@ def test_whatever_changes_shards_hold_what_the_files_hold(tmp_path_factory, roun
                 os.utime(path, ns=(time, time))
             else:
                 path.unlink(missing_ok=True)
-        write_shards(folder / "sets", folder / "shards", shard_mb=1)
+        pack_sets(folder / "sets", folder / "shards", shard_mb=1)
         assert_same_sets(folder / "sets", folder / "shards")
-        assert write_shards(folder / "sets", folder / "shards", shard_mb=1).written == ()
+        assert pack_sets(folder / "sets", folder / "shards", shard_mb=1).written == ()
     shutil.rmtree(folder)
 
 
@@ -395,7 +395,7 @@ def test_sets_that_training_would_refuse_are_refused_before_they_are_sent(sets_d
     shutil.rmtree(sets_dir / "test")
     shutil.rmtree(sets_dir / "train" / "bee")
     with pytest.raises(DataError) as packing:
-        write_shards(sets_dir, tmp_path / "shards", shard_mb=1)
+        pack_sets(sets_dir, tmp_path / "shards", shard_mb=1)
     with pytest.raises(DataError) as loading:
         load_sets(sets_dir)
     assert packing.value.faults == loading.value.faults
@@ -407,30 +407,30 @@ def test_a_folder_of_something_else_is_not_replaced(sets_dir, tmp_path):
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "thesis.txt").write_text("five years of work")
     with pytest.raises(DataError, match="it was not made by classifold"):
-        write_shards(sets_dir, tmp_path / "shards", shard_mb=1)
+        pack_sets(sets_dir, tmp_path / "shards", shard_mb=1)
     assert (tmp_path / "shards" / "thesis.txt").read_text() == "five years of work"
     with pytest.raises(DataError, match="a file stands where a folder should be"):
-        write_shards(sets_dir, tmp_path / "shards" / "thesis.txt", shard_mb=1)
+        pack_sets(sets_dir, tmp_path / "shards" / "thesis.txt", shard_mb=1)
 
 
 @pytest.mark.parametrize("place", ["sets/shards", "."])
 def test_shards_inside_the_sets_or_around_them_are_refused(sets_dir, tmp_path, place):
     with pytest.raises(DataError, match="lies inside"):
-        write_shards(sets_dir, tmp_path / place, shard_mb=1)
+        pack_sets(sets_dir, tmp_path / place, shard_mb=1)
 
 
 def test_shards_are_not_packed_again(pack, tmp_path):
     pack()
     with pytest.raises(DataError, match="packed into shards already"):
-        write_shards(tmp_path / "shards", tmp_path / "twice", shard_mb=1)
+        pack_sets(tmp_path / "shards", tmp_path / "twice", shard_mb=1)
 
 
 def test_a_folder_that_was_never_split_says_what_to_run(tmp_path):
     with pytest.raises(DataError, match="there is no such folder"):
-        write_shards(tmp_path / "gone", tmp_path / "shards", shard_mb=1)
+        pack_sets(tmp_path / "gone", tmp_path / "shards", shard_mb=1)
     (tmp_path / "classes" / "a").mkdir(parents=True)
     with pytest.raises(DataError, match="run `classifold split` first"):
-        write_shards(tmp_path / "classes", tmp_path / "shards", shard_mb=1)
+        pack_sets(tmp_path / "classes", tmp_path / "shards", shard_mb=1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -447,18 +447,19 @@ def test_pictures_that_nobody_may_read_are_all_named(pack, sets_dir):
 VANISH = """
 import sys
 from pathlib import Path
-from classifold.packing import shards
-plan = shards.plan_set
-def plan_then_lose(*given, **named):
-    plans = plan(*given, **named)
-    for one in plans.pictures:
-        if one.source.key in ("ape/2.jpg", "ape/6.jpg"):
-            Path(one.source.path).unlink(missing_ok=True)
+from classifold.dataset.manifest import iter_manifest
+from classifold.packing import pack
+plan = pack.plan_set
+def plan_then_lose(set_name, manifest, *given, **named):
+    plans = plan(set_name, manifest, *given, **named)
+    for line in iter_manifest(manifest):
+        if line.key in ("ape/2.jpg", "ape/6.jpg"):
+            Path(line.source).unlink(missing_ok=True)
     return plans
-shards.plan_set = plan_then_lose
+pack.plan_set = plan_then_lose
 try:
-    shards.write_shards(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)
-except shards.DataError as error:
+    pack.pack_sets(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)
+except pack.DataError as error:
     print(error)
 """
 
@@ -485,7 +486,7 @@ def small_disk(mount: Callable[..., Path]) -> Path:
 
 def test_how_much_room_is_missing_is_said_before_anything_is_written(sets_dir, small_disk):
     with pytest.raises(DiskError, match="the shards need 10 MB, and 7 MB are free"):
-        write_shards(sets_dir, small_disk / "shards", shard_mb=1)
+        pack_sets(sets_dir, small_disk / "shards", shard_mb=1)
     assert list(small_disk.iterdir()) == []
 
 
@@ -494,13 +495,13 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_leaves_the_earlier_shard
 ):
     for path in [*(sets_dir / "train").rglob("[3-8].jpg")]:
         path.unlink()
-    write_shards(sets_dir, small_disk / "shards", shard_mb=1)
+    pack_sets(sets_dir, small_disk / "shards", shard_mb=1)
     before = look(small_disk / "shards")
     for number in range(9):
         put(sets_dir / "train" / "ape" / f"new {number}.jpg", bytes(320_000))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 10**9))
     with pytest.raises(DiskError, match="the disk is full") as error:
-        write_shards(sets_dir, small_disk / "shards", shard_mb=1)
+        pack_sets(sets_dir, small_disk / "shards", shard_mb=1)
     assert [fault.where for fault in error.value.faults] == [str(small_disk / "shards")]
     assert look(small_disk / "shards") == before
     assert [path.name for path in small_disk.iterdir()] == ["shards"]
@@ -509,14 +510,15 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_leaves_the_earlier_shard
 PACK_SLOWLY = """
 import sys, time
 from pathlib import Path
-from classifold.packing import shards
-add = shards.TarWriter.add
+from classifold.dataset.tar_writer import TarWriter
+from classifold.packing.pack import pack_sets
+add = TarWriter.add
 def add_slowly(*given, **options):
     print("packing", flush=True)
     time.sleep(0.05)
     return add(*given, **options)
-shards.TarWriter.add = add_slowly
-shards.write_shards(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)
+TarWriter.add = add_slowly
+pack_sets(Path(sys.argv[1]), Path(sys.argv[2]), shard_mb=1)
 """
 
 

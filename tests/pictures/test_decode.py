@@ -247,7 +247,7 @@ def test_what_is_no_ordinary_file_is_refused_and_not_waited_for(tmp_path):
 @pytest.mark.parametrize(
     ("head", "reason"),
     [
-        (b"", "the file holds an empty file"),
+        (b"", "the file is empty"),
         (b"\0" * 100, "the file holds nothing but zeros"),
         (b"<!DOCTYPE html><html>404", "the file holds a web page"),
         (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf", "the AVIF is cut short; copy or download it again"),

@@ -338,8 +338,8 @@ def test_pictures_of_one_colour_and_hidden_ones_are_told(tmp_path, make_classes,
     for notes in (notes_for(folder), split(folder).notes):
         assert "2 pictures come out as nearly one colour: cat/lens cap.jpg; dog/white logo.png" in notes
         assert [note for note in notes if "transparent throughout" in note] == [
-            "1 pictures are transparent throughout; their alpha channel was ignored and their colours are "
-            "used: dog/hidden.png"
+            "1 picture is transparent throughout; its alpha channel was ignored and its colours are used: "
+            "dog/hidden.png"
         ]
 
 
@@ -427,3 +427,26 @@ def test_samples_below_zero_are_refused_and_not_made_black():
     with pytest.raises(PictureError, match="samples below zero"):
         read_picture(signed, max_pixels=LIMIT)
     assert read_picture(tiff16(values[:, 1:], tags=[(339, "H", [2])]), max_pixels=LIMIT).shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("bits", ["auto", 16])
+def test_a_full_range_file_does_not_hide_the_dark_ones(tmp_path, split, bits):
+    pictures = [("ab"[n % 2], deep_grey(n, 0, 60_000 if n == 3 else 30_000)) for n in range(8)]
+    pictures += [("a", deep_grey(8, 200, 4000)), ("b", deep_grey(9, 200, 1000))]
+    fill(tmp_path / "pics", pictures)
+    expected = [
+        "2 pictures of 16-bit samples use only 12 of 16 bits and come out too dark: a/08.png; b/09.png; "
+        "others use more, so no SAMPLE_BITS fits all: scale their samples to 16 bits"
+    ]
+    assert [note for note in notes_for(tmp_path / "pics", SAMPLE_BITS=bits) if "bits" in note] == expected
+    assert [note for note in split(tmp_path / "pics", SAMPLE_BITS=bits).notes if "bits" in note] == expected
+
+
+def test_files_beyond_the_setting_do_not_hide_the_dark_ones(tmp_path):
+    pictures = [("ab"[n % 2], deep_grey(n, 200, 4000)) for n in range(8)]
+    fill(tmp_path / "pics", [*pictures, ("a", deep_grey(8, 200, 60_000)), ("a", deep_grey(9, 0, 900))])
+    beyond, dark = [note for note in notes_for(tmp_path / "pics", SAMPLE_BITS=12) if "bits" in note]
+    assert beyond.startswith(
+        "1 picture of 16-bit samples has values beyond 12 bits, which become white: a/08"
+    )
+    assert dark.startswith("1 picture of 16-bit samples uses only 10 of 12 bits and comes out too dark: a/09")

@@ -87,6 +87,27 @@ def test_csv_gives_names_back_that_a_sheet_could_take_for_formulas(name: str) ->
     assert row == {"path": f"{name}.jpg", "predicted_class": name, "confidence": "1", "error": ""}
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_csv_is_exact_for_programs_and_cannot_steer_a_terminal() -> None:
+    name = "evil\x1b[31m\nred\u202e.jpg"
+    text, _ = printed([answer(name, 1.0)], "csv", 1, ("a\x9b2J",))
+    [row] = csv.DictReader(io.StringIO(text, newline=""))
+    assert (row["path"], row["predicted_class"]) == (name, "a\x9b2J")
+
+    shown = Terminal()
+    predictions = [answer(name, 1.0), Prediction(Path("\x07"), error="\x1b]0;title\x07")]
+    write_predictions(predictions, output_format="csv", top_k=1, class_names=("a\x9b2J",), stream=shown)
+    assert shown.getvalue().splitlines() == [
+        "path,predicted_class,confidence,error",
+        r"evil\x1b[31m\nred\u202e.jpg,a\x9b2J,1,",
+        r"\x07,,,\x1b]0;title\x07",
+    ]
+
+
 def test_json_is_one_array_with_an_object_a_line() -> None:
     text, _ = printed(PREDICTIONS, "json", top_k=2)
     assert len(text.splitlines()) == len(PREDICTIONS) + 2

@@ -315,6 +315,7 @@ def test_a_model_without_a_card_is_refused(tmp_path: Path, save_model: Callable[
         ({"input": {"name": "image"}}, "the input 'image', the model has pixels"),
         ({"input": {"layout": "NCHW"}}, "input.layout"),
         ({"input": {"range": [0, 1]}}, "input.range"),
+        ({"resize": "crop, bicubic"}, "resize"),
         ({"format": 2}, "format"),
     ],
 )

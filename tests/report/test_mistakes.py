@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from classifold.dataset.walk import Picture
-from classifold.packing.shards import write_shards
+from classifold.packing.pack import pack_sets
 from classifold.report.mistakes import THUMBNAIL_SIDE, find_pictures, pick_pictures, read_thumbnail
 from classifold.report.records import PredictedPicture
 
@@ -139,7 +139,7 @@ def packed(tmp_path: Path) -> Path:
             path = tmp_path / "sets" / set_name / colour / f"{set_name} \u00e4 {colour}.png"
             path.parent.mkdir(parents=True)
             Image.new("RGB", (40 + number, 30), colour).save(path)
-    write_shards(tmp_path / "sets", tmp_path / "shards", shard_mb=1)
+    pack_sets(tmp_path / "sets", tmp_path / "shards", shard_mb=1)
     shutil.rmtree(tmp_path / "sets")
     return tmp_path / "shards"
 

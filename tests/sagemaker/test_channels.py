@@ -14,7 +14,7 @@ from PIL import Image
 from classifold.container.order import read_order
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, JobError, SettingsError
-from classifold.packing.shards import write_shards
+from classifold.packing.pack import pack_sets
 from classifold.sagemaker.channels import find_channel
 from classifold.sagemaker.ml_folder import MlFolder
 
@@ -30,7 +30,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(count):
                 noise = Image.fromarray(generator.integers(0, 255, (190, 190, 3), np.uint8))
                 noise.save(folder / "sets" / set_name / name / f"{number}.png")
-    summary = write_shards(folder / "sets", folder / "shards", shard_mb=1)
+    summary = pack_sets(folder / "sets", folder / "shards", shard_mb=1)
     assert sum(name.startswith("training/") for name in summary.files) == 3
     return folder / "shards"
 

@@ -101,7 +101,7 @@ def test_the_channel_of_a_set_is_not_the_templates_to_change() -> None:
     source = {"S3DataDistributionType": "FullyReplicated"}
     channel = {"ChannelName": "flowers-training", "DataSource": {"S3DataSource": source}}
     what, hint = faults_of({"InputDataConfig": [channel]}, **SHARDED)["InputDataConfig: flowers-training"]
-    assert what == "is not the template's to change"
+    assert what == "the template cannot change this"
     assert "INPUT_DISTRIBUTION" in hint
 
 
@@ -315,7 +315,7 @@ def test_what_something_else_relies_on_is_not_the_templates_to_change(path: str,
         place = place.setdefault(name, {})
     place[last] = value
     what, hint = faults_of(template)[path]
-    assert what == "is not the template's to change"
+    assert what == "the template cannot change this"
     assert hint
 
 
@@ -450,9 +450,9 @@ AWS_SETTINGS = st.fixed_dictionaries(
 TRAINING_SETTINGS = st.fixed_dictionaries(
     {},
     optional={
-        "BACKBONE": st.text(min_size=1, max_size=200).filter(
-            lambda text: "\0" not in text and ".py" not in text
-        ),
+        "BACKBONE": st.text(max_size=200)
+        .filter(lambda text: "\0" not in text and ".py" not in text)
+        .map(lambda text: f"{text}/"),
         "BACKBONE_WEIGHTS": st.none() | st.just("imagenet"),
         "HEAD_LAYERS": st.lists(st.integers(1, 10**6), max_size=20),
         "DROPOUT": st.floats(0, 1, exclude_max=True),

@@ -184,6 +184,22 @@ def test_a_name_like_no_setting_is_sent_to_the_list() -> None:
     assert only_fault(XYZ=1).hint == "docs/settings.md lists every setting"
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EPOCH", "did you mean EPOCHS? A constant of your own begins with _"),
+        ("XYZ", "docs/settings.md lists every setting; a constant of your own begins with _"),
+    ],
+)
+def test_the_settings_file_may_have_constants_of_the_user_s(
+    settings_file: Path, name: str, hint: str
+) -> None:
+    settings_file.write_text(f"{name} = 1\n")
+    with pytest.raises(SettingsError) as caught:
+        load_config(settings_file)
+    assert [fault.hint for fault in caught.value.faults] == [hint]
+
+
 def test_a_setting_in_small_letters_in_the_file_is_not_passed_over(settings_file: Path) -> None:
     settings_file.write_text("Batch_Size = 16\n")
     (fault,) = faults_of(settings_file)
@@ -301,6 +317,47 @@ def test_a_name_that_aws_will_refuse_is_refused_now(name: str, value: object) ->
 )
 def test_a_name_that_aws_takes_is_taken(name: str, value: object) -> None:
     assert getattr(build_config({name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("MobileNetv2", "did you mean MobileNetV2?"),
+        ("mobilenet_v2", "did you mean MobileNetV2?"),
+        ("efficientnet-lite0", "did you mean EfficientNetLite0?"),
+        ("ResNet5", "did you mean ResNet50?"),
+        ("mine.py", 'BACKBONE = "mine.py:build"'),
+        ("Q", "docs/settings.md lists the names"),
+        ("\0", "docs/settings.md lists the names"),
+        ("a" * 5000, "docs/settings.md lists the names"),
+    ],
+)
+def test_a_name_that_no_backbone_has_is_refused_with_the_nearest_one(name: str, cure: str) -> None:
+    fault = only_fault(BACKBONE=name)
+    assert fault.where == "setting BACKBONE"
+    assert fault.what == "there is no such backbone"
+    assert cure in fault.hint
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "VGG16",
+        "resnet_50_imagenet",
+        "vit_base_patch16_224_imagenet",
+        "mine.py:build",
+        "../a/mine.py:build",
+        "a/b",
+    ],
+)
+def test_presets_files_and_folders_may_be_backbones(name: str) -> None:
+    assert name == build_config({"BACKBONE": name}).BACKBONE
+
+
+def test_a_folder_may_be_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Preset").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert build_config({"BACKBONE": "Preset"}).BACKBONE == "Preset"
 
 
 # What does not fit together
@@ -498,7 +555,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "DATA_LOCAL_DIR": PATHS,
     "SPLIT_LOCAL_DIR": PATHS,
     "RUNS_DIR": PATHS,
-    "BACKBONE": TEXTS.filter(bool) | st.sampled_from(["true", "null", '"', '"a"', "[1]"]),
+    "BACKBONE": TEXTS.map(lambda text: f"{text}/") | st.sampled_from(["VGG16", "resnet_50_imagenet"]),
     "BACKBONE_WEIGHTS": st.none() | PATHS | st.sampled_from(["null", "None", "true", "3", '"']),
     "MAX_PIXELS": st.integers(1),
     "HEAD_LAYERS": st.lists(st.integers(1, 4096), max_size=4).map(tuple),

@@ -108,7 +108,14 @@ def test_the_card_is_all_that_serving_needs(tiny: Callable[..., Config]):
     card = json.loads(text)
     assert card["class_names"] == list(NAMES)
     assert (card["image_size"], card["max_pixels"], card["run"]) == (32, 1234, "run-1")
+    assert list(card) == [
+        *("format", "class_names", "image_size", "max_pixels", "sample_bits", "input", "resize", "output"),
+        *("backbone", "run", "classifold"),
+    ]
+    assert card["input"] == {"name": "pixels", "layout": "NHWC", "colour": "RGB", "range": [0, 255]}
+    assert card["resize"] == "squash, antialiased bilinear"
     read = parse_card(text, where=Path("classes.json"))
+    assert read.to_json() == text
     assert tuple(read.class_names) == NAMES
     assert read.sample_bits == "auto"
     deep = build_card(tiny(SAMPLE_BITS=12), NAMES, "run-1")

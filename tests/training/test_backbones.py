@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from classifold.errors import BackboneError, MissingExtraError
+from classifold.settings.backbone_names import APPLICATIONS
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
 
@@ -111,6 +112,8 @@ def test_lite0_and_every_application_is_listed(keras):
     assert {"ResNet50", "VGG16", "EfficientNetV2B0", "ConvNeXtTiny", "NASNetMobile"} <= set(listed)
     assert listed == sorted(listed)
     assert not [name for name in listed if not name[0].isupper()]
+    # Settings are checked without Keras, by a list of ours.
+    assert listed == list(APPLICATIONS)
 
 
 def test_weights_that_cannot_be_downloaded_say_so_at_once_with_a_cure(keras, monkeypatch, capfd):

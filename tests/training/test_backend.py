@@ -45,15 +45,36 @@ def test_another_engine_in_the_same_process_is_refused(keras: Any, monkeypatch):
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install(keras: Any, monkeypatch):
-    from classifold.training.backend import start_keras
+    from classifold.training.backend import check_engine, start_keras
 
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jax" else found(name))
+    check_engine("tensorflow")
     with pytest.raises(MissingExtraError) as error:
         start_keras("jax", seed=0)
     assert "jax not installed" in str(error.value)
     assert 'pip install "classifold[train,hosts]"' in str(error.value)
+
+
+def test_an_install_without_any_engine_is_told_to_add_tensorflow(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+):
+    from classifold.training.backend import check_engine, choose_backend
+
+    found, absent = importlib.util.find_spec, {"tensorflow", "keras", "jax"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else found(name))
+    backend = choose_backend(tiny(BACKEND="auto"))
+    assert backend == "tensorflow"
+    with pytest.raises(MissingExtraError) as error:
+        check_engine(backend)
+    assert str(error.value).splitlines() == [
+        "error: training: keras and tensorflow not installed",
+        'hint: pip install "classifold[train]"',
+    ]
+    if found("jax") is not None:
+        absent.remove("jax")
+        assert choose_backend(tiny(BACKEND="auto")) == "jax"
 
 
 def test_the_seed_decides_every_random_number(keras: Any):

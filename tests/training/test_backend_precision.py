@@ -70,9 +70,9 @@ def test_a_model_of_single_precision_is_left_as_it_is(tiny: Callable[..., Config
 def test_half_precision_with_a_scaled_loss_learns_at_the_rate_that_is_set(
     policy: Callable[[str], None], tiny: Callable[..., Config], keras: Any
 ):
-    from classifold.training.boundary import copy_arrays
     from classifold.training.model import build_classifier, split_parts
     from classifold.training.recipe import build_loss, build_optimizer
+    from classifold.training.state import copy_arrays
 
     policy("mixed_float16")
     config = tiny(OPTIMIZER="sgd", MOMENTUM=0.0, WEIGHT_DECAY=0.0)

@@ -63,7 +63,7 @@ def test_a_processor_and_a_size_of_the_users_are_left_alone(choose):
 
 
 def test_trying_changes_nothing(choose, learning):
-    from classifold.training.boundary import copy_arrays
+    from classifold.training.state import copy_arrays
 
     before = copy_arrays([*learning.variables, *learning.optimizer.variables])
     choose(130)

@@ -24,17 +24,18 @@ from hypothesis.extra import numpy as hnp
 
 from classifold.errors import DiskError, RunError
 from classifold.machine import memory_bytes
-from classifold.training.boundary import Boundary, Inside
+from classifold.training.beginning import load_beginning, save_beginning
 from classifold.training.checkpoints import (
     Checkpoints,
     CheckpointWriter,
-    Found,
-    check_facts,
-    pack_found,
-    unpack_found,
+    SavedRun,
+    pack_saved,
+    unpack_saved,
 )
+from classifold.training.facts import check_facts
 from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
+from classifold.training.state import RunState, StageState
 
 FACTS = {
     "settings": {"EPOCHS": 3, "BACKBONE": "tiny"},
@@ -45,11 +46,11 @@ FACTS = {
 }
 
 
-def make(number: int = 1, *, size: int = 6) -> Boundary:
+def make(number: int = 1, *, size: int = 6) -> RunState:
     """A state whose arrays tell its number."""
     arrays = [np.full((2, size), number, np.float32), np.array(number, np.int64), np.zeros((0, 3), np.uint32)]
     row = EpochRow("head", number, 0.1, math.nan, math.inf, 1 / 3, 1e-300, 0.5, True, 0.25, 7)
-    inside = Inside(
+    inside = StageState(
         recent=(arrays, arrays[:1]),
         kept=arrays,
         optimizer=arrays,
@@ -57,7 +58,7 @@ def make(number: int = 1, *, size: int = 6) -> Boundary:
         before=0,
         scaling=Scaling(np.arange(3, dtype=np.float32), np.ones(3, np.float32)),
     )
-    return Boundary(stage=1, rows=(row,) * number, weights=arrays, seeds=arrays[1:2], inside=inside)
+    return RunState(stage=1, rows=(row,) * number, weights=arrays, seeds=arrays[1:2], inside=inside)
 
 
 def expect_same(one: Any, other: Any) -> None:
@@ -82,13 +83,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints"
 
 
-def save(folder: Path, boundary: Boundary, *, host: str = "", checkpoints: Any = None) -> Checkpoints:
+def save(folder: Path, state: RunState, *, host: str = "", checkpoints: Any = None) -> Checkpoints:
     checkpoints = checkpoints or Checkpoints(folder, host=host)
-    checkpoints.save(boundary, facts=FACTS, seconds={"head": 1.5})
+    checkpoints.save(state, facts=FACTS, seconds={"head": 1.5})
     return checkpoints
 
 
-def load(folder: Path, *, host: str = "") -> tuple[Found | None, list[str]]:
+def load(folder: Path, *, host: str = "") -> tuple[SavedRun | None, list[str]]:
     notes: list[str] = []
     return Checkpoints(folder, host=host).load(tell=notes.append), notes
 
@@ -101,22 +102,22 @@ def files(folder: Path) -> list[str]:
 
 
 def test_what_was_saved_is_loaded_bit_for_bit(folder):
-    for boundary in (make(3), replace(make(2), inside=None), replace(make(4), stage=0)):
-        save(folder, boundary)
+    for state in (make(3), replace(make(2), inside=None), replace(make(4), stage=0)):
+        save(folder, state)
         found, notes = load(folder)
         assert notes == []
-        expect_same(found.boundary, boundary)
+        expect_same(found.state, state)
         assert found.facts == FACTS
         assert found.seconds == {"head": 1.5}
         shutil.rmtree(folder)
 
 
 def test_the_state_of_a_stage_without_scaling_has_none(folder):
-    boundary = make()
-    save(folder, replace(boundary, inside=replace(boundary.inside, scaling=None, before=None)))
+    state = make()
+    save(folder, replace(state, inside=replace(state.inside, scaling=None, before=None)))
     found, _ = load(folder)
-    assert found.boundary.inside.scaling is None
-    assert found.boundary.inside.before is None
+    assert found.state.inside.scaling is None
+    assert found.state.inside.before is None
 
 
 ARRAYS = st.lists(
@@ -132,11 +133,11 @@ ARRAYS = st.lists(
 @given(weights=ARRAYS, kept=ARRAYS, recent=st.lists(ARRAYS, min_size=1, max_size=12))
 def test_arrays_of_any_kind_and_number_come_back_in_their_order(tmp_path_factory, weights, kept, recent):
     folder = tmp_path_factory.mktemp("any") / "checkpoints"
-    inside = Inside(recent=tuple(recent), kept=kept, optimizer=[], seeds=[])
-    boundary = Boundary(0, make().rows, weights, [], inside)
-    save(folder, boundary)
+    inside = StageState(recent=tuple(recent), kept=kept, optimizer=[], seeds=[])
+    state = RunState(0, make().rows, weights, [], inside)
+    save(folder, state)
     found, _ = load(folder)
-    expect_same(found.boundary, boundary)
+    expect_same(found.state, state)
 
 
 def test_nothing_saved_is_nothing_found(folder):
@@ -169,7 +170,7 @@ def test_several_machines_share_a_folder_without_touching_each_others_files(fold
     save(folder, make(2), checkpoints=second)
     assert len(files(folder)) == 8
     assert all(name.startswith(("algo-1-checkpoint-", "algo-2-checkpoint-")) for name in files(folder))
-    assert len(load(folder, host="algo-2")[0].boundary.rows) == 2
+    assert len(load(folder, host="algo-2")[0].state.rows) == 2
     assert load(folder, host="algo-3") == (None, [])
 
 
@@ -209,7 +210,7 @@ def test_a_damaged_newest_generation_gives_way_to_the_one_before_and_is_named(ha
     save(folder, make(2), checkpoints=checkpoints)
     harm(folder / f"checkpoint-000002.{end}")
     found, notes = load(folder)
-    expect_same(found.boundary, make(1))
+    expect_same(found.state, make(1))
     assert len(notes) == 1
     assert str(folder / "checkpoint-000002.json") in notes[0]
 
@@ -277,7 +278,7 @@ def test_a_forged_generation_gives_way_to_the_one_before_and_is_named(change, wo
     assert "checkpoint-000002.json cannot be used: " in note
     assert words in note
     assert "\n" not in note
-    expect_same(found.boundary, make(1))
+    expect_same(found.state, make(1))
 
 
 def test_a_file_that_would_fill_the_memory_is_not_read(folder, monkeypatch):
@@ -307,7 +308,7 @@ def test_links_pipes_and_folders_are_no_checkpoints(end, folder, tmp_path: Path)
         else:
             path.mkdir()
         found, [note] = load(folder)
-        assert len(found.boundary.rows) == 1
+        assert len(found.state.rows) == 1
         assert ("is a link" if kind == "link" else "is not an ordinary file") in note
         shutil.rmtree(folder)
 
@@ -347,13 +348,13 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_resume import FACTS, make
+from test_checkpoints import FACTS, make
 from classifold.training.checkpoints import Checkpoints
 
 checkpoints = Checkpoints(Path(sys.argv[1]))
 # Killed between its two files, a generation is half there, which is told and no damage.
 found = checkpoints.load(tell=lambda note: "is missing" in note or sys.exit(f"damaged: {note}"))
-number = len(found.boundary.rows) if found else 0
+number = len(found.state.rows) if found else 0
 print("begun", flush=True)
 while True:
     number += 1
@@ -373,10 +374,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_generation(folder):
         found, notes = load(folder)
         # The file that was being written may be half there, under a name that nobody looks at.
         assert all("is missing" in note for note in notes)
-        number = len(found.boundary.rows) if found else 0
+        number = len(found.state.rows) if found else 0
         assert number >= reached
         if found:
-            expect_same(found.boundary.weights, make(number, size=200_000).weights)
+            expect_same(found.state.weights, make(number, size=200_000).weights)
         reached = number
     assert reached > 3
 
@@ -420,7 +421,7 @@ def test_other_versions_are_remarked_upon(folder):
 
 def test_every_setting_of_model_and_training_counts_and_no_other(tiny, sets_dir: Path):
     from classifold.dataset.scan import load_sets
-    from classifold.training.learning import build_facts
+    from classifold.training.facts import build_facts
 
     found = build_facts(tiny(), load_sets(sets_dir), backend="tensorflow")["settings"]
     assert {
@@ -460,10 +461,10 @@ def test_the_first_state_is_saved_and_those_right_after_it_are_not(write, folder
     for state in states:
         writer.offer(state)
         time.sleep(0.1)
-    assert len(load(folder)[0].boundary.rows) == 1
+    assert len(load(folder)[0].state.rows) == 1
     # At an interruption the last one is saved whatever the time.
     assert writer.save(states[-1])
-    assert len(load(folder)[0].boundary.rows) == 5
+    assert len(load(folder)[0].state.rows) == 5
     before = files(folder)
     assert writer.save(states[-1])
     assert files(folder) == before
@@ -487,7 +488,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_once_and_tried_again(write, 
     assert "training goes on" in notes[0]
     (tmp_path / "file").unlink()
     assert writer.save(make(3))
-    assert len(load(where)[0].boundary.rows) == 3
+    assert len(load(where)[0].state.rows) == 3
 
 
 def test_a_full_disk_leaves_the_last_good_generation(write, mount):
@@ -497,7 +498,7 @@ def test_a_full_disk_leaves_the_last_good_generation(write, mount):
     assert not writer.save(make(2, size=200_000))
     assert "the disk is full" in notes[0]
     found, damaged = load(disk)
-    assert len(found.boundary.rows) == 1
+    assert len(found.state.rows) == 1
     assert damaged == []
     assert files(disk) == ["checkpoint-000001.bin", "checkpoint-000001.json"]
 
@@ -509,7 +510,7 @@ def test_a_disk_that_becomes_read_only_leaves_the_last_good_generation(write, mo
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert not writer.save(make(2))
     assert "read-only" in notes[0]
-    assert len(load(disk)[0].boundary.rows) == 1
+    assert len(load(disk)[0].state.rows) == 1
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path):
@@ -526,22 +527,32 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     """learn(found) -> the trained part of a run, and all of its states."""
     from classifold.dataset.scan import load_sets
     from classifold.training.backend import start_keras
+    from classifold.training.data import opening_data
+    from classifold.training.facts import build_facts
     from classifold.training.journal import Clock, Notes
-    from classifold.training.learning import Learning, build_facts
+    from classifold.training.learning import build_learning, check_learned, train_stages
 
     def learn(
-        found: Found | None = None,
+        found: SavedRun | None = None,
         *,
         at_every_step: bool = False,
-        shelf_dir: Path | None = None,
+        cache_dir: Path | None = None,
+        built: list[Any] | None = None,
         **settings: Any,
     ) -> Any:
         config, sets, states = tiny(**settings), load_sets(sets_dir), []
         start_keras("tensorflow", seed=config.RANDOM_SEED)
-        learning = Learning(config, sets, tmp_path, clock=Clock(), notes=Notes(), shelf_dir=shelf_dir)
-        learning.build(found)
+        told: Any = {"clock": Clock(), "notes": Notes()}
+        learning = build_learning(config, sets, saved=found, this_host=None, clock=told["clock"])
+        if built is not None:
+            built.append(learning)
         facts = build_facts(config, sets, backend="tensorflow")
-        learning.train(facts=facts, mark=states.append, is_due=lambda: at_every_step)
+        opened = opening_data(
+            learning, config, sets, facts=facts, scratch_dir=tmp_path, cache_dir=cache_dir, **told
+        )
+        with opened as data:
+            states.extend(train_stages(learning, data, config, is_due=lambda: at_every_step, **told))
+        check_learned(learning)
         return learning, states, facts
 
     return learn
@@ -571,7 +582,7 @@ def test_a_run_that_goes_on_from_any_state_ends_with_the_same_bits(settings, lea
         found = Checkpoints(folder).load(tell=pytest.fail)
         again, more, _ = learn(found, **settings)
         assert len(more) == len(states) - 1 - place
-        assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
+        assert without_seconds(again.state.rows) == without_seconds(straight.state.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
 
@@ -616,28 +627,54 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_with_the_same_bits(settings, 
         Checkpoints(folder).save(states[place], facts=facts, seconds={})
         found = Checkpoints(folder).load(tell=pytest.fail)
         again, _, _ = learn(found, **settings)
-        assert without_seconds(again.boundary.rows) == without_seconds(straight.boundary.rows)
+        assert without_seconds(again.state.rows) == without_seconds(straight.state.rows)
         expect_same(again.classifier.model.get_weights(), weights)
         shutil.rmtree(folder)
+
+
+def test_an_interruption_within_an_epoch_leaves_the_state_after_its_latest_step(learn, folder, monkeypatch):
+    from classifold.training.fit import StageTraining
+
+    settings = {"DROPOUT": 0.4, "HEAD_LAYERS": (6,), "HEAD_EPOCHS": 1, "EPOCHS": 1}
+    straight, _, facts = learn(**settings)
+    step, calls, built = StageTraining._learn, list[int](), list[Any]()
+
+    def interrupt(training: Any, *batch: Any) -> None:
+        calls.append(training.step)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        step(training, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTraining, "_learn", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            learn(built=built, **settings)
+    # Five batches are an epoch: the seventh is the second of fine-tuning, and nobody asked for its state yet.
+    state = built[0].state
+    assert (state.stage, state.inside.step) == (1, 2)
+    Checkpoints(folder).save(state, facts=facts, seconds={})
+    again, _, _ = learn(Checkpoints(folder).load(tell=pytest.fail), **settings)
+    assert without_seconds(again.state.rows) == without_seconds(straight.state.rows)
+    expect_same(again.classifier.model.get_weights(), straight.classifier.model.get_weights())
 
 
 @pytest.fixture
 def marked(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     """marked(3) -> a list that grows with each block that is computed; after the third comes Ctrl-C."""
-    from classifold.training.storage import Room
+    from classifold.training.array_cache import CachedArray
 
-    mark = Room.mark
+    mark = CachedArray.mark
 
     def marked(last: int = 0) -> list[int]:
         sizes: list[int] = []
 
-        def count(room: Room, indices: Any) -> None:
-            mark(room, indices)
+        def count(cached: CachedArray, indices: Any) -> None:
+            mark(cached, indices)
             sizes.append(len(indices))
             if len(sizes) == last:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(Room, "mark", count)
+        monkeypatch.setattr(CachedArray, "mark", count)
         return sizes
 
     return marked
@@ -647,33 +684,33 @@ def test_what_was_computed_of_the_pictures_is_not_computed_again(learn, marked, 
     straight, states, facts = learn()
     expected = straight.classifier.model.get_weights()
     for last in (1, 4):  # of five: two sets' pictures, the validation's outputs, those of two versions
-        shelf_dir, sizes = tmp_path / f"shelf{last}", marked(last)
+        cache_dir, sizes = tmp_path / f"shelf{last}", marked(last)
         with pytest.raises(KeyboardInterrupt):
-            learn(shelf_dir=shelf_dir)
+            learn(cache_dir=cache_dir)
         assert len(sizes) == last
         rest = marked()
-        again, _, _ = learn(shelf_dir=shelf_dir)
+        again, _, _ = learn(cache_dir=cache_dir)
         assert len(rest) == 5 - last
         expect_same(again.classifier.model.get_weights(), expected)
-        assert not shelf_dir.exists()
+        assert not cache_dir.exists()
     # With other settings nothing of it is of use.
     for seed, last in ((42, 4), (5, 2), (42, 4)):
         sizes = marked(last)
         with pytest.raises(KeyboardInterrupt):
-            learn(shelf_dir=tmp_path / "shelf", RANDOM_SEED=seed)
+            learn(cache_dir=tmp_path / "shelf", RANDOM_SEED=seed)
         assert len(sizes) == last
     # Where fine-tuning goes on in its third epoch, with the first version again, nothing is missing.
     Checkpoints(folder).save(states[6], facts=facts, seconds={})
     rest = marked()
-    again, _, _ = learn(Checkpoints(folder).load(tell=pytest.fail), shelf_dir=tmp_path / "shelf")
+    again, _, _ = learn(Checkpoints(folder).load(tell=pytest.fail), cache_dir=tmp_path / "shelf")
     assert rest == []
     expect_same(again.classifier.model.get_weights(), expected)
 
 
 def test_where_nothing_can_be_kept_of_the_pictures_training_goes_on(learn, tmp_path: Path):
     (tmp_path / "shelf").write_text("in the way")
-    learning, _, _ = learn(shelf_dir=tmp_path / "shelf", EPOCHS=1)
-    assert learning.boundary.has_best
+    learning, _, _ = learn(cache_dir=tmp_path / "shelf", EPOCHS=1)
+    assert learning.state.has_best
 
 
 def test_a_line_names_the_batch_where_a_run_goes_on(folder):
@@ -687,22 +724,22 @@ def test_a_line_names_the_batch_where_a_run_goes_on(folder):
 
 
 def test_what_one_host_found_another_has_bit_for_bit(folder):
-    boundary = make(3)
+    state = make(3)
     sums = (float("nan"), 2.5)
-    save(folder, replace(boundary, inside=replace(boundary.inside, step=4, sums=sums, stage="head")))
+    save(folder, replace(state, inside=replace(state.inside, step=4, sums=sums, stage="head")))
     found = load(folder)[0]
-    other = unpack_found(pack_found(found))
+    other = unpack_saved(pack_saved(found))
     assert (other.folder, other.facts, other.written, other.anew) == (
         found.folder,
         found.facts,
         found.written,
         found.anew,
     )
-    assert str(other.boundary.rows) == str(found.boundary.rows)  # nan is not equal to itself
-    assert other.boundary.inside.step == 4
-    assert str(other.boundary.inside.sums) == str(sums)
-    expect_same(other.boundary.weights, found.boundary.weights)
-    expect_same(other.boundary.inside.optimizer, found.boundary.inside.optimizer)
+    assert str(other.state.rows) == str(found.state.rows)  # nan is not equal to itself
+    assert other.state.inside.step == 4
+    assert str(other.state.inside.sums) == str(sums)
+    expect_same(other.state.weights, found.state.weights)
+    expect_same(other.state.inside.optimizer, found.state.inside.optimizer)
 
 
 def test_a_state_inside_an_epoch_is_due_when_its_time_has_come(write):
@@ -854,19 +891,19 @@ import json, os, signal, sys
 from pathlib import Path
 from classifold.settings.loader import build_config
 from classifold.errors import ClassifoldError
-from classifold.training import storage
+from classifold.training import array_cache
 from classifold.training.run import train_model
 
 order = json.loads(sys.argv[1])
-marks, mark = [], storage.Room.mark
+marks, mark = [], array_cache.CachedArray.mark
 
-def count(room, indices):
-    mark(room, indices)
-    marks.append(room.array.shape)
+def count(cached, indices):
+    mark(cached, indices)
+    marks.append(cached.array.shape)
     if len(marks) == order["mark"]:
         os.kill(os.getpid(), order["signal"])
 
-storage.Room.mark = count
+array_cache.CachedArray.mark = count
 try:
     train_model(build_config(order["config"]), name="run", is_resumable=True)
 except ClassifoldError as error:
@@ -908,13 +945,34 @@ def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_
         "error: training: interrupted before anything was learned; what was computed of the pictures is kept",
         "hint: to go on where it stopped, with the same settings: classifold train --resume run",
     ]
-    assert files(tmp_path / "runs" / ".run.checkpoint") == ["outputs"]
+    state = tmp_path / "runs" / ".run.checkpoint"
+    assert files(state) == ["began.json", "outputs"]
+
+    # Other settings are refused, and what was computed stays.
+    refused = compute("runs", EPOCHS=4, ROTATION_RANGE=0.01)
+    assert refused.returncode == 1
+    assert "error: setting EPOCHS: run began with 3, got 4" in refused.stderr
+    assert "error: setting ROTATION_RANGE: run began with " in refused.stderr
+    assert "hint: set it back to go on from there; or: without --resume a run begins anew" in refused.stderr
+    assert files(state) == ["began.json", "outputs"]
+
     whole = compute("runs")
     assert whole.returncode == 0, whole.stderr
+    assert "note: there is no checkpoint to resume from: the run starts at its beginning" in whole.stderr
     assert "note: what was computed of the pictures is taken up again" in whole.stderr
     # Of five blocks two were there; the sixth is of the evaluation.
     assert int(whole.stdout) == 4
     assert files(tmp_path / "runs") == ["run"]
+
+
+@pytest.mark.parametrize("harm", ["", "{", "[]", "{}", '{"settings": 1, "versions": {}, "backend": "jax"}'])
+def test_a_record_of_the_beginning_that_cannot_be_read_is_none(harm: str, folder: Path):
+    save_beginning(folder, FACTS)
+    assert load_beginning(folder) == FACTS
+    (folder / "began.json").write_text(harm)
+    assert load_beginning(folder) is None
+    (folder / "began.json").unlink()
+    assert load_beginning(folder) is None
 
 
 def expect_same_runs(one: Path, other: Path, keras: Any) -> None:

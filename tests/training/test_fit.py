@@ -55,7 +55,7 @@ class Data:
 def fit(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
     """fit(data, num_epochs=3, peak=0.1, EARLY_STOPPING_PATIENCE=2) -> the model and what it reached."""
     from classifold.training.feed import Reached
-    from classifold.training.fit import fit_stage
+    from classifold.training.fit import begin_training
     from classifold.training.recipe import Stage
 
     def fit(
@@ -78,10 +78,16 @@ def fit(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
             model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         reached = reached or Reached()
         stage = Stage("head", share=0.0, num_epochs=num_epochs, peak=peak, number=0)
-        fit_stage(
-            model, stage, data.feed(weights), config,
-            reached=reached, inside=inside, mark=mark, is_due=is_due,
-        )  # fmt: skip
+        training = begin_training(model, stage, data.feed(weights), config, reached=reached, inside=inside)
+        try:
+            for is_epoch_over in training.steps():
+                if mark is not None and (is_epoch_over or is_due()):
+                    mark(training.take_state())
+        except KeyboardInterrupt:
+            state = training.take_state()
+            if mark is not None and state is not None:
+                mark(state)
+            raise
         return model, reached
 
     return fit

@@ -26,11 +26,11 @@ def parts(tiny: Callable[..., Config], keras: Any) -> Any:
 
 @pytest.fixture
 def reader(pictures: list[Picture], tiny: Callable[..., Config]) -> Iterator[Any]:
+    from classifold.training.array_cache import ArrayCache
     from classifold.training.pipeline import PictureReader
-    from classifold.training.storage import Storage
 
     with contextlib.closing(
-        PictureReader(pictures, tiny(), storage=Storage(1e9, None), name="training")
+        PictureReader(pictures, tiny(), cache=ArrayCache(1e9, None), name="training")
     ) as reader:
         yield reader
 
@@ -85,12 +85,12 @@ SHAPE = (2, 2, 3)
 @pytest.fixture
 def activate(reader: Any) -> Callable[..., Any]:
     """activate(memory=0, num_variants=2) -> activations over the seven pictures, and what computes them."""
+    from classifold.training.array_cache import ArrayCache
     from classifold.training.frozen import Activations
-    from classifold.training.storage import Storage
 
     def activate(*, memory: float = 1e9, num_variants: int = 2, factor: float = 1.0, **options: Any) -> Any:
-        means, storage = Means(factor), Storage(memory, None)
-        made = Activations(reader, means, shape=SHAPE, num_variants=num_variants, storage=storage, **options)
+        means, cache = Means(factor), ArrayCache(memory, None)
+        made = Activations(reader, means, shape=SHAPE, num_variants=num_variants, cache=cache, **options)
         return made, means
 
     return activate
@@ -169,11 +169,11 @@ def test_activations_too_large_for_half_precision_stay_finite(activate):
 
 @pytest.mark.parametrize("memory", [1e9, 0])
 def test_plain_activations_are_of_the_pictures_as_they_are(memory, reader):
+    from classifold.training.array_cache import ArrayCache
     from classifold.training.frozen import compute_plain
-    from classifold.training.storage import Storage
 
     means = Means()
-    read = compute_plain(reader, means, shape=SHAPE, storage=Storage(memory, None))
+    read = compute_plain(reader, means, shape=SHAPE, cache=ArrayCache(memory, None))
     for _ in range(2):
         np.testing.assert_array_equal(read(np.array([3, 1])), Means()(reader.read([3, 1])))
     assert means.count == (7 if memory else 4)

@@ -201,7 +201,7 @@ def test_a_host_that_is_killed_ends_the_run_with_a_reason_and_any_number_goes_on
     since = time.monotonic()
     said = killed.finish(1)
     assert time.monotonic() - since < 60
-    assert f"error: host {victim + 1}: it was killed, most likely for want of memory" in said
+    assert f"error: host {victim + 1}: it was killed, most likely because the memory ran out" in said
     (state,) = killed.runs_dir.iterdir()
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
     assert f"classifold train --resume {name} --hosts 2" in said

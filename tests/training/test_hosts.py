@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifold.errors import DataError, Fault, HostError
-from classifold.training.hosts import Hosts, Place, check_alike, explain_loss, join_hosts
+from classifold.training.hosts import HostInfo, Hosts, check_alike, explain_loss, join_hosts
 from classifold.training.journal import Notes
 from classifold.training.scaling import measure_scaling
 from classifold.training.sharing import sharing_faults
@@ -128,7 +128,7 @@ def test_hosts_with_other_settings_or_pictures_are_refused_by_name():
     facts = [{"settings": {"EPOCHS": 3}, "data": "x"}, {"settings": {"EPOCHS": 4}, "data": "y"}]
 
     def check(hosts: Hosts) -> None:
-        check_alike(hosts, Place(hosts.rank, 2, "", ("algo-1", "algo-2")), facts[hosts.rank])
+        check_alike(hosts, HostInfo(hosts.rank, 2, "", ("algo-1", "algo-2")), facts[hosts.rank])
 
     for error in on_hosts(2, check):
         assert "host algo-2: it differs from the first host in its data and settings" in str(error)
@@ -148,7 +148,7 @@ def test_a_name_that_is_known_late_is_waited_for(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", look)
     with pytest.raises(HostError, match="it was found"):
-        join_hosts(Place(1, 2, "algo-1:23456"))
+        join_hosts(HostInfo(1, 2, "algo-1:23456"))
     assert len(tries) == 3
 
 
@@ -158,7 +158,7 @@ def test_a_signal_ends_the_wait_for_the_others(monkeypatch):
     since = time.monotonic()
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        join_hosts(Place(1, 2, "127.0.0.1:23456"))
+        join_hosts(HostInfo(1, 2, "127.0.0.1:23456"))
     assert time.monotonic() - since < 10
 
 
@@ -172,7 +172,7 @@ def test_a_signal_ends_the_wait_for_the_others(monkeypatch):
     ],
 )
 def test_the_loss_of_another_host_is_told_from_other_errors(error, is_loss):
-    told = explain_loss(error, Place(0, 2, "", ("algo-1", "algo-2")))
+    told = explain_loss(error, HostInfo(0, 2, "", ("algo-1", "algo-2")))
     assert (told is not None) == is_loss
     if told is not None:
         assert "one of the other hosts (algo-2) ended" in str(told)

@@ -73,7 +73,7 @@ def test_penalties_are_tried_from_the_strongest_and_the_kernel_grows_as_they_fal
 def find(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
     """find(HEAD_PENALTIES=(1, 0.1)) -> the layer, what was reached, validation features and labels."""
     from classifold.training.feed import Feed, Reached
-    from classifold.training.linear_head import find_head
+    from classifold.training.linear_head import HeadSearch
 
     def find(versions: int = 2, rows: Any = (), inside: Any = None, mark: Any = None, **settings: Any) -> Any:
         config = tiny(**settings)
@@ -89,8 +89,11 @@ def find(tiny: Callable[..., Config], keras: Any) -> Callable[..., Any]:
         )
         layer = keras.layers.Dense(CLASSES)
         layer.build((None, FEATURES))
-        reached, room = Reached(list(rows)), np.empty((versions * NUM, FEATURES), np.float32)
-        find_head(layer, feed, config, room=room, reached=reached, inside=inside, mark=mark)
+        reached, buffer = Reached(list(rows)), np.empty((versions * NUM, FEATURES), np.float32)
+        search = HeadSearch(layer, feed, config, buffer=buffer, reached=reached, inside=inside)
+        for _ in search.steps():
+            if mark is not None:
+                mark(search.take_state())
         assert begun == list(range(versions))
         return layer, reached, validation, val_labels
 

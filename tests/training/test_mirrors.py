@@ -67,12 +67,12 @@ def drawn(tmp_path_factory):
 
 def find(drawn, class_names, *, flip="HORIZONTAL_FLIP", compute=None):
     """Return (class, the class it becomes, pictures of it that do) of every class that the flip changes."""
+    from classifold.training.array_cache import ArrayCache
     from classifold.training.pipeline import PictureReader
-    from classifold.training.storage import Storage
 
     pictures = [picture for name in class_names for picture in drawn[name]]
     labels = np.array([class_names.index(picture.class_name) for picture in pictures], np.intp)
-    reader = PictureReader(pictures, CONFIG, storage=Storage(1e9, None), name="training")
+    reader = PictureReader(pictures, CONFIG, cache=ArrayCache(1e9, None), name="training")
     # Brightness relative to the picture's mean, on a grid: what is where, in features that a test can afford.
     changes = find_changes(
         flip, reader, labels, CONFIG, compute=compute or describe_places, num_classes=len(class_names)

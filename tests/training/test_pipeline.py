@@ -17,11 +17,11 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError
 from classifold.names import SETS
-from classifold.packing.shards import write_shards
+from classifold.packing.pack import pack_sets
 from classifold.pictures.decode import load_picture
 from classifold.settings.config import Config
+from classifold.training.array_cache import ArrayCache, DiskCache
 from classifold.training.pipeline import PictureReader
-from classifold.training.storage import Shelf, Storage
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def read(pictures: list[Picture], tiny: Callable[..., Config]) -> Iterator[Calla
         chosen: list[Picture] | None = None,
         *,
         memory: float = 1e9,
-        shelf: Shelf | None = None,
+        disk_cache: DiskCache | None = None,
         **settings: Any,
     ) -> PictureReader:
         reader = PictureReader(
             pictures if chosen is None else chosen,
             tiny(**settings),
-            storage=Storage(memory, None, shelf),
+            cache=ArrayCache(memory, None, disk_cache),
             name="training",
         )
         readers.append(reader)
@@ -151,12 +151,12 @@ def test_what_an_earlier_process_read_is_not_read_again(read, pictures, tmp_path
         shutil.copy(pictures[number % 7].path, path)
         many.append(replace(pictures[number % 7], path=path, key=path.name))
     spoil(many, 66)
-    first = read(many, shelf=Shelf(tmp_path / "shelf", "key"))
+    first = read(many, disk_cache=DiskCache(tmp_path / "shelf", "key"))
     pixels = first.read(range(69))
     # Of the first block no file is needed any more; the second is read again, to say what is wrong with it.
     for one in many[:64]:
         one.path.unlink()
-    second = read(many, shelf=Shelf(tmp_path / "shelf", "key"))
+    second = read(many, disk_cache=DiskCache(tmp_path / "shelf", "key"))
     assert second.unreadable == first.unreadable
     assert [key for key, _ in second.unreadable] == ["66.png"]
     np.testing.assert_array_equal(second.read(range(69)), pixels)
@@ -178,7 +178,7 @@ def test_closing_ends_the_threads(read):
 @pytest.fixture
 def shards_dir(sets_dir: Path, tmp_path: Path) -> Path:
     """The three sets, packed."""
-    write_shards(sets_dir, tmp_path / "shards", shard_mb=1)
+    pack_sets(sets_dir, tmp_path / "shards", shard_mb=1)
     return tmp_path / "shards"
 
 
@@ -201,7 +201,7 @@ def test_a_picture_in_a_shard_is_left_out_for_the_same_reasons_as_a_file(read, s
     (folder / "broken.png").write_bytes(b"no picture")
     (folder / "empty.png").write_bytes(b"")
     (folder / "huge.png").write_bytes(bytes(7 * 10**7))
-    write_shards(tmp_path / "sets", tmp_path / "shards", shard_mb=1)
+    pack_sets(tmp_path / "sets", tmp_path / "shards", shard_mb=1)
     files, shards = (
         read(load_sets(tmp_path / name).pictures["training"], MAX_PIXELS=40 * 48).unreadable
         for name in ("sets", "shards")
@@ -247,33 +247,33 @@ def learn(config: Config, sets_dir: Path, scratch_dir: Path) -> list[Any]:
     from classifold.training.feed import Reached
     from classifold.training.model import build_classifier
     from classifold.training.recipe import class_weights
-    from classifold.training.stages import Supply, plan_stages, train_stage
+    from classifold.training.stages import ActivationStore, begin_stage, plan_stages
 
     start_keras("tensorflow", seed=config.RANDOM_SEED)
-    sets, storage = load_sets(sets_dir), Storage(config.CACHE_GB * 1e9, scratch_dir)
+    sets, cache = load_sets(sets_dir), ArrayCache(config.CACHE_GB * 1e9, scratch_dir)
     classifier, reached = build_classifier(config, sets.class_names), Reached()
     with ExitStack() as stack:
         readers = [
-            stack.enter_context(
-                closing(PictureReader(sets.pictures[name], config, storage=storage, name=name))
-            )
+            stack.enter_context(closing(PictureReader(sets.pictures[name], config, cache=cache, name=name)))
             for name in SETS
         ]
         labels = [
             np.array([sets.class_names.index(picture.class_name) for picture in reader.pictures])
             for reader in readers
         ]
-        supply = Supply(classifier, config, scratch_dir=scratch_dir)
-        supply.take((readers[0], readers[1]), storage, num_variants=config.AUGMENTATION_VARIANTS)
+        store = ActivationStore(classifier, config, scratch_dir=scratch_dir)
+        store.take((readers[0], readers[1]), cache, num_variants=config.AUGMENTATION_VARIANTS)
         for stage in plan_stages(config):
-            train_stage(
+            training = begin_stage(
                 classifier,
                 stage,
                 config,
-                supply=supply,
+                store=store,
                 labels=(labels[0], labels[1]),
                 class_weights=class_weights(config, sets.class_names, np.bincount(labels[0])),
                 reached=reached,
             )
+            for _ in training.steps():
+                pass
         pixels = readers[2].read(range(len(readers[2]))).astype(np.float32)
     return [*classifier.model.get_weights(), classifier.model.predict_on_batch(pixels)]

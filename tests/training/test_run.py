@@ -400,7 +400,13 @@ def test_lite0_learns_the_made_flowers_and_every_form_agrees(tmp_path: Path, run
     options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     for command in ("split", "train"):
         done = run_python(
-            "-m", "classifold.cli.main", command, "--config", tmp_path / "config.py", *options, cwd=tmp_path
+            "-m",
+            "classifold.cli.main",
+            command,
+            "--config",
+            tmp_path / "config.py",
+            *options,
+            cwd=tmp_path,
         )
         assert done.code == 0, done.err
     (run_dir,) = (tmp_path / "runs").iterdir()

@@ -30,24 +30,24 @@ def test_stages_without_epochs_are_left_out(tiny: Callable[..., Config], keras: 
 @pytest.fixture
 def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Path) -> Callable[..., Any]:
     """learn(HEAD_EPOCHS=2, EPOCHS=0) -> classifier, reached, validation pictures and labels, old weights."""
+    from classifold.training.array_cache import ArrayCache
     from classifold.training.backend import start_keras
     from classifold.training.feed import Reached
     from classifold.training.model import build_classifier
     from classifold.training.pipeline import PictureReader
     from classifold.training.recipe import class_weights
-    from classifold.training.stages import Supply, plan_stages, train_stage
-    from classifold.training.storage import Storage
+    from classifold.training.stages import ActivationStore, begin_stage, plan_stages
 
     def learn(*, stop: Callable[[Any], None] | None = None, **settings: Any) -> Any:
         config = tiny(**settings)
         start_keras("tensorflow", seed=config.RANDOM_SEED)
         sets = load_sets(sets_dir)
         classifier, reached = build_classifier(config, sets.class_names), Reached()
-        storage = Storage(config.CACHE_GB * 1e9, tmp_path)
+        cache = ArrayCache(config.CACHE_GB * 1e9, tmp_path)
         with contextlib.ExitStack() as stack:
             readers = tuple(
                 stack.enter_context(
-                    contextlib.closing(PictureReader(sets.pictures[name], config, storage=storage, name=name))
+                    contextlib.closing(PictureReader(sets.pictures[name], config, cache=cache, name=name))
                 )
                 for name in ("training", "validation")
             )
@@ -56,18 +56,20 @@ def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Pat
                 for reader in readers
             )
             before = classifier.model.get_weights()
-            supply = Supply(classifier, config, scratch_dir=tmp_path)
-            supply.take(readers, storage, num_variants=config.AUGMENTATION_VARIANTS)
+            store = ActivationStore(classifier, config, scratch_dir=tmp_path)
+            store.take(readers, cache, num_variants=config.AUGMENTATION_VARIANTS)
             for stage in plan_stages(config):
-                train_stage(
+                training = begin_stage(
                     classifier,
                     stage,
                     config,
-                    supply=supply,
+                    store=store,
                     labels=labels,
                     class_weights=class_weights(config, sets.class_names, np.bincount(labels[0])),
                     reached=reached,
                 )
+                for _ in training.steps():
+                    pass
             pixels = readers[1].read(range(len(readers[1]))).astype(np.float32)
         return classifier, reached, pixels, labels[1], before
 

@@ -255,7 +255,7 @@ def test_a_run_that_fails_after_its_training_keeps_what_was_learned_and_one_that
     )
     assert f": classifold train --resume {name}\n" in failed.stderr()
 
-    other = start_train(SPLIT_LOCAL_DIR=str(sets), BACKBONE="ResNet5", again=failed)
+    other = start_train(SPLIT_LOCAL_DIR=str(sets), BACKBONE="no_such_preset", again=failed)
     assert other.process.wait(120) == 1
     assert f"note: {name} stopped before the end" in other.stderr()
     assert [path.name for path in failed.runs_dir.iterdir()] == [state.name]

@@ -1,4 +1,4 @@
-"""Parsing AWS's answers, and recognizing what is none: a proxy's page or a cut text."""
+"""Parsing AWS's answers, and recognizing those that are not AWS's: a proxy's page, a truncated text."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PAGE = re.compile(
 )
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TITLE_LIMIT = 80
-# How much of an answer is looked at to tell whether it is a page: listings are long.
+# A page is recognized by its first bytes, since answers can be long.
 _HEAD_BYTES = 4096
 
 
 class Answer(dict[str, Any]):
-    """An answer of AWS's: reading a key that it lacks raises UnreadableAnswerError."""
+    """An answer of AWS; reading a missing key raises UnreadableAnswerError."""
 
     def __missing__(self, name: str) -> Any:
-        """Refuse a key that the answer lacks.
+        """Refuse a missing key.
 
         Raises:
             UnreadableAnswerError: Always.
@@ -51,18 +51,18 @@ class _AnswerParser:
         self.is_s3 = protocol == "rest-xml"
 
     def parse(self, response: dict[str, Any], shape: Any) -> Any:
-        """Return what a response says, as botocore's parser returns it.
+        """Return the parsed response, as botocore's parser returns it.
 
-        A server's fault (500 and above) that cannot be read becomes a refusal with the status as its code:
-        botocore tries it again, as any fault of a server's.
+        A server error (500 and above) that cannot be read becomes an error with the status as its code, so
+        that botocore retries it like any server error.
 
         Raises:
-            UnreadableAnswerError: It is not AWS's: a page, a cut text, a redirection to somewhere else.
+            UnreadableAnswerError: It is not from AWS: a page, a truncated text, a redirection elsewhere.
         """
         status = int(response["status_code"])
         problem = _find_page(response) or self._find_problem(response, shape, status=status)
         if not problem:
-            # Parsers leak whatever their libraries raise.
+            # Botocore's parsers let any exception of their libraries through.
             try:
                 parsed = self.parser.parse(response, shape)
             except Exception:
@@ -74,23 +74,23 @@ class _AnswerParser:
         raise UnreadableAnswerError(problem, status=status, location=_read_header(response, "location"))
 
     def _find_problem(self, response: dict[str, Any], shape: Any, *, status: int) -> str:
-        """Return why a response cannot be AWS's; empty where it may be."""
+        """Return why a response cannot be from AWS; empty if it may be."""
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return "a proxy wants you to sign in to it"
-        # S3 alone sends to other places, with these two.
+        # Only S3 redirects, with these two codes.
         if 300 <= status < 400 and not (self.is_s3 and status in (301, 307)):
             return "it is a redirection"
         return self._find_odd_body(response, shape) if status < 300 else ""
 
     def _find_odd_body(self, response: dict[str, Any], shape: Any) -> str:
-        """Return why the body of a response that says 200 cannot be AWS's; empty where it may be."""
+        """Return why the body of a successful response cannot be from AWS; empty if it may be."""
         body = response.get("body")
         if not isinstance(body, bytes):
-            return ""  # a stream: an object of the user's
+            return ""  # a stream: the content of an object
         if not body.strip():
             return "it is empty" if _has_body(shape) else ""
         if not self.is_json:
-            return ""  # what is no XML is found by botocore's parser
+            return ""  # botocore's parser refuses what is not XML
         try:
             found = json.loads(body)
         except ValueError:
@@ -103,7 +103,7 @@ class _AnswerParser:
 
 
 def _has_body(shape: Any) -> bool:
-    """Tell whether an operation's answer says something beyond its headers."""
+    """Tell whether an operation's answer has a body."""
     members = getattr(shape, "members", None) or {}
     payload = members.get(shape.serialization.get("payload")) if shape is not None else None
     if payload is not None:
@@ -112,7 +112,7 @@ def _has_body(shape: Any) -> bool:
 
 
 def _find_page(response: dict[str, Any]) -> str:
-    """Return which page for a browser a response is; empty where it is none."""
+    """Return a description of the web page that a response is; empty if it is not one."""
     body = response.get("body")
     if not isinstance(body, bytes) or not _PAGE.match(body[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")):
         return ""
@@ -129,7 +129,7 @@ def _read_header(response: dict[str, Any], name: str) -> str:
 
 
 def _refuse(response: dict[str, Any], problem: str) -> dict[str, Any]:
-    """Return a server's fault in the form in which botocore returns AWS's refusals."""
+    """Return a server error in the form in which botocore returns AWS's errors."""
     status = int(response["status_code"])
     headers = {str(key).lower(): value for key, value in response["headers"].items()}
     metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers}

@@ -1,6 +1,6 @@
-"""How a bucket of ours is to be: each rule reads what is there, says what it should be, and writes that.
+"""The configuration of the project's buckets: each rule reads one setting, says what it should be, writes it.
 
-What it should be builds on what is there: the user's own tags, statements and lifecycle rules stay.
+The user's own tags, policy statements and lifecycle rules are kept.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from botocore.exceptions import ClientError
 from classifold.aws.no_answer import UnreadableAnswerError
 from classifold.aws.refusals import error_code, is_missing
 
-# A picture or result that was replaced or deleted by mistake can be had back for so long.
+# Days in which a picture or result that was replaced or deleted by mistake can be restored.
 OLD_VERSION_DAYS = 30
-# Parts of an upload that never came to its end are paid for until then, and seen in no listing.
+# Days until an unfinished upload is removed: its parts cost money and are in no listing.
 UNFINISHED_UPLOAD_DAYS = 7
-# A checkpoint is replaced many times an hour, and the one before is of no use to anybody. S3 counts in days.
+# Old checkpoints are useless, and there are many per hour; one day is S3's minimum.
 OLD_CHECKPOINT_DAYS = 1
 LIFECYCLE_ID, CHECKPOINT_LIFECYCLE_ID = "classifold", "classifold-checkpoints"
 POLICY_SID = "ClassifoldSecureTransport"
@@ -27,14 +27,14 @@ POLICY_SID = "ClassifoldSecureTransport"
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the settings ask of a bucket.
+    """What the settings require of a bucket.
 
     Attributes:
-        bucket: Its name.
-        partition: The first word of its ARN.
-        kms_key: ARN of the key that encrypts it; empty: S3's own.
-        tags: Those that it is to carry, beside others.
-        checkpoint_prefix: Below which jobs keep their checkpoints; empty where they keep none there.
+        bucket: Name of the bucket.
+        partition: Partition of its ARN: aws, aws-cn or aws-us-gov.
+        kms_key: ARN of the key that encrypts it; empty for S3's own key.
+        tags: Tags that it must have; it may have others.
+        checkpoint_prefix: Key prefix of the jobs' checkpoints; empty for a bucket without checkpoints.
     """
 
     bucket: str
@@ -46,16 +46,17 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that a bucket is to have.
+    """One setting of a bucket.
 
     Attributes:
-        key: Its short name.
-        name: What it is, as in "it lacks versioning".
-        done: What is told once it was set, as in "versioning set".
-        read: From S3's client and the bucket's name to what is there.
-        want: From what is there and the wishes to what should be; the same where all is well. Pure.
-        write: With the client, the name and what should be.
-        hint: The cure where S3 refuses.
+        key: Short name of the rule.
+        name: Name of the setting, as in "it lacks versioning".
+        done: Text after it was set, as in "versioning set".
+        read: Returns the current value, from S3's client and the bucket's name.
+        want: Returns the value that it should have, from the current value and the wishes; the current
+            value if it is right. Pure.
+        write: Sets the value, from S3's client, the bucket's name and the value.
+        hint: Hint for the user if S3 refuses to set it.
     """
 
     key: str
@@ -68,7 +69,7 @@ class Rule:
 
 
 def _read_or(empty: Any, ask: Callable[[], Any]) -> Any:
-    """Return what S3 answers, or `empty` where it says that nothing of the kind was ever set."""
+    """Return S3's answer, or `empty` if the setting was never made."""
     try:
         return ask()
     except ClientError as error:
@@ -77,7 +78,7 @@ def _read_or(empty: Any, ask: Callable[[], Any]) -> Any:
         return empty
 
 
-# Nobody reads pictures or models without signing in, whatever an ACL or a policy says later.
+# Public access: blocked, whatever an ACL or a policy says later.
 
 
 def _read_public_block(s3: Any, bucket: str) -> dict[str, bool]:
@@ -88,7 +89,7 @@ def _read_public_block(s3: Any, bucket: str) -> dict[str, bool]:
 
 
 def want_public_block(_current: Mapping[str, bool], _wishes: Wishes) -> dict[str, bool]:
-    """Return all four blocks, closed."""
+    """Return all four blocks, switched on."""
     names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     return dict.fromkeys(names, True)
 
@@ -97,7 +98,7 @@ def _write_public_block(s3: Any, bucket: str, wanted: dict[str, bool]) -> None:
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=wanted)
 
 
-# What SageMaker or a colleague writes belongs to the bucket's owner, and ACLs count no more.
+# Ownership: what SageMaker or a colleague writes belongs to the bucket's owner, and ACLs are ignored.
 
 
 def _read_ownership(s3: Any, bucket: str) -> str:
@@ -109,7 +110,7 @@ def _read_ownership(s3: Any, bucket: str) -> str:
 
 
 def want_ownership(_current: str, _wishes: Wishes) -> str:
-    """Return the ownership that makes ACLs powerless."""
+    """Return the ownership under which ACLs are ignored."""
     return "BucketOwnerEnforced"
 
 
@@ -119,7 +120,7 @@ def _write_ownership(s3: Any, bucket: str, wanted: str) -> None:
     )
 
 
-# Encrypted on AWS's disks; with a key of the user's, through a bucket key, which asks KMS far less often.
+# Encryption: with a key of the user's through a bucket key, which needs far fewer requests to KMS.
 
 
 def _read_encryption(s3: Any, bucket: str) -> list[dict[str, Any]]:
@@ -130,7 +131,7 @@ def _read_encryption(s3: Any, bucket: str) -> list[dict[str, Any]]:
 
 
 def want_encryption(current: list[dict[str, Any]], wishes: Wishes) -> list[dict[str, Any]]:
-    """Return the rule of encryption; a key that stands there already is never exchanged for none."""
+    """Return the encryption rule; a key of the user's is never replaced by S3's own."""
     found = current[0] if current else {}
     before = found.get("ApplyServerSideEncryptionByDefault", {})
     if wishes.kms_key:
@@ -142,7 +143,7 @@ def want_encryption(current: list[dict[str, Any]], wishes: Wishes) -> list[dict[
 
 
 def find_other_key(current: list[dict[str, Any]], wishes: Wishes) -> str:
-    """Return the key that encrypts the bucket though the settings name none; empty where there is none."""
+    """Return the KMS key that encrypts the bucket although the settings name none; empty if there is none."""
     before = current[0].get("ApplyServerSideEncryptionByDefault", {}) if current else {}
     is_kms = str(before.get("SSEAlgorithm", "")).startswith("aws:kms")
     return str(before.get("KMSMasterKeyID", "aws/s3")) if is_kms and not wishes.kms_key else ""
@@ -152,7 +153,7 @@ def _write_encryption(s3: Any, bucket: str, wanted: list[dict[str, Any]]) -> Non
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": wanted})
 
 
-# What was overwritten or deleted by mistake can be had back ...
+# Versioning: what was overwritten or deleted by mistake can be restored.
 
 
 def _read_versioning(s3: Any, bucket: str) -> str:
@@ -168,7 +169,7 @@ def _write_versioning(s3: Any, bucket: str, wanted: str) -> None:
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": wanted})
 
 
-# ... for a month, after which nobody pays for it any more.
+# Lifecycle: old versions expire after a month, so that they do not cost money forever.
 
 
 def _read_lifecycle(s3: Any, bucket: str) -> dict[str, Any]:
@@ -179,14 +180,14 @@ def _read_lifecycle(s3: Any, bucket: str) -> dict[str, Any]:
 
 
 def want_lifecycle(current: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:
-    """Return the user's own rules as they are, and ours."""
+    """Return the user's own lifecycle rules unchanged, and ours."""
     rules = list(current.get("Rules", ()))
     for ours in _build_lifecycle_rules(wishes):
         found = [index for index, rule in enumerate(rules) if rule.get("ID") == ours["ID"]]
         if not found:
             rules.append(ours)
             continue
-        # S3 gives an empty filter back in one of two forms.
+        # S3 returns an empty filter in one of two forms.
         there = rules[found[0]].get("Filter")
         is_same = there in ({}, {"Prefix": ""}) and ours["Filter"] == {"Prefix": ""}
         rules[found[0]] = {**ours, "Filter": there} if is_same else ours
@@ -194,14 +195,14 @@ def want_lifecycle(current: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]
 
 
 def _build_lifecycle_rules(wishes: Wishes) -> list[dict[str, Any]]:
-    """Return our rules; of two that hold for an object the shorter time counts."""
+    """Return our lifecycle rules; if two apply to an object, the shorter time counts."""
     rules: list[dict[str, Any]] = [
         {
             "ID": LIFECYCLE_ID,
             "Status": "Enabled",
             "Filter": {"Prefix": ""},
             "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_VERSION_DAYS},
-            # A marker whose last version has gone hides nothing, and slows every listing.
+            # A delete marker without versions is useless and slows listings.
             "Expiration": {"ExpiredObjectDeleteMarker": True},
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_UPLOAD_DAYS},
         }
@@ -224,7 +225,7 @@ def _write_lifecycle(s3: Any, bucket: str, wanted: dict[str, Any]) -> None:
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules, **more)
 
 
-# Nothing travels in the clear. S3 takes nothing older than TLS 1.2 by itself, so that needs no statement.
+# Policy: no requests without TLS. S3 itself refuses versions older than 1.2, so that needs no statement.
 
 
 def _read_policy(s3: Any, bucket: str) -> dict[str, Any]:
@@ -236,11 +237,11 @@ def _read_policy(s3: Any, bucket: str) -> dict[str, Any]:
 
 
 def want_policy(current: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:
-    """Return the bucket's policy with every statement that it has, and the deny on what is not TLS."""
+    """Return the bucket's policy with all its statements and one that denies requests without TLS."""
     statements = _list(current.get("Statement", []))
-    if any(_denies_plain_http(one, wishes) for one in statements):
+    if any(_denies_plain_http(statement, wishes) for statement in statements):
         return dict(current)
-    others = [one for one in statements if one.get("Sid") != POLICY_SID]
+    others = [statement for statement in statements if statement.get("Sid") != POLICY_SID]
     arn = f"arn:{wishes.partition}:s3:::{wishes.bucket}"
     ours = {
         "Sid": POLICY_SID,
@@ -254,7 +255,7 @@ def want_policy(current: Mapping[str, Any], wishes: Wishes) -> dict[str, Any]:
 
 
 def _denies_plain_http(statement: Mapping[str, Any], wishes: Wishes) -> bool:
-    """Tell whether a statement, ours or an organisation's own, denies everybody everything without TLS."""
+    """Tell whether a statement, ours or an organisation's, denies every request without TLS to everybody."""
     arn = f"arn:{wishes.partition}:s3:::{wishes.bucket}"
     covered = set(_list(statement.get("Resource", [])))
     condition = statement.get("Condition", {})
@@ -265,14 +266,14 @@ def _denies_plain_http(statement: Mapping[str, Any], wishes: Wishes) -> bool:
         and bool({"s3:*", "*"} & set(_list(statement.get("Action", []))))
         and ("*" in covered or {arn, f"{arn}/*"} <= covered)
         and _list(secure) in (["false"], [False])
-        # A second condition narrows the deny.
+        # A second condition would narrow the deny.
         and [*condition] == ["Bool"]
         and len(condition["Bool"]) == 1
     )
 
 
 def _list(value: Any) -> list[Any]:
-    """Return a policy's value as a list: one alone may stand without its brackets."""
+    """Return a policy's value as a list: a single value may be without brackets."""
     return value if isinstance(value, list) else [value]
 
 
@@ -280,7 +281,7 @@ def _write_policy(s3: Any, bucket: str, wanted: dict[str, Any]) -> None:
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(wanted))
 
 
-# Whose it is: the bill by project, and what `destroy` may touch.
+# Tags: the project's bill, and what `destroy` may remove.
 
 
 def read_tags(s3: Any, bucket: str) -> dict[str, str]:
@@ -290,7 +291,7 @@ def read_tags(s3: Any, bucket: str) -> dict[str, str]:
 
 
 def want_tags(current: Mapping[str, str], wishes: Wishes) -> dict[str, str]:
-    """Return the tags that are there, and ours: S3 replaces the whole set."""
+    """Return the existing tags and ours, since S3 replaces the whole set."""
     return {**current, **wishes.tags}
 
 
@@ -299,9 +300,9 @@ def _write_tags(s3: Any, bucket: str, wanted: dict[str, str]) -> None:
     s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
 
 
-# The order matters. Public access is closed first, before anything could let somebody in. Tags come next: a
-# run that was interrupted after them knows the bucket again as its own. The policy comes last: a slip in it
-# could shut everybody out of all the rest.
+# The order matters. Public access is blocked first, before anything can be written. Tags come next, so that
+# after an interruption the next run recognizes the bucket. The policy comes last, since an error in it could
+# lock everybody out of the other settings.
 RULES = (
     Rule(
         "public block",
@@ -318,7 +319,7 @@ RULES = (
         read_tags,
         want_tags,
         _write_tags,
-        "S3 takes 50 tags a bucket",
+        "S3 allows at most 50 tags per bucket",
     ),
     Rule(
         "ownership",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from classifold import names
-from classifold.aws.policies import PULL, SAGEMAKER, VERSION, Scope, allow, kms_statements, log_group
+from classifold.aws.policies import SAGEMAKER, VERSION, Scope, allow, kms_statements, log_group
 
 _SETTINGS = ("PublicAccessBlock", "OwnershipControls", "Versioning", "Policy", "Tagging")
 _CONFIGURATIONS = ("Encryption", "Lifecycle")
@@ -16,10 +16,10 @@ _ROLE_LOOKS = (
 
 
 def build_setup_policy(scope: Scope, *, makes_role: bool = True) -> dict[str, Any]:
-    """Return what `classifold setup` and `classifold destroy` need.
+    """Return the policy for `classifold setup` and `classifold destroy`.
 
-    Its holder can make the project's role only with the permissions boundary, and can neither take that off
-    nor change it: so the role never has more rights than the boundary allows.
+    Its holder can make the project's role only with the permissions boundary, and can neither remove nor
+    change that: so the role never has more rights than the boundary allows.
 
     Args:
         scope: The project; its role and its boundary must be named.
@@ -30,13 +30,13 @@ def build_setup_policy(scope: Scope, *, makes_role: bool = True) -> dict[str, An
         statements += _setup_role(scope)
     if scope.kms_key:
         look, _, grant = kms_statements(scope, through=("ecr",))
-        # ECR makes grants on a repository's key, and gives them back when the repository is deleted.
+        # ECR makes grants on a repository's key, and retires them when the repository is deleted.
         statements += [look, grant, allow("ReleaseKey", ["kms:RetireGrant"], scope.kms_key)]
     return {"Version": VERSION, "Statement": statements}
 
 
 def build_daily_policy(scope: Scope) -> dict[str, Any]:
-    """Return what all other commands need once the project is set up; it changes no role and no bucket."""
+    """Return the policy for all other commands after `classifold setup`; it changes no role and no bucket."""
     statements = [*_daily_buckets(scope), *_daily_role(scope), *_daily_images(scope), *_daily_jobs(scope)]
     if scope.kms_key:
         statements += kms_statements(scope, through=("ecr", "s3", "sagemaker"))
@@ -75,7 +75,7 @@ def _setup_buckets(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _setup_role(scope: Scope) -> list[dict[str, Any]]:
-    """Return what makes and removes the role. Its trust is set when it is made, and not changed later."""
+    """Return the rights to make and remove the role; its trust can only be set when it is made."""
     bounded = {"StringEquals": {"iam:PermissionsBoundary": scope.boundary_arn}}
     changes = ("CreateRole", "PutRolePermissionsBoundary", "PutRolePolicy", "DeleteRolePolicy")
     free = (*_ROLE_LOOKS, "TagRole", "DeleteRole")
@@ -112,7 +112,7 @@ def _setup_jobs(scope: Scope) -> list[dict[str, Any]]:
         allow("EndJobs", ending, jobs, where=_bears_tag(scope)),
         allow("LookAtJobs", ["sagemaker:DescribeTrainingJob", "sagemaker:ListTags"], jobs),
         allow("Logs", ["logs:DescribeLogStreams", "logs:DeleteLogStream"], log_group(scope)),
-        # AWS knows no narrower form of these: they are about no one thing.
+        # AWS cannot limit these to single resources.
         allow("Looks", looks),
     ]
 
@@ -131,7 +131,7 @@ def _daily_buckets(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _daily_role(scope: Scope) -> list[dict[str, Any]]:
-    # Without the condition the role could be handed to any service, and its rights with it.
+    # Without the condition the role could be passed to any service, and its rights with it.
     passed = {"StringEquals": {"iam:PassedToService": SAGEMAKER}}
     return [
         allow("LookAtRole", [f"iam:{one}" for one in _ROLE_LOOKS], scope.role_arn),
@@ -141,18 +141,22 @@ def _daily_role(scope: Scope) -> list[dict[str, Any]]:
 
 def _daily_images(scope: Scope) -> list[dict[str, Any]]:
     looks = ("DescribeImages", "DescribeImageScanFindings", "DescribeRepositories", "GetLifecyclePolicy")
-    push = ("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage")
+    # What `docker push` asks the registry for: which layers it has, which image is under the tag, the upload.
+    push = (
+        *("BatchCheckLayerAvailability", "BatchGetImage"),
+        *("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage"),
+    )
     rights = [f"ecr:{one}" for one in (*looks, "ListTagsForResource", *push)]
     return [
         allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
-        allow("Images", [*rights, *PULL], scope.arn("ecr", f"repository/{scope.repository}")),
+        allow("Images", rights, scope.arn("ecr", f"repository/{scope.repository}")),
     ]
 
 
 def _daily_jobs(scope: Scope) -> list[dict[str, Any]]:
     jobs = scope.arn("sagemaker", "training-job/*")
     tag = {f"aws:RequestTag/{names.PROJECT_TAG}": scope.project}
-    # Tags are given while a job is made. Later nobody can give the tag to a job that is somebody else's.
+    # Tags may be set only while a job is made, so that nobody can tag a job of another project later.
     while_made = {**tag, "sagemaker:TaggingAction": "CreateTrainingJob"}
     looks = ["sagemaker:ListTrainingJobs", "sagemaker:Search"]
     looks += ["pricing:GetProducts", "servicequotas:ListServiceQuotas"]

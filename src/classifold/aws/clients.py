@@ -1,4 +1,4 @@
-"""The way to AWS: one session with its region and account, and what AWS refuses said in our words."""
+"""The connection to AWS: one session with its region, account, clients, bucket names, key and tags."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ from classifold.aws.refusals import (
     is_passing,
     note_origin,
 )
-from classifold.errors import AwsError, Fault
+from classifold.errors import AwsError, Fault, name_failure
 from classifold.settings.config import Config
 
-# A request is tried so often in all. The first one of every command learns soon that there is no network;
-# the later ones outlast a busy API. AWS_MAX_ATTEMPTS and the profile's max_attempts go before.
+# Attempts of a request in total: few for a command's first request, so that a missing network is reported
+# soon; more for the others, to outlast a busy API. AWS_MAX_ATTEMPTS and the profile's max_attempts take
+# precedence.
 _FIRST_ATTEMPTS, _ATTEMPTS = 3, 8
 _CONNECT_SECONDS = 10
 _KEY_ARN = re.compile(r"arn:[a-z-]+:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:key/.+")
 
 
 class Aws:
-    """A user's way into one AWS account, in the project's region. Any number of threads may share it.
+    """A user's connection to one AWS account, in the project's region. Threads may share it.
 
-    Credentials, profiles, SSO, proxies and AWS_ENDPOINT_URL are boto3's own; the region is the settings'.
+    Credentials, profiles, SSO, proxies and AWS_ENDPOINT_URL are read by boto3; the region is a setting.
 
     Args:
         config: The settings.
 
     Attributes:
         config: The settings.
-        region: PROJECT_REGION.
-        session: Boto3's, which is not safe for threads: ask `client` instead.
+        region: The project's region, PROJECT_REGION.
+        session: Boto3's session, which is not safe for threads: use `client` instead.
     """
 
     def __init__(self, config: Config) -> None:
@@ -53,7 +54,7 @@ class Aws:
             self._core = botocore.session.get_session()
             self._core.register_component("response_parser_factory", AnswerParserFactory())
             self.session = boto3.session.Session(botocore_session=self._core, region_name=self.region)
-        # Making the client of S3 asks for the account, which makes the client of STS: hence re-entrant.
+        # Re-entrant: making S3's client asks for the account, which makes STS's client.
         self._lock = threading.RLock()
         self._clients: dict[tuple[str, int, str], Any] = {}
         self._identity: dict[str, str] | None = None
@@ -61,10 +62,10 @@ class Aws:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Who is asking: `Account`, `Arn` and `UserId`; asked for once.
+        """The caller's `Account`, `Arn` and `UserId`; requested from AWS once.
 
         Raises:
-            AwsError: Without credentials, or with ones that AWS refuses.
+            AwsError: There are no credentials, or AWS refuses them.
         """
         with self._lock:
             if self._identity is None:
@@ -78,15 +79,15 @@ class Aws:
                 answer = self.client("sts").get_caller_identity()
                 return {name: str(answer[name]) for name in ("Account", "Arn", "UserId")}
         except AwsError as error:
-            # No such host: it is the region's name as often as the network.
-            doubt = isinstance(error.__cause__, EndpointConnectionError) and self._doubt_region()
+            # An unknown host may mean a misspelt region as well as a missing network.
+            doubt = isinstance(error.__cause__, EndpointConnectionError) and self.doubt_region()
             if not doubt:
                 raise
-            raise AwsError(Fault(doing, error.faults[0].what, hint=doubt)) from error.__cause__
+            raise AwsError(Fault(name_failure(doing), error.faults[0].what, hint=doubt)) from error.__cause__
 
     @property
     def account(self) -> str:
-        """The number of the account, 12 digits."""
+        """Number of the account, 12 digits."""
         return self.identity["Account"]
 
     @functools.cached_property
@@ -94,28 +95,27 @@ class Aws:
         """The first word of every ARN: aws, aws-cn or aws-us-gov.
 
         Raises:
-            AwsError: The region is in no partition that there is.
+            AwsError: The region is not in any partition.
         """
         try:
             return str(self.session.get_partition_for_region(self.region))
         except UnknownRegionError as error:
-            fault = Fault("setting PROJECT_REGION", "no such region", self._doubt_region(), got=self.region)
+            fault = Fault("setting PROJECT_REGION", "no such region", self.doubt_region(), got=self.region)
             raise AwsError(fault) from error
 
     def client(self, service: str, *, connections: int = 10, region: str | None = None) -> Any:
         """Return boto3's client of a service, in the project's region, with patient retries.
 
-        The account is known before anything is sent but the question for it. S3's client sends the expected
-        owner with every request, those of transfers, paginators and waiters included: a bucket of somebody
-        else's is refused.
+        S3's client sends the expected owner with every request, also those of transfers, paginators and
+        waiters: S3 then refuses a bucket that belongs to another account.
 
         Args:
-            service: Boto3's name of it.
-            connections: How many requests may be under way at once.
-            region: Another region, for a service that the project's does not have.
+            service: Boto3's name of the service.
+            connections: Maximum number of simultaneous requests.
+            region: Region of the client; None for the project's.
 
         Raises:
-            AwsError: Without credentials, or with ones that AWS refuses.
+            AwsError: There are no credentials, or AWS refuses them.
         """
         key = service, connections, region or self.region
         with self._lock:
@@ -124,7 +124,7 @@ class Aws:
             return self._clients[key]
 
     def _make_client(self, service: str, connections: int, region: str) -> Any:
-        # Whoever the account is, is known first: a missing sign-in is told once and at once.
+        # The account is requested first, so that missing credentials are reported once, before anything else.
         account = "" if service == "sts" else self.account
         doing = f"reach {service}"
         with aws_errors(doing), profile_errors(doing):
@@ -134,7 +134,7 @@ class Aws:
                 max_pool_connections=connections,
                 user_agent_extra=f"classifold/{classifold.__version__}",
                 connect_timeout=_CONNECT_SECONDS,
-                # A slow answer of a busy service must not be cut by a router that forgets silent connections.
+                # Some routers drop silent connections, as when a busy service answers slowly.
                 tcp_keepalive=True,
             )
             client = self.session.client(service, config=settings)
@@ -148,15 +148,19 @@ class Aws:
         attempts = self._core.get_config_variable("max_attempts")
         mode = self._core.get_config_variable("retry_mode")
         ours = _FIRST_ATTEMPTS if service == "sts" else _ATTEMPTS
-        # Older releases of boto3 default to legacy, which knows fewer of the passing faults.
+        # Older releases of boto3 default to "legacy", which retries fewer kinds of errors.
         known = mode if mode in ("standard", "adaptive") else "standard"
         return {"mode": known, "total_max_attempts": attempts or ours}
 
-    def _doubt_region(self) -> str:
-        """Return the cure for a region that boto3 does not know; empty for one that it knows."""
-        known = self.session.get_available_regions("sagemaker", self._guess_partition())
-        if self.region in known:
+    def doubt_region(self) -> str:
+        """Return a remark if boto3 does not know the region; empty if it does.
+
+        A region may be newer than this boto3, or belong to a private partition, so this refuses nothing.
+        """
+        partitions = self.session.get_available_partitions()
+        if any(self.region in self.session.get_available_regions("sagemaker", each) for each in partitions):
             return ""
+        known = self.session.get_available_regions("sagemaker", self._guess_partition())
         near = difflib.get_close_matches(self.region, known, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         return f"boto3 knows no region {self.region} with SageMaker: check PROJECT_REGION{meant}"
@@ -178,6 +182,22 @@ class Aws:
         """The bucket of the results."""
         return self.config.OUTPUT_BUCKET or self._bucket(names.output_bucket(self.config.PROJECT_NAME))
 
+    def list_bucket_names(self, account: str = "") -> tuple[str, str]:
+        """Return the names of the buckets of the pictures and of the results.
+
+        Args:
+            account: The account they would be in, without asking AWS anything; empty: the user's own.
+        """
+        if not account:
+            return self.data_bucket, self.output_bucket
+        config = self.config
+        data, output = names.data_bucket(config.PROJECT_NAME), names.output_bucket(config.PROJECT_NAME)
+        if config.BUCKET_NAMESPACE != "global":
+            data, output = (
+                names.regional_bucket(one, account=account, region=self.region) for one in (data, output)
+            )
+        return config.DATA_BUCKET or data, config.OUTPUT_BUCKET or output
+
     def _bucket(self, name: str) -> str:
         if self.config.BUCKET_NAMESPACE == "global":
             return name
@@ -186,7 +206,7 @@ class Aws:
         return former if former != own and self._has_made(former) else own
 
     def _has_made(self, bucket: str) -> bool:
-        """Tell whether there is a bucket of this name that bears the project's tag; asked once for each."""
+        """Tell whether a bucket of this name exists and has the project's tag; requested once per bucket."""
         with self._lock:
             if bucket not in self._made:
                 try:
@@ -203,33 +223,38 @@ class Aws:
 
     @functools.cached_property
     def kms_key(self) -> str:
-        """ARN of the key itself, also where KMS_KEY names it by alias or number; empty: AWS's own.
-
-        Policies of roles count for a key under this name alone.
+        """ARN of the key, also if KMS_KEY names it by alias or ID; empty for AWS's own key.
 
         Raises:
             AwsError: There is no such key in the project's region, or a right is missing.
         """
-        given = self.config.KMS_KEY
-        found = _KEY_ARN.fullmatch(given)
-        if found and found["region"] != self.region:
-            what = f"the key is in {found['region']}, the project in {self.region}"
-            hint = f"name a key in {self.region}: S3 and SageMaker take none of another region"
+        setting = self.config.KMS_KEY
+        arn = _KEY_ARN.fullmatch(setting)
+        if arn and arn["region"] != self.region:
+            what = f"the key is in {arn['region']}, the project in {self.region}"
+            hint = f"name a key in {self.region}: S3 and SageMaker accept none of another region"
             raise AwsError(Fault("setting KMS_KEY", what, hint=hint))
-        if found or not given:
-            return given
+        if arn or not setting:
+            return setting
         hint = f"set KMS_KEY to the ARN of a key in {self.region}"
-        with aws_errors(f"look at the key {given}", hint=hint):
-            return str(self.client("kms").describe_key(KeyId=given)["KeyMetadata"]["Arn"])
+        # The ARN is needed, since the policies of roles cannot name a key by its alias.
+        with aws_errors(f"look at the key {setting}", hint=hint):
+            return str(self.client("kms").describe_key(KeyId=setting)["KeyMetadata"]["Arn"])
 
     @property
     def tags(self) -> dict[str, str]:
-        """The user's tags, and the one that says which project a thing belongs to."""
+        """The user's tags, and the project's tag."""
         return {**self.config.TAGS, names.PROJECT_TAG: self.config.PROJECT_NAME}
 
 
 def _expect_owner(params: dict[str, Any], model: Any, *, account: str, **_: Any) -> dict[str, Any]:
-    """Return an S3 request's parameters with the account that its buckets must belong to."""
+    """Return an S3 request's parameters with the account that its buckets must belong to.
+
+    Args:
+        params: The request's parameters.
+        model: Botocore's model of the operation.
+        account: Number of the account, 12 digits.
+    """
     members = model.input_shape.members if model.input_shape else {}
     wanted = ["ExpectedBucketOwner"]
     wanted += ["ExpectedSourceBucketOwner"] if "CopySource" in params else []

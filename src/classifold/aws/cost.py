@@ -1,4 +1,4 @@
-"""What a training job costs: an hour, at most, and how long it may run for a given sum."""
+"""The cost of a training job: per hour and at most, and its time limit for a given sum."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from classifold import names
 from classifold.aws.clients import Aws
 from classifold.aws.refusals import aws_errors
 from classifold.aws.spot_risk import explain_risk
+from classifold.counts import count_of
 from classifold.errors import AwsError, Fault, JobError, MissingError
 
-# A job that may run less long than this does not get from its start to a trained model.
+# A shorter job has no time to start, train and save a model.
 SHORTEST_SECONDS = 600
-# What SageMaker itself takes where a request names no longest time.
+# SageMaker's own time limit if a request has none.
 # Source: CreateTrainingJob's reference, StoppingCondition.
 DEFAULT_MAX_SECONDS = 24 * 3600
-# Where the Pricing API lives; the last is for every region that is near to none of them.
+# Regions that have the Pricing API, by the start of the project's region; the last is for all others.
 _PRICING_REGIONS = (("eu-", "eu-central-1"), ("ap-", "ap-south-1"), ("", "us-east-1"))
 
 
 @dataclass(frozen=True)
 class Price:
-    """What one machine costs.
+    """The price of one machine.
 
     Attributes:
-        usd_per_hour: US dollars an hour, on demand, without tax.
-        source: Where the price comes from, with its date.
+        usd_per_hour: On-demand price in US dollars per hour, without tax.
+        source: Origin of the price, with its date.
     """
 
     usd_per_hour: float
@@ -44,13 +45,14 @@ class Price:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What a job costs; without its disks, requests and logs, which are cents.
+    """The cost of a job, without its disks, requests and logs, which cost cents.
 
     Attributes:
-        usd_per_hour: Of all its machines together; None where no price is known.
-        usd_at_most: If it runs until it is stopped, with its time to save and the time it is kept warm.
-        source: Where the price comes from; empty where none is known.
-        remarks: What to know about the figures, a sentence each.
+        usd_per_hour: US dollars per hour of all its machines together; None if no price is known.
+        usd_at_most: US dollars if it runs to its time limit, with the time to save after the stop and the
+            keep-alive time; None if no price is known.
+        source: Origin of the price; empty if none is known.
+        remarks: What the user should know about the figures, one sentence each.
     """
 
     usd_per_hour: float | None
@@ -60,18 +62,18 @@ class CostEstimate:
 
 
 def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
-    """Return the price of a machine in the project's region: AWS's own of today, else that of a dated table.
+    """Return the price of a machine in the project's region: from AWS's price list, else from a dated table.
 
-    There is no list of spot prices for SageMaker: what spot saves is known after the job. So the full price
-    is given for it, as the upper bound.
+    For spot it is the full price, as an upper bound: SageMaker publishes no spot prices, so what spot saves
+    is known only after the job.
 
     Args:
-        aws: The way in.
-        instance_type: SageMaker's name of the machine, as ml.g4dn.xlarge.
-        spot: Whether it is for spare capacity.
+        aws: The connection to AWS.
+        instance_type: SageMaker's name of the machine, such as ml.g4dn.xlarge.
+        spot: Whether the machine is spot capacity.
 
     Raises:
-        MissingError: Neither AWS nor the table names a price.
+        MissingError: Neither AWS nor the table has a price.
     """
     bound = ", full price: what spot saves is known after the job" if spot else ""
     usd = _ask_price(aws, instance_type)
@@ -81,14 +83,14 @@ def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
     usd = table.find(aws.region, instance_type)
     if usd is None:
         where = f"the price of {instance_type} in {aws.region}"
-        what = "AWS's price list cannot be asked, or does not have it, and the table that comes along neither"
-        hint = "give the right pricing:GetProducts, or see https://aws.amazon.com/sagemaker/pricing/"
+        what = "it is not in the bundled table, and AWS's price list cannot be read or does not have it"
+        hint = "grant the right pricing:GetProducts, or see https://aws.amazon.com/sagemaker/pricing/"
         raise MissingError(Fault(where, what, hint=hint))
     return Price(usd, f"a table of list prices collected on {table.collected}, approximate{bound}")
 
 
 def _ask_price(aws: Aws, instance_type: str) -> float | None:
-    """Return what AWS's price list says; None where it cannot be asked or has no such machine."""
+    """Return the US dollars per hour in AWS's price list; None if it cannot be read or lacks the machine."""
     if aws.partition != "aws":
         return None
     filters = [
@@ -110,7 +112,7 @@ def _ask_price(aws: Aws, instance_type: str) -> float | None:
 
 
 def _pricing_client(aws: Aws) -> Any:
-    """Return the client of the Pricing API, which gives up soon: a table stands ready."""
+    """Return a client of the Pricing API that gives up soon, since there is a table to fall back on."""
     region = next(region for start, region in _PRICING_REGIONS if aws.region.startswith(start))
     settings = ClientConfig(
         connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 2}
@@ -119,20 +121,22 @@ def _pricing_client(aws: Aws) -> Any:
 
 
 def read_product(text: str, instance_type: str) -> Iterator[float]:
-    """Yield the prices an hour of one product, where that is training on this machine.
+    """Yield the US dollars per hour of a product of the price list, if it is training on this machine.
 
-    Its usage type is `<region's short name>-Train:<machine>`; those of hosting, notebooks and warm pools have
-    other words in front.
+    Args:
+        text: The product as JSON, as the Pricing API returns it.
+        instance_type: SageMaker's name of the machine.
     """
     try:
         product = json.loads(text)
         usage = str(product["product"]["attributes"]["usagetype"])
+        # Hosting, notebooks and warm pools have other words in place of Train.
         if not re.fullmatch(rf"([A-Z0-9]+-)?Train:{re.escape(instance_type)}", usage):
             return
         for term in product["terms"]["OnDemand"].values():
             for dimension in term["priceDimensions"].values():
                 usd = float(dimension["pricePerUnit"]["USD"])
-                # Free tiers stand in the list with a price of nothing.
+                # Free tiers are in the list with a price of 0.
                 if dimension["unit"] == "Hrs" and 0 < usd < math.inf:
                     yield usd
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -141,13 +145,14 @@ def read_product(text: str, instance_type: str) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class _Table:
-    """The prices that come along: by region, by machine, in US dollars an hour."""
+    """The bundled prices in US dollars per hour, by region and by machine."""
 
     collected: str
     usd_per_hour: Mapping[str, Mapping[str, float]]
 
     def find(self, region: str, instance_type: str) -> float | None:
-        """Return a price; a region is listed with those that have the same ones."""
+        """Return the US dollars per hour; None if the table lacks the machine."""
+        # Regions with the same prices share an entry.
         for regions, prices in self.usd_per_hour.items():
             if region in regions.split():
                 return prices.get(instance_type)
@@ -169,22 +174,22 @@ def list_machines(request: Mapping[str, Any]) -> list[str]:
 
 
 def estimate_cost(aws: Aws, request: Mapping[str, Any]) -> CostEstimate:
-    """Return what a job costs; the dearest of its instance types counts.
+    """Return what a job costs, by the most expensive of its instance types.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         request: CreateTrainingJob's parameters.
 
     Returns:
-        The estimate; with no figures where no price is known, and the reason in its remarks.
+        The estimate; if no price is known, without figures and with the reason in its remarks.
     """
     is_spot = bool(request.get("EnableManagedSpotTraining"))
     try:
-        prices = [find_price(aws, one, spot=is_spot) for one in list_machines(request)]
+        prices = [find_price(aws, machine, spot=is_spot) for machine in list_machines(request)]
     except MissingError as error:
         fault = error.faults[0]
         return CostEstimate(None, None, "", (f"{fault.where} is not known: {fault.what}",))
-    price = max(prices, key=lambda one: one.usd_per_hour)
+    price = max(prices, key=lambda each: each.usd_per_hour)
     per_hour = price.usd_per_hour * _count_machines(request)
     seconds = _max_seconds(request) + _further_seconds(request)
     return CostEstimate(
@@ -196,35 +201,36 @@ def estimate_cost(aws: Aws, request: Mapping[str, Any]) -> CostEstimate:
 
 
 def _list_remarks(request: Mapping[str, Any], *, is_spot: bool) -> Iterator[str]:
-    """Yield what to know about the figures."""
+    """Yield what the user should know about the figures."""
     count, machines = _count_machines(request), list_machines(request)
     if count > 1:
         yield f"for {count} machines together"
     if len(machines) > 1:
-        yield f"for the dearest of {', '.join(machines)}"
+        yield f"for the most expensive of {', '.join(machines)}"
     if is_spot:
-        yield "spare capacity is billed at less, how much is known after the job; waiting is free"
+        yield "spot capacity is billed at less; how much less is known after the job; waiting is free"
         yield from filter(None, [explain_risk(request)])
     if _warm_seconds(request):
         minutes = _warm_seconds(request) // 60
-        yield f"with {minutes} minutes in which the machine waits for the next job, billed as training is"
+        waiting = count_of(minutes, "minute")
+        yield f"includes {waiting} in which the machine waits for the next job, billed like training"
 
 
 def fit_budget(
     request: Mapping[str, Any], cost: CostEstimate, *, max_cost: float
 ) -> tuple[dict[str, Any], CostEstimate, str]:
-    """Return a request that costs no more than `max_cost`: shortened where that leaves time enough.
+    """Return a request that costs at most `max_cost`, with a lower time limit if that is needed.
 
     Args:
         request: CreateTrainingJob's parameters.
-        cost: Its estimate.
-        max_cost: US dollars.
+        cost: Estimate of the request's cost.
+        max_cost: Upper limit of the cost in US dollars.
 
     Returns:
-        The request, its estimate, and what was changed in a sentence; empty where nothing had to be.
+        The request, its estimate, and a sentence on what was changed; empty if nothing was.
 
     Raises:
-        JobError: Less than ten minutes can be had for so much, or no price is known.
+        JobError: The sum pays for less than ten minutes, or no price is known.
     """
     where = f"--max-cost {max_cost:g}"
     if cost.usd_per_hour is None or cost.usd_at_most is None:
@@ -237,8 +243,8 @@ def fit_budget(
     seconds = math.floor(max_cost / cost.usd_per_hour * 3600) - further
     if seconds < SHORTEST_SECONDS:
         least = _round_up(cost.usd_per_hour * (SHORTEST_SECONDS + further) / 3600)
-        what = f"ten minutes of it cost {least:g} USD ({cost.usd_per_hour:g} USD an hour)"
-        hint = "allow more, or take a cheaper INSTANCE_TYPE, fewer machines, or no KEEP_ALIVE_MINUTES"
+        what = f"ten minutes of the job cost {least:g} USD ({cost.usd_per_hour:g} USD an hour)"
+        hint = "raise it, or choose a cheaper INSTANCE_TYPE, fewer machines, or no KEEP_ALIVE_MINUTES"
         raise JobError(Fault(where, what, hint=hint))
     before, shorter = _max_seconds(request), copy.deepcopy(dict(request))
     shorter.setdefault("StoppingCondition", {})["MaxRuntimeInSeconds"] = seconds
@@ -261,14 +267,14 @@ def _warm_seconds(request: Mapping[str, Any]) -> int:
 
 
 def _further_seconds(request: Mapping[str, Any]) -> int:
-    """Return what is paid beyond the longest time: saving, once the job was stopped, and being kept warm."""
+    """Return the seconds that are billed beyond the time limit: saving after the stop, and keep-alive."""
     return names.STOP_SECONDS + _warm_seconds(request)
 
 
 def _round_up(usd: float) -> float:
-    """Return the sum in whole cents, never less than it is."""
+    """Return the sum rounded up to whole cents."""
     return math.ceil(round(usd * 100, 6)) / 100
 
 
 def _hours(seconds: int) -> str:
-    return f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds // 60} minutes"
+    return f"{seconds / 3600:.2f} hours" if seconds >= 3600 else count_of(seconds // 60, "minute")

@@ -1,4 +1,4 @@
-"""Threads that work side by side, and never hold up the end of the process."""
+"""Threads that work in parallel, and never delay the end of the process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Result = TypeVar("Result")
 
 
 class Crew:
-    """A number of threads; after Ctrl-C nobody waits for what they have under way.
+    """A pool of daemon threads; after Ctrl-C the process does not wait for them.
 
     Args:
-        count: How many threads.
+        count: Number of threads.
     """
 
     def __init__(self, count: int) -> None:
@@ -24,16 +24,16 @@ class Crew:
         self._todo: SimpleQueue[tuple[Callable[[Any], Any], Any, SimpleQueue[Any]] | None] = SimpleQueue()
         self._is_closed = threading.Event()
         for _ in range(count):
-            # Daemons: what is under way on a slow line must not keep the process alive.
+            # Daemons, since a request on a slow line must not keep the process alive.
             threading.Thread(target=self._run, name="crew", daemon=True).start()
 
     def map(self, work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
-        """Yield what `work` makes of each job, in the order in which they are done.
+        """Yield the result of `work` for each job, in the order in which they finish.
 
-        Jobs are taken only a little ahead of the threads, so many of them need no memory.
+        Jobs are read only a little ahead of the threads, so that memory stays flat.
 
         Raises:
-            BaseException: What the first failing job raised; the others are left as they are.
+            BaseException: The exception of the first job that fails.
         """
         done: SimpleQueue[tuple[Result, BaseException | None]] = SimpleQueue()
         under_way = 0
@@ -47,7 +47,7 @@ class Crew:
             yield _take(done)
 
     def close(self) -> None:
-        """Let the threads end after what they have under way, without starting anything new."""
+        """Let the threads end after their current job, without starting further ones."""
         self._is_closed.set()
         for _ in range(self.count):
             self._todo.put(None)

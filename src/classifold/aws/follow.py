@@ -1,4 +1,4 @@
-"""Following a job live: its status and its log lines until it ends, whatever happens to the connection."""
+"""Following a job live: its status and log lines until it ends, through lost connections and logins."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class JobEnd:
     """How a job ended.
 
     Attributes:
-        row: The job as the table shows it.
-        exit_code: 0 completed, the job's own code or 1 where it failed, 130 where it was stopped.
+        row: The ended job.
+        exit_code: 0 if it completed, its own code or 1 if it failed, 130 if it was stopped.
     """
 
     row: JobRow
@@ -53,44 +53,44 @@ class JobEnd:
 def follow_job(
     aws: Aws, name: str | None, *, tell: Callable[[str], None], poll_seconds: float = _POLL_SECONDS
 ) -> JobEnd:
-    """Tell a job's status and log lines as they come, until it ends.
+    """Show a job's status and log lines as they come, until it ends.
 
-    Throttling, a lost network and expired credentials are waited out: new credentials are taken up as
-    soon as there are some.
+    Throttling, a lost network and expired credentials are waited out; new credentials are used as soon as
+    there are some.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         name: Name of the job; None for the newest.
         tell: Called with one line at a time.
-        poll_seconds: Between two looks.
+        poll_seconds: Seconds between two requests for news.
 
     Raises:
         MissingError: There is no such job.
-        AwsError: AWS refuses, or was out of reach for an hour.
-        Interrupted: On Ctrl-C; the job goes on.
+        AwsError: AWS refuses, or could not be reached for an hour.
+        Interrupted: On Ctrl-C; the job keeps running.
     """
     follower = _Follower(aws, tell, poll_seconds)
-    found = None
+    job_name = None
     try:
-        found = str(follower.ask(lambda a: find_job(a, name))["TrainingJobName"])
-        return follower.run(found)
+        job_name = str(follower.ask(lambda a: find_job(a, name))["TrainingJobName"])
+        return follower.run(job_name)
     except KeyboardInterrupt:
-        job = f" {found or name}" if found or name else ""
-        hint = f"look again with: classifold follow{job}; end it with: classifold stop{job}"
-        raise Interrupted(Fault(f"training job{job}", "it goes on without you watching", hint=hint)) from None
+        job = f" {job_name or name}" if job_name or name else ""
+        hint = f"follow it again with: classifold follow{job}; end it with: classifold stop{job}"
+        raise Interrupted(Fault(f"training job{job}", "it keeps running", hint=hint)) from None
 
 
 def look_up_job(aws: Aws, name: str) -> JobRow:
-    """Return a job as it is now; of one that was interrupted the log is read too, for what that cost.
+    """Return a job as it is now; if it was interrupted, its log is read too, for what that cost.
 
-    Where the log cannot be read, what the interruptions cost is not known.
+    If the log cannot be read, the training that interruptions lost is not known.
 
     Raises:
         MissingError: There is no such job.
         AwsError: AWS refuses.
     """
     job = find_job(aws, name)
-    # Most jobs were never interrupted, and need no look at the log.
+    # The log can be long, and only jobs that were interrupted need it.
     lines: list[LogLine] = []
     if list_interruptions(job):
         with contextlib.suppress(AwsError):
@@ -99,8 +99,8 @@ def look_up_job(aws: Aws, name: str) -> JobRow:
 
 
 def _list_beginnings(lines: Iterable[LogLine]) -> list[Beginning]:
-    found = (read_beginning(line.text, line.written) for line in lines)
-    return [one for one in found if one is not None]
+    beginnings = (read_beginning(line.text, line.written) for line in lines)
+    return [beginning for beginning in beginnings if beginning is not None]
 
 
 @dataclass
@@ -128,19 +128,19 @@ class _Follower:
         return JobEnd(row, find_exit_code(row))
 
     def ask(self, call: Callable[[Aws], _Answer]) -> _Answer:
-        """Return what AWS answers, after as many tries as an hour holds."""
+        """Return what `call` returns; failures that may pass are retried for an hour."""
         wait, since, told = 2.0, time.monotonic(), ""
         while True:
             try:
                 return call(self.aws)
             except AwsError as error:
-                # An answer that lacks what is read from it has no cause behind it.
+                # An UnreadableAnswerError is an AwsError itself and may have no cause.
                 cause = error.__cause__ or error
                 if is_expired(cause):
-                    said = "the credentials have expired: sign in again elsewhere, following goes on then"
+                    said = "the credentials have expired: sign in again in another terminal to continue"
                     self.aws = Aws(self.aws.config)
                 elif is_passing(cause):
-                    said = f"AWS is out of reach for the moment, trying again: {error.faults[0].what}"
+                    said = f"AWS cannot be reached at the moment, retrying: {error.faults[0].what}"
                 else:
                     raise
                 if time.monotonic() - since > _PATIENCE_SECONDS:
@@ -153,26 +153,27 @@ class _Follower:
 
     def _tell_steps(self, job: Mapping[str, Any]) -> None:
         steps = job.get("SecondaryStatusTransitions") or []
-        for place in range(max(self.told_steps - 1, 0), len(steps)):
-            step = steps[place]
+        # The last step once more: SageMaker changes its message while it lasts.
+        for index in range(max(self.told_steps - 1, 0), len(steps)):
+            step = steps[index]
             message = f"{step['Status']}: {step.get('StatusMessage', '')}".rstrip(": ")
             if step["Status"] == INTERRUPTED:
-                message = f"{INTERRUPTED}: {explain_interruption(steps[:place])}"
+                message = f"{INTERRUPTED}: {explain_interruption(steps[:index])}"
             if message != self.told_step_message:
                 self.tell(f"{format_clock(step['StartTime'])} {message}")
                 self.told_step_message = message
         self.told_steps = len(steps)
 
     def _tell_returns(self, job: Mapping[str, Any]) -> None:
-        """Tell what each interruption cost as soon as that is known; again where a late line says better."""
-        for one in list_interruptions(job, self.beginnings):
-            said = describe_return(one) if one.is_settled else ""
-            if said and self.told_returns.get(one.came) != said:
-                self.tell(f"{format_clock(one.came)} {INTERRUPTED}: {said}")
-                self.told_returns[one.came] = said
+        """Show what each interruption cost once that is known; again if a late log line corrects it."""
+        for interruption in list_interruptions(job, self.beginnings):
+            said = describe_return(interruption) if interruption.is_settled else ""
+            if said and self.told_returns.get(interruption.came) != said:
+                self.tell(f"{format_clock(interruption.came)} {INTERRUPTED}: {said}")
+                self.told_returns[interruption.came] = said
 
     def _tell_lines(self, job: Mapping[str, Any]) -> int:
-        """Tell the new log lines of every host and return how many there were."""
+        """Show the new log lines of every host, and return how many there were."""
         job_name = str(job["TrainingJobName"])
         for name in self.ask(lambda aws: find_streams(aws, job_name)):
             self.streams.setdefault(name, LogStream(name))
@@ -196,9 +197,9 @@ class _Follower:
         return lines
 
     def _tell_last_lines(self, job: Mapping[str, Any]) -> None:
-        """Wait for what was written last: CloudWatch is some seconds behind."""
+        """Wait for the last log lines: CloudWatch is some seconds behind."""
         if not self.streams and job.get("TrainingStartTime") is None:
-            return  # no machine of it ever ran
+            return  # the job never had a machine
         until = time.monotonic() + min(_LAST_LINES_SECONDS, 3 * self.poll_seconds)
         while time.monotonic() < until:
             time.sleep(min(self.poll_seconds, 2.0))
@@ -207,19 +208,19 @@ class _Follower:
 
 
 def _total_epochs(hyperparameters: Mapping[str, str]) -> int:
-    """Return how many epochs a job has at most, from its hyperparameters and the defaults."""
+    """Return the largest number of epochs of a job, from its hyperparameters and the defaults."""
     known = {name: text for name, text in hyperparameters.items() if name in JOB_SETTINGS}
     try:
         return read_hyperparameters(known, fixed={}).most_epochs
-    except SettingsError:  # of another version of Classifold
+    except SettingsError:  # the job is from another version of Classifold
         return build_config({}).most_epochs
 
 
 def format_line(line: str, num_epochs: int) -> str:
-    """Return a log line for a person: of an epoch how far it is and how good, any other as it is.
+    """Return a log line for a person: an epoch's line shortened to progress and scores, others unchanged.
 
     Args:
-        line: As it stands in the log.
+        line: The line as it is in the log.
         num_epochs: Number of epochs of the whole job, at most.
     """
     found = _EPOCH.search(line)
@@ -232,7 +233,7 @@ def format_line(line: str, num_epochs: int) -> str:
         if (said := re.search(names.METRICS[name], line))
     )
     left = max(num_epochs - epoch, 0) * seconds / 60
-    # Stages differ in speed and may end early: the time left is a bound only for the last stage.
+    # Only in the last stage is the time left an upper bound: stages differ in speed and may end early.
     more = f", up to {left:.0f} min left" if stage == "fine_tune" and left >= 1 else ""
     return f"epoch {epoch}/{num_epochs} {stage}: {shown}{seconds:.1f} s{more}"
 
@@ -246,7 +247,7 @@ def _shorten(figure: str) -> str:
 
 
 def find_exit_code(row: JobRow) -> int:
-    """Return the code that a script can rely on: 0 completed, the job's own or 1 failed, 130 stopped."""
+    """Return the exit code: 0 if the job completed, its own code or 1 if it failed, 130 if it was stopped."""
     if row.status == "Completed":
         return 0
     if row.status == "Stopped":
@@ -260,8 +261,8 @@ class LogLine:
     """A line of a log.
 
     Attributes:
-        text: Without its line break.
-        written: When, by the machine's clock.
+        text: The line without its line break.
+        written: Time at which it was written, by the machine's clock.
     """
 
     text: str
@@ -273,8 +274,8 @@ class LogStream:
     """The log of one machine, and how far it was read.
 
     Attributes:
-        name: `<job>/<host>-<number>`; a spot job that goes on has another one.
-        token: Where the next page begins; None at the start.
+        name: Name of the stream, `<job>/<host>-<number>`; each further machine of a spot job has its own.
+        token: CloudWatch's token of the next page; None at the start.
     """
 
     name: str
@@ -282,15 +283,15 @@ class LogStream:
 
     @property
     def host(self) -> str:
-        """Which machine of the job it is: algo-1."""
+        """Name of the machine among the job's hosts, such as algo-1."""
         return self.name.partition("/")[2].rpartition("-")[0]
 
 
 def find_streams(aws: Aws, job_name: str) -> list[str]:
-    """Return the names of a job's streams, sorted; none where nothing was logged yet.
+    """Return the names of a job's log streams, sorted; none if nothing was logged yet.
 
     Raises:
-        AwsError: If AWS refuses.
+        AwsError: AWS refuses.
     """
     try:
         with aws_errors(f"find the log of {job_name}"):
@@ -302,10 +303,10 @@ def find_streams(aws: Aws, job_name: str) -> list[str]:
 
 
 def read_page(aws: Aws, stream: LogStream) -> tuple[list[LogLine], bool]:
-    """Return the next lines of a stream, and whether these were the last for now; `stream` moves on.
+    """Return the next lines of a stream, and whether they are the last for now; advances `stream`.
 
     Raises:
-        AwsError: If AWS refuses; the stream stays where it is.
+        AwsError: AWS refuses; `stream` is unchanged.
     """
     token = {"nextToken": stream.token} if stream.token else {}
     with aws_errors(f"read the log {stream.name}"):
@@ -323,10 +324,10 @@ def _read_line(event: dict[str, object]) -> LogLine:
 
 
 def read_log(aws: Aws, job_name: str) -> list[LogLine]:
-    """Return all of a job's log, stream by stream.
+    """Return the whole log of a job, stream by stream.
 
     Raises:
-        AwsError: If AWS refuses.
+        AwsError: AWS refuses.
     """
     lines: list[LogLine] = []
     for name in find_streams(aws, job_name):

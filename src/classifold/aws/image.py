@@ -1,4 +1,4 @@
-"""The training image: built from what is here now, pushed to the project's repository, found there again.
+"""The training image: built from the current source, pushed to the project's repository, and found there.
 
 Its tag follows from its content, so that the same content is neither built nor pushed twice.
 """
@@ -15,9 +15,15 @@ from classifold.aws.clients import Aws
 from classifold.aws.image_base import Base, list_layers, resolve_base
 from classifold.aws.image_build import run_build
 from classifold.aws.image_context import ImagePlan, Variant, pin_plan, plan_image
+from classifold.aws.image_push import push
 from classifold.aws.image_record import RECORD, read_record, record_bases, record_push
-from classifold.aws.registry import Manifest, find_manifest, push
-from classifold.aws.repository import ImageDetail, ensure_repository, find_repository, list_images
+from classifold.aws.repository import (
+    ImageDetail,
+    ensure_repository,
+    find_repository,
+    find_tagged_image,
+    list_images,
+)
 from classifold.docker.engine import run_docker
 from classifold.errors import AwsError, DockerError, Fault, MissingError
 from classifold.settings.config import Config
@@ -37,11 +43,11 @@ class Image:
     """An image in the local engine.
 
     Attributes:
-        tag: Follows from the content.
-        reference: The image's name here: `<project>:<tag>`.
+        tag: Tag, computed from the content.
+        reference: Name in the local engine, `<project>:<tag>`.
         variant: "cpu", "hosts" or "gpu".
-        size_bytes: On the disk, not compressed.
-        built: False where it was there already.
+        size_bytes: Uncompressed size in bytes.
+        built: False if it existed already.
     """
 
     tag: str
@@ -59,7 +65,7 @@ class PushedImage:
         uri_by_tag: `<registry>/<repository>:<tag>`.
         digest: sha256:...
         uri_by_digest: `<registry>/<repository>@<digest>`, which jobs are started with.
-        pushed: False where it was there already.
+        pushed: False if the repository had it already.
         remark: A note for the user before a job starts from it; usually empty.
     """
 
@@ -78,7 +84,7 @@ def choose_variant(instance_type: str) -> Variant:
 def build_image(
     config: Config, *, variant: Variant | None = None, is_base_renewed: bool = True, tell: Tell
 ) -> Image:
-    """Build the image of what is here now, unless the engine has it already. Asks nothing of AWS.
+    """Build the image of the current source, unless the engine has it already. Does not need AWS.
 
     Args:
         config: The settings.
@@ -181,17 +187,17 @@ def _describe(plan: ImagePlan, size: int, *, built: bool) -> Image:
 
 
 def _find_size(reference: str) -> int | None:
-    """Return the size in bytes of an image in the engine, and None where it is not there."""
+    """Return the size in bytes of an image in the engine; None if the engine does not have it."""
     words = ["image", "inspect", "--format", "{{.Size}}", reference]
     done = run_docker(words, doing="look for the image", check=False)
     return int(done.stdout) if done.returncode == 0 else None
 
 
 def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
-    """Push an image to the project's repository, which is made or put right first.
+    """Push an image to the project's repository, which is made or corrected first.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         image: The image to push, as `build_image` returned it; it is in the local engine.
         tell: Called with a line for each thing made or done.
 
@@ -201,17 +207,17 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
             that SageMaker does not take.
     """
     repository_uri = ensure_repository(aws, tell=tell)
-    found = find_manifest(aws, repository_uri, image.tag)
+    found = find_tagged_image(aws, image.tag)
     is_new = found is None
     if found is None:
         _check_form(image)
         tell(f"pushing {image.reference}, {image.size_bytes / 1e9:.1f} GB before it is compressed")
         push(aws, image.reference, uri=f"{repository_uri}:{image.tag}", tell=tell)
-        found = find_manifest(aws, repository_uri, image.tag)
+        found = find_tagged_image(aws, image.tag)
     if found is None:
         what = "it was pushed, but the registry does not have it"
         raise DockerError(Fault("push the image", what, hint="run the command again"))
-    pushed = _name_pushed(repository_uri, image.tag, found, pushed=is_new)
+    pushed = _name_pushed(repository_uri, found, pushed=is_new)
     if not is_new:
         check_digest(pushed.uri_by_tag, pushed.digest)
     record_push(pushed.uri_by_tag, pushed.digest)
@@ -219,12 +225,12 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
 
 
 def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
-    """Return the pushed image of the content that is here now, on whatever base.
+    """Return the pushed image of the current source, whatever its base.
 
     Of several the one that was pushed from here last is taken; where none was, the newest.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
 
     Raises:
@@ -245,8 +251,7 @@ def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
         )
     uri = str(repository["repositoryUri"])
     chosen, remark = _choose_pushed(plan, uri, images)
-    manifest = Manifest(chosen.digest, chosen.media_type)
-    found = _name_pushed(uri, chosen.tag, manifest, pushed=False, remark=remark)
+    found = _name_pushed(uri, chosen, pushed=False, remark=remark)
     check_digest(found.uri_by_tag, found.digest)
     return found
 
@@ -255,7 +260,7 @@ def _choose_pushed(plan: ImagePlan, uri: str, images: Sequence[ImageDetail]) -> 
     """Return the image of a content that a job gets, and a note about it, usually empty.
 
     Args:
-        plan: The plan of the image, which says the content.
+        plan: The plan of the image.
         uri: `<registry>/<repository>`.
         images: The repository's images of this content, the newest first; at least one.
     """
@@ -294,10 +299,8 @@ def check_digest(uri_by_tag: str, digest: str) -> None:
     raise AwsError(Fault(f"image {uri_by_tag}", what, hint=hint))
 
 
-def _name_pushed(
-    repository_uri: str, tag: str, found: Manifest, *, pushed: bool, remark: str = ""
-) -> PushedImage:
-    uri = f"{repository_uri}:{tag}"
+def _name_pushed(repository_uri: str, found: ImageDetail, *, pushed: bool, remark: str = "") -> PushedImage:
+    uri = f"{repository_uri}:{found.tag}"
     if not found.suits_sagemaker:
         raise DockerError(_refuse_form(uri, found.media_type))
     return PushedImage(

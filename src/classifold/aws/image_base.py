@@ -1,4 +1,4 @@
-"""The images that a Dockerfile starts from: found in it, resolved to a digest, and pinned to that."""
+"""The base images of a Dockerfile: found in it, resolved to a digest, and pinned to that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from classifold.docker.engine import run_docker
-from classifold.errors import DockerError
+from classifold.errors import DockerError, name_failure
 
 Tell = Callable[[str], None]
 
@@ -25,9 +25,9 @@ class Base:
     """An image that another one is built on.
 
     Attributes:
-        name: As the Dockerfile or BASE_IMAGE has it: `python:3.11-slim`.
-        digest: What it holds: its registry's digest; of an image that was made here, the engine's ID.
-        reference: What the build starts from: `python@sha256:…`; `name` where only the engine has it.
+        name: Name in the Dockerfile or in BASE_IMAGE, such as `python:3.11-slim`.
+        digest: Digest of its content in the registry; for an image made on this machine the engine's ID.
+        reference: Name that the build uses: `python@sha256:…`, or `name` if only the engine has it.
     """
 
     name: str
@@ -54,7 +54,7 @@ def find_bases(dockerfile: str, arguments: Mapping[str, str]) -> tuple[str, ...]
 
     Args:
         dockerfile: The text of the Dockerfile.
-        arguments: The build's arguments, which go before the defaults of ARG.
+        arguments: The build's arguments, which override the defaults of ARG.
     """
     return tuple(dict.fromkeys(name for _, _, name in _list_starts(dockerfile, arguments)))
 
@@ -70,21 +70,21 @@ def pin_dockerfile(dockerfile: str, arguments: Mapping[str, str], bases: Sequenc
     references = {base.name: base.reference for base in bases}
     lines = dockerfile.split("\n")
     for instruction, words, name in reversed(_list_starts(dockerfile, arguments)):
-        place = next(index for index, word in enumerate(words[1:], 1) if not word.startswith("--"))
-        pinned = [*words[:place], references[name], *words[place + 1 :]]
+        index = next(index for index, word in enumerate(words[1:], 1) if not word.startswith("--"))
+        pinned = [*words[:index], references[name], *words[index + 1 :]]
         lines[instruction.start : instruction.end] = [" ".join(pinned)]
     return "\n".join(lines)
 
 
 def hash_bases(bases: Sequence[Base]) -> str:
-    """Return the part of an image's tag that follows from its bases; empty if it has none."""
+    """Return the part of an image's tag that is computed from its bases; empty if it has none."""
     if not bases:
         return ""
     return hashlib.sha256("\n".join(base.digest for base in bases).encode()).hexdigest()[:_TAG_DIGITS]
 
 
 def label_base(bases: Sequence[Base]) -> dict[str, str]:
-    """Return the labels that name the last stage's base, by the names that OCI has for them."""
+    """Return OCI's labels for the base of the last stage."""
     if not bases:
         return {}
     prefix = "org.opencontainers.image.base"
@@ -131,47 +131,52 @@ def _read_instructions(dockerfile: str) -> list[_Instruction]:
     """Return the instructions of a Dockerfile, each with its continued lines; comments are left out."""
     lines = dockerfile.split("\n")
     found: list[_Instruction] = []
-    start = place = 0
+    start = number = 0
     text = ""
-    while place < len(lines):
-        line = lines[place].strip()
-        place += 1
-        # Neither a comment nor an empty line ends an instruction that is continued.
+    while number < len(lines):
+        line = lines[number].strip()
+        number += 1
+        # Neither a comment nor an empty line ends a continued instruction.
         if not line or line.startswith("#"):
             continue
-        start = start if text else place - 1
+        start = start if text else number - 1
         text += " " + line.removesuffix("\\")
         if not line.endswith("\\"):
-            place = _skip_heredocs(lines, place, text)
-            found.append(_Instruction(start, place, text))
+            number = _skip_heredocs(lines, number, text)
+            found.append(_Instruction(start, number, text))
             text = ""
     return found
 
 
-def _skip_heredocs(lines: Sequence[str], place: int, text: str) -> int:
-    """Return the line after the heredocs that an instruction opens: what stands in them is no instruction."""
+def _skip_heredocs(lines: Sequence[str], number: int, text: str) -> int:
+    """Return the number of the line after the heredocs that an instruction opens.
+
+    Args:
+        lines: The lines of the Dockerfile.
+        number: Number of the line after the instruction, from 0.
+        text: The instruction.
+    """
     if text.split(maxsplit=1)[0].upper() in ("RUN", "COPY", "ADD"):
         for word in _HEREDOC.findall(text):
-            # Without its end it is none: two such signs have other meanings in a shell.
-            ends = [index for index, line in enumerate(lines[place:], place) if line.strip() == word]
-            place = ends[0] + 1 if ends else place
-    return place
+            # Without an end it is not a heredoc: "<<" has other meanings in a shell.
+            ends = [index for index, line in enumerate(lines[number:], number) if line.strip() == word]
+            number = ends[0] + 1 if ends else number
+    return number
 
 
 def resolve_base(name: str, *, is_renewed: bool, tell: Tell) -> Base:
-    """Return what an image's name means now.
+    """Return the base image that a name refers to now.
 
-    The engine's own answer counts. With `is_renewed` it asks the registry first, unless the image was made
-    here and never came from one; where the registry cannot be asked, the image here is taken, and this is
-    told.
+    With `is_renewed` the engine first asks the registry for a newer one, unless the image was made on this
+    machine. If the registry cannot be reached, the image that the engine has is used, and a note says so.
 
     Args:
-        name: As in `FROM`; with `@sha256:…` it means one content for ever, and nothing is asked.
-        is_renewed: Whether to look if the registry has another one by now.
-        tell: Called with a line for each step that takes time.
+        name: Name as in `FROM`; a name with `@sha256:…` is fixed, and nothing is asked.
+        is_renewed: Whether to ask the registry for a newer image.
+        tell: Called with one line for each step that takes time.
 
     Raises:
-        DockerError: The engine is not there, or the image is neither here nor to be had.
+        DockerError: The engine is missing, or neither it nor the registry has the image.
     """
     _, is_pinned, digest = name.partition("@")
     if is_pinned:
@@ -193,14 +198,14 @@ def resolve_base(name: str, *, is_renewed: bool, tell: Tell) -> Base:
 
 
 def _explain_pull(error: DockerError, name: str) -> DockerError:
-    """Return the failed pull of an image that is not here either, with the ways around it."""
+    """Return the error of a failed pull of an image that is not on this machine, with a hint."""
     hint = (
         "behind a mirror set BASE_IMAGE to its name there; without a network bring the image here with "
         "`docker load`"
     )
     fault = error.faults[0]
     return DockerError(
-        replace(fault, where=_doing(name), hint=f"{fault.hint}; {hint}" if fault.hint else hint)
+        replace(fault, where=name_failure(_doing(name)), hint=f"{fault.hint}; {hint}" if fault.hint else hint)
     )
 
 
@@ -209,7 +214,7 @@ def _doing(name: str) -> str:
 
 
 def _inspect(name: str) -> dict[str, Any] | None:
-    """Return the engine's description of an image; None where it does not have it."""
+    """Return the engine's description of an image; None if it does not have it."""
     words = ["image", "inspect", "--format", "{{json .}}", "--", name]
     done = run_docker(words, doing=_doing(name), check=False)
     if done.returncode:
@@ -220,13 +225,15 @@ def _inspect(name: str) -> dict[str, Any] | None:
 
 def _name_base(name: str, found: Mapping[str, Any]) -> Base:
     repository = _qualify(name)
-    for one in sorted(found["RepoDigests"], key=lambda one: _qualify(one.partition("@")[0]) != repository):
-        return Base(name, one.partition("@")[2], one)
-    return Base(name, str(found["Id"]), name)
+    # The digest of the named repository first; the image may be known under several.
+    digests = sorted(found["RepoDigests"], key=lambda each: _qualify(each.partition("@")[0]) != repository)
+    if not digests:
+        return Base(name, str(found["Id"]), name)
+    return Base(name, digests[0].partition("@")[2], digests[0])
 
 
 def _qualify(name: str) -> str:
-    """Return an image's repository with its registry, without its tag: `docker.io/library/python`."""
+    """Return an image's repository with its registry, without its tag, as in `docker.io/library/python`."""
     first, slash, rest = name.partition("/")
     is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
     host, path = (first, rest) if is_host else ("docker.io", name)
@@ -235,6 +242,6 @@ def _qualify(name: str) -> str:
 
 
 def list_layers(reference: str) -> list[str]:
-    """Return the digests of an image's layers, from the bottom; none where the engine does not have it."""
+    """Return the digests of an image's layers, from the bottom; none if the engine does not have it."""
     found = _inspect(reference)
     return list((found or {}).get("RootFS", {}).get("Layers") or [])

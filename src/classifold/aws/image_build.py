@@ -1,4 +1,4 @@
-"""Building a training image: the engine's builder is run, told of step by step, and its failure explained."""
+"""Building a training image: running Docker's builder, showing its steps, and explaining its failure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from classifold import names
 from classifold.aws.image_base import PLATFORM
 from classifold.aws.image_context import ImagePlan, write_context
 from classifold.docker.engine import explain_docker, run_docker, stream_docker
-from classifold.errors import DockerError, Fault
+from classifold.errors import DockerError, Fault, name_failure
 
 Tell = Callable[[str], None]
 
 _BUILDING = "build the image"
-# Predefined in every Dockerfile and stored in no image; the last is declared by ours, in stages that are
-# left behind.
+# Build arguments passed on from the environment. Docker predefines all but the last and stores them in no
+# image; our Dockerfile declares the last one in stages that are not part of the image.
 _PASSED_ON = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     "PIP_INDEX_URL",
@@ -34,7 +34,7 @@ _BUILD_FAULTS = (
     (
         r"no matching distribution found|could not find a version",
         "the package index does not have a pinned wheel",
-        "check PIP_INDEX_URL where it is set, or pin again with scripts/requirements",
+        "check PIP_INDEX_URL if it is set, or pin again with scripts/requirements",
     ),
     (
         r"url fetch failure",
@@ -45,7 +45,7 @@ _BUILD_FAULTS = (
     (
         r"connection to \S+ timed out|max retries exceeded|failed to establish a new connection"
         r"|newconnectionerror",
-        "the build has no way to the package index",
+        "the build cannot reach the package index",
         "check the network; behind a proxy set HTTPS_PROXY, for a mirror PIP_INDEX_URL",
     ),
     (
@@ -57,14 +57,14 @@ _BUILD_FAULTS = (
 
 
 def run_build(plan: ImagePlan, *, tell: Tell) -> None:
-    """Build the image of a plan; its log is shown where it fails.
+    """Build the image of a plan; the end of the log is shown if it fails.
 
     Args:
         plan: What the image is made of.
-        tell: Called with a line for each step that takes time.
+        tell: Called with one line for each step that takes time.
 
     Raises:
-        DockerError: The engine is not there, or a step of the build failed.
+        DockerError: The engine is missing, or a step of the build failed.
         DiskError: The disk is full.
     """
     log: list[str] = []
@@ -93,10 +93,8 @@ def _has_buildx() -> bool:
 
 
 def _build_words(plan: ImagePlan, folder: Path, *, has_buildx: bool) -> tuple[list[str], dict[str, str]]:
-    """Return the docker command's words and what it needs in its environment.
-
-    SageMaker takes Docker's manifests only, and no list of them, which attestations would make.
-    """
+    """Return the arguments of `docker`, and the environment variables that it needs."""
+    # SageMaker accepts only single manifests in Docker's format; attestations would make a list of them.
     if has_buildx:
         words = ["buildx", "build", "--provenance=false", "--sbom=false", "--output", "type=docker"]
         words += ["--progress", "plain"]
@@ -114,7 +112,7 @@ def _build_words(plan: ImagePlan, folder: Path, *, has_buildx: bool) -> tuple[li
 
 
 class StepReader:
-    """Reads a builder's log for the steps that are run, not taken from its cache; of either builder."""
+    """Finds the steps in a builder's log that are run rather than taken from its cache; for both builders."""
 
     _CLASSIC = re.compile(r"Step (\d+/\d+) : (.*)")
     _BUILDKIT = re.compile(r"#(\d+) \[(.*?)\] (RUN .*)")
@@ -123,15 +121,15 @@ class StepReader:
         self._waiting: dict[str, str] = {}
 
     def read(self, line: str) -> str:
-        """Return what is to be told after this line of the log; mostly nothing."""
+        """Return the step that begins with this line of the log; mostly empty."""
         if classic := self._CLASSIC.match(line):
-            # The other instructions take no time.
+            # Other instructions take no time.
             is_work = classic[2].startswith("RUN ")
             self._waiting["classic"] = _shorten(f"step {classic[1]}: {classic[2]}") if is_work else ""
         elif line.startswith(" ---> Running in"):
             return self._waiting.pop("classic", "")
         elif buildkit := self._BUILDKIT.match(line):
-            # BuildKit repeats a step's title when it goes back to it.
+            # BuildKit repeats a step's title when it returns to it.
             self._waiting.setdefault(buildkit[1], _shorten(f"step {buildkit[2]}: {buildkit[3]}"))
         elif running := re.match(r"#(\d+) \d+\.\d+ ", line):
             told, self._waiting[running[1]] = self._waiting.get(running[1], ""), ""
@@ -145,22 +143,26 @@ def _shorten(text: str) -> str:
 
 
 def _explain_build(log: list[str]) -> DockerError:
-    """Return the failed build as an error with its cure; the log's end says what failed."""
+    """Return the error of a failed build, by the end of its log, with a hint."""
     said = "\n".join(log[-4 * _LOG_LINES :])
     for pattern, what, hint in _BUILD_FAULTS:
         if re.search(pattern, said, re.IGNORECASE):
-            return DockerError(Fault(_BUILDING, what, hint=hint))
+            return DockerError(Fault(name_failure(_BUILDING), what, hint=hint))
     hint = "the lines above are the end of the build's log"
     code = re.search(r"returned a non-zero code: (\d+)|exit code: (\d+)", said)
     if code:
         what = f"a step of container/Dockerfile ended with code {code[1] or code[2]}: {_find_cause(log)}"
-        return DockerError(Fault(_BUILDING, what, hint=hint))
+        return DockerError(Fault(name_failure(_BUILDING), what, hint=hint))
     error = explain_docker(said, doing=_BUILDING)
-    return error if error.faults[0].hint else DockerError(Fault(_BUILDING, error.faults[0].what, hint=hint))
+    return (
+        error
+        if error.faults[0].hint
+        else DockerError(Fault(name_failure(_BUILDING), error.faults[0].what, hint=hint))
+    )
 
 
 def _find_cause(log: list[str]) -> str:
-    """Return the last line that the failed step itself printed, of either builder's log."""
+    """Return the last line that the failed step itself printed, in the log of either builder."""
     own = [printed[1] for line in log if (printed := re.match(r"#\d+ \d+\.\d+ (.*)", line))]
     if not own:
         own = [

@@ -1,4 +1,4 @@
-"""What a training image is made of: the files, arguments and labels of its build, and the tag they give."""
+"""What a training image is made of: files, arguments and labels of its build, and the tag that follows."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Variant = Literal["cpu", "hosts", "gpu"]
 _TITLES = {"cpu": "CPU", "hosts": "CPU, several hosts", "gpu": "GPU"}
 
 _PACKAGE = Path(classifold.__file__).parent
-# A checkout's own files; an installed package carries them in a folder of its own.
+# The project's files in a checkout; an installed package has a copy.
 _CHECKOUT, _CARRIED = _PACKAGE.parents[1], _PACKAGE / "project"
 _CONTAINER_FILES = ("Dockerfile", "lean.py", "requirements-build.txt")
 _PROJECT_FILES = ("pyproject.toml", "LICENSE")
-# The wheel's description: the real one would make a new image of every change to it.
+# The wheel's description; with the real README every change of it would need a new image.
 _README = "# Classifold, in its training image\n"
 _TAG_DIGITS = 16
 VARIANT_LABEL = "classifold:variant"
@@ -33,18 +33,18 @@ VARIANT_LABEL = "classifold:variant"
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """Everything that makes an image what it is.
+    """Everything that determines an image.
 
     Attributes:
         variant: "cpu", "hosts" or "gpu".
-        files: The build's context: path in it to a file here or to content.
-        cached: Further files of the context that only save a download.
-        arguments: The Dockerfile's arguments.
+        files: The build's context: a file on this machine or content, by its path in the context.
+        cached: Further files of the context, which only save a download, by their path in the context.
+        arguments: The Dockerfile's arguments, value by name.
         labels: The labels of the image, value by name.
-        base_names: The images that its Dockerfile starts from, as they are named there.
-        tag: Follows from all the above but `cached`. Until the bases are pinned it is what the tags of this
-            content begin with, whatever the bases hold; then it follows from their digests too.
-        reference: The image's name in the local engine.
+        base_names: Names of the base images in the Dockerfile.
+        tag: Tag computed from all the above except `cached`. Once the bases are pinned, a part computed from
+            their digests is added.
+        reference: Name of the image in the local engine.
     """
 
     variant: Variant
@@ -57,22 +57,22 @@ class ImagePlan:
     reference: str
 
     def is_tag_of_content(self, tag: str) -> bool:
-        """Whether an image of this tag has this content, on whatever bases."""
+        """Whether an image of this tag has this content, whatever its bases."""
         return tag == self.tag or (bool(self.base_names) and tag.startswith(f"{self.tag}-"))
 
 
 def plan_image(config: Config, *, variant: Variant) -> ImagePlan:
-    """Return what the image of these settings is made of; reads files, writes nothing.
+    """Return what the image for these settings is made of; reads files, writes nothing.
 
-    Settings alone never change an image, except those that name its base, a backbone and its weights, and
-    what labels are made of. Neither the engine nor a registry is asked: `pin_plan` adds what the bases hold.
+    Only settings that name its base image, backbone and weights, project and tags change an image. Engine and
+    registry are not asked: `pin_plan` adds the digests of the bases.
 
     Args:
         config: The settings.
         variant: "cpu", "hosts" or "gpu".
 
     Raises:
-        BackboneError: A file that should go into the image is not there, or cannot.
+        BackboneError: A file for the image is missing, or cannot be put into it.
         DockerError: The package lacks its own build files.
         SettingsError: BASE_IMAGE is set, and the Dockerfile does not start from it.
     """
@@ -104,7 +104,7 @@ def pin_plan(plan: ImagePlan, bases: Sequence[Base]) -> ImagePlan:
     """Return the plan with its bases pinned: in the Dockerfile, in the labels and in the tag.
 
     Args:
-        plan: As `plan_image` returns it.
+        plan: The plan from `plan_image`.
         bases: The resolved base images, one for each of `plan.base_names`.
     """
     if not bases:
@@ -131,10 +131,10 @@ def _read_dockerfile(files: Mapping[str, Path | bytes]) -> str:
 
 
 def write_context(plan: ImagePlan, folder: Path) -> None:
-    """Write the build's context: the files of the plan and nothing else, readable for everybody.
+    """Write the build's context: exactly the files of the plan, readable by everybody.
 
     Raises:
-        DiskError: The disk is full or not ours to write.
+        DiskError: The disk is full, or the folder cannot be written.
     """
     with disk_errors(folder):
         for name in ("baked/keras/models", "baked/project"):
@@ -146,16 +146,16 @@ def write_context(plan: ImagePlan, folder: Path) -> None:
                 path.write_bytes(content)
             else:
                 shutil.copyfile(content, path)
-        # The image's user may be anybody, whatever this user's umask.
+        # Any user may run the image, whatever this user's umask.
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _find_project(variant: Variant) -> dict[str, Path | bytes]:
-    """Return the package's source and what builds it; the user's own container/ goes before ours."""
+    """Return the package's source and build files; those in the user's own container/ replace ours."""
     home = _CHECKOUT if (_CHECKOUT / names.DOCKERFILE).is_file() else _CARRIED
     files: dict[str, Path | bytes] = {name: home / name for name in _PROJECT_FILES}
-    pins = {one: f"requirements-{one}.txt" for one in names.IMAGE_VARIANTS}
+    pins = {each: f"requirements-{each}.txt" for each in names.IMAGE_VARIANTS}
     for name in (*_CONTAINER_FILES, *pins.values()):
         own = Path("container") / name
         files[f"container/{name}"] = own if own.is_file() else home / own
@@ -163,8 +163,8 @@ def _find_project(variant: Variant) -> dict[str, Path | bytes]:
     if missing:
         what = f"files that the image is built from are missing: {', '.join(missing)}"
         raise DockerError(Fault("build the image", what, hint="reinstall classifold"))
-    # The other variants' wheels are no part of this image.
-    files |= {f"container/{name}": b"" for one, name in pins.items() if one != variant}
+    # Empty, so that a change of another variant's wheels does not change this image.
+    files |= {f"container/{name}": b"" for each, name in pins.items() if each != variant}
     files["README.md"] = _README.encode()
     files |= {f"src/classifold/{path.relative_to(_PACKAGE).as_posix()}": path for path in _list_source()}
     return files
@@ -191,7 +191,7 @@ def _find_baked(baked: list[BakedFile]) -> dict[str, Path | bytes]:
 
 
 def _find_cached(application: str) -> dict[str, Path]:
-    """Return the published weights that this machine's Keras has already; Keras checks them in the build."""
+    """Return the published weights that Keras has on this machine; Keras checks them in the build."""
     wanted = _letters(application.partition(":")[0])
     found = sorted((find_keras_home() / "models").glob("*.h5")) if wanted else []
     fitting = [path for path in found if wanted in _letters(path.name) and "notop" in _letters(path.name)]
@@ -203,7 +203,7 @@ def _letters(name: str) -> str:
 
 
 def _build_labels(config: Config, variant: Variant) -> dict[str, str]:
-    """Return the image's labels, with no time in them: the same content is the same image."""
+    """Return the image's labels, without a time, so that the same content gives the same image."""
     return {
         # A label's name ends at its first equals sign.
         **{key: value for key, value in config.TAGS.items() if "=" not in key},

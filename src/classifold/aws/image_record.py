@@ -1,4 +1,4 @@
-"""What `classifold image` remembers here: the digests of its base images, and of each image it pushed."""
+"""The record of `classifold image` on this machine: digests of base images and of pushed images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from classifold.aws.image_base import Base
 from classifold.errors import disk_errors
 
 RECORD = "image.json"
-# More than a repository keeps of all kinds of images together.
+# More than a repository keeps.
 _KEPT_PUSHES = 100
 
 
@@ -25,8 +25,8 @@ class ImageRecord:
 
     Attributes:
         bases: Digest of each base image at the last build, by the base's name.
-        pushed: Digest of each image that was pushed from here, by `<registry>/<repository>:<tag>`, the
-            latest one last.
+        pushed: Digest of each image that was pushed from this machine, by `<registry>/<repository>:<tag>`,
+            the latest one last.
     """
 
     bases: Mapping[str, str] = field(default_factory=dict)
@@ -49,10 +49,10 @@ def _texts(value: Any) -> dict[str, str]:
 
 
 def record_bases(bases: Sequence[Base]) -> None:
-    """Write down what the bases hold.
+    """Record the digests of the bases.
 
     Raises:
-        DiskError: The disk is full or not ours to write.
+        DiskError: The disk is full, or the project's folder cannot be written.
     """
     record = read_record()
     held = {**record.bases, **{base.name: base.digest for base in bases}}
@@ -61,10 +61,10 @@ def record_bases(bases: Sequence[Base]) -> None:
 
 
 def record_push(uri_by_tag: str, digest: str) -> None:
-    """Write down an image that is in the repository, as the latest one.
+    """Record an image that is in the repository, as the latest one.
 
     Raises:
-        DiskError: The disk is full or not ours to write.
+        DiskError: The disk is full, or the project's folder cannot be written.
     """
     record = read_record()
     others = {uri: known for uri, known in record.pushed.items() if uri != uri_by_tag}

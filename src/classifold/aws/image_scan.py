@@ -1,4 +1,4 @@
-"""ECR's scan of an image: critical vulnerabilities are reported before a job starts from it."""
+"""Reporting critical vulnerabilities that ECR's scan found in an image, before a job starts from it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.refusals import aws_errors
 
-# Vulnerabilities that are named; the others are counted.
+# At most this many vulnerabilities are named; the others are counted.
 _NAMED = 3
-# A scan on push knows what was known on that day. Scans of the continuous kind have no such limit.
+# Days after which a scan on push is out of date. Continuous scans are not limited.
 _OLD_DAYS = 30
 _UNFINISHED = ("IN_PROGRESS", "PENDING")
-_PAGE = 1000  # ECR's limit, and more than an image has
+_PAGE = 1000  # ECR's limit, and more findings than an image has
 
 
 def check_scan(aws: Aws, where: str, repository: Mapping[str, str], digest: str) -> Iterator[Finding]:
-    """Yield what ECR's scan says against an image; always notes, since the job runs all the same.
+    """Yield notes on what ECR's scan found in an image; the job can be started anyway.
 
     Args:
-        aws: The way to AWS.
-        where: The image, as it is called in the findings.
+        aws: The connection to AWS.
+        where: Name of the image in the findings.
         repository: ECR's `registryId` and `repositoryName`.
         digest: Digest of the image, sha256:...
 
@@ -64,12 +64,12 @@ def _read_scan(
         what = f"vulnerabilities could not be checked: ECR's scan ended with {said}"
         yield Finding(where, what, hint=_start_scan(repository, digest), is_fatal=False)
     elif status == "COMPLETE" and (days := _age(found)) > _OLD_DAYS:
-        what = f"ECR's scan of it is {days} days old, and does not know what was found out since"
+        what = f"ECR's scan of it is {days} days old, and lacks what became known since then"
         yield Finding(where, what, hint=_start_scan(repository, digest), is_fatal=False)
 
 
 def _count(found: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    """Return what the scan found, in words: when, how many, and the first by name."""
+    """Return what the scan found, in words: its date, the number of vulnerabilities, and the first names."""
     when = found.get("imageScanCompletedAt")
     of_day = f" of {when:%Y-%m-%d}" if isinstance(when, datetime) else ""
     high = f" and {counts['HIGH']} high" if counts.get("HIGH") else ""
@@ -80,7 +80,7 @@ def _count(found: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 
 
 def _list_critical(found: Mapping[str, Any]) -> list[str]:
-    """Return the names of the first critical vulnerabilities, of a basic or an enhanced scan."""
+    """Return the names of the first critical vulnerabilities in a basic or an enhanced scan."""
     named = [one.get("name") for one in found.get("findings") or [] if one.get("severity") == "CRITICAL"]
     named += [
         (one.get("packageVulnerabilityDetails") or {}).get("vulnerabilityId") or one.get("title")
@@ -91,7 +91,7 @@ def _list_critical(found: Mapping[str, Any]) -> list[str]:
 
 
 def _age(found: Mapping[str, Any]) -> int:
-    """Return the days since a scan; 0 where it does not say when it was."""
+    """Return the days since a scan; 0 if its time is not known."""
     when = found.get("imageScanCompletedAt")
     return (datetime.now(UTC) - when).days if isinstance(when, datetime) else 0
 

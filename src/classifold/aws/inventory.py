@@ -1,4 +1,4 @@
-"""Everything that a project has on AWS, and its removal in an order that breaks nothing."""
+"""Listing everything that a project has on AWS, and removing it in an order that breaks nothing."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, bears_tag
 from classifold.aws.refusals import aws_errors, error_code, explain_refusal, is_missing
 from classifold.aws.resources import Resource, find_jobs, list_ended, list_streams, read_project
-from classifold.errors import AwsError, Fault
+from classifold.errors import AwsError, Fault, name_failure
 from classifold.progress import Advance, show_progress
 
 Tell = Callable[[str], None]
-# As many as one request takes.
+# S3's limit of versions per request.
 _BATCH = 1000
 _BATCHES_AT_ONCE = 4
-# What S3 could not delete is asked for again so often; a bucket that is still written to is emptied anew.
+# Attempts for versions that S3 could not delete, and to empty a bucket that is still being written to.
 _ATTEMPTS = 4
 _STOP_SECONDS = 600
 _LONGEST_PAUSE = 15.0
 
 
 def find_resources(aws: Aws) -> list[Resource]:
-    """Return everything on AWS that bears this project's tag, in the order in which it would be removed.
+    """Return everything on AWS that has this project's tag, in the order of removal.
 
     Raises:
-        AwsError: A right is missing, or AWS refuses otherwise.
+        AwsError: A right is missing, or AWS refuses for another reason.
     """
     tagged = kinds.find_tagged(aws)
     jobs = kinds.find_jobs(aws)
@@ -48,24 +48,24 @@ def find_resources(aws: Aws) -> list[Resource]:
 
 
 def remove_resources(aws: Aws, resources: Sequence[Resource], *, tell: Tell) -> None:
-    """Remove the given things, and nothing else; what is gone already is passed over.
+    """Remove the given resources, and nothing else; those that are gone already are skipped.
 
-    Every tag is read again first: nothing is removed if one of them is not this project's. A bucket goes with
-    all that is in it, every version. Interrupted, it can be run again.
+    Every tag is read again first: if one resource is not this project's, nothing is removed. A bucket is
+    removed with everything in it, every version. After an interruption it can be run again.
 
     Args:
-        aws: The way in.
-        resources: Of those that `find_resources` found; buckets only if the user has named them.
-        tell: Told what was done, a line a thing.
+        aws: The connection to AWS.
+        resources: Resources from `find_resources`; buckets only if the user has named them.
+        tell: Called with one line per resource.
 
     Raises:
-        AwsError: A thing is not this project's, or a right is missing.
+        AwsError: A resource is not this project's, or a right is missing.
     """
     order = list(_REMOVERS)
-    chosen = sorted(_check_owners(aws, resources, tell), key=lambda one: order.index(one.kind))
-    jobs = [one for one in chosen if one.kind == order[0]]
+    chosen = sorted(_check_owners(aws, resources, tell), key=lambda resource: order.index(resource.kind))
+    jobs = [resource for resource in chosen if resource.kind == order[0]]
     for job in jobs:
-        stop_job(aws, job, tell)
+        stop_running_job(aws, job, tell)
     if len(chosen) > len(jobs):
         for job in jobs:
             wait_for_end(aws, job, tell)
@@ -74,44 +74,44 @@ def remove_resources(aws: Aws, resources: Sequence[Resource], *, tell: Tell) -> 
 
 
 def _check_owners(aws: Aws, resources: Sequence[Resource], tell: Tell) -> list[Resource]:
-    """Return what is still there and can be removed.
+    """Return the resources that still exist and can be removed.
 
     Raises:
-        AwsError: With everything that is not this project's to remove.
+        AwsError: With every resource that does not belong to this project.
     """
-    faults, found = [], []
-    for one in resources:
-        if one.kind not in _REMOVERS:
-            tell(f"{one.name}: left as it is; this program does not know how to remove {one.arn}")
+    faults, removable = [], []
+    for resource in resources:
+        if resource.kind not in _REMOVERS:
+            tell(f"{resource.name}: left as it is; this program does not know how to remove {resource.arn}")
             continue
-        project = read_project(aws, one)
+        project = read_project(aws, resource)
         if project is None:
-            tell(f"{one.name}: gone already")
+            tell(f"{resource.name}: removed already")
         elif project != aws.config.PROJECT_NAME:
             whose = f"project {project}'s" if project else "without a project's tag"
             what = f"it is {whose}, not project {aws.config.PROJECT_NAME}'s; nothing was removed"
-            faults.append(Fault(f"{one.kind} {one.name}", what))
+            faults.append(Fault(f"{resource.kind} {resource.name}", what))
         else:
-            found.append(one)
+            removable.append(resource)
     if faults:
         raise AwsError(*faults)
-    return found
+    return removable
 
 
-def stop_job(aws: Aws, job: Resource, tell: Tell) -> None:
-    """Ask a job to stop; it writes its best model so far before it ends."""
+def stop_running_job(aws: Aws, job: Resource, tell: Tell) -> None:
+    """Ask a job to stop; it saves its best model so far before it ends."""
     with aws_errors(f"stop training job {job.name}"):
         try:
             aws.client("sagemaker").stop_training_job(TrainingJobName=job.name)
         except ClientError as error:
-            # It has ended since it was listed.
+            # This is SageMaker's answer for a job that has ended in the meantime.
             if "status" not in str(error) or error_code(error) != "ValidationException":
                 raise
     tell(f"{job.name}: asked to stop")
 
 
 def wait_for_end(aws: Aws, job: Resource, tell: Tell) -> None:
-    """Wait until a stopped job has ended: until then it writes to its bucket and its log.
+    """Wait until a stopped job has ended; until then it writes to its bucket and its log.
 
     Raises:
         AwsError: It has not ended in ten minutes.
@@ -131,10 +131,8 @@ def wait_for_end(aws: Aws, job: Resource, tell: Tell) -> None:
 
 
 def remove_ended_jobs(aws: Aws, resource: Resource, tell: Tell) -> None:
-    """Delete what is left of this project's ended jobs: their log streams, then SageMaker's record of them.
-
-    In this order, since the record is what the streams are found by.
-    """
+    """Delete this project's ended jobs: first their log streams, then SageMaker's record of them."""
+    # In this order, since the streams are found through the record.
     jobs = find_jobs(aws)
     ended = list_ended(jobs)
     with (
@@ -148,9 +146,10 @@ def remove_ended_jobs(aws: Aws, resource: Resource, tell: Tell) -> None:
 
 
 def _delete_job(aws: Aws, name: str, *, arn: str) -> int:
-    """Delete what is left of a job and return 1; its tags are read once more, since the search may err."""
+    """Delete an ended job with its log, if it has the project's tag, and return 1 for the progress bar."""
     logs, sagemaker = aws.client("logs"), aws.client("sagemaker")
     with _missing_is_fine():
+        # Read once more, since SageMaker's search may be out of date.
         if not bears_tag(aws, sagemaker.list_tags(ResourceArn=arn)["Tags"]):
             return 1
     for stream in list_streams(aws, name):
@@ -171,7 +170,7 @@ def remove_repository(aws: Aws, repository: Resource, tell: Tell) -> None:
 
 
 def remove_role(aws: Aws, role: Resource, tell: Tell) -> None:
-    """Delete a role; IAM wants its policies gone first."""
+    """Delete a role; IAM requires that its policies are deleted first."""
     iam, name = aws.client("iam"), role.name
     with aws_errors(f"delete role {name}"), _missing_is_fine():
         for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
@@ -191,7 +190,7 @@ def remove_bucket(aws: Aws, bucket: Resource, tell: Tell) -> None:
     """Delete a bucket with every version, delete marker and unfinished upload in it.
 
     Raises:
-        AwsError: S3 will not let go of some of it, as under an object lock; or a right is missing.
+        AwsError: S3 refuses to delete some of it, as under an object lock; or a right is missing.
     """
     s3 = aws.client("s3")
     with show_progress(f"emptying {bucket.name}", bucket.num_items or None, unit="versions") as advance:
@@ -201,7 +200,7 @@ def remove_bucket(aws: Aws, bucket: Resource, tell: Tell) -> None:
                 try:
                     s3.delete_bucket(Bucket=bucket.name)
                 except ClientError as error:
-                    # Somebody has written to it since.
+                    # Something was written to it in the meantime.
                     if error_code(error) != "BucketNotEmpty" or attempt == _ATTEMPTS:
                         raise
                     continue
@@ -220,7 +219,7 @@ def _empty_bucket(s3: Any, name: str, advance: Advance) -> None:
 
 
 def _list_batches(s3: Any, name: str) -> Iterator[list[dict[str, str]]]:
-    """Yield every version and delete marker of a bucket, a batch at a time."""
+    """Yield every version and delete marker of a bucket, in batches of one request."""
     pages = s3.get_paginator("list_object_versions")
     for page in pages.paginate(Bucket=name, PaginationConfig={"PageSize": _BATCH}):
         found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
@@ -229,10 +228,10 @@ def _list_batches(s3: Any, name: str) -> Iterator[list[dict[str, str]]]:
 
 
 def _delete_batch(s3: Any, name: str, batch: list[dict[str, str]]) -> int:
-    """Delete up to a thousand versions and return how many; what S3 could not delete is asked for again.
+    """Delete up to a thousand versions and return their number; failed ones are retried.
 
     Raises:
-        AwsError: Some are still there after that; the first is named with S3's reason.
+        AwsError: Some could not be deleted; the first is named with S3's reason.
     """
     left: list[dict[str, str]] = batch
     errors: list[dict[str, str]] = []
@@ -242,7 +241,7 @@ def _delete_batch(s3: Any, name: str, batch: list[dict[str, str]]) -> int:
         answer = s3.delete_objects(Bucket=name, Delete={"Objects": left, "Quiet": True})
         errors = [one for one in answer.get("Errors", []) if one.get("Code") != "NoSuchVersion"]
         left = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in errors if "VersionId" in one]
-        # Waiting brings no right.
+        # A retry does not help if a right is missing.
         if not left or any(one.get("Code") == "AccessDenied" for one in errors):
             break
     if errors:
@@ -258,12 +257,14 @@ def _explain_left(name: str, errors: list[dict[str, str]]) -> AwsError:
         refusal = {"Error": {"Code": "AccessDenied", "Message": f"{what}: {first.get('Message', '')}"}}
         return explain_refusal(ClientError(refusal, "DeleteObjectVersion"), doing)
     hint = "run the command again in a minute: it resumes where it stopped"
-    return AwsError(Fault(doing, f"{what} ({first.get('Code')}: {first.get('Message', '')})", hint=hint))
+    return AwsError(
+        Fault(name_failure(doing), f"{what} ({first.get('Code')}: {first.get('Message', '')})", hint=hint)
+    )
 
 
 @contextlib.contextmanager
 def _missing_is_fine() -> Iterator[None]:
-    """Let pass that something is gone already: an earlier run, or somebody else, has removed it."""
+    """Ignore that a resource is missing: an earlier run, or somebody else, has removed it."""
     try:
         yield
     except ClientError as error:
@@ -271,10 +272,11 @@ def _missing_is_fine() -> Iterator[None]:
             raise
 
 
-# Jobs use everything else, and end before it goes. The role goes before the buckets: should emptying one take
-# hours or fail, nothing can be started meanwhile. Data, which nothing brings back, goes last.
+# In the order of removal. Jobs first, since they use everything else. The role before the buckets, so that
+# no job can be started while a bucket is emptied, which may take hours or fail. Data last: it cannot be
+# restored.
 _REMOVERS: dict[str, Callable[[Aws, Resource, Tell], None]] = {
-    kinds.RUNNING_JOB: stop_job,
+    kinds.RUNNING_JOB: stop_running_job,
     kinds.ENDED_JOBS: remove_ended_jobs,
     kinds.REPOSITORY: remove_repository,
     kinds.ROLE: remove_role,

@@ -1,4 +1,4 @@
-"""Starting a training job: everything is looked at first, then one request is sent, once."""
+"""Starting a training job: everything is checked first, then one request is sent exactly once."""
 
 from __future__ import annotations
 
@@ -14,21 +14,30 @@ from typing import Any
 from classifold import names
 from classifold.aws.clients import Aws
 from classifold.aws.cost import CostEstimate, estimate_cost, fit_budget
-from classifold.aws.findings import Finding, explain_blind
 from classifold.aws.image import find_image
 from classifold.aws.job_resume import choose_variant, resume_job
 from classifold.aws.preflight import check_job, explain_quota
+from classifold.aws.preflight_data import check_here
+from classifold.aws.preflight_findings import Finding, explain_blind
 from classifold.aws.refusals import aws_errors, error_code, is_passing
 from classifold.aws.request_check import check_request
 from classifold.aws.roles import find_role
-from classifold.errors import AwsError, ClassifoldError, Fault, Interrupted, JobError, MissingError
+from classifold.errors import (
+    AwsError,
+    ClassifoldError,
+    Fault,
+    Interrupted,
+    JobError,
+    MissingError,
+    SettingsError,
+)
 from classifold.sagemaker.request import draft_request, write_request
 from classifold.sagemaker.template import read_template
 from classifold.settings.config import Config
 
-# Seconds until a name with the time in it is another one, and how often that is waited for.
+# Job names hold the time to the second: how long to wait for the next name, and how often.
 _NAME_WAIT, _NAME_TRIES = 1.0, 5
-# A role that was made a moment ago cannot be taken on everywhere yet; seconds between the attempts.
+# IAM needs some seconds before a new role can be assumed everywhere; seconds between the attempts.
 _ROLE_WAITS = (2, 4, 8, 15, 30)
 _YOUNG_ROLE = re.compile(r"assume role|that the role|role has proper", re.IGNORECASE)
 _QUOTA_NAME = re.compile(r"service limit '([^']+)'")
@@ -36,7 +45,7 @@ _NO_ACCOUNT = "000000000000"
 
 
 class _NameTakenError(JobError):
-    """There is another job of this name."""
+    """Another job has this name already."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +54,10 @@ class Launch:
 
     Attributes:
         job_name: Name of the job, and of its run folder.
-        request: What was sent to CreateTrainingJob, or would be.
-        cost: What it costs.
-        findings: What was found before; after a start only notes.
-        request_path: The request as a file; None for a dry run, which writes nothing.
+        request: Parameters of CreateTrainingJob, as they were or would be sent.
+        cost: Estimate of the job's cost.
+        findings: Findings of the checks; if a job was started, only notes.
+        request_path: File that holds the request; None for a dry run, which writes nothing.
         is_dry_run: Whether nothing was started.
     """
 
@@ -62,7 +71,18 @@ class Launch:
 
 @dataclass
 class _Places:
-    """What a request names on AWS; where something is not there, what it would be called."""
+    """The AWS resources that a request names; a missing one with the name that it would have.
+
+    Attributes:
+        config: The settings, with KMS_KEY as the key's ARN.
+        role_arn: The role that the job runs under.
+        image_uri: The training image, by its digest.
+        data_bucket: The bucket of the pictures.
+        output_bucket: The bucket of the results.
+        findings: What is missing, and remarks on the image.
+        made_up: Those of `role_arn` and `image_uri` that do not exist yet.
+        is_account_known: False without credentials; then all names are made up.
+    """
 
     config: Config
     role_arn: str
@@ -82,27 +102,28 @@ def launch_job(
     resumed: str | None = None,
     tell: Callable[[str], None],
 ) -> Launch:
-    """Start the training job that settings and template ask for.
-
-    A name has the time in it, to the second: where a colleague or a loop took it, the next second's is taken.
+    """Start the training job that settings and template describe.
 
     Args:
-        aws: The way in.
-        dry_run: Only look: nothing is sent that changes anything, and nothing is written. Works without
-            credentials too; what is missing is among the findings.
-        max_cost: US dollars; the job is stopped before it costs more, or refused.
-        resumed: The job that this one goes on with; empty for the newest, None for none.
-        tell: Called with a line for each thing that happens.
+        aws: The connection to AWS.
+        dry_run: Check only: nothing on AWS is changed and no file is written. Works without credentials
+            too; what is missing is among the findings.
+        max_cost: Upper limit of the job's cost in US dollars: its time limit is lowered to that, or the
+            job is refused. None for no limit.
+        resumed: Name of the job to resume; empty for the newest, None to start from the beginning.
+        tell: Called with one line for each step.
 
     Raises:
-        SettingsError: The request would not be one: every fault of template and settings.
-        JobError: Something speaks against the start, all of it at once; or AWS's quota does.
-        AwsError: If AWS refuses.
+        SettingsError: The request is not valid; with every fault of template and settings.
+        JobError: The checks found something that prevents the start, reported together; or the quota is
+            too small.
+        AwsError: AWS refuses.
     """
+    # A colleague or a loop may have taken the name of this second: then the next second's is used.
     for _ in range(_NAME_TRIES - 1):
         with contextlib.suppress(_NameTakenError):
             return _launch(aws, dry_run=dry_run, max_cost=max_cost, resumed=resumed, tell=tell)
-        tell("another job was started in this very second: taking the name of the next one")
+        tell("another job was started in the same second: using the name of the next second")
         time.sleep(_NAME_WAIT)
     return _launch(aws, dry_run=dry_run, max_cost=max_cost, resumed=resumed, tell=tell)
 
@@ -112,8 +133,14 @@ def _launch(
 ) -> Launch:
     places = _find_places(aws, is_dry_run=dry_run, resumed=resumed)
     job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
-    request = _build_request(aws, places, job_name)
     findings = list(places.findings)
+    if not places.is_account_known:
+        findings += check_here(aws.config)
+    try:
+        request = _build_request(aws, places, job_name)
+    except SettingsError as error:
+        missing = [one.to_fault() for one in findings if one.is_fatal or not places.is_account_known]
+        raise SettingsError(*error.faults, *missing) from error
     if resumed is not None and places.is_account_known:
         request, found = _resume(aws, request, resumed)
         findings += [one for one in found if one not in findings]
@@ -121,7 +148,7 @@ def _launch(
     if max_cost is not None:
         request, cost, said = fit_budget(request, cost, max_cost=max_cost)
         findings += [Finding(f"--max-cost {max_cost:g}", said, is_fatal=False)] if said else []
-    tell("looking at data, role, image, quota and network")
+    tell("checking data, role, image, quota and network")
     findings += _look(aws, request, places)
     if dry_run:
         return Launch(job_name, request, cost, findings, None, is_dry_run=True)
@@ -135,7 +162,7 @@ def _launch(
 
 
 def _resume(aws: Aws, request: dict[str, Any], name: str) -> tuple[dict[str, Any], list[Finding]]:
-    """Return the request of a job that goes on with another one; unchanged, and why, where it cannot."""
+    """Return the request of a job that resumes another one, with notes; unchanged if it cannot be resumed."""
     try:
         return resume_job(aws, request, name or None)
     except ClassifoldError as error:
@@ -146,12 +173,12 @@ def _resume(aws: Aws, request: dict[str, Any], name: str) -> tuple[dict[str, Any
 
 
 def _find_places(aws: Aws, *, is_dry_run: bool, resumed: str | None) -> _Places:
-    """Return role, image, buckets and key; what is missing is made up and among the findings.
+    """Return role, image, buckets and key; what is missing gets a made-up name and a finding.
 
-    The image of a job that goes on with another one has the engine of that one.
+    A job that resumes another one gets an image with the same engine.
 
     Raises:
-        AwsError: Without a way to AWS, unless only looking.
+        AwsError: There is no connection to AWS, and this is not a dry run.
     """
     config = aws.config
     try:
@@ -161,7 +188,7 @@ def _find_places(aws: Aws, *, is_dry_run: bool, resumed: str | None) -> _Places:
             raise
         return _make_up_places(aws, explain_blind(error))
     findings: list[Finding] = []
-    # A key that is not there is put down as the settings have it.
+    # A key that does not exist is kept as the settings have it.
     kms_key = _find_or_note(lambda: aws.kms_key, findings) or config.KMS_KEY
     role = _find_or_note(lambda: find_role(aws), findings)
     image = _find_or_note(lambda: _find_image(aws, resumed, findings), findings)
@@ -180,7 +207,7 @@ def _find_places(aws: Aws, *, is_dry_run: bool, resumed: str | None) -> _Places:
 def _find_image(aws: Aws, resumed: str | None, findings: list[Finding]) -> str:
     variant = None
     if resumed is not None:
-        with contextlib.suppress(MissingError):  # that there is no such job is told by who resumes it
+        with contextlib.suppress(MissingError):  # `resume_job` reports a job that does not exist
             variant = choose_variant(aws, resumed or None)
     found = find_image(aws, variant=variant)
     if found.remark:
@@ -189,7 +216,7 @@ def _find_image(aws: Aws, resumed: str | None, findings: list[Finding]) -> str:
             Finding(
                 where,
                 found.remark,
-                hint="run `classifold image` to build and push what is here now",
+                hint="run `classifold image` to build and push the current source",
                 is_fatal=False,
             )
         )
@@ -197,27 +224,23 @@ def _find_image(aws: Aws, resumed: str | None, findings: list[Finding]) -> str:
 
 
 def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:
-    """Return what is found; where it is not there, an empty text, and why among the findings."""
+    """Return what `find` returns; if it fails, an empty text, and the reason is added to the findings."""
     try:
         return find()
     except ClassifoldError as error:
-        # Without it there is no request: also a look that was denied keeps the job from being started.
+        # Fatal, also if only a right to look is missing: a request cannot be made without it.
         findings += [Finding(fault.where, fault.what, hint=fault.hint) for fault in error.faults]
         return ""
 
 
 def _make_up_places(aws: Aws, findings: list[Finding]) -> _Places:
-    """Return the names that things would have in an account that is not known."""
-    config, role_and_image = aws.config, _make_up_names(aws, _NO_ACCOUNT)
-    buckets = names.data_bucket(config.PROJECT_NAME), names.output_bucket(config.PROJECT_NAME)
-    if config.BUCKET_NAMESPACE != "global":
-        data, output = (names.regional_bucket(one, account=_NO_ACCOUNT, region=aws.region) for one in buckets)
-        buckets = data, output
+    """Return the names that the resources would have in an account that is not known."""
+    role_and_image, buckets = _make_up_names(aws, _NO_ACCOUNT), aws.list_bucket_names(_NO_ACCOUNT)
     return _Places(
-        config,
+        aws.config,
         *role_and_image,
-        data_bucket=config.DATA_BUCKET or buckets[0],
-        output_bucket=config.OUTPUT_BUCKET or buckets[1],
+        data_bucket=buckets[0],
+        output_bucket=buckets[1],
         findings=findings,
         is_account_known=False,
     )
@@ -231,10 +254,10 @@ def _make_up_names(aws: Aws, account: str) -> tuple[str, str]:
 
 
 def _build_request(aws: Aws, places: _Places, job_name: str) -> dict[str, Any]:
-    """Return the request.
+    """Return CreateTrainingJob's parameters.
 
     Raises:
-        SettingsError: With every fault that is known without asking AWS.
+        SettingsError: With every fault that can be found without AWS.
     """
     draft = draft_request(
         places.config,
@@ -250,7 +273,7 @@ def _build_request(aws: Aws, places: _Places, job_name: str) -> dict[str, Any]:
 
 
 def _look(aws: Aws, request: Mapping[str, Any], places: _Places) -> list[Finding]:
-    """Return what speaks against the start, without a second word on what is known to be missing."""
+    """Return what the checks find, without a second finding on what is already known to be missing."""
     if not places.is_account_known:
         return []
     known = {one.where for one in places.findings}
@@ -265,39 +288,37 @@ def _look(aws: Aws, request: Mapping[str, Any], places: _Places) -> list[Finding
 
 
 def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], None]) -> None:
-    """Start the job, once, however often the request has to be sent; a role that is too young is waited for.
+    """Start the job exactly once, even if the request has to be retried; wait for a role that is too new.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         request: CreateTrainingJob's parameters.
-        tell: Called with a line when it is tried again.
+        tell: Called with one line before each retry.
 
     Raises:
-        JobError: The quota is too small, or there is another job of this name.
-        AwsError: AWS refuses, or there is no way to it.
+        JobError: The quota is too small, or another job has this name.
+        AwsError: AWS refuses, or cannot be reached.
         Interrupted: On Ctrl-C while the request is under way.
     """
     client, job_name, began = aws.client("sagemaker"), request["TrainingJobName"], datetime.now(UTC)
     for wait in (*_ROLE_WAITS, 0):
         try:
             with aws_errors(f"start the job {job_name}"):
-                # Without the ARN in it, an answer is none: whether the job was started is not known.
+                # Reading the ARN refuses a broken answer: then it is not known whether the job was started.
                 _ = client.create_training_job(**request)["TrainingJobArn"]
             return
         except AwsError as error:
-            # A request that was cut off on its way back is sent again, and then the job is there already.
+            # The answer to the first request may have been lost: then the retry finds the job that it made.
             if _code_of(error) == "ResourceInUse" and _was_repeated(error) and _is_this(aws, request, began):
                 return
             if not wait or not _is_young_role(error):
                 raise _explain(error, job_name) from error
         except KeyboardInterrupt:
-            # The request may be there already, and the answer on its way: a job that nobody knows of costs.
-            what = "interrupted while it was being started: it may run all the same"
+            # AWS may have the request already; the user must hear of a job that costs money.
+            what = "interrupted while it was being started: it may be running anyway"
             hint = f"`classifold jobs` shows it; end it with: classifold stop {job_name}"
             raise Interrupted(Fault(f"training job {job_name}", what, hint=hint)) from None
-        tell(
-            f"the role is not ready yet, which takes some seconds after it was made: trying again in {wait} s"
-        )
+        tell(f"the role is not ready yet, which takes some seconds after its creation: retrying in {wait} s")
         time.sleep(wait)
 
 
@@ -318,8 +339,8 @@ def _is_young_role(error: AwsError) -> bool:
 
 
 def _is_this(aws: Aws, request: Mapping[str, Any], began: datetime) -> bool:
-    """Tell whether the job of this name is the one that was just asked for."""
-    with aws_errors("look at the job that is there"):
+    """Tell whether the existing job of this name is the one that was just requested."""
+    with aws_errors("look at the existing job"):
         job = aws.client("sagemaker").describe_training_job(TrainingJobName=request["TrainingJobName"])
     same = all(
         job.get(name) == request.get(name) for name in ("RoleArn", "HyperParameters", "StoppingCondition")
@@ -329,7 +350,7 @@ def _is_this(aws: Aws, request: Mapping[str, Any], began: datetime) -> bool:
 
 
 def _explain(error: AwsError, job_name: str) -> AwsError | JobError:
-    """Return AWS's refusal of a job with the cure that we know."""
+    """Return AWS's refusal of a job with the remedy for it."""
     cause, fault = error.__cause__, error.faults[0]
     code = _code_of(error)
     if code == "ResourceLimitExceeded":
@@ -340,9 +361,9 @@ def _explain(error: AwsError, job_name: str) -> AwsError | JobError:
     if code == "ResourceInUse":
         what = f"there is another job of this name: {job_name}"
         return _NameTakenError(
-            Fault(fault.where, what, hint="run the command again: the name has the time in it")
+            Fault(fault.where, what, hint="run the command again: the name includes the time")
         )
     if is_passing(cause):
-        hint = f"`classifold jobs` shows whether {job_name} was started all the same; {fault.hint}"
+        hint = f"`classifold jobs` shows whether {job_name} was started anyway; {fault.hint}"
         return AwsError(Fault(fault.where, fault.what, hint=hint))
     return error

@@ -1,4 +1,4 @@
-"""This project's training jobs: the table of them, one of them whole, stopping one, and why one failed."""
+"""This project's training jobs: listing them, describing one, stopping one, and why one failed."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from classifold.aws.clients import Aws
 from classifold.aws.cost import Price, find_price
 from classifold.aws.refusals import aws_errors, is_denied, is_missing
 from classifold.aws.spot import Beginning, Interruption, add_up, list_interruptions
-from classifold.errors import AwsError, Fault, MissingError
+from classifold.errors import MEMORY_HINT_IN_JOB, AwsError, Fault, MissingError
 
 RUNNING = ("InProgress", "Stopping")
-# In these nothing runs that could save anything.
+# Secondary statuses in which a job has no machine, so that nothing can be saved.
 _WITHOUT_MACHINE = ("Starting", "Pending", "Interrupted")
-# SageMaker's search knows a new job after some seconds; jobs so young are looked at themselves.
+# SageMaker's search finds a new job only after some seconds; jobs of this age, at most so many, are also
+# listed directly.
 _YOUNG, _YOUNG_LOOKED_AT = timedelta(minutes=20), 20
-# The first that matches; what SageMaker writes into FailureReason, with what to do about it.
+# Remedies by what SageMaker writes into FailureReason; the first match counts.
 _CURES = (
     (r"CapacityError|[Ii]nsufficient capacity", "AWS has no such machine free now: launch again later, "
      "set INSTANCE_PREFERENCES or another INSTANCE_TYPE, or take another PROJECT_REGION"),
     (r"ResourceLimitExceeded|account-level service limit", "raise the quota of this instance type "
      "under Service Quotas, Amazon SageMaker, or choose another INSTANCE_TYPE"),
     (r"[Nn]o space left|ENOSPC|disk is full|DiskError", "raise VOLUME_GB"),
-    (r"exit code: 137|OutOfMemory|[Oo]ut of memory|MemoryError|killed, most likely", "the machine's memory "
-     "was used up: lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE, or choose a larger INSTANCE_TYPE"),
+    (r"exit code: 137|OutOfMemory|[Oo]ut of memory|MemoryError|killed, most likely",
+     f"the machine's memory was used up: {MEMORY_HINT_IN_JOB}"),
     (r"MaxRuntimeExceeded|exceeded max_run", "raise MAX_HOURS, or lower EPOCHS"),
     (r"MaxWaitTimeExceeded", "there was too little spare capacity: raise MAX_WAIT_HOURS or set SPOT = False"),
-    (r"AccessDenied|not authorized|403", "the role's rights fall short: `classifold upload` puts them right; "
+    (r"AccessDenied|not authorized|403", "the role lacks rights: `classifold upload` corrects them; "
      "a ROLE of your own needs the rights that docs/aws.md lists"),
-    (r"[Nn]o S3 objects found|NoSuchKey|Data download failed", "send the pictures anew: classifold upload"),
-    (r"ECR image|[Cc]annot pull|manifest|ImageNotFound", "build and push the image anew: classifold image"),
+    (r"[Nn]o S3 objects found|NoSuchKey|Data download failed", "send the pictures again: classifold upload"),
+    (r"ECR image|[Cc]annot pull|manifest|ImageNotFound", "build and push the image again: classifold image"),
     (r"InternalServerError|[Ii]nternal [Ee]rror", "SageMaker itself failed: launch again"),
     (r"InsufficientInstanceCapacity|Unable to provision", "launch again later, or in other SUBNETS"),
 )  # fmt: skip
-# As our failure file has it, also where its lines were joined on the way.
+# The hint of our own failure file, also if SageMaker joined its lines.
 _OWN_CURE = re.compile(r"(?:^|\s)hint: (\S.*?)(?=\s+error: |\s*, exit code: [0-9]+|\s*$)", re.MULTILINE)
 
 
@@ -52,25 +53,26 @@ class JobRow:
     Attributes:
         name: Name of the job, and of its run folder.
         status: InProgress, Completed, Failed, Stopping or Stopped.
-        step: What it does or how it ended, SageMaker's secondary status.
-        created: When it was asked for.
+        step: SageMaker's secondary status: what it is doing, or how it ended.
+        created: Time of the request that made it.
         seconds: From its start to its end, or to now; None before the start.
         billable_seconds: Seconds billed for all its machines together; None before the end.
         training_seconds: Seconds of all its machines together, as billed without spot; None before the end.
-        cost: In US dollars, from the billable seconds; None where time or price is not known yet.
-        full_cost: What it would have been without spot.
-        saved_share: What spot saved of it, 0 to 1; None where it is no spot job or has not ended.
-        price_source: Where the price comes from.
-        metrics: The last value of each metric.
-        instance_type: The machine.
-        num_instances: How many of them.
-        is_spot: Whether it runs on spare capacity.
-        interruptions: Its machines that were taken back, the first one first.
+        cost: Cost in US dollars, from the billable seconds; None if time or price is not known yet.
+        full_cost: Cost in US dollars without the spot discount; None as for `cost`.
+        saved_share: Share of the full cost that spot saved, 0 to 1; None if it is not a spot job or has not
+            ended.
+        price_source: Origin of the price, with its date; empty if there is no price.
+        metrics: Last value of each metric, by its name.
+        instance_type: Instance type of its machines.
+        num_instances: Number of its machines.
+        is_spot: Whether it runs on spot capacity.
+        interruptions: Interruptions of its spot machines, in the order of time.
         lost_seconds: Seconds of training lost by all interruptions; None if one of them is not known.
-        waited_seconds: Without a machine, until now; None while it waits for one.
-        failure_reason: Whole, as SageMaker gives it; empty unless it failed.
-        archive_uri: Where its model.tar.gz is; empty before there is one.
-        checkpoint_uri: Where its checkpoints are; empty where it never had a machine to leave one.
+        waited_seconds: Seconds without a machine after interruptions; None while it waits for one.
+        failure_reason: SageMaker's whole FailureReason; empty unless it failed.
+        archive_uri: S3 address of its model.tar.gz; empty before there is one.
+        checkpoint_uri: S3 address of its checkpoints; empty if it never had a machine.
     """
 
     name: str
@@ -99,15 +101,12 @@ class JobRow:
 def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
     """Return this project's jobs, the newest first.
 
-    SageMaker's search learns of a new job only after some seconds; the jobs of the last minutes are looked
-    up themselves.
-
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         limit: At most this many jobs are returned.
 
     Raises:
-        AwsError: If AWS refuses.
+        AwsError: AWS refuses.
     """
     found = {str(job["TrainingJobName"]): job for job in search_jobs(aws, limit=limit)}
     for young in iter_young(aws):
@@ -121,7 +120,7 @@ def list_jobs(aws: Aws, *, limit: int = 50) -> list[JobRow]:
 
 
 def search_jobs(aws: Aws, *, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return what SageMaker's search knows of this project's jobs, the newest first; without a limit all."""
+    """Return this project's jobs by SageMaker's search, the newest first: at most `limit`; None for all."""
     expression = {
         "Filters": [
             {
@@ -146,20 +145,20 @@ def search_jobs(aws: Aws, *, limit: int | None = None) -> list[dict[str, Any]]:
         )
         for page in pages:
             found += [result["TrainingJob"] for result in page["Results"] if "TrainingJob" in result]
-    # A search is no proof: what destroy removes is chosen from this list.
+    # Tags are compared once more, since `destroy` chooses what it removes from this list.
     return [job for job in found if "Tags" not in job or bears_tag(aws, job["Tags"])]
 
 
 def bears_tag(aws: Aws, tags: Iterable[Mapping[str, str]]) -> bool:
-    """Tell whether a job's tags, as SageMaker lists them, have this project's."""
+    """Tell whether a job's tags, as SageMaker lists them, include this project's tag."""
     return {"Key": names.PROJECT_TAG, "Value": aws.config.PROJECT_NAME} in list(tags)
 
 
 def _find_newest(aws: Aws) -> str:
-    """Return the name of this project's newest job; one that was started a moment ago counts.
+    """Return the name of this project's newest job, also if it was started just now.
 
     Raises:
-        MissingError: There is none.
+        MissingError: The project has no job.
     """
     newest = next(iter_young(aws), None) or next(iter(search_jobs(aws, limit=1)), None)
     if newest is None:
@@ -169,26 +168,26 @@ def _find_newest(aws: Aws) -> str:
 
 
 def iter_young(aws: Aws) -> Iterator[dict[str, Any]]:
-    """Yield our jobs of the last minutes by their tag, the newest first; none where they may not be listed.
+    """Yield this project's jobs of the last minutes, the newest first; none if the right to list is missing.
 
     Raises:
-        AwsError: If AWS refuses otherwise.
+        AwsError: AWS refuses for another reason.
     """
     client, since = aws.client("sagemaker"), datetime.now(UTC) - _YOUNG
     order = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": _YOUNG_LOOKED_AT}
     with aws_errors("list the newest training jobs"):
         try:
-            for one in client.list_training_jobs(CreationTimeAfter=since, **order)["TrainingJobSummaries"]:
-                if bears_tag(aws, _list_tags(client, one["TrainingJobArn"])):
-                    yield one
+            for job in client.list_training_jobs(CreationTimeAfter=since, **order)["TrainingJobSummaries"]:
+                if bears_tag(aws, _list_tags(client, job["TrainingJobArn"])):
+                    yield job
         except ClientError as error:
-            # The search knows of all but the youngest.
+            # Without the right only the newest jobs are missed: the search finds all others.
             if not is_denied(error):
                 raise
 
 
 def _list_tags(client: Any, arn: str) -> list[dict[str, str]]:
-    """Return a job's tags; none of a job that was removed since it was listed."""
+    """Return a job's tags; none if the job was removed since it was listed."""
     try:
         return list(client.list_tags(ResourceArn=arn)["Tags"])
     except ClientError as error:
@@ -198,11 +197,11 @@ def _list_tags(client: Any, arn: str) -> list[dict[str, str]]:
 
 
 def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
-    """Return what SageMaker knows of a job of this project; of the newest one where no name is given.
+    """Return SageMaker's description of a job of this project; of the newest one if `name` is None.
 
     Raises:
-        MissingError: There is no such job, or none at all.
-        AwsError: The job is another project's.
+        MissingError: There is no such job, or no job at all.
+        AwsError: The job belongs to another project.
     """
     if name is None:
         name = _find_newest(aws)
@@ -213,7 +212,7 @@ def find_job(aws: Aws, name: str | None) -> dict[str, Any]:
         hint = "set PROJECT_NAME or OUTPUT_BUCKET to the project that it belongs to"
         raise AwsError(Fault(f"training job {name}", what, hint=hint))
     if project not in ("", aws.config.PROJECT_NAME):
-        what = f"it is project {project}'s, not project {aws.config.PROJECT_NAME}'s"
+        what = f"it belongs to project {project}, not to project {aws.config.PROJECT_NAME}"
         hint = f'set PROJECT_NAME = "{project}" to work with it'
         raise AwsError(Fault(f"training job {name}", what, hint=hint))
     return job
@@ -228,20 +227,20 @@ def describe_job(aws: Aws, name: str) -> dict[str, Any]:
     try:
         with aws_errors(f"look at training job {name}"):
             job: dict[str, Any] = aws.client("sagemaker").describe_training_job(TrainingJobName=name)
-            # An answer without these is none, which is told here and not where one of them is missed.
-            _ = [job[one] for one in ("TrainingJobName", "TrainingJobStatus", "OutputDataConfig")]
+            # Read here, so that a broken answer is reported as one.
+            _ = [job[name] for name in ("TrainingJobName", "TrainingJobStatus", "OutputDataConfig")]
             return job
     except AwsError as error:
         # SageMaker answers ValidationException for a name that it does not know.
         if "not found" not in str(error).lower():
             raise
         what = f"there is no such job in {aws.region}"
-        hint = "`classifold jobs` lists this project's; PROJECT_REGION says where to look"
+        hint = "`classifold jobs` lists this project's jobs in PROJECT_REGION"
         raise MissingError(Fault(f"training job {name}", what, hint=hint)) from error
 
 
 def _read_project(aws: Aws, job: Mapping[str, Any]) -> str:
-    """Return the project that a job's tag names; empty where it has none or its tags may not be read."""
+    """Return the project that a job's tag names; empty if it has no tag or its tags may not be read."""
     with aws_errors(f"read the tags of training job {job['TrainingJobName']}"):
         try:
             found = aws.client("sagemaker").list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]
@@ -258,40 +257,41 @@ def _writes_to_ours(aws: Aws, job: Mapping[str, Any]) -> bool:
 
 
 def stop_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> str:
-    """Ask a job to stop; it saves its best model first, for which it has two minutes.
+    """Ask a job to stop; it has two minutes to save its best model first.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         name: Name of the job; None for the newest.
-        tell: Called with a line for each thing that happens.
+        tell: Called with one line for each step.
 
     Returns:
         The job's name.
     """
     job = find_job(aws, name)
-    found = str(job["TrainingJobName"])
+    job_name = str(job["TrainingJobName"])
     if job["TrainingJobStatus"] not in RUNNING:
-        tell(f"{found} has ended already: {job['TrainingJobStatus']}")
-        return found
+        tell(f"{job_name} has ended already: {job['TrainingJobStatus']}")
+        return job_name
     if job["TrainingJobStatus"] == "Stopping":
-        tell(f"{found} is stopping already")
-        return found
-    with aws_errors(f"stop training job {found}"):
-        aws.client("sagemaker").stop_training_job(TrainingJobName=found)
+        tell(f"{job_name} is stopping already")
+        return job_name
+    with aws_errors(f"stop training job {job_name}"):
+        aws.client("sagemaker").stop_training_job(TrainingJobName=job_name)
     if job.get("SecondaryStatus") in _WITHOUT_MACHINE:
-        tell(f"{found} is stopping; it has no machine now, so that nothing is saved but what was before")
+        tell(f"{job_name} is stopping; it has no machine now, so only what it saved before is kept")
     else:
-        tell(f"{found} is stopping; it has {names.STOP_SECONDS} seconds to save the best model so far")
-    return found
+        tell(f"{job_name} is stopping; it has {names.STOP_SECONDS} seconds to save the best model so far")
+    return job_name
 
 
 def build_row(aws: Aws, job: Mapping[str, Any], beginnings: Iterable[Beginning] = ()) -> JobRow:
     """Return a described job as a row of the table.
 
     Args:
-        aws: The way in.
-        job: As SageMaker describes it.
-        beginnings: Beginnings of training on its machines, from its log: they say what interruptions cost.
+        aws: The connection to AWS.
+        job: SageMaker's description of the job.
+        beginnings: Beginnings of training on its machines, read from its log: from them follows how much
+            training each interruption lost.
     """
     return _build_row(aws, job, {}, beginnings)
 
@@ -303,7 +303,7 @@ def _build_row(
     beginnings: Iterable[Beginning] = (),
 ) -> JobRow:
     resources = job.get("ResourceConfig", {})
-    # Of several preferred machines, the one that was to be had.
+    # With several preferred instance types, the one that was available.
     instance_type = str(resources.get("SelectedInstanceType") or resources.get("InstanceType") or "")
     num_instances = int(resources.get("SelectedInstanceCount") or resources.get("InstanceCount") or 1)
     if instance_type not in prices:
@@ -323,7 +323,7 @@ def _build_row(
         full_cost=_find_cost(price, training),
         saved_share=_find_saved_share(billable, training) if is_spot else None,
         price_source=price.source if price else "",
-        metrics={one["MetricName"]: one["Value"] for one in job.get("FinalMetricDataList") or []},
+        metrics={metric["MetricName"]: metric["Value"] for metric in job.get("FinalMetricDataList") or []},
         instance_type=instance_type,
         num_instances=num_instances,
         is_spot=is_spot,
@@ -337,9 +337,9 @@ def _build_row(
 
 
 def _count_seconds(job: Mapping[str, Any], num_instances: int) -> tuple[int | None, int | None]:
-    """Return the billable seconds and those of training, of all machines together."""
-    given = [job.get(name) for name in ("BillableTimeInSeconds", "TrainingTimeInSeconds")]
-    billable, training = (None if one is None else int(one) * num_instances for one in given)
+    """Return the billable seconds and the seconds of training, of all machines together."""
+    per_machine = [job.get(name) for name in ("BillableTimeInSeconds", "TrainingTimeInSeconds")]
+    billable, training = (None if time is None else int(time) * num_instances for time in per_machine)
     return billable, training
 
 
@@ -348,7 +348,11 @@ def _find_cost(price: Price | None, seconds: int | None) -> float | None:
 
 
 def _find_saved_share(billable: int | None, training: int | None) -> float | None:
-    """Return what spot saved; the formula is DescribeTrainingJob's, BillableTimeInSeconds."""
+    """Return the share that spot saved, 0 to 1; the formula is in DescribeTrainingJob's reference.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html,
+    BillableTimeInSeconds.
+    """
     if billable is None or not training:
         return None
     return round(min(max(1 - billable / training, 0.0), 1.0), 4)
@@ -360,7 +364,7 @@ def _find_checkpoint_uri(job: Mapping[str, Any]) -> str:
 
 
 def _find_price(aws: Aws, instance_type: str) -> Price | None:
-    """Return the price; a table of jobs is of use without prices too."""
+    """Return the price of an instance type; None if it is not known: jobs are listed without prices too."""
     try:
         # Billable seconds of a spot job are shortened by what it saved, so the full price applies.
         return find_price(aws, instance_type, spot=False) if instance_type else None
@@ -377,11 +381,11 @@ def _measure_seconds(job: Mapping[str, Any]) -> float | None:
 
 
 def find_cure(reason: str) -> str:
-    """Return what to do about a FailureReason; our own jobs write the cure into it themselves."""
+    """Return the remedy for a FailureReason: the hint that our own job wrote into it, else one of ours."""
     own = _OWN_CURE.search(reason)
     if own:
         return own.group(1)
     for pattern, cure in _CURES:
         if re.search(pattern, reason):
             return cure
-    return "the log has more: classifold follow shows it"
+    return "see the job's log: classifold follow shows it"

@@ -1,4 +1,4 @@
-"""A large file in parts: side by side, each checked, and after an interruption only what is missing."""
+"""Uploading a large file in parallel parts; each is checked, and a resumed upload sends only missing ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PARTS_LIMIT = 10_000
 
 
 class Part(NamedTuple):
-    """A part that S3 has, and that is right."""
+    """A part that S3 has, with the right content."""
 
     etag: str
     crc32: int
@@ -29,16 +29,16 @@ class Part(NamedTuple):
 
 @dataclass
 class LargeFile:
-    """An upload in parts that is under way.
+    """A multipart upload in progress.
 
     Attributes:
-        file: As it was when the upload began.
-        upload_id: S3's name of the upload.
-        there: What S3 says of the parts that it has from an earlier time, by number.
-        parts: The parts that are known to be right, by number.
-        num_done: Of how many parts it is known what became of them.
-        fault: Why the file cannot be sent.
-        lock: Held while a part is noted.
+        file: The file as it was when the upload began.
+        upload_id: S3's ID of the upload.
+        there: S3's description of the parts that an earlier run sent, by part number.
+        parts: The parts whose content is known to be right, by part number.
+        num_done: Number of parts that were sent, found to be there, or failed.
+        fault: Why the file cannot be sent; None if it can.
+        lock: Held while `num_done` and `parts` are changed.
     """
 
     file: LocalFile
@@ -51,21 +51,21 @@ class LargeFile:
 
     @property
     def part_size(self) -> int:
-        """The bytes of every part but the last."""
+        """Size in bytes of every part but the last."""
         return choose_part_size(self.file.size)
 
     def iter_jobs(self) -> Iterator[PartJob]:
-        """Yield what is to be done for each part."""
+        """Yield one job for each part."""
         for number in range(1, self.count_parts() + 1):
             offset = (number - 1) * self.part_size
             yield PartJob(self, number, offset, min(self.part_size, self.file.size - offset))
 
     def count_parts(self) -> int:
-        """Return how many parts there are."""
+        """Return the number of parts."""
         return -(-self.file.size // self.part_size)
 
     def note(self, number: int, part: Part | None) -> bool:
-        """Note what became of a part; tell whether it was the last one."""
+        """Note a part as done, None if it failed; return whether it was the last one."""
         with self.lock:
             self.num_done += 1
             if part is not None:
@@ -74,7 +74,7 @@ class LargeFile:
 
 
 class PartJob(NamedTuple):
-    """One part: which bytes of which file."""
+    """One part of a file: its number from 1, and its offset and size in bytes."""
 
     large: LargeFile
     number: int
@@ -83,26 +83,26 @@ class PartJob(NamedTuple):
 
 
 class PartDone(NamedTuple):
-    """What became of a part: the bytes that went out for it, and whether the file is done with it."""
+    """A part that is done: the bytes that were sent for it, and whether it was the file's last one."""
 
     job: PartJob
     bytes_sent: int
     is_last: bool
-    stored: Stored | None  # the whole object, with the last part of a file without fault
+    stored: Stored | None  # the whole object, after the last part of a file that could be sent
 
 
 def choose_part_size(size: int) -> int:
-    """Return the bytes of a part, whole MiB: 8, and more where there would be more parts than S3 takes."""
+    """Return the size of a part in bytes: 8 MiB, or more, in whole MiB, to stay within S3's 10,000 parts."""
     return max(PART_BYTES, -(-size // _PARTS_LIMIT // MIB) * MIB)
 
 
 def begin_large(sender: Sender, file: LocalFile, upload_id: str) -> LargeFile:
-    """Return the upload of a file: the one that was begun and interrupted, else a new one.
+    """Return the upload of a file: the interrupted one, else a new one.
 
     Args:
-        sender: Puts objects into the bucket.
+        sender: Sends objects to the bucket.
         file: The file as it is now.
-        upload_id: Of the one that was begun with parts of the same size, "" where there is none.
+        upload_id: S3's ID of an interrupted upload with parts of the same size; empty if there is none.
 
     Raises:
         AwsError: AWS refuses.
@@ -122,7 +122,7 @@ def begin_large(sender: Sender, file: LocalFile, upload_id: str) -> LargeFile:
 
 
 def _list_parts(sender: Sender, key: str, upload_id: str) -> dict[int, Mapping[str, Any]] | None:
-    """Return the parts of an upload, None where it is no more: ended, or cleared away by the lifecycle."""
+    """Return S3's description of an upload's parts, by number; None if it was completed or has expired."""
     pages = sender.client.get_paginator("list_parts")
     try:
         with aws_errors(f"list what is there of {sender.uri(key)}"):
@@ -133,10 +133,10 @@ def _list_parts(sender: Sender, key: str, upload_id: str) -> dict[int, Mapping[s
 
 
 def send_part(job: PartJob, *, sender: Sender) -> PartDone:
-    """Send a part unless S3 has it; with a file's last one, make one object of all, or give the upload up.
+    """Send a part unless S3 has it; after the last part, complete the upload, or abort it after a fault.
 
     Raises:
-        AwsError: AWS refuses, or there is no way to it.
+        AwsError: AWS refuses, or cannot be reached.
     """
     part, bytes_sent = None, 0
     if job.large.fault is None:
@@ -152,7 +152,7 @@ def send_part(job: PartJob, *, sender: Sender) -> PartDone:
 
 
 def _send_data(job: PartJob, sender: Sender) -> tuple[Part, int]:
-    """Return the part, and how many bytes went out; S3 refuses what arrives with another checksum."""
+    """Return the part, and the bytes sent for it; S3 refuses data that does not match the checksum."""
     large = job.large
     data = read_part(large.file, offset=job.offset, size=job.size)
     crc32, there = zlib.crc32(data), large.there.get(job.number)
@@ -178,7 +178,7 @@ def _is_same(there: Mapping[str, Any], data: bytes, crc32: int) -> bool:
 
 
 def _end(sender: Sender, large: LargeFile) -> Stored:
-    """Make one object of the parts; S3 refuses it where the whole has another checksum."""
+    """Complete the upload; S3 refuses it if the whole object does not match the checksum."""
     file, crc32, listed = large.file, 0, []
     for job in large.iter_jobs():
         part = large.parts[job.number]
@@ -200,7 +200,7 @@ def _end(sender: Sender, large: LargeFile) -> Stored:
 
 
 def _abort(sender: Sender, large: LargeFile) -> None:
-    """Give up an upload whose file cannot be sent, so that its parts cost nothing."""
+    """Abort an upload whose file cannot be sent, so that its parts cost nothing."""
     with contextlib.suppress(MissingError), aws_errors(f"give up {sender.uri(large.file.key)}"):
         sender.client.abort_multipart_upload(
             Bucket=sender.bucket, Key=large.file.key, UploadId=large.upload_id

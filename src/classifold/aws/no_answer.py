@@ -1,4 +1,4 @@
-"""Why AWS gave no usable answer: credentials, profile, network, TLS, or the answer is not from AWS."""
+"""Explaining a request without a usable answer: credentials, profile, network, TLS, a proxy's page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from boto3.exceptions import Boto3Error
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
-from classifold.errors import AwsError, Fault
+from classifold.errors import AwsError, Fault, name_failure
 
 _SIGN_IN = (
     exceptions.TokenRetrievalError,
@@ -44,7 +44,7 @@ _BOTO_HINT = (
     "boto3 may be too old or damaged: pip install --upgrade boto3; else look at the AWS settings with "
     "`aws configure list`"
 )
-# What stops a request before AWS can answer it, or its answer from being read: what is said, and the cure.
+# Exceptions raised before AWS can answer, or when its answer cannot be read: message and hint for each.
 # The first row that fits counts.
 _LOCAL: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ((exceptions.NoCredentialsError,), "there are no AWS credentials", _KEYS_HINT),
@@ -93,7 +93,7 @@ _LOCAL: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
         _PROFILE_HINT,
     ),
 )
-# What boto3's neighbours raise beside its own errors.
+# Exceptions of boto3's dependencies, which it lets through beside its own.
 NEIGHBOURS = (
     Boto3Error,
     s3transfer.exceptions.RetriesExceededError,
@@ -105,12 +105,12 @@ NEIGHBOURS = (
 
 
 class UnreadableAnswerError(AwsError, exceptions.BotoCoreError):  # type: ignore[misc]  # boto is untyped
-    """What came as AWS's answer is not one: a proxy's page, a cut text, a redirection.
+    """The answer is not from AWS: a proxy's page, a truncated text, a redirection.
 
     Args:
         problem: Why it cannot be read, as in "it is empty".
-        status: HTTP status code; 0 where it is not known.
-        location: Where a redirection leads; empty where it is none.
+        status: HTTP status code; 0 if it is not known.
+        location: Target address of a redirection; empty if it is not one.
     """
 
     def __init__(self, problem: str, *, status: int = 0, location: str = "") -> None:
@@ -137,16 +137,16 @@ PASSING = (
 
 @contextlib.contextmanager
 def profile_errors(doing: str) -> Iterator[None]:
-    """Turn the exceptions that boto3 lets through while it reads the AWS settings into an AwsError.
+    """Turn Python's own exceptions from reading the AWS settings into an AwsError.
 
-    A credential_process whose output is no JSON, a number that is none, a file that is missing: botocore lets
-    them pass as Python raises them.
+    Botocore does not catch them: output of a credential_process that is not JSON, an invalid number, a
+    missing file.
 
     Args:
         doing: What was being done, as in "sign in".
 
     Raises:
-        AwsError: With Python's own words and where to look.
+        AwsError: With Python's message and where to look.
     """
     try:
         yield
@@ -155,31 +155,33 @@ def profile_errors(doing: str) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, OSError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
         if "endpoint" in said:
-            # Botocore's word for an address that is none; it comes from the environment or the profile.
+            # Botocore's message for an invalid address, which comes from the environment or the profile.
             hint = "AWS_ENDPOINT_URL, or endpoint_url of the profile, is an address such as http://localhost:5000"
-            raise AwsError(Fault(doing, said, hint=hint)) from error
+            raise AwsError(Fault(name_failure(doing), said, hint=hint)) from error
         what = f"the AWS settings or credentials of this machine cannot be read: {said}"
-        raise AwsError(Fault(doing, what, hint=_PROFILE_HINT)) from error
+        raise AwsError(Fault(name_failure(doing), what, hint=_PROFILE_HINT)) from error
 
 
 def explain_no_answer(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
-    """Return what kept AWS from answering a request, or its answer from being of use, and the cure."""
+    """Return the fault of a request that AWS did not answer, or whose answer cannot be used."""
     if isinstance(error, UnreadableAnswerError):
         fault = error.faults[0]
-        return Fault(doing, fault.what, hint=fault.hint)
+        return Fault(name_failure(doing), fault.what, hint=fault.hint)
     said = " ".join(str(error).split())
     for kinds, words, cure in _LOCAL:
         if isinstance(error, kinds):
-            # Credentials have their own cure; for the rest the caller may know a nearer one.
+            # These hints are certain; for the rest the caller may know a better one.
             is_sure = cure in (_KEYS_HINT, LOGIN_HINT, _TLS_HINT, _PROXY_HINT)
             return Fault(
-                doing, words.format(said + _find_cause(error)), hint=cure if is_sure or not hint else hint
+                name_failure(doing),
+                words.format(said + _find_cause(error)),
+                hint=cure if is_sure or not hint else hint,
             )
-    return Fault(doing, said or type(error).__name__, hint=hint or _BOTO_HINT)
+    return Fault(name_failure(doing), said or type(error).__name__, hint=hint or _BOTO_HINT)
 
 
 def _find_cause(error: exceptions.BotoCoreError) -> str:
-    """Return the system's own word for a connection that failed, where botocore leaves it out."""
+    """Return the system's message on a failed connection, in brackets, if botocore leaves it out."""
     cause = str(getattr(error, "kwargs", {}).get("error", ""))
     reason = re.search(r"\[Errno -?\d+\] ([^)'\"]+)", cause)
     return f" ({reason.group(1)})" if reason and reason.group(1) not in str(error) else ""

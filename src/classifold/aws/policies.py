@@ -1,4 +1,4 @@
-"""The policies of the role as plain data: whom it trusts, what a job may do, and its limit."""
+"""The policies of the role as plain data: whom it trusts, what a job may do, and the role's boundary."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Scope:
         repository: The repository of the images.
         role_arn: The role that jobs run under.
         boundary_arn: The policy that bounds the rights of that role, whatever its own policies say.
-        data_prefixes: Key prefixes of the pictures in a shared bucket; empty: a bucket of the project's.
-        kms_key: ARN of the key that encrypts all this; empty: AWS's own.
-        subnets: The subnets of the user's VPC that jobs run in; empty: none.
+        data_prefixes: Key prefixes of the pictures in a shared bucket; empty if the bucket is the project's.
+        kms_key: ARN of the key that encrypts all this; empty for AWS's own key.
+        subnets: The subnets of the user's VPC that jobs run in; empty for no VPC.
         security_groups: The security groups of the jobs' machines there.
     """
 
@@ -51,36 +51,41 @@ class Scope:
     security_groups: tuple[str, ...] = ()
 
     def bucket_arns(self, *buckets: str, below: str = "") -> list[str]:
-        """Return the ARNs of buckets, or of what is `below` in them; each once."""
+        """Return the ARNs of buckets, or of the objects `below` a path in them; each once."""
         return [f"arn:{self.partition}:s3:::{bucket}{below}" for bucket in dict.fromkeys(buckets)]
 
     def arn(self, service: str, resource: str) -> str:
-        """Return the ARN of a thing in the project's region and account."""
+        """Return the ARN of a resource in the project's region and account."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
-def build_scope(aws: Aws) -> Scope:
-    """Return whose things this project's policies are about.
+def build_scope(aws: Aws, *, account: str = "") -> Scope:
+    """Return the scope of this project's policies.
 
-    A bucket that is the project's alone is opened whole: rights on one DATA_NAME alone would take a running
-    job's away as soon as another is uploaded. In a bucket that the settings name, others may have things too.
+    The project's own bucket is in it as a whole: limited to one DATA_NAME, the upload of another would take a
+    running job's rights away. Of a bucket that the settings name, which others may share, only a part is.
+
+    Args:
+        aws: The connection to AWS.
+        account: Number of an account for the policies, without asking AWS; empty for the user's own.
     """
     config = aws.config
     role = config.ROLE or names.role(config.PROJECT_NAME)
-    iam = f"arn:{aws.partition}:iam::{aws.account}"
+    iam = f"arn:{aws.partition}:iam::{account or aws.account}"
+    data_bucket, output_bucket = aws.list_bucket_names(account)
     prefixes = [names.data_prefix(config.DATA_NAME, as_shards=packed) for packed in (False, True)]
     return Scope(
         project=config.PROJECT_NAME,
         partition=aws.partition,
         region=aws.region,
-        account=aws.account,
-        data_bucket=aws.data_bucket,
-        output_bucket=aws.output_bucket,
+        account=account or aws.account,
+        data_bucket=data_bucket,
+        output_bucket=output_bucket,
         repository=names.repository(config.PROJECT_NAME),
         role_arn=role if role.startswith("arn:") else f"{iam}:role/{role}",
         boundary_arn=config.ROLE_BOUNDARY or f"{iam}:policy/{names.boundary(config.PROJECT_NAME)}",
         data_prefixes=tuple(prefixes) if config.DATA_BUCKET else (),
-        kms_key=aws.kms_key,
+        kms_key=config.KMS_KEY if account else aws.kms_key,
         subnets=tuple(config.SUBNETS),
         security_groups=tuple(config.SECURITY_GROUPS),
     )
@@ -93,16 +98,16 @@ def allow(
     *,
     where: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return a statement that allows actions on resources, where the conditions hold."""
-    found = {"Sid": sid, "Effect": "Allow", "Action": sorted(actions), "Resource": resources}
-    return {**found, "Condition": dict(where)} if where else found
+    """Return a statement that allows actions on resources, under the conditions `where`."""
+    statement = {"Sid": sid, "Effect": "Allow", "Action": sorted(actions), "Resource": resources}
+    return {**statement, "Condition": dict(where)} if where else statement
 
 
 def build_trust(scope: Scope) -> dict[str, Any]:
-    """Return whom the role trusts: SageMaker, for training jobs of this account in this region alone.
+    """Return the role's trust policy: SageMaker, only for training jobs of this account in this region.
 
-    Without the conditions another account's job could be made to use the role ("confused deputy"); they are
-    those of AWS's guide to SageMaker's security, for training jobs.
+    Without the conditions a job of another account could use the role ("confused deputy"). They follow AWS's
+    guide to SageMaker's security.
     """
     conditions = {
         "StringEquals": {"aws:SourceAccount": scope.account},
@@ -118,7 +123,7 @@ def build_trust(scope: Scope) -> dict[str, Any]:
 
 
 def build_policy(scope: Scope) -> dict[str, Any]:
-    """Return what a training job may do: with exactly this project's things, and nothing else."""
+    """Return the role's policy: what a training job may do, on this project's resources only."""
     statements = [*_data_statements(scope), *_output_statements(scope), *_platform_statements(scope)]
     if scope.kms_key:
         statements += kms_statements(scope, through=("ec2", "s3", "sagemaker"))
@@ -130,14 +135,14 @@ def build_policy(scope: Scope) -> dict[str, Any]:
 def build_boundary(scope: Scope) -> dict[str, Any]:
     """Return the role's permissions boundary: what its policies can allow at most.
 
-    An administrator makes it, and whoever keeps the role cannot change it. It holds a job's rights, and the
-    whole of a data bucket that the settings name, so that another DATA_NAME needs no other boundary.
+    An administrator makes it, and whoever maintains the role cannot change it. It has a job's rights, on the
+    whole data bucket even if that is shared, so that another DATA_NAME needs no other boundary.
     """
     return build_policy(replace(scope, data_prefixes=()))
 
 
 def _owned(scope: Scope) -> dict[str, dict[str, Any]]:
-    """Return the condition that a bucket is this account's: names of deleted ones can be taken by others."""
+    """Return the condition that a bucket is this account's: others can take the name of a deleted bucket."""
     return {"StringEquals": {"aws:ResourceAccount": scope.account}}
 
 
@@ -154,11 +159,11 @@ def _data_statements(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _output_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return that results can be written and not read, and checkpoints carried both ways and removed.
+    """Return the rights to write results but not read them, and to read, write and delete checkpoints.
 
-    Jobs share the role, and IAM does not know which job asks: its sessions bear no tag of the job, and
-    SageMaker sends no condition along with what it writes (If-None-Match would keep a result from being
-    overwritten). So results can be put where SageMaker puts them, never deleted, and no version of anything.
+    All jobs share the role, and IAM cannot tell them apart: their sessions have no tag of the job, and
+    SageMaker writes without If-None-Match, which would protect existing results. So a job can overwrite
+    another's result, but never delete one, nor a version of any object.
     """
     results = scope.bucket_arns(scope.output_bucket, below="/*/output/*")
     checkpoints = names.CHECKPOINTS_PREFIX
@@ -177,13 +182,13 @@ def _output_statements(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _platform_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return what SageMaker does in the job's name: its log, its figures, its image."""
+    """Return the rights that SageMaker uses for the job: its log, its metrics, its image."""
     logs = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     namespace = {"StringEquals": {"cloudwatch:namespace": names.METRIC_NAMESPACE}}
     return [
         allow("Logs", logs, log_group(scope)),
         allow("Metrics", ["cloudwatch:PutMetricData"], where=namespace),
-        # The password of a registry is a whole account's; what can be pulled with it is the next statement.
+        # AWS gives this right for a whole account only; the next statement limits what can be pulled.
         allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
         allow("PullImage", PULL, scope.arn("ecr", f"repository/{scope.repository}")),
     ]
@@ -196,11 +201,11 @@ def log_group(scope: Scope) -> list[str]:
 
 
 def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the use of the key by AWS's services alone, on behalf of whoever has the right.
+    """Return the rights to use the key, only through AWS's services.
 
     Args:
         scope: The project; it must have a key.
-        through: The services, by the first word of their addresses.
+        through: The services, by the first word of their host names, such as s3.
     """
     services: dict[str, Any] = {"kms:ViaService": [f"{one}.{scope.region}.amazonaws.com" for one in through]}
     used = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
@@ -209,7 +214,7 @@ def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, An
         "Bool": {"kms:GrantIsForAWSResource": "true"},
     }
     return [
-        # Asked by SageMaker and by the commands themselves.
+        # Used by SageMaker and by the commands themselves.
         allow("LookAtKey", ["kms:DescribeKey"], scope.kms_key),
         allow("UseKey", used, scope.kms_key, where={"StringEquals": services}),
         allow("GrantKey", ["kms:CreateGrant"], scope.kms_key, where=grants),
@@ -217,7 +222,7 @@ def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, An
 
 
 def _vpc_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return what puts a job's machines into the user's subnets; AWS has no narrower rights for looking."""
+    """Return the rights to put a job's machines into the user's subnets."""
     looks = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
     subnets = [scope.arn("ec2", f"subnet/{one}") for one in scope.subnets]
     groups = [scope.arn("ec2", f"security-group/{one}") for one in scope.security_groups]
@@ -225,9 +230,10 @@ def _vpc_statements(scope: Scope) -> list[dict[str, Any]]:
     in_subnets = {"ArnEquals": {"ec2:Subnet": subnets}}
     kept = ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
     return [
+        # AWS cannot limit these to single resources.
         allow("LookAtNetwork", [f"ec2:Describe{one}" for one in looks]),
         allow("JoinNetwork", ["ec2:CreateNetworkInterface"], [interfaces, *subnets, *groups]),
         allow("KeepInterfaces", kept, interfaces, where=in_subnets),
-        # EC2 gives no subnet with this one; without the interface the permission is of no use.
+        # EC2 does not support the subnet's condition here; without the interface the permission is useless.
         allow("ReleaseInterfaces", ["ec2:DeleteNetworkInterfacePermission"], interfaces),
     ]

@@ -1,4 +1,4 @@
-"""A look at everything a job needs, before it is started: data, role, image, quota, keys, network."""
+"""Checking everything that a job needs before it is started: data, role, image, quota, keys, network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from botocore.exceptions import ClientError
 from classifold.aws.clients import Aws
 from classifold.aws.cost import list_machines
 from classifold.aws.crew import open_crew
-from classifold.aws.findings import Finding, explain_blind, guard
 from classifold.aws.image_scan import check_scan
 from classifold.aws.policies import SAGEMAKER
 from classifold.aws.preflight_data import check_bucket, check_data
+from classifold.aws.preflight_findings import Finding, explain_blind, guard
 from classifold.aws.refusals import aws_errors, is_missing
-from classifold.aws.registry import DOCKER_MANIFEST
+from classifold.aws.repository import describe_image
 from classifold.aws.roles import find_missing_rights, trusts_sagemaker
 from classifold.aws.spot_risk import check_risk
 from classifold.errors import AwsError
+from classifold.settings.rules import find_host_problem
 
 _IMAGE_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
@@ -31,12 +32,12 @@ Check = Callable[[Aws, Mapping[str, Any]], Iterable[Finding]]
 
 
 def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
-    """Return everything that speaks against starting a job, without changing anything.
+    """Return everything that is wrong with a job before it is started, without changing anything.
 
     A right that is missing for a look makes a note of it, not a fault: the job may run all the same.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         request: CreateTrainingJob's parameters, which boto3's own description of them has passed.
 
     Returns:
@@ -123,33 +124,27 @@ def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(where, f"it is in {found['region']}, the job in {aws.region}", hint=hint)
         return
     name = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"]}
-    repository = {"registryId": found["account"], "repositoryName": found["repository"]}
-    try:
-        with aws_errors(f"look at {where}"):
-            answer = aws.client("ecr").describe_images(**repository, imageIds=[name])
-    except AwsError as error:
-        if not (isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)):
-            raise
+    account, repository = found["account"], found["repository"]
+    with aws_errors(f"look at {where}"):
+        detail = describe_image(aws, account=account, repository=repository, image_id=name)
+    if detail is None:
         yield Finding(where, "there is no such image", hint=hint)
         return
-    detail = answer["imageDetails"][0]
-    kind = detail.get("imageManifestMediaType", DOCKER_MANIFEST)
-    if kind != DOCKER_MANIFEST:
-        what = f"its manifest is of the kind {kind}, and SageMaker takes Docker's alone"
+    if detail.media_type and not detail.suits_sagemaker:
+        what = f"its manifest is of the kind {detail.media_type}, and SageMaker takes Docker's alone"
         yield Finding(where, what, hint=hint)
         return
-    yield from check_scan(aws, where, repository, str(detail["imageDigest"]))
+    scanned = {"registryId": account, "repositoryName": repository}
+    yield from check_scan(aws, where, scanned, detail.digest)
 
 
 # The machines
 
 
 def _check_machines(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
-    count, size = int(request["ResourceConfig"].get("InstanceCount", 1)), aws.config.batch_size
-    if count <= size:
-        return []
-    what = f"{count} machines share the {size} pictures of a batch, so that some would have none"
-    return [Finding("setting INSTANCE_COUNT", what, hint=f"set it to {size} or less, or raise BATCH_SIZE")]
+    count = int(request["ResourceConfig"].get("InstanceCount", 1))
+    crowded = find_host_problem(aws.config, count, where="setting INSTANCE_COUNT")
+    return [Finding.from_fault(crowded)] if crowded else []
 
 
 def _check_quotas(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:

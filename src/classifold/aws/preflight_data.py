@@ -1,4 +1,4 @@
-"""Whether the pictures that a job will read are where it looks for them, all of them and no others."""
+"""Checking that a job's pictures are in the bucket: all of the split, nothing else, and with enough disk."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from botocore.exceptions import ClientError
 
 from classifold import names
 from classifold.aws.bucket_rules import read_tags
+from classifold.aws.buckets import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.refusals import aws_errors, describe_other_region, is_denied
-from classifold.aws.storage import Bucket, describe_other_project, find_bucket_region
 from classifold.aws.upload_lists import iter_bucket, iter_shards, iter_split
 from classifold.aws.upload_record import LocalFile, open_record
+from classifold.counts import choose, count_of
+from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
-from classifold.packing.shards import find_shards
+from classifold.packing.provide import find_shards
 from classifold.settings.config import Config
 
 _UPLOAD = "run `classifold upload`"
 _MODES = 'set INPUT_MODE = "File" or "FastFile"'
-# From so many objects on, of so few bytes at the mean, their number and not their size costs the time.
+# More objects than this, smaller than this on average in bytes, take time by their number, not their size.
 _MANY_OBJECTS, _SMALL_BYTES = 5_000, 1_000_000
-# Of a disk, for the image's scratch files, the run and its model.
+# Bytes of the disk that the image's scratch files, the run and its model need.
 _RESERVED_BYTES = 5_000_000_000
-# The largest share of the training shards may have so many times the mean before it is worth a word.
+# A note is given if one machine gets more than this many times the mean number of training shards.
 _UNEVEN = 1.2
 
 
 @dataclass
 class _Stock:
-    """What a bucket has for a job: objects and bytes in all, and of each set."""
+    """What a bucket has for a job: number of objects and bytes, in total and by set."""
 
     num_objects: int = 0
     num_bytes: int = 0
@@ -44,7 +46,7 @@ class _Stock:
 
 
 def check_bucket(aws: Aws, name: str, *, setting: str) -> list[Finding]:
-    """Return what is wrong with a bucket: not there, somebody else's, or in another region.
+    """Return what is wrong with a bucket: it is missing, another project's, or in another region.
 
     Raises:
         AwsError: A right is missing, or the bucket is another account's or another project's.
@@ -60,7 +62,7 @@ def check_bucket(aws: Aws, name: str, *, setting: str) -> list[Finding]:
 
 
 def _check_project(aws: Aws, bucket: Bucket) -> list[Finding]:
-    """Return whether a bucket of the project's name bears another project's tag; where denied, nothing."""
+    """Return a finding if a bucket has another project's tag; none without the right to read its tags."""
     with aws_errors(f"read the tags of bucket {bucket.name}"):
         try:
             project = read_tags(aws.client("s3"), bucket.name).get(names.PROJECT_TAG, "")
@@ -73,10 +75,10 @@ def _check_project(aws: Aws, bucket: Bucket) -> list[Finding]:
 
 
 def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what is wrong with the pictures of a request's channel, in the bucket and against the split here.
+    """Yield what is wrong with the pictures of a request's channel, compared with the split on this machine.
 
     Raises:
-        AwsError: If AWS refuses.
+        AwsError: AWS refuses.
     """
     source, mode = _find_source(aws.config, request)
     bucket, _, prefix = source.removeprefix("s3://").partition("/")
@@ -109,15 +111,15 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         record.add_local(_iter_local(aws.config, prefix, faults))
         as_shards = aws.config.UPLOAD_AS == "shards"
         index = names.SHARD_INDEX if as_shards else names.SPLIT_RECORD
-        # A split of the user's own has no record, and then this machine shows that there is none to miss.
+        # With a split on this machine `_compare` finds a missing record; a split of the user's own has none.
         if not stock.by_set[index] and (as_shards or not record.count_due()[0]):
             yield Finding(source, f"{index} is not there", hint=_UPLOAD, is_fatal=as_shards)
         if not record.count_due()[0]:
             here = _find_here(aws.config)
-            what = f"there is no split in {here} to compare it with; the job takes what is in the bucket"
+            what = f"there is no split in {here} to compare it with; the job uses what is in the bucket"
             yield Finding(source, what, is_fatal=False)
-        # Training reads every picture that it finds, but only the shards that the index names. Where objects
-        # are shared out by key, a machine may be given those that nobody needs.
+        # Stale pictures would be trained on; stale shards would not, since the index does not name them. But
+        # if SageMaker distributes objects by key, a machine may get stale shards in place of others.
         yield from _compare(record, source, is_stale_fatal=not as_shards or aws.config.is_sharded_by_key)
     yield from _check_packing(aws.config)
     if aws.config.is_sharded_by_key:
@@ -127,17 +129,37 @@ def check_data(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
+def check_here(config: Config) -> list[Finding]:
+    """Return what this machine lacks for an upload, where the bucket cannot be looked at.
+
+    It keeps no job from starting: the bucket may have the pictures from elsewhere.
+    """
+    try:
+        load_sets(config.split_dir)
+    except DataError as error:
+        return [
+            Finding(
+                fault.where,
+                f"{fault.what}; the job finds pictures only where they were uploaded before",
+                hint=fault.hint,
+                is_fatal=False,
+            )
+            for fault in error.faults
+        ]
+    return []
+
+
 def _find_source(config: Config, request: Mapping[str, Any]) -> tuple[str, str]:
-    """Return where the data channel's objects are, and how they come to the machine."""
+    """Return the S3 address of the data channel's objects, and its input mode."""
     channel = next(one for one in request["InputDataConfig"] if one["ChannelName"] == config.DATA_NAME)
     mode = channel.get("InputMode") or request["AlgorithmSpecification"]["TrainingInputMode"]
-    # Where shards are shared out by key this channel is their index alone.
+    # If shards are distributed by key, this channel holds only their index.
     source = str(channel["DataSource"]["S3DataSource"]["S3Uri"]).removesuffix(names.SHARD_INDEX)
     return source, str(config.INPUT_MODE if config.is_sharded_by_key and mode == "File" else mode)
 
 
 def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
-    """Yield what this machine would have uploaded; nothing where it has no split."""
+    """Yield the files that `upload` would send from this machine; none if it has no split."""
     iterate = iter_shards if config.UPLOAD_AS == "shards" else iter_split
     try:
         yield from iterate(_find_here(config), prefix, faults)
@@ -146,14 +168,14 @@ def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[Lo
 
 
 def _find_here(config: Config) -> Path:
-    """Return the folder on this machine whose content is sent."""
+    """Return the folder on this machine that `upload` sends."""
     if config.UPLOAD_AS == "shards":
         return find_shards(config.split_dir, config.shards_dir)
     return config.split_dir
 
 
 def _compare(record: Any, source: str, *, is_stale_fatal: bool) -> Iterator[Finding]:
-    """Yield how the bucket differs from the split that this machine has."""
+    """Yield how the bucket differs from the split on this machine."""
     num_here = record.count_due()[0]
     if num_here == 0:
         return
@@ -165,20 +187,24 @@ def _compare(record: Any, source: str, *, is_stale_fatal: bool) -> Iterator[Find
     ]
     missing = [one.key for one in due if not one.remote_etag]
     if missing:
-        what = f"{len(missing):,} of {num_here:,} files of the split are not there as they are here"
+        files = f"{len(missing):,} of {count_of(num_here, 'file')} of the split"
+        verbs = choose(len(missing), "is missing there or has", "are missing there or have")
+        what = f"{files} {verbs} another size"
         yield Finding(source, f"{what}, such as {missing[0]}", hint=_UPLOAD)
     elif due:
-        what = f"{len(due):,} of {num_here:,} files are of the same size as here; more was not looked at"
+        files = f"{len(due):,} of {count_of(num_here, 'file')} {choose(len(due), 'has', 'have')}"
+        what = f"{files} the same size as here; content was not compared"
         yield Finding(source, what, hint=f"{_UPLOAD}, which compares them", is_fatal=False)
     stale = record.list_stale()
     if stale:
-        what = f"{len(stale):,} objects are not in the split, such as {stale[0]}"
+        objects = f"{count_of(len(stale), 'object')} {choose(len(stale), 'is', 'are')}"
+        what = f"{objects} not in the split, such as {stale[0]}"
         hint = "run `classifold upload --delete-stale`"
         yield Finding(source, what, hint=hint, is_fatal=is_stale_fatal)
 
 
 def _check_packing(config: Config) -> Iterator[Finding]:
-    """Yield whether the split was changed since its shards were packed."""
+    """Yield a finding if the split was changed since its shards were packed."""
     here = _find_here(config)
     split, packed = config.split_dir / names.SPLIT_RECORD, here / names.SPLIT_RECORD
     if config.UPLOAD_AS != "shards" or not (split.is_file() and packed.is_file()):
@@ -188,7 +214,7 @@ def _check_packing(config: Config) -> Iterator[Finding]:
 
 
 def _check_shares(stock: _Stock, request: Mapping[str, Any], *, source: str) -> Iterator[Finding]:
-    """Yield whether the training shards can be shared out among the machines, and how evenly."""
+    """Yield a finding if there are too few training shards for the machines, or if they divide unevenly."""
     num_hosts, num_shards = _count_hosts(request), stock.by_set[names.TRAINING]
     smaller = f"lower SHARD_MB and {_UPLOAD}"
     if num_shards < num_hosts:
@@ -198,7 +224,7 @@ def _check_shares(stock: _Stock, request: Mapping[str, Any], *, source: str) -> 
         return
     least, most = num_shards // num_hosts, -(-num_shards // num_hosts)
     if most * num_hosts > _UNEVEN * num_shards:
-        what = f"of {num_shards} training shards one machine gets {most}, others {least}, and wait for it"
+        what = f"of {num_shards} training shards one machine gets {most}; others get {least} and wait for it"
         yield Finding(source, what, hint=f"{smaller} again", is_fatal=False)
 
 
@@ -209,10 +235,10 @@ def _count_hosts(request: Mapping[str, Any]) -> int:
 def _judge_stock(
     stock: _Stock, request: Mapping[str, Any], *, source: str, mode: str, is_shared_out: bool
 ) -> Iterator[Finding]:
-    """Yield what the number of objects and their size mean for the job."""
+    """Yield notes on many small objects, and a finding if the disk is too small for them."""
     is_small = stock.num_bytes / stock.num_objects < _SMALL_BYTES
     if is_small and stock.num_objects > _MANY_OBJECTS:
-        slow = "each read alone from S3, in every epoch" if mode == "FastFile" else "fetched one by one"
+        slow = "read one by one from S3 in every epoch" if mode == "FastFile" else "downloaded one by one"
         what = f"{stock.num_objects:,} small files are {slow}"
         hint = 'UPLOAD_AS = "shards" packs them into a few large ones'
         yield Finding(source, what, hint=hint, is_fatal=False)
@@ -223,5 +249,5 @@ def _judge_stock(
     # FastFile leaves the objects where they are.
     needed = size + _RESERVED_BYTES
     if volume_gb and mode == "File" and needed > volume_gb * 1e9:
-        what = f"the pictures have {size / 1e9:.1f} GB, too much for a disk of {volume_gb} GB"
+        what = f"the pictures take {size / 1e9:.1f} GB, too much for a disk of {volume_gb} GB"
         yield Finding("setting VOLUME_GB", what, hint=f"set VOLUME_GB = {-int(-needed * 1.1 // 1e9)} or more")

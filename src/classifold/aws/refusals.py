@@ -1,4 +1,4 @@
-"""What AWS, the credentials or the network refuse, in our words: the missing right, the cure."""
+"""Explaining AWS's refusals: the missing right, the wrong region, bad credentials, and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from botocore import exceptions
 
 from classifold.aws.no_answer import LOGIN_HINT, NEIGHBOURS, NETWORK_HINT, PASSING, explain_no_answer
-from classifold.errors import AwsError, Fault, MissingError
+from classifold.errors import AwsError, Fault, MissingError, name_failure
 
 _MISSING = re.compile(r"NoSuch|NotFound|^404$|Requested resource not found|Could not find requested job")
 _DENIED = re.compile(r"AccessDenied|^403$|^Forbidden$|Unauthorized|AllAccessDisabled|NotAuthorized")
@@ -37,7 +37,7 @@ _THROTTLED = (
 )
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "ExpiredTokenError")
 _CLOCK = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
-# What the other services say of it under the code of a wrong key.
+# Other services report a wrong clock in the message, under the code of a wrong key.
 _CLOCK_MESSAGE = re.compile(r"^Signature (expired|not yet current)")
 _INVALID = (
     "InvalidClientTokenId",
@@ -60,12 +60,12 @@ _GATEWAY_HINT = (
     "run the command again in a minute; if it stays so, check HTTPS_PROXY and AWS_ENDPOINT_URL, and AWS's "
     "own page: https://health.aws.amazon.com/health/status"
 )
-# Rights that daily use can do without once a project is set up.
+# Rights that daily use does not need once a project is set up.
 _SETUP_RIGHT = re.compile(
     r"s3:(Create|Delete)Bucket$|s3:Put(Bucket|Encryption|Lifecycle)|iam:(Create|Put|Delete|Detach|Tag|Update)"
     r"|ecr:(Create|Delete|Tag|PutImageScanning|PutImageTag|PutLifecycle)"
 )
-# Services whose name in rights is not the one that they sign requests with.
+# Services whose name in rights differs from the name that signs their requests.
 _RIGHTS_OF = {"monitoring": "cloudwatch", "tagging": "tag"}
 # Operations of S3 whose right has another name.
 _S3_RIGHTS = {
@@ -93,10 +93,7 @@ _S3_RIGHTS = {
 
 
 def note_origin(client: Any) -> None:
-    """Have every answer of a client say which service and region gave it, so that a refusal can name them.
-
-    Botocore's errors carry the operation's name alone.
-    """
+    """Add service and region to every answer of a client: botocore's errors lack them."""
     region = client.meta.region_name
 
     def note(parsed: dict[str, Any], model: Any, **_: Any) -> None:
@@ -107,14 +104,14 @@ def note_origin(client: Any) -> None:
 
 
 def error_code(error: Exception) -> str:
-    """Return AWS's own word for a refusal, such as AccessDenied; empty for anything else."""
+    """Return AWS's error code, such as AccessDenied; empty for any other exception."""
     response = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
 def is_missing(error: Exception) -> bool:
-    """Tell whether AWS says that what was asked for is not there."""
-    # SageMaker says ValidationException for everything, and only the message tells.
+    """Tell whether AWS says that the requested resource does not exist."""
+    # SageMaker's code is always ValidationException; only its message says so.
     return bool(_MISSING.search(error_code(error)) or _MISSING.search(_message_of(error)))
 
 
@@ -124,13 +121,13 @@ def is_denied(error: Exception) -> bool:
 
 
 def is_expired(error: BaseException | None) -> bool:
-    """Tell whether the credentials were good and have run out: signing in again is enough."""
+    """Tell whether the credentials were valid and have expired: signing in again is enough."""
     is_local = isinstance(error, exceptions.TokenRetrievalError | exceptions.UnauthorizedSSOTokenError)
     return is_local or (isinstance(error, Exception) and error_code(error) in _EXPIRED)
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Tell whether waiting may be all that it takes: too many requests, AWS's own faults, the network."""
+    """Tell whether a retry later may succeed: too many requests, a fault of AWS's, the network."""
     if isinstance(error, PASSING):
         return True
     if not isinstance(error, exceptions.ClientError):
@@ -149,58 +146,60 @@ def _message_of(error: Exception) -> str:
 
 @contextlib.contextmanager
 def aws_errors(doing: str, *, hint: str = "") -> Iterator[None]:
-    """Turn what boto3 raises into an AwsError that says what was being done, and the cure.
+    """Turn what boto3 raises into an AwsError that says what was being done, and what to do now.
 
     Args:
         doing: What was being done, as in "make the bucket flowers.data".
-        hint: The cure, where the caller knows better than the general one.
+        hint: Hint for the user in place of the general one; empty to use the general one.
 
     Raises:
-        MissingError: What was asked for is not there.
-        AwsError: Any other refusal of AWS's, of the credentials or of the network.
+        MissingError: The requested resource does not exist.
+        AwsError: AWS refuses for another reason, the credentials are not valid, or AWS cannot be reached.
     """
     try:
         yield
     except exceptions.ClientError as error:
-        # For a missing right, the general cure is the one that helps.
+        # For a missing right the general hint is the better one: it names the right.
         raise explain_refusal(error, doing, hint="" if is_denied(error) else hint) from error
     except exceptions.BotoCoreError as error:
         raise AwsError(explain_no_answer(error, doing, hint)) from error
     except NEIGHBOURS as error:
-        # The managed transfers wrap what S3 said.
+        # boto3's managed transfers wrap S3's error.
         cause = error.__cause__ or error.__context__
         if isinstance(cause, exceptions.ClientError):
             raise explain_refusal(cause, doing, hint="" if is_denied(cause) else hint) from cause
         if isinstance(cause, exceptions.BotoCoreError):
             raise AwsError(explain_no_answer(cause, doing, hint)) from cause
-        raise AwsError(Fault(doing, " ".join(str(error).split()), hint=hint or NETWORK_HINT)) from error
+        raise AwsError(
+            Fault(name_failure(doing), " ".join(str(error).split()), hint=hint or NETWORK_HINT)
+        ) from error
 
 
 def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = "") -> AwsError:
-    """Return AWS's refusal in our words; for a missing right, with the name of the right."""
-    code, message = error_code(error), _message_of(error)
+    """Return AWS's refusal as an error with a hint; for a missing right, with the name of the right."""
+    code, message, where = error_code(error), _message_of(error), name_failure(doing)
     if code in _EXPIRED:
-        return AwsError(Fault(doing, "the credentials have expired", hint=LOGIN_HINT))
+        return AwsError(Fault(where, "the credentials have expired", hint=LOGIN_HINT))
     if code in _CLOCK or _CLOCK_MESSAGE.match(message):
-        return AwsError(Fault(doing, f"this machine's clock is wrong ({code})", hint="set the clock"))
+        return AwsError(Fault(where, f"this machine's clock is wrong ({code})", hint="set the clock"))
     if code in _INVALID:
-        return AwsError(Fault(doing, f"AWS does not take these credentials ({code})", hint=_INVALID_HINT))
+        return AwsError(Fault(where, f"AWS does not take these credentials ({code})", hint=_INVALID_HINT))
     if code in _ELSEWHERE:
-        return AwsError(_explain_elsewhere(error, doing))
+        return AwsError(_explain_elsewhere(error, where))
     if is_denied(error):
-        return AwsError(_explain_denied(error, doing, hint))
+        return AwsError(_explain_denied(error, where, hint))
     if code.isdigit() and code.startswith("5"):
         what = f"AWS, or a gateway or proxy before it, answered HTTP {code}: {message or 'nothing more'}"
-        return AwsError(Fault(doing, what, hint=hint or _GATEWAY_HINT))
+        return AwsError(Fault(where, what, hint=hint or _GATEWAY_HINT))
     what = f"AWS refused ({code}): {message or error.operation_name}"
     if is_passing(error):
-        return AwsError(Fault(doing, what, hint=hint or _BUSY_HINT))
+        return AwsError(Fault(where, what, hint=hint or _BUSY_HINT))
     kind = MissingError if is_missing(error) else AwsError
-    return kind(Fault(doing, what, hint=hint))
+    return kind(Fault(where, what, hint=hint))
 
 
-def _explain_denied(error: exceptions.ClientError, doing: str, hint: str) -> Fault:
-    """Return which right is missing; S3 refuses another account's bucket with the very same words."""
+def _explain_denied(error: exceptions.ClientError, where: str, hint: str) -> Fault:
+    """Return the fault of a missing right; S3 refuses another account's bucket with the same answer."""
     right, message = find_right(error), _message_of(error)
     says = f"{error_code(error)}: {message}" if message else error_code(error)
     is_plain = right.startswith("s3:") and "perform" not in message
@@ -213,19 +212,19 @@ def _explain_denied(error: exceptions.ClientError, doing: str, hint: str) -> Fau
         )
     if "explicit deny" in message:
         cure = f"a policy of the account's denies {right} to everybody: ask whoever manages the account"
-    return Fault(doing, f"{what} ({says})", hint=hint or cure)
+    return Fault(where, f"{what} ({says})", hint=hint or cure)
 
 
-def _explain_elsewhere(error: exceptions.ClientError, doing: str) -> Fault:
-    """Return where a bucket is that was looked for in the project's region."""
+def _explain_elsewhere(error: exceptions.ClientError, where: str) -> Fault:
+    """Return the fault of a bucket that is not in the project's region, with its region if S3 names it."""
     metadata = error.response.get("ResponseMetadata", {})
     headers = metadata.get("HTTPHeaders", {})
     there = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
     here = metadata.get("Region", "")
     if there and there != here:
-        return describe_other_region(doing, there=there, here=here)
+        return describe_other_region(where, there=there, here=here)
     what = f"the bucket is in another region than {here} ({error_code(error)}: {_message_of(error)})"
-    return Fault(doing, what, hint="set PROJECT_REGION to the bucket's region, or name another bucket")
+    return Fault(where, what, hint="set PROJECT_REGION to the bucket's region, or name another bucket")
 
 
 def describe_other_region(where: str, *, there: str, here: str) -> Fault:
@@ -235,7 +234,7 @@ def describe_other_region(where: str, *, there: str, here: str) -> Fault:
 
 
 def find_right(error: exceptions.ClientError) -> str:
-    """Return the right whose want AWS names, else that of the operation: `s3:PutBucketPolicy`."""
+    """Return the missing right, such as `s3:PutBucketPolicy`: as AWS names it, else the operation's."""
     named = re.search(r"perform:? ([a-z0-9-]+:[A-Za-z]+)", _message_of(error))
     if named:
         return named.group(1)

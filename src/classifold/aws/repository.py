@@ -1,4 +1,4 @@
-"""The project's ECR repository: made with every safeguard on, and held to them; never deleted here."""
+"""The project's ECR repository: made with every safeguard on, and asked for its images."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from classifold.errors import AwsError, Fault
 
 Tell = Callable[[str], None]
 
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 # Images of earlier content that stay.
 KEPT_IMAGES = 20
 # Longer than a job can be under way: SageMaker's own limit is 28 days, waiting for spot machines included.
@@ -24,19 +25,24 @@ _OURS = "classifold: "
 
 @dataclass(frozen=True)
 class ImageDetail:
-    """An image in the repository, under one of its tags.
+    """What ECR says of an image, under one of its tags.
 
     Attributes:
-        tag: The tag.
+        tag: The tag; empty for an untagged image that was looked for by its digest.
         digest: sha256:...
-        media_type: Docker's or OCI's name of the manifest's form.
-        pushed_at: When it was pushed.
+        media_type: Media type of the manifest, in Docker's or OCI's format; empty where ECR does not say it.
+        pushed_at: Time of the push.
     """
 
     tag: str
     digest: str
     media_type: str
     pushed_at: datetime
+
+    @property
+    def suits_sagemaker(self) -> bool:
+        """Whether it is one Docker manifest: SageMaker takes neither OCI's nor lists of them."""
+        return self.media_type == DOCKER_MANIFEST
 
 
 def _expire(priority: int, variant: str) -> dict[str, Any]:
@@ -71,7 +77,7 @@ LIFECYCLE: dict[str, list[dict[str, Any]]] = {"rules": [*_EXPIRE_TAGGED, _EXPIRE
 
 
 def find_repository(aws: Aws) -> dict[str, Any] | None:
-    """Return what ECR says of the project's repository, and None where there is none.
+    """Return ECR's description of the project's repository; None if it does not exist.
 
     Raises:
         AwsError: AWS refuses.
@@ -94,17 +100,52 @@ def list_images(aws: Aws) -> list[ImageDetail]:
     name = names.repository(aws.config.PROJECT_NAME)
     return sorted(
         (
-            ImageDetail(
-                tag,
-                str(one["imageDigest"]),
-                str(one.get("imageManifestMediaType", "")),
-                one["imagePushedAt"],
-            )
+            _read_detail(one, tag)
             for one in _describe_images(aws, name, "TAGGED")
             for tag in one.get("imageTags", [])
         ),
         key=lambda one: one.pushed_at,
         reverse=True,
+    )
+
+
+def find_tagged_image(aws: Aws, tag: str) -> ImageDetail | None:
+    """Return the image under a tag of the project's repository; None where there is none.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    name = names.repository(aws.config.PROJECT_NAME)
+    with aws_errors(f"look for the image {name}:{tag}"):
+        return describe_image(aws, account=aws.account, repository=name, image_id={"imageTag": tag})
+
+
+def describe_image(
+    aws: Aws, *, account: str, repository: str, image_id: Mapping[str, str]
+) -> ImageDetail | None:
+    """Return what ECR says of one image; None where there is no such image or no such repository.
+
+    Args:
+        aws: The way to AWS.
+        account: Whose repository it is.
+        repository: Its name.
+        image_id: The image's `imageTag` or `imageDigest`.
+
+    Raises:
+        ClientError: AWS refuses, in its own words.
+    """
+    ecr = aws.client("ecr")
+    try:
+        answer = ecr.describe_images(registryId=account, repositoryName=repository, imageIds=[dict(image_id)])
+    except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
+        return None
+    detail = answer["imageDetails"][0]
+    return _read_detail(detail, image_id.get("imageTag") or (detail.get("imageTags") or [""])[0])
+
+
+def _read_detail(found: Mapping[str, Any], tag: str) -> ImageDetail:
+    return ImageDetail(
+        tag, str(found["imageDigest"]), str(found.get("imageManifestMediaType", "")), found["imagePushedAt"]
     )
 
 
@@ -116,20 +157,20 @@ def _describe_images(aws: Aws, name: str, status: Literal["TAGGED", "UNTAGGED"])
 
 
 def ensure_repository(aws: Aws, *, tell: Tell) -> str:
-    """Make the project's repository, or put right what differs from its safeguards; return its URI.
+    """Make the project's repository, or correct what differs from its safeguards; return its URI.
 
     Tags of images cannot be moved, images are scanned when they are pushed and encrypted, ours expire but for
     the newest, and untagged ones after a time. A lifecycle policy with a rule of the user's stays as it is.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         tell: Called with a line for each thing that was made or changed.
 
     Returns:
         `<registry>/<repository>`.
 
     Raises:
-        AwsError: AWS refuses, or it is another project's.
+        AwsError: AWS refuses, or it belongs to another project.
     """
     found = find_repository(aws)
     if found is None:

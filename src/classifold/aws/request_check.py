@@ -1,4 +1,4 @@
-"""Every fault of a request before it is sent, by boto3's own description of CreateTrainingJob."""
+"""Checking a request before it is sent, by boto3's description of CreateTrainingJob."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from classifold.errors import Fault
 from classifold.sagemaker.request import SETTING_OF
 from classifold.settings.words import shorten
 
-_OLD_BOTO3 = "if AWS has it since lately: pip install --upgrade boto3"
+_OLD_BOTO3 = "if AWS has added it recently: pip install --upgrade boto3"
 _TYPES: dict[str, tuple[type, ...]] = {
     "structure": (Mapping,),
     "map": (Mapping,),
@@ -36,15 +36,15 @@ _WORDS = {
     "double": "a number",
     "boolean": "true or false",
 }
-# Classes of characters that Java's patterns have and Python's lack; the last three only nearly the same.
+# Character classes of Java's patterns that Python lacks; the last three replacements are approximate.
 _JAVA_CLASSES = {r"\p{Alnum}": "A-Za-z0-9", r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s"}
 
 
 def check_request(request: Mapping[str, Any]) -> list[Fault]:
-    """Return everything about a request that AWS would refuse, and that can be known without asking it.
+    """Return every fault of a request that AWS would refuse, as far as it can be found without AWS.
 
-    Unknown fields, missing ones, types, lengths, ranges, patterns and choices, each at its place in the
-    request. Botocore itself checks the first three alone.
+    Unknown fields, missing fields, types, lengths, ranges, patterns and choices, each with its path in the
+    request. Botocore itself checks only the first three.
 
     Args:
         request: CreateTrainingJob's parameters.
@@ -63,7 +63,7 @@ def _load_shape() -> Any:
 
 
 def _ask_botocore(request: Mapping[str, Any], shape: Any) -> list[Fault]:
-    """Return what botocore's own check says, which has the last word."""
+    """Return the faults that botocore's own check finds."""
     from botocore.validate import ParamValidator
 
     report = ParamValidator().validate(dict(request), shape)
@@ -106,7 +106,7 @@ def _check_structure(value: Mapping[str, Any], shape: Any, *, path: str) -> Iter
 
 
 def _check_limits(value: Any, shape: Any, *, path: str) -> Iterator[Fault]:
-    """Yield what botocore knows and does not look at: bounds, patterns, choices."""
+    """Yield faults of bounds, patterns and choices, which botocore describes and does not check."""
     limits = shape.metadata
     size = value if shape.type_name in ("integer", "long", "float", "double") else _length(value)
     low, high = limits.get("min"), limits.get("max")
@@ -131,9 +131,9 @@ def _length(value: Any) -> int | None:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Tell whether the whole text has the form; a form that Python cannot read is left to AWS."""
+    """Tell whether the whole text matches the pattern; true if Python cannot read it: AWS will check."""
     for java, python in _JAVA_CLASSES.items():
-        # Outside of [...] the class needs its own brackets; the model's patterns have them all inside.
+        # Outside of [...] the class would need its own brackets; the model has them all inside.
         pattern = pattern.replace(java, python)
     try:
         return re.fullmatch(pattern, text) is not None
@@ -146,7 +146,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _fault(path: str, what: str, *, got: Any = None, hint: str = "") -> Fault:
-    """Return the fault of one place in the request, with where its value comes from."""
+    """Return the fault at a path in the request, with the origin of its value."""
     setting = next((name for start, name in SETTING_OF.items() if path.startswith(start)), None)
     name = path.partition("HyperParameters.")[2]
     origin = (

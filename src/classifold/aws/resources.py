@@ -1,4 +1,4 @@
-"""What a project has on AWS, kind by kind: looked for by name and by tag, its owner read from its tags."""
+"""Finding what a project has on AWS, by name and by tag, and reading whose it is from its tags."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from botocore.exceptions import ClientError
 
 from classifold import names
 from classifold.aws.bucket_rules import read_tags
+from classifold.aws.buckets import list_buckets
 from classifold.aws.clients import Aws
 from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, iter_young, search_jobs
 from classifold.aws.refusals import aws_errors, error_code, is_denied, is_missing
-from classifold.aws.storage import list_buckets
 from classifold.errors import AwsError
 
 BUCKET, REPOSITORY, ROLE = "bucket", "repository", "role"
@@ -27,12 +27,12 @@ class Resource:
 
     Attributes:
         kind: bucket, repository, role, running job, ended jobs or other.
-        name: Its name, by which a command can mean it.
-        arn: AWS's name of it.
-        detail: What it holds, for a person.
-        is_data: Whether it holds pictures or results, so that it goes only when it is named.
-        is_removable: False for what this program did not make and does not know how to remove.
-        num_items: Objects and versions, images, or jobs in it.
+        name: Name that the user gives to remove it.
+        arn: ARN of the resource.
+        detail: Description of its content, for the user.
+        is_data: Whether it holds pictures or results, so that it is removed only if the user names it.
+        is_removable: False for a kind that this program does not make and cannot remove.
+        num_items: Number of objects and versions, of images, or of jobs in it.
     """
 
     kind: str
@@ -45,18 +45,18 @@ class Resource:
 
 
 def read_project(aws: Aws, resource: Resource) -> str | None:
-    """Return the project that a thing's tag names, empty where it has none; None where it is gone.
+    """Return the project that a resource's tag names; empty if it has no tag, None if it is gone.
 
     Raises:
         AwsError: A right is missing.
     """
     reads: dict[str, Callable[[Aws, Resource], Mapping[str, str]]] = {
-        BUCKET: lambda aws, one: read_tags(aws.client("s3"), one.name),
+        BUCKET: lambda aws, bucket: read_tags(aws.client("s3"), bucket.name),
         REPOSITORY: _read_repository_tags,
         ROLE: _read_role_tags,
         RUNNING_JOB: _read_job_tags,
-        # Looked up by their tags when they are removed.
-        ENDED_JOBS: lambda aws, _one: aws.tags,
+        # The tags of each job are read when it is removed.
+        ENDED_JOBS: lambda aws, _jobs: aws.tags,
     }
     with aws_errors(f"read whose {resource.kind} {resource.name} is"):
         try:
@@ -86,13 +86,13 @@ def _is_ours(aws: Aws, resource: Resource) -> bool:
     return read_project(aws, resource) == aws.config.PROJECT_NAME
 
 
-# Everything that bears the tag, where that may be asked
+# Everything that has the tag, if the right to ask for it is there
 
 
 def find_tagged(aws: Aws) -> list[str]:
-    """Return the ARNs of all that bears the project's tag in its region; none where that may not be asked.
+    """Return the ARNs of everything in the region that has the project's tag; none without the right to ask.
 
-    The index behind it lags by minutes and still lists what was removed, so each is looked at again.
+    AWS's index lags by minutes and still lists what was removed, so callers must check each resource.
     """
     pages = aws.client("resourcegroupstaggingapi").get_paginator("get_resources")
     wanted = [{"Key": names.PROJECT_TAG, "Values": [aws.config.PROJECT_NAME]}]
@@ -110,7 +110,7 @@ def find_tagged(aws: Aws) -> list[str]:
 
 
 def find_others(tagged: Iterable[str]) -> Iterator[Resource]:
-    """Yield what bears the tag and is of no kind that this program makes."""
+    """Yield what has the tag and is of a kind that this program does not make."""
     known = (":s3:::", ":ecr:", ":iam:", ":training-job/")
     for arn in tagged:
         if not any(part in arn for part in known):
@@ -126,7 +126,7 @@ def _describe_other(name: str, arn: str) -> Resource:
 
 
 def find_buckets(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
-    """Yield the project's buckets: those of the settings, and those of earlier settings by their tag."""
+    """Yield the project's buckets: those of the settings, and those of earlier settings, found by the tag."""
     prefix = f"arn:{aws.partition}:s3:::"
     wanted = [bucket.name for bucket in list_buckets(aws)]
     wanted += [arn.removeprefix(prefix) for arn in tagged if arn.startswith(prefix)]
@@ -138,7 +138,7 @@ def find_buckets(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
 
 
 def _list_own_buckets(aws: Aws) -> set[str] | None:
-    """Return the names of all buckets of the account; None where they may not be listed."""
+    """Return the names of all buckets of the account; None without the right to list them."""
     with aws_errors("list the buckets of the account"):
         try:
             pages = aws.client("s3").get_paginator("list_buckets").paginate()
@@ -178,7 +178,8 @@ def _megabytes(size: float) -> str:
 def find_repositories(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
     """Yield the project's repository with the number and size of its images.
 
-    A repository of another name that bears the project's tag was not made here: it is listed, never removed.
+    A repository of another name that has the project's tag was not made by this program: it is listed, but
+    never removed.
     """
     prefix = f"arn:{aws.partition}:ecr:{aws.region}:{aws.account}:repository/"
     own = names.repository(aws.config.PROJECT_NAME)
@@ -201,7 +202,7 @@ def _count_images(aws: Aws, repository: Resource) -> Resource:
 
 
 def find_roles(aws: Aws) -> Iterator[Resource]:
-    """Yield the role that this project made; one that the settings name is the user's."""
+    """Yield the role that this project made; a role that the settings name belongs to the user."""
     name = names.role(aws.config.PROJECT_NAME)
     arn = f"arn:{aws.partition}:iam::{aws.account}:role/{name}"
     role = Resource(ROLE, name, arn, "the rights of this project's jobs")
@@ -213,8 +214,8 @@ def find_roles(aws: Aws) -> Iterator[Resource]:
 
 
 def find_jobs(aws: Aws) -> dict[str, tuple[str, str]]:
-    """Return status and ARN of every training job of the project by its name, ended ones too."""
-    # What was started a moment ago the search does not know, and it needs all that is about to be removed.
+    """Return status and ARN of every training job of the project, also of ended ones, by its name."""
+    # The search lacks jobs that were started just now, and those use what is about to be removed.
     found = [*search_jobs(aws), *iter_young(aws)]
     return {one["TrainingJobName"]: (one["TrainingJobStatus"], one["TrainingJobArn"]) for one in found}
 
@@ -223,21 +224,21 @@ def find_running_jobs(jobs: Mapping[str, tuple[str, str]]) -> Iterator[Resource]
     """Yield the jobs that can be stopped."""
     for name, (status, arn) in jobs.items():
         if status in RUNNING:
-            yield Resource(RUNNING_JOB, name, arn, f"{status}; it is stopped, and then an ended one")
+            yield Resource(RUNNING_JOB, name, arn, f"{status}; it is stopped, then listed as an ended job")
 
 
 def find_ended_jobs(aws: Aws, jobs: Mapping[str, tuple[str, str]]) -> Iterator[Resource]:
-    """Yield the ended jobs with their logs, all as one thing: there may be hundreds."""
+    """Yield the ended jobs with their logs as one resource, since there may be hundreds."""
     ended = list_ended(jobs)
     if ended:
         arn = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}:training-job/*"
         streams = _describe_streams(aws, ended)
-        detail = f"{_count(len(ended), 'job')}: what SageMaker knows of them, and {streams}"
+        detail = f"{_count(len(ended), 'job')}: SageMaker's record of them, and {streams}"
         yield Resource(ENDED_JOBS, f"{aws.config.PROJECT_NAME}-jobs", arn, detail, num_items=len(ended))
 
 
 def _describe_streams(aws: Aws, jobs: Iterable[str]) -> str:
-    """Return how many log streams jobs have; they are looked for once more when they are removed."""
+    """Return the number of the jobs' log streams, in words."""
     try:
         with aws_errors("list the logs of the training jobs"), open_crew(_LOOKS_AT_ONCE) as crew:
             num_streams = sum(crew.map(lambda job: len(list_streams(aws, job)), jobs))
@@ -255,14 +256,14 @@ def list_streams(aws: Aws, job: str) -> list[str]:
     """Return the names of a job's log streams.
 
     Raises:
-        ClientError: AWS refuses; to be told by the caller.
+        ClientError: AWS refuses; the caller explains it.
     """
     pages = aws.client("logs").get_paginator("describe_log_streams")
     asked = {"logGroupName": names.LOG_GROUP, "logStreamNamePrefix": f"{job}/"}
     try:
         return [one["logStreamName"] for page in pages.paginate(**asked) for one in page["logStreams"]]
     except ClientError as error:
-        # No job of the account has ever written a line.
+        # The log group does not exist before the account's first job.
         if error_code(error) == "ResourceNotFoundException":
             return []
         raise

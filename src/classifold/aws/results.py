@@ -1,4 +1,4 @@
-"""A job's result brought home: downloaded, unpacked with care, checked, and put among the runs."""
+"""Fetching a job's result: downloaded, unpacked safely, checked, and moved to the runs."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from classifold.errors import DiskError, Fault, JobError, disk_errors
 from classifold.progress import show_progress
 from classifold.run_folder import check_run, unpack_archive
 
-_HEADROOM = 2.0  # of the archive's size on the disk, for what is unpacked from it
+_HEADROOM = 2.0  # unpacked size to expect, in sizes of the archive
 
 
 def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Path:
-    """Download and unpack a job's result into RUNS_DIR; the folder appears whole or not at all.
+    """Download and unpack a job's result into RUNS_DIR; the folder appears only once it is complete.
 
     A stopped job's best model so far goes to `<job>.interrupted`, as on this machine.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         name: Name of the job; None for the newest.
-        tell: Called with a line for each thing that happens.
+        tell: Called with one line for each step.
 
     Returns:
         The run folder.
 
     Raises:
-        JobError: The job still runs, or left nothing.
-        RunError: What it left is damaged, or not safe to unpack.
+        JobError: The job is still running, or left nothing.
+        RunError: Its result is damaged, or not safe to unpack.
         AwsError: AWS refuses.
     """
     job = find_job(aws, name)
-    found, runs_dir = str(job["TrainingJobName"]), Path(aws.config.RUNS_DIR)
+    job_name, runs_dir = str(job["TrainingJobName"]), Path(aws.config.RUNS_DIR)
     is_whole = job["TrainingJobStatus"] == "Completed"
-    run_dir = runs_dir / (found if is_whole else found + names.INTERRUPTED_ENDING)
+    run_dir = runs_dir / (job_name if is_whole else job_name + names.INTERRUPTED_ENDING)
     if run_dir.exists():
-        tell(f"{run_dir} is there already")
+        tell(f"{run_dir} exists already")
         return run_dir
     uri = _find_archive(job)
     with disk_errors(run_dir):
         runs_dir.mkdir(parents=True, exist_ok=True)
-        # A folder of its own for each: two may fetch the same job at once.
-        partial = Path(tempfile.mkdtemp(prefix=f".{found}.", dir=runs_dir))
+        # A unique folder, since two processes may fetch the same job at once.
+        partial = Path(tempfile.mkdtemp(prefix=f".{job_name}.", dir=runs_dir))
         try:
             archive = partial / names.MODEL_ARCHIVE
             _download(aws, uri, archive)
@@ -66,7 +66,8 @@ def _find_archive(job: dict[str, Any]) -> str:
     name, status = job["TrainingJobName"], job["TrainingJobStatus"]
     if status in RUNNING:
         hint = f"wait for its end with: classifold follow {name}"
-        raise JobError(Fault(f"training job {name}", f"it still runs ({job['SecondaryStatus']})", hint=hint))
+        what = f"it is still running ({job['SecondaryStatus']})"
+        raise JobError(Fault(f"training job {name}", what, hint=hint))
     uri = (job.get("ModelArtifacts") or {}).get("S3ModelArtifacts")
     if status == "Failed" or not uri:
         reason = str(job.get("FailureReason") or "it left no model")
@@ -75,7 +76,7 @@ def _find_archive(job: dict[str, Any]) -> str:
 
 
 def _download(aws: Aws, uri: str, target: Path) -> None:
-    """Download an object in parallel parts; S3's checksum is compared where it has one."""
+    """Download an object in parallel parts; S3's checksum is compared if the object has one."""
     from boto3.s3.transfer import TransferConfig
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -98,6 +99,6 @@ def _download(aws: Aws, uri: str, target: Path) -> None:
 def _check_room(folder: Path, size: int) -> None:
     free, needed = shutil.disk_usage(folder).free, (1 + _HEADROOM) * size
     if free < needed:
-        what = f"the result takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        what = f"the result needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
         hint = "free some space, or set RUNS_DIR to another disk"
         raise DiskError(Fault(str(folder.parent), what, hint=hint))

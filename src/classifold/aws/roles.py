@@ -1,4 +1,4 @@
-"""The role that jobs run under: made with the rights of this project alone, or the user's own, checked."""
+"""The role that jobs run under: made with the rights that this project needs, or the user's own, checked."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}")
 
 
 def ensure_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
-    """Make the role of this project's jobs, or put right what differs; check one that the settings name.
+    """Make the role of this project's jobs, or correct what differs; only check one that the settings name.
 
     Args:
-        aws: The way in.
-        tell: Called with one or two lines: what was found and done.
+        aws: The connection to AWS.
+        tell: Called with one or two lines on what was found and done.
 
     Returns:
-        The role's ARN. One that was made just now takes some seconds until a job can have it.
+        The role's ARN. IAM takes some seconds until a job can use a new role.
 
     Raises:
-        AwsError: The role is somebody else's, or does not do, or a right is missing.
-        MissingError: The role that the settings name is not there.
+        AwsError: The role is not this project's, SageMaker cannot assume it, or a right is missing.
+        MissingError: The role that the settings name does not exist.
     """
     if aws.config.ROLE:
         return check_named_role(aws, tell=tell)
@@ -47,7 +47,7 @@ def ensure_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
     tell(f"{name}: {'made' if is_new else ', '.join(done) or 'as it should be'}")
     further = [] if is_new else _find_further(aws, name)
     if further:
-        tell(f"{name}: has further policies that are not ours, left as they are: {', '.join(further)}")
+        tell(f"{name}: has further policies, which are left as they are: {', '.join(further)}")
     return str(role["Arn"])
 
 
@@ -56,19 +56,19 @@ def find_role(aws: Aws) -> str:
 
     Raises:
         MissingError: There is no such role.
-        AwsError: It is another account's, or a right is missing.
+        AwsError: It belongs to another account, or a right is missing.
     """
-    given = aws.config.ROLE
-    name = read_role_name(aws, given) if given else names.role(aws.config.PROJECT_NAME)
+    setting = aws.config.ROLE
+    name = read_role_name(aws, setting) if setting else names.role(aws.config.PROJECT_NAME)
     try:
         role = get_role(aws, name)
     except AwsError as error:
-        # A whole ARN can be taken at its word; launching it will tell.
-        if given.startswith("arn:") and is_denied(cause_of(error)):
-            return given
+        # A whole ARN can be used unchecked; SageMaker checks it at the start.
+        if setting.startswith("arn:") and is_denied(cause_of(error)):
+            return setting
         raise
     if role is None:
-        hint = "check the setting ROLE" if given else "make it with: classifold upload"
+        hint = "check the setting ROLE" if setting else "make it with: classifold upload"
         raise MissingError(Fault(f"role {name}", f"account {aws.account} has no such role", hint=hint))
     return str(role["Arn"])
 
@@ -77,7 +77,7 @@ def find_role(aws: Aws) -> str:
 
 
 def _create_role(aws: Aws, name: str, trust: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the role with tags and boundary in one request, so that no interruption leaves one without."""
+    """Make the role with tags and boundary in one request: an interruption cannot leave one without them."""
     boundary = aws.config.ROLE_BOUNDARY
     try:
         with aws_errors(f"make role {name}"):
@@ -88,25 +88,25 @@ def _create_role(aws: Aws, name: str, trust: Mapping[str, Any]) -> dict[str, Any
                 Tags=_list_tags(aws.tags),
                 **({"PermissionsBoundary": boundary} if boundary else {}),
             )
-            # The answer may leave out what was just asked for.
-            made = {
+            # The answer may leave these out.
+            requested = {
                 "Tags": _list_tags(aws.tags),
                 "AssumeRolePolicyDocument": trust,
                 "PermissionsBoundary": {"PermissionsBoundaryArn": boundary},
             }
-            return {**answer["Role"], **made}
+            return {**answer["Role"], **requested}
     except AwsError as error:
         if is_denied(cause_of(error)) and not boundary:
             raise _explain_unbounded(error) from error.__cause__
-        # Made by another run in the meantime.
-        found = get_role(aws, name) if error_code(cause_of(error)) == "EntityAlreadyExists" else None
-        if found is None:
+        # Another run may have made it in the meantime.
+        existing = get_role(aws, name) if error_code(cause_of(error)) == "EntityAlreadyExists" else None
+        if existing is None:
             raise
-        return found
+        return existing
 
 
 def _explain_unbounded(error: AwsError) -> AwsError:
-    """Return a refusal to make the role with the cure that the set-up policy of docs/aws.md needs."""
+    """Return a refusal to make the role, with a hint on the set-up policy of docs/aws.md."""
     hint = (
         f"{error.faults[0].hint}; with the set-up policy, set ROLE_BOUNDARY to the ARN of the role's "
         "permissions boundary, without which that policy lets nobody make a role"
@@ -115,7 +115,11 @@ def _explain_unbounded(error: AwsError) -> AwsError:
 
 
 def _refuse_others(aws: Aws, role: Mapping[str, Any]) -> None:
-    """Refuse a role of our name that this project did not make: others may rely on what it is."""
+    """Refuse a role of this name that the project did not make: others may rely on it as it is.
+
+    Raises:
+        AwsError: The role lacks the project's tag.
+    """
     project = _read_tags(role).get(names.PROJECT_TAG)
     if project == aws.config.PROJECT_NAME:
         return
@@ -128,7 +132,7 @@ def _refuse_others(aws: Aws, role: Mapping[str, Any]) -> None:
 
 
 def _correct(aws: Aws, role: Mapping[str, Any], scope: Scope) -> list[str]:
-    """Put right what differs, and return it in words; the boundary first, before any rights."""
+    """Correct what differs and return it in words; the boundary is set before any rights are given."""
     iam, name = aws.client("iam"), str(role["RoleName"])
     policy, tags = build_policy(scope), _read_tags(role)
     done = [said for said in (_correct_boundary(aws, role), _correct_trust(aws, role, scope)) if said]
@@ -147,7 +151,7 @@ def _correct(aws: Aws, role: Mapping[str, Any], scope: Scope) -> list[str]:
 
 
 def _correct_boundary(aws: Aws, role: Mapping[str, Any]) -> str:
-    """Put the settings' permissions boundary on the role; one that is there is never removed."""
+    """Set the permissions boundary of the settings; an existing boundary is never removed."""
     wanted, name = aws.config.ROLE_BOUNDARY, str(role["RoleName"])
     found = (role.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn", "")
     if not wanted or found == wanted:
@@ -167,10 +171,10 @@ def _correct_trust(aws: Aws, role: Mapping[str, Any], scope: Scope) -> str:
     except AwsError as error:
         if not is_denied(cause_of(error)):
             raise
-        # The set-up policy lets nobody change whom a role trusts, since that gives the role away.
+        # The set-up policy does not allow this, since whoever changes a role's trust can use its rights.
         hint = (
-            "its trust was changed since it was made: have whoever manages the account set it right, or make "
-            f"the role once more with: classifold destroy {name} and classifold setup"
+            "its trust was changed since it was made: ask whoever manages the account to correct it, or make "
+            f"the role again with: classifold destroy {name} and classifold setup"
         )
         raise AwsError(replace(error.faults[0], hint=hint)) from error.__cause__
     return "trust set"
@@ -188,7 +192,7 @@ def _read_policy(aws: Aws, name: str) -> dict[str, Any] | None:
 
 
 def _find_further(aws: Aws, name: str) -> list[str]:
-    """Return what else the role may do, such as full access by hand; nothing where we may not look."""
+    """Return the names of the role's other policies; none without the right to list them."""
     iam = aws.client("iam")
     try:
         attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
@@ -208,12 +212,12 @@ def _read_tags(role: Mapping[str, Any]) -> dict[str, str]:
 
 
 def cause_of(error: AwsError) -> Exception:
-    """Return what boto3 raised behind an error of ours."""
+    """Return the exception of boto3 that caused an AwsError, else the error itself."""
     return error.__cause__ if isinstance(error.__cause__, Exception) else error
 
 
 def get_role(aws: Aws, name: str) -> dict[str, Any] | None:
-    """Return IAM's description of a role; None where there is none of this name."""
+    """Return IAM's description of a role; None if it does not exist."""
     with aws_errors(f"look at role {name}"):
         try:
             return dict(aws.client("iam").get_role(RoleName=name)["Role"])
@@ -223,50 +227,54 @@ def get_role(aws: Aws, name: str) -> dict[str, Any] | None:
             raise
 
 
-def read_role_name(aws: Aws, given: str) -> str:
-    """Return a role's bare name from its name, path or ARN.
+def read_role_name(aws: Aws, role: str) -> str:
+    """Return a role's bare name.
+
+    Args:
+        aws: The connection to AWS.
+        role: The role's name, path or ARN.
 
     Raises:
-        AwsError: It is no role, or another account's.
+        AwsError: It is not the name of a role, or the role belongs to another account.
     """
-    found = _ROLE_ARN.fullmatch(given)
-    name = (found["path"] if found else given).rpartition("/")[2]
-    if (given.startswith("arn:") and not found) or not _ROLE_NAME.fullmatch(name):
+    arn = _ROLE_ARN.fullmatch(role)
+    name = (arn["path"] if arn else role).rpartition("/")[2]
+    if (role.startswith("arn:") and not arn) or not _ROLE_NAME.fullmatch(name):
         what = "expected a role's name, or its ARN as in arn:aws:iam::123456789012:role/name"
-        raise AwsError(Fault("setting ROLE", what, got=given))
-    if found and found["account"] != aws.account:
-        what = f"the role is account {found['account']}'s, and you are signed in to {aws.account}"
-        raise AwsError(Fault("setting ROLE", what, hint="SageMaker takes roles of its own account alone"))
+        raise AwsError(Fault("setting ROLE", what, got=role))
+    if arn and arn["account"] != aws.account:
+        what = f"the role belongs to account {arn['account']}, and you are signed in to {aws.account}"
+        raise AwsError(Fault("setting ROLE", what, hint="SageMaker accepts only roles of the same account"))
     return name
 
 
 def check_named_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
-    """Return the ARN of the role that the setting ROLE names, once it was seen that it does.
+    """Check the role that the setting ROLE names, and return its ARN.
 
     Args:
-        aws: The way in.
-        tell: Told what was found, a line.
+        aws: The connection to AWS.
+        tell: Called with one line on what was found.
 
     Raises:
         MissingError: There is no such role.
-        AwsError: It is another account's, SageMaker cannot have it, or a right is missing.
+        AwsError: It belongs to another account, SageMaker cannot assume it, or a right is missing.
     """
-    given = aws.config.ROLE
-    name = read_role_name(aws, given)
+    setting = aws.config.ROLE
+    name = read_role_name(aws, setting)
     try:
         role = get_role(aws, name)
     except AwsError as error:
-        if not is_denied(cause_of(error)) or not given.startswith("arn:"):
+        if not is_denied(cause_of(error)) or not setting.startswith("arn:"):
             raise
-        tell(f"{name}: yours; not permitted to look at it (iam:GetRole), so taken as given")
-        return given
+        tell(f"{name}: yours; used unchecked, since the right to look at it is missing (iam:GetRole)")
+        return setting
     if role is None:
         raise MissingError(
             Fault(f"role {name}", f"account {aws.account} has no such role", hint="check the setting ROLE")
         )
     arn = str(role["Arn"])
-    if given.startswith("arn:") and given != arn:
-        raise AwsError(Fault("setting ROLE", f"the role of this name is {arn}", got=given))
+    if setting.startswith("arn:") and setting != arn:
+        raise AwsError(Fault("setting ROLE", f"the role of this name is {arn}", got=setting))
     if not trusts_sagemaker(role.get("AssumeRolePolicyDocument", {}), account=aws.account):
         what = f"it does not trust {SAGEMAKER}, so no job can run under it"
         hint = f"allow {SAGEMAKER} sts:AssumeRole in its trust policy, or leave ROLE empty to have one made"
@@ -277,13 +285,13 @@ def check_named_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
 
 def _describe_rights(missing: list[str] | None) -> str:
     if missing is None:
-        return "; SageMaker can have it; its rights could not be checked (iam:SimulatePrincipalPolicy)"
+        return "; SageMaker can assume it; its rights could not be checked (iam:SimulatePrincipalPolicy)"
     return f", but its policies lack {', '.join(missing)}" if missing else ", as it should be"
 
 
 def trusts_sagemaker(trust: Mapping[str, Any], *, account: str) -> bool:
-    """Tell whether a trust policy lets SageMaker have the role for jobs of this account. Pure."""
-    return any(_lets_sagemaker(one, account) for one in _list(trust.get("Statement", [])))
+    """Tell whether a trust policy lets SageMaker assume the role for jobs of this account."""
+    return any(_lets_sagemaker(statement, account) for statement in _list(trust.get("Statement", [])))
 
 
 def _lets_sagemaker(statement: Mapping[str, Any], account: str) -> bool:
@@ -295,7 +303,7 @@ def _lets_sagemaker(statement: Mapping[str, Any], account: str) -> bool:
         any(fnmatch.fnmatchcase(account, str(one)) for one in _list(value))
         for test in ("StringEquals", "StringLike")
         for key, value in conditions.get(test, {}).items()
-        # IAM reads the names of keys in any case.
+        # IAM ignores the case of condition keys.
         if key.lower() == "aws:sourceaccount"
     ]
     return (
@@ -311,13 +319,13 @@ def _list(value: Any) -> list[Any]:
 
 
 def find_missing_rights(aws: Aws, role_arn: str) -> list[str] | None:
-    """Return which of a job's rights a role's own policies lack, as "s3:PutObject on arn:..."; None: unknown.
+    """Return the rights that a role lacks for jobs, as in "s3:PutObject on arn:..."; None if unknown.
 
-    Asked of IAM's own simulator, which leaves out what a bucket's or a key's policy adds.
+    IAM's simulator answers this; it ignores rights that the policy of a bucket or key gives.
 
     Args:
-        aws: The way in.
-        role_arn: The role's.
+        aws: The connection to AWS.
+        role_arn: ARN of the role.
     """
     missing: list[str] = []
     try:
@@ -329,7 +337,7 @@ def find_missing_rights(aws: Aws, role_arn: str) -> list[str] | None:
 
 
 def _simulate(aws: Aws, role_arn: str, statement: Mapping[str, Any]) -> list[str]:
-    """Return what of one statement the simulator does not allow; it is asked about an example of each."""
+    """Return the rights of a statement that the simulator refuses, tried on one example per resource."""
     examples = [one if one == "*" else one.replace("*", "x") for one in _list(statement["Resource"])]
     context = [
         {"ContextKeyName": key, "ContextKeyValues": [value.replace("*", "x")], "ContextKeyType": kind}

@@ -1,4 +1,4 @@
-"""Fetching pictures from S3 for packing: made anew in every process, so that it can be sent to workers."""
+"""Reading pictures from S3 for packing; each worker process opens its own connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class S3Reader:
-    """Reads s3://bucket/key, with the credentials and the region of this machine's commands.
+    """Reads s3://bucket/key, with this machine's credentials. It can be pickled for worker processes.
 
     Args:
         config: The settings; PROJECT_REGION is the bucket's region.
@@ -28,7 +28,7 @@ class S3Reader:
 
         Raises:
             SourceError: There is no such object, or it is larger than a picture can be.
-            AwsError: AWS cannot be asked.
+            AwsError: AWS refuses, or cannot be reached.
         """
         from classifold.aws.refusals import aws_errors
         from classifold.errors import MissingError
@@ -49,7 +49,11 @@ class S3Reader:
 
 @functools.lru_cache(maxsize=1)
 def _open_client(settings: str) -> Any:
-    """Return this process's way to S3, which is opened once."""
+    """Return this process's client of S3; it is made once.
+
+    Args:
+        settings: The settings as JSON.
+    """
     import json
 
     from classifold.aws.clients import Aws

@@ -1,4 +1,4 @@
-"""One object at a time into a bucket, each with a CRC-32 that S3 checks, in as little work as it takes."""
+"""Sending single objects to a bucket quickly, each with a CRC-32 that S3 checks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from classifold.aws.clients import Aws
 from classifold.aws.refusals import aws_errors
 from classifold.errors import AwsError
 
-_PLAIN = "-._~/"  # what stands for itself in an address
+_PLAIN = "-._~/"  # characters that are not escaped in a URL
 _CHECKSUM_HEADER = "x-amz-checksum-crc32"
-# Of the headers that boto3 made, those that are the same for every object.
+# Headers of boto3's request that are the same for every object.
 _KEPT_HEADERS = ("User-Agent", "x-amz-expected-bucket-owner")
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/[0-9]{8}/([^/]+)/([^/]+)/aws4_request,")
-# So many failures in a row, and the short way is given up: something on it is not as we think.
+# After this many failures in a row, boto3 sends everything: requests of our own do not work here.
 _MISSES_LIMIT = 10
 _CONTENT_TYPES = {
     ".jpg": "image/jpeg",
@@ -53,7 +53,7 @@ _ONE = 1 << 31  # the polynomial 1: bits are kept in reversed order
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What S3 has now: its name for the content, and the content's CRC-32 in base64."""
+    """A stored object: its ETag, and its content's CRC-32 in base64."""
 
     etag: str
     crc32: str
@@ -61,19 +61,22 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """What boto3 made of a first object."""
+    """What a request of our own copies from boto3's first request."""
 
-    base_url: str  # the key comes behind it
+    base_url: str  # the URL before the key
     region: str
     headers: dict[str, str]
 
 
 class Sender:
-    """Puts objects into the data bucket; several threads may use one.
+    """Sends objects to the data bucket; threads may share it.
+
+    boto3 sends the first object. Further ones are requests of our own after its pattern, which take less
+    time to build.
 
     Args:
-        aws: The way in.
-        connections: How many requests may be under way at once.
+        aws: The connection to AWS.
+        connections: Maximum number of simultaneous requests.
     """
 
     def __init__(self, aws: Aws, *, connections: int) -> None:
@@ -89,30 +92,30 @@ class Sender:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The client is shared with whoever else talks to S3.
+        # The client is shared with the rest of the program.
         self.client.meta.events.unregister("before-send.s3.PutObject", self._note_request)
 
     def put(self, key: str, body: bytes) -> Stored:
-        """Store an object; S3 refuses it where what arrives has another checksum.
+        """Store an object; S3 refuses it if what arrives does not match the checksum.
 
         Raises:
-            AwsError: AWS refuses, or there is no way to it.
+            AwsError: AWS refuses, or cannot be reached.
         """
         crc32 = encode_crc32(zlib.crc32(body))
         etag = self._put_short(key, body, crc32) or self._put_by_boto3(key, body, crc32)
         return Stored(etag=etag, crc32=crc32)
 
     def find_crc32(self, key: str) -> int | None:
-        """Return the CRC-32 that S3 keeps of a whole object, None where it has none or does not say.
+        """Return the CRC-32 that S3 keeps of a whole object; None if it has none or may not be read.
 
         Raises:
-            AwsError: There is cannot reach AWS.
+            AwsError: AWS cannot be reached.
         """
         try:
             with aws_errors(f"look at {self.uri(key)}"):
                 head = self.client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         except AwsError as error:
-            # Reading may be refused where writing is not: then the file goes again.
+            # The right to read may be missing: then the file is sent again.
             if isinstance(error.__cause__, ClientError):
                 return None
             raise
@@ -131,19 +134,19 @@ class Sender:
                 ChecksumAlgorithm="CRC32",
                 ChecksumCRC32=crc32,
             )
-        # Made anew after each failure of the short way: the address may have changed.
+        # Read again after each failure of a request of our own, since the address may have changed.
         self._pattern = self._read_pattern(key) if self._misses < _MISSES_LIMIT else None
         return str(answer["ETag"])
 
     def uri(self, key: str) -> str:
-        """Return an object's address for people."""
+        """Return an object's s3:// address."""
         return f"s3://{self.bucket}/{key}"
 
     def _note_request(self, request: Any, **_: Any) -> None:
         self._latest.request = request
 
     def _read_pattern(self, key: str) -> _Pattern | None:
-        """Return what the thread's last request teaches; None where it is not of the usual kind."""
+        """Return the pattern of the thread's last request by boto3; None if it is of an unusual kind."""
         request = getattr(self._latest, "request", None)
         if request is None or self._credentials is None:
             return None
@@ -155,15 +158,15 @@ class Sender:
         return _Pattern(request.url.removesuffix(ending), scope.group(1), headers)
 
     def _put_short(self, key: str, body: bytes, crc32: str) -> str:
-        """Return the ETag of the object, "" where it is for boto3 to send it."""
-        # No public way leads to a client's connections; without them boto3 sends everything.
+        """Send an object with a request of our own and return its ETag; empty if boto3 has to send it."""
+        # A client's connections are not public; if they are not found, boto3 sends everything.
         session = getattr(getattr(self.client, "_endpoint", None), "http_session", None)
         pattern = self._pattern
         if pattern is None or session is None:
             return ""
         request = self._build_request(pattern, key, body, crc32)
         try:
-            # Frozen, so that a renewal by another thread cannot mix old and new.
+            # Frozen, so that another thread cannot renew them in between.
             credentials = self._credentials.get_frozen_credentials()
             S3SigV4Auth(credentials, "s3", pattern.region).add_auth(request)
             answer = session.send(request.prepare())
@@ -175,7 +178,7 @@ class Sender:
         return str(answer.headers["ETag"]) if is_stored else ""
 
     def _build_request(self, pattern: _Pattern, key: str, body: bytes, crc32: str) -> Any:
-        """Return what boto3 would send, not signed yet; it does not ask the server before it sends."""
+        """Return the request that boto3 would send, unsigned and without `Expect: 100-continue`."""
         headers = {
             **pattern.headers,
             "Content-Type": find_content_type(key),
@@ -184,7 +187,7 @@ class Sender:
         }
         url = pattern.base_url + quote(key, safe=_PLAIN)
         request = AWSRequest("PUT", url, data=body, headers=headers)
-        # As boto3 has it: over TLS the checksum stands for the body, and only the header is signed.
+        # As in boto3: over TLS the body is not hashed for the signature, since the signed checksum covers it.
         request.context = {
             "client_config": self.client.meta.config,
             "has_streaming_input": True,
@@ -194,7 +197,7 @@ class Sender:
 
 
 def find_content_type(key: str) -> str:
-    """Return the media type that a file's ending promises."""
+    """Return the media type for a file name's extension."""
     return _CONTENT_TYPES.get(PurePosixPath(key).suffix.lower(), "application/octet-stream")
 
 
@@ -203,7 +206,7 @@ def _text(value: str | bytes) -> str:
 
 
 def encode_crc32(value: int) -> str:
-    """Return a CRC-32 as S3 writes it: four bytes, big end first, in base64."""
+    """Return a CRC-32 as S3 writes it: four big-endian bytes in base64."""
     return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
 
 
@@ -213,15 +216,15 @@ def decode_crc32(text: str) -> int:
 
 
 def join_crc32(first: int, second: int, *, second_bytes: int) -> int:
-    """Return the CRC-32 of two pieces after one another, from the CRC-32 of each.
+    """Return the CRC-32 of two concatenated pieces from the CRC-32 of each.
 
-    The first is carried over the bytes of the second, that is multiplied by x to the power of their bits
-    modulo the polynomial; as crc32_combine of zlib 1.2.12 does it.
+    The first is multiplied by x to the power of the second's bits, modulo the polynomial, as in crc32_combine
+    of zlib 1.2.12.
 
     Args:
-        first: Of the first piece.
-        second: Of the second piece.
-        second_bytes: How long the second piece is.
+        first: CRC-32 of the first piece.
+        second: CRC-32 of the second piece.
+        second_bytes: Length of the second piece in bytes.
     """
     return _multiply(_power_of_x(8 * second_bytes), first) ^ second
 

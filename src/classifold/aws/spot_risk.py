@@ -1,4 +1,4 @@
-"""What a spot machine that is taken back costs, as far as it is known before a job starts."""
+"""The cost of a spot interruption, as far as it can be estimated before a job starts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from classifold.aws.clients import Aws
-from classifold.aws.findings import Finding
+from classifold.aws.preflight_findings import Finding
 from classifold.progress import format_seconds
 from classifold.settings.config import JOB_SETTINGS
 from classifold.settings.loader import read_hyperparameters
 
 
 def explain_risk(request: Mapping[str, Any]) -> str:
-    """Return what an interruption costs; empty where a job cannot be interrupted, or saves nothing.
+    """Return what an interruption costs; empty if the job is not a spot job or keeps no checkpoints.
 
     Args:
         request: CreateTrainingJob's parameters.
@@ -23,19 +23,19 @@ def explain_risk(request: Mapping[str, Any]) -> str:
         return ""
     often = format_seconds(60 * minutes)
     return (
-        f"an interruption costs the training since the last checkpoint: there is one every {often} "
-        "(CHECKPOINT_MINUTES), or as seldom as takes a hundredth of the time"
+        f"an interruption loses the training since the last checkpoint: one is saved every {often} "
+        "(CHECKPOINT_MINUTES), or less often if that would take more than 1 % of the time"
     )
 
 
 def check_risk(_: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a note where a spot job saves next to nothing that the next machine could go on from."""
+    """Yield a note if a spot job saves checkpoints only at the end of a stage."""
     if request.get("EnableManagedSpotTraining") and not _find_checkpoint_minutes(request):
         what = (
-            "with 0 a stage is saved at its end only: of a spot machine that is taken back, all that it "
-            "trained in the stage is lost, but for what it saves in the two minutes' notice, if there is one"
+            "with 0 a checkpoint is saved at the end of a stage only: an interruption loses all training of "
+            "the stage, unless AWS gives two minutes' notice, in which the state is saved"
         )
-        hint = "leave CHECKPOINT_MINUTES out: checkpoints take a hundredth of the time"
+        hint = "remove CHECKPOINT_MINUTES: checkpoints then take about 1 % of the time"
         yield Finding("setting CHECKPOINT_MINUTES", what, hint=hint, is_fatal=False)
 
 

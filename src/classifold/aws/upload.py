@@ -1,4 +1,4 @@
-"""The three sets to S3: side by side, checked, only what changed, resumed after an interruption."""
+"""Uploading the three sets to S3: in parallel, checked, only what changed, resumed after interruptions."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ from classifold.aws.upload_lists import (
     iter_bucket,
     iter_shards,
     iter_split,
-    limit_faults,
     look_at,
     read_part,
 )
 from classifold.aws.upload_record import Due, LocalFile, UploadRecord, open_record
-from classifold.errors import DataError, Fault
+from classifold.counts import choose, count_of
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
 
 SMALL_AT_ONCE = 32
-# Pieces of up to 16 MiB that are in memory at a time.
+# At most this many files or parts of up to 16 MiB are in memory at a time.
 _LARGE_AT_ONCE = 16
 _SMALL_BYTES = MIB
-# A photograph goes in one request: in parts it would take three more, and be there no sooner.
+# Files up to this size are sent in one request: in parts they take three more, and are no faster.
 _WHOLE_BYTES = 16 * MIB
 _NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class UploadSummary:
-    """What an upload did.
+    """The result of an upload.
 
     Attributes:
-        sent: Files that went to S3.
-        skipped: Files that were there already.
-        bytes_sent: Of files and parts, without what was there.
-        stale: Keys below the destination that the split does not have; none after they were deleted.
-        deleted: Stale objects that were deleted.
-        seconds: From beginning to end.
+        sent: Number of files that were sent.
+        skipped: Number of files that were in the bucket already.
+        bytes_sent: Bytes of the files and parts that were sent.
+        stale: Keys below the destination that the split does not have; empty if they were deleted.
+        deleted: Number of stale objects that were deleted.
+        seconds: Duration of the upload.
         destination: `s3://<bucket>/<prefix>`.
     """
 
@@ -75,13 +75,13 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
     """Send the three sets to the data bucket, as files or as shards.
 
     Args:
-        aws: The way in.
-        delete_stale: Delete what is below the destination and not in the split.
-        tell: Told what happens, a line at a time.
+        aws: The connection to AWS.
+        delete_stale: Delete objects below the destination that are not in the split.
+        tell: Called with one line for each step.
 
     Raises:
-        DataError: There is no split, or some files cannot be sent; the others were.
-        AwsError: The bucket is not there, AWS refuses, or there is no way to it.
+        DataError: There is no split, or some files cannot be sent; the others were sent.
+        AwsError: The bucket does not exist, AWS refuses, or cannot be reached.
         DiskError: The project's folder cannot be written.
     """
     start, config = time.monotonic(), aws.config
@@ -94,8 +94,9 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
         skipped = record.mark_unchanged()
         counts = send_due(sender, record, faults, threads=threads, tell=tell)
         if faults:
-            tell(f"{counts.sent:,} files were sent, {len(faults):,} cannot be; the indexes wait for these")
-            raise DataError(*limit_faults(faults, "cannot be sent"))
+            sent = f"{count_of(counts.sent, 'file')} {choose(counts.sent, 'was', 'were')} sent"
+            tell(f"{sent}, {len(faults):,} cannot be; the indexes were not sent")
+            raise DataError(*limit_faults(faults, what="cannot be sent either", hint=""))
         record.forget_gone()
         stale = record.list_stale()
         deleted = _delete(sender, stale, tell) if delete_stale and stale else 0
@@ -113,14 +114,14 @@ def upload_data(aws: Aws, *, delete_stale: bool = False, tell: Callable[[str], N
 def _iter_local(config: Config, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
     if config.UPLOAD_AS == "files":
         return iter_split(config.split_dir, prefix, faults)
-    from classifold.packing.shards import provide_shards
+    from classifold.packing.provide import provide_shards
 
     shards_dir = provide_shards(config.split_dir, config.shards_dir, shard_mb=config.SHARD_MB)
     return iter_shards(shards_dir, prefix, faults)
 
 
 def _list_both(record: UploadRecord, sender: Sender, prefix: str, files: Iterator[LocalFile]) -> list[Fault]:
-    """Note what is here and what is there; return the files that would have one name in the bucket."""
+    """Record the local files and the objects; return a fault for each two files with the same key."""
     record.add_local(files)
     for page in iter_bucket(sender.client, sender.bucket, prefix):
         record.add_remote(page)
@@ -134,13 +135,14 @@ def _list_both(record: UploadRecord, sender: Sender, prefix: str, files: Iterato
 def _delete(sender: Sender, stale: list[str], tell: Callable[[str], None]) -> int:
     with show_progress("deleting", len(stale), unit="objects") as advance:
         deleted = delete_objects(sender.client, sender.bucket, stale, advance=advance)
-    tell(f"{deleted:,} objects that are not in the split were deleted from {sender.uri('')}")
+    stood = choose(deleted, "that is not in the split was", "that are not in the split were")
+    tell(f"{count_of(deleted, 'object')} {stood} deleted from {sender.uri('')}")
     return deleted
 
 
 @dataclass
 class Counts:
-    """What was done so far: files sent, files found to be there already, and bytes that went out."""
+    """Progress so far: number of files sent, of files found in the bucket already, and bytes sent."""
 
     sent: int = 0
     skipped: int = 0
@@ -148,7 +150,7 @@ class Counts:
 
 
 class _Outcome(NamedTuple):
-    """What became of a file: there now, by our sending or before it; or a fault that keeps it here."""
+    """The outcome for a file: it is in the bucket, sent now or before, or a fault prevents that."""
 
     due: Due
     file: LocalFile | None = None
@@ -165,23 +167,24 @@ def send_due(
     threads: int,
     tell: Callable[[str], None],
 ) -> Counts:
-    """Send what is due: pictures and shards, then, where none has a fault, the indexes.
+    """Send what is due: pictures and shards, then, if none has a fault, the indexes.
 
     Args:
-        sender: Puts objects into the bucket.
-        record: What is due; notes what is done.
-        faults: Receives what cannot be sent.
-        threads: How many small files go at once.
-        tell: Told how much it is.
+        sender: Sends objects to the bucket.
+        record: The files that are due; records those that were sent.
+        faults: Receives a fault for each file that cannot be sent.
+        threads: Number of small files sent in parallel.
+        tell: Called with one line on the amount to send.
 
     Raises:
-        AwsError: AWS refuses, or there is no way to it; what was sent until then is noted.
+        AwsError: AWS refuses, or cannot be reached; what was sent until then is recorded.
     """
     count, num_bytes, num_alike = record.count_due()
     if not count:
         return Counts()
-    aside = f", of which {num_alike:,} are compared first with what is there" if num_alike else ""
-    tell(f"sending {count:,} files ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
+    verb = choose(num_alike, "is", "are")
+    aside = f", of which {num_alike:,} {verb} first compared with the objects there" if num_alike else ""
+    tell(f"sending {count_of(count, 'file')} ({num_bytes / 1e6:,.1f} MB) to s3://{sender.bucket}{aside}")
     with (
         open_crew(threads) as small,
         open_crew(min(threads, _LARGE_AT_ONCE)) as large,
@@ -195,7 +198,7 @@ def send_due(
 
 
 class _Progress:
-    """The bar: bytes, and in its description files."""
+    """The progress bar: it counts bytes, and its description counts files."""
 
     def __init__(self, advance: Advance, num_files: int) -> None:
         self._advance, self._num_files, self._done = advance, num_files, 0
@@ -205,11 +208,11 @@ class _Progress:
 
     def add_file(self) -> None:
         self._done += 1
-        self._advance.describe(f"sending {self._done:,} of {self._num_files:,} files")
+        self._advance.describe(f"sending {self._done:,} of {count_of(self._num_files, 'file')}")
 
 
 class _Work:
-    """One upload under way: hands out jobs, and notes what became of them, in one thread."""
+    """An upload in progress: one thread hands out jobs to the crews and records their outcomes."""
 
     def __init__(
         self,
@@ -252,7 +255,7 @@ class _Work:
         self.counts.bytes_sent += outcome.file.size if outcome.is_sent else 0
 
     def _iter_parts(self, is_index: bool) -> Iterator[PartJob]:
-        """Yield the parts of the large files, each file's upload noted before its first part goes."""
+        """Yield the parts of the large files; each upload is recorded before its first part is sent."""
         begin = functools.partial(_begin_large, sender=self.sender)
         for outcome, large in self.large.map(begin, self._iter_large(is_index)):
             if large is None:
@@ -263,7 +266,7 @@ class _Work:
                 yield from large.iter_jobs()
 
     def _iter_large(self, is_index: bool) -> Iterator[tuple[Due, str]]:
-        """Yield the large files that are due, with the upload that was begun for each."""
+        """Yield the large files that are due, each with the ID of its interrupted upload, empty if none."""
         for due in self.record.iter_due(is_index=is_index, min_size=_WHOLE_BYTES + 1, max_size=_NO_LIMIT):
             yield due, self.record.find_open(due.key, part_size=choose_part_size(due.size))
 
@@ -284,7 +287,7 @@ class _Work:
 
 
 def _send_whole(due: Due, *, sender: Sender) -> _Outcome:
-    """Send a file in one piece, unless the very same is there."""
+    """Send a file in one request, unless the bucket has the same content."""
     try:
         file = look_at(due)
         data = read_part(file, offset=0, size=file.size)
@@ -298,7 +301,7 @@ def _send_whole(due: Due, *, sender: Sender) -> _Outcome:
 
 
 def _begin_large(job: tuple[Due, str], *, sender: Sender) -> tuple[_Outcome, LargeFile | None]:
-    """Begin a large file's upload or go on with the one that was begun, unless the very same is there."""
+    """Begin or resume a large file's upload, unless the bucket has the same content."""
     due, upload_id = job
     try:
         file = look_at(due)

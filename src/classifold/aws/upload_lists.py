@@ -1,4 +1,4 @@
-"""What the split and the bucket hold, each gone through without being held in memory."""
+"""Listing the files of a split and the objects of a bucket as streams, reading files and deleting objects."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from classifold.dataset.listed_files import find_reason
 from classifold.dataset.manifest import holds_manifests
 from classifold.dataset.shard_index import holds_shards
 from classifold.dataset.walk import iter_pictures
-from classifold.errors import AwsError, ClassifoldError, DataError, Fault
+from classifold.errors import AwsError, ClassifoldError, DataError, Fault, limit_faults
 
 _KEY_BYTES = 1024
-# What XML 1.0 cannot say, and control characters beside: S3 could neither list nor delete such a key by name.
+# Characters that XML 1.0 does not allow, and control characters: S3 can neither list nor delete such keys.
 _UNSAFE = re.compile("[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _DELETED_AT_ONCE = 1000
-_FAULT_LIMIT = 20
 _BLOCK_BYTES = 1 << 22
 
 
 def iter_split(split_dir: Path, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
-    """Yield the pictures of the three sets and, in the end, split.json; nothing else that lies there.
+    """Yield the pictures of the three sets and, at the end, split.json; other files are ignored.
 
     Args:
         split_dir: The folder that `split` made, or a split of the user's own.
-        prefix: What their keys begin with.
-        faults: Receives what cannot be sent.
+        prefix: Prefix of their keys.
+        faults: Receives a fault for each file that cannot be sent.
 
     Raises:
-        DataError: It is not divided into sets, or a folder cannot be entered.
+        DataError: It is not divided into sets, or a folder cannot be read.
     """
     sets = find_own_split(split_dir)
     if sets is None and (holds_shards(split_dir) or holds_manifests(split_dir)):
@@ -47,7 +46,7 @@ def iter_split(split_dir: Path, prefix: str, faults: list[Fault]) -> Iterator[Lo
         what = "it does not hold the folders training, validation and evaluation with classes in each"
         raise DataError(Fault(str(split_dir), what, hint="run `classifold split` first"))
     for set_name, folder in sets.items():
-        # In the disk's order: a folder of a million files is not held in memory to be sorted.
+        # In the disk's order, since sorting would hold a folder of a million files in memory.
         for picture in iter_pictures(folder, ordered=False):
             key = f"{prefix}{set_name}/{picture.key}"
             yield from _look_at(os.fspath(picture.path), key, faults)
@@ -55,7 +54,13 @@ def iter_split(split_dir: Path, prefix: str, faults: list[Fault]) -> Iterator[Lo
 
 
 def iter_shards(shards_dir: Path, prefix: str, faults: list[Fault]) -> Iterator[LocalFile]:
-    """Yield the shards of the three sets and, in the end, the indexes."""
+    """Yield the shards of the three sets and, at the end, the indexes.
+
+    Args:
+        shards_dir: The folder of the shards.
+        prefix: Prefix of their keys.
+        faults: Receives a fault for each file that cannot be sent.
+    """
     for set_name in names.SETS:
         folder = shards_dir / set_name
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -85,7 +90,7 @@ def _look_at(path: str, key: str, faults: list[Fault], *, is_index: bool = False
 
 
 def _check_link(path: str, *, is_index: bool) -> Fault | None:
-    """Refuse a link to anything but a picture: it could lead to any file of this machine."""
+    """Return a fault for a link to anything but a picture: it could point to any file of this machine."""
     if not os.path.islink(path) or (not is_index and not find_reason(path)):  # noqa: PTH114 - as above
         return None
     what = f"it is a link to something that is not a picture: {os.path.realpath(path)}"
@@ -93,29 +98,29 @@ def _check_link(path: str, *, is_index: bool) -> Fault | None:
 
 
 def check_key(path: str, key: str) -> Fault | None:
-    """Return what is wrong with the name that a file would have in the bucket."""
+    """Return the fault of a file's key, None if S3 accepts it."""
     if len(key.encode()) > _KEY_BYTES:
-        what = f"its name in the bucket would have {len(key.encode()):,} bytes, and S3 takes {_KEY_BYTES:,}"
+        what = f"its key in the bucket would have {len(key.encode()):,} bytes, more than S3's {_KEY_BYTES:,}"
         return Fault(path, what, hint="shorten the name of the file or of its folders, and split again")
     if _UNSAFE.search(key):
-        what = "its name holds control characters, which S3 and SageMaker do not carry safely"
+        what = "its name has control characters, which S3 and SageMaker do not handle safely"
         return Fault(path, what, hint="rename the file or its folder, and split again")
     return None
 
 
 def explain_file(path: str, error: OSError) -> Fault:
-    """Return what kept a file from being read."""
+    """Return the fault of a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return Fault(path, "it vanished", hint="run `classifold split`, then upload again")
+        return Fault(path, "it was removed", hint="run `classifold split`, then upload again")
     hint = "change its owner or mode, or split again without it"
     return Fault(path, f"it cannot be read: {error.strerror or error}", hint=hint)
 
 
 def iter_bucket(client: Any, bucket: str, prefix: str) -> Iterator[list[Remote]]:
-    """Yield what the bucket has below the prefix, a page of up to a thousand at a time.
+    """Yield the objects of the bucket below the prefix, in pages of up to a thousand.
 
     Raises:
-        AwsError: The bucket is not there, or AWS refuses.
+        AwsError: The bucket does not exist, or AWS refuses.
     """
     request = {"Bucket": bucket, "Prefix": prefix}
     while True:
@@ -128,13 +133,13 @@ def iter_bucket(client: Any, bucket: str, prefix: str) -> Iterator[list[Remote]]
 
 
 def delete_objects(client: Any, bucket: str, keys: Sequence[str], *, advance: Callable[[int], None]) -> int:
-    """Delete objects, a thousand a request; in a bucket with versions the old ones stay until they expire.
+    """Delete objects, a thousand per request; with versioning, old versions stay until they expire.
 
     Returns:
-        How many were deleted.
+        Number of deleted objects.
 
     Raises:
-        AwsError: Some could not be deleted; each is named, after the others were.
+        AwsError: Some could not be deleted; the others were.
     """
     faults, safe = list[Fault](), [key for key in keys if not _UNSAFE.search(key)]
     for start in range(0, len(safe), _DELETED_AT_ONCE):
@@ -143,13 +148,13 @@ def delete_objects(client: Any, bucket: str, keys: Sequence[str], *, advance: Ca
             answer = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
         faults += [_explain_kept(bucket, error) for error in answer.get("Errors", ())]
         advance(len(batch))
-    # A list in XML cannot name these, an address can.
+    # XML cannot hold these keys, but a request for a single object can.
     for key in (key for key in keys if _UNSAFE.search(key)):
         with aws_errors(f"delete s3://{bucket}/{key}"):
             client.delete_object(Bucket=bucket, Key=key)
         advance(1)
     if faults:
-        raise AwsError(*limit_faults(faults, "could not be deleted"))
+        raise AwsError(*limit_faults(faults, what="could not be deleted either", hint=""))
     return len(keys)
 
 
@@ -161,22 +166,15 @@ def _explain_kept(bucket: str, error: Mapping[str, str]) -> Fault:
     return Fault(where, f"it could not be deleted ({code}: {error.get('Message', '')})", hint="try again")
 
 
-def limit_faults(faults: Sequence[Fault], verb: str) -> list[Fault]:
-    """Return the first faults, and how many more there are."""
-    more = len(faults) - _FAULT_LIMIT
-    rest = [Fault(f"{more:,} more", verb)] if more > 0 else []
-    return [*faults[:_FAULT_LIMIT], *rest]
-
-
 class UnsentError(ClassifoldError):
-    """One file cannot be sent; the others can."""
+    """A file cannot be sent; the upload continues with the others."""
 
 
 def look_at(due: Due) -> LocalFile:
-    """Return a file as it is now.
+    """Return a file with its current size and time.
 
     Raises:
-        UnsentError: It vanished.
+        UnsentError: It cannot be read, or was removed.
     """
     try:
         state = Path(due.path).stat()
@@ -189,20 +187,20 @@ def read_part(file: LocalFile, *, offset: int, size: int) -> bytes:
     """Return `size` bytes of a file from `offset` on.
 
     Raises:
-        UnsentError: It vanished, cannot be read, or is not as it was when it was looked at.
+        UnsentError: It was removed or changed, or cannot be read.
     """
     try:
         with open(file.path, "rb", buffering=0) as source:  # noqa: PTH123 - a Path a file is slow
             source.seek(offset)
             data = source.read(size)
-            # One read gives all of an ordinary file on a local disk, not always elsewhere.
+            # On some file systems one read returns less than was asked for.
             while len(data) < size and (more := source.read(size - len(data))):
                 data += more
             state = os.fstat(source.fileno())
     except OSError as error:
         raise UnsentError(explain_file(file.path, error)) from error
     if (state.st_size, state.st_mtime_ns) != (file.size, file.mtime_ns) or len(data) != size:
-        hint = "let nothing change the pictures meanwhile, then run `classifold split` and upload again"
+        hint = "do not change the pictures during the upload; run `classifold split` and upload again"
         raise UnsentError(Fault(file.path, "it changed while it was sent", hint=hint))
     return data
 
@@ -211,7 +209,7 @@ def compute_crc32(file: LocalFile) -> int:
     """Return the CRC-32 of a whole file, read block by block.
 
     Raises:
-        UnsentError: As in `read_part`.
+        UnsentError: It was removed or changed, or cannot be read.
     """
     crc32 = 0
     for offset in range(0, file.size, _BLOCK_BYTES):
@@ -221,5 +219,5 @@ def compute_crc32(file: LocalFile) -> int:
 
 
 def has_md5(data: bytes, etag: str) -> bool:
-    """Tell whether an ETag is the content's MD5, as it is of objects in one piece under AWS's own key."""
+    """Tell whether an ETag is the content's MD5: so it is for objects sent in one request without KMS."""
     return etag.strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,7 +1,7 @@
-"""What an upload knows: what is here, what is there, and what went there last time; in one SQLite file.
+"""The record of an upload in an SQLite file: local files, objects in the bucket, and what was sent before.
 
-The file lies below the project's folder and is safe to delete: contents are compared then. Lists of a million
-pictures pass through it, so that memory stays flat.
+The file is below the project's folder and safe to delete: contents are then compared. Lists of a million
+pictures are kept in it, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CREATE TEMP TABLE here (               -- what the split has, in the walk's orde
 );
 CREATE TEMP TABLE there (key TEXT PRIMARY KEY, size INTEGER, etag TEXT) WITHOUT ROWID;
 """
-# An object of another size is not the same file: there is nothing to compare.
+# Only objects of the same size are worth comparing.
 _DUE = "FROM here LEFT JOIN there ON there.key = here.key AND there.size = here.size WHERE is_due"
 _COMMIT_SECONDS = 1.0
 _LOG = logging.getLogger(__name__)
 
 
 class LocalFile(NamedTuple):
-    """A file to be had in the bucket: its whole key, and how it looked when it was found."""
+    """A file that belongs into the bucket: its key, and its path, size, time and inode when it was found."""
 
     key: str
     path: str
@@ -51,7 +51,7 @@ class LocalFile(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A file that may have to be sent; `remote_etag` where an object of its size is there already."""
+    """A file that may have to be sent; `remote_etag` is empty unless the bucket has an object of its size."""
 
     key: str
     path: str
@@ -68,7 +68,7 @@ class Remote(NamedTuple):
 
 
 class UploadRecord:
-    """The file of one bucket's prefix. One thread uses it, the one that opened it."""
+    """The record of one prefix of a bucket. Only the thread that opened it may use it."""
 
     def __init__(self, base: sqlite3.Connection) -> None:
         self._base = base
@@ -77,7 +77,7 @@ class UploadRecord:
     # What is here and what is there
 
     def add_local(self, files: Iterable[LocalFile]) -> None:
-        """Note what the split has."""
+        """Record the files of the split."""
         self._base.executemany(
             """INSERT INTO here (key, path, size, mtime_ns, inode, is_index) VALUES (?, ?, ?, ?, ?, ?)
                ON CONFLICT (key) DO UPDATE SET twin = excluded.path""",
@@ -85,16 +85,16 @@ class UploadRecord:
         )
 
     def add_remote(self, objects: Iterable[Remote]) -> None:
-        """Note what the bucket has."""
+        """Record the objects of the bucket."""
         self._base.executemany("INSERT OR REPLACE INTO there VALUES (?, ?, ?)", objects)
 
     def find_twins(self) -> list[tuple[str, str, str]]:
-        """Return (key, one path, another path) of files whose names differ only in how they are spelled."""
+        """Return (key, one path, another path) of files with the same key in the bucket."""
         query = "SELECT key, path, twin FROM here WHERE twin IS NOT NULL ORDER BY key"
-        return [(key, os.fsdecode(one), os.fsdecode(two)) for key, one, two in self._base.execute(query)]
+        return [(key, os.fsdecode(path), os.fsdecode(twin)) for key, path, twin in self._base.execute(query)]
 
     def mark_unchanged(self) -> int:
-        """Leave out what is there as it was sent, and is here as it was then; return how many those are."""
+        """Mark files as not due if file and object are as they were when it was sent; return their number."""
         done = self._base.execute(
             """UPDATE here SET is_due = 0 FROM sent, there
                WHERE sent.key = here.key AND there.key = here.key
@@ -104,7 +104,7 @@ class UploadRecord:
         return done.rowcount
 
     def count_due(self) -> tuple[int, int, int]:
-        """Return how many files are due, their bytes, and to how many an object of the same size is there."""
+        """Return the number of due files, their bytes, and how many have an object of the same size."""
         query = f"""SELECT COUNT(*), CAST(TOTAL(here.size) AS INTEGER), COUNT(there.key) {_DUE}"""
         count, num_bytes, num_alike = self._base.execute(query).fetchone()
         return count, num_bytes, num_alike
@@ -120,13 +120,13 @@ class UploadRecord:
             yield from (Due(key, os.fsdecode(path), size, etag) for _, key, path, size, etag in rows)
 
     def list_stale(self) -> list[str]:
-        """Return the keys that the bucket has and the split has not."""
+        """Return the keys of objects that are not in the split."""
         return [key for (key,) in self._base.execute("SELECT key FROM there EXCEPT SELECT key FROM here")]
 
     # What was sent
 
     def note_sent(self, file: LocalFile, *, crc32: str, etag: str) -> None:
-        """Note that a file is there; written to the disk at most a second later."""
+        """Record that a file is in the bucket; written to the disk at most a second later."""
         self._base.execute(
             "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?)", (file.key, *file[2:5], crc32, etag)
         )
@@ -134,22 +134,22 @@ class UploadRecord:
             self.save()
 
     def find_open(self, key: str, *, part_size: int) -> str:
-        """Return the upload of a large file that was begun and not ended, "" where there is none."""
+        """Return the ID of a large file's unfinished upload; empty if there is none."""
         query = "SELECT upload_id FROM open_upload WHERE key = ? AND part_size = ?"
         row = self._base.execute(query, (key, part_size)).fetchone()
         return str(row[0]) if row else ""
 
     def note_open(self, key: str, upload_id: str, *, part_size: int) -> None:
-        """Note an upload in parts before its first part goes out."""
+        """Record a multipart upload; called before its first part is sent."""
         self._base.execute("INSERT OR REPLACE INTO open_upload VALUES (?, ?, ?)", (key, upload_id, part_size))
         self.save()
 
     def forget_open(self, key: str) -> None:
-        """Forget an upload in parts that has ended."""
+        """Remove a multipart upload that has ended."""
         self._base.execute("DELETE FROM open_upload WHERE key = ?", (key,))
 
     def forget_gone(self) -> None:
-        """Forget what is not in the split any more."""
+        """Remove files that are no longer in the split."""
         self._base.execute("DELETE FROM sent WHERE key NOT IN (SELECT key FROM here)")
 
     def save(self) -> None:
@@ -160,20 +160,20 @@ class UploadRecord:
 
 @contextlib.contextmanager
 def open_record(bucket: str, prefix: str, *, only_looks: bool = False) -> Iterator[UploadRecord]:
-    """Open the record of a bucket's prefix; what was noted is kept however the block ends.
+    """Open the record of a bucket's prefix; changes are kept however the block ends.
 
     Args:
-        bucket: Its name.
-        prefix: What the keys begin with.
-        only_looks: Where there is no record that could be written, an empty one is taken and no file is made.
+        bucket: Name of the bucket.
+        prefix: Prefix of the keys.
+        only_looks: If there is no writable record, use an empty one in memory and make no file.
 
     Raises:
-        AwsError: Another upload to the same place is under way.
+        AwsError: Another upload to the same destination is running.
         DiskError: The project's folder cannot be written.
     """
     name = hashlib.sha256(f"{bucket}/{prefix}".encode()).hexdigest()[:16]
     path = Path(names.STATE_DIR) / f"upload-{name}.sqlite"
-    with disk_errors(path), _sqlite_errors(path, place=f"s3://{bucket}/{prefix}"):
+    with disk_errors(path), _sqlite_errors(path, destination=f"s3://{bucket}/{prefix}"):
         if only_looks and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             base = _open_base(":memory:")
         else:
@@ -187,7 +187,7 @@ def open_record(bucket: str, prefix: str, *, only_looks: bool = False) -> Iterat
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # A lock that the disk does not have would look like another upload.
+    # On a disk without locks, SQLite would report that another upload is running.
     has_locks = has_record_locks(path)
     if not has_locks:
         _LOG.warning(
@@ -199,7 +199,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR"):
             raise
-        # Not ours, or damaged: contents are compared in its place.
+        # It is damaged or of another format. Without it contents are compared.
         path.unlink()
         return _open_base(path, has_locks=has_locks)
 
@@ -210,7 +210,7 @@ def _open_base(path: Path | str, *, has_locks: bool = True) -> sqlite3.Connectio
     else:
         base = sqlite3.connect(f"{Path(path).absolute().as_uri()}?nolock=1", uri=True)
     try:
-        # A power cut may damage it: it is safe to lose, so nothing waits for the disk.
+        # No waiting for the disk: a power cut may damage the file, but it is safe to lose.
         base.execute("PRAGMA locking_mode = EXCLUSIVE")
         base.execute("PRAGMA synchronous = OFF")
         base.executescript(f"BEGIN EXCLUSIVE; {_TABLES} COMMIT;")
@@ -222,12 +222,12 @@ def _open_base(path: Path | str, *, has_locks: bool = True) -> sqlite3.Connectio
 
 
 @contextlib.contextmanager
-def _sqlite_errors(path: Path, *, place: str) -> Iterator[None]:
+def _sqlite_errors(path: Path, *, destination: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname == "SQLITE_BUSY":
-            fault = Fault(place, "another upload to it is under way", hint="wait until it is done")
+            fault = Fault(destination, "another upload to it is running", hint="wait until it is done")
             raise AwsError(fault) from error
         if error.sqlite_errorname == "SQLITE_FULL":
             raise DiskError(Fault(str(path.parent), "the disk is full", hint="free some space")) from error

@@ -1,4 +1,4 @@
-"""What the commands print at their end: tables for a person, JSON for a script."""
+"""Results of the commands, printed as tables for a person or as JSON for a script."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,6 +16,7 @@ from rich.cells import cell_len
 
 from classifold import names
 from classifold.atomic import write_whole
+from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from classifold.dataset.check import CheckReport
     from classifold.dataset.division import SplitSummary
-    from classifold.packing.shards import ShardSummary
+    from classifold.packing.pack import ShardSummary
     from classifold.training.run import RunSummary
 
 _SCORE_TITLES = {
@@ -37,9 +38,12 @@ _SCORE_TITLES = {
 }
 
 
+_UNKNOWN = "-"  # in place of a number in a table
+
+
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column to the left, the others to the right."""
+    """Rows of text under a header; the first column is left-aligned, the others right-aligned."""
 
     title: str
     header: Sequence[str]
@@ -54,7 +58,7 @@ class Table:
 def print_table(table: Table) -> None:
     """Print with lines and bold on a terminal, as plain aligned text elsewhere.
 
-    A terminal too narrow for the lines gets plain text too: a name that is cut off is of no use.
+    A terminal too narrow for the lines gets plain text too, since lines would cut names off.
     """
     if not is_terminal(sys.stdout):
         click.echo(format_table(table))
@@ -88,7 +92,8 @@ def format_table(table: Table, *, width: int | None = None) -> str:
 
     Args:
         table: The table.
-        width: Where its lines would be wider than this, the first cell of each stands on a line of its own.
+        width: Columns of the terminal. If the table is wider, the first cell of each row gets its own line.
+            None for no limit.
     """
     table = table.printable()
     lines = [table.header, *table.rows]
@@ -110,7 +115,7 @@ def _align(line: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def print_split(summary: SplitSummary, *, as_json: bool) -> None:
-    """Print how many pictures of each class are in each set, and what was passed over."""
+    """Print how many pictures of each class are in each set, and what was skipped."""
     if as_json:
         _print_json(
             split_dir=str(summary.split_dir),
@@ -126,7 +131,7 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
-    """Print a row a class, the sets that split would make, notes, and every fault."""
+    """Print one row per class, the sets that split would make, notes, and every fault."""
     if as_json:
         faults = [{"where": one.where, "what": one.what, "hint": one.hint} for one in report.faults]
         _print_json(
@@ -140,19 +145,18 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     from classifold.dataset.check import STATUS_WORDS
 
     _print_notes(report.notes)
-    rows = [[name, *map(str, row.values())] for name, row in report.classes.items()]
+    rows = [[name, *map(_show_count, row.values())] for name, row in report.classes.items()]
     if rows:
         print_table(Table(f"Pictures of {report.source}", ["class", *STATUS_WORDS.values()], rows))
-    if report.counts:
         click.echo()
-        print_table(build_counts_table(report.counts))
+        print_table(build_counts_table(report.counts, report.classes))
     for fault in report.faults:
         for line in fault.format().split("\n"):
             say(line)
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
-    """Print how many shards there are, and how many of them were written this time."""
+    """Print the number of shards, and how many of them were written this time."""
     num_shards = sum(name.endswith(".tar") for name in summary.files)
     if as_json:
         _print_json(
@@ -166,18 +170,33 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"{summary.num_pictures} pictures are in {num_shards} shards, {summary.num_bytes / 1e6:,.1f} MB; "
-        f"{len(summary.written)} were written"
+        f"{count_of(summary.num_pictures, 'picture')} {choose(summary.num_pictures, 'is', 'are')} in "
+        f"{count_of(num_shards, 'shard')}, {summary.num_bytes / 1e6:,.1f} MB; "
+        f"{len(summary.written)} {choose(len(summary.written), 'was', 'were')} written"
     )
     show(f"The shards are in {summary.shards_dir}")
 
 
-def build_counts_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return the table of pictures: a row a class, a column a set, the sums last."""
-    class_names = sorted({name for one in counts.values() for name in one})
-    rows = [[name, *(str(counts[one].get(name, 0)) for one in counts)] for name in class_names]
-    rows.append(["all", *(str(sum(counts[one].values())) for one in counts)])
+def build_counts_table(
+    counts: Mapping[str, Mapping[str, int]] | None, class_names: Iterable[str] = ()
+) -> Table:
+    """Return the table of pictures: one row per class, one column per set, the sums last.
+
+    Args:
+        counts: Number of pictures by set and class; None if they are not known, which shows as dashes.
+        class_names: Names of the classes if `counts` is None.
+    """
+    if counts is None:
+        rows = [[name, *[_UNKNOWN] * len(names.SETS)] for name in [*sorted(class_names), "all"]]
+        return Table("Pictures", ["class", *names.SETS], rows)
+    class_names = sorted({name for of_set in counts.values() for name in of_set})
+    rows = [[name, *(str(of_set.get(name, 0)) for of_set in counts.values())] for name in class_names]
+    rows.append(["all", *(str(sum(of_set.values())) for of_set in counts.values())])
     return Table("Pictures", ["class", *counts], rows)
+
+
+def _show_count(count: int | None) -> str:
+    return _UNKNOWN if count is None else str(count)
 
 
 def print_run(summary: RunSummary, *, as_json: bool) -> None:
@@ -196,7 +215,7 @@ def print_run(summary: RunSummary, *, as_json: bool) -> None:
 
 
 def print_run_folder(run_dir: Path, *, archive: Path | None, as_json: bool) -> None:
-    """Print the same of a run that was made elsewhere, from the files of its folder."""
+    """Print the same for a run that was trained elsewhere, from the files of its folder."""
     metrics = json.loads((run_dir / names.METRICS_JSON).read_text(encoding="utf-8"))
     if as_json:
         packed = None if archive is None else str(archive)
@@ -217,7 +236,7 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
 
 
 def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """Return the table of scores with their 95 % intervals, and that of the classes.
+    """Return the table of scores with their 95 % intervals, and the table of classes.
 
     Args:
         metrics: The content of metrics.json.
@@ -257,7 +276,7 @@ def _print_notes(notes: Sequence[str]) -> None:
 
 
 def show(line: str) -> None:
-    """Print a line of an answer; names in it cannot steer the terminal."""
+    """Print a line of an answer; control characters in it are escaped."""
     click.echo(make_printable(line))
 
 
@@ -270,7 +289,7 @@ def open_answer(path: Path | None) -> Iterator[TextIO]:
     """Open standard output, or a file that appears under its name only when it is complete.
 
     Raises:
-        DiskError: Where the file cannot be written.
+        DiskError: The file cannot be written.
     """
     if path is None:
         yield sys.stdout

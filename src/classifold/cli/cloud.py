@@ -1,4 +1,4 @@
-"""The commands on AWS: data, image and job sent there, watched, brought home and removed."""
+"""The AWS commands: send data, image and job; follow, stop and list jobs; fetch results; remove all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 
 from classifold import names
 from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.cli.values import Number, OneOf, WholeNumber
+from classifold.errors import AwsError
 from classifold.printable import make_printable
 from classifold.progress import say, show_progress
 
@@ -18,35 +20,49 @@ if TYPE_CHECKING:
     from classifold.aws.image_context import Variant
     from classifold.settings.config import Config
 
+# The account in the examples of AWS's own documentation.
+_SAMPLE_ACCOUNT = "111122223333"
 _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 
 def _tell(line: str) -> None:
-    """Say what is being done, beside the answer; the words may be another machine's."""
+    """Print a progress line on standard error; escaped, since its text may come from another machine."""
     say(line)
 
 
 def _open_aws(config: Config) -> Aws:
-    """Return the way into the account, after one question that shows that it is open."""
-    # On a terminal alone: loading boto3 and the question take a second or more.
+    """Return the connection to AWS, after one request that shows that the credentials work."""
+    # Shown on a terminal only: loading boto3 and the request take a second or more.
     with show_progress("looking for the AWS account", None):
-        from classifold.aws.clients import Aws
+        aws = _prepare_aws(config)
+        _ = aws.identity
+    _tell_account(aws)
+    return aws
 
-        aws = Aws(config)
-        caller = aws.identity["Arn"]
-    _tell(f"account {aws.account}, region {aws.region}, as {caller}")
+
+def _tell_account(aws: Aws) -> None:
+    _tell(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
+
+
+def _prepare_aws(config: Config) -> Aws:
+    """Return the connection to AWS before any request; a note says if boto3 does not know the region."""
+    from classifold.aws.clients import Aws
+
+    aws = Aws(config)
+    if doubt := aws.doubt_region():
+        _tell(f"note: {doubt}")
     return aws
 
 
 def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = False) -> None:
-    """Make the buckets and the role, and send the three sets; what is there already stays."""
+    """Make the buckets and the role, and send the three sets; what exists already is kept."""
+    from classifold.aws.buckets import ensure_buckets
     from classifold.aws.roles import ensure_role
-    from classifold.aws.storage import ensure_buckets
     from classifold.aws.upload import upload_data
     from classifold.cli.cloud_answers import print_upload
     from classifold.dataset.scan import load_sets
 
-    # Nothing is made on AWS for pictures that cannot be trained on.
+    # Checked first, so that nothing is created on AWS for pictures that cannot be trained on.
     with show_progress("looking for the pictures", None):
         load_sets(config.split_dir)
     aws = _open_aws(config)
@@ -57,9 +73,9 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
 
 def set_up(config: Config) -> None:
     """Make the buckets, the role and the repository, or correct what differs."""
+    from classifold.aws.buckets import ensure_buckets
     from classifold.aws.repository import ensure_repository
     from classifold.aws.roles import ensure_role
-    from classifold.aws.storage import ensure_buckets
 
     aws = _open_aws(config)
     ensure_buckets(aws, tell=_tell)
@@ -74,7 +90,16 @@ def show_policies(config: Config) -> None:
     from classifold.aws.policies import build_boundary, build_scope
     from classifold.cli.cloud_answers import print_json
 
-    scope = build_scope(_open_aws(config))
+    aws = _prepare_aws(config)
+    try:
+        scope = build_scope(aws)
+        _tell_account(aws)
+    except AwsError as error:
+        reason = error.faults[0].what
+        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} stands in its place")
+        scope = build_scope(aws, account=_SAMPLE_ACCOUNT)
+        if scope.kms_key and not scope.kms_key.startswith("arn:"):
+            _tell(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
     print_json(
         {
             "boundary": build_boundary(scope),
@@ -96,7 +121,7 @@ def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, a
 
 
 def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hosts: int = 1) -> None:
-    """Train in the very image that SageMaker would run, built first where it is not there."""
+    """Train in the image that SageMaker would run; it is built first if it does not exist."""
     from classifold.aws.image import build_image
     from classifold.cli.answers import print_run_folder
     from classifold.docker.local import run_in_docker
@@ -120,21 +145,20 @@ def start_job(
     as_json: bool = False,
     is_answer: bool = True,
 ) -> tuple[Aws, str | None]:
-    """Start the training job; return the way in, and the job's name where there is one.
+    """Start the training job; return the connection to AWS, and the job's name; None after a dry run.
 
     Args:
         config: The settings.
-        is_dry: Only look.
-        max_cost: US dollars.
-        resumed: The job to go on with; empty for the newest.
+        is_dry: Check and print everything, but start nothing.
+        max_cost: Upper limit of the job's cost in US dollars; None for no limit.
+        resumed: Name of the job to resume; empty for the newest, None to start from the beginning.
         as_json: Print the answer as JSON.
-        is_answer: False where another answer follows, and a script expects one alone.
+        is_answer: False if another JSON answer follows: a script expects exactly one.
     """
-    from classifold.aws.clients import Aws
     from classifold.aws.job import launch_job
     from classifold.cli.cloud_answers import print_launch
 
-    aws = Aws(config) if is_dry else _open_aws(config)
+    aws = _prepare_aws(config) if is_dry else _open_aws(config)
     launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
     if is_answer:
         print_launch(launch, as_json=as_json)
@@ -144,13 +168,13 @@ def start_job(
 
 
 @click.command()
-@click.option("--delete-stale", is_flag=True, help="Also remove what the split does not hold any more.")
+@click.option("--delete-stale", is_flag=True, help="Also delete objects that are no longer in the split.")
 @json_option
 @takes_settings
 def upload(delete_stale: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Make buckets and role, and send the three sets to S3.
 
-    Only what changed is sent, and an interrupted upload goes on where it stopped. Buckets are private and
+    Only what changed is sent, and an interrupted upload continues where it stopped. Buckets are private and
     encrypted; the role may do what this project's jobs need and nothing else.
     """
     send_data(load_settings(config_path, overrides), delete_stale=delete_stale, as_json=as_json)
@@ -161,13 +185,13 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
     "--show-policies",
     "is_shown",
     is_flag=True,
-    help="Print the policies of docs/aws.md as JSON; make nothing.",
+    help="Print the policies of docs/aws.md as JSON, without credentials too; make nothing.",
 )
 @takes_settings
 def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Make buckets, role and repository, or correct what differs.
 
-    An administrator runs it once, before people who have only the rights for daily use. Whoever has all
+    An administrator runs it once for people who have only the rights for daily use. Whoever has all
     rights can leave it out, since `upload` and `image` do the same.
     """
     config = load_settings(config_path, overrides)
@@ -181,7 +205,7 @@ def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) 
 @click.option("--no-push", is_flag=True, help="Build only; needs no AWS account.")
 @click.option(
     "--variant",
-    type=click.Choice(names.IMAGE_VARIANTS),
+    type=OneOf(names.IMAGE_VARIANTS),
     help="Which image (default: what the job needs).",
 )
 @json_option
@@ -191,7 +215,7 @@ def image(
 ) -> None:
     """Build the training image and push it to ECR.
 
-    Its tag follows from its content: an image that is there is neither built nor pushed again.
+    Its tag is computed from its content: an image that exists already is neither built nor pushed again.
     """
     config = load_settings(config_path, overrides)
     make_image(config, is_pushed=not no_push, variant=variant, as_json=as_json)
@@ -200,7 +224,10 @@ def image(
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show request, cost and what was checked; start nothing.")
 @click.option(
-    "--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Never spend more."
+    "--max-cost",
+    type=Number(min=0, min_open=True),
+    metavar="USD",
+    help="Upper limit of the job's cost.",
 )
 @click.option("--follow", "is_followed", is_flag=True, help="Follow the job to its end.")
 @click.option(
@@ -209,7 +236,7 @@ def image(
     is_flag=False,
     flag_value="",
     metavar="[JOB]",
-    help="Go on from the checkpoint of a job that ended early; the newest where none is named.",
+    help="Resume from the checkpoint of a job that ended early; without JOB, the newest one.",
 )
 @json_option
 @takes_settings
@@ -225,7 +252,8 @@ def launch(
     """Start a training job on SageMaker.
 
     The request is made from training-job-config-template.json and the settings, checked against the API and
-    the account, and left in training-job-config.json. --max-cost shortens the job, or refuses it.
+    the account, and written to training-job-config.json. --max-cost lowers the job's time limit so that it
+    cannot cost more, and refuses a job for which that leaves too little time.
     """
     config = load_settings(config_path, overrides)
     is_answer = dry_run or not (is_followed and as_json)
@@ -242,7 +270,14 @@ def launch(
 
 @click.command()
 @_job_argument
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar="N")
+@click.option(
+    "--limit",
+    type=WholeNumber(1, 1000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Number of jobs listed, at most.",
+)
 @json_option
 @takes_settings
 def jobs(
@@ -250,15 +285,15 @@ def jobs(
 ) -> None:
     """List this project's training jobs, the newest first.
 
-    With JOB that one alone: of a spot job also every interruption, what it lost and how long it waited.
+    With JOB, only that job; for a spot job also each interruption: the training it lost and how long it
+    waited.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.follow import look_up_job
     from classifold.aws.jobs import list_jobs
     from classifold.cli.cloud_answers import print_job, print_jobs
 
-    aws = Aws(config)
+    aws = _prepare_aws(config)
     if name is None:
         print_jobs(list_jobs(aws, limit=limit), as_json=as_json)
     else:
@@ -272,12 +307,10 @@ def jobs(
 def follow(name: str | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
     """Show a job's status and log live, to its end.
 
-    JOB is the newest where it is left out. Ends with the job's own exit code; Ctrl-C leaves the job running.
+    Without JOB, the newest one. The exit code is the job's own; Ctrl-C leaves the job running.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
-
-    return _follow(Aws(config), name, as_json=as_json)
+    return _follow(_prepare_aws(config), name, as_json=as_json)
 
 
 def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
@@ -290,7 +323,7 @@ def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
 
 
 def show(line: str) -> None:
-    """Print a line of the answer at once, also into a pipe; the words may be another machine's."""
+    """Print a line of the answer and flush; escaped, since its text may come from another machine."""
     click.echo(make_printable(line.expandtabs()))
     sys.stdout.flush()
 
@@ -301,34 +334,32 @@ def show(line: str) -> None:
 def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """End a job early; it saves its best model first.
 
-    JOB is the newest where it is left out.
+    Without JOB, the newest one.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.jobs import stop_job
 
-    found = stop_job(Aws(config), name, tell=_tell)
-    click.echo(found)
+    job_name = stop_job(_prepare_aws(config), name, tell=_tell)
+    click.echo(job_name)
 
 
 @click.command()
 @_job_argument
 @takes_settings
 def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Bring a job's result into RUNS_DIR, as if trained here.
+    """Download a job's result to RUNS_DIR, as if trained here.
 
-    JOB is the newest where it is left out.
+    Without JOB, the newest one.
     """
     config = load_settings(config_path, overrides)
-    from classifold.aws.clients import Aws
     from classifold.aws.results import fetch_job
 
-    show(str(fetch_job(Aws(config), name, tell=_tell)))
+    show(str(fetch_job(_prepare_aws(config), name, tell=_tell)))
 
 
 @click.command()
 @click.argument("named", metavar="[NAME]...", nargs=-1)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
 @json_option
 @takes_settings
 def destroy(
@@ -336,7 +367,7 @@ def destroy(
 ) -> None:
     """List what this project has on AWS, and remove it.
 
-    Asks before each thing. Buckets, with everything in them, are removed only where they are given as NAME;
+    Asks before each removal. Buckets, with everything in them, are removed only if they are given as NAME;
     with names, nothing else is touched.
     """
     config = load_settings(config_path, overrides)

@@ -1,4 +1,4 @@
-"""What the commands on AWS print at their end: tables for a person, JSON for a script."""
+"""Results of the AWS commands, printed as tables for a person or as JSON for a script."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold.cli.answers import Table, print_table, show
+from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import format_seconds
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from classifold.aws.resources import Resource
     from classifold.aws.upload import UploadSummary
 
-# The most stale objects that are named one by one.
+# At most this many stale objects are named one by one.
 _NAMED = 10
 
 
@@ -41,16 +42,19 @@ def _as_json(value: object) -> object:
 
 
 def print_upload(summary: UploadSummary, *, as_json: bool) -> None:
-    """Print what was sent, what was there already, and what is stale."""
+    """Print how much was sent, how much was there already, and which objects are stale."""
     if as_json:
         print_json(asdict(summary))
         return
     click.echo(
-        f"{summary.sent:,} files sent ({_size(summary.bytes_sent)}), {summary.skipped:,} there already, "
-        f"{summary.deleted:,} removed, in {format_seconds(summary.seconds)}"
+        f"{count_of(summary.sent, 'file')} sent ({_size(summary.bytes_sent)}), "
+        f"{summary.skipped:,} there already, {summary.deleted:,} removed, "
+        f"in {format_seconds(summary.seconds)}"
     )
     if summary.stale:
-        click.echo(f"{len(summary.stale):,} objects are not in the split any more, and would be trained on:")
+        count = len(summary.stale)
+        objects = f"{count_of(count, 'object')} {choose(count, 'is', 'are')}"
+        click.echo(f"{objects} no longer in the split, but would be trained on:")
         for key in summary.stale[:_NAMED]:
             click.echo(f"  {make_printable(key)}")
         if len(summary.stale) > _NAMED:
@@ -60,7 +64,7 @@ def print_upload(summary: UploadSummary, *, as_json: bool) -> None:
 
 
 def print_image(image: Image, pushed: PushedImage | None, *, as_json: bool) -> None:
-    """Print the image's names, and its digest where it was pushed."""
+    """Print the image's name, and after a push its digest."""
     if as_json:
         print_json({"image": asdict(image), "pushed": asdict(pushed) if pushed else None})
         return
@@ -71,7 +75,7 @@ def print_image(image: Image, pushed: PushedImage | None, *, as_json: bool) -> N
 
 
 def print_launch(launch: Launch, *, as_json: bool) -> None:
-    """Print the request, what it costs and what was found; on a real launch the job's name."""
+    """Print the cost and the findings; for a dry run also the request, else the job's name."""
     if as_json:
         print_json(asdict(launch))
         return
@@ -92,7 +96,7 @@ def print_launch(launch: Launch, *, as_json: bool) -> None:
 
 
 def format_cost(cost: CostEstimate) -> str:
-    """Return what a job costs, in lines: an hour, at most, where the price comes from, what to know."""
+    """Return the lines on a job's cost: per hour, at most, the source of the price, and remarks."""
     remarks = [f"  {remark}" for remark in cost.remarks]
     if cost.usd_per_hour is None or cost.usd_at_most is None:
         return "\n".join(["Cost: not known", *remarks])
@@ -101,7 +105,7 @@ def format_cost(cost: CostEstimate) -> str:
 
 
 def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
-    """Print a row a job, what interruptions cost, and where the prices come from."""
+    """Print one row per job, the cost of interruptions, and the source of the prices."""
     from classifold.aws.spot import summarise_interruptions
 
     if as_json:
@@ -115,7 +119,7 @@ def print_jobs(rows: Sequence[JobRow], *, as_json: bool) -> None:
         click.echo(f"Prices: {source}")
     for row in rows:
         if row.interruptions:
-            unknown = f"what it lost: classifold jobs {row.name}"
+            unknown = f"lost training: see classifold jobs {row.name}"
             click.echo(f"{row.name} was {summarise_interruptions(row.interruptions, unknown=unknown)}")
         if row.failure_reason:
             click.echo(f"{row.name} failed; the reason: classifold follow {row.name}")
@@ -131,8 +135,8 @@ def print_job(row: JobRow, *, as_json: bool) -> None:
     print_table(build_jobs_table([row]))
     if row.price_source:
         click.echo(f"Prices: {row.price_source}")
-    for one in row.interruptions:
-        click.echo(f"  {describe_interruption(one)}")
+    for interruption in row.interruptions:
+        click.echo(f"  {describe_interruption(interruption)}")
     _print_rest(row)
 
 
@@ -146,7 +150,8 @@ def _build_cells(row: JobRow) -> list[str]:
     machine = f"{row.num_instances} x {row.instance_type}{' spot' if row.is_spot else ''}"
     return [
         row.name,
-        # What a running job does says more than that it runs; MaxRuntimeExceeded more than Stopped.
+        # The secondary status says more: Downloading rather than InProgress, MaxRuntimeExceeded rather than
+        # Stopped.
         row.step or row.status,
         machine,
         "" if row.seconds is None else format_seconds(row.seconds),
@@ -162,7 +167,7 @@ def _metric(metrics: Mapping[str, Any], name: str) -> str:
 
 
 def print_end(end: JobEnd, *, as_json: bool) -> None:
-    """Print how a job ended; for a failed one the cure first, then the whole reason."""
+    """Print how a job ended; for a failed job first the remedy, then the whole reason."""
     row = end.row
     if as_json:
         print_json({**asdict(row), "exit_code": end.exit_code})
@@ -174,7 +179,7 @@ def print_end(end: JobEnd, *, as_json: bool) -> None:
 
 
 def _print_rest(row: JobRow) -> None:
-    """Print what interruptions cost together, why a job failed, and what to do with what it left."""
+    """Print the total cost of interruptions, why a job failed, and the commands to continue with."""
     from classifold.aws.jobs import find_cure
     from classifold.aws.spot import summarise_interruptions
 
@@ -189,11 +194,11 @@ def _print_rest(row: JobRow) -> None:
     if row.archive_uri and row.status != "Failed":
         click.echo(f"Result: classifold fetch {row.name}")
     if row.checkpoint_uri and row.status == "Stopped":
-        click.echo(f"Go on:  classifold launch --resume {row.name}")
+        click.echo(f"Resume: classifold launch --resume {row.name}")
 
 
 def format_paid(row: JobRow) -> str:
-    """Return what an ended job cost: of a spot job what was saved too."""
+    """Return what an ended job cost; for a spot job also what was saved."""
     if row.saved_share is None:
         return ", ".join(part for part in (f"{_format_billed(row)} billed", _format_sum(row.cost)) if part)
     cost, full = _format_sum(row.cost), _format_sum(row.full_cost)
@@ -202,7 +207,7 @@ def format_paid(row: JobRow) -> str:
 
 
 def _format_billed(row: JobRow) -> str:
-    """Return the seconds that are billed, of a spot job with all that it ran."""
+    """Return the billed seconds; for a spot job also the seconds that it ran."""
     if row.billable_seconds is None:
         return ""
     ran = "" if row.saved_share is None else f" of {row.training_seconds}"
@@ -215,7 +220,7 @@ def _format_saving(row: JobRow) -> str:
 
 
 def _format_sum(usd: float | None) -> str:
-    """Return a sum in dollars; nothing where it is not known."""
+    """Return a sum in dollars; empty if it is not known."""
     if usd is None:
         return ""
     return f"${usd:.2f}" if usd >= 0.005 else "under $0.01"
@@ -223,7 +228,7 @@ def _format_sum(usd: float | None) -> str:
 
 def build_resources_table(resources: Sequence[Resource]) -> Table:
     """Return the table of what a project has on AWS."""
-    rows = [[one.name, one.kind, one.detail] for one in resources]
+    rows = [[resource.name, resource.kind, resource.detail] for resource in resources]
     return Table("On AWS", ["name", "kind", "what it holds"], rows)
 
 

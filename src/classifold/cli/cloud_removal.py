@@ -1,4 +1,4 @@
-"""Removing a project from AWS: what there is, what the user wants gone, and nothing else."""
+"""Removing a project from AWS: list what exists, and remove what the user chose and nothing else."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def remove_project(
     """List what carries the project's tag, and remove what the user names or confirms.
 
     Args:
-        aws: The way in.
-        named: Names of things to remove; without any, everything but the buckets is offered.
-        is_confirmed: Do not ask.
+        aws: The connection to AWS.
+        named: Names of the resources to remove; if empty, everything but the buckets is offered.
+        is_confirmed: Remove without asking.
         as_json: Print the list as JSON.
-        tell: Told what happens, a line at a time.
+        tell: Called with one line for each step.
 
     Raises:
-        UsageError: A name is not on the list, or stands for several things and nobody is asked.
-        JobError: A job that is to stay still needs what is to go.
+        UsageError: A name is not on the list, or it is the name of several resources and nobody is asked.
+        JobError: A running job that is not chosen needs what would be removed.
         AwsError: AWS refuses.
     """
     from classifold.aws.inventory import find_resources, remove_resources
@@ -61,12 +61,12 @@ def remove_project(
 
 
 def _check_unused(resources: Sequence[Resource], chosen: Sequence[Resource]) -> None:
-    """Refuse to take bucket, role or image away from a job that runs and is not to be ended."""
+    """Refuse to remove bucket, role or image while a job runs that is not removed with them."""
     from classifold.aws.resources import RUNNING_JOB
 
     running = [one.name for one in resources if one.kind == RUNNING_JOB and one not in chosen]
     if running and any(one.kind != RUNNING_JOB for one in chosen):
-        what = "it still runs, and needs what would be removed"
+        what = "it is still running, and needs what would be removed"
         raise JobError(
             *(
                 Fault(f"training job {name}", what, hint=f"wait for its end, or: classifold stop {name}")
@@ -82,10 +82,10 @@ def _tell_kept(
     *,
     tell: Callable[[str], None],
 ) -> None:
-    """Say what stays, and how it would go."""
+    """Report what is kept, and how to remove it."""
     unasked = [one for one in wanted if one not in chosen and one.is_removable]
     if unasked and not sys.stdin.isatty():
-        tell("Nobody is there to be asked, so nothing was removed; --yes removes without asking.")
+        tell("Nothing was removed, since there is no terminal to ask on; --yes removes without asking.")
     kept = [one.name for one in resources if one.is_data and one not in wanted]
     if kept:
         tell(f"The data stays. To remove it as well: classifold destroy {' '.join(kept)}")
@@ -93,7 +93,7 @@ def _tell_kept(
 
 def _check_names(resources: Sequence[Resource], named: Sequence[str]) -> None:
     known = {one.name for one in resources}
-    hint = "`classifold destroy` without names lists what there is"
+    hint = "`classifold destroy` without names lists everything"
     faults = [
         Fault(name, "this project has nothing of that name", hint=hint) for name in named if name not in known
     ]
@@ -102,20 +102,21 @@ def _check_names(resources: Sequence[Resource], named: Sequence[str]) -> None:
 
 
 def _check_one_each(wanted: Sequence[Resource], named: Sequence[str]) -> None:
-    """Refuse, where nothing is asked, a name of several things: one may be pictures that were not meant."""
-    kinds = {name: [one.kind for one in wanted if one.name == name] for name in named}
+    """Refuse a name that several resources share, if nobody is asked."""
+    # One of them may be a bucket of pictures that the user did not mean.
+    kinds_by_name = {name: [resource.kind for resource in wanted if resource.name == name] for name in named}
     hint = "leave out --yes, and answer for each of them"
     faults = [
-        Fault(name, f"several things are called so: {', '.join(found)}", hint=hint)
-        for name, found in kinds.items()
-        if len(found) > 1
+        Fault(name, f"several resources have this name: {', '.join(kinds)}", hint=hint)
+        for name, kinds in kinds_by_name.items()
+        if len(kinds) > 1
     ]
     if faults:
         raise UsageError(*faults)
 
 
 def _confirm(resource: Resource) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer, so nothing is removed without --yes."""
+    """Ask on a terminal; without one, return False."""
     if not sys.stdin.isatty():
         return False
     return click.confirm(f"Remove {resource.kind} {resource.name} ({resource.detail})?", err=True)

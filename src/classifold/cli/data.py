@@ -1,4 +1,4 @@
-"""The commands on data alone: a look before it is split, and a split packed into shards."""
+"""The commands on data alone: check it before it is split, and pack a split into shards."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 import click
 
 from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.cli.values import WholeNumber
 
 
 @click.command()
 @json_option
 @takes_settings
 def check(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
-    """Look at the pictures, and say what split would do.
+    """Check the pictures, and show what split would do.
 
-    Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Tells classes, copies, what cannot
-    be read, what is skipped, and everything that keeps it from being split; then the exit code is 1.
+    Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Shows classes, copies, unreadable
+    and skipped files, and every reason why the data cannot be split; if there is one, the exit code is 1.
     """
     config = load_settings(config_path, overrides)
     from classifold.cli.answers import print_check
@@ -42,7 +43,7 @@ def _parse_share(_context: click.Context, _param: click.Parameter, text: str | N
 @click.command()
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=1,
     show_default=True,
     metavar="N",
@@ -52,7 +53,7 @@ def _parse_share(_context: click.Context, _param: click.Parameter, text: str | N
     "--share",
     metavar="K/N",
     callback=_parse_share,
-    help="Pack part K of N only, without the index.",
+    help="Pack only part K of N, without the index.",
 )
 @json_option
 @takes_settings
@@ -61,9 +62,10 @@ def shards(
 ) -> None:
     """Pack the three sets into plain tar files.
 
-    Reads what split left, files or manifests, and leaves shards of SHARD_MB beside it. The bytes are the same
-    for any number of workers. A run that was stopped goes on with the shards that are whole. After --share on
-    each of N machines, the same command without it adds the index.
+    Reads what split left, files or manifests, and writes shards of SHARD_MB beside it. The bytes are the same
+    for any number of workers. Pictures stay in their shards, and only shards that change are written. The
+    same command resumes an interrupted run. After --share on each of N machines, the same command without it
+    adds the index.
     """
     config = load_settings(config_path, overrides)
     from classifold.aws.s3_reader import S3Reader

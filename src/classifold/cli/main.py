@@ -1,4 +1,4 @@
-"""The commands, in the order of the work: each reads the settings, calls one function, prints its answer."""
+"""The commands in the order of use: each reads the settings, calls one function and prints the result."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ from classifold.cli.options import (
     takes_settings,
 )
 from classifold.cli.runner import OrderedGroup, run
+from classifold.cli.values import Number, OneOf, WholeNumber
 
 
 @click.group(cls=OrderedGroup, invoke_without_command=True)
 @click.version_option(__version__, message="classifold %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Make an image classifier from a folder of pictures, one sub-folder a class."""
+    """Make an image classifier from a folder of pictures, one sub-folder per class."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -51,13 +52,20 @@ def cli(context: click.Context) -> None:
 @click.argument("target_dir", metavar="DIR", type=PATH)
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=0,
     show_default=True,
     metavar="N",
-    help="Another number, other pictures.",
+    help="Seed of the drawings; the same seed draws the same pictures.",
 )
-@click.option("--pictures-per-class", type=click.IntRange(min=1), default=100, show_default=True, metavar="N")
+@click.option(
+    "--pictures-per-class",
+    type=WholeNumber(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Number of pictures drawn for each class.",
+)
 @takes_settings
 def example(
     target_dir: Path, seed: int, pictures_per_class: int, config_path: Path | None, overrides: tuple[str, ...]
@@ -80,9 +88,9 @@ def example(
 def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Divide the pictures into training, validation, evaluation.
 
-    Reads DATA_LOCAL_DIR, one sub-folder a class, and leaves three folders in SPLIT_LOCAL_DIR. Which set a
+    Reads DATA_LOCAL_DIR, one sub-folder per class, and writes three folders to SPLIT_LOCAL_DIR. Which set a
     picture belongs to follows from its content, so splitting again never moves one into training. With
-    DATA_MANIFEST a listing is divided in the same way, into a manifest a set, and no picture is touched.
+    DATA_MANIFEST a listing is divided in the same way, into one manifest per set, and no picture is touched.
     """
     config = load_settings(config_path, overrides)
     from classifold.cli.answers import print_split
@@ -100,26 +108,26 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
     is_flag=False,
     flag_value="",
     metavar="[RUN]",
-    help="Go on with a run that stopped, bit for bit; the newest where none is named.",
+    help="Resume an interrupted run, bit for bit; without RUN, the newest one.",
 )
 @click.option(
     "--from",
     "start",
     metavar="RUN",
-    help="Start from the weights of an earlier or interrupted run, other classes or not.",
+    help="Start from the weights of an earlier or interrupted run; its classes may differ.",
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="MINUTES",
-    help="End in this time with a finished model: pictures and epochs are planned for it.",
+    help="Finish the model within this time; pictures and epochs are planned for it.",
 )
 @click.option(
     "--hosts",
     "num_hosts",
-    type=click.IntRange(1, 64),
+    type=WholeNumber(1, 64),
     metavar="N",
-    help="Train on N processes of this machine, or with --docker N containers, as on N machines.",
+    help="Train as on N machines: with N processes here, or with --docker in N containers.",
 )
 @json_option
 @takes_settings
@@ -136,9 +144,9 @@ def train(
 ) -> None:
     """Train, evaluate and export: a run folder with everything.
 
-    Reads the three sets that split made and leaves the model in every format, its scores and its report
-    in RUNS_DIR. Ctrl-C keeps what was reached, and --resume goes on from there with the same settings, after
-    a crash or a power cut too.
+    Reads the three sets that split made and writes the model in every format, its scores and its report
+    to RUNS_DIR. Ctrl-C saves the state of training, and --resume continues from there with the same settings;
+    it also resumes after a crash or a power cut, from the last checkpoint.
     """
     if time_limit is not None:
         overrides = (*overrides, f"TIME_LIMIT={time_limit:g}")
@@ -175,7 +183,7 @@ def report(
 ) -> None:
     """Write a run's report again: one page that opens offline.
 
-    RUN is a run folder that train left. Pictures come from the folder that it was trained on, or from this
+    RUN is a run folder that train wrote. Pictures come from the folder that it was trained on, or from this
     project's, if that holds exactly the sets of the run; --data names another folder.
     """
     config = find_settings(config_path, overrides)
@@ -196,16 +204,20 @@ def report(
 @click.argument("run_dir", metavar="RUN", type=PATH)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
 @click.option(
-    "--format", "output_format", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True
+    "--format", "output_format", type=OneOf(["text", "csv", "json"]), default="text", show_default=True
 )
 @click.option(
     "--top-k",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar="K",
-    help="Names a picture, the most likely first (default: TOP_K).",
+    help="Classes shown per picture, the most likely first (default: TOP_K).",
 )
 @click.option(
-    "--output", "output_path", metavar="FILE", type=PATH, help="Write into FILE, whole or not at all."
+    "--output",
+    "output_path",
+    metavar="FILE",
+    type=PATH,
+    help="Write to FILE, which appears only once it is complete.",
 )
 @takes_settings
 def predict(
@@ -217,10 +229,10 @@ def predict(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
-    """Name pictures with the model of a run.
+    """Classify pictures with the model of a run.
 
     RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. If a picture
-    cannot be read, the others are still named, and the exit code is 1. A picture with more pixels
+    cannot be read, the others are still classified, and the exit code is 1. A picture with more pixels
     than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it.
     """
     config = find_settings(config_path, overrides)
@@ -254,9 +266,9 @@ def project_manager(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train on SageMaker, a step a flag.
+    """Train on SageMaker, one flag per step.
 
-    Flags that are given together run in the order below.
+    Several flags together run in the order below.
     """
     if not (init_s3_buckets or build_and_push_docker_image or launch_training):
         click.echo(click.get_current_context().get_help())

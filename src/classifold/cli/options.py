@@ -1,4 +1,4 @@
-"""The options that several commands have, and the settings that they lead to."""
+"""Options shared by several commands, and how the settings are loaded from them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import names
+from classifold.cli.values import WrongValue
 
 if TYPE_CHECKING:
     from classifold.settings.config import Config
 
 
 class _PathType(click.Path):
-    """A path that is not empty: an empty one, as of a variable that is not set, would be the folder here."""
+    """A path that must not be empty."""
 
+    # An empty path, as from a shell variable that is not set, would mean the current folder.
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("'' is not a valid path", param, ctx)
+            raise WrongValue(value, "a path")
         return super().convert(value, param, ctx)
 
 
@@ -35,7 +37,7 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         "overrides",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A setting, before the settings file's; may be repeated.",
+        help="Override a setting of the settings file; may be repeated.",
     )
     config_option = click.option(
         "--config",
@@ -48,31 +50,31 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
-    """Return the settings: those of the file, with what `--set` says before it."""
+    """Return the settings of the file, overridden by `--set`."""
     from classifold.settings.loader import load_config
 
     return load_config(config_path, overrides=overrides)
 
 
 def check_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
-    """Return the settings for a command that works without a settings file, and so reads none unasked."""
+    """Return the settings for a command that reads a settings file only if `--config` names one."""
     from classifold.settings.loader import load_config, override_config
 
     return load_config(config_path, overrides=overrides) if config_path else override_config(overrides)
 
 
 def find_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
-    """Return the settings for a command that uses a settings file where there is one."""
+    """Return the settings for a command that uses the default settings file if it exists."""
     from classifold.settings.loader import DEFAULT_CONFIG_PATH
 
-    there = DEFAULT_CONFIG_PATH.is_file()
-    return (load_settings if there else check_settings)(config_path, overrides)
+    has_file = DEFAULT_CONFIG_PATH.is_file()
+    return (load_settings if has_file else check_settings)(config_path, overrides)
 
 
 def chosen_max_pixels(config: Config) -> int | None:
-    """Return MAX_PIXELS where somebody set it, and None where it has its default.
+    """Return MAX_PIXELS if the user set it, else None.
 
-    A run says itself how large its pictures may be, but no more than the default without being asked.
+    With None the run's own MAX_PIXELS applies, but never more than the default.
     """
     return config.MAX_PIXELS if "MAX_PIXELS" in config.model_fields_set else None
 
@@ -85,25 +87,25 @@ def choose_beginning(
     resumed: str | None,
     start: str | None,
 ) -> tuple[Config, str | None]:
-    """Return the settings of `train`, and the name of the run that it goes on with; None for a new one.
+    """Return the settings of `train`, and the name of the run that it resumes; None for a new run.
 
     Args:
-        config_path: The settings file.
-        overrides: What `--set` says.
+        config_path: The settings file; None for the default one.
+        overrides: Values of `--set`, each NAME=VALUE.
         in_docker: Whether `--docker` is given.
-        resumed: What `--resume` names, empty where it stands alone; None where it is not given.
-        start: What `--from` names.
+        resumed: Value of `--resume`: a run's name, empty for the newest run, None if it is not given.
+        start: Value of `--from`: a run's name or folder; None if it is not given.
 
     Raises:
-        UsageError: If `--resume` stands with `--docker`.
-        RunError: If there is no such run.
+        UsageError: `--resume` is given together with `--docker`.
+        RunError: There is no such run.
     """
     from classifold.errors import Fault, UsageError
     from classifold.training.unfinished import find_start, find_unfinished
 
     if resumed is not None and in_docker:
         hint = "--from starts a run in Docker from an earlier one's weights"
-        what = "--resume goes on with runs of this machine itself, not with those of --docker"
+        what = "--resume works for runs without --docker only"
         raise UsageError(Fault("classifold train", what, hint=hint))
     config = load_settings(config_path, overrides)
     runs_dir = Path(config.RUNS_DIR)

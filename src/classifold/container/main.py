@@ -1,7 +1,7 @@
-"""`train` in the container: what SageMaker laid out in /opt/ml is trained on, and the result left there.
+"""`train` in the container: train on what SageMaker put into /opt/ml, and write the result there.
 
-Exit codes: 0 done, 1 a mistake in data or machine (or a bug of ours), 2 settings, 143 stopped by SIGTERM,
-what was reached being saved. SageMaker calls a stopped job Stopped whatever its code, and 0 alone Completed.
+Exit codes: 0 done, 1 a mistake in data or machine (or a bug of ours), 2 in settings, 143 stopped by SIGTERM
+after saving the best model so far. SageMaker calls a stopped job Stopped whatever its code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING
 
 from classifold import names
 from classifold.container.pid_one import run_as_child
+from classifold.counts import choose, count_of
 from classifold.errors import (
+    KILLED_FOR_MEMORY,
+    MEMORY_HINT_IN_JOB,
+    MEMORY_USED_UP,
     ClassifoldError,
     DiskError,
     Fault,
@@ -33,42 +37,42 @@ from classifold.sagemaker.ml_folder import Cluster, MlFolder
 
 if TYPE_CHECKING:
     from classifold.container.order import JobOrder
-    from classifold.training.hosts import Place
+    from classifold.training.hosts import HostInfo
 
-# Where /opt/ml is, for whoever lays it out elsewhere.
+# Environment variable that names another folder in place of /opt/ml.
 ML_DIR_VARIABLE = "CLASSIFOLD_ML_DIR"
 STOPPED = 128 + signal.SIGTERM
 _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "onnxruntime")
-# Cures that hold in a job, in place of those for a person at a machine; by what the fault says.
+# Hints for a job, in place of those for a person at a machine, by words of the fault.
 _CURES = {
     "disk is full": "raise VOLUME_GB, then launch again",
-    "memory": "choose a larger INSTANCE_TYPE, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE",
+    "memory": MEMORY_HINT_IN_JOB,
 }
 
 
 def main() -> int:
-    """Run the training job that /opt/ml describes, as process 1 of a container, and return the exit code."""
+    """Run the training job in /opt/ml as process 1 of a container, and return the exit code."""
     prepare_process()
-    use_plain_lines()  # the SDK's local mode gives the container a terminal, and keeps what is printed
+    use_plain_lines()  # the local mode of SageMaker's SDK gives the container a terminal, but keeps a log
     ml = MlFolder(Path(os.environ.get(ML_DIR_VARIABLE, names.ML_DIR)))
     return run_as_child(lambda: run(ml.root), died=lambda number: _fail(ml, _explain_death(number, ml)))
 
 
 def run(ml_dir: Path) -> int:
-    """Run the training job that a folder describes and return the exit code.
+    """Run the training job of a folder and return the exit code.
 
-    The result is in its `model` folder afterwards. Where the job failed, its `output/failure` says why; where
-    it was stopped, the best model so far is in `model`.
+    The result is in its `model` folder afterwards; if the job was stopped, that has the best model so far. If
+    the job failed, `output/failure` says why.
 
     Args:
-        ml_dir: Laid out as /opt/ml.
+        ml_dir: A folder with the layout of /opt/ml.
     """
     from classifold.training.interruption import ending_gently
 
     ml = MlFolder(ml_dir)
     _prepare_output()
     with contextlib.suppress(OSError):
-        ml.failure_path.unlink()  # of an earlier start in the same folder
+        ml.failure_path.unlink()  # from an earlier start in the same folder
     with ending_gently() as interruption:
         try:
             _work(ml)
@@ -77,14 +81,14 @@ def run(ml_dir: Path) -> int:
             interruption.arrive()
             return _stop(ml, stop)
         except Exception as error:
-            if interruption.came:  # C++ code makes other errors of an interruption
+            if interruption.came:  # C++ code turns an interruption into other errors
                 interruption.arrive()
                 return _stop(ml, error)
             return _fail(ml, error)
 
 
 def _prepare_output() -> None:
-    """Let every line be seen when it is printed, whatever names it holds, and our own log with it."""
+    """Flush each line when it is printed, escape what the stream cannot encode, and show our own log."""
     import io
 
     for stream in (sys.stdout, sys.stderr):
@@ -95,17 +99,17 @@ def _prepare_output() -> None:
 
 
 def _say(text: str) -> None:
-    # A log that cannot be written must not cost the run.
+    # A log that cannot be written must not end the run.
     with contextlib.suppress(OSError):
         for line in text.rstrip("\n").split("\n"):
             say(line)
 
 
 def _stop(ml: MlFolder, stop: BaseException) -> int:
-    """Say what became of a job that was stopped, and return the exit code.
+    """Report what was saved of a job that was stopped, and return the exit code.
 
-    SageMaker stops the hosts of a job also when one of them failed. That one may have been killed and have
-    left no word, so the others leave one: of a job that somebody stopped nobody reads it.
+    SageMaker also stops the hosts of a job when one of them failed. That host may have been killed before it
+    could write a failure file, so the others write one. SageMaker ignores it if the user stopped the job.
     """
     from classifold.sagemaker.failure_file import describe_fault
 
@@ -115,7 +119,7 @@ def _stop(ml: MlFolder, stop: BaseException) -> int:
         if len(cluster.hosts) > 1:
             others = ", ".join(host for host in cluster.hosts if host != cluster.current)
             what = f"it was stopped, as SageMaker does when another host of the job ({others}) ended"
-            hint = "the log of that host says why; `classifold launch --resume` goes on from the checkpoint"
+            hint = "the log of that host says why; `classifold launch --resume` resumes from the checkpoint"
             error = JobError(Fault(f"host {cluster.current}", what, hint=hint))
             _write_failure(ml, describe_fault(error))
     return STOPPED
@@ -131,7 +135,11 @@ def _describe_stop(stop: BaseException) -> str:
 
 
 def _work(ml: MlFolder) -> None:
-    """Train, and leave the result in the model folder; raise Interrupted once what was reached is there."""
+    """Train, and write the result to the model folder.
+
+    Raises:
+        Interrupted: The job was stopped; the best model so far is in the model folder, if there is one.
+    """
     import tempfile
 
     from classifold.container.order import read_order
@@ -146,7 +154,7 @@ def _work(ml: MlFolder) -> None:
         except (KeyboardInterrupt, Interrupted):
             if order.cluster.current != order.cluster.hosts[0]:
                 raise
-            # A run that was whole by then is done, whatever came after.
+            # A run folder that exists is complete: the run was finished before the signal came.
             if not order.run_dir.exists():
                 with _deaf():
                     raise _deliver_reached(order, ml) from None
@@ -156,7 +164,7 @@ def _work(ml: MlFolder) -> None:
 
 
 def describe_machine(folder: Path) -> str:
-    """Return one line that says where this runs: versions, cores, memory, GPUs, and the room at `folder`."""
+    """Return one line on the machine: versions, cores, memory, GPUs, and the free disk space at `folder`."""
     import importlib.metadata
     import platform
     import shutil
@@ -168,7 +176,7 @@ def describe_machine(folder: Path) -> str:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{package} {importlib.metadata.version(package)}")
-    facts = [f"{count_cores()} cores", f"{memory_bytes() / 1e9:.1f} GB memory"]
+    facts = [count_of(count_cores(), "core"), f"{memory_bytes() / 1e9:.1f} GB memory"]
     facts.append(" and ".join(list_gpus()) or "no GPU")
     with contextlib.suppress(OSError):
         facts.append(f"{shutil.disk_usage(folder).free / 1e9:.1f} GB disk free")
@@ -183,7 +191,8 @@ def _describe_order(order: JobOrder) -> Iterator[str]:
         rank = cluster.hosts.index(cluster.current)
         yield f"host {cluster.current}, number {rank + 1} of {len(cluster.hosts)}"
     for name, places in order.sets.present.items():
-        yield f"{len(places)} of the {len(order.sets.pictures[name])} {name} pictures are on this host"
+        verb = choose(len(places), "is", "are")
+        yield f"{len(places)} of the {len(order.sets.pictures[name])} {name} pictures {verb} on this host"
     for note in order.notes:
         yield f"note: {note}"
 
@@ -193,7 +202,7 @@ def _train(order: JobOrder) -> None:
     from classifold.training.run import train_model
 
     cluster = order.cluster
-    if cluster.interface:  # where NVIDIA's library finds the other machines
+    if cluster.interface:  # tells NVIDIA's NCCL how to reach the other machines
         os.environ.setdefault("NCCL_SOCKET_IFNAME", cluster.interface)
     summary = train_model(
         order.config,
@@ -201,22 +210,22 @@ def _train(order: JobOrder) -> None:
         name=order.name,
         checkpoint_dir=order.checkpoint_dir,
         host=cluster.current,
-        place=_find_place(cluster),
+        this_host=_describe_host(cluster),
         sets=order.sets,
     )
     if summary is None:
-        _say(f"done: trained with the others; {cluster.hosts[0]} writes the model")
+        _say(f"done: this host's share of training; {cluster.hosts[0]} writes the model")
         return
     share, count = summary.metrics["scores"]["accuracy"]["value"], summary.metrics["num_pictures"]
-    # Not as name=value: that is how an epoch's figures are found in the log.
+    # Not as name=value, since SageMaker would read that as a metric of an epoch.
     _say(f"evaluation: {100 * share:.1f} % of {count} pictures right")
 
 
-def _find_place(cluster: Cluster) -> Place:
-    """Return where this machine stands among those of the job."""
-    from classifold.training.hosts import Place
+def _describe_host(cluster: Cluster) -> HostInfo:
+    """Return the rank of this machine among the job's machines, and how to reach the first one."""
+    from classifold.training.hosts import HostInfo
 
-    return Place(
+    return HostInfo(
         rank=cluster.hosts.index(cluster.current),
         count=len(cluster.hosts),
         address=f"{cluster.hosts[0]}:{names.HOSTS_PORT}",
@@ -226,7 +235,10 @@ def _find_place(cluster: Cluster) -> Place:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Let no signal come between the files that belong together; it takes seconds, and SIGKILL is far."""
+    """Ignore SIGTERM and SIGINT while files that belong together are moved.
+
+    This takes seconds, and SageMaker sends SIGKILL only two minutes after SIGTERM.
+    """
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
@@ -236,20 +248,20 @@ def _deaf() -> Iterator[None]:
 
 
 def deliver_run(run_dir: Path, ml: MlFolder) -> None:
-    """Put a finished run into the model folder, and look at it there before it is called done.
+    """Move a finished run to the model folder, and check it there.
 
     Args:
         run_dir: The run folder.
-        ml: Laid out as /opt/ml.
+        ml: The folder /opt/ml of the job.
 
     Raises:
         RunError: An artefact is missing, damaged or does not load.
-        DiskError: The model folder is full or not ours to write.
+        DiskError: The disk is full, or the model folder cannot be written.
     """
     from classifold.atomic import deliver_content
     from classifold.run_folder import check_run
 
-    hint = "nothing but this machine's disk stands between the run and its result: launch again"
+    hint = "most likely a fault of this machine's disk: launch again"
     if not run_dir.is_dir():
         raise RunError(Fault(str(ml.model_dir), "the run left no run folder", hint=hint))
     deliver_content(run_dir, ml.model_dir)
@@ -258,7 +270,7 @@ def deliver_run(run_dir: Path, ml: MlFolder) -> None:
 
 
 def _deliver_reached(order: JobOrder, ml: MlFolder) -> Interrupted:
-    """Put the best model so far into the model folder, and return what is to be said of it."""
+    """Move the best model so far to the model folder, and return the error that reports it."""
     from classifold.atomic import deliver_content
 
     reached = order.run_dir.with_name(order.run_dir.name + names.INTERRUPTED_ENDING)
@@ -272,7 +284,7 @@ def _deliver_reached(order: JobOrder, ml: MlFolder) -> Interrupted:
 
 
 def _fail(ml: MlFolder, error: BaseException) -> int:
-    """Say what went wrong, in the log and in the failure file, and return the exit code."""
+    """Report the error in the log and in the failure file, and return the exit code."""
     import traceback
 
     from classifold.sagemaker.failure_file import describe_bug, describe_fault
@@ -295,19 +307,19 @@ def _write_failure(ml: MlFolder, text: str) -> None:
 
 
 def _explain(error: BaseException) -> ClassifoldError | None:
-    """Return the user's mistake behind an exception, with the cure that holds in a job; None for our bugs."""
+    """Return the user's mistake behind an exception, with a hint that fits a job; None for a bug of ours."""
     known: ClassifoldError | None = None
     if isinstance(error, ClassifoldError):
         known = error
     elif isinstance(error, OSError):
         known = explain_disk(error, "training")
     elif isinstance(error, MemoryError) or _is_device_full(error):
-        known = JobError(Fault("training", "the memory is used up"))
+        known = JobError(Fault("training", MEMORY_USED_UP))
     return None if known is None else type(known)(*map(_cure_in_job, known.faults))
 
 
 def _is_device_full(error: BaseException) -> bool:
-    """Tell whether TensorFlow or JAX ran out of the GPU's memory: neither raises a MemoryError."""
+    """Tell whether TensorFlow or JAX ran out of GPU memory; neither raises a MemoryError for it."""
     return type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)[:2000]
 
 
@@ -317,17 +329,17 @@ def _cure_in_job(fault: Fault) -> Fault:
 
 
 def _explain_death(number: int, ml: MlFolder) -> ClassifoldError:
-    """Return what to say of work that a signal ended: nothing of it was left to say it."""
+    """Return the error of a child process that a signal ended, which could not report it itself."""
     if number == signal.SIGKILL:
-        return JobError(Fault("training", "it was killed, most likely for want of memory"))
-    if number == signal.SIGBUS:  # a file that is mapped into memory lost its room
+        return JobError(Fault("training", KILLED_FOR_MEMORY))
+    if number == signal.SIGBUS:  # the disk had no room for a page of a memory-mapped file
         return DiskError(Fault("training", "the disk is full"))
     with contextlib.suppress(JobError):
         cluster = ml.read_cluster()
-        if number == signal.SIGABRT and len(cluster.hosts) > 1:  # how JAX ends where another host is silent
+        if number == signal.SIGABRT and len(cluster.hosts) > 1:  # JAX aborts if another host does not answer
             from classifold.training.hosts import lost_host
 
-            return HostError(lost_host(_find_place(cluster)))
+            return HostError(lost_host(_describe_host(cluster)))
     what = f"it ended in the middle of a library ({signal.Signals(number).name})"
     hint = "set BACKEND to the other engine, or choose another INSTANCE_TYPE; the log may say more"
     return JobError(Fault("training", what, hint=hint))

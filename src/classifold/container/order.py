@@ -1,4 +1,4 @@
-"""What a training job asks for, read from /opt/ml: settings, pictures and places, every fault at once."""
+"""Reading what a training job asks for from /opt/ml: settings, pictures, folders; all faults together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from classifold import names
 from classifold.errors import ClassifoldError, DiskError, Fault, JobError, SettingsError
 from classifold.sagemaker.channels import find_channel, find_spread, gather_pictures, load_job_sets
 from classifold.sagemaker.ml_folder import Cluster, MlFolder
+from classifold.settings.rules import find_host_problem
 
 if TYPE_CHECKING:
     from classifold.container.disk_needs import DiskNeeds
     from classifold.dataset.scan import Sets
     from classifold.settings.config import Config
 
-# Below the scratch folder: beside run folders, whose names begin with a letter or digit or a dot and more.
+# A name in the scratch folder that no run folder can have.
 _PICTURES_DIR = ".pictures"
 JOB_VARIABLE = "TRAINING_JOB_NAME"
 DISK_HINT = "raise VOLUME_GB, then launch again"
@@ -29,15 +30,15 @@ DISK_HINT = "raise VOLUME_GB, then launch again"
 
 @dataclass(frozen=True)
 class JobOrder:
-    """A job that can be begun.
+    """A job that can be started.
 
     Attributes:
-        config: The settings; SPLIT_LOCAL_DIR is where the pictures are, RUNS_DIR the scratch folder.
+        config: The settings; SPLIT_LOCAL_DIR is the folder of the pictures, RUNS_DIR the scratch folder.
         name: Name of the job, and of its run folder.
-        sets: The pictures.
-        checkpoint_dir: Where it goes on from; None where no checkpoints are kept.
+        sets: The three sets of pictures.
+        checkpoint_dir: Folder of the checkpoints; None for a job without checkpoints.
         cluster: The machines that train together.
-        notes: What the user should know.
+        notes: Notes for the user.
     """
 
     config: Config
@@ -49,20 +50,20 @@ class JobOrder:
 
     @property
     def run_dir(self) -> Path:
-        """Where the finished run stands before it is delivered."""
+        """The run folder in the scratch folder; its content is moved to the model folder at the end."""
         return Path(self.config.RUNS_DIR) / self.name
 
 
 def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
-    """Return what the job asks for, once nothing speaks against beginning it.
+    """Return what the job asks for, after checking that it can be started.
 
     Args:
-        ml: Laid out by SageMaker.
-        scratch_dir: For the run while it goes on; on the machine's large disk.
+        ml: The folder /opt/ml of the job.
+        scratch_dir: Folder for the run, on the machine's large disk.
 
     Raises:
-        SettingsError: Where settings are among the faults.
-        JobError: For any other faults: machines, channels, pictures, disk.
+        SettingsError: There are faults, some of them in settings.
+        JobError: There are other faults: machines, channels, pictures, disk.
     """
     faults: list[Fault] = []
     texts: dict[str, str] = {}
@@ -78,10 +79,9 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
     config, num_setting_faults = None, len(faults)
     with _collecting(faults):
         config = read_settings(texts, channel=channel, pictures_dir=pictures_dir, scratch_dir=scratch_dir)
-    if config is not None and len(cluster.hosts) > config.batch_size:
-        hint = f"raise BATCH_SIZE from {config.batch_size}, or lower INSTANCE_COUNT"
-        what = "more machines than pictures in a batch"
-        faults.append(Fault("setting INSTANCE_COUNT", what, got=str(len(cluster.hosts)), hint=hint))
+    if config is not None:
+        crowded = find_host_problem(config, len(cluster.hosts), where="setting INSTANCE_COUNT")
+        faults += [crowded] if crowded else []
     num_setting_faults = len(faults) - num_setting_faults
     faults += find_closed([ml.model_dir, *([ml.checkpoint_dir] if ml.has_checkpoints else [])])
     sets = None
@@ -94,7 +94,7 @@ def read_order(ml: MlFolder, scratch_dir: Path) -> JobOrder:
         with _collecting(faults):
             notes += _check_disk(config, sets, ml, scratch_dir)
     if config is None or sets is None or faults:
-        # Settings first: what they cause is often among the rest.
+        # Settings first, since they often cause other faults.
         faults.sort(key=lambda fault: not fault.where.startswith("setting "))
         raise (SettingsError if num_setting_faults else JobError)(*faults)
     foreign = ml.read_foreign()
@@ -119,17 +119,23 @@ def _collecting(faults: list[Fault]) -> Iterator[None]:
 
 
 def _choose_name(config: Config) -> str:
-    given = os.environ.get(JOB_VARIABLE, "")
-    return given or names.job_name(config.ALGORITHM_NAME, datetime.now().astimezone())
+    name = os.environ.get(JOB_VARIABLE, "")
+    return name or names.job_name(config.ALGORITHM_NAME, datetime.now().astimezone())
 
 
 def read_settings(
     texts: dict[str, str], *, channel: str, pictures_dir: Path | None, scratch_dir: Path
 ) -> Config:
-    """Return the job's settings, with the places of this machine in them.
+    """Return the job's settings, with the folders of this machine.
+
+    Args:
+        texts: The job's hyperparameters.
+        channel: Name of the channel that has the pictures.
+        pictures_dir: Folder of the three sets; None if it was not found.
+        scratch_dir: Folder for the run, which becomes RUNS_DIR.
 
     Raises:
-        SettingsError: With every fault that was found.
+        SettingsError: Some hyperparameters are wrong; with every fault.
     """
     from classifold.settings.loader import read_hyperparameters
 
@@ -140,7 +146,7 @@ def read_settings(
 
 
 def find_closed(folders: list[Path]) -> list[Fault]:
-    """Return a fault for every folder that is not there or cannot be written."""
+    """Return a fault for every folder that does not exist or cannot be written."""
     faults = []
     for folder in folders:
         if not folder.is_dir():
@@ -158,62 +164,65 @@ _START_HINT = "start the image as SageMaker or `classifold train --docker` does"
 
 
 def _check_disk(config: Config, sets: Sets, ml: MlFolder, scratch_dir: Path) -> list[str]:
-    """Return what to know about the disks.
+    """Return notes on the disks.
 
     Raises:
-        DiskError: There is less room than the run needs.
+        DiskError: A disk has less free space than the run needs.
     """
     from classifold.container.disk_needs import estimate_run
 
     needs = estimate_run(config, sets)
-    places = spread_needs(
+    folders = spread_needs(
         needs, scratch_dir=scratch_dir, model_dir=ml.model_dir, checkpoint_dir=ml.checkpoint_dir,
         keeps_checkpoints=ml.has_checkpoints,
     )  # fmt: skip
+    # Folders may be on the same disk: their needs are added up by the disk's number.
     disks: dict[int, tuple[Path, float]] = {}
-    for place, need in places.items():
-        number = place.stat().st_dev
-        first, before = disks.get(number, (place, 0.0))
+    for folder, need in folders.items():
+        number = folder.stat().st_dev
+        first, before = disks.get(number, (folder, 0.0))
         disks[number] = first, before + need
-    free = {place: float(shutil.disk_usage(place).free) for place, _ in disks.values()}
+    free = {folder: float(shutil.disk_usage(folder).free) for folder, _ in disks.values()}
     return check_room(dict(disks.values()), free, cache=needs.cache, scratch_dir=scratch_dir)
 
 
 def spread_needs(
     needs: DiskNeeds, *, scratch_dir: Path, model_dir: Path, checkpoint_dir: Path, keeps_checkpoints: bool
 ) -> dict[Path, float]:
-    """Return how many bytes each folder takes; the archive is made beside the model."""
-    places = {scratch_dir: needs.run_dir + needs.working, model_dir: needs.run_dir + needs.archive}
-    return places | ({checkpoint_dir: needs.checkpoints} if keeps_checkpoints else {})
+    """Return the bytes that each folder needs; SageMaker makes the archive on the model folder's disk."""
+    folders = {scratch_dir: needs.run_dir + needs.working, model_dir: needs.run_dir + needs.archive}
+    return folders | ({checkpoint_dir: needs.checkpoints} if keeps_checkpoints else {})
 
 
 def check_room(
     needs: dict[Path, float], free: dict[Path, float], *, cache: float, scratch_dir: Path
 ) -> list[str]:
-    """Compare what is needed on each disk with what is free there.
+    """Compare the needed with the free space of each disk.
 
     Args:
-        needs: Bytes, by a folder on the disk.
-        free: Likewise.
-        cache: Bytes that training would keep on the scratch folder's disk, if there is room.
-        scratch_dir: The first folder of its disk in `needs`.
+        needs: Bytes needed on each disk, by a folder on it.
+        free: Bytes free on each disk, by the same folder.
+        cache: Bytes that training would cache on the scratch folder's disk, if there is room.
+        scratch_dir: The scratch folder, which must be in `needs`.
 
     Returns:
-        What the user should know.
+        Notes for the user.
 
     Raises:
-        DiskError: Where there is too little on any disk.
+        DiskError: A disk has too little free space.
     """
     faults = [
-        Fault(str(place), f"the run takes about {_gb(need)}, and {_gb(free[place])} are free", hint=DISK_HINT)
-        for place, need in needs.items()
-        if free[place] < need
+        Fault(
+            str(folder), f"the run needs about {_gb(need)}, and {_gb(free[folder])} are free", hint=DISK_HINT
+        )
+        for folder, need in needs.items()
+        if free[folder] < need
     ]
     if faults:
         raise DiskError(*faults)
     left = free[scratch_dir] - needs[scratch_dir]
     if cache > left:
-        what = f"{_gb(cache)} would be kept between epochs, and {_gb(left)} are left for it on the disk"
+        what = f"{_gb(cache)} would be cached between epochs, and {_gb(left)} are left for it on the disk"
         return [f"{what}; raise VOLUME_GB or CACHE_GB for more speed"]
     return []
 

@@ -1,7 +1,7 @@
-"""The first process of a container: it does the work in a child, passes signals on, and buries the dead.
+"""Process 1 of a container: it runs the work in a child, forwards signals, and waits for orphans.
 
 The kernel ignores signals that process 1 has no handler for, and makes it the parent of every orphan. As a
-small process of its own it also outlives the work when the work is killed for want of memory, and says so.
+small separate process it also survives when the work is killed for lack of memory, and can report that.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 def run_as_child(work: Callable[[], int], *, died: Callable[[int], object]) -> int:
     """Run `work` in a child process and return the exit code; call this before any thread is started.
 
-    The first SIGTERM or SIGINT is passed on to the child as SIGTERM, later ones are not: it ends in its own
-    time. SIGTERM raises KeyboardInterrupt there.
+    The first SIGTERM or SIGINT is forwarded to the child as SIGTERM, which raises KeyboardInterrupt there.
+    Further ones are ignored, so that the child can finish saving.
 
     Args:
-        work: Returns an exit code.
-        died: Called in the first process with the signal's number where the child was killed unasked.
+        work: The work; returns an exit code.
+        died: Called in process 1 with the signal's number if a signal killed the child before any was
+            forwarded.
 
     Returns:
-        The child's exit code; 128 + N where signal N killed it.
+        The child's exit code; 128 + N if signal N killed it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     child = os.fork()
@@ -38,7 +39,7 @@ def run_as_child(work: Callable[[], int], *, died: Callable[[int], object]) -> i
         if number in (signal.SIGTERM, signal.SIGINT) and not is_stopping:
             is_stopping = True
             os.kill(child, signal.SIGTERM)
-        status = _bury(child)
+        status = _reap(child)
         if status is not None:
             break
     if os.WIFEXITED(status):
@@ -49,17 +50,17 @@ def run_as_child(work: Callable[[], int], *, died: Callable[[int], object]) -> i
 
 
 def _become_child(work: Callable[[], int]) -> None:
-    """Do the work and end the process; nothing above this call is run in the child."""
+    """Do the work and end the process; the child never returns to the caller."""
     code = 1
     try:
-        # A terminal's Ctrl-C reaches the first process alone, which passes it on once.
+        # In its own process group, so that a terminal's Ctrl-C reaches only process 1, which forwards it.
         os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, _interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = work()
     except KeyboardInterrupt:
         code = 128 + signal.SIGTERM
-    except BaseException:  # it ends here, whatever it was
+    except BaseException:  # nothing may escape into the code of process 1
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -71,8 +72,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _bury(child: int) -> int | None:
-    """Wait for every process that has ended; return the child's status once it is among them."""
+def _reap(child: int) -> int | None:
+    """Wait for every process that has ended; return the child's status if it is among them, else None."""
     found = None
     while True:
         try:

@@ -9,11 +9,9 @@ from pathlib import Path
 from classifold.dataset.causes import describe_counts, find_cures
 from classifold.dataset.index import SET_RANKS
 from classifold.dataset.twin_names import find_twins, show_name
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import SETS, TRAINING
 from classifold.settings.config import Config
-
-FAULT_LIMIT = 20
 
 
 def check_classes(
@@ -130,11 +128,3 @@ def _describe_lacking(
     return Fault(
         f"class {show_name(name)}", what, hint=f'{hint}, or set SMALL_CLASSES = "skip" to leave it out'
     )
-
-
-def limit_faults(faults: list[Fault]) -> list[Fault]:
-    """Return the first faults, and how many more there are."""
-    if len(faults) <= FAULT_LIMIT:
-        return faults
-    more = len(faults) - FAULT_LIMIT
-    return [*faults[:FAULT_LIMIT], Fault(f"{more} more", "not listed here", hint="fix these first")]

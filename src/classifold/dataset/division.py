@@ -10,24 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from classifold.counts import choose, count_of
 from classifold.dataset.assignment import Shares, Shortage, assign_sets
 from classifold.dataset.causes import find_cures
-from classifold.dataset.class_checks import check_two_classes, describe_few, limit_faults, skip_classes
+from classifold.dataset.class_checks import check_two_classes, describe_few, skip_classes
 from classifold.dataset.index import PIXELS, SET_RANKS, add_earlier, add_earlier_pixels
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.dataset.standing import check_standing
-from classifold.errors import DataError, Fault, SettingsError
+from classifold.errors import DataError, Fault, SettingsError, limit_faults
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
 from classifold.settings.config import Config
 
 _HELD_OUT_PIXELS = "held_out_pixels"
 UNREADABLE = "SELECT key, reason FROM picture WHERE status = 'unreadable' ORDER BY key"
 _SHOWN_REASONS = 3
-_LEFT_OUT = {
-    "unreadable": "cannot be read",
-    "copy": "exact copies",
-    "conflict": "stand in another class too",
+_LEFT_OUT = {  # what one picture is, and several
+    "unreadable": ("cannot be read", "cannot be read"),
+    "copy": ("exact copy", "exact copies"),
+    "conflict": ("stands in another class too", "stand in another class too"),
 }
 
 
@@ -161,9 +162,14 @@ def _describe_unreadable(index: sqlite3.Connection, config: Config) -> Fault:
     query = """SELECT reason, COUNT(*) FROM picture GROUP BY reason ORDER BY COUNT(*) DESC, reason"""
     counts: dict[str, int] = dict(index.execute(query))
     first, example = index.execute("SELECT key, reason FROM picture ORDER BY key LIMIT 1").fetchone()
-    what = f"none of the {sum(counts.values())} pictures can be read, {first} among them"
+    total = sum(counts.values())
+    what = f"none of the {total} pictures can be read, {first} among them"
+    if total == 1:
+        what = f"the only picture, {first}, cannot be read"
     hint = "; ".join(find_cures(counts)) or "save them as JPEG or PNG"
-    shown = [f"{count} times: {reason}" for reason, count in counts.items()][:_SHOWN_REASONS]
+    shown = [f"{choose(count, 'once', f'{count} times')}: {reason}" for reason, count in counts.items()][
+        :_SHOWN_REASONS
+    ]
     got = "; ".join(shown) if len(counts) <= _SHOWN_REASONS else f"many reasons, such as: {example}"
     return Fault(config.DATA_MANIFEST or config.DATA_LOCAL_DIR, what, hint=hint, got=got)
 
@@ -234,7 +240,11 @@ def _shortage_fault(
     query = "SELECT status, COUNT(*) FROM picture WHERE class_name = ? GROUP BY status"
     counts = dict(index.execute(query, (shortage.class_name,)))
     kept = counts.get("kept", 0)
-    left_out = [f"{counts[status]} {words}" for status, words in _LEFT_OUT.items() if status in counts]
+    left_out = [
+        f"{counts[status]} {choose(counts[status], *words)}"
+        for status, words in _LEFT_OUT.items()
+        if status in counts
+    ]
     got = f"{kept}" + (f" ({', '.join(left_out)})" if left_out else "")
     needed = len(made) + 1
     if shortage.num_units >= needed:
@@ -243,7 +253,7 @@ def _shortage_fault(
         hint = f"add pictures, or delete {config.split_dir} to divide from scratch"
         return Fault(f"class {shortage.class_name!r}", what, hint=hint, got=got)
     if kept >= needed:
-        got += f" in {shortage.num_units} of the groups of SPLIT_GROUP_PATTERN"
+        got += f" in {count_of(shortage.num_units, 'group')} of SPLIT_GROUP_PATTERN"
     return describe_few(shortage.class_name, got, needed, cure=_find_cure(index, shortage.class_name))
 
 

@@ -59,8 +59,17 @@ CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, c
 CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE skipped (class_name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
--- Pixels that were held out, by `content` of pictures that are not JPEGs and by `sketch` of JPEGs.
+-- Pixels that were held out, by `content` of pictures that are not JPEGs and by `sketch` of JPEGs. JPEGs that
+-- left the data folder are here by the hash of all their pixels too.
 CREATE TABLE earlier_pixels (pixels BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE vanished (           -- held-out files of the earlier split that left the data folder
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,           -- as in `standing`
+    hash BLOB NOT NULL,
+    rank INTEGER NOT NULL,
+    is_intact INTEGER NOT NULL DEFAULT 0, -- stands in the split folder as it was placed
+    pixels BLOB                   -- hash of all pixels, of JPEGs
+);
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE standing (           -- the files of the split that the folder already holds
     name TEXT PRIMARY KEY,        -- below the folder: <set>/<key>
@@ -274,7 +283,7 @@ def read_all(
         return read_one(number, path, max_pixels=max_pixels, sample_bits=sample_bits)
 
     with show_progress("reading", total) as advance:
-        for readings in _map_batches(iter_files(index, batch=_BATCH), read, num_workers=num_workers):
+        for readings in map_batches(iter_files(index, batch=_BATCH), read, num_workers=num_workers):
             add_readings(index, readings)
             advance(len(readings))
     _compare_jpegs(index, num_workers=num_workers, max_pixels=max_pixels)
@@ -313,12 +322,12 @@ def _compare_jpegs(index: sqlite3.Connection, *, num_workers: int, max_pixels: i
 
     candidates = iter_candidates(index, batch=_BATCH)
     with show_progress("comparing", None) as advance:
-        for found in _map_batches(candidates, read, num_workers=num_workers):
+        for found in map_batches(candidates, read, num_workers=num_workers):
             add_pixels(index, [one for one in found if one is not None])
             advance(len(found))
 
 
-def _map_batches(
+def map_batches(
     batches: Iterable[list[tuple[int, str]]], work: Callable[[int, str], T], *, num_workers: int
 ) -> Iterator[list[T]]:
     """Yield what `work` gives for the pictures of every batch, with few batches in progress at a time."""

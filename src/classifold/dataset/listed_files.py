@@ -15,7 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from classifold.pictures.formats import HEAD_BYTES, PICTURE_ENDINGS, identify_format, name_content
+from classifold.pictures.formats import (
+    HEAD_BYTES,
+    PICTURE_ENDINGS,
+    describe_content,
+    identify_format,
+)
 from classifold.pictures.limits import PictureError, read_head
 
 MISSING = "the file does not exist"
@@ -166,9 +171,7 @@ def find_reason(path: str) -> str:
         head = read_head(path, HEAD_BYTES)
     except PictureError as error:
         return error.reason
-    if not head:
-        return "the file is empty"
-    return "" if identify_format(head) else f"the file holds {name_content(head)}"
+    return "" if identify_format(head) else describe_content(head)
 
 
 def _read_stems(folder: str) -> dict[str, tuple[str, ...]]:

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from classifold.counts import choose, count_of
 from classifold.dataset.listing_columns import NO_COLUMNS, Columns
 from classifold.dataset.listing_text import restore_bytes
 from classifold.dataset.name_bytes import LATIN_1, guess_encodings
-from classifold.errors import DataError, Fault
+from classifold.errors import FAULT_LIMIT, DataError, Fault
 
-_NAMED_FAULTS = 20
 SLASH = "its class name has a slash, so it cannot be a folder name"
 _EXAMPLES = 3
 _CLASS_NAMES = 100
@@ -111,7 +111,7 @@ class Findings:
         self.num_faults += 1
         # A class name with a slash makes thousands of lines faulty in the same way; it is reported once.
         is_known = fault.what == SLASH and any(fault.got == one.got for one in self.faults)
-        if len(self.faults) < _NAMED_FAULTS and not is_known:
+        if len(self.faults) < FAULT_LIMIT and not is_known:
             self.faults.append(fault)
 
     def add_class_bytes(self, value: object) -> None:
@@ -146,7 +146,13 @@ class Findings:
         faults += _encoding_faults(path, self.class_bytes)
         more = self.num_faults - len(self.faults)
         if more:
-            faults.append(Fault(f"{more} more {self.unit}s", "are faulty too", hint="fix these first"))
+            faults.append(
+                Fault(
+                    count_of(more, f"more {self.unit}"),
+                    choose(more, "is faulty too", "are faulty too"),
+                    hint="fix these first",
+                )
+            )
         if faults:
             raise DataError(*faults)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from classifold.counts import choose, count_of
 from classifold.dataset.listing_columns import Entries, fold_name, has_picture_ending
 from classifold.dataset.listing_text import iter_lines
 from classifold.errors import DataError, Fault
@@ -136,7 +137,8 @@ def _iter_coco(value: Mapping[str, Any], path: Path) -> Entries:
     several = [name for number, name in images if len(classes.get(number, ())) > 1]
     if several:
         some = ", ".join(map(str, several[:_NAMED]))
-        what = f"{len(several)} images have annotations of several classes, and a picture can have only one"
+        found = f"{count_of(len(several), 'image')} {choose(len(several), 'has', 'have')}"
+        what = f"{found} annotations of several classes, and a picture can have only one"
         hint = "leave one class for each image, or cut the objects out into pictures of their own"
         raise DataError(Fault(str(path), what, hint=hint, got=f"{some:.200}"))
     return (

@@ -45,7 +45,8 @@ def check_key(key: str) -> None:
 
 def write_manifest(path: Path, lines: Iterable[ManifestLine]) -> None:
     """Write the manifest of one set, line by line."""
-    with path.open("w", encoding="utf-8") as file:
+    # A file name that is not UTF-8 has lone surrogates in Python; json.loads reads them back.
+    with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
         for source, class_name, key, size, identity in lines:
             line = {
                 "source-ref": source,

@@ -8,9 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 
-_FAULT_LIMIT = 20
 _SHOWN = 4
 LATIN_1 = "iso-8859-1"
 # The usual encodings of names in old archives and on old disks: the name for convmv, for a person and for
@@ -101,9 +100,7 @@ def check_folder_names(folders: Sequence[Path]) -> None:
         Fault(clean_name(os.fspath(folder)), what, hint=hint, got=_describe_bytes(folder, guesses))
         for folder in strange
     ]
-    more = len(faults) - _FAULT_LIMIT
-    rest = [Fault(f"{more} more class folders", "their names are not UTF-8", hint=hint)] if more > 0 else []
-    raise DataError(*faults[:_FAULT_LIMIT], *rest)
+    raise DataError(*limit_faults(faults, noun="class folder", what="their names are not UTF-8", hint=hint))
 
 
 def _describe_accidents(folders: Sequence[Path], codec: str) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from classifold.counts import choose, count_of
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.class_layout import describe_inner
@@ -39,11 +40,12 @@ def describe_folder(
     lines = []
     if own is not None:
         taken = ", ".join(clean_name(os.path.relpath(path, data_dir)) for path in own.values())
-        lines.append(f"{data_dir} is divided already: {taken} are used as they are")
+        verb = choose(len(own), "is used as it is", "are used as they are")
+        lines.append(f"{data_dir} is divided already: {taken} {verb}")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
         lines += _describe_unused(data_dir, own)
     if passed_over:
-        lines.append(f"skipped: {describe_counts(passed_over)}")
+        lines.append(f"skipped: {describe_counts(passed_over, oddities.links)}")
     loose = _find_loose(data_dir, own)
     if loose:
         lines.append(f"pictures outside the class folders are left out: {_some(loose)}")
@@ -94,22 +96,23 @@ def describe_links(oddities: Oddities) -> list[str]:
     lines = []
     if oddities.linked_classes:
         count, some = len(oddities.linked_classes), _some(oddities.linked_classes)
-        lines.append(f"{count} class folders lead out of the data folder as links and were followed: {some}")
-    if oddities.num_outside:
-        lines.append(
-            f"{oddities.num_outside} pictures lead out of the data folder as links and were followed, "
-            f"such as {oddities.outside}"
-        )
+        folders = f"{count_of(count, 'class folder')} {choose(count, 'is a link', 'are links')}"
+        lines.append(f"{folders} out of the data folder and {choose(count, 'was', 'were')} followed: {some}")
+    if count := oddities.num_outside:
+        pictures = f"{count_of(count, 'picture')} {choose(count, 'is a link', 'are links')}"
+        followed = f"out of the data folder and {choose(count, 'was', 'were')} followed"
+        lines.append(f"{pictures} {followed}{choose(count, ':', ', such as')} {oddities.outside}")
     return lines
 
 
 def _describe_bytes(oddities: Oddities) -> list[str]:
     """Say that file names are not UTF-8, and how they are written in the sets."""
-    if not oddities.num_strange:
+    count = oddities.num_strange
+    if not count:
         return []
     return [
-        f"{oddities.num_strange} file names are not UTF-8; in the sets their bytes are written as %XX, "
-        f"such as {oddities.strange}"
+        f"{count_of(count, 'file name')} {choose(count, 'is', 'are')} not UTF-8; in the sets "
+        f"{choose(count, 'its', 'their')} bytes are written as %XX, such as {oddities.strange}"
     ]
 
 
@@ -155,10 +158,14 @@ def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
         index, "SELECT key || ': ' || reason AS text FROM picture WHERE status = 'unreadable'", where=where
     )
     if count:
-        lines.append(f"{count} pictures cannot be read and were skipped: {some}")
+        lines.append(
+            f"{count_of(count, 'picture')} cannot be read and {choose(count, 'is', 'are')} in no set: {some}"
+        )
     count, some = _count(index, "SELECT key AS text FROM picture WHERE status = 'copy'", where=where)
     if count:
-        lines.append(f"{count} exact copies within a class were left out: {some}")
+        lines.append(
+            f"{count_of(count, 'exact copy')} within a class {choose(count, 'was', 'were')} left out: {some}"
+        )
         lines += _describe_pixel_copies(index, where)
     # In one order, whatever the order in which the pictures were found.
     query = """SELECT GROUP_CONCAT(key, ' = ') AS text FROM (
@@ -166,11 +173,17 @@ def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
                GROUP BY content"""
     count, some = _count(index, query, where=where)
     if count:
-        lines.append(f"{count} pictures are in two classes, so they are in none of the sets: {some}")
+        lines.append(
+            f"{count_of(count, 'picture')} {choose(count, 'is', 'are')} in two classes, so "
+            f"{choose(count, 'it is', 'they are')} in none of the sets: {some}"
+        )
     query = """SELECT COUNT(*) FROM (SELECT 1 FROM picture WHERE status = 'kept' AND given NOT NULL
                GROUP BY +content HAVING MIN(rank) < MAX(rank))"""
     if shared := index.execute(query).fetchone()[0]:
-        lines.append(f"{shared} pictures are in two sets of your own split: scores will look too good")
+        lines.append(
+            f"{count_of(shared, 'picture')} {choose(shared, 'is', 'are')} in two sets of your own split: scores "
+            "will look too good"
+        )
     return lines
 
 
@@ -178,7 +191,8 @@ def _describe_pixel_copies(index: sqlite3.Connection, where: str) -> list[str]:
     query = """SELECT key AS text FROM picture AS copy WHERE status = 'copy' AND NOT EXISTS (
                SELECT 1 FROM picture AS kept WHERE kept.status = 'kept' AND kept.hash = copy.hash)"""
     count, some = _count(index, query, where=where)
-    return [f"{count} of these copies are other files with the very same pixels: {some}"] if count else []
+    what = choose(count, "is another file", "are other files")
+    return [f"{count} of these copies {what} with the very same pixels: {some}"] if count else []
 
 
 def _describe_looks(index: sqlite3.Connection, sample_bits: SampleBits) -> list[str]:
@@ -186,34 +200,54 @@ def _describe_looks(index: sqlite3.Connection, sample_bits: SampleBits) -> list[
     lines = _describe_depth(index, sample_bits)
     count, some = _count(index, "SELECT key AS text FROM picture WHERE ignores_alpha AND reason IS NULL")
     if count:
+        whose = choose(count, "its", "their")
         lines.append(
-            f"{count} pictures are transparent throughout; their alpha channel was ignored and their colours "
-            f"are used: {some}"
+            f"{count_of(count, 'picture')} {choose(count, 'is', 'are')} transparent throughout; "
+            f"{whose} alpha channel was ignored and {whose} colours are used: {some}"
         )
     count, some = _count(index, "SELECT key AS text FROM picture WHERE is_plain AND reason IS NULL")
     if count:
-        lines.append(f"{count} pictures come out as nearly one colour: {some}")
+        lines.append(
+            f"{count_of(count, 'picture')} {choose(count, 'comes', 'come')} out as nearly one colour: {some}"
+        )
     return lines
 
 
 def _describe_depth(index: sqlite3.Connection, sample_bits: SampleBits) -> list[str]:
     """Say how many bits of their 16 the pictures use that do not say so, and which setting fits them."""
     in_use = 16 if sample_bits == "auto" else sample_bits
-    query = "SELECT MAX(used_bits) FROM picture WHERE used_bits NOT NULL"
-    most = index.execute(query).fetchone()[0]
-    if most is None or most == in_use:
+    most = index.execute("SELECT MAX(used_bits) FROM picture WHERE used_bits NOT NULL").fetchone()[0]
+    if most is None:
         return []
-    which = "used_bits NOT NULL" if most < in_use else f"used_bits > {in_use}"
-    count, some = _count(index, f"SELECT key AS text FROM picture WHERE {which}")  # noqa: S608 - a number
-    if most > in_use:
-        return [
-            f"{count} pictures of 16-bit samples have values beyond {in_use} bits, which become white: "
-            f"{some}; set SAMPLE_BITS = {most}"
-        ]
-    return [
-        f"{count} pictures of 16-bit samples use only {most} of {in_use} bits and come out too dark: {some}; "
-        f"set SAMPLE_BITS = {most} to see them with their whole range"
-    ]
+    lines = []
+    count, some = _count_bits(index, f"used_bits > {in_use}")
+    if count:
+        lines.append(
+            f"{count_of(count, 'picture')} of 16-bit samples {choose(count, 'has', 'have')} values beyond "
+            f"{in_use} bits, which become white: {some}; set SAMPLE_BITS = {most}"
+        )
+    # Beside pictures that use all bits, one that uses a single bit less is an ordinary picture.
+    limit = in_use - (1 if most < in_use else 2)
+    count, some = _count_bits(index, f"used_bits <= {limit}")
+    if count:
+        query = "SELECT MAX(used_bits) FROM picture WHERE used_bits <= ?"
+        used = index.execute(query, (limit,)).fetchone()[0]
+        cure = (
+            f"set SAMPLE_BITS = {most} to see {choose(count, 'it with its', 'them with their')} whole range"
+            if most < in_use
+            else "others use more, so no SAMPLE_BITS fits all: scale "
+            f"{choose(count, 'its', 'their')} samples to 16 bits"
+        )
+        lines.append(
+            f"{count_of(count, 'picture')} of 16-bit samples {choose(count, 'uses', 'use')} only {used} of "
+            f"{in_use} bits and {choose(count, 'comes', 'come')} out too dark: {some}; {cure}"
+        )
+    return lines
+
+
+def _count_bits(index: sqlite3.Connection, which: str) -> tuple[int, str]:
+    """Return how many readable pictures have samples of such a size, and the first few of them."""
+    return _count(index, f"SELECT key AS text FROM picture WHERE {which}")  # noqa: S608 - numbers of ours
 
 
 def describe_division(
@@ -221,10 +255,19 @@ def describe_division(
 ) -> list[str]:
     """Say where the division differs from the plain draw."""
     lines = []
+    count, some = _count(index, "SELECT name AS text FROM vanished")
+    if count:
+        lines.append(
+            f"{count_of(count, 'held-out JPEG')} left the data folder, and "
+            f"{choose(count, 'its file', 'their files')} in {config.split_dir} {choose(count, 'is', 'are')} "
+            f"gone or changed: saved again in another format, {choose(count, 'it is', 'they are')} not "
+            f"recognized and may go to training: {some}"
+        )
     if skipped := list_skipped(index):
         some = _some([f"{name!r} ({count})" for name, count in skipped.items()])
         lines.append(
-            f"{len(skipped)} classes have too few pictures and were left out (SMALL_CLASSES): {some}"
+            f"{count_of(len(skipped), 'class')} {choose(len(skipped), 'has', 'have')} too few pictures and "
+            f"{choose(len(skipped), 'was', 'were')} left out (SMALL_CLASSES): {some}"
         )
     if moved:
         lines.append(f"one picture or group was moved for each of: {_some(moved)}")
@@ -237,7 +280,8 @@ def describe_division(
         query = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM picture WHERE status = 'kept' AND unit LIKE 'g:%'"
         groups, pictures = index.execute(query).fetchone()
         lines.append(
-            f"SPLIT_GROUP_PATTERN puts {pictures} pictures in {groups} groups, each whole in one set"
+            f"SPLIT_GROUP_PATTERN puts {count_of(pictures, 'picture')} in {count_of(groups, 'group')}, "
+            "each whole in one set"
         )
     return lines
 
@@ -247,17 +291,30 @@ def describe_placement(placement: Placement) -> list[str]:
     lines = []
     if placement.renamed:
         lines.append(
-            f"{placement.renamed} pictures have another name in the split, because its disk does not accept "
-            f"their own, or takes it for that of another: {placement.example}"
+            f"{count_of(placement.renamed, 'picture')} {choose(placement.renamed, 'has', 'have')} another "
+            "name in the split, because its disk does not accept "
+            f"{choose(placement.renamed, 'its', 'their')} own, or takes it for that of another: "
+            f"{placement.example}"
             + (f"; and {placement.renamed - 1} more in {SPLIT_RECORD}" if placement.renamed > 1 else "")
         )
-    words = {
-        "clone": "{n} pictures are clones, which share space with the originals until either is changed",
-        "copy": f"{{n}} pictures are copies: {placement.num_bytes / 1e6:,.1f} MB",
-        "link": "{n} pictures are hard links: changing one in place changes the original",
-    }
-    kinds = [text.format(n=placement.counts[way]) for way, text in words.items() if placement.counts[way]]
+    kinds = [_describe_way(way, placement) for way in ("clone", "copy", "link") if placement.counts[way]]
     return [*lines, f"of the split's files, {'; '.join(kinds)}"]
+
+
+def _describe_way(way: str, placement: Placement) -> str:
+    """Say how many files came in one way, and what that means."""
+    count = placement.counts[way]
+    if way == "clone":
+        what = choose(count, "is a clone, which shares", "are clones, which share")
+        text = f"{what} space with the originals until either is changed"
+    elif way == "copy":
+        what = choose(count, "is a file of its own, which takes", "are files of their own, which take")
+        why = f" ({placement.no_links})" if placement.no_links else ""
+        text = f"{what} {placement.num_bytes / 1e6:,.1f} MB of disk space{why}"
+    else:
+        what = choose(count, "is a hard link", "are hard links")
+        text = f"{what}: changing one in place changes the original"
+    return f"{count_of(count, 'picture')} {text}"
 
 
 def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str]:

@@ -54,6 +54,7 @@ class Placement:
         counts: Number of pictures by the way they were placed: clone, copy, link.
         num_bytes: Size of all copies together, in bytes.
         listing: `listing_hash` of the files as they are on the disk.
+        no_links: Why pictures that were to be linked were copied, "" where none were.
         renamed: How many pictures the disk would not hold under their own names.
         example: One of them, `<own key> is <key in the split>`.
     """
@@ -61,6 +62,7 @@ class Placement:
     counts: Counter[str] = field(default_factory=Counter)
     num_bytes: int = 0
     listing: str = ""
+    no_links: str = ""
     renamed: int = 0
     example: str = ""
 
@@ -92,6 +94,7 @@ def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split
                 _count(placement, picture, row)
             index.executemany("INSERT INTO placed VALUES (?, ?, ?, ?)", rows)
             advance(len(rows))
+    placement.no_links = placer.no_links
     index.execute(
         """UPDATE picture SET place = placed.place FROM placed
            WHERE placed.id = picture.id AND placed.place != key"""
@@ -135,7 +138,11 @@ def _count(placement: Placement, picture: Placed, row: tuple[int, str, int, Way]
 
 
 class _Placer:
-    """Puts one picture after the other in its place, in the best way that the disk has."""
+    """Puts one picture after the other in its place, in the best way that the disk has.
+
+    Attributes:
+        no_links: Why pictures that were to be linked are copied, "" where none are.
+    """
 
     def __init__(self, index: sqlite3.Connection, folder: Path, *, files: str, split_dir: Path) -> None:
         self._index, self._folder, self._files, self._split_dir = index, folder, files, split_dir
@@ -145,6 +152,7 @@ class _Placer:
         self._clones: dict[int, bool] = {}  # whether the files of a disk can be cloned, by its number
         self._takes_over = self._can_take_over()
         self._copies: bool | None = False if files == "link" else None
+        self.no_links = ""  # why hard links were not possible
 
     def place(self, picture: Placed) -> tuple[int, str, int, Way]:
         """Bring a picture under its own name, or under another that the disk takes.
@@ -203,6 +211,7 @@ class _Placer:
             return found
         if link_file(source, place):
             return "link", os.stat(place).st_mtime_ns  # noqa: PTH116
+        self.no_links = self._explain_no_links(source)
         self._check_room(picture)
         self._copies, self._files = True, "copy"  # links are not possible: copy the other files, too
         return self._bring(picture, source, place)
@@ -262,15 +271,32 @@ class _Placer:
                 self._copies = 2 * self._count_bytes() <= shutil.disk_usage(self._folder).free
         return self._copies
 
+    def _is_one_disk(self, source: str) -> bool:
+        """Tell whether a picture is on the disk of the new split."""
+        return os.stat(self._folder).st_dev == os.stat(source).st_dev  # noqa: PTH116
+
+    def _explain_no_links(self, source: str) -> str:
+        if self._is_one_disk(source):
+            return "the disk has no hard links"
+        return "hard links cannot cross disks, and the pictures are on another one"
+
     def _check_room(self, picture: Placed) -> None:
         needed, free = self._count_bytes(), shutil.disk_usage(self._folder).free
         if needed > free:
             what = (
                 f"the copies of the pictures need {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
             )
-            has_links = os.stat(self._folder).st_dev == os.stat(picture.path).st_dev  # noqa: PTH116
-            hint = 'set SPLIT_FILES = "link", ' if has_links and self._files == "copy" else ""
-            hint += "free some space, or choose a folder on the pictures' own disk: hard links take no space"
+            if self.no_links:
+                what = f"{self.no_links}; {what}"
+            is_one_disk = self._is_one_disk(picture.path)
+            hint = 'set SPLIT_FILES = "link", ' if is_one_disk and self._files == "copy" else ""
+            hint += "free some space, or set SPLIT_LOCAL_DIR to a folder on "
+            # On a disk without links, only a larger one helps.
+            hint += (
+                "a larger disk"
+                if is_one_disk and self.no_links
+                else "the pictures' own disk: hard links take no space"
+            )
             raise DiskError(Fault(str(self._split_dir), what, hint=hint))
 
     def _count_bytes(self) -> int:

@@ -1,8 +1,8 @@
-"""Reads and writes shards.json, the index of the shards: where each picture is, one line per picture.
+"""shards.json, the index: which shards there are, and at which offset of which shard each picture is.
 
-Its first line is the head: format, size of a shard in MB, number of pictures per set, and the shards of each
-set with size in bytes and SHA-256. One list per set follows, in the order of the pictures, with lines
-`[key, number of the shard in the head's list, offset, size, CRC-32]`.
+Its first line is the head: format, size of a shard in MB, number of pictures, and for each set its shards
+with size in bytes and SHA-256. Below is one list per set, in the order of the pictures, with one line each:
+`[key, position of its shard in the head's list, offset, size, CRC-32]`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from classifold.dataset.manifest import check_key
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.tar_writer import BLOCK, END_BYTES
 from classifold.dataset.walk import Picture
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN
 from classifold.pictures.source import PACK_AGAIN, Member, Shard
 
 INDEX_FORMAT = 1
-_FAULT_LIMIT = 20
 
 
 class Entry(NamedTuple):
-    """A picture's line: `shard` is the number of its shard, from 0, in the list of the set's shards."""
+    """The entry of one picture; `shard` is the position of its shard in the list of the set's shards."""
 
     key: str
     shard: int
@@ -48,9 +47,9 @@ class IndexHead:
     """The head of the index.
 
     Attributes:
-        shard_mb: The setting SHARD_MB with which the shards were packed.
-        counts: Number of pictures by set.
-        shards: The shards by set.
+        shard_mb: Requested size of a shard in MB.
+        counts: Number of pictures of each set.
+        shards: Shards of each set.
     """
 
     shard_mb: int
@@ -59,7 +58,7 @@ class IndexHead:
 
 
 def holds_shards(folder: Path) -> bool:
-    """Return whether a folder holds shards."""
+    """Tell whether a folder holds packed shards."""
     return (folder / SHARD_INDEX).is_file()
 
 
@@ -117,11 +116,11 @@ def iter_entries(folder: Path, head: IndexHead, set_name: str) -> Iterator[Entry
 
 
 def load_shards(folder: Path, *, spread: Collection[str] = ()) -> dict[str, list[Picture]]:
-    """Return the pictures of every set, in the order of the original files.
+    """Return the pictures of each set, in the same order as from files.
 
     Args:
-        folder: Folder of the shards.
-        spread: Sets whose shards may be missing here, because they are on other hosts.
+        folder: The folder of shards.
+        spread: Names of sets of which shards may be missing, because they are on other hosts.
 
     Raises:
         DataError: The index is damaged, or shards are missing or cut short; all such shards are named.
@@ -143,12 +142,12 @@ def check_shards(folder: Path, *, spread: Collection[str] = ()) -> IndexHead:
         for fault in _check_shards(folder / name, _list_due(folder, head, name, spread))
     ]
     if faults:
-        raise DataError(*_limit(faults))
+        raise DataError(*limit_faults(faults, noun="shard", what="missing or damaged too", hint=PACK_AGAIN))
     return head
 
 
 def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Picture]:
-    """Yield the pictures of one set from the index alone; the shards are not checked.
+    """Yield the pictures of one set without checking its shards.
 
     Raises:
         DataError: The index is damaged.
@@ -156,7 +155,7 @@ def iter_packed(folder: Path, head: IndexHead, set_name: str) -> Iterator[Pictur
     shards = [Shard(folder / set_name / shard.name, shard.size) for shard in head.shards[set_name]]
     for key, shard, offset, size, crc32 in iter_entries(folder, head, set_name):
         member = Member(shards[shard], offset, size, crc32)
-        # Interned, so that each class name is in memory once, not once per picture.
+        # interned: one string per class, not one per picture
         yield Picture(shards[shard].path, sys.intern(key.partition("/")[0]), key, member)
 
 
@@ -184,8 +183,8 @@ def _parse_entry(values: Any, limits: list[int]) -> Entry:
     """Return one line of the index.
 
     Args:
-        values: The line's JSON value.
-        limits: End of the content of every shard, in bytes.
+        values: The line, parsed from JSON.
+        limits: Offset of the end of each shard's content, in bytes.
 
     Raises:
         ValueError: It is not an entry, or leads out of its shard or its class's folder.
@@ -224,10 +223,3 @@ def _check_shards(folder: Path, shards: Iterable[PackedShard]) -> Iterator[Fault
 
 def _damage(path: Path, what: str) -> Fault:
     return Fault(str(path), f"the index of the shards is damaged: {what}", hint=PACK_AGAIN)
-
-
-def _limit(faults: list[Fault]) -> list[Fault]:
-    more = len(faults) - _FAULT_LIMIT
-    if more <= 0:
-        return faults
-    return [*faults[:_FAULT_LIMIT], Fault(f"{more} more shards", "missing or damaged too", hint=PACK_AGAIN)]

@@ -38,6 +38,7 @@ from classifold.dataset.replacement import replace_folder
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
 from classifold.dataset.target_disk import check_class_names
+from classifold.dataset.vanished import add_vanished_pixels
 from classifold.dataset.walk import Oddities, check_folder, iter_pictures
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
@@ -76,9 +77,12 @@ def split_dataset(config: Config) -> SplitSummary:
     oddities = Oddities(os.path.realpath(data_dir))
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         head = read_earlier(index, split_dir)
-        passed_over = find_pictures(index, config, own=own, made=made, oddities=oddities)
+        passed_over = find_pictures(index, config, own=own, oddities=oddities)
+        check_found(index, config, own=own, made=made, passed_over=passed_over)
         check_class_names(folder, _list_classes(index), split_dir=split_dir)
         read_pictures(index, config)
+        if head is not None:
+            compare_vanished(index, config, made=made)
         if own is None:
             mark_copies(index)
         moved, is_redrawn = divide(index, config, made=made, head=head)
@@ -113,24 +117,36 @@ def find_pictures(
     config: Config,
     *,
     own: Mapping[str, Path] | None,
-    made: Collection[str],
     oddities: Oddities,
 ) -> Mapping[str, int]:
     """Add all pictures to the index; return the number of skipped files, by reason.
 
     Raises:
-        DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
+        DataError: A folder cannot be entered, or a name is not UTF-8.
     """
     counts = Counter[str]()
     data_dir = Path(config.DATA_LOCAL_DIR)
     rows = _rows(data_dir, config.SPLIT_GROUP_PATTERN, own=own, passed_over=counts, oddities=oddities)
     add_pictures(index, rows)
-    passed_over = dict(sorted(counts.items()))
-    # Classes are checked before the pictures are read, which may take an hour.
+    return dict(sorted(counts.items()))
+
+
+def check_found(
+    index: sqlite3.Connection,
+    config: Config,
+    *,
+    own: Mapping[str, Path] | None,
+    made: Collection[str],
+    passed_over: Mapping[str, int],
+) -> None:
+    """Refuse what cannot be divided whatever the pictures hold, before any is read.
+
+    Raises:
+        DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
+    """
     classes = [name for (name,) in index.execute("SELECT DISTINCT class_name FROM picture LIMIT 2")]
-    hint = describe_place(data_dir, classes) if len(classes) < 2 else ""
+    hint = describe_place(Path(config.DATA_LOCAL_DIR), classes) if len(classes) < 2 else ""
     check_classes(index, config, made=made, passed_over=passed_over, hint=hint, own=own)
-    return passed_over
 
 
 def _list_classes(index: sqlite3.Connection) -> list[str]:
@@ -160,15 +176,29 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
         DataError: Some pictures cannot be read, and UNREADABLE_PICTURES is "fail".
     """
     total = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
-    num_workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
     read_all(
         index,
         total=total,
-        num_workers=num_workers,
+        num_workers=_count_workers(config),
         max_pixels=config.MAX_PIXELS,
         sample_bits=config.SAMPLE_BITS,
     )
     check_readable(index, config)
+
+
+def compare_vanished(index: sqlite3.Connection, config: Config, *, made: Collection[str]) -> None:
+    """Learn the pixels of held-out JPEGs that left the data folder: they may be back in another format."""
+    add_vanished_pixels(
+        index,
+        config.split_dir,
+        made=made,
+        num_workers=_count_workers(config),
+        max_pixels=config.MAX_PIXELS,
+    )
+
+
+def _count_workers(config: Config) -> int:
+    return count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
 
 
 def _describe(

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from classifold import __version__
+from classifold.counts import choose, count_of
 from classifold.dataset import notes
 from classifold.dataset.assignment import mark_copies
-from classifold.dataset.class_checks import check_classes, limit_faults, list_skipped
+from classifold.dataset.causes import describe_counts
+from classifold.dataset.class_checks import check_classes, list_skipped
 from classifold.dataset.division import (
     UNREADABLE,
     SplitSummary,
@@ -41,7 +43,7 @@ from classifold.dataset.record import listing_hash, write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.split_place import naming_setting
 from classifold.dataset.standing import describe_file
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION, set_manifest
 from classifold.progress import show_progress
 from classifold.settings.config import Config
@@ -110,21 +112,53 @@ def read_listing(index: sqlite3.Connection, config: Config) -> tuple[Findings, t
         DataError: Lines are faulty, no file exists, or the pictures cannot be divided.
         SettingsError: The share of a set to create is 0.
     """
-    listing = Path(config.DATA_MANIFEST)
+    findings = find_listed(index, config)
+    made = check_lines(index, config, findings)
+    check_shares(config, made)
+    check_listed(index, config, findings, made=made)
+    check_readable(index, config)
+    return findings, made
+
+
+def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
+    """Fill the index with the listing's sound lines; return what else is in it.
+
+    Raises:
+        DataError: It cannot be read at all.
+    """
     findings = Findings()
     with show_progress("reading the listing", None) as advance:
         add_listed(index, _iter_rows(config, findings, advance))
+    return findings
+
+
+def check_lines(index: sqlite3.Connection, config: Config, findings: Findings) -> tuple[str, ...]:
+    """Refuse faulty lines; return which sets are to be made.
+
+    Raises:
+        DataError: Lines are faulty, no file is there, classes or sets are not told, or an address has two
+            contents.
+    """
+    listing = Path(config.DATA_MANIFEST)
     findings.check(listing)
     _check_there(listing, findings, config)
     made = _find_made(index, listing, findings)
-    check_shares(config, made)
     check_once(index, listing, unit=findings.unit)
     _check_class_column(index, listing, findings)
+    return made
+
+
+def check_listed(
+    index: sqlite3.Connection, config: Config, findings: Findings, *, made: tuple[str, ...]
+) -> None:
+    """Refuse classes that cannot be divided.
+
+    Raises:
+        DataError: No pictures, fewer than two classes, or classes with too few pictures for the sets.
+    """
     passed_over = dict(sorted(findings.passed_over.items()))
     hint = "set MANIFEST_ROOT to the address above the classes' folders, or MANIFEST_CLASS to a column"
     check_classes(index, config, made=made, passed_over=passed_over, hint=hint)
-    check_readable(index, config)
-    return findings, made
 
 
 def _check_there(listing: Path, findings: Findings, config: Config) -> None:
@@ -155,7 +189,8 @@ def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> 
     if not findings.num_sets:
         return MADE
     if without.count:
-        what = f"{without.count} pictures have no known set in the column {column!r}, and others have one"
+        pictures = f"{count_of(without.count, 'picture')} {choose(without.count, 'has', 'have')}"
+        what = f"{pictures} no known set in the column {column!r}, and others have one"
         hint = "write training, validation or evaluation in every line, or give the column another name"
         raise DataError(Fault(str(listing), what, hint=hint, got=str(without)))
     given = {SET_RANKS[rank] for (rank,) in index.execute("SELECT DISTINCT given FROM picture")}
@@ -241,7 +276,7 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
     """Return the notes on a listing: which columns were used, what was skipped, and if copies are found."""
     lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
     if findings.passed_over:
-        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(findings.passed_over.items()))
+        counts = describe_counts(dict(sorted(findings.passed_over.items())))
         lines.append(f"skipped: {counts}")
     if findings.kind == "key":
         lines.append(
@@ -250,7 +285,9 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
         )
     if findings.num_parts:
         lines.append(
-            f"{findings.num_parts} etags are of multipart uploads: copies with other parts are not found"
+            f"{count_of(findings.num_parts, 'etag')} "
+            f"{choose(findings.num_parts, 'is of a multipart upload', 'are of multipart uploads')}: copies with "
+            "other parts are not found"
         )
     return lines
 
@@ -273,7 +310,7 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
         lines.append(f"the sets are those of the column {columns.set_name!r}")
         lines += [f"there was no {name} set: a share of training was used for it" for name in made]
     if findings.num_recoded:
-        count = f"{findings.num_recoded} {findings.unit}s"
+        count = count_of(findings.num_recoded, findings.unit)
         lines.append(f"not UTF-8, and read as Windows-1252 (Latin-1): {count}; save the listing as UTF-8")
     return lines
 
@@ -281,10 +318,13 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
 def _describe_files(findings: Findings) -> list[str]:
     lines = []
     if findings.missing.count:
-        count = f"{findings.missing.count} of {findings.num_files}"
-        lines.append(f"missing, and left out: {count} files: {findings.missing}")
+        count = f"{findings.missing.count} of {count_of(findings.num_files, 'file')}"
+        lines.append(f"missing, and left out: {count}: {findings.missing}")
     if findings.num_backslashes:
-        lines.append(f"names with backslashes, found with / in their place: {findings.num_backslashes} files")
+        lines.append(
+            "names with backslashes, found with / in their place: "
+            f"{count_of(findings.num_backslashes, 'file')}"
+        )
     if findings.num_from_root:
         lines.append(f"relative paths found below MANIFEST_ROOT: {findings.num_from_root}")
     return lines

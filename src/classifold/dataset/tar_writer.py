@@ -25,8 +25,8 @@ RECORD = tarfile.RECORDSIZE
 _CHUNK = 2**20
 
 
-class Place(NamedTuple):
-    """A file's place in the archive: offset of its first byte, size in bytes, CRC-32."""
+class TarSpan(NamedTuple):
+    """A file's content in the archive: offset of its first byte, size in bytes, CRC-32."""
 
     offset: int
     size: int
@@ -34,20 +34,20 @@ class Place(NamedTuple):
 
 
 class SourceError(Exception):
-    """A file that cannot be packed; the message says why.
+    """A file cannot be packed; the message says why.
 
     Attributes:
-        hint: The cure, "" where it is to correct the file.
+        hint: The cure, if it is not to repair the file; else "".
     """
 
     hint = ""
 
 
 class TarWriter:
-    """A tar file that is being written; leaving the context closes it without finishing it.
+    """Writes a tar file; as a context manager it closes the file at the end, and does not finish it.
 
     Args:
-        path: Path of the file to create.
+        path: The file to write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,27 +63,27 @@ class TarWriter:
     ) -> None:
         self._file.close()
 
-    def add_bytes(self, name: str, content: bytes) -> Place:
-        """Append bytes under a name; return their place."""
+    def add_bytes(self, name: str, content: bytes) -> TarSpan:
+        """Append content under a name and return its span."""
         self._write(build_header(name, len(content)))
-        place = Place(self.size, len(content), zlib.crc32(content))
+        span = TarSpan(self.size, len(content), zlib.crc32(content))
         self._write(content)
         self._write(bytes(-len(content) % BLOCK))
-        return place
+        return span
 
     def add(
         self, name: str, source: Path | str, *, size: int | None = None, only_picture: bool = False
-    ) -> Place:
-        """Append a file under a name; return its place.
+    ) -> TarSpan:
+        """Append a file under a name and return its span.
 
         Args:
             name: Name of the file in the archive.
             source: Path of the file.
             size: Expected size in bytes; a file of another size is refused.
-            only_picture: True to refuse a file whose content is not a picture.
+            only_picture: Refuse a file whose content is not a picture.
 
         Raises:
-            SourceError: The file is refused, cannot be read, or changes meanwhile.
+            SourceError: The file is refused, cannot be read, or changes while it is read.
             OSError: The archive cannot be written.
         """
         with _reading():
@@ -96,11 +96,11 @@ class TarWriter:
         finally:
             os.close(number)
 
-    def _copy(self, name: str, source: int, wanted: int | None) -> Place:
+    def _copy(self, name: str, source: int, wanted: int | None) -> TarSpan:
         with _reading():
             size = os.fstat(source).st_size
         if wanted is not None and size != wanted:
-            raise SourceError(f"it has {size} bytes, and {wanted} were listed")
+            raise SourceError(f"it has {size} bytes, and had {wanted} when packing began")
         self._write(build_header(name, size))
         offset, crc, missing = self.size, 0, size
         while missing:
@@ -112,7 +112,7 @@ class TarWriter:
             self._write(content)
             missing -= len(content)
         self._write(bytes(-size % BLOCK))
-        return Place(offset, size, crc)
+        return TarSpan(offset, size, crc)
 
     def finish(self) -> str:
         """Write the archive's end and return the SHA-256 of the whole, in hexadecimal."""
@@ -137,32 +137,32 @@ def _reading() -> Iterator[None]:
 
 
 def check_content(head: bytes) -> None:
-    """Refuse a file that is not a picture, so that no other file of this machine is ever packed.
+    """Refuse what is not a picture, so that shards never carry another file of this machine away.
 
     Args:
-        head: The first `HEAD_BYTES` bytes of the file, fewer if it is shorter.
+        head: The first `HEAD_BYTES` bytes of the file, or all of a shorter one.
 
     Raises:
-        SourceError: It is not a picture; says what it contains.
+        SourceError: It is not a picture; the message says what it holds.
     """
     if identify_format(head) is None:
         raise SourceError(f"the file holds {name_content(head)}")
 
 
 def is_link(path: str) -> bool:
-    """Return whether a file is a symbolic link; since it may lead anywhere, only a picture is accepted."""
+    """Tell whether a file is a symbolic link. It may lead anywhere, so only a picture is accepted there."""
     return os.path.islink(path)  # noqa: PTH114 - a Path for each file is slow
 
 
 def build_header(name: str, size: int) -> bytes:
-    """Return a file's header in the archive: readable by all, without owner, dated 1970."""
+    """Return the header of a file in the archive: readable by all, without an owner, dated 1970."""
     member = tarfile.TarInfo(name)
     member.size = size
     return member.tobuf(tarfile.PAX_FORMAT)
 
 
 def member_size(name: str, size: int) -> int:
-    """Return the number of bytes that a file takes in the archive, header and padding included."""
+    """Return the bytes that a file takes in the archive, with header and padding."""
     header = BLOCK if len(name) <= tarfile.LENGTH_NAME and name.isascii() and size < 8**11 else None
     return (header or len(build_header(name, size))) + size + -size % BLOCK
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from classifold.dataset.name_bytes import clean_name
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 
 # Errors which mean that a disk does not accept a name. ENOENT is that of exFAT through FUSE.
 _REFUSED = {errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG, errno.EILSEQ}
@@ -19,7 +19,6 @@ _REFUSED = {errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG, errno.EILSEQ}
 _BAD_CHARACTERS = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _NAME_BYTES = 120
-_FAULT_LIMIT = 20
 _SCRATCH = ".classifold-names"
 
 
@@ -62,11 +61,8 @@ def check_class_names(folder: Path, class_names: Iterable[str], *, split_dir: Pa
     """
     with _scratch(folder) as scratch:
         faults = list(_try_names(scratch, sorted(class_names), split_dir=split_dir))
-    more = len(faults) - _FAULT_LIMIT
-    if more > 0:
-        faults = [*faults[:_FAULT_LIMIT], Fault(f"{more} more", "not listed here", hint="fix these first")]
     if faults:
-        raise DataError(*faults)
+        raise DataError(*limit_faults(faults))
 
 
 def _try_names(scratch: Path, class_names: list[str], *, split_dir: Path) -> Iterator[Fault]:

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
+from classifold.counts import choose, count_of
+
 # Invisible letters that Unicode does not class as format characters.
 _BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 _VARIATIONS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
@@ -100,4 +102,6 @@ def describe_twins(names: Iterable[str]) -> list[str]:
         for one, other, how in twins[:_SHOWN]
     ]
     more = len(twins) - len(lines)
-    return [*lines, f"{more} more pairs of class names look the same"] if more else lines
+    if not more:
+        return lines
+    return [*lines, f"{count_of(more, 'more pair')} of class names {choose(more, 'looks', 'look')} the same"]

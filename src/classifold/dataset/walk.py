@@ -28,6 +28,7 @@ from classifold.pictures.limits import check_bytes, read_bytes
 from classifold.pictures.source import Member
 
 _MADE_HERE = "made by classifold"
+_FOLDER_LINK, _LINK_ABOVE, _BROKEN_LINK = "link to a folder", "link to a folder above", "broken link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Oddities:
         num_outside: Number of links to pictures outside of the data folder.
         outside: The first of them by name, with its target.
         linked_classes: Class folders that are links to outside, each with its target.
+        links: The first link by name that was skipped for each reason, with its target.
         num_strange: Number of pictures whose names are not UTF-8.
         strange: Key of the first of them by name.
     """
@@ -86,6 +88,7 @@ class Oddities:
     num_outside: int = 0
     outside: str = ""
     linked_classes: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
     num_strange: int = 0
     strange: str = ""
 
@@ -98,6 +101,11 @@ class Oddities:
             self.num_outside += 1
             example = f"{key} -> {target}"
             self.outside = min(self.outside or example, example)
+
+    def add_link(self, reason: str, entry: os.DirEntry[str], key: str) -> None:
+        """Note a link that is passed over."""
+        example = f"{key} -> {clean_name(os.readlink(entry.path))}"  # noqa: PTH115
+        self.links[reason] = min(self.links.get(reason, example), example)
 
     def find_outside(self, entry: os.DirEntry[str]) -> str:
         """Return the target of a link that leads out of the data folder, "" for any other link."""
@@ -134,7 +142,9 @@ def find_classes(
         elif not leads_to_folder(entry):
             counts["outside the class folders"] += 1
         elif entry.is_symlink() and root.resolve().is_relative_to(Path(entry.path).resolve()):
-            counts["link to a folder above"] += 1
+            counts[_LINK_ABOVE] += 1
+            if oddities:
+                oddities.add_link(_LINK_ABOVE, entry, clean_name(entry.name))
         elif _is_made_here(Path(entry.path)):
             counts[_MADE_HERE] += 1
         else:
@@ -177,7 +187,8 @@ def iter_pictures(
     classes = find_classes(root, counts, oddities)
     check_folder_names([folder for _, folder in classes])
     for class_name, folder in classes:
-        for entry, inner in _walk(folder, counts, ordered=ordered, is_class=True):
+        walk = _walk(folder, counts, ordered=ordered, class_name=class_name, oddities=oddities)
+        for entry, inner in walk:
             key = f"{class_name}/{inner}"
             if oddities:
                 oddities.look_at(entry, key)
@@ -220,14 +231,20 @@ def walk_pictures(folder: Path, counts: Counter[str], *, ordered: bool = True) -
     Raises:
         DataError: A folder cannot be read.
     """
-    for entry, inner in _walk(folder, counts, ordered=ordered, is_class=False):
+    for entry, inner in _walk(folder, counts, ordered=ordered):
         yield Path(entry.path), inner
 
 
 def _walk(
-    folder: Path, counts: Counter[str], *, ordered: bool, is_class: bool
+    folder: Path,
+    counts: Counter[str],
+    *,
+    ordered: bool,
+    class_name: str = "",
+    oddities: Oddities | None = None,
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Yield (entry, clean path below `folder`) of every picture; in a class, thumbnails are skipped."""
+    is_class = bool(class_name)
     waiting = [(os.fspath(folder), "")]
     while waiting:
         place, prefix = waiting.pop()
@@ -244,6 +261,8 @@ def _walk(
                     deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
             elif reason := _reason_no_picture(entry):
                 counts[reason] += 1
+                if oddities and reason in (_FOLDER_LINK, _BROKEN_LINK):
+                    oddities.add_link(reason, entry, f"{class_name}/{prefix}{clean_name(entry.name)}")
             else:
                 yield entry, prefix + clean_name(entry.name)
         waiting += reversed(deeper)
@@ -287,8 +306,8 @@ def _reason_no_picture(entry: os.DirEntry[str]) -> str:
     """Return why an entry is skipped, "" for a picture and for a file with the extension of one."""
     if not leads_to_file(entry):
         if leads_to_folder(entry):
-            return "link to a folder"
-        return "not an ordinary file" if os.path.exists(entry.path) else "broken link"  # noqa: PTH110
+            return _FOLDER_LINK
+        return "not an ordinary file" if os.path.exists(entry.path) else _BROKEN_LINK  # noqa: PTH110
     # Decided by name, since on a mounted bucket each opening of a file is a request.
     if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path a file is slow
         return ""

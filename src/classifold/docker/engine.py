@@ -1,4 +1,4 @@
-"""The Docker engine through its own command: found, asked with lists of words, its refusals in our words."""
+"""Running the `docker` command: finding it, running it without a shell, and explaining its errors."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from classifold.errors import DockerError, Fault
+from classifold.errors import DockerError, Fault, name_failure
 
 _INSTALL_HINT = "install Docker (docs.docker.com/get-docker), start it, then run the command again"
-# What the engine's command says, and the cure; the first that is found counts.
+# Patterns of the command's messages, with what to report and a hint; the first match counts.
 _ENGINE_FAULTS = (
     (
         r"permission denied while trying to connect|dial unix [^:]+: connect: permission denied",
         "this user may not use the Docker engine",
-        "add yourself to its group with: sudo usermod -aG docker $USER; then sign in anew",
+        "add yourself to its group with: sudo usermod -aG docker $USER; then log out and in again",
     ),
     (
         r"cannot connect to the docker daemon|failed to connect to the docker api|error during connect"
         r"|is the docker daemon running|docker daemon is not running",
         "the Docker engine does not run",
-        "start Docker Desktop, or on Linux: sudo systemctl start docker; check DOCKER_HOST where it is set",
+        "start Docker Desktop, or on Linux: sudo systemctl start docker; check DOCKER_HOST if it is set",
     ),
     (
         r"context \"[^\"]*\": context not found|unable to resolve docker endpoint",
         "there is no such Docker context",
-        "docker context ls lists those that there are; check DOCKER_CONTEXT",
+        "docker context ls lists the existing ones; check DOCKER_CONTEXT",
     ),
 )
 _OTHER_FAULTS = (
@@ -45,7 +45,7 @@ _OTHER_FAULTS = (
     (
         r"no such host|i/o timeout|tls handshake timeout|network is unreachable|connection refused"
         r"|temporary failure (in name )?resolution|x509: ",
-        "there is no way to a registry",
+        "a registry cannot be reached",
         "check the network, and the proxy and certificates in Docker's own settings",
     ),
     (
@@ -55,13 +55,16 @@ _OTHER_FAULTS = (
         "--install amd64",
     ),
 )
+_REASON = re.compile(r"docker: |Error\b")
+# What docker prints below a refusal.
+_ADVICE = re.compile(r"(Run|See) 'docker .*--help'")
 
 
 def find_docker() -> str:
     """Return the path of the `docker` command.
 
     Raises:
-        DockerError: If it is not installed.
+        DockerError: It is not installed.
     """
     path = shutil.which("docker")
     if path is None:
@@ -77,17 +80,17 @@ def run_docker(
     env: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `docker WORDS` to its end and return it with what it printed.
+    """Run `docker WORDS` to its end and return it with its output.
 
     Args:
-        words: After `docker`; never seen by a shell.
-        doing: What is being done, as in "build the image"; stands in the error.
-        text: For its standard input, such as a password.
-        env: Beside this process's own environment.
-        check: False returns a command that failed, too, unless the engine itself cannot be reached.
+        words: Arguments of `docker`; no shell is involved.
+        doing: What is being done, as in "build the image", for the error message.
+        text: Text for its standard input, such as a password; None for none.
+        env: Environment variables in addition to this process's own.
+        check: If False, a command that failed is returned too, unless the engine cannot be reached.
 
     Raises:
-        DockerError: If Docker is not installed, its engine not reachable, or the command fails.
+        DockerError: Docker is not installed, its engine cannot be reached, or the command fails.
     """
     done = subprocess.run(  # noqa: S603 - words, no shell
         [find_docker(), *words],
@@ -111,16 +114,16 @@ def start_docker(
     stderr: int | IO[str] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start `docker WORDS` in a session of its own and return it while it runs: Ctrl-C reaches us alone.
+    """Start `docker WORDS` in its own session, so that Ctrl-C reaches only us, and return it while it runs.
 
     Args:
-        words: After `docker`; never seen by a shell.
-        stdout: As in subprocess; None: this process's own.
-        stderr: As in subprocess; None: this process's own.
-        env: Beside this process's own environment.
+        words: Arguments of `docker`; no shell is involved.
+        stdout: Its standard output, as in subprocess; None for this process's own.
+        stderr: Its standard error, as in subprocess; None for this process's own.
+        env: Environment variables in addition to this process's own.
 
     Raises:
-        DockerError: If Docker is not installed.
+        DockerError: Docker is not installed.
     """
     return subprocess.Popen(  # noqa: S603 - words, no shell
         [find_docker(), *words],
@@ -141,16 +144,16 @@ def stream_docker(
     see: Callable[[str], None],
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run `docker WORDS`, handing every line that it prints to `see` as it comes; its end is its last lines.
+    """Run `docker WORDS` to its end, and call `see` with every line that it prints as it comes.
 
     Args:
-        words: After `docker`; never seen by a shell.
-        doing: What is being done; stands in the error.
-        see: Told each line of both streams, without its end.
-        env: Beside this process's own environment.
+        words: Arguments of `docker`; no shell is involved.
+        doing: What is being done, for the error message.
+        see: Called with each line of both streams, without its line break.
+        env: Environment variables in addition to this process's own.
 
     Raises:
-        DockerError: If Docker is not installed, its engine not reachable, or the command fails.
+        DockerError: Docker is not installed, its engine cannot be reached, or the command fails.
     """
     lines: list[str] = []
     with start_docker(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env) as process:
@@ -167,18 +170,30 @@ def stream_docker(
 
 
 def explain_docker(said: str, *, doing: str) -> DockerError:
-    """Return what the docker command printed as an error with its cure.
+    """Return the error of a docker command that failed, with a hint.
 
     Args:
-        said: Everything it printed, or its standard error.
+        said: Its output, or its standard error.
         doing: What was being done, as in "build the image".
     """
-    last = said.strip().splitlines()[-1:] or ["docker failed and said nothing"]
+    reason = _find_reason(said)
     found = _find_fault(said, (*_ENGINE_FAULTS, *_OTHER_FAULTS))
     if found is None:
-        return DockerError(Fault(doing, last[0].strip()))
+        return DockerError(Fault(name_failure(doing), reason))
     what, hint = found
-    return DockerError(Fault(doing, f"{what} ({last[0].strip()})", hint=hint))
+    return DockerError(Fault(name_failure(doing), f"{what} ({reason})", hint=hint))
+
+
+def _find_reason(said: str) -> str:
+    """Return the line that says why docker refused: where none begins as its errors do, the last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    reasons = [line for line in lines if _REASON.match(line)]
+    if reasons:
+        return reasons[-1]
+    if not lines:
+        return "docker failed and said nothing"
+    # What is wrong with the words of a command stands first, above their usage and this advice.
+    return lines[0] if _ADVICE.match(lines[-1]) else lines[-1]
 
 
 def _find_fault(said: str, faults: Sequence[tuple[str, str, str]]) -> tuple[str, str] | None:
@@ -189,5 +204,5 @@ def _find_fault(said: str, faults: Sequence[tuple[str, str, str]]) -> tuple[str,
 
 
 def _build_environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    # Docker's advertisements of its other products are no part of an answer.
+    # Without Docker's advertisements for its other products.
     return {**os.environ, "DOCKER_CLI_HINTS": "false", **(env or {})}

@@ -1,4 +1,4 @@
-"""Several containers that train together: their network, the ones beside the first, and how each is ended."""
+"""Several containers that train together: their network, the ones beside the first, and how to end them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from classifold import names
 from classifold.docker.engine import run_docker, start_docker
 from classifold.docker.start import Start, build_command
-from classifold.errors import Fault
+from classifold.errors import KILLED_FOR_MEMORY, Fault
 from classifold.sagemaker.failure_file import read_faults
 from classifold.sagemaker.ml_folder import MlFolder
 
@@ -19,9 +19,9 @@ Tell = Callable[[str], None]
 
 KILLED = 137
 _AGAIN_SECONDS = 3.0
-# Once the first container has ended, the others have so long to do so too.
+# Time for the other containers to end after the first one has ended.
 _GRACE_SECONDS = 60.0
-# The last lines say why docker refused; more need not be kept.
+# Number of last lines that are kept, for an error message.
 _KEPT_LINES = 50
 
 
@@ -29,7 +29,7 @@ _KEPT_LINES = 50
 def network_of(start: Start) -> Iterator[None]:
     """Make the network of a job's containers, if it has one, and remove it at the end.
 
-    Under isolation it leads nowhere but to the other containers, as SageMaker's does.
+    Under isolation it reaches only the other containers, as on SageMaker.
 
     Raises:
         DockerError: The engine refuses.
@@ -46,7 +46,7 @@ def network_of(start: Start) -> Iterator[None]:
 
 
 def stream_lines(process: subprocess.Popen[str], lines: list[str], tell: Tell) -> None:
-    """Tell every line of a container until it ends; the last ones stay in `lines`."""
+    """Call `tell` with every line of a container until it ends; the last ones are kept in `lines`."""
     for line in process.stdout or ():
         lines.append(line.rstrip("\r\n"))
         del lines[:-_KEPT_LINES]
@@ -54,7 +54,7 @@ def stream_lines(process: subprocess.Popen[str], lines: list[str], tell: Tell) -
 
 
 def stop_container(process: subprocess.Popen[str], container: str, *, at_once: bool) -> None:
-    """Ask a container to end, SIGTERM first and SIGKILL after 120 seconds, while its lines still come."""
+    """End a container: SIGTERM now and SIGKILL after 120 seconds, in a thread; or SIGKILL `at_once`."""
     if at_once:
         run_docker(["kill", container], doing="end the container", check=False)
         return
@@ -62,10 +62,11 @@ def stop_container(process: subprocess.Popen[str], container: str, *, at_once: b
 
 
 def _stop_gently(process: subprocess.Popen[str], container: str) -> None:
-    """Send SIGTERM until it is heard: one that comes before the job listens is lost, more do no harm."""
+    """Send SIGTERM until the container ends, and SIGKILL after 120 seconds."""
     end = time.monotonic() + names.STOP_SECONDS
+    # Repeated, since a signal that comes before the job has a handler is lost; further ones are ignored.
     while time.monotonic() < end:
-        # Where there is no container yet the command that starts it is to end.
+        # If there is no container yet, the command that starts it is ended.
         if run_docker(["kill", "--signal", "TERM", container], doing="stop it", check=False).returncode:
             process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -75,7 +76,7 @@ def _stop_gently(process: subprocess.Popen[str], container: str) -> None:
 
 
 def end_container(process: subprocess.Popen[str], container: str) -> None:
-    """See to it that no container is left, not even one that was made and never started."""
+    """Make sure that no container is left, not even one that was made but never started."""
     if process.poll() != 0:
         run_docker(["rm", "--force", container], doing="remove the container", check=False)
         process.kill()
@@ -124,15 +125,15 @@ class Companions:
             stop_container(process, start.container, at_once=at_once)
 
     def find_faults(self) -> list[Fault]:
-        """Return what ended them, once they have ended, as far as it is not that another one was gone."""
+        """Wait for the containers to end, and return their faults, except that another host is gone."""
         self._wait()
         faults: list[Fault] = []
         for start, process, _ in self._running:
             with contextlib.suppress(OSError):
                 text = MlFolder(start.ml_dir).failure_path.read_text(encoding="utf-8")
-                told = read_faults(text, where=f"host {start.host}")
-                faults += [fault for fault in told if fault.where != "hosts"]
+                its_faults = read_faults(text, where=f"host {start.host}")
+                faults += [fault for fault in its_faults if fault.where != "hosts"]
             if process.poll() == KILLED:
-                hint = "most likely for want of memory: take fewer hosts, or give Docker more memory"
-                faults.append(Fault(f"host {start.host}", "it was killed", hint=hint))
+                hint = "take fewer hosts, or give Docker more memory"
+                faults.append(Fault(f"host {start.host}", KILLED_FOR_MEMORY, hint=hint))
         return faults

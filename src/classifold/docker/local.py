@@ -1,4 +1,4 @@
-"""`train --docker`: the very image that SageMaker would run, started here as SageMaker would start it."""
+"""`train --docker`: SageMaker's training image, started on this machine as SageMaker would start it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,17 @@ from classifold.docker.hosts import (
     stream_lines,
 )
 from classifold.docker.start import Engine, Start, build_command
-from classifold.errors import ClassifoldError, DockerError, Fault, Interrupted, JobError, disk_errors
+from classifold.errors import (
+    KILLED_FOR_MEMORY,
+    MEMORY_HINT,
+    MEMORY_HINT_IN_JOB,
+    ClassifoldError,
+    DockerError,
+    Fault,
+    Interrupted,
+    JobError,
+    disk_errors,
+)
 from classifold.machine import list_gpus
 from classifold.run_folder import check_run
 from classifold.sagemaker.failure_file import read_faults
@@ -40,12 +50,12 @@ Tell = Callable[[str], None]
 _JOB = "the job in Docker"
 # Exit codes of `docker run` itself: refused, not executable, not found in the image.
 _DOCKER_REFUSED = (125, 126, 127)
-# The label that tells the variants apart.
+# The label that names the image's variant.
 _TITLE = "org.opencontainers.image.title"
-# Cures that hold here, in place of those for a job; by words of that one.
+# Hints for this machine, in place of those for a job, by words of the latter.
 _CURES_HERE = {
     "VOLUME_GB": "free some space, or set RUNS_DIR to another disk",
-    "a larger INSTANCE_TYPE": "close other programs, or lower BATCH_SIZE, CACHE_GB or IMAGE_SIZE",
+    MEMORY_HINT_IN_JOB: MEMORY_HINT,
 }
 _REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
 
@@ -53,24 +63,24 @@ _REACHED = (names.MODEL_KERAS, names.CLASSES_JSON, names.CONFIG_JSON)
 def run_in_docker(config: Config, image_reference: str, *, tell: Tell, num_hosts: int = 1) -> Path:
     """Train in a container as SageMaker would, or in several as on several machines; return the run folder.
 
-    The container runs as this user, with no capabilities, nothing to write but /opt/ml and /tmp, and under
-    NETWORK_ISOLATION no network. Its lines go to `tell` as they come. Ctrl-C lets it save what it has, for
-    120 seconds; a second one ends it at once.
+    The container runs as this user, without capabilities, can write only to /opt/ml and /tmp, and has no
+    network under NETWORK_ISOLATION. After Ctrl-C it has 120 seconds to save its best model; a second Ctrl-C
+    ends it at once.
 
     Args:
         config: The settings.
-        image_reference: The image, which is here already.
-        tell: Called with every line.
-        num_hosts: Containers that train together, on a network of their own.
+        image_reference: Name of the image, which must be on this machine.
+        tell: Called with every line that the containers print.
+        num_hosts: Number of containers that train together, on a network of their own.
 
     Returns:
-        RUNS_DIR/<job>, which appears whole or not at all.
+        RUNS_DIR/<job>, which appears only once it is complete.
 
     Raises:
         DataError: The three sets cannot be trained on.
-        DockerError: The engine or the image is not there, or refuses.
-        JobError: The job failed; it says why.
-        Interrupted: After Ctrl-C, once what was reached is in RUNS_DIR/<job>.interrupted.
+        DockerError: Engine or image are missing, or the engine refuses.
+        JobError: The job failed; with its own faults.
+        Interrupted: After Ctrl-C, once the best model so far is in RUNS_DIR/<job>.interrupted.
     """
     from classifold.dataset.scan import load_sets
 
@@ -105,7 +115,7 @@ def _inspect_image(reference: str) -> Mapping[str, str]:
     """Return the image's labels.
 
     Raises:
-        DockerError: It is not here.
+        DockerError: It is not on this machine.
     """
     words = ["image", "inspect", "--format", "{{json .Config.Labels}}", reference]
     done = run_docker(words, doing="look for the image", check=False)
@@ -123,7 +133,7 @@ def _inspect_engine() -> Engine:
 
 
 def _can_use_gpus(labels: Mapping[str, str], tell: Tell) -> bool:
-    """Tell whether the image is made for GPUs and this machine has any."""
+    """Tell whether the image is made for GPUs and this machine has one."""
     is_gpu_image = labels.get(_TITLE, "").endswith("GPU")
     has_gpus = bool(list_gpus()) or shutil.which("nvidia-smi") is not None
     if is_gpu_image and not has_gpus:
@@ -136,7 +146,7 @@ def _can_use_gpus(labels: Mapping[str, str], tell: Tell) -> bool:
 
 @contextlib.contextmanager
 def _working_folder(runs_dir: Path, config: Config) -> Iterator[tuple[str, Path]]:
-    """Yield a free job's name and a hidden folder beside its run folder, which is gone afterwards."""
+    """Yield an unused job name and a hidden folder beside its run folder, which is removed at the end."""
     runs_dir.mkdir(parents=True, exist_ok=True)
     while True:
         job = names.job_name(config.ALGORITHM_NAME, datetime.now().astimezone())
@@ -153,7 +163,7 @@ def _working_folder(runs_dir: Path, config: Config) -> Iterator[tuple[str, Path]
 
 
 def _lay_out_hosts(plan: Start, config: Config, folder: Path, count: int) -> list[Start]:
-    """Lay out a tree for each host, and return how each is started."""
+    """Make the folders of each host, and return how each container is started."""
     hosts = [f"algo-{number}" for number in range(1, count + 1)]
     starts = []
     for host in hosts:
@@ -181,9 +191,9 @@ def _lay_out(ml: MlFolder, config: Config, hosts: Sequence[str]) -> None:
 
 
 def _find_data(config: Config, sets: Any, target: Path) -> Path:
-    """Return the folder to mount as the channel: what `upload` would send, with no link that leads out."""
+    """Return the folder to mount as the channel: what `upload` would send, without symbolic links."""
     if config.UPLOAD_AS == "shards":
-        from classifold.packing.shards import provide_shards
+        from classifold.packing.provide import provide_shards
 
         return provide_shards(config.split_dir, config.shards_dir, shard_mb=config.SHARD_MB).resolve()
     split_dir = config.split_dir.resolve()
@@ -191,9 +201,9 @@ def _find_data(config: Config, sets: Any, target: Path) -> Path:
         return split_dir
     for set_name, pictures in sets.pictures.items():
         for picture in pictures:
-            place = target / set_name / picture.key
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _link(picture.path.resolve(), place)
+            path = target / set_name / picture.key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _link(picture.path.resolve(), path)
     record = split_dir / names.SPLIT_RECORD
     if record.is_file():
         shutil.copyfile(record, target / names.SPLIT_RECORD)
@@ -201,32 +211,32 @@ def _find_data(config: Config, sets: Any, target: Path) -> Path:
 
 
 def _has_links(folder: Path) -> bool:
-    """Tell whether there is a symbolic link anywhere below a folder: in a container it leads nowhere."""
-    with os.scandir(folder) as entries:
-        found = list(entries)
-    return any(entry.is_symlink() for entry in found) or any(
-        _has_links(Path(entry.path)) for entry in found if entry.is_dir(follow_symlinks=False)
+    """Tell whether a symbolic link is anywhere below a folder; in a container its target is missing."""
+    with os.scandir(folder) as scan:
+        entries = list(scan)
+    return any(entry.is_symlink() for entry in entries) or any(
+        _has_links(Path(entry.path)) for entry in entries if entry.is_dir(follow_symlinks=False)
     )
 
 
-def _link(source: Path, place: Path) -> None:
+def _link(source: Path, target: Path) -> None:
     try:
-        place.hardlink_to(source)
+        target.hardlink_to(source)
     except OSError:  # another disk, or one without hard links
-        shutil.copyfile(source, place)
+        shutil.copyfile(source, target)
 
 
 # The container
 
 
 def _run(start: Start, companions: Companions, tell: Tell) -> tuple[int, list[str], bool]:
-    """Run the first container to its end; return the exit code, its last lines and whether it was stopped."""
+    """Run the first container to its end; return its exit code, last lines and whether it was stopped."""
     process = start_docker(build_command(start), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines: list[str] = []
     num_asked, num_stops = 0, 0
     try:
         while True:
-            # Ctrl-C may come at any moment, also while an earlier one is answered.
+            # Ctrl-C may come at any moment, also while an earlier one is being handled.
             try:
                 while num_stops < num_asked:
                     num_stops += 1
@@ -250,9 +260,9 @@ _STOPPING = f"stopping: the job has {names.STOP_SECONDS} s to save what it has; 
 def _settle(
     code: int, lines: Sequence[str], ml: MlFolder, run_dir: Path, start: Start, *, was_stopped: bool
 ) -> Path:
-    """Give the result its place and return it, or raise what the job's end means."""
+    """Move the result to the run folder and return that, or raise the error of the job's end."""
     if code == 0:
-        check_run(ml.model_dir, is_whole=True, where=_JOB, hint="the lines above say what it did")
+        check_run(ml.model_dir, is_whole=True, where=_JOB, hint="the lines above are its output")
         move_folder(ml.model_dir, run_dir)
         return run_dir
     if was_stopped:
@@ -261,13 +271,13 @@ def _settle(
 
 
 def _keep_reached(ml: MlFolder, run_dir: Path) -> Interrupted:
-    """Keep the best model so far, and return the error that tells how to go on."""
+    """Keep the best model so far, and return the error that says how to continue from it."""
     if not all((ml.model_dir / name).exists() for name in _REACHED):
         hint = "run the command again; nothing was learned yet that could be kept"
         return Interrupted(Fault(_JOB, "stopped before the end of the first epoch", hint=hint))
     kept = run_dir.with_name(run_dir.name + names.INTERRUPTED_ENDING)
     move_folder(ml.model_dir, kept)
-    hint = f"to go on from there, add: --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
+    hint = f"to start from it, add: --set {shlex.quote(f'BACKBONE_WEIGHTS={kept}')}"
     fault = Fault(_JOB, f"stopped; the best model so far is in {kept}", hint=hint)
     return Interrupted(fault, kept=kept)
 
@@ -279,14 +289,15 @@ def _explain_end(code: int, lines: Sequence[str], ml: MlFolder, start: Start) ->
             return JobError(*(_put_here(fault, start) for fault in faults))
     if code in _DOCKER_REFUSED:
         return explain_docker("\n".join(lines), doing="start the container")
-    hint = "the lines above are all that it said"
     if code == KILLED:
-        hint = "most likely for want of memory: close other programs, or give Docker more memory"
+        hint = "close other programs, or give Docker more memory"
+        return JobError(Fault(_JOB, KILLED_FOR_MEMORY, hint=hint))
+    hint = "the lines above are all of its output"
     return JobError(Fault(_JOB, f"it ended with exit code {code}", hint=hint))
 
 
 def _put_here(fault: Fault, start: Start) -> Fault:
-    """Return a job's fault with the user's own path for the container's, and the cure for this machine."""
+    """Return a job's fault with the user's path in place of the container's, and a hint for this machine."""
     inside = str(MlFolder().channel_dir(start.channel))
 
     def outside(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How a job's container is started: the words of `docker run`, and what they depend on."""
+"""How a job's container is started: the arguments of `docker run`, and what they depend on."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from classifold import names
 from classifold.sagemaker.ml_folder import MlFolder
 
-# As SageMaker's hosts: shared memory is for the libraries' threads, which use little of it.
+# As on SageMaker's hosts; libraries use little of it.
 _SHARED_MEMORY = "2g"
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What the Docker engine says of itself, as far as it changes how a container is started.
+    """Properties of the Docker engine that change how a container is started.
 
     Attributes:
-        is_rootless: Root in a container is the user outside: nobody else there may write the user's files.
-        has_selinux: Folders of the user's are closed to containers unless that is turned off.
+        is_rootless: Whether root in a container is this user outside; then only root can write the user's
+            files.
+        has_selinux: Whether SELinux keeps containers from the user's folders unless that is turned off.
     """
 
     is_rootless: bool = False
@@ -30,20 +31,20 @@ class Engine:
 
 @dataclass(frozen=True)
 class Start:
-    """All that `docker run` is told.
+    """Everything that the arguments of `docker run` depend on.
 
     Attributes:
-        name: Of the job.
-        image: The reference.
-        ml_dir: Becomes /opt/ml.
-        scratch_dir: Becomes /tmp.
-        data_dir: Becomes the channel, read-only.
-        channel: DATA_NAME.
-        is_isolated: Without any network but that of the hosts.
-        host: The container's name among the hosts of the job.
-        network: Docker's network on which the hosts of the job reach each other; empty where there is one.
-        has_gpus: Hand over the machine's.
-        engine: What it runs on.
+        name: Name of the job.
+        image: Name of the image.
+        ml_dir: Folder that is mounted as /opt/ml.
+        scratch_dir: Folder that is mounted as /tmp.
+        data_dir: Folder that is mounted as the data channel, read-only.
+        channel: Name of the data channel, DATA_NAME.
+        is_isolated: Whether the container has no network except that of the hosts.
+        host: Name of the container among the hosts of the job, such as algo-1.
+        network: Name of Docker's network between the hosts of the job; empty for a single host.
+        has_gpus: Whether the container gets the machine's GPUs.
+        engine: Properties of the Docker engine.
     """
 
     name: str
@@ -60,12 +61,12 @@ class Start:
 
     @property
     def container(self) -> str:
-        """The container's name; the first host's is the job's."""
+        """Name of the container: the job's for the first host, else with the host's name added."""
         return self.name if self.host == names.FIRST_HOST else f"{self.name}-{self.host}"
 
 
 def build_command(start: Start) -> list[str]:
-    """Return the words after `docker` that start a job's container as SageMaker would."""
+    """Return the arguments of `docker` that start a job's container as SageMaker would."""
     user = "0:0" if start.engine.is_rootless else f"{os.getuid()}:{os.getgid()}"
     words = ["run", "--rm", "--name", start.container, "--hostname", start.host, "--pull", "never"]
     words += ["--platform", "linux/amd64", "--user", user, "--cap-drop", "ALL"]
@@ -87,7 +88,8 @@ def build_command(start: Start) -> list[str]:
 
 
 def _mount(source: Path, target: str, *, read_only: bool = False) -> list[str]:
-    """Return a bind mount's words; the option is a row of CSV, so that a path may hold a comma."""
+    """Return the arguments for a bind mount."""
+    # The option is a row of CSV, so that a path may have a comma.
     row = ["type=bind", f"source={source}", f"target={target}", *(["readonly"] if read_only else [])]
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(row)

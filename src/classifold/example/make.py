@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from classifold.atomic import is_mount_point, move_folder
-from classifold.errors import DataError, Fault, disk_errors
+from classifold.errors import KILLED_FOR_MEMORY, DataError, Fault, disk_errors
 from classifold.processes import isolated_children
 from classifold.progress import show_progress
 
@@ -196,6 +196,6 @@ def _receive(pipe: Connection) -> int | Exception:
     try:
         news: int | Exception = pipe.recv()
     except EOFError:
-        hint = "check whether the machine ran out of memory, then run the command again"
-        return DataError(Fault("drawing", "a process was killed", hint))
+        hint = "close other programs, then run the command again"
+        return DataError(Fault("a process that draws", KILLED_FOR_MEMORY, hint=hint))
     return news

@@ -1,38 +1,73 @@
-"""Who packs the shards of a plan: this process alone, or several processes that Dask keeps."""
+"""Who packs the shards of a plan: threads of this process, or several processes that Dask keeps."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from classifold.errors import DataError, Fault, MissingExtraError
+from classifold.machine import count_cores
 from classifold.packing.job import Outcome, PackOrder, pack_shard
 from classifold.packing.plan import PackJob
 from classifold.processes import isolated_children
 
-# Shards that wait for each worker: so many and no more are known to Dask, and memory stays flat.
+# Shards that wait for each worker: Dask knows of no more, so that its memory stays flat.
 _WAITING = 2
 
 
-def pack_here(jobs: Iterable[PackJob], order: PackOrder) -> Iterator[Outcome]:
-    """Pack one shard after the other in this process."""
-    for job in jobs:
-        yield pack_shard(job, order)
+class _StoppedError(Exception):
+    """Another shard failed, or the user stopped the run."""
 
 
-def pack_on_dask(
-    jobs: Iterable[PackJob], order: PackOrder, *, num_workers: int, scratch: Path
-) -> Iterator[Outcome]:
-    """Pack the shards in processes of their own, in no order; one that dies is replaced, its shard retried.
+def pack_in_threads(
+    jobs: Iterable[PackJob], order: PackOrder, *, advance: Callable[[int], None]
+) -> Generator[Outcome]:
+    """Pack the shards in threads of this process, one per core; yields their outcomes in no order.
 
     Args:
         jobs: The shards.
-        order: What is the same for all.
-        num_workers: Processes.
-        scratch: Where Dask keeps its own files.
+        order: What is the same for all shards.
+        advance: Called with the number of pictures packed since its last call, by any thread.
+    """
+    stop = threading.Event()
+
+    def step() -> None:
+        if stop.is_set():
+            raise _StoppedError
+        advance(1)
+
+    threads = ThreadPoolExecutor(count_cores(), thread_name_prefix="packing")
+    try:
+        for future in as_completed([threads.submit(pack_shard, job, order, step=step) for job in jobs]):
+            yield future.result()
+    finally:
+        stop.set()
+        threads.shutdown(cancel_futures=True)
+
+
+def pack_on_dask(
+    jobs: Iterable[PackJob],
+    order: PackOrder,
+    *,
+    num_workers: int,
+    scratch: Path,
+    advance: Callable[[int], None],
+) -> Generator[Outcome]:
+    """Pack the shards in processes of their own; yields their outcomes in no order.
+
+    A process that dies is replaced, and its shard is retried.
+
+    Args:
+        jobs: The shards.
+        order: What is the same for all shards.
+        num_workers: Number of processes.
+        scratch: Folder for Dask's own files.
+        advance: Called with the number of pictures of each shard that is packed.
 
     Raises:
         MissingExtraError: Dask is not installed.
@@ -52,11 +87,13 @@ def pack_on_dask(
         running = dask.as_completed([submit(job) for job in islice(waiting, _WAITING * num_workers)])
         for future in running:
             try:
-                yield future.result()
+                outcome = future.result()
             except dask.KilledWorker as error:
                 what = "the workers that packed a shard died again and again, perhaps for want of memory"
                 hint = "take fewer --workers or a smaller SHARD_MB; the shards that are whole are kept"
                 raise DataError(Fault("classifold shards", what, hint=hint)) from error
+            advance(outcome.job.num_pictures)
+            yield outcome
             for job in islice(waiting, 1):
                 running.add(submit(job))
 

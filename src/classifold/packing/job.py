@@ -1,6 +1,7 @@
-"""Packing one shard of a plan, in whatever process: the tar file, and beside it where its pictures stand.
+"""Packing one shard of a plan, in any thread or process: the tar file, and beside it the shard's notes.
 
-The notes get their name last, so a shard with notes that fit the plan is whole, and is not packed again.
+The notes say which pictures the shard holds and at which offsets. They get their name last, so a shard whose
+notes fit the plan is complete, and is not packed again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from classifold.dataset.listing import identify
 from classifold.dataset.manifest import ManifestLine
 from classifold.dataset.record import read_any_head, read_record_list, write_record
 from classifold.dataset.shard_index import PackedShard
-from classifold.dataset.tar_writer import Place, SourceError, TarWriter, check_content, is_link
+from classifold.dataset.tar_writer import SourceError, TarSpan, TarWriter, check_content, is_link
 from classifold.errors import Fault
-from classifold.packing.plan import PackJob, iter_job_lines
-from classifold.packing.shard_plan import shard_name
+from classifold.packing.plan import PackJob, iter_job_lines, shard_name
 from classifold.pictures.formats import HEAD_BYTES
 from classifold.pictures.limits import PictureError, read_bytes
 from classifold.settings.config import Config
@@ -28,7 +28,8 @@ from classifold.settings.config import Config
 Reader = Callable[[str], tuple[bytes, str]]
 _FAULT_LIMIT = 20
 _MAX_PIXELS = int(Config.model_fields["MAX_PIXELS"].default)
-_CURE = "repair it or take it out of the listing, split again, and run the command again"
+_LISTED_CURE = "repair it or take it out of the listing, split again, and run the command again"
+_FILE_CURE = "repair it or move it away"
 
 
 class OutsideError(SourceError):
@@ -42,14 +43,14 @@ class OutsideError(SourceError):
 
 
 class PackOrder(NamedTuple):
-    """The settings that are the same for every shard.
+    """What is the same for every shard.
 
     Attributes:
-        folder: Where the shards grow.
-        reader: Fetches sources that are no files of this machine.
-        kind: What the identities of the manifests are made of, "" for a split in files.
-        roots: The folders below which files named by a manifest may be read; not asked of a split in files.
-        max_pixels: A file larger than a picture of this many pixels can be is refused.
+        folder: Folder that the shards are written to.
+        reader: Fetches sources that are not files of this machine.
+        kind: What the identities in the manifests are made of; "" for a split in files.
+        roots: Folders below which files named by a manifest may be read; None for a split in files.
+        max_pixels: A listed file that is larger than a picture of this many pixels can be is refused.
     """
 
     folder: Path
@@ -60,22 +61,28 @@ class PackOrder(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What packing a shard came to: its job, the first of its faults, and how many there are."""
+    """The result of packing one shard: its job, the first of its faults, and the number of faults."""
 
     job: PackJob
     faults: list[Fault]
     num_faults: int
 
 
-def pack_shard(job: PackJob, order: PackOrder) -> Outcome:
-    """Pack a shard, whole or not at all; with a faulty picture there is none.
+def pack_shard(job: PackJob, order: PackOrder, *, step: Callable[[], None] | None = None) -> Outcome:
+    """Pack a shard whole or not at all; a shard with a faulty picture is not written.
+
+    Args:
+        job: The shard.
+        order: What is the same for all shards.
+        step: Called after each picture; what it raises ends the packing.
 
     Raises:
-        DiskError: The place cannot be written.
+        DiskError: The shard cannot be written.
         DataError: The manifest is damaged.
     """
-    faults, num_faults, entries = list[Fault](), 0, list[tuple[str, Place]]()
+    faults, num_faults, entries = list[Fault](), 0, list[tuple[str, TarSpan]]()
     bounds = Bounds(order.roots) if order.roots is not None else None
+    cure = _FILE_CURE if bounds is None else _LISTED_CURE
     path = order.folder / job.name
     with write_whole(path) as partial, TarWriter(partial) as tar:
         for line in iter_job_lines(job):
@@ -85,24 +92,26 @@ def pack_shard(job: PackJob, order: PackOrder) -> Outcome:
                 num_faults += 1
                 if len(faults) < _FAULT_LIMIT:
                     what = f"the picture cannot be packed: {error}"
-                    faults.append(Fault(line.source, what, hint=error.hint or _CURE))
+                    faults.append(Fault(line.source, what, hint=error.hint or cure))
+            if step is not None:
+                step()
         digest = tar.finish()
     if num_faults:
         path.unlink()
     else:
         head = {"mark": job.mark, "size": tar.size, "sha256": digest}
         with write_whole(notes_path(order.folder, job)) as partial:
-            write_record(partial, head, {"entries": ([key, *place] for key, place in entries)})
+            write_record(partial, head, {"entries": ([key, *span] for key, span in entries)})
     return Outcome(job, faults, num_faults)
 
 
 def notes_path(folder: Path, job: PackJob) -> Path:
-    """Return where a shard's notes stand: hidden beside it."""
+    """Return the path of a shard's notes, hidden beside the shard."""
     return folder / job.set_name / f".{shard_name(job.number)}.json"
 
 
 def read_notes(folder: Path, job: PackJob) -> PackedShard | None:
-    """Return a shard that is whole and as planned, None where there is none."""
+    """Return a shard that is complete and as planned; None if there is none."""
     head = read_any_head(notes_path(folder, job))
     path = folder / job.name
     if head is None or head.get("mark") != job.mark:
@@ -113,12 +122,12 @@ def read_notes(folder: Path, job: PackJob) -> PackedShard | None:
 
 
 def iter_notes(folder: Path, job: PackJob) -> Iterator[tuple[str, int, int, int]]:
-    """Yield (key, offset, size, CRC-32) of every picture of a shard that is whole."""
+    """Yield (key, offset, size, CRC-32) of each picture of a complete shard."""
     for entry in read_record_list(notes_path(folder, job), "entries"):
         yield tuple(entry)
 
 
-def _add(tar: TarWriter, line: ManifestLine, order: PackOrder, bounds: Bounds | None) -> Place:
+def _add(tar: TarWriter, line: ManifestLine, order: PackOrder, bounds: Bounds | None) -> TarSpan:
     """Append a picture, if it is the one that was listed.
 
     Raises:

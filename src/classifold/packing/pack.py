@@ -1,39 +1,74 @@
-"""Packing a split into shards by many workers, the same bytes however many.
+"""Packing a split into plain tar files, which travel faster than many small files.
 
-1. Every set's manifest is gone through once; a shard takes consecutive lines. A split in files gets one.
-2. Workers pack shards into a hidden folder beside the target. A shard that is whole there, or in the target
-   with the same pictures, is kept: a run that was killed goes on.
-3. Once all are whole the index is written from their notes, and the target is replaced whole.
+1. Each set is planned from its manifest and from what was packed before (`plan`, `earlier`). A split in files
+   gets manifests first.
+2. Shards that are complete already are kept (`complete`). The others are packed in a hidden folder beside the
+   target, by threads or by Dask (`crew`, `job`). When a run fails, the next one resumes from what is complete
+   there.
+3. The new folder is filled, and replaces the target whole or not at all (`folder`). Where nothing changed,
+   nothing is written.
+
+The same pictures give the same bytes on every machine, for any number of workers and whichever command packs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from classifold.dataset.cloning import link_file
-from classifold.dataset.manifest import ManifestLine, check_key, holds_manifests, write_manifest
+from classifold.atomic import write_whole
+from classifold.dataset.manifest import ManifestLine, holds_manifests, write_manifest
 from classifold.dataset.record import read_record_head
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.scan import check_sets, find_sets
-from classifold.dataset.shard_index import Entry, IndexHead, PackedShard, holds_shards, write_index
+from classifold.dataset.shard_index import IndexHead, holds_shards, read_index_head
+from classifold.dataset.standing import check_only_ours, is_shard_file
 from classifold.dataset.walk import iter_pictures
-from classifold.errors import DataError, Fault, SettingsError, disk_errors
+from classifold.errors import DataError, DiskError, Fault, SettingsError, disk_errors
 from classifold.locks import hold_lock
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
-from classifold.packing.crew import pack_here, pack_on_dask
-from classifold.packing.job import Outcome, PackOrder, Reader, iter_notes, notes_path, read_notes
-from classifold.packing.plan import PackJob, plan_set_jobs
-from classifold.packing.shards import ShardSummary, check_place, check_record, copy_record, list_files
+from classifold.packing.complete import SetState, find_complete
+from classifold.packing.crew import pack_in_threads, pack_on_dask
+from classifold.packing.earlier import read_earlier
+from classifold.packing.folder import check_room, fill_folder, same_record, write_times
+from classifold.packing.job import PackOrder, Reader
+from classifold.packing.memory import MEMORY_FILE
+from classifold.packing.plan import PackJob, SetPlan, plan_set, shard_name, time_identity
 from classifold.progress import show_progress
 
 _MB = 10**6
 _FAULT_LIMIT = 20
 _LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """The result of packing.
+
+    Attributes:
+        shards_dir: The folder of shards.
+        files: Every file that belongs to it, `<set>/shard-00000.tar` first, split.json and the index last:
+            what to upload, in this order.
+        written: The shards that were written this time.
+        removed: The shards that were removed this time.
+        num_pictures: Number of pictures in all shards.
+        num_bytes: Size of all shards in bytes.
+        seconds: Time that packing took.
+    """
+
+    shards_dir: Path
+    files: tuple[str, ...]
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+    num_pictures: int
+    num_bytes: int
+    seconds: float
 
 
 def pack_sets(
@@ -50,85 +85,108 @@ def pack_sets(
     """Pack a split, in files or in manifests, into shards; the folder is replaced whole or not at all.
 
     Args:
-        sets_dir: Folder of the split.
-        shards_dir: Folder that the shards are written to.
-        shard_mb: About how large a shard shall be, in MB.
-        num_workers: Processes; 1 is this one, more are Dask's.
-        share: (2, 5) packs the second fifth of the shards and leaves the rest and the index to others.
-        reader: Fetches sources that are no files; it must be picklable where there are several workers.
+        sets_dir: The split.
+        shards_dir: Folder of the shards; made, or replaced if it is one of shards.
+        shard_mb: Approximate size of a shard in MB; with another size than before, all shards are repacked.
+        num_workers: 1 packs in threads of this process; more are processes that Dask keeps.
+        share: (2, 5) packs the second fifth of the shards and leaves the rest and the index to other runs.
+        reader: Fetches sources that are not files; it must be picklable where there are several workers.
         roots: Folders below which files that manifests name may be read; empty: the one that holds the split.
-        max_pixels: A listed file too large for a picture of this many pixels is refused; None: the default.
+        max_pixels: A listed file that is larger than a picture of this many pixels can be is refused; None:
+            the default of the settings.
 
     Returns:
-        What packing came to; None after a share, which makes no index.
+        The result; None after a share, which writes no index.
 
     Raises:
-        DataError: The split cannot be packed, or pictures of it; with the first faults of all shards.
+        DataError: The split cannot be packed, or `shards_dir` holds something else; or pictures cannot be
+            packed, with the first faults of all shards.
         DiskError: There is not enough room, or the place cannot be written.
         MissingExtraError: Several workers, and no Dask.
-        SettingsError: The shards would be too many.
+        SettingsError: There would be too many shards.
     """
-    since = time.perf_counter()
+    started, since = time.time_ns(), time.perf_counter()
     if holds_shards(sets_dir):
         raise DataError(Fault(str(sets_dir), "it is packed into shards already", hint="name the split"))
-    check_place(sets_dir, shards_dir)
-    check_record(sets_dir)
-    with _open_work(shards_dir) as work:
-        jobs = plan_jobs(_find_manifests(sets_dir, work), shard_mb=shard_mb)
-        for job in jobs:
-            _adopt(job, work, shards_dir)
-        due = [job for job in jobs[share[0] - 1 :: share[1]] if read_notes(work, job) is None]
-        _check_room(due, work, shards_dir)
-        # Files need no identity: their own size and time are in the plan.
+    _check_apart(sets_dir, shards_dir)
+    _check_record(sets_dir)
+    in_files = not holds_manifests(sets_dir)
+    is_share = share != (1, 1)
+    # A share leaves the target alone: where the disk has no locks, other machines may pack theirs meanwhile.
+    target = contextlib.nullcontext(shards_dir) if is_share else replace_folder(shards_dir)
+    with target as new, _naming(shards_dir), _open_work(shards_dir, keep=is_share) as work:
+        _check_ours(shards_dir)
+        states = _plan_sets(sets_dir, shards_dir, work, shard_mb=shard_mb, in_files=in_files)
+        jobs = [job for state in states for job in state.plan.jobs]
+        done = {job.name for state in states for job in state.plan.jobs if state.is_done(job)}
+        due = [job for job in jobs[share[0] - 1 :: share[1]] if job.name not in done]
+        check_room(sum(job.size for job in due), shards_dir, work, in_files=in_files)
         order = _build_order(sets_dir, work, reader, roots, max_pixels)
-        _pack(due, order, num_workers=num_workers, work=work)
-        if share != (1, 1):
+        _pack(due, order, num_workers=num_workers)
+        if is_share:
             return None
-        before = {path.relative_to(shards_dir).as_posix() for path in shards_dir.glob("*/shard-*.tar")}
-        index = _finish(jobs, work, shards_dir, sets_dir, shard_mb=shard_mb)
-        shutil.rmtree(work, ignore_errors=True)
+        for state in states:
+            state.with_notes |= {job.number: work for job in state.plan.jobs if not state.is_done(job)}
+        removed = _list_removed(shards_dir, jobs)
+        is_changed = any(state.is_changed(shards_dir) for state in states)
+        if is_changed or not same_record(sets_dir, shards_dir):
+            fill_folder(new, states, sets_dir, shards_dir, shard_mb=shard_mb, in_files=in_files)
+            write_times(new / MEMORY_FILE, new, states, started=started, in_files=in_files)
+        elif any(state.num_compared for state in states):
+            with write_whole(shards_dir / MEMORY_FILE) as partial:
+                write_times(partial, shards_dir, states, started=started, in_files=in_files)
+    head = read_index_head(shards_dir)
     return ShardSummary(
         shards_dir=shards_dir,
-        files=tuple(list_files(shards_dir, index)),
+        files=tuple(list_files(shards_dir, head)),
         written=tuple(job.name for job in due),
-        removed=tuple(sorted(before - {job.name for job in jobs})),
-        num_pictures=sum(job.num_pictures for job in jobs),
-        num_bytes=sum(job.size for job in jobs),
+        removed=removed,
+        num_pictures=sum(head.counts.values()),
+        num_bytes=sum(shard.size for name in SETS for shard in head.shards[name]),
         seconds=time.perf_counter() - since,
     )
 
 
-def _build_order(
-    sets_dir: Path, work: Path, reader: Reader | None, roots: Sequence[str], max_pixels: int | None
-) -> PackOrder:
-    if not holds_manifests(sets_dir):  # files need no identity: their own size and time are in the plan
-        return PackOrder(work, reader, "")
-    head = read_record_head(sets_dir / SPLIT_RECORD) or {}
-    places = tuple(roots) or (str(sets_dir.resolve().parent),)
-    order = PackOrder(work, reader, str(head.get("identity", "")), places)
-    return order if max_pixels is None else order._replace(max_pixels=max_pixels)
+# Whether the places are as they must be
 
 
-def plan_jobs(manifests: Mapping[str, Path], *, shard_mb: int) -> list[PackJob]:
-    """Return every shard of every set; takes memory for the shards, not for their pictures.
+def _check_apart(sets_dir: Path, shards_dir: Path) -> None:
+    source, target = sets_dir.resolve(), shards_dir.resolve()
+    if source.is_relative_to(target) or target.is_relative_to(source):
+        what = f"the shards cannot go here: this folder lies inside {sets_dir}, or around it"
+        raise DataError(Fault(str(shards_dir), what, hint="choose a folder beside it"))
 
-    Raises:
-        DataError: A manifest is damaged, or says too little.
-        SettingsError: The shards would be too many.
-    """
-    jobs = [job for name in SETS for job in plan_set_jobs(name, manifests[name], limit=shard_mb * _MB)]
-    if any(not SHARD_PATTERN.fullmatch(Path(job.name).name) for job in jobs):
-        what = "a set would have more than 99,999 shards"
-        raise SettingsError(Fault("SHARD_MB", what, hint="raise it", got=str(shard_mb)))
-    return jobs
+
+def _check_ours(shards_dir: Path) -> None:
+    hint = "move it away"
+    if shards_dir.exists() and not shards_dir.is_dir():
+        raise DataError(Fault(str(shards_dir), "a file stands where a folder should be", hint=hint))
+    if shards_dir.exists() and any(shards_dir.iterdir()) and not (shards_dir / SHARD_INDEX).exists():
+        what = f"it was not made by classifold (it has no {SHARD_INDEX}), so it is not replaced"
+        raise DataError(Fault(str(shards_dir), what, hint=hint))
+    if shards_dir.exists():
+        check_only_ours(shards_dir, is_shard_file)
+
+
+def _check_record(sets_dir: Path) -> None:
+    """Refuse a split.json that is a link: it would carry another file of this machine into the shards."""
+    record = sets_dir / SPLIT_RECORD
+    if record.is_symlink():
+        what = f"it is a link, to {record.resolve()}"
+        raise DataError(Fault(str(record), what, hint="replace it by the file itself, or remove it"))
 
 
 @contextlib.contextmanager
-def _open_work(shards_dir: Path) -> Iterator[Path]:
-    """Yield the hidden folder in which shards grow; it stays when the work fails.
+def _open_work(shards_dir: Path, *, keep: bool) -> Iterator[Path]:
+    """Yield the hidden folder in which shards are packed.
+
+    Args:
+        shards_dir: The target.
+        keep: Leave it for the next run at the end. After a failure it stays if a shard in it is complete;
+            after a full disk it goes, to give the room back.
 
     Raises:
-        DataError: Another run is at work there.
+        DataError: Another run is packing there.
     """
     target = shards_dir.resolve()
     work = target.with_name(f".{target.name}.classifold-packing")
@@ -137,11 +195,15 @@ def _open_work(shards_dir: Path) -> Iterator[Path]:
             (work / name).mkdir(parents=True, exist_ok=True)
         lock = os.open(work / _LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        hold_lock(lock)  # replace_folder says where the disk has none
-        yield work
-    except BlockingIOError:
-        what = "another run is making this folder"
-        raise DataError(Fault(str(shards_dir), what, hint="wait until it is done")) from None
+        _hold(lock, shards_dir)
+        try:
+            yield work
+        except BaseException as error:
+            if isinstance(error, DiskError) or not any(work.glob("*/.shard-*.tar.json")):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        if not keep:
+            shutil.rmtree(work, ignore_errors=True)
     finally:
         os.close(lock)
         # NFS and FUSE keep a deleted file that is open in its folder until now.
@@ -149,63 +211,109 @@ def _open_work(shards_dir: Path) -> Iterator[Path]:
             work.rmdir()
 
 
-def _find_manifests(sets_dir: Path, work: Path) -> dict[str, Path]:
-    """Return the manifest of every set, made here for a split in files.
+def _hold(lock: int, shards_dir: Path) -> None:
+    try:
+        hold_lock(lock)  # where the disk has no locks, replace_folder says so
+    except BlockingIOError:
+        what = "another run is making this folder"
+        raise DataError(Fault(str(shards_dir), what, hint="wait until it is done")) from None
+
+
+@contextlib.contextmanager
+def _naming(shards_dir: Path) -> Iterator[None]:
+    """Name the target where the disk refuses a file: the hidden folder's name says nothing to the user."""
+    try:
+        yield
+    except DiskError as error:
+        faults = [dataclasses.replace(fault, where=str(shards_dir)) for fault in error.faults]
+        raise DiskError(*faults) from error
+
+
+# 1. The plan
+
+
+def _plan_sets(
+    sets_dir: Path, shards_dir: Path, work: Path, *, shard_mb: int, in_files: bool
+) -> list[SetState]:
+    if in_files:
+        manifests = _write_manifests(sets_dir, work)
+    else:
+        manifests = {name: sets_dir / set_manifest(name) for name in SETS}
+    plans = plan_sets(manifests, shards_dir, shard_mb=shard_mb, in_files=in_files)
+    states = [SetState(plan) for plan in plans]
+    for state in states:
+        find_complete(state, work, shards_dir, in_files=in_files)
+    return states
+
+
+def plan_sets(
+    manifests: Mapping[str, Path], shards_dir: Path, *, shard_mb: int, in_files: bool = False
+) -> list[SetPlan]:
+    """Return the plan of each set.
+
+    Args:
+        manifests: Path of each set's manifest.
+        shards_dir: Folder of shards that may have been packed before.
+        shard_mb: Approximate size of a shard in MB.
+        in_files: As for `plan_set`.
+
+    Raises:
+        DataError: A manifest is damaged, or says too little.
+        SettingsError: There would be too many shards.
+    """
+    earlier, limit = read_earlier(shards_dir, shard_mb=shard_mb), shard_mb * _MB
+    plans = [plan_set(name, manifests[name], earlier[name], limit=limit, in_files=in_files) for name in SETS]
+    highest = max((job.number for plan in plans for job in plan.jobs), default=0)
+    if not SHARD_PATTERN.fullmatch(shard_name(highest)):
+        what = "a set would have more than 99,999 shards"
+        raise SettingsError(Fault("SHARD_MB", what, hint="raise it", got=str(shard_mb)))
+    return plans
+
+
+def _write_manifests(sets_dir: Path, work: Path) -> dict[str, Path]:
+    """Write the manifests of a split in files, and return their paths.
 
     Raises:
         DataError: It is no split that training can use.
     """
-    if holds_manifests(sets_dir):
-        return {name: sets_dir / set_manifest(name) for name in SETS}
     folders = find_sets(sets_dir)
     found: dict[str, set[str]] = {name: set() for name in SETS}
     for name in SETS:
         lines = _iter_files(folders[name], found[name]) if name in folders else iter(())
-        write_manifest(work / set_manifest(name), lines)
+        with write_whole(work / set_manifest(name)) as partial:
+            write_manifest(partial, lines)
     check_sets(sets_dir, found)
     return {name: work / set_manifest(name) for name in SETS}
 
 
 def _iter_files(folder: Path, class_names: set[str]) -> Iterator[ManifestLine]:
-    """Yield the pictures of a folder; their identity is the file's time, which tells a changed one."""
     for picture in iter_pictures(folder):
         class_names.add(picture.class_name)
         try:
-            status = picture.path.stat()
+            status = os.stat(picture.path)  # noqa: PTH116 - a Path for each file is slow
         except OSError as error:
             what = f"the picture cannot be packed: {error.strerror}"
             hint = "let nothing change the pictures meanwhile, and run the command again"
             raise DataError(Fault(str(picture.path), what, hint=hint)) from error
-        time_hex = status.st_mtime_ns.to_bytes(16, "big", signed=True).hex()
-        yield ManifestLine(str(picture.path), picture.class_name, picture.key, status.st_size, time_hex)
+        identity = time_identity(status.st_mtime_ns)
+        yield ManifestLine(str(picture.path), picture.class_name, picture.key, status.st_size, identity)
 
 
-def _adopt(job: PackJob, work: Path, shards_dir: Path) -> None:
-    """Take over a shard that stands in the target with the same pictures."""
-    if read_notes(work, job) is None and read_notes(shards_dir, job) is not None:
-        _link(shards_dir, work, job)
+# 2. The packing
 
 
-def _link(source: Path, target: Path, job: PackJob) -> None:
-    """Give a shard and its notes a second place: a link, or a copy where the disk has none."""
-    for old, new in (
-        (source / job.name, target / job.name),
-        (notes_path(source, job), notes_path(target, job)),
-    ):
-        new.unlink(missing_ok=True)
-        if not link_file(str(old), str(new)):
-            shutil.copyfile(old, new)
+def _build_order(
+    sets_dir: Path, work: Path, reader: Reader | None, roots: Sequence[str], max_pixels: int | None
+) -> PackOrder:
+    if not holds_manifests(sets_dir):  # files need no identity: their size and time are in the plan
+        return PackOrder(work, reader, "")
+    head = read_record_head(sets_dir / SPLIT_RECORD) or {}
+    places = tuple(roots) or (str(sets_dir.resolve().parent),)
+    order = PackOrder(work, reader, str(head.get("identity", "")), places)
+    return order if max_pixels is None else order._replace(max_pixels=max_pixels)
 
 
-def _check_room(due: list[PackJob], work: Path, shards_dir: Path) -> None:
-    needed, free = sum(job.size for job in due), shutil.disk_usage(work).free
-    if needed > free:
-        what = f"the shards need {needed / _MB:,.0f} MB, and {free / _MB:,.0f} MB are free"
-        hint = "free some space, or pack a share at a time"
-        raise DataError(Fault(str(shards_dir), what, hint=hint))
-
-
-def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int, work: Path) -> None:
+def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int) -> None:
     """Pack what is due.
 
     Raises:
@@ -214,50 +322,39 @@ def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int, work: Path)
     faults: list[Fault] = []
     num_faults = 0
     with show_progress("packing", sum(job.num_pictures for job in due)) as advance:
-        for outcome in _run(due, order, num_workers=num_workers, work=work):
-            advance(outcome.job.num_pictures)
-            num_faults += outcome.num_faults
-            faults = sorted([*faults, *outcome.faults], key=lambda fault: fault.where)[:_FAULT_LIMIT]
+        if num_workers == 1 or not due:
+            running = pack_in_threads(due, order, advance=advance)
+        else:
+            running = pack_on_dask(due, order, num_workers=num_workers, scratch=order.folder, advance=advance)
+        with contextlib.closing(running):  # closed at once: its workers stop
+            for outcome in running:
+                num_faults += outcome.num_faults
+                faults = sorted([*faults, *outcome.faults], key=lambda fault: fault.where)[:_FAULT_LIMIT]
     more = num_faults - len(faults)
     if faults:
         rest = [Fault(f"{more} more", "cannot be packed either", hint="fix these first")] if more else []
         raise DataError(*faults, *rest)
 
 
-def _run(due: list[PackJob], order: PackOrder, *, num_workers: int, work: Path) -> Iterator[Outcome]:
-    if num_workers == 1 or not due:
-        return pack_here(due, order)
-    return pack_on_dask(due, order, num_workers=num_workers, scratch=work)
+def _list_removed(shards_dir: Path, jobs: list[PackJob]) -> tuple[str, ...]:
+    """Return the shards that stand in the target and are not planned any more."""
+    planned = {job.name for job in jobs}
+    found = [
+        path.relative_to(shards_dir).as_posix() for name in SETS for path in (shards_dir / name).glob("*")
+    ]
+    shards = [name for name in found if SHARD_PATTERN.fullmatch(name.partition("/")[2])]
+    return tuple(sorted((name for name in shards if name not in planned), key=_order_of))
 
 
-def _finish(jobs: list[PackJob], work: Path, shards_dir: Path, sets_dir: Path, *, shard_mb: int) -> IndexHead:
-    """Put the shards and their index in place."""
-    with replace_folder(shards_dir) as new:
-        for name in SETS:
-            (new / name).mkdir()
-        shards: dict[str, list[PackedShard]] = {name: [] for name in SETS}
-        for job in jobs:
-            _link(work, new, job)
-            packed = read_notes(new, job)
-            if packed is None:
-                what = "another program changed it while it was put in place"
-                raise DataError(Fault(job.name, what, hint="run the command again"))
-            shards[job.set_name].append(packed)
-        copy_record(sets_dir, new)
-        counts = {name: sum(job.num_pictures for job in jobs if job.set_name == name) for name in SETS}
-        head = IndexHead(shard_mb=shard_mb, counts=counts, shards=shards)
-        write_index(new / SHARD_INDEX, head, {name: _iter_entries(jobs, new, name) for name in SETS})
-    return head
+def _order_of(name: str) -> tuple[int, str]:
+    set_name, _, file_name = name.partition("/")
+    return SETS.index(set_name), file_name
 
 
-def _iter_entries(jobs: list[PackJob], folder: Path, set_name: str) -> Iterator[Entry]:
-    for job in jobs:
-        if job.set_name == set_name:
-            try:
-                for key, offset, size, crc32 in iter_notes(folder, job):
-                    check_key(key)
-                    yield Entry(key, job.number, offset, size, crc32)
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
-                what = f"the notes of the shard are damaged ({error})"
-                hint = f"delete {notes_path(folder, job).name} and the shard, and run the command again"
-                raise DataError(Fault(job.name, what, hint=hint)) from error
+def list_files(shards_dir: Path, head: IndexHead) -> Iterator[str]:
+    """Yield every file that belongs to a folder of shards, the index last."""
+    for name in SETS:
+        yield from (f"{name}/{shard.name}" for shard in head.shards[name])
+    if (shards_dir / SPLIT_RECORD).is_file():
+        yield SPLIT_RECORD
+    yield SHARD_INDEX

@@ -21,6 +21,7 @@ from classifold.pictures.formats import (
     FORMAT_NAMES,
     HEAD_BYTES,
     TGA_FOOTER,
+    describe_content,
     identify_format,
     is_unread_picture,
     name_content,
@@ -223,7 +224,7 @@ def _read_stored(
     if kind is None:
         content = name_content(data[:HEAD_BYTES])
         cure = "; save it as JPEG or PNG" if is_unread_picture(content) else ""
-        raise PictureError(f"the file holds {content}{cure}")
+        raise PictureError(f"{describe_content(data[:HEAD_BYTES])}{cure}")
     try:
         if kind == "jpeg":
             return _read_jpeg(data, max_pixels=max_pixels, min_side=min_side)

@@ -216,6 +216,11 @@ def _name_text(head: bytes) -> str:
     return NO_PICTURE
 
 
+def describe_content(head: bytes) -> str:
+    """Return why a file is no picture to us, as a sentence: "the file is empty", "the file holds a video"."""
+    return f"the file holds {name_content(head)}" if head else "the file is empty"
+
+
 def is_unread_picture(content: str) -> bool:
     """Return whether a result of `name_content` is a picture in a format that is not read."""
     return content != NO_PICTURE and content.endswith(("picture", "icon", "cursor", "floating-point values"))

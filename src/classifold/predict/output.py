@@ -41,7 +41,9 @@ def write_predictions(
       null, null, [] and the reason; else `error` is null. An array without its `]` was interrupted.
 
     Confidences are probabilities 0..1 with six significant digits. Bytes of a path that are not UTF-8 are
-    written as `\xNN`. A command that prints these should end with exit code 1 if the count is not 0.
+    written as `\xNN`. In `text`, in `json`, and in `csv` on a terminal, characters that cannot be printed are
+    written as escapes; in `csv` elsewhere names are exact. A command that prints these should end with exit
+    code 1 if the count is not 0.
 
     Args:
         predictions: The predictions, as `Predictor.predict_paths` yields them.
@@ -101,11 +103,12 @@ class _TextRows:
 
 
 class _CsvRows:
-    """Rows of a CSV file, all with the same number of cells."""
+    """Rows of a CSV file, all with the same number of cells; names are exact, except on a terminal."""
 
     def __init__(self, stream: TextIO, top_k: int) -> None:
         self._stream = stream
         self._top_k = top_k
+        self._is_shown = stream.isatty()
         others = [name for rank in range(2, top_k + 1) for name in (f"class_{rank}", f"confidence_{rank}")]
         self._write(["path", "predicted_class", "confidence", *others, "error"])
 
@@ -119,7 +122,8 @@ class _CsvRows:
     def _write(self, cells: Sequence[str]) -> None:
         # The writer quotes a carriage return only if its line end contains one; ours is a line feed.
         line = io.StringIO(newline="")
-        csv.writer(line, lineterminator="\r\n").writerow(cells)
+        shown = map(make_printable, cells) if self._is_shown else cells
+        csv.writer(line, lineterminator="\r\n").writerow(shown)
         self._stream.write(line.getvalue().removesuffix("\r\n") + "\n")
 
     def close(self) -> None:

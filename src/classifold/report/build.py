@@ -13,10 +13,10 @@ from typing import Any
 from markupsafe import Markup
 
 from classifold import names
+from classifold.counts import choose
 from classifold.dataset.walk import Picture
 from classifold.pictures.samples import SampleBits
-from classifold.report import charts, findings
-from classifold.report.findings import NBSP, percent
+from classifold.report import charts, sentences
 from classifold.report.mistakes import Picked, find_pictures, pick_pictures, read_thumbnail
 from classifold.report.records import (
     ClassScores,
@@ -28,6 +28,7 @@ from classifold.report.records import (
     Score,
     iter_predictions,
 )
+from classifold.report.sentences import NBSP, percent
 from classifold.report.view import (
     BinRow,
     Cell,
@@ -82,9 +83,9 @@ def build_page(
     return Page(
         run_name=names.run_name(records.run_dir.resolve().name),
         made=_format_moment(environment.started),
-        headline=findings.build_headline(metrics),
-        summary=findings.build_summary(metrics),
-        cautions=findings.find_cautions(metrics),
+        headline=sentences.build_headline(metrics),
+        summary=sentences.build_summary(metrics),
+        cautions=sentences.find_cautions(metrics),
         tiles=_build_tiles(metrics, environment),
         scores=[_build_score(name, score, metrics) for name, score in metrics.scores.items()],
         classes=[_build_class(row) for row in sorted(metrics.per_class, key=_weakness)],
@@ -169,7 +170,7 @@ def _build_class(row: ClassScores) -> ClassRow:
         bar=charts.draw_interval(row.recall, row.recall_low, row.recall_high) if row.support else Markup(""),
         precision=percent(row.precision, decimals=0),
         f1=percent(row.f1, decimals=0),
-        is_small=row.support < findings.FEW_PICTURES,
+        is_small=row.support < sentences.FEW_PICTURES,
     )
 
 
@@ -179,7 +180,7 @@ def _build_confusion(metrics: Metrics) -> Confusion:
         Pair(
             pair.true_class, pair.predicted_class, pair.count, percent(pair.count / pair.support, decimals=0)
         )
-        for pair in findings.find_confused_pairs(metrics, limit=NUM_PAIRS)
+        for pair in sentences.find_confused_pairs(metrics, limit=NUM_PAIRS)
     ]
     if len(class_names) > LEGIBLE_CLASSES:
         drawing = charts.draw_compact_heat_map(matrix, class_names=class_names, name="confusion-map")
@@ -243,7 +244,7 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
         )
         for epoch in history
     ]
-    return Learning(findings.describe_history(history), drawings, rows)
+    return Learning(sentences.describe_history(history), drawings, rows)
 
 
 # Pictures
@@ -275,7 +276,8 @@ def _build_picture(
 def _describe_wrong(picked: Picked) -> str:
     if not picked.num_wrong:
         return "There are no mistakes to show."
-    wrong = f"{picked.num_wrong} of {picked.num_pictures} pictures were named wrongly"
+    verb = choose(picked.num_wrong, "was", "were")
+    wrong = f"{picked.num_wrong} of {picked.num_pictures} pictures {verb} named wrongly"
     if picked.num_wrong > len(picked.wrong):
         return f"{wrong}; these are the {len(picked.wrong)} with the highest confidence."
     return f"{wrong}, those with the highest confidence first."
@@ -286,7 +288,11 @@ def _describe_absent(tiles: Sequence[PictureTile], data_dir: Path | None) -> str
     if not absent:
         return ""
     where = f" in {data_dir}" if data_dir else ""
-    count = "The picture files were" if absent == len(tiles) else f"{absent} of the picture files were"
+    count = (
+        "The picture files were"
+        if absent == len(tiles)
+        else f"{absent} of the picture files {choose(absent, 'was', 'were')}"
+    )
     others = "or cannot be shown (damaged, larger than MAX_PIXELS, or a link out of the folder)"
     cure = "the option --data DIR of classifold report says where they are now"
     return f"{count} not found{where}, {others}; {cure}."

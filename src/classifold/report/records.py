@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from classifold import names
-from classifold.errors import Fault, RunError
+from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
 from classifold.run_folder import MAX_JSON_BYTES
 
 _CURE = "copy or fetch the run folder again; if it was never complete, train again"
@@ -238,7 +238,8 @@ def _read_model(path: Path, model: type[M]) -> M:
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        faults = [Fault(str(path), _problem_text(problem), _CURE) for problem in error.errors()[:5]]
+        problems = error.errors()[:FILE_FAULT_LIMIT]
+        faults = [Fault(str(path), _problem_text(problem), _CURE) for problem in problems]
         raise RunError(*faults) from error
 
 

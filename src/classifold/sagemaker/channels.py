@@ -1,4 +1,4 @@
-"""A job's channels: how its pictures come to its machines, and where the container finds them."""
+"""A job's data channels: how they are requested, and how the container finds its pictures in them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _LAUNCH_HINT = "launch with InputDataConfig as `classifold launch --dry-run` pri
 
 
 def build_channels(config: Config, bucket: str) -> list[dict[str, Any]]:
-    """Return InputDataConfig as the settings make it.
+    """Return InputDataConfig for the settings.
 
-    One channel holds all pictures. Where shards are shared out by key, DATA_NAME's holds their index alone,
-    and each set has a channel of its own: every machine needs all of the validation and evaluation pictures.
+    One channel has all pictures. If shards are distributed by key, DATA_NAME's channel has only their index,
+    and each set has its own channel, since every machine needs all validation and evaluation pictures.
 
     Args:
         config: The settings.
-        bucket: Where the pictures are.
+        bucket: Name of the bucket of the pictures.
     """
-    place = f"s3://{bucket}/{find_prefix(config)}"
+    uri = f"s3://{bucket}/{find_prefix(config)}"
     if not config.is_sharded_by_key:
-        return [_build_channel(config.DATA_NAME, place, mode=config.INPUT_MODE)]
-    # FastFile takes no single object.
-    index = _build_channel(config.DATA_NAME, place, mode="File")
-    root = place.removesuffix(names.SHARD_INDEX)
+        return [_build_channel(config.DATA_NAME, uri, mode=config.INPUT_MODE)]
+    # FastFile mode does not support single objects.
+    index = _build_channel(config.DATA_NAME, uri, mode="File")
+    root = uri.removesuffix(names.SHARD_INDEX)
     return [
         index,
         *(
@@ -49,15 +49,15 @@ def build_channels(config: Config, bucket: str) -> list[dict[str, Any]]:
 
 
 def find_prefix(config: Config) -> str:
-    """Return what stands behind the bucket in the address of DATA_NAME's channel."""
+    """Return the key prefix of DATA_NAME's channel: the S3 address without the bucket."""
     prefix = names.data_prefix(config.DATA_NAME, as_shards=config.UPLOAD_AS == "shards")
     return f"{prefix}{names.SHARD_INDEX}" if config.is_sharded_by_key else prefix
 
 
 def _build_channel(
-    name: str, place: str, *, mode: str, distribution: str = names.FULLY_REPLICATED
+    name: str, uri: str, *, mode: str, distribution: str = names.FULLY_REPLICATED
 ) -> dict[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": place, "S3DataDistributionType": distribution}
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": distribution}
     return {
         "ChannelName": name,
         "DataSource": {"S3DataSource": source},
@@ -68,14 +68,14 @@ def _build_channel(
 
 
 def find_channel(ml: MlFolder, *, wanted: str) -> str:
-    """Return the channel that holds the pictures: the only one, else the one that DATA_NAME names.
+    """Return the name of the channel that has the pictures: the only one, else the one that DATA_NAME names.
 
     Args:
-        ml: Laid out by SageMaker.
-        wanted: DATA_NAME as the hyperparameters have it; empty: the default.
+        ml: The folder /opt/ml of the job.
+        wanted: DATA_NAME among the hyperparameters; empty for the default.
 
     Raises:
-        JobError: There is none, or it cannot be told which, or its mode is not read.
+        JobError: There is no channel, none of several is DATA_NAME's, or its mode is not supported.
     """
     channels = ml.read_channels()
     if not channels:
@@ -85,11 +85,11 @@ def find_channel(ml: MlFolder, *, wanted: str) -> str:
         what = f"the job has several channels and none is called {name!r}, as DATA_NAME says"
         hint = "launch with one channel, or set DATA_NAME to the one that holds the pictures"
         raise JobError(Fault("InputDataConfig", what, got=", ".join(sorted(channels)), hint=hint))
-    for one in (name, *find_set_channels(channels, name).values()):
-        mode = channels[one].get("TrainingInputMode", "File")
+    for channel in (name, *find_set_channels(channels, name).values()):
+        mode = channels[channel].get("TrainingInputMode", "File")
         if mode == "Pipe":
             hint = "set INPUT_MODE to 'File' or 'FastFile', then launch again"
-            raise JobError(Fault(f"channel {one}", "expected File or FastFile mode", got=mode, hint=hint))
+            raise JobError(Fault(f"channel {channel}", "expected File or FastFile mode", got=mode, hint=hint))
     return name
 
 
@@ -101,31 +101,31 @@ def _read_data_name(text: str) -> str:
 
 
 def find_set_channels(channels: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Return the channel of each set, where each has its own beside the one of their index; else none.
+    """Return the name of each set's own channel, by set; empty if one channel has all pictures.
 
     Raises:
-        JobError: Some sets have one and others not.
+        JobError: Some sets have their own channel and others do not.
     """
-    every = {set_name: names.set_channel(name, set_name) for set_name in names.SETS}
-    missing = sorted(one for one in every.values() if one not in channels)
-    if len(missing) == len(every):
+    by_set = {set_name: names.set_channel(name, set_name) for set_name in names.SETS}
+    missing = sorted(channel for channel in by_set.values() if channel not in channels)
+    if len(missing) == len(by_set):
         return {}
     if missing:
-        what = "each set has a channel of its own, and some are missing"
+        what = "the channels of some sets are missing"
         raise JobError(Fault("InputDataConfig", what, got=", ".join(missing), hint=_LAUNCH_HINT))
-    return every
+    return by_set
 
 
 def gather_pictures(ml: MlFolder, name: str, folder: Path) -> Path:
     """Return the folder of the three sets: the channel's, or one with links to the channels of the sets.
 
     Args:
-        ml: Laid out by SageMaker.
-        name: Of the channel that `find_channel` found.
-        folder: Where the links go; made where they are needed.
+        ml: The folder /opt/ml of the job.
+        name: Name of the channel, from `find_channel`.
+        folder: Folder for the links; made if they are needed.
 
     Raises:
-        JobError: Some sets have a channel and others not.
+        JobError: Some sets have their own channel and others do not.
     """
     set_channels = find_set_channels(ml.read_channels(), name)
     if not set_channels:
@@ -140,7 +140,7 @@ def gather_pictures(ml: MlFolder, name: str, folder: Path) -> Path:
 
 
 def find_spread(ml: MlFolder, name: str, cluster: Cluster) -> tuple[str, ...]:
-    """Return the sets whose shards are shared out among the hosts of a job."""
+    """Return the names of the sets whose shards SageMaker distributed among the hosts of a job."""
     channels = ml.read_channels()
     return tuple(
         set_name
@@ -153,13 +153,13 @@ def load_job_sets(folder: Path, *, spread: Collection[str], cluster: Cluster) ->
     """Return the three sets of a job.
 
     Args:
-        folder: That `gather_pictures` returned.
-        spread: That `find_spread` returned.
+        folder: Folder of the three sets, from `gather_pictures`.
+        spread: Names of the sets whose shards are distributed, from `find_spread`.
         cluster: The machines of the job.
 
     Raises:
         DataError: The sets cannot be trained on.
-        JobError: Shards are shared out, and there are too few of them, or none came to this host.
+        JobError: Shards are distributed, and there are too few of them, or none came to this host.
     """
     from classifold.dataset.scan import load_sets
 
@@ -172,7 +172,7 @@ def load_job_sets(folder: Path, *, spread: Collection[str], cluster: Cluster) ->
 def _check_share(sets: Sets, name: str, cluster: Cluster) -> None:
     num_shards, num_hosts = len({picture.path for picture in sets.pictures[name]}), len(cluster.hosts)
     if name != names.TRAINING:
-        what, hint = "only training shards can be shared out among the machines", _LAUNCH_HINT
+        what, hint = "only training shards can be distributed among the machines", _LAUNCH_HINT
         raise JobError(Fault(f"the {name} set", what, hint=hint))
     if num_shards < num_hosts:
         what = f"{num_hosts} machines share {num_shards} training shards, so that some would have none"

@@ -1,4 +1,4 @@
-"""The failure file of a training job: SageMaker shows its beginning, so the cause and the cure come first."""
+"""The failure file of a training job; SageMaker shows only its beginning: cause and remedy come first."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from traceback import FrameSummary
 from classifold import names
 from classifold.errors import ClassifoldError, Fault
 
-# Bytes of one fault's cause, so that its cure and the next fault are still seen.
+# At most this many bytes of a fault's cause and hint are shown, to leave room for the next fault.
 _CAUSE_BYTES, _HINT_BYTES = 500, 300
 _EXCEPTION_BYTES = 400
 _REPORT = "this is a mistake in classifold itself, not yours; please report it with the log of the job"
 
 
 def cut(text: str, limit: int) -> str:
-    """Return the text, cut to so many bytes of UTF-8 where it has more, between two characters."""
+    """Return the text, cut between two characters to at most `limit` bytes of UTF-8."""
     whole = text.encode("utf-8", "backslashreplace")
     if len(whole) <= limit:
         return whole.decode()
@@ -25,10 +25,10 @@ def cut(text: str, limit: int) -> str:
 
 
 def describe_fault(error: ClassifoldError) -> str:
-    """Return what a user's mistake leaves in the failure file.
+    """Return the content of the failure file for a user's mistake.
 
-    The beginning holds every cause with its cure where there is room for them, else the first with its cure
-    and as many causes as fit; what was cut stands whole below.
+    The beginning has every cause with its remedy if they fit, else the first with its remedy and as many
+    causes as fit; the whole text follows after an empty line.
     """
     whole = str(error)
     if len(whole.encode("utf-8", "backslashreplace")) <= names.FAILURE_LIMIT:
@@ -37,7 +37,7 @@ def describe_fault(error: ClassifoldError) -> str:
 
 
 def _shorten(faults: Sequence[Fault]) -> str:
-    """Return the most important faults in no more bytes than SageMaker shows."""
+    """Return the first faults in at most as many bytes as SageMaker shows."""
     first = Fault(faults[0].where, faults[0].what, got=faults[0].got).format()
     lines = [cut(first, _CAUSE_BYTES)]
     if faults[0].hint:
@@ -53,36 +53,36 @@ def _shorten(faults: Sequence[Fault]) -> str:
 
 
 def describe_bug(error: BaseException) -> str:
-    """Return what a mistake of our own leaves: the exception, the innermost calls first, then all of it."""
+    """Return the content for a bug of ours: the exception, its calls innermost first, then the traceback."""
     said = "".join(traceback.format_exception_only(error)).strip()
     frames = [_describe_frame(frame) for frame in reversed(traceback.extract_tb(error.__traceback__))]
     head = cut("\n".join([cut(said, _EXCEPTION_BYTES), *frames]), names.FAILURE_LIMIT - len(_REPORT) - 1)
-    # A file's name may hold what UTF-8 cannot say, and then this file must still be written.
+    # A file's name may hold what UTF-8 cannot encode; this file must be written all the same.
     whole = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode()
     return f"{head}\n{_REPORT}\n\n{whole}"
 
 
 def _describe_frame(frame: FrameSummary) -> str:
-    place = "/".join(Path(frame.filename).parts[-2:])
-    return f"at {place}:{frame.lineno} in {frame.name}: {frame.line or ''}".rstrip(": ")
+    path = "/".join(Path(frame.filename).parts[-2:])
+    return f"at {path}:{frame.lineno} in {frame.name}: {frame.line or ''}".rstrip(": ")
 
 
 def read_faults(text: str, *, where: str) -> list[Fault]:
-    """Return the faults that a failure file tells of: the inverse of `describe_fault` as far as it goes.
+    """Return the faults in a failure file: the inverse of `describe_fault`, as far as that is possible.
 
     Args:
         text: The file's content.
-        where: What a fault is about whose own words do not say so.
+        where: The `where` of a fault whose text does not name one.
     """
     faults: list[Fault] = []
     for line in text.partition("\n\n")[2].splitlines() or text.splitlines():
         kind, _, said = line.partition(": ")
         if kind == "error":
-            place, _, what = said.partition(": ")
-            faults.append(Fault(place, what) if what else Fault(where, place))
+            its_where, _, what = said.partition(": ")
+            faults.append(Fault(its_where, what) if what else Fault(where, its_where))
         elif kind == "hint" and faults and not faults[-1].hint:
             faults[-1] = Fault(faults[-1].where, faults[-1].what, hint=said)
     if faults or not text.strip():
         return faults
-    first, hint = text.strip().splitlines()[0], "the whole of it stands in the log above"
+    first, hint = text.strip().splitlines()[0], "the whole text is in the log above"
     return [Fault(where, first, hint=hint)]

@@ -1,4 +1,4 @@
-"""The folder /opt/ml, as SageMaker lays it out for a training job: its paths, and the JSON files in it."""
+"""The folder /opt/ml of a training job, as SageMaker lays it out: its paths and its JSON files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from classifold import names
 from classifold.errors import Fault, JobError
 
 _HINT = "SageMaker and `classifold train --docker` write this file; start the image with one of them"
-# What SageMaker's tuning, its SDK and its debugger add to a job's hyperparameters: none of them a setting.
+# Hyperparameters that SageMaker's tuning, SDK and debugger add to a job; they are not settings.
 _FOREIGN_PREFIXES = ("sagemaker_", "_tuning_", "_kaggle")
 
 
@@ -21,9 +21,9 @@ class Cluster:
     """The machines of a job.
 
     Attributes:
-        hosts: Their names, sorted; the first one writes the model.
-        current: This one's.
-        interface: The network interface by which they reach each other; empty: nothing is said.
+        hosts: Names of the machines, sorted, such as algo-1; the first one writes the model.
+        current: Name of this machine.
+        interface: Network interface through which they reach each other; empty if SageMaker names none.
     """
 
     hosts: tuple[str, ...] = (names.FIRST_HOST,)
@@ -36,50 +36,50 @@ class MlFolder:
     """The tree of one job on one machine.
 
     Attributes:
-        root: /opt/ml in the container; elsewhere on the machine that lays it out.
+        root: /opt/ml in the container; a temporary folder on a machine that prepares it for a container.
     """
 
     root: Path = Path(names.ML_DIR)
 
     @property
     def config_dir(self) -> Path:
-        """The JSON files that say what is to be done."""
+        """Folder of the JSON files that describe the job."""
         return self.root / "input" / "config"
 
     @property
     def data_dir(self) -> Path:
-        """One folder a channel."""
+        """Folder that holds one folder per channel."""
         return self.root / "input" / "data"
 
     @property
     def model_dir(self) -> Path:
-        """Becomes model.tar.gz, also of a job that was stopped."""
+        """Folder that SageMaker packs into model.tar.gz, also when a job is stopped."""
         return self.root / "model"
 
     @property
     def checkpoint_dir(self) -> Path:
-        """Goes to S3 and back while the job runs, so that an interrupted one finds it again."""
+        """Folder that SageMaker syncs to S3 while the job runs, and restores after an interruption."""
         return self.root / "checkpoints"
 
     @property
     def failure_path(self) -> Path:
-        """What is in it says why the job failed."""
+        """File whose text SageMaker shows as the reason why the job failed."""
         return self.root / "output" / names.FAILURE_FILE
 
     @property
     def has_checkpoints(self) -> bool:
-        """Whether this job is to keep checkpoints: it was asked for, or the folder is there."""
+        """Whether this job keeps checkpoints: its configuration asks for them, or the folder exists."""
         return (self.config_dir / names.CHECKPOINT_CONFIG_JSON).exists() or self.checkpoint_dir.is_dir()
 
     def channel_dir(self, channel: str) -> Path:
-        """Return where a channel's files are."""
+        """Return the folder of a channel's files."""
         return self.data_dir / channel
 
     def read_hyperparameters(self) -> dict[str, str]:
-        """Return the job's hyperparameters, those of SageMaker's own machinery left out.
+        """Return the job's hyperparameters without those that SageMaker itself added.
 
         Raises:
-            JobError: The file is missing or no JSON object.
+            JobError: The file is missing, or it is not a JSON object.
         """
         content = self._read(names.HYPERPARAMETERS_JSON)
         return {
@@ -89,18 +89,18 @@ class MlFolder:
         }
 
     def read_foreign(self) -> list[str]:
-        """Return the names of the hyperparameters that are none of ours, sorted.
+        """Return the names of the hyperparameters that SageMaker itself added, sorted.
 
         Raises:
-            JobError: The file is missing or no JSON object.
+            JobError: The file is missing, or it is not a JSON object.
         """
         return sorted(name for name in self._read(names.HYPERPARAMETERS_JSON) if is_foreign(name))
 
     def read_channels(self) -> dict[str, dict[str, Any]]:
-        """Return what the job says of each channel; where it says nothing, the folders that there are.
+        """Return each channel's configuration by its name; without a file, one empty entry per folder.
 
         Raises:
-            JobError: The file is no JSON object.
+            JobError: The file is not a JSON object.
         """
         if (self.config_dir / names.DATA_CONFIG_JSON).exists():
             channels = self._read(names.DATA_CONFIG_JSON)
@@ -109,10 +109,10 @@ class MlFolder:
         return {path.name: {} for path in sorted(folders) if path.is_dir()}
 
     def read_cluster(self) -> Cluster:
-        """Return which machines the job has; one where nothing is said.
+        """Return the job's machines; a single machine if there is no file.
 
         Raises:
-            JobError: The file is no JSON object, or names no machine of the job as this one.
+            JobError: The file is not a JSON object, or the current host is not one of the job's hosts.
         """
         path = self.config_dir / names.RESOURCE_CONFIG_JSON
         if not path.exists():
@@ -121,7 +121,7 @@ class MlFolder:
         hosts = tuple(sorted(str(host) for host in said.get("hosts", ())) or (names.FIRST_HOST,))
         current = str(said.get("current_host", hosts[0]))
         if current not in hosts:
-            what = "current_host is none of the hosts"
+            what = "current_host is not one of the hosts"
             raise JobError(Fault(str(path), what, got=f"{current} of {', '.join(hosts)}", hint=_HINT))
         return Cluster(hosts, current, str(said.get("network_interface_name", "")))
 
@@ -151,11 +151,12 @@ class MlFolder:
         """Make the tree and its JSON files, as SageMaker does before it starts the container.
 
         Args:
-            hyperparameters: Every value a string.
-            channels: What is said of each: TrainingInputMode and its like. Their folders are made, empty.
-            hosts: The job's machines, this one first.
-            instance_type: Of all of them.
-            checkpoint_uri: Where checkpoints would go in S3; empty: none are asked for.
+            hyperparameters: The job's hyperparameters; SageMaker allows strings only.
+            channels: Configuration of each channel, such as TrainingInputMode, by its name. Empty folders
+                are made for them.
+            hosts: Names of the job's machines, this one first.
+            instance_type: Instance type of all machines.
+            checkpoint_uri: S3 address for checkpoints; empty for a job without checkpoints.
         """
         for folder in (self.config_dir, self.data_dir, self.model_dir, self.failure_path.parent / "data"):
             folder.mkdir(parents=True)
@@ -166,8 +167,9 @@ class MlFolder:
         self._write(names.RESOURCE_CONFIG_JSON, build_resources(hosts, instance_type))
         if checkpoint_uri:
             self.checkpoint_dir.mkdir()
-            place = {"S3Uri": checkpoint_uri, "LocalPath": f"{names.ML_DIR}/{self.checkpoint_dir.name}"}
-            self._write(names.CHECKPOINT_CONFIG_JSON, place)
+            folder_name = self.checkpoint_dir.name
+            config = {"S3Uri": checkpoint_uri, "LocalPath": f"{names.ML_DIR}/{folder_name}"}
+            self._write(names.CHECKPOINT_CONFIG_JSON, config)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2, ensure_ascii=False)
@@ -175,12 +177,12 @@ class MlFolder:
 
 
 def is_foreign(name: str) -> bool:
-    """Tell whether a hyperparameter is SageMaker's own and no setting of ours."""
+    """Tell whether SageMaker itself added a hyperparameter, so that it is not a setting."""
     return name.startswith(_FOREIGN_PREFIXES)
 
 
 def build_resources(hosts: Sequence[str], instance_type: str) -> dict[str, Any]:
-    """Return the content of resourceconfig.json for the first of the hosts."""
+    """Return the content of resourceconfig.json on the first of the hosts."""
     group = "homogeneousCluster"
     return {
         "current_host": hosts[0],

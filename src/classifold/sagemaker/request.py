@@ -1,4 +1,4 @@
-"""The training job as one request: template and settings become CreateTrainingJob's parameters."""
+"""The request of a training job: CreateTrainingJob's parameters from the settings and the template."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from classifold.settings.words import explain_unknown, shorten
 CHECKPOINT_DIR = f"{names.ML_DIR}/checkpoints"
 # SageMaker's limits. Source: CreateTrainingJob's reference, HyperParameters.
 HYPERPARAMETER_LIMIT, VALUE_LIMIT = 100, 2500
-# Machines with disks of their own, whose size is fixed and which take no key of ours: by family, or a "d".
+# Machines with built-in disks, whose size is fixed and which cannot use our key: by family, or with a "d".
 # Source: https://aws.amazon.com/ec2/instance-types/, the column of instance storage.
 _OWN_DISKS = re.compile(r"ml\.(g[4-9]\w*|gr\d\w*|p[4-9][\w-]*|trn\d\w*|inf\d\w*|[a-z]+\d[a-z]*d[a-z]*)\..+")
-# What the template may repeat and not change, because something else relies on it; with where to change it.
+# Fields that the template must not change, because something else relies on them; with where to change them.
 _FIXED = {
     "TrainingJobName": "it is made from ALGORITHM_NAME and the time",
     "RoleArn": "set ROLE in the settings",
@@ -44,7 +44,7 @@ _FIXED = {
     "CheckpointConfig.LocalPath": f"the image keeps its checkpoints in {CHECKPOINT_DIR}",
     "ServerlessJobConfig": "the job runs the image that `classifold image` pushed",
 }
-# Which setting a part of the request comes from, for messages.
+# The setting behind each part of the request, for messages.
 SETTING_OF = {
     "TrainingJobName": "ALGORITHM_NAME",
     "RoleArn": "ROLE",
@@ -66,7 +66,7 @@ SETTING_OF = {
 
 @dataclass(frozen=True)
 class Draft:
-    """A request and what is wrong with it."""
+    """A request and its faults."""
 
     request: dict[str, Any]
     faults: tuple[Fault, ...]
@@ -75,10 +75,10 @@ class Draft:
         """Return the request.
 
         Args:
-            more: What others found wrong with it.
+            more: Further faults, found by other checks.
 
         Raises:
-            SettingsError: With every fault.
+            SettingsError: There are faults; with all of them.
         """
         faults = (*self.faults, *more)
         if faults:
@@ -97,20 +97,20 @@ def draft_request(
     output_bucket: str,
     tags: Mapping[str, str],
 ) -> Draft:
-    """Return CreateTrainingJob's parameters: what the settings say, with the template's fields on top.
+    """Return CreateTrainingJob's parameters: those of the settings, overridden by the template's fields.
 
     Args:
         config: The settings.
-        template: Of the request's own shape, as `read_template` returns it; what it leaves out is filled in.
-        job_name: Of the job, and of its run folder.
-        role_arn: The role that the job runs under.
+        template: The template from `read_template`, in the form of the request; it may leave fields out.
+        job_name: Name of the job and of its run folder.
+        role_arn: ARN of the role that the job runs under.
         image_uri: The training image, by its digest.
-        data_bucket: Where the pictures are.
-        output_bucket: Where results and checkpoints go.
-        tags: Of the job.
+        data_bucket: Name of the bucket of the pictures.
+        output_bucket: Name of the bucket of results and checkpoints.
+        tags: Tags of the job, value by key.
 
     Returns:
-        The request, with every fault of the template and of what would travel as hyperparameters.
+        The request, with every fault of the template and of the hyperparameters.
     """
     given = {
         "JOB_NAME": job_name,
@@ -124,7 +124,7 @@ def draft_request(
     faults: list[Fault] = []
     request = merge_template(base, fill_template(template, values, faults=faults))
     if request.get("Environment") == {}:
-        # It stands empty in the template that comes along, to show where it may be written.
+        # The template that a project starts with has it empty, as an example.
         del request["Environment"]
     faults += _check_fixed(request, base)
     hyperparameters = request.get("HyperParameters")
@@ -138,17 +138,17 @@ def draft_request(
 
 
 def _derive_values(config: Config) -> dict[str, Any]:
-    """Return the placeholders that are no settings, and those whose setting means something else here."""
+    """Return the placeholders that are not settings, and those whose value differs from the setting's."""
     return {
         "DATA_PREFIX": find_prefix(config),
         "MAX_RUNTIME_SECONDS": _seconds(config.MAX_HOURS),
-        # Several types stand in a list of their own, and then not here.
+        # Several types go into a list of their own, InstancePreferences.
         "INSTANCE_TYPE": None if len(list_instance_types(config)) > 1 else config.INSTANCE_TYPE,
     }
 
 
 def _build_base(config: Config, given: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, Any]:
-    """Return the request that the settings alone make."""
+    """Return the request for the settings, without the template."""
     job, output = given["JOB_NAME"], given["OUTPUT_BUCKET"]
     request: dict[str, Any] = {
         "TrainingJobName": job,
@@ -167,12 +167,12 @@ def _build_base(config: Config, given: Mapping[str, str], tags: Mapping[str, str
         "EnableNetworkIsolation": config.NETWORK_ISOLATION,
         "EnableInterContainerTrafficEncryption": config.INSTANCE_COUNT > 1,
         "EnableManagedSpotTraining": config.SPOT,
-        # Also without spot: a machine that breaks, or a time that was too short, costs minutes and not hours.
+        # Also without spot, so that a broken machine or a time limit that was too low costs only minutes.
         "CheckpointConfig": {
             "S3Uri": f"s3://{output}/{names.checkpoint_prefix(job)}",
             "LocalPath": CHECKPOINT_DIR,
         },
-        # SageMaker's profiler would write into the output bucket all the time, for nobody.
+        # SageMaker's profiler would keep writing to the output bucket, and nothing reads that.
         "ProfilerConfig": {"DisableProfiler": True},
     }
     if config.SPOT:
@@ -184,7 +184,7 @@ def _build_base(config: Config, given: Mapping[str, str], tags: Mapping[str, str
 
 
 def _build_resources(config: Config) -> dict[str, Any]:
-    """Return the machines; size and key of the disk only where the machine leaves a choice."""
+    """Return ResourceConfig; size and key of the disk only if the machine has no built-in disk."""
     types = list_instance_types(config)
     machines: dict[str, Any] = {"InstanceType": types[0]}
     if len(types) > 1:
@@ -208,23 +208,23 @@ def _seconds(hours: float) -> int:
 
 
 def list_instance_types(config: Config) -> list[str]:
-    """Return INSTANCE_TYPE and INSTANCE_PREFERENCES, in the order in which they are tried, each once."""
+    """Return INSTANCE_TYPE and INSTANCE_PREFERENCES in the order in which SageMaker tries them, each once."""
     return list(dict.fromkeys([config.INSTANCE_TYPE, *config.INSTANCE_PREFERENCES]))
 
 
 def list_metrics() -> list[dict[str, str]]:
-    """Return the figures that SageMaker is to find in the log, as CreateTrainingJob wants them."""
+    """Return MetricDefinitions: the metrics that SageMaker finds in the log."""
     return [{"Name": name, "Regex": regex} for name, regex in names.METRICS.items()]
 
 
 def list_hyperparameters(config: Config) -> dict[str, str]:
-    """Return a job's hyperparameters: the settings of training that differ from the image's, as text.
+    """Return a job's hyperparameters: the settings of training that differ from the defaults, as text.
 
-    Files of the user's own have the names that they have inside the image.
+    Paths of the user's own files are those inside the image.
     """
     inside = config.model_copy(update=locate_baked(config))
     usual = to_hyperparameters(build_config({"RECIPE": config.RECIPE}))
-    defaults = {**usual, "RECIPE": build_config({}).RECIPE}  # the image is told of the recipe by name
+    defaults = {**usual, "RECIPE": build_config({}).RECIPE}  # a recipe is sent by its name
     settings = to_hyperparameters(inside)
     return {
         name: _one_line(text)
@@ -234,17 +234,17 @@ def list_hyperparameters(config: Config) -> dict[str, str]:
 
 
 def _one_line(text: str) -> str:
-    """Return text as SageMaker takes it, which refuses line breaks; `parse_value` reads both ways."""
+    """Return text without line breaks, which SageMaker refuses; `parse_value` reads both forms."""
     return text if text.isprintable() else json.dumps(text)
 
 
 def _as_text(value: object) -> str:
-    """Return a template's hyperparameter as text: 3 and "3" are the same."""
+    """Return a hyperparameter of the template as text: 3 and "3" are the same."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _check_hyperparameters(texts: Mapping[str, str]) -> list[Fault]:
-    """Return what is wrong with a job's hyperparameters: the image would refuse them at a price."""
+    """Return the faults of a job's hyperparameters, which would else be found after the job has started."""
     settings = {name: text for name, text in texts.items() if not is_foreign(name)}
     faults = [_no_hyperparameter(name) for name in settings if name not in JOB_SETTINGS]
     known = {name: text for name, text in settings.items() if name in JOB_SETTINGS}
@@ -261,12 +261,12 @@ def _check_hyperparameters(texts: Mapping[str, str]) -> list[Fault]:
 def _no_hyperparameter(name: str) -> Fault:
     if name not in HOME_SETTINGS:
         return explain_unknown(name, source="hyperparameters", known=dict.fromkeys(JOB_SETTINGS))
-    what, hint = "it is not training's, so no job is told of it", "set it in the settings"
+    what, hint = "it is not a setting of training, so a job cannot have it", "set it in the settings"
     return Fault(f"setting {name} (hyperparameters)", what, hint=hint)
 
 
 def _too_long(name: str, text: str) -> Fault:
-    what = f"as a hyperparameter it may have {VALUE_LIMIT:,} characters"
+    what = f"as a hyperparameter it may have at most {VALUE_LIMIT:,} characters"
     hint = 'write CLASS_WEIGHTS = "balanced"' if name == "CLASS_WEIGHTS" else "shorten it"
     return Fault(f"setting {name} (hyperparameters)", what, hint=hint, got=f"{len(text):,}")
 
@@ -275,7 +275,7 @@ def _too_long(name: str, text: str) -> Fault:
 
 
 def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any]) -> list[Fault]:
-    """Return what the template changes although something else relies on it."""
+    """Return a fault for each field that the template must not change and does."""
     faults = [
         _changed(path, hint, _find(request, path))
         for path, hint in _FIXED.items()
@@ -288,7 +288,7 @@ def _check_fixed(request: Mapping[str, Any], base: Mapping[str, Any]) -> list[Fa
 
 
 def _check_source(request: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Fault]:
-    """Return whether a channel of ours has another source than the settings say."""
+    """Return a fault if the template changed the source of one of our channels."""
     name = ours["ChannelName"]
     found = [_find(entry, "DataSource") for entry in _entries(request) if entry.get("ChannelName") == name]
     if found == [ours["DataSource"]]:
@@ -313,11 +313,11 @@ def _entries(request: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _changed(path: str, hint: str, value: object) -> Fault:
     where = f"{names.REQUEST_TEMPLATE}: {path}"
-    return Fault(where, "is not the template's to change", hint=hint, got=shorten(value))
+    return Fault(where, "the template cannot change this", hint=hint, got=shorten(value))
 
 
 def _find(request: Any, path: str) -> Any:
-    """Return what stands at a path such as ResourceConfig.InstanceType, None where nothing does."""
+    """Return the value at a path such as ResourceConfig.InstanceType; None if there is none."""
     for name in path.split("."):
         request = request.get(name) if isinstance(request, Mapping) else None
     return request
@@ -327,7 +327,7 @@ def write_request(path: Path, request: Mapping[str, Any]) -> None:
     """Write a request as JSON, as `aws sagemaker create-training-job --cli-input-json` takes it.
 
     Raises:
-        DiskError: The disk is full, read-only or forbidden.
+        DiskError: The disk is full or read-only, or writing there is not permitted.
     """
     with write_whole(path) as partial:
         partial.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The user's template of a training job: read, its placeholders filled, laid over what the settings say."""
+"""The user's template of a training job: it is read, its placeholders filled, and merged into the request."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from classifold import names
 from classifold.errors import Fault, SettingsError
 from classifold.settings.words import shorten
 
-# Lists in which the template's entry changes ours of the same name, and is added where there is none.
+# Lists whose entries have names: an entry of the template changes ours of the same name, or is added.
 _NAMED_LISTS = {"InputDataConfig": "ChannelName", "MetricDefinitions": "Name", "Tags": "Key"}
 _PLACEHOLDER = re.compile(r"\$?\$\{([^{}]*)\}")
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """Return the user's template; an empty one where there is no such file: then the settings decide all.
+    """Return the user's template; an empty one if there is no such file.
 
     Raises:
-        SettingsError: It cannot be read, is no JSON object, or names a field twice.
+        SettingsError: It cannot be read, is not a JSON object, or has a field twice.
     """
     faults: list[Fault] = []
     try:
@@ -50,7 +50,7 @@ def read_template(path: Path) -> dict[str, Any]:
 def _read_object(pairs: list[tuple[str, Any]], path: Path, faults: list[Fault]) -> dict[str, Any]:
     found = dict(pairs)
     twice = sorted({name for name, _ in pairs if [one for one, _ in pairs].count(name) > 1})
-    faults += [Fault(f"{path}: {name}", "stands there twice", hint="keep one of them") for name in twice]
+    faults += [Fault(f"{path}: {name}", "is in the file twice", hint="keep one of them") for name in twice]
     return found
 
 
@@ -59,12 +59,12 @@ def fill_template(
 ) -> dict[str, Any]:
     """Return the template with its placeholders filled.
 
-    A text that is one placeholder takes the type of its value; `$${` stands for `${` itself.
+    A text that is a single placeholder gets the type of its value; `$${` means `${` itself.
 
     Args:
-        template: As read.
-        values: What each placeholder stands for.
-        faults: Receives every placeholder that stands for nothing.
+        template: The template from `read_template`.
+        values: Value of each placeholder, by its name.
+        faults: Receives a fault for each unknown placeholder.
     """
     filled: dict[str, Any] = _fill(template, values, path="", faults=faults)
     return filled
@@ -100,12 +100,12 @@ def _spell(found: re.Match[str], values: Mapping[str, Any]) -> str:
 def _unknown_placeholder(name: str, values: Mapping[str, Any], path: str) -> Fault:
     near = difflib.get_close_matches(name.upper(), values, n=1, cutoff=0.5)
     hint = f"did you mean ${{{near[0]}}}? " if near else ""
-    hint += "every setting is a placeholder; $${ stands for ${ itself"
-    return Fault(f"{names.REQUEST_TEMPLATE}: {path}", f"there is nothing called ${{{name}}}", hint=hint)
+    hint += "every setting is a placeholder; $${ means ${ itself"
+    return Fault(f"{names.REQUEST_TEMPLATE}: {path}", f"there is no placeholder ${{{name}}}", hint=hint)
 
 
 def merge_template(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the template's own values in it; what the template sets to null is left out."""
+    """Return `base` overridden by the template's values; fields that it sets to null are left out."""
     merged: dict[str, Any] = _merge(dict(base), dict(own), "")
     return merged
 
@@ -123,7 +123,7 @@ def _merge(base: Any, own: Any, name: str) -> Any:
 
 
 def _merge_named(base: list[Any], own: list[Any], key: str) -> list[Any]:
-    """Return the entries of both lists; those of one name become one."""
+    """Return the entries of both lists; entries of the same name are merged."""
     merged = {entry[key]: entry for entry in base}
     rest = []
     for entry in own:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from classifold import names
 from classifold.errors import BackboneError, Fault
+from classifold.settings.backbone_names import LITE0
 from classifold.settings.config import Config
 
 # Folder in the image; container/Dockerfile has the same path.
@@ -19,7 +20,6 @@ _KERAS_FALLBACK = Path("/tmp/.keras")  # noqa: S108 - Keras's choice
 _PUBLISHED = (None, "imagenet")
 # Names in keras.applications begin with a capital letter, KerasHub's presets with a small one.
 _APPLICATION_NAME = re.compile(r"[A-Z][A-Za-z0-9]*")
-LITE0 = "EfficientNetLite0"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from classifold import names
 from classifold.errors import Fault
+from classifold.settings.backbone_names import find_backbone_fault
 from classifold.settings.config import Config
 from classifold.settings.words import shorten
 
@@ -24,6 +25,21 @@ def find_problems(config: Config) -> list[Fault]:
         *_home_problems(config),
         *_relation_problems(config),
     ]
+
+
+def find_host_problem(config: Config, count: int, *, where: str) -> Fault | None:
+    """Return the fault of more hosts than a batch has pictures, since some would have none; else None.
+
+    Args:
+        config: The settings.
+        count: Number of hosts that are to train together.
+        where: The setting or option that says so.
+    """
+    size = config.batch_size
+    if count <= size:
+        return None
+    what, hint = "more hosts than pictures in a batch", f"take at most {size}, or raise BATCH_SIZE"
+    return Fault(where, what, got=str(count), hint=hint)
 
 
 _PATHS = (
@@ -142,6 +158,8 @@ def _relation_problems(config: Config) -> list[Fault]:
     if config.HEAD_EPOCHS + config.EPOCHS == 0:
         what = "nothing would be trained; expected HEAD_EPOCHS or EPOCHS of at least 1"
         faults.append(Fault("setting HEAD_EPOCHS", what, got="0 and 0"))
+    backbone = find_backbone_fault(config.BACKBONE)
+    faults += [backbone] if backbone else []
     faults += _aws_problems(config)
     if isinstance(config.CLASS_WEIGHTS, dict):
         bad = {name: weight for name, weight in config.CLASS_WEIGHTS.items() if weight <= 0}

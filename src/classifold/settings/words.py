@@ -35,8 +35,10 @@ _OTHER_NAMES = {
 def explain_unknown(name: str, *, source: str, known: Mapping[str, object]) -> Fault:
     """Return the fault of a name that is not a setting, with the most similar one as a hint."""
     near = find_setting(name, known)
-    own = "; a constant of your own begins with _" if source.endswith(".py") else ""
-    hint = f"did you mean {near}?{own}" if near else f"docs/settings.md lists every setting{own}"
+    hint = f"did you mean {near}?" if near else "docs/settings.md lists every setting"
+    if source.endswith(".py"):
+        own = "constant of your own begins with _"
+        hint += f" A {own}" if near else f"; a {own}"
     return Fault(f"setting {name} ({source})", "this setting does not exist", hint=hint)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import classifold
 from classifold import names
 from classifold.machine import count_cores, peak_memory_mb
+from classifold.model_card import CARD_FORMAT, ModelCard
 from classifold.settings.config import Config
 from classifold.training.evaluate import Answers, build_confusion_matrix, build_text_report
 
@@ -35,20 +36,17 @@ _PACKAGES = (
 
 def build_card(config: Config, class_names: Sequence[str], run_name: str) -> str:
     """Return the model card, the content of classes.json: all that is needed to use the model, as JSON."""
-    card = {
-        "format": 1,
-        "class_names": list(class_names),
-        "image_size": config.IMAGE_SIZE,
-        "max_pixels": config.MAX_PIXELS,
-        "sample_bits": config.SAMPLE_BITS,
-        "input": {"name": "pixels", "layout": "NHWC", "colour": "RGB", "range": [0, 255]},
-        "resize": "squash, antialiased bilinear",
-        "output": "probabilities",
-        "backbone": config.BACKBONE,
-        "run": run_name,
-        "classifold": classifold.__version__,
-    }
-    return json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    card = ModelCard(
+        format=CARD_FORMAT,
+        class_names=tuple(class_names),
+        image_size=config.IMAGE_SIZE,
+        max_pixels=config.MAX_PIXELS,
+        sample_bits=config.SAMPLE_BITS,
+        backbone=config.BACKBONE,
+        run=run_name,
+        classifold=classifold.__version__,
+    )
+    return card.to_json()
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -6,12 +6,12 @@ Every backbone that leaves this file takes RGB pixels 0..255, so its preprocessi
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ import numpy as np
 
 from classifold.errors import BackboneError, Fault, MissingExtraError
 from classifold.processes import has_home
+from classifold.settings.backbone_names import LITE0, explain_unknown_backbone
 from classifold.settings.baked import find_keras_home
 from classifold.settings.user_code import importing_beside
 from classifold.training.lite0 import build_lite0, load_lite0_weights
 
-LITE0 = "EfficientNetLite0"
 _PIXELS = "pixels"
 _PREPROCESSING = "preprocessing"
 
@@ -67,13 +67,10 @@ def list_applications() -> list[str]:
 
 
 def _unknown_backbone(name: str) -> Fault:
-    known = [LITE0, *list_applications()]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    fault = explain_unknown_backbone(name)
     if importlib.util.find_spec("keras_hub") is None:
-        hint += "KerasHub presets need `pip install keras-hub`; "
-    hint += "docs/settings.md lists the names"
-    return Fault("setting BACKBONE", "there is no such backbone", hint=hint, got=repr(name))
+        return replace(fault, hint=f"{fault.hint} and need `pip install keras-hub`")
+    return fault
 
 
 _OWN_HINT = "def build(image_size): return a keras.Model from (image_size, image_size, 3) pixels to features"

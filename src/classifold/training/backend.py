@@ -17,7 +17,7 @@ from classifold.locks import let_hdf5_do_without_locks
 from classifold.machine import list_gpus
 from classifold.settings.baked import find_keras_home, open_keras_home
 from classifold.settings.config import Config
-from classifold.training.hosts import Place, join_hosts
+from classifold.training.hosts import HostInfo, join_hosts
 from classifold.training.interruption import holding_back
 
 # Keras's engines as they are called, by the name of their package.
@@ -44,10 +44,24 @@ def choose_backend(config: Config, *, num_hosts: int = 1) -> str:
     if config.BACKEND != "auto":
         return config.BACKEND
     has_gpu = Path("/dev/nvidia0").exists() and importlib.util.find_spec("jax_cuda12_plugin") is not None
-    return "jax" if has_gpu or importlib.util.find_spec("tensorflow") is None else "tensorflow"
+    has_tensorflow, has_jax = (importlib.util.find_spec(name) is not None for name in ("tensorflow", "jax"))
+    return "jax" if has_gpu or (has_jax and not has_tensorflow) else "tensorflow"
 
 
-def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
+def check_engine(backend: str) -> None:
+    """Refuse to start where Keras or its engine is not installed.
+
+    Raises:
+        MissingExtraError: With what to install.
+    """
+    missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = "train,hosts" if "jax" in missing else "train"
+        what = f"{' and '.join(missing)} not installed"
+        raise MissingExtraError(Fault("training", what, hint=f'pip install "classifold[{extras}]"'))
+
+
+def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -> Any:
     """Import Keras on `backend`, seed it, and return the module.
 
     Calling it again with the same backend begins anew with the seeds and the names of layers.
@@ -55,7 +69,7 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     Args:
         backend: "tensorflow" or "jax".
         seed: Every random number of Keras, Python and NumPy's old generator follows from it.
-        place: Place of this host among those that train together; None: it is alone.
+        this_host: This host among those that train together; None: it is alone.
 
     Raises:
         MissingExtraError: If Keras or its engine is not installed.
@@ -69,14 +83,9 @@ def start_keras(backend: str, *, seed: int, place: Place | None = None) -> Any:
     if not Path("/dev/nvidia0").exists():
         # Without this TensorFlow looks for a GPU, and complains that there is none.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
-    if missing:
-        hint = (
-            'pip install "classifold[train,hosts]"' if "jax" in missing else 'pip install "classifold[train]"'
-        )
-        raise MissingExtraError(Fault("training", f"{' and '.join(missing)} not installed", hint=hint))
-    if place is not None and place.count > 1:
-        join_hosts(place)
+    check_engine(backend)
+    if this_host is not None and this_host.count > 1:
+        join_hosts(this_host)
     is_first = "keras" not in sys.modules
     with quiet_start(), without_keras_settings():
         import keras

@@ -10,8 +10,8 @@ import numpy as np
 
 from classifold.machine import list_gpus
 from classifold.settings.config import Config
-from classifold.training.boundary import assign_arrays, copy_arrays, list_seeds
 from classifold.training.recipe import Stage
+from classifold.training.state import assign_arrays, copy_arrays, list_seeds
 
 _SIZES = (512, 256, 128, 64)
 # Fewer steps an epoch than this teach too little, however large the batch may be.

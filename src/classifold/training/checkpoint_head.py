@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class _InsideHead(_Part):
-    """The part of a stage's state that is not arrays; fields as in `boundary.Inside`."""
+    """The part of a stage's state that is not arrays; fields as in `state.StageState`."""
 
     before: _Count | None
     num_epochs: _Count

@@ -24,23 +24,17 @@ import numpy as np
 from classifold.atomic import write_whole
 from classifold.errors import DiskError, Fault, RunError, disk_errors
 from classifold.machine import memory_bytes
-from classifold.training.boundary import Arrays, Boundary, Inside
 from classifold.training.checkpoint_head import find_head_fault
 from classifold.training.interruption import holding_back
 from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
+from classifold.training.state import Arrays, RunState, StageState
 
 _FORMAT = 2
 _GENERATIONS = 2
 # The head of a run of a thousand epochs and a thousand layers has some 2 MB.
 _MAX_HEAD_BYTES = 16 * 10**6
 Tell = Callable[[str], None]
-_SAME = {
-    "data": "other pictures, or another division into sets",
-    "class_names": "other classes",
-    "backend": "another engine of Keras (BACKEND)",
-    "pictures": "other pictures: some that could be read then cannot now, or the other way round",
-}
 _PLAIN = ("before", "num_epochs", "step", "sums", "seconds", "stage")
 _NUMBERS = [field.name for field in fields(EpochRow) if field.type == "float"]
 # Between two checkpoints lies at least so many times what the last one took: they cost a hundredth.
@@ -52,20 +46,20 @@ class _DamagedError(Exception):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a run goes on from.
+class SavedRun:
+    """A checkpoint as it was read: what a run is resumed from.
 
     Attributes:
-        folder: Where it was found.
-        boundary: The state.
-        facts: Facts of the run that left it: settings, data, versions.
-        written: When.
+        folder: The folder that it was read from.
+        state: The state of the run.
+        facts: Settings, data and versions of the process that saved it.
+        written: When it was saved.
         seconds: Seconds of every phase until then.
-        anew: How to begin anew instead.
+        anew: How to start the run again instead, for hints.
     """
 
     folder: Path
-    boundary: Boundary
+    state: RunState
     facts: dict[str, Any]
     written: datetime
     seconds: dict[str, float]
@@ -74,16 +68,16 @@ class Found:
     def describe(self) -> str:
         """Return the line that says where the run goes on."""
         when = f"{self.written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        return f"resumed from {self.boundary.describe()} (checkpoint of {when})"
+        return f"resumed from {self.state.describe()} (checkpoint of {when})"
 
 
 class Checkpoints:
     """The generations in a folder.
 
     Args:
-        folder: Made where it is not there.
+        folder: The folder; it is created where it is missing.
         host: This machine's name, where several share the folder: each has files of its own.
-        anew: How to begin anew, for hints; by default by removing the folder.
+        anew: How to start again instead, for hints; by default by removing the folder.
     """
 
     def __init__(self, folder: Path, *, host: str = "", anew: str = "") -> None:
@@ -92,7 +86,7 @@ class Checkpoints:
         self._good: list[int] = []
         self._last = 0
 
-    def load(self, *, tell: Tell) -> Found | None:
+    def load(self, *, tell: Tell) -> SavedRun | None:
         """Return the newest whole generation, None where there is none.
 
         Args:
@@ -108,17 +102,17 @@ class Checkpoints:
         self._last = max(numbers, default=0)
         for number in sorted(numbers, reverse=True):
             try:
-                found = self._read(number)
+                saved = self._read(number)
             except _DamagedError as error:
                 tell(f"the checkpoint {self._path(number, 'json')} cannot be used: {error}")
                 continue
             self._good = [number]
-            return found
+            return saved
         if numbers:
             tell(f"no checkpoint in {self.folder} can be used; training begins anew")
         return None
 
-    def save(self, boundary: Boundary, *, facts: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
+    def save(self, state: RunState, *, facts: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         """Write a generation, then remove what is older than the one before it.
 
         Raises:
@@ -127,11 +121,11 @@ class Checkpoints:
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         number = self._last + 1
-        groups = dict(_list_groups(boundary))
+        groups = dict(_list_groups(state))
         with write_whole(self._path(number, "bin")) as partial, partial.open("wb") as file:
             size, checksum = _write_arrays(groups, file)
         files = {self._path(number, "bin").name: {"bytes": size, "sha256": checksum}}
-        head = _build_head(boundary, groups, written=datetime.now(UTC), facts=facts, seconds=seconds)
+        head = _build_head(state, groups, written=datetime.now(UTC), facts=facts, seconds=seconds)
         head["files"] = files
         text = json.dumps({**head, "sha256": _sign(head)}, ensure_ascii=False, allow_nan=False)
         with write_whole(self._path(number, "json")) as partial:
@@ -158,7 +152,7 @@ class Checkpoints:
         matches = [pattern.fullmatch(path.name) for path in self.folder.iterdir()]
         return sorted({int(match[1]) for match in matches if match})
 
-    def _read(self, number: int) -> Found:
+    def _read(self, number: int) -> SavedRun:
         text, head = _read_head(self._path(number, "json"))
         if head.get("format") != _FORMAT:
             hint = f"use the version of Classifold that wrote it, or: {self.anew}"
@@ -169,31 +163,29 @@ class Checkpoints:
         if fault := find_head_fault(text, num_bytes=len(data)):
             raise _DamagedError(f"it is damaged ({fault})")
         groups = dict(_split_arrays(data, head["arrays"]))
-        return _build_found(head, groups, folder=self.folder, anew=self.anew)
+        return _build_saved(head, groups, folder=self.folder, anew=self.anew)
 
 
-def pack_found(found: Found) -> bytes:
-    """Return all of a found state as bytes, for another host."""
-    groups = dict(_list_groups(found.boundary))
-    head = _build_head(
-        found.boundary, groups, written=found.written, facts=found.facts, seconds=found.seconds
-    )
+def pack_saved(saved: SavedRun) -> bytes:
+    """Return a saved run as bytes, for another host."""
+    groups = dict(_list_groups(saved.state))
+    head = _build_head(saved.state, groups, written=saved.written, facts=saved.facts, seconds=saved.seconds)
     content = io.BytesIO()
-    content.write(json.dumps({**head, "folder": str(found.folder), "anew": found.anew}).encode() + b"\n")
+    content.write(json.dumps({**head, "folder": str(saved.folder), "anew": saved.anew}).encode() + b"\n")
     _write_arrays(groups, content)
     return content.getvalue()
 
 
-def unpack_found(packed: bytes) -> Found:
-    """Return what another host found, from its bytes."""
+def unpack_saved(packed: bytes) -> SavedRun:
+    """Return the saved run that `pack_saved` made these bytes of."""
     line, _, arrays = packed.partition(b"\n")
     head = json.loads(line)
     groups = dict(_split_arrays(arrays, head["arrays"]))
-    return _build_found(head, groups, folder=Path(head["folder"]), anew=head["anew"])
+    return _build_saved(head, groups, folder=Path(head["folder"]), anew=head["anew"])
 
 
 def _build_head(
-    boundary: Boundary,
+    state: RunState,
     groups: Mapping[str, Arrays],
     *,
     written: datetime,
@@ -204,19 +196,21 @@ def _build_head(
     return {
         "format": _FORMAT,
         "written": written.isoformat(timespec="seconds"),
-        "stage": boundary.stage,
-        "rows": [_pack_row(row) for row in boundary.rows],
-        "inside": None if boundary.inside is None else _pack_inside(boundary.inside),
+        "stage": state.stage,
+        "rows": [_pack_row(row) for row in state.rows],
+        "inside": None if state.inside is None else _pack_inside(state.inside),
         "seconds": dict(seconds),
         "facts": dict(facts),
         "arrays": {name: [[a.dtype.str, a.shape] for a in arrays] for name, arrays in groups.items()},
     }
 
 
-def _build_found(head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, anew: str) -> Found:
-    return Found(
+def _build_saved(
+    head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, anew: str
+) -> SavedRun:
+    return SavedRun(
         folder=folder,
-        boundary=_build_boundary(head, groups),
+        state=_build_state(head, groups),
         facts=head["facts"],
         written=datetime.fromisoformat(head["written"]),
         seconds=head["seconds"],
@@ -224,66 +218,26 @@ def _build_found(head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folde
     )
 
 
-def check_facts(found: Found, facts: Mapping[str, Any]) -> list[str]:
-    """Refuse to go on with other settings, other data or another engine; return notes on versions and hosts.
-
-    Args:
-        found: The checkpoint.
-        facts: Those of this run; only what is in both is compared.
-
-    Raises:
-        RunError: With everything that differs.
-    """
-    before, made = found.facts, f"the checkpoint in {found.folder} was made with"
-    faults = []
-    for name, value in facts["settings"].items():
-        if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there; or: {found.anew}"
-            what = f"{made} {_show(before['settings'][name])}"
-            faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
-    for name, words in _SAME.items():
-        if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on; or: {found.anew}"
-            faults.append(Fault("training", f"{made} {words}", hint=hint))
-    if faults:
-        raise RunError(*faults)
-    versions = [
-        f"{name} {facts['versions'].get(name)}, before it was {version}"
-        for name, version in before["versions"].items()
-        if facts["versions"].get(name) != version
-    ]
-    note = "resumed with other versions, so the result can differ in its last digits: "
-    notes = [note + "; ".join(versions)] if versions else []
-    if before.get("hosts", 1) != facts.get("hosts", 1):
-        count = f"number of hosts is {facts.get('hosts', 1)}, and was {before.get('hosts', 1)} before"
-        notes.append(f"the {count}: the result can differ in its last digits")
-    return notes
-
-
-def _show(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _list_groups(boundary: Boundary) -> Iterator[tuple[str, Arrays]]:
-    """Yield a boundary's arrays, group by group."""
-    yield "weights", boundary.weights
-    yield "seeds", boundary.seeds
-    if boundary.inside is None:
+def _list_groups(state: RunState) -> Iterator[tuple[str, Arrays]]:
+    """Yield a state's arrays, group by group."""
+    yield "weights", state.weights
+    yield "seeds", state.seeds
+    if state.inside is None:
         return
-    yield "kept", boundary.inside.kept
-    yield "current", boundary.inside.current
-    yield "optimizer", boundary.inside.optimizer
-    yield "inside_seeds", boundary.inside.seeds
-    for place, weights in enumerate(boundary.inside.recent):
+    yield "kept", state.inside.kept
+    yield "current", state.inside.current
+    yield "optimizer", state.inside.optimizer
+    yield "inside_seeds", state.inside.seeds
+    for place, weights in enumerate(state.inside.recent):
         yield f"recent{place}", weights
-    if boundary.inside.scaling is not None:
-        yield "scaling", [boundary.inside.scaling.mean, boundary.inside.scaling.spread]
+    if state.inside.scaling is not None:
+        yield "scaling", [state.inside.scaling.mean, state.inside.scaling.spread]
 
 
-def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Boundary:
+def _build_state(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> RunState:
     inside = None
     if head["inside"] is not None:
-        inside = Inside(
+        inside = StageState(
             recent=tuple(arrays for name, arrays in groups.items() if name.startswith("recent")),
             kept=groups["kept"],
             optimizer=groups["optimizer"],
@@ -292,7 +246,7 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
             current=groups["current"],
             **_unpack_inside(head["inside"]),
         )
-    return Boundary(
+    return RunState(
         stage=head["stage"],
         rows=tuple(_unpack_row(row) for row in head["rows"]),
         weights=groups["weights"],
@@ -301,7 +255,7 @@ def _build_boundary(head: Mapping[str, Any], groups: Mapping[str, Arrays]) -> Bo
     )
 
 
-def _pack_inside(inside: Inside) -> dict[str, Any]:
+def _pack_inside(inside: StageState) -> dict[str, Any]:
     """Return what of a stage's state is no array, for JSON."""
     packed = {name: getattr(inside, name) for name in _PLAIN}
     return packed | {"sums": [_pack_number(x) for x in inside.sums]}
@@ -399,17 +353,17 @@ def _read_file(path: Path, *, limit: int) -> bytes:
 
 
 class CheckpointWriter:
-    """Saves boundaries of a run as they are reached.
+    """Saves the states of a run as they are reached.
 
-    A folder that cannot be written is told of once, and tried again later; training goes on without.
+    A folder that cannot be written is reported once and tried again later; training continues meanwhile.
 
     Args:
-        checkpoints: Where to.
-        facts: What must be the same when the run goes on; may be added to until the first boundary.
+        checkpoints: Folder and names of the files.
+        facts: What must be the same when the run is resumed; may be added to until the first is saved.
         count_seconds: Returns the seconds of every phase so far.
-        tell: Told what does not work.
-        saved: The boundary that the folder holds already.
-        minutes: The least time between two of those that are offered; 0: none of them is saved.
+        tell: Called with what does not work.
+        saved: The state that the folder holds already.
+        minutes: Least time between two states saved by `offer`; 0: `offer` saves none.
     """
 
     def __init__(
@@ -419,7 +373,7 @@ class CheckpointWriter:
         facts: Mapping[str, Any],
         count_seconds: Callable[[], Mapping[str, float]],
         tell: Tell,
-        saved: Boundary | None = None,
+        saved: RunState | None = None,
         minutes: float = 0.2,
     ) -> None:
         self._checkpoints, self._facts = checkpoints, facts
@@ -434,10 +388,10 @@ class CheckpointWriter:
         """Tell whether so much time has gone by that a state in the middle of an epoch is worth saving."""
         return self._is_free() and time.monotonic() >= self._begun + 60 * self._minutes
 
-    def offer(self, boundary: Boundary) -> None:
-        """Save a boundary in the background, unless the last one was saved a moment ago."""
+    def offer(self, state: RunState) -> None:
+        """Save a state in the background, unless the last one was saved a moment ago."""
         if self._is_free():
-            self._start(boundary)
+            self._start(state)
 
     def _is_free(self) -> bool:
         """Tell whether nothing is under way, and the last one was not saved a moment ago."""
@@ -449,36 +403,36 @@ class CheckpointWriter:
             self._under_way.result()  # a mistake of ours comes to light
         return True
 
-    def save(self, boundary: Boundary) -> bool:
-        """Save a boundary now, unless it is saved already; return whether it is."""
+    def save(self, state: RunState) -> bool:
+        """Save a state now, unless it is saved already; return whether it is."""
         with holding_back():  # from here on it is written, whatever signal comes while we wait
-            self.save_soon(boundary)
+            self.save_soon(state)
         self.wait()
-        return self._saved is boundary
+        return self._saved is state
 
     def wait(self) -> None:
         """Wait until nothing is under way."""
         if self._under_way is not None:
             self._under_way.result()
 
-    def save_soon(self, boundary: Boundary) -> None:
-        """Save a boundary in the background as soon as what is under way is done."""
-        if self._saved is not boundary:
-            self._start(boundary)
+    def save_soon(self, state: RunState) -> None:
+        """Save a state in the background as soon as what is under way is done."""
+        if self._saved is not state:
+            self._start(state)
 
-    def _start(self, boundary: Boundary) -> None:
-        self._under_way = self._thread.submit(self._write, boundary)
+    def _start(self, state: RunState) -> None:
+        self._under_way = self._thread.submit(self._write, state)
 
-    def _write(self, boundary: Boundary) -> None:
-        if self._saved is boundary:
+    def _write(self, state: RunState) -> None:
+        if self._saved is state:
             return
         started = time.monotonic()
         try:
-            self._checkpoints.save(boundary, facts=self._facts, seconds=self._count_seconds())
+            self._checkpoints.save(state, facts=self._facts, seconds=self._count_seconds())
         except (DiskError, OSError) as error:
             self._tell_once(error)
         else:
-            self._saved, self._is_failing = boundary, False
+            self._saved, self._is_failing = state, False
         took = time.monotonic() - started
         self._not_before = time.monotonic() + max(60 * self._minutes, _TIMES_BETWEEN * took)
 

@@ -20,8 +20,8 @@ from classifold.processes import Module, explain_failure, run_module
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
+from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
-from classifold.training.learning import label_pictures, open_reader
 from classifold.training.verify import check_answers
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.
@@ -80,10 +80,10 @@ class Delivery:
             RunError: If a form of the model fails, or gives other probabilities.
             DataError: If no picture of the evaluation set can be read.
         """
-        from classifold.training.storage import Storage
+        from classifold.training.array_cache import ArrayCache
 
-        storage = Storage(self.config.CACHE_GB * 1e9, None)
-        reader = open_reader(names.EVALUATION, self.sets, self.config, storage=storage, notes=self.notes)
+        cache = ArrayCache(self.config.CACHE_GB * 1e9, None)
+        reader = open_reader(names.EVALUATION, self.sets, self.config, cache=cache, notes=self.notes)
         with contextlib.closing(reader):
             self._write_sample(reader)
             paths = (self.folder, self.folder / _SAMPLE, self.folder / _ANSWER)
@@ -158,7 +158,7 @@ class Delivery:
     def _ask(self, reader: Any) -> NDArray[np.float32]:
         """Return the probabilities (N, C) that model.onnx gives for a set."""
         from classifold.inference import open_session, run_session
-        from classifold.training.storage import blocks
+        from classifold.training.array_cache import blocks
 
         session = open_session(self.folder / names.MODEL_ONNX)
         return np.concatenate([run_session(session, reader.read(indices)) for indices in blocks(len(reader))])

@@ -7,7 +7,6 @@ engine trained the model.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
+from classifold.model_card import parse_card
 
 # Where the model card travels inside the forms that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
@@ -145,9 +145,9 @@ def finish_onnx(path: Path, card: str) -> None:
     import onnx
 
     model = onnx.load(path)
-    wanted = json.loads(card)
-    _rename(model.graph, model.graph.input[0].name, wanted["input"]["name"])
-    _rename(model.graph, model.graph.output[0].name, wanted["output"])
+    wanted = parse_card(card, where=path)
+    _rename(model.graph, model.graph.input[0].name, wanted.input.name)
+    _rename(model.graph, model.graph.output[0].name, wanted.output)
     onnx.helper.set_model_props(model, {names.MODEL_CARD: card})
     model.producer_name = names.MODEL_CARD
     onnx.checker.check_model(model)

@@ -1,4 +1,4 @@
-"""What a stage of training is fed and what it reached: pictures by number, on this host or on several."""
+"""The data of a training stage and the epochs so far: pictures by number, on this host or on several."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ReadPlain = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
 @dataclass
 class Reached:
-    """What training reached so far, across stages.
+    """The epochs of all stages so far.
 
     Attributes:
-        rows: One an epoch, of all stages; `best` marks the kept one.
+        rows: One row per epoch; `best` marks the kept one.
     """
 
     rows: list[EpochRow] = field(default_factory=list)
@@ -38,21 +38,20 @@ class Reached:
 
 @dataclass(frozen=True)
 class Feed:
-    """The data of a stage, as far as it is this host's.
+    """This host's data of a stage.
 
     Attributes:
         begin_epoch: Called with the epoch, counted from 0, before its first batch.
-        read_training: From places of training pictures to activations, (N, ...).
-        read_validation: From places of validation pictures to their activations, (N, ...).
-        training_labels: Classes of the training pictures, (N,) int.
-        validation_labels: Classes of the validation pictures, (N,) int.
+        read_training: From indices of training pictures (N,) to their activations (N, ...).
+        read_validation: From indices of validation pictures (N,) to their activations (N, ...).
+        training_labels: Class indices of the training pictures, (N,) int.
+        validation_labels: Class indices of the validation pictures, (N,) int.
         class_weights: Weight of each class in the loss, (C,) float32.
-        hosts: The hosts among which the pictures are shared out.
-        training_numbers: The training pictures' numbers among those of all hosts, (N,) int; None: their
-            places.
-        validation_numbers: The validation pictures' numbers among those of all hosts, (N,) int; None: their
-            places.
-        is_own: The training pictures are those that came to this host, not those of its rows of the batch.
+        hosts: The hosts that share the pictures.
+        training_numbers: Numbers of the training pictures among those of all hosts, (N,) int; None: their
+            indices.
+        validation_numbers: The same for the validation pictures.
+        is_own: This host trains on the pictures it was given, not on those of its rows of each batch.
     """
 
     begin_epoch: Callable[[int], None]
@@ -82,7 +81,7 @@ def _number(numbers: NDArray[np.intp] | None, labels: NDArray[np.intp]) -> NDArr
 def read_ahead(
     read: ReadPlain, batches: Sequence[NDArray[np.intp]]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-    """Yield every batch's places with what `read` gives for them, read while the one before is learned."""
+    """Yield the indices of every batch with their activations, read while the batch before is learned."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
         coming = thread.submit(read, batches[0])
         for place, batch in enumerate(batches):

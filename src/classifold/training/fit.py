@@ -1,4 +1,4 @@
-"""One stage of training: epochs over the activations, the best of them kept."""
+"""A stage that is learned step by step: epochs over the activations, the best of them kept."""
 
 from __future__ import annotations
 
@@ -6,47 +6,40 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.errors import ClassifoldError
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
 from classifold.training.batch_size import choose_batch_size
-from classifold.training.boundary import (
+from classifold.training.budget import Budget
+from classifold.training.feed import Feed, Reached, read_ahead
+from classifold.training.interruption import holding_back
+from classifold.training.journal import EpochRow, print_epoch
+from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
+from classifold.training.scaling import Scaling
+from classifold.training.scores import measure
+from classifold.training.sharing import Places, deal_own, deal_pictures, draw_batches
+from classifold.training.state import (
     Arrays,
-    Inside,
+    StageState,
     assign_arrays,
     check_shapes,
     copy_arrays,
     list_seeds,
     taking_state,
 )
-from classifold.training.budget import Budget
-from classifold.training.feed import Feed, Reached, read_ahead
-from classifold.training.interruption import holding_back
-from classifold.training.journal import EpochRow, print_epoch
-from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
-from classifold.training.scores import measure
-from classifold.training.sharing import Places, deal_own, deal_pictures, draw_batches
-
-Mark = Callable[[Inside], None]
 
 # Hosts ask each other about once in so many seconds whether any of them is to stop.
 _ASK_SECONDS = 1.0
 
 
-def never() -> bool:
-    """Say that no state is wanted between two epochs."""
-    return False
-
-
-def fit_stage(
+def begin_training(
     learning: keras.Model,
     stage: Stage,
     feed: Feed,
@@ -54,26 +47,20 @@ def fit_stage(
     *,
     reached: Reached,
     budget: Budget | None = None,
-    inside: Inside | None = None,
-    mark: Mark | None = None,
-    is_due: Callable[[], bool] = never,
-) -> None:
-    """Train `learning` for a stage, and leave it with the weights of the kept epoch.
-
-    The weights of an epoch are the mean of those after the last AVERAGED_EPOCHS epochs of the stage: they are
-    what is validated and kept (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima"). `Selection`
-    says which epoch is kept; the weights from before the stage stay if they were clearly better.
+    inside: StageState | None = None,
+    scaled: ScaledHead | None = None,
+) -> StageTraining:
+    """Compile `learning` for a stage; return the training of it, which begins with its first step.
 
     Args:
         learning: From activations to logits (N, C); its trainable flags are set.
         stage: How long and how fast.
         feed: The data.
         config: The recipe.
-        reached: Updated at every epoch.
-        budget: What of the run's time is left: after the first epoch it says how many there will be.
-        inside: A state of the stage, from which it goes on; `reached` has the epochs before it.
-        mark: Called with the state after every epoch, and where training is interrupted.
-        is_due: Asked after every step whether the state is wanted.
+        reached: The epochs so far; each new epoch adds a row.
+        budget: The time that is left: after the first epoch it limits how many there will be.
+        inside: An earlier state of this stage to resume from; `reached` has the epochs before it.
+        scaled: Of a head that learns on scaled features.
     """
     learning.compile(
         optimizer=build_optimizer(config),
@@ -84,11 +71,24 @@ def fit_stage(
     learning.optimizer.build(learning.trainable_variables)
     if feed.hosts.num_devices == 1:  # several have shared out the pictures by the size of the batch
         config, stage = choose_batch_size(learning, stage, config, num_pictures=len(feed.training_labels))
-    run = _StageRun(learning, stage, feed, config, reached=reached, budget=budget)
+    training = StageTraining(learning, stage, feed, config, reached=reached, budget=budget, scaled=scaled)
     if inside is not None:
         with taking_state():
-            run.go_on_from(inside)
-    run.finish(mark or (lambda _: None), is_due)
+            training.resume(inside)
+    return training
+
+
+@dataclass(frozen=True)
+class ScaledHead:
+    """A head that learns on scaled features.
+
+    Attributes:
+        scaling: Of the features.
+        first: Its first layer; at the end of the stage it takes the features unscaled.
+    """
+
+    scaling: Scaling
+    first: Any
 
 
 class Selection:
@@ -121,8 +121,13 @@ class Selection:
             self.weights, self.row = weights, row
 
 
-class _StageRun:
-    """A stage under way."""
+class StageTraining:
+    """A stage that is being trained: `steps` trains it, `take_state` returns its state after any step.
+
+    The weights of an epoch are the mean of those after the last AVERAGED_EPOCHS epochs of the stage: they are
+    what is validated and kept (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima"). `Selection`
+    says which epoch is kept; the weights from before the stage stay if they were clearly better.
+    """
 
     def __init__(
         self,
@@ -132,9 +137,10 @@ class _StageRun:
         config: Config,
         *,
         reached: Reached,
-        budget: Budget | None,
+        budget: Budget | None = None,
+        scaled: ScaledHead | None = None,
     ) -> None:
-        self.budget = budget
+        self.budget, self.scaled = budget, scaled
         self.learning, self.stage, self.feed, self.config = learning, stage, feed, config
         self.reached, self.hosts = reached, feed.hosts
         before = reached.best
@@ -145,7 +151,7 @@ class _StageRun:
         # Of the epoch under way.
         self.step, self.sums, self.seconds, self.started = 0, np.zeros(2), 0.0, 0.0
         # The state while the model holds something else.
-        self.held: Inside | None = None
+        self.held: StageState | None = None
         # Copies of what a step alone changes, made once however often the state is taken before the next.
         self.copies: tuple[Arrays, Arrays] | None = None
         self.is_compiled = False
@@ -177,8 +183,8 @@ class _StageRun:
         numbers = self.feed.number_training()
         return deal_pictures(numbers, self.size, first=self.first_row, num_rows=self.num_rows)
 
-    def go_on_from(self, inside: Inside) -> None:
-        """Take up an earlier state; what follows from the rows is reckoned from them."""
+    def resume(self, inside: StageState) -> None:
+        """Continue from an earlier state; what follows from the epochs so far is computed from their rows."""
         rows = self.reached.rows
         for weights in (inside.kept, *inside.recent):
             check_shapes(self.learning.weights, weights)
@@ -198,33 +204,52 @@ class _StageRun:
         assign_arrays(self.learning.optimizer.variables, inside.optimizer)
         assign_arrays(list_seeds(self.learning), inside.seeds)
 
-    def finish(self, mark: Mark, is_due: Callable[[], bool]) -> None:
-        """Train the epochs that are left, and leave the model with the kept weights."""
+    def steps(self) -> Iterator[bool]:
+        """Train the epochs that are left, and leave the model with the kept weights.
+
+        Yields after each step, before each validation, and with True after each epoch. Only at these moments
+        is anything else to use the model. Whoever leaves early, for a signal too, still gets from
+        `take_state` a state between two steps.
+        """
         with show_progress(self.stage.name, self.stage.num_epochs * self.num_draws) as advance:
             advance(self.epoch * self.num_draws + int(self.num_each[: self.step].sum()))
-            try:
-                while self.epoch < self.stage.num_epochs and self._is_worthwhile():
-                    self._train(advance, mark, is_due)
-                    if self.epoch == 1:
-                        self._plan()
-                    mark(self._describe())
-            except (KeyboardInterrupt, ClassifoldError):
-                self._mark_last(mark)
-                raise
-            except Exception:
-                # Another host is gone, in the middle of what all do together: JAX changes nothing by halves.
-                if self.hosts.count > 1:
-                    with contextlib.suppress(Exception):
-                        self._mark_last(mark)
-                raise
+            while self.epoch < self.stage.num_epochs and self._is_worthwhile():
+                self.started = time.perf_counter() - self.seconds
+                self.feed.begin_epoch(self.epoch)
+                # Several hosts stop after the same step, or those that continue would wait for ever.
+                with holding_back() if self.hosts.count > 1 else contextlib.nullcontext() as waiting:
+                    for rows, indices, activations in self._read_batches():
+                        self._take_step(rows, indices, activations)
+                        advance(int(self.num_each[self.step - 1]))
+                        if self.hosts.count > 1 and self._is_stop_agreed(bool(waiting)):
+                            raise KeyboardInterrupt
+                        yield False
+                # From here to the end of the epoch the model holds the mean of several epochs for a while.
+                self.held = self._describe()
+                yield False
+                self._end_epoch(self.held.current, advance)
+                yield True
         self.learning.set_weights(list(self.selection.weights))
+        if self.scaled is not None:
+            self.scaled.scaling.fold(self.scaled.first)
 
-    def _mark_last(self, mark: Mark) -> None:
-        """Tell the state between two steps where the stage is left early."""
-        with holding_back():  # another signal comes when the state is known
-            state = self.held or self._describe()
-            if state.step or state.recent:
-                mark(state)
+    def take_state(self) -> StageState | None:
+        """Return the state after the latest step; None where there is nothing to resume from yet."""
+        state = self.held or self._describe()
+        return state if state.step or state.recent else None
+
+    def _end_epoch(self, weights: Arrays, advance: Advance) -> None:
+        """Validate the epoch that ended with these weights, and be at the beginning of the next one."""
+        averaged = average([*self.recent, weights][-self.config.AVERAGED_EPOCHS :])
+        self.learning.set_weights(list(averaged))
+        scores = measure(self.learning, self.feed, self.config)
+        self.learning.set_weights(list(weights))
+        with holding_back():  # the row and what is kept change together
+            self._keep_epoch(weights, averaged, scores)
+            if self.hosts.is_first:
+                print_epoch(self.reached.rows[-1], num_pictures=self.num_draws, advance=advance)
+        if self.epoch == 1:
+            self._plan()
 
     def _plan(self) -> None:
         """Choose the number of epochs by what the first one took; until then the warm-up goes on."""
@@ -234,27 +259,8 @@ class _StageRun:
             count = int(self.hosts.gather(np.array([count]))[0][0])  # the first host's clock counts
             self.stage = replace(self.stage, num_epochs=count)
 
-    def _train(self, advance: Advance, mark: Mark, is_due: Callable[[], bool]) -> None:
-        """Train and measure one epoch, or what is left of it."""
-        self.started = time.perf_counter() - self.seconds
-        self.feed.begin_epoch(self.epoch)
-        self._learn_batches(advance, mark, is_due)
-        # From here on the model holds the mean of several epochs for a while.
-        self.held = self._describe()
-        if is_due():
-            mark(self.held)
-        weights = self.held.current
-        averaged = average([*self.recent, weights][-self.config.AVERAGED_EPOCHS :])
-        self.learning.set_weights(list(averaged))
-        scores = measure(self.learning, self.feed, self.config)
-        self.learning.set_weights(list(weights))
-        with holding_back():
-            self._end_epoch(weights, averaged, scores)
-            if self.hosts.is_first:
-                print_epoch(self.reached.rows[-1], num_pictures=self.num_draws, advance=advance)
-
-    def _end_epoch(self, weights: Arrays, averaged: Arrays, scores: tuple[float, float, float]) -> None:
-        """Write down what the epoch reached, and be at the beginning of the next one."""
+    def _keep_epoch(self, weights: Arrays, averaged: Arrays, scores: tuple[float, float, float]) -> None:
+        """Add the epoch's row, and choose which epoch is kept."""
         loss, accuracy = (float(x) for x in self.sums / self.num_draws)
         row = EpochRow(
             stage=self.stage.name,
@@ -278,25 +284,22 @@ class _StageRun:
 
     # The steps
 
-    def _learn_batches(self, advance: Advance, mark: Mark, is_due: Callable[[], bool]) -> None:
-        """Learn the batches of the epoch that are left; between two of them the state may be taken."""
-        seed = (self.config.RANDOM_SEED, self.stage.number, self.epoch)
-        is_repeated = self.config.STEPS_PER_EPOCH != "auto"
+    def _read_batches(
+        self,
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]]:
+        """Yield what is left of the epoch: rows of each batch, indices of pictures, activations."""
         drawn = draw_batches(
-            self.lanes, self.num_steps, seed=seed, first=self.first_row, is_repeated=is_repeated
-        )
-        batches = [row[row >= 0] for row in drawn]
-        if self.step >= self.num_steps:  # more, where an earlier part of the run dealt them out otherwise
+            self.lanes,
+            self.num_steps,
+            seed=(self.config.RANDOM_SEED, self.stage.number, self.epoch),
+            first=self.first_row,
+            is_repeated=self.config.STEPS_PER_EPOCH != "auto",
+        )[self.step :]
+        if not len(drawn):  # an earlier part of the run shared out the pictures otherwise, in more batches
             return
-        # Several hosts stop after the same step, or those that go on would wait for the others for ever.
-        with holding_back() if self.hosts.count > 1 else contextlib.nullcontext() as waiting:
-            for indices, activations in read_ahead(self._read, batches[self.step :]):
-                self._take_step(np.flatnonzero(drawn[self.step] >= 0), indices, activations)
-                advance(int(self.num_each[self.step - 1]))
-                if self.hosts.count > 1 and self._is_stop_agreed(bool(waiting)):
-                    raise KeyboardInterrupt
-                if is_due():
-                    mark(self._describe())
+        batches = read_ahead(self._read, [row[row >= 0] for row in drawn])
+        for row, (indices, activations) in zip(drawn, batches, strict=True):
+            yield np.flatnonzero(row >= 0), indices, activations
 
     def _read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         if len(indices):
@@ -378,12 +381,12 @@ class _StageRun:
         is_sound = not self.epoch or math.isfinite(self.reached.rows[-1].loss)
         return is_sound and (not patience or self.waited < patience)
 
-    def _describe(self) -> Inside:
+    def _describe(self) -> StageState:
         """Return the state as it is now; the arrays are not changed any more by what follows."""
         if self.copies is None:
             variables, seeds = self.learning.optimizer.variables, list_seeds(self.learning)
             self.copies = copy_arrays(variables), copy_arrays(seeds)
-        return Inside(
+        return StageState(
             recent=tuple(self.recent),
             kept=self.selection.weights,
             optimizer=self.copies[0],
@@ -395,6 +398,7 @@ class _StageRun:
             seconds=time.perf_counter() - self.started if self.step else 0.0,
             stage=self.stage.name if self.step else "",
             current=self.learning.get_weights() if self.step else (),
+            scaling=None if self.scaled is None else self.scaled.scaling,
         )
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from classifold.errors import BackboneError, Fault
 from classifold.inference import open_session, run_session
+from classifold.training.array_cache import ArrayCache, CachedArray
 from classifold.training.backend import in_single_precision
 from classifold.training.export import export_onnx
 from classifold.training.pipeline import PictureReader
 from classifold.training.scores import build_forward
-from classifold.training.storage import Room, Storage
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -67,7 +67,7 @@ class Activations:
         compute: From pixels to activations.
         shape: Of the activations of one picture.
         num_variants: How many augmented versions there are in turn; 0 makes new ones each epoch.
-        storage: Where they are kept.
+        cache: Where they are kept.
         name: Of what computes them, for what is kept.
         is_identity: The cut is at the pixels: nothing is kept but the pictures themselves.
 
@@ -82,17 +82,17 @@ class Activations:
         *,
         shape: tuple[int, ...],
         num_variants: int,
-        storage: Storage,
+        cache: ArrayCache,
         name: str = "frozen",
         is_identity: bool = False,
     ) -> None:
         self._reader = reader
         self._compute = compute
         self.num_variants = num_variants
-        self._storage = storage
+        self._cache = cache
         self._shape, self._name = shape, name
         self._is_identity = is_identity
-        self._kept: dict[int, Room | None] = {}
+        self._kept: dict[int, CachedArray | None] = {}
         self._computed: set[int] = set()
         self._variant = 0
 
@@ -105,32 +105,34 @@ class Activations:
         if self._is_identity:
             return
         self._make_room()
-        room = self._kept[self._variant]
-        if room is None or self._variant in self._computed:
+        cached = self._kept[self._variant]
+        if cached is None or self._variant in self._computed:
             return
-        room.fill(lambda indices: _halve(self._compute(self._reader.read_augmented(indices, self._variant))))
+        cached.fill(
+            lambda indices: _halve(self._compute(self._reader.read_augmented(indices, self._variant)))
+        )
         self._computed.add(self._variant)
 
     def _make_room(self) -> None:
-        """Find room for this epoch's version."""
+        """Find a place for the activations of this epoch's version."""
         if not self.num_variants:
-            # The versions of the epoch before are not needed again: their room is taken over.
-            room = self._kept.popitem()[1] if self._kept else self._open(None)
-            self._kept = {self._variant: room}
+            # The versions of the epoch before are not needed again: their array is reused.
+            cached = self._kept.popitem()[1] if self._kept else self._open(None)
+            self._kept = {self._variant: cached}
             return
         # In the order of the versions, so that the same ones find room wherever training begins.
         for variant in range(self._variant + 1):
             if variant not in self._kept:
                 self._kept[variant] = self._open(f"{self._name}-{variant}")
 
-    def _open(self, name: str | None) -> Room | None:
-        return self._storage.open((len(self), *self._shape), np.float16, name=name)
+    def _open(self, name: str | None) -> CachedArray | None:
+        return self._cache.open((len(self), *self._shape), np.float16, name=name)
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the activations (N, ...) float32 of this epoch's version of some pictures."""
-        room = self._kept.get(self._variant)
-        if room is not None:
-            return np.asarray(room.array[indices], np.float32)
+        cached = self._kept.get(self._variant)
+        if cached is not None:
+            return np.asarray(cached.array[indices], np.float32)
         activations = self._compute(self._reader.read_augmented(indices, self._variant))
         # As exact as what is kept, so that it makes no difference whether there was room.
         return activations if self._is_identity else _halve(activations).astype(np.float32)
@@ -142,7 +144,12 @@ def _halve(activations: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def compute_plain(
-    reader: PictureReader, compute: Compute, *, shape: tuple[int, ...], storage: Storage, name: str = "frozen"
+    reader: PictureReader,
+    compute: Compute,
+    *,
+    shape: tuple[int, ...],
+    cache: ArrayCache,
+    name: str = "frozen",
 ) -> Any:
     """Return a function from places to the activations of the pictures as they are, kept where there is room.
 
@@ -150,11 +157,11 @@ def compute_plain(
         reader: The set.
         compute: From pixels to activations.
         shape: Of the activations of one picture.
-        storage: Where they are kept.
+        cache: Where they are kept.
         name: Of what computes them, for what is kept.
     """
-    room = storage.open((len(reader), *shape), np.float32, name=f"{name}-plain")
-    if room is None:
+    cached = cache.open((len(reader), *shape), np.float32, name=f"{name}-plain")
+    if cached is None:
         return lambda indices: compute(reader.read(indices))
-    room.fill(lambda indices: compute(reader.read(indices)))
-    return lambda indices: np.asarray(room.array[indices])
+    cached.fill(lambda indices: compute(reader.read(indices)))
+    return lambda indices: np.asarray(cached.array[indices])

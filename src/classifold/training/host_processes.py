@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from classifold import errors, names
-from classifold.errors import ClassifoldError, Fault, HostError, Interrupted, UsageError
+from classifold.errors import KILLED_FOR_MEMORY, ClassifoldError, Fault, HostError, Interrupted, UsageError
 from classifold.processes import PYTHON
 from classifold.progress import log_plainly, say
 from classifold.settings.config import Config
 from classifold.settings.loader import build_config
+from classifold.settings.rules import find_host_problem
 
 if TYPE_CHECKING:
     from classifold.training.run import RunSummary
@@ -74,9 +75,8 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
     from classifold.training.interruption import collecting_signals
     from classifold.training.run import RunSummary, choose_run_dir
 
-    if count > config.batch_size:
-        hint = f"take fewer hosts, or raise BATCH_SIZE from {config.batch_size}"
-        raise UsageError(Fault("--hosts", "more hosts than pictures in a batch", got=str(count), hint=hint))
+    if crowded := find_host_problem(config, count, where="--hosts"):
+        raise UsageError(crowded)
     say(f"starting {count} hosts on this machine")
     name = name or choose_run_dir(config, None, datetime.now().astimezone()).name
     order = Order(config.model_dump(mode="json"), name, archive, 0, count, f"{names.LOOPBACK}:{_find_port()}")
@@ -220,7 +220,7 @@ def _explain_deaths(killed: Sequence[_Process], name: str, num_hosts: int) -> Ho
     if first.was_silent:
         what = "it did not answer the others any more, and was ended"
     elif code == -signal.SIGKILL:
-        what = "it was killed, most likely for want of memory"
+        what = KILLED_FOR_MEMORY
     elif code < 0:
         what = f"it ended in the middle of a library ({signal.Signals(-code).name})"
     hint = f"{explain_resume(name)} --hosts {num_hosts}; fewer hosts take less memory"
@@ -257,7 +257,7 @@ def main() -> int:
 
 def _train(order: Order) -> dict[str, Any]:
     from classifold.report.page import write_report_of_training
-    from classifold.training.hosts import Place
+    from classifold.training.hosts import HostInfo
     from classifold.training.run import train_model
 
     summary = train_model(
@@ -266,7 +266,7 @@ def _train(order: Order) -> dict[str, Any]:
         add_report=write_report_of_training,
         name=order.name,
         is_resumable=True,
-        place=Place(
+        this_host=HostInfo(
             order.rank, order.count, order.address, tuple(f"number {n + 1}" for n in range(order.count))
         ),
     )

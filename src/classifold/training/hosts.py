@@ -72,8 +72,8 @@ class Hosts:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a host stands among those of a run.
+class HostInfo:
+    """One host among those that train together.
 
     Attributes:
         rank: From 0; the first host writes the model.
@@ -119,7 +119,7 @@ _SILENT_SECONDS = 30
 _LEAVING_SECONDS = 60
 
 
-def join_hosts(place: Place) -> None:
+def join_hosts(this_host: HostInfo) -> None:
     """Meet the other hosts of a run; call it before JAX looks for its devices.
 
     Raises:
@@ -129,30 +129,30 @@ def join_hosts(place: Place) -> None:
 
     if jax.distributed.is_initialized():
         return
-    _wait_for_name(place.address.rpartition(":")[0])
+    _wait_for_name(this_host.address.rpartition(":")[0])
     meeting: Future[None] = Future()
     # In a thread, since a signal is not answered while C++ waits; one that nobody waits for after a signal.
-    threading.Thread(target=_meet, args=(place, meeting), daemon=True).start()
+    threading.Thread(target=_meet, args=(this_host, meeting), daemon=True).start()
     while not meeting.done():
         time.sleep(0.05)
     try:
         meeting.result()
     except RuntimeError as error:
         hint = "the logs of the others say why; all must be able to reach the first one"
-        what = f"the {place.count} hosts did not meet at {place.address}: {_first_line(error)}"
+        what = f"the {this_host.count} hosts did not meet at {this_host.address}: {_first_line(error)}"
         raise HostError(Fault("hosts", what, hint=hint)) from error
 
 
-def _meet(place: Place, meeting: Future[None]) -> None:
+def _meet(this_host: HostInfo, meeting: Future[None]) -> None:
     import jax
 
-    host, _, port = place.address.rpartition(":")
+    host, _, port = this_host.address.rpartition(":")
     is_local = host == names.LOOPBACK
     try:
         jax.distributed.initialize(
-            place.address,
-            num_processes=place.count,
-            process_id=place.rank,
+            this_host.address,
+            num_processes=this_host.count,
+            process_id=this_host.rank,
             # On one machine nobody else is listened to; JAX's default is every network.
             coordinator_bind_address=f"{names.LOOPBACK}:{port}" if is_local else None,
             # What is left out is not looked for at the providers of clouds and clusters.
@@ -202,7 +202,7 @@ def _wait_for_name(name: str) -> None:
             return
 
 
-def share_devices(place: Place | None) -> Hosts:
+def share_devices(this_host: HostInfo | None) -> Hosts:
     """Let Keras train on all devices of all hosts, each with a part of every batch; return the hosts.
 
     Call it after Keras was started on JAX and before anything is built.
@@ -211,15 +211,15 @@ def share_devices(place: Place | None) -> Hosts:
 
     if keras.backend.backend() != "jax":
         return Hosts()
-    count, devices = (1 if place is None else place.count), keras.distribution.list_devices()
+    count, devices = (1 if this_host is None else this_host.count), keras.distribution.list_devices()
     if len(devices) == 1:
         return Hosts()
     parallel = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
     keras.distribution.set_distribution(parallel)
-    return JaxHosts(0 if place is None else place.rank, count, len(devices))
+    return JaxHosts(0 if this_host is None else this_host.rank, count, len(devices))
 
 
-def check_alike(hosts: Hosts, place: Place, facts: Mapping[str, Any]) -> None:
+def check_alike(hosts: Hosts, this_host: HostInfo, facts: Mapping[str, Any]) -> None:
     """Refuse hosts that were given different settings, pictures or versions.
 
     Raises:
@@ -232,7 +232,7 @@ def check_alike(hosts: Hosts, place: Place, facts: Mapping[str, Any]) -> None:
     for rank, other in enumerate(every):
         different = sorted(name for name, value in every[0].items() if other.get(name) != value)
         if different:
-            name = place.names[rank] if place.names else f"number {rank + 1}"
+            name = this_host.names[rank] if this_host.names else f"number {rank + 1}"
             hint = "give all hosts the same settings, the same pictures and the same version"
             what = f"it differs from the first host in its {' and '.join(different)}"
             faults.append(Fault(f"host {name}", what, hint=hint))
@@ -265,17 +265,17 @@ def be_alone(model: Any) -> Any:
 _GONE = ("gloo", "connection closed", "coordination", "heartbeat", "unavailable", "deadline_exceeded", "nccl")
 
 
-def explain_loss(error: BaseException, place: Place) -> HostError | None:
+def explain_loss(error: BaseException, this_host: HostInfo) -> HostError | None:
     """Return the error of a run that lost another host; None where an exception means something else."""
     text = f"{type(error).__name__} {error}".lower()
     if isinstance(error, ClassifoldError) or not any(word in text for word in _GONE):
         return None
-    return HostError(lost_host(place))
+    return HostError(lost_host(this_host))
 
 
-def lost_host(place: Place) -> Fault:
+def lost_host(this_host: HostInfo) -> Fault:
     """Return what to say on a host whose others are gone."""
-    others = [name for rank, name in enumerate(place.names) if rank != place.rank]
+    others = [name for rank, name in enumerate(this_host.names) if rank != this_host.rank]
     who = f"one of the other hosts ({', '.join(others)})" if others else "one of the other hosts"
     hint = "the log of that host says why; start again, and the run goes on from its checkpoint"
     return Fault("hosts", f"{who} ended, so that this one cannot go on", hint=hint)

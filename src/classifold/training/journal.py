@@ -86,10 +86,12 @@ class Clock:
 
     Attributes:
         seconds: Of every phase that ended.
+        phase: The phase under way.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.phase = "start"
         self._since = time.perf_counter()
 
     def end(self, phase: str) -> None:

@@ -1,9 +1,9 @@
-"""A head without hidden layers: its best weights are found, and how much they are held back is validated."""
+"""A head without hidden layers: its best weights are computed, their L2 penalty chosen by validation."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from classifold.progress import Advance, show_progress
 from classifold.settings.config import Config
-from classifold.training.boundary import Inside, taking_state
+from classifold.training.array_cache import blocks
 from classifold.training.feed import Feed, Reached
 from classifold.training.hosts import Hosts
 from classifold.training.interruption import holding_back
 from classifold.training.journal import EpochRow, print_epoch
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.scores import log_softmax, measure_logits
-from classifold.training.storage import blocks
+from classifold.training.state import StageState, taking_state
 
 # Steps of the solver at most; with the weights of the penalty before it, a few dozen are enough.
 _MOST_STEPS = 200
@@ -52,13 +52,13 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The head under one penalty.
+class HeadFit:
+    """The weights of the head that minimise the loss under one penalty.
 
     Attributes:
-        penalty: On the kernel.
+        penalty: L2 strength on the kernel.
         solution: (F + 1, C) float64, the kernel and below it the bias.
-        loss: With the penalty's part.
+        loss: Mean cross-entropy plus the penalty's part.
     """
 
     penalty: float
@@ -73,16 +73,16 @@ class Found:
 
 def follow_path(
     examples: Examples, penalties: Sequence[float], *, start: NDArray[np.float64] | None = None
-) -> Iterator[Found]:
-    """Yield what is found under each penalty, from the strongest to the weakest.
+) -> Iterator[HeadFit]:
+    """Yield the fit under each penalty, from the strongest to the weakest.
 
     Each is the minimum of the weighted mean cross-entropy plus penalty / 2 times the kernel's squared length:
-    a multinomial logistic regression, found by L-BFGS (Liu and Nocedal 1989) from the one before it. Every
+    a multinomial logistic regression, fitted by L-BFGS (Liu and Nocedal 1989) from the one before it. Every
     host takes the same steps, since each sees the sum of all hosts' losses and gradients.
 
     Args:
-        examples: Features, targets and weights of this host's training pictures.
-        penalties: The penalties to try.
+        examples: Of this host.
+        penalties: To be tried.
         start: The solution under the penalty before these, (F + 1, C); None: there was none.
     """
     from scipy.optimize import minimize
@@ -100,7 +100,7 @@ def follow_path(
             options={"maxiter": _MOST_STEPS, "ftol": 1e-7, "gtol": 1e-5},
         )
         weights = found.x.reshape(shape)
-        yield Found(penalty, weights, float(found.fun))
+        yield HeadFit(penalty, weights, float(found.fun))
 
 
 def _cost(
@@ -134,67 +134,81 @@ def _cost_of(
     return float(per_picture @ examples.weights[part]) / total, gradient
 
 
-def find_head(
-    dense: Any,
-    feed: Feed,
-    config: Config,
-    *,
-    room: NDArray[np.float32],
-    reached: Reached,
-    inside: Inside | None = None,
-    mark: Callable[[Inside], None] | None = None,
-) -> None:
-    """Give the head's one layer the weights that minimise its loss, under the penalty that validates best.
+class HeadSearch:
+    """Finds the weights of the head's one layer that minimise its loss, for the penalty that validates best.
 
-    Each of HEAD_PENALTIES makes a row of the history, from the strongest to the weakest; those that follow
-    two which were no better are left out.
+    Each of HEAD_PENALTIES makes a row of the history, from the strongest to the weakest; after two that were
+    no better than the best one the weaker ones are left out.
 
     Args:
-        dense: From features (N, F) to logits.
-        feed: The data of the stage, as features.
+        dense: From features (N, F) to logits; left with the best weights.
+        feed: Of the features.
         config: HEAD_PENALTIES, LABEL_SMOOTHING, CHECKPOINT_MONITOR.
-        room: (V * N, F), filled with V augmented versions of the N training pictures.
-        reached: Rows are added; the best one is marked.
-        inside: The state after the latest of the rows, from which it goes on.
-        mark: Called with the state after every penalty.
+        buffer: (V * N, F), filled with V augmented versions of the N training pictures.
+        reached: The epochs so far; each penalty adds a row, and the best one is marked.
+        inside: The state after the latest of the rows, to resume from.
     """
-    examples, scaling = _gather_examples(feed, config, room)
-    validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))
-    before = None if reached.best is None else reached.rows.index(reached.best)
-    penalties = sorted(config.HEAD_PENALTIES, reverse=True)
-    done: list[EpochRow] = []
-    start = None
-    if inside is not None:
-        done = [row for row in reached.rows if row.stage == _STAGE]
-        before = inside.before
-        with taking_state():
-            dense.set_weights(list(inside.kept))
-            start = _take_solution(inside, dense)
-    started = time.perf_counter()
-    if _is_over(done, config):
-        return
-    for found in follow_path(examples, penalties[len(done) :], start=start):
-        row = _describe(examples, validation, feed, found)
-        row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
-        with holding_back():  # rows and weights belong together
-            reached.rows.append(row)
-            done.append(row)
-            if _choose(done, config) is row:
-                reached.keep(row)
-                dense.set_weights(list(found.layer))
-                scaling.fold(dense)
-            state = Inside(
-                recent=(), kept=dense.get_weights(), optimizer=[found.solution], seeds=[], before=before
-            )
-            (mark or (lambda _: None))(state)
-        if feed.hosts.is_first:
-            print_epoch(row, num_pictures=len(room), advance=Advance())
+
+    def __init__(
+        self,
+        dense: Any,
+        feed: Feed,
+        config: Config,
+        *,
+        buffer: NDArray[np.float32],
+        reached: Reached,
+        inside: StageState | None = None,
+    ) -> None:
+        self._dense, self._feed, self._config = dense, feed, config
+        self._buffer, self._reached, self._inside = buffer, reached, inside
+        self._state: StageState | None = None
+
+    def take_state(self) -> StageState | None:
+        """Return the state after the latest penalty; None before the first."""
+        return self._state
+
+    def steps(self) -> Iterator[bool]:
+        """Try the penalties that are left; yields True after each of them."""
+        dense, feed, config, reached, inside = (
+            self._dense, self._feed, self._config, self._reached, self._inside
+        )  # fmt: skip
+        examples, scaling = _gather_examples(feed, config, self._buffer)
+        validation = scaling.apply(feed.read_validation(np.arange(len(feed.validation_labels))))
+        before = None if reached.best is None else reached.rows.index(reached.best)
+        done: list[EpochRow] = []
+        start = None
+        if inside is not None:
+            done = [row for row in reached.rows if row.stage == _STAGE]
+            before = inside.before
+            with taking_state():
+                dense.set_weights(list(inside.kept))
+                start = _take_solution(inside, dense)
+        penalties = sorted(config.HEAD_PENALTIES, reverse=True)[len(done) :]
         if _is_over(done, config):
-            break
+            return
         started = time.perf_counter()
+        for fit in follow_path(examples, penalties, start=start):
+            row = _describe(examples, validation, feed, fit)
+            row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
+            with holding_back():  # rows, weights and state belong together
+                reached.rows.append(row)
+                done.append(row)
+                if _choose(done, config) is row:
+                    reached.keep(row)
+                    dense.set_weights(list(fit.layer))
+                    scaling.fold(dense)
+                self._state = StageState(
+                    recent=(), kept=dense.get_weights(), optimizer=[fit.solution], seeds=[], before=before
+                )
+            yield True
+            if feed.hosts.is_first:
+                print_epoch(row, num_pictures=len(self._buffer), advance=Advance())
+            if _is_over(done, config):
+                return
+            started = time.perf_counter()
 
 
-def _take_solution(inside: Inside, dense: Any) -> NDArray[Any]:
+def _take_solution(inside: StageState, dense: Any) -> NDArray[Any]:
     """Return what the next search begins from, (F + 1, C): the kernel and below it the bias.
 
     Raises:
@@ -220,25 +234,25 @@ def _is_over(rows: Sequence[EpochRow], config: Config) -> bool:
     return waited >= _PATIENCE
 
 
-def _gather_examples(feed: Feed, config: Config, room: NDArray[np.float32]) -> tuple[Examples, Scaling]:
-    """Fill the room with the features of augmented pictures, scaled; return the examples and the scaling."""
+def _gather_examples(feed: Feed, config: Config, buffer: NDArray[np.float32]) -> tuple[Examples, Scaling]:
+    """Fill the buffer with scaled features of augmented pictures; return the examples and the scaling."""
     labels, num_classes = feed.training_labels, len(feed.class_weights)
-    versions = len(room) // len(labels)
-    with show_progress("features", len(room)) as advance:
+    versions = len(buffer) // len(labels)
+    with show_progress("features", len(buffer)) as advance:
         for version in range(versions):
             feed.begin_epoch(version)
             for indices in blocks(len(labels)):
-                room[version * len(labels) + indices] = feed.read_training(indices)
+                buffer[version * len(labels) + indices] = feed.read_training(indices)
                 advance(len(indices))
-    scaling = measure_scaling(room, feed.hosts)
-    np.subtract(room, scaling.mean, out=room)
-    np.divide(room, scaling.spread, out=room)
+    scaling = measure_scaling(buffer, feed.hosts)
+    np.subtract(buffer, scaling.mean, out=buffer)
+    np.divide(buffer, scaling.spread, out=buffer)
     truth = np.eye(num_classes, dtype=np.float32)[labels]
     smooth = truth * (1 - config.LABEL_SMOOTHING) + config.LABEL_SMOOTHING / num_classes
     weights = feed.class_weights[labels]
     # On JAX there may be several hosts, now or when the run goes on.
     examples = Examples(
-        room,
+        buffer,
         np.tile(smooth, (versions, 1)),
         np.tile(weights, versions),
         feed.hosts,
@@ -247,8 +261,8 @@ def _gather_examples(feed: Feed, config: Config, room: NDArray[np.float32]) -> t
     return examples, scaling
 
 
-def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, found: Found) -> EpochRow:
-    kernel, bias = found.layer
+def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, fit: HeadFit) -> EpochRow:
+    kernel, bias = fit.layer
     val_loss, val_loss_error, val_accuracy = measure_logits(validation @ kernel + bias, feed)
     guesses = (examples.features @ kernel + bias).argmax(axis=1)
     hits = (guesses == examples.targets.argmax(axis=1)).sum()
@@ -256,7 +270,7 @@ def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, f
     return EpochRow(
         stage=_STAGE,
         epoch=0,
-        loss=found.loss,
+        loss=fit.loss,
         accuracy=float(counts[0] / counts[1]),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
@@ -264,5 +278,5 @@ def _describe(examples: Examples, validation: NDArray[np.float32], feed: Feed, f
         seconds=0.0,
         val_loss_error=val_loss_error,
         num_validation=int(counts[2]),
-        penalty=found.penalty,
+        penalty=fit.penalty,
     )

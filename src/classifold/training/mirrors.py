@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.settings.config import Config
+from classifold.training.array_cache import blocks
 from classifold.training.budget import choose_places
 from classifold.training.hosts import Hosts
 from classifold.training.pipeline import PictureReader
 from classifold.training.scaling import measure_scaling
-from classifold.training.storage import blocks
 
 # The axis of (height, width, 3) pixels that each setting reverses, and how a person says it.
 _AXES = {"HORIZONTAL_FLIP": (1, "left to right"), "VERTICAL_FLIP": (0, "top to bottom")}

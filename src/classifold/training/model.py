@@ -198,7 +198,9 @@ def _find_earlier(source: str) -> Path:
     if path.is_file():
         return path
     if source.startswith("s3://"):
-        hint = "download it first and name the file; training on AWS reads s3:// addresses"
+        hint = (
+            "download it (`classifold fetch` does so with a job's result), then name the file or run folder"
+        )
         fault = Fault("setting BACKBONE_WEIGHTS", "not a local file", hint=hint, got=repr(source))
     else:
         what = "there is no such file"

@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.dataset.walk import Picture
-from classifold.errors import DataError, Fault
+from classifold.errors import DataError, Fault, limit_faults
 from classifold.machine import count_cores
 from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
 from classifold.progress import show_progress
 from classifold.settings.config import Config
-from classifold.training.storage import Storage, blocks
+from classifold.training.array_cache import ArrayCache, blocks
 
 # The most faulty pictures that are named one by one.
-_NAMED_FAULTS = 20
 # Weights of red, green and blue in the brightness that a person sees (ITU-R BT.601).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # A picture's sides may be stretched apart by so much besides the zoom that both share.
@@ -32,7 +31,7 @@ class PictureReader:
     Args:
         pictures: The pictures, in files of their own or in shards.
         config: The settings: size, limits, threads, and what to do with a picture that cannot be read.
-        storage: Where decoded pictures are kept.
+        cache: Where decoded pictures are kept.
         name: Name of the set, for the progress bar.
         numbers: The pictures' numbers among those of all hosts, shape (N,); None: their places, 0 to N - 1.
 
@@ -51,7 +50,7 @@ class PictureReader:
         pictures: Sequence[Picture],
         config: Config,
         *,
-        storage: Storage,
+        cache: ArrayCache,
         name: str,
         numbers: NDArray[np.intp] | None = None,
     ) -> None:
@@ -59,7 +58,7 @@ class PictureReader:
         workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         size = config.IMAGE_SIZE
-        self._kept = storage.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
+        self._kept = cache.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
         numbers = np.arange(len(pictures)) if numbers is None else numbers
         good, self.unreadable = self._read_all(pictures, name)
         self._places = np.array(good, np.intp)
@@ -156,10 +155,8 @@ class PictureReader:
 
 def _name_unreadable(unreadable: Sequence[tuple[str, str]], name: str) -> list[Fault]:
     hint = "replace or remove it, or set UNREADABLE_PICTURES = 'skip'"
-    faults = [Fault(f"{name}/{key}", reason, hint=hint) for key, reason in unreadable[:_NAMED_FAULTS]]
-    if len(unreadable) > _NAMED_FAULTS:
-        faults.append(Fault(name, f"{len(unreadable) - _NAMED_FAULTS} more pictures cannot be read"))
-    return faults
+    faults = [Fault(f"{name}/{key}", reason, hint=hint) for key, reason in unreadable]
+    return limit_faults(faults, noun="picture", what="cannot be read either", hint=hint)
 
 
 # OpenCV's own threads would fight with ours for the cores.

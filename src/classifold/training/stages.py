@@ -5,29 +5,29 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import DiskError, Fault
 from classifold.settings.config import Config
+from classifold.training.array_cache import ArrayCache, blocks
 from classifold.training.backbones import finish_weights
-from classifold.training.boundary import Boundary, Inside, assign_arrays, list_seeds, taking_state
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached
-from classifold.training.fit import Mark, fit_stage, never
+from classifold.training.fit import ScaledHead, begin_training
 from classifold.training.frozen import Activations, Compute, compile_frozen, compute_plain
-from classifold.training.linear_head import find_head
+from classifold.training.linear_head import HeadSearch
 from classifold.training.model import Classifier, Parts, split_parts
 from classifold.training.pipeline import PictureReader
 from classifold.training.recipe import Stage
-from classifold.training.scaling import measure_scaling
+from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.sharing import Share
-from classifold.training.storage import Storage, blocks
+from classifold.training.state import RunState, StageState, assign_arrays, list_seeds, taking_state
 
 Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
@@ -47,16 +47,16 @@ def plan_stages(config: Config) -> list[Stage]:
     return [stage for stage in stages if stage.num_epochs]
 
 
-class Supply:
-    """What the stages are fed, each picture's frozen part computed once for all of them.
+class ActivationStore:
+    """Computes the outputs of the frozen layers once per picture for all stages, and keeps them.
 
     Where the head is learned first and the cut of fine-tuning is within the backbone, one pass gives both
     what the cut and what the head need.
 
     Args:
-        classifier: Whose frozen layers they are.
+        classifier: The classifier whose frozen layers they are.
         config: The recipe.
-        scratch_dir: For files of a moment.
+        scratch_dir: For temporary files.
     """
 
     def __init__(self, classifier: Classifier, config: Config, *, scratch_dir: Path) -> None:
@@ -65,7 +65,7 @@ class Supply:
         self._networks: dict[float, tuple[Parts, Compute]] = {}
         self._sources: dict[float, Source] = {}
         self._readers: tuple[PictureReader, PictureReader] | None = None
-        self._storage, self._num_variants = Storage(0, None), config.AUGMENTATION_VARIANTS
+        self._cache, self._num_variants = ArrayCache(0, None), config.AUGMENTATION_VARIANTS
 
     def measure(self, reader: PictureReader) -> float:
         """Return the seconds that a picture takes until the first stage: read, augmented, computed."""
@@ -76,16 +76,16 @@ class Supply:
         return (time.perf_counter() - started) / len(reader)
 
     def take(
-        self, readers: tuple[PictureReader, PictureReader], storage: Storage, *, num_variants: int
+        self, readers: tuple[PictureReader, PictureReader], cache: ArrayCache, *, num_variants: int
     ) -> None:
         """Say where the pictures come from and where their outputs are kept.
 
         Args:
-            readers: The readers of the training and the validation pictures.
-            storage: Where outputs are kept.
+            readers: Of the training and the validation pictures.
+            cache: Where outputs are kept.
             num_variants: Augmented versions that come in turn; 0: new ones each epoch.
         """
-        self._readers, self._storage, self._num_variants = readers, storage, num_variants
+        self._readers, self._cache, self._num_variants = readers, cache, num_variants
 
     def build_features(self) -> Compute | None:
         """Return the function from pixels (N, size, size, 3) to the head's features (N, F).
@@ -127,7 +127,7 @@ class Supply:
             raise RuntimeError("no pictures were given")
         training, validation = self._readers
         # Each has the same room: those of stages that have nothing in common are not needed together.
-        storage = copy.copy(self._storage)
+        cache = copy.copy(self._cache)
         shape = tuple(parts.learning.inputs[0].shape[1:])
         name = "pixels" if parts.frozen is None else f"frozen-{share:g}-{_sign_weights(parts.frozen)}"
         activations = Activations(
@@ -135,12 +135,12 @@ class Supply:
             compute,
             shape=shape,
             num_variants=self._num_variants,
-            storage=storage,
+            cache=cache,
             name=name,
             is_identity=parts.frozen is None,
         )
-        plain = compute_plain(validation, compute, shape=shape, storage=storage, name=name)
-        return Source(activations, plain, parts.features, storage)
+        plain = compute_plain(validation, compute, shape=shape, cache=cache, name=name)
+        return Source(activations, plain, parts.features, cache)
 
 
 def _sign_weights(model: Any) -> str:
@@ -158,13 +158,13 @@ class Source:
         activations: Outputs for the training pictures, version by version.
         plain: From places of validation pictures to their outputs.
         features: The columns that are the head's features; None where they are not among them.
-        storage: Room that is left.
+        cache: Room that is left.
     """
 
     activations: Activations
     plain: Read
     features: slice | None
-    storage: Storage
+    cache: ArrayCache
 
     def read_features(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the features (N, F) of the version of training pictures that was begun last."""
@@ -175,39 +175,45 @@ class Source:
         return np.asarray(self.plain(indices)[:, self.features])
 
 
-def train_stage(
+class StageUnderWay(Protocol):
+    """A stage that is being trained, in whichever way."""
+
+    def steps(self) -> Iterator[bool]:
+        """Train, and leave the kept weights in place; yields after each step, True after an epoch."""
+
+    def take_state(self) -> StageState | None:
+        """Return the state after the latest step; None where there is nothing to resume from yet."""
+
+
+def begin_stage(
     classifier: Classifier,
     stage: Stage,
     config: Config,
     *,
-    supply: Supply,
+    store: ActivationStore,
     labels: tuple[NDArray[np.intp], NDArray[np.intp]],
     class_weights: NDArray[np.float32],
     reached: Reached,
     budget: Budget | None = None,
-    inside: Inside | None = None,
-    mark: Mark | None = None,
-    is_due: Callable[[], bool] = never,
+    inside: StageState | None = None,
     share: Share | None = None,
-) -> None:
-    """Train one stage; the classifier is left with the best weights of all stages so far.
+) -> StageUnderWay:
+    """Return the training of one stage; at its end the classifier has the best weights of all stages so far.
 
     Args:
         classifier: Its layers are trained in place.
         stage: How much of it learns, how long and how fast.
         config: The recipe.
-        supply: Gives the pictures of the training and the validation set.
-        labels: Classes of the training and of the validation pictures.
-        class_weights: Weight of each class in the loss, shape (C,).
-        reached: The best so far, updated.
-        budget: How much of the run's time is left.
-        inside: A state of this stage, from which it goes on; the classifier must have the weights from the
-            beginning of the stage.
-        mark: Called with the state after every epoch, and where training is interrupted.
-        is_due: Asked after every step whether the state is wanted.
-        share: This host's share of all pictures; None: all.
+        store: Computes the activations of both sets' pictures.
+        labels: Class indices of the training and of the validation pictures, (N,) each.
+        class_weights: Weight of each class in the loss, (C,).
+        reached: The epochs so far; each new epoch adds a row.
+        budget: The time that is left.
+        inside: A state of this stage to resume from; the classifier must have the weights from the beginning
+            of the stage.
+        share: Which of all hosts' pictures these are; None: all.
     """
-    source = supply.open(stage)
+    source = store.open(stage)
     learning = split_parts(classifier, stage.share).learning
     if stage.share > 0:
         learning = split_parts(classifier, stage.share, with_features=source.features is not None).learning
@@ -221,38 +227,35 @@ def train_stage(
         **({} if share is None else vars(share)),
     )
     if stage.share > 0:
-        fit_stage(
-            learning, stage, feed, config,
-            reached=reached, budget=budget, inside=inside, mark=mark, is_due=is_due,
-        )  # fmt: skip
-        return
+        return begin_training(learning, stage, feed, config, reached=reached, budget=budget, inside=inside)
     feed = replace(feed, read_training=source.read_features, read_validation=source.read_plain_features)
-    room = None
+    buffer = None
     is_found = inside is not None and not inside.recent and not inside.step
     if (inside is None or is_found) and not config.HEAD_LAYERS:
-        room = _make_room(source, learning, config, feed)
-    if room is None and is_found:
+        buffer = _make_buffer(source, learning, config, feed)
+    if buffer is None and is_found:
         hint = "raise CACHE_GB to what it was, or free some space"
         raise DiskError(Fault("training", "the features of the head have no room any more", hint=hint))
-    if room is not None:
-        dense = _first_dense(classifier)
-        find_head(dense, feed, config, room=room, reached=reached, inside=inside, mark=mark)
-        return
-    _fit_scaled(
-        classifier, learning, stage, feed, config,
-        reached=reached, inside=inside, mark=mark, is_due=is_due,
-    )  # fmt: skip
+    if buffer is not None:
+        return HeadSearch(
+            _first_dense(classifier), feed, config, buffer=buffer, reached=reached, inside=inside
+        )
+    scaling = _choose_scaling(feed, learning, inside)
+    scaled = ScaledHead(scaling, _first_dense(classifier))
+    scaling.unfold(scaled.first)
+    feed = _scale(feed, scaling)
+    return begin_training(learning, stage, feed, config, reached=reached, inside=inside, scaled=scaled)
 
 
-# A head is found for so many augmented versions of each picture, where there are.
+# Maximum number of augmented versions of each picture from which the head is computed.
 _HEAD_VERSIONS = 4
-# Pictures times features times classes from which finding it takes longer than learning it step by step: at
-# this many each of some hundred steps of the solver takes about half a second on two cores.
+# Above this product of pictures, features and classes the head is trained step by step, which is then faster:
+# at this size each of some hundred steps of the solver takes about half a second on two cores.
 _MOST_WORK = 4e9
 
 
-def _make_room(source: Source, learning: Any, config: Config, feed: Feed) -> NDArray[np.float32] | None:
-    """Return room for the features that a head is found from; None where it is learned step by step."""
+def _make_buffer(source: Source, learning: Any, config: Config, feed: Feed) -> NDArray[np.float32] | None:
+    """Return a buffer for the features that the head is computed from; None: it is trained step by step."""
     num_features, num_classes = learning.inputs[0].shape[1], learning.outputs[0].shape[1]
     count = len(feed.training_labels)
     every = int(feed.hosts.sum(np.array([float(count)]))[0])
@@ -260,48 +263,28 @@ def _make_room(source: Source, learning: Any, config: Config, feed: Feed) -> NDA
     versions = min(_HEAD_VERSIONS, source.activations.num_variants or _HEAD_VERSIONS, affordable)
     if not config.HEAD_PENALTIES or not versions:
         return None
-    room = source.storage.allocate((versions * count, num_features), np.float32)
-    return room if feed.hosts.agree(room is not None) else None
+    buffer = source.cache.allocate((versions * count, num_features), np.float32)
+    return buffer if feed.hosts.agree(buffer is not None) else None
 
 
-def _fit_scaled(
-    classifier: Classifier,
-    learning: Any,
-    stage: Stage,
-    feed: Feed,
-    config: Config,
-    *,
-    reached: Reached,
-    inside: Inside | None,
-    mark: Mark | None,
-    is_due: Callable[[], bool],
-) -> None:
-    """Train the head step by step on features of one mean and spread."""
+def _choose_scaling(feed: Feed, learning: Any, inside: StageState | None) -> Scaling:
+    """Return the scaling of the features: that of a state to resume from, else measured on some pictures."""
     if inside is not None and inside.scaling is not None:
-        scaling = inside.scaling
         with taking_state():
-            scaling.check(learning.inputs[0].shape[-1])
-    else:
-        feed.begin_epoch(0)
-        sample = np.flatnonzero(feed.number_training() < _SCALING_SAMPLE)
-        scaling = measure_scaling(_read_blocks(feed.read_training, sample, learning), feed.hosts)
-    scaling.unfold(_first_dense(classifier))
-    read_training, read_validation = feed.read_training, feed.read_validation
-    feed = replace(
+            inside.scaling.check(learning.inputs[0].shape[-1])
+        return inside.scaling
+    feed.begin_epoch(0)
+    sample = np.flatnonzero(feed.number_training() < _SCALING_SAMPLE)
+    return measure_scaling(_read_blocks(feed.read_training, sample, learning), feed.hosts)
+
+
+def _scale(feed: Feed, scaling: Scaling) -> Feed:
+    """Return the feed with scaled features."""
+    return replace(
         feed,
-        read_training=lambda indices: scaling.apply(read_training(indices)),
-        read_validation=lambda indices: scaling.apply(read_validation(indices)),
+        read_training=lambda indices: scaling.apply(feed.read_training(indices)),
+        read_validation=lambda indices: scaling.apply(feed.read_validation(indices)),
     )
-
-    def mark_scaled(state: Inside) -> None:
-        if mark is not None:
-            mark(replace(state, scaling=scaling))
-
-    fit_stage(
-        learning, stage, feed, config,
-        reached=reached, inside=inside, mark=mark_scaled, is_due=is_due,
-    )  # fmt: skip
-    scaling.fold(_first_dense(classifier))
 
 
 def _read_blocks(read: Read, indices: NDArray[np.intp], learning: Any) -> NDArray[np.float32]:
@@ -310,26 +293,26 @@ def _read_blocks(read: Read, indices: NDArray[np.intp], learning: Any) -> NDArra
     return np.concatenate([np.zeros((0, *learning.inputs[0].shape[1:]), np.float32), *parts])
 
 
-def put_kept(classifier: Classifier, boundary: Boundary, config: Config) -> None:
-    """Give the classifier the weights that were the best at a boundary, whatever it holds now."""
-    put_start(classifier, boundary)
-    if boundary.inside is None:
+def put_kept(classifier: Classifier, state: RunState, config: Config) -> None:
+    """Give the classifier the weights that were the best when a state was taken, whatever it holds now."""
+    put_start(classifier, state)
+    if state.inside is None:
         return
-    parts = split_parts(classifier, plan_stages(config)[boundary.stage].share)
+    parts = split_parts(classifier, plan_stages(config)[state.stage].share)
     with taking_state():
-        parts.learning.set_weights(list(boundary.inside.kept))
-    if boundary.inside.scaling is not None:
-        boundary.inside.scaling.fold(_first_dense(classifier))
+        parts.learning.set_weights(list(state.inside.kept))
+    if state.inside.scaling is not None:
+        state.inside.scaling.fold(_first_dense(classifier))
 
 
-def put_start(classifier: Classifier, boundary: Boundary) -> None:
-    """Give the classifier the weights from the beginning of the stage at a boundary.
+def put_start(classifier: Classifier, state: RunState) -> None:
+    """Give the classifier the weights from the beginning of the stage that a state lies in.
 
     Raises:
         ValueError: If the classifier's weights have other shapes.
     """
-    classifier.model.set_weights(list(boundary.weights))
-    assign_arrays(list_seeds(classifier.model), boundary.seeds)
+    classifier.model.set_weights(list(state.weights))
+    assign_arrays(list_seeds(classifier.model), state.seeds)
     finish_weights(classifier.model)
 
 

@@ -17,6 +17,7 @@ from classifold.locks import hold_lock
 
 _CHECKPOINT, _OUTPUTS = ".checkpoint", "outputs"
 _LOG = logging.getLogger(__name__)
+_HEADS = "checkpoint-*.json"
 
 
 def partial_of(run_dir: Path) -> Path:
@@ -181,7 +182,7 @@ def _list_states(runs_dir: Path) -> list[Path]:
 
 def _describe(run_dir: Path) -> Unfinished:
     folder = checkpoint_of(run_dir)
-    heads = list(folder.glob("*.json"))
+    heads = list(folder.glob(_HEADS))
     times = [_read_time(path) for path in heads or [folder]]
     size = sum(_count_bytes(one) for one in (folder, partial_of(run_dir), interrupted_of(run_dir)))
     return Unfinished(
@@ -191,7 +192,7 @@ def _describe(run_dir: Path) -> Unfinished:
 
 def _has_state(run_dir: Path) -> bool:
     """Tell whether anything was saved: of what was learned, or of what was computed for it."""
-    return any(checkpoint_of(run_dir).glob("*.json")) or any(outputs_of(run_dir).glob("*"))
+    return any(checkpoint_of(run_dir).glob(_HEADS)) or any(outputs_of(run_dir).glob("*"))
 
 
 def _read_time(path: Path) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from classifold.report import findings
+from classifold.report import sentences
 from classifold.report.records import Epoch, Metrics
 
 
@@ -56,9 +56,9 @@ def metrics_of(
 
 def test_a_good_model_on_many_pictures_needs_no_caution() -> None:
     metrics = metrics_of([[480, 20], [30, 470]])
-    assert findings.find_cautions(metrics) == []
-    assert findings.build_headline(metrics) == "The model names 95 of 100 pictures correctly."
-    summary = findings.build_summary(metrics).replace("\u00a0", " ")
+    assert sentences.find_cautions(metrics) == []
+    assert sentences.build_headline(metrics) == "The model names 95 of 100 pictures correctly."
+    summary = sentences.build_summary(metrics).replace("\u00a0", " ")
     assert "1,000 pictures" in summary
     assert "950 were named correctly" in summary
     assert "between 93.0 % and 97.0 %" in summary
@@ -66,7 +66,7 @@ def test_a_good_model_on_many_pictures_needs_no_caution() -> None:
 
 
 def test_a_small_evaluation_set_is_called_small_with_the_number_that_would_do() -> None:
-    [caution] = findings.find_cautions(metrics_of([[30, 8], [7, 30]], low=0.71, high=0.89))
+    [caution] = sentences.find_cautions(metrics_of([[30, 8], [7, 30]], low=0.71, high=0.89))
     assert "75 pictures" in caution
     assert "18 points wide" in caution
     # 1.96^2 x 0.8 x 0.2 / 0.05^2 = 245.9
@@ -75,14 +75,14 @@ def test_a_small_evaluation_set_is_called_small_with_the_number_that_would_do() 
 
 def test_no_mistake_is_no_proof_of_perfection() -> None:
     metrics = metrics_of([[30, 0], [0, 30]], low=1.0, high=1.0)
-    assert findings.build_headline(metrics) == "The model named all 60 pictures correctly."
-    [caution] = findings.find_cautions(metrics)
+    assert sentences.build_headline(metrics) == "The model named all 60 pictures correctly."
+    [caution] = sentences.find_cautions(metrics)
     assert "up to 5.0\u00a0%" in caution
 
 
 def test_almost_all_right_is_not_rounded_up_to_all() -> None:
-    assert "99 of 100" in findings.build_headline(metrics_of([[999, 1], [0, 1000]]))
-    assert "names 1 of 100" in findings.build_headline(metrics_of([[1, 999], [1000, 0]]))
+    assert "99 of 100" in sentences.build_headline(metrics_of([[999, 1], [0, 1000]]))
+    assert "names 1 of 100" in sentences.build_headline(metrics_of([[1, 999], [1000, 0]]))
 
 
 @pytest.mark.parametrize(
@@ -109,19 +109,19 @@ def test_almost_all_right_is_not_rounded_up_to_all() -> None:
     ],
 )
 def test_each_weakness_is_named(metrics: Metrics, words: str) -> None:
-    [caution] = findings.find_cautions(metrics)
+    [caution] = sentences.find_cautions(metrics)
     assert words in caution
 
 
 def test_many_small_classes_are_counted_and_not_all_listed() -> None:
     matrix = [[4 if row == column else 0 for column in range(16)] for row in range(16)]
-    caution = next(c for c in findings.find_cautions(metrics_of(matrix)) if "fewer than 5" in c)
+    caution = next(c for c in sentences.find_cautions(metrics_of(matrix)) if "fewer than 5" in c)
     assert caution.startswith("16 classes have")
     assert "and 10 more" in caution
 
 
 def test_the_most_frequent_mistakes_come_first_and_the_larger_share_breaks_a_tie() -> None:
-    pairs = findings.find_confused_pairs(metrics_of([[90, 5, 5], [5, 5, 0], [7, 0, 93]]), limit=3)
+    pairs = sentences.find_confused_pairs(metrics_of([[90, 5, 5], [5, 5, 0], [7, 0, 93]]), limit=3)
     told = [(pair.true_class[-1], pair.predicted_class[-1], pair.count, pair.support) for pair in pairs]
     assert told == [("c", "a", 7, 100), ("b", "a", 5, 10), ("a", "b", 5, 100)]
 
@@ -129,13 +129,13 @@ def test_the_most_frequent_mistakes_come_first_and_the_larger_share_breaks_a_tie
 def test_the_learning_curves_are_put_into_words(history_rows: Callable[..., list[dict[str, Any]]]) -> None:
     def told(**how: Any) -> str:
         rows = history_rows(3, 3, **how)
-        return findings.describe_history([Epoch(**(row | {"best": row["best"] == "true"})) for row in rows])
+        return sentences.describe_history([Epoch(**(row | {"best": row["best"] == "true"})) for row in rows])
 
-    assert findings.describe_history([]) == "No epochs were recorded."
+    assert sentences.describe_history([]) == "No epochs were recorded."
     assert told(best=4).startswith("6 epochs of training. Epoch 4 was kept")
     assert "more epochs may help" in told(best=6)
     rows = history_rows(3, 3, best=6)
     rows[1]["val_loss"] = 0.0  # an earlier epoch had the smaller loss, so there is no trend to follow
     epochs = [Epoch(**(row | {"best": row["best"] == "true"})) for row in rows]
-    assert "more epochs may help" not in findings.describe_history(epochs)
+    assert "more epochs may help" not in sentences.describe_history(epochs)
     assert "more epochs may help" not in told(best=4)

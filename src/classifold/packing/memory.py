@@ -1,6 +1,6 @@
-"""What packing remembers of the files' times, so that the next time nothing unchanged is read again.
+"""The modification times that packing records, so that it reads no unchanged file again the next time.
 
-It lies hidden beside the index, is not uploaded, and may be deleted: files are then compared by content.
+The file is hidden beside the index, is not uploaded, and may be deleted: files are then compared by content.
 """
 
 from __future__ import annotations
@@ -15,38 +15,40 @@ from classifold.names import SHARD_INDEX
 
 MEMORY_FILE = ".packed.json"
 _FORMAT = 1
-# A file changed again within the clock's step keeps its time: what is younger than this is not believed.
+# A file that is changed again within one step of the disk's clock keeps its time, so a time that is younger
+# than this is not recorded.
 _DOUBTFUL_NS = 2 * 10**9
 NO_TIME = -1
 
 
 class Memory:
-    """The times of a folder of shards, or nothing where they are missing.
+    """The recorded modification times of a folder of shards; without its file no time is known.
 
     Args:
-        folder: The shards.
+        folder: The folder of shards.
 
     Attributes:
-        is_foreign: The index is not the one that was written with it: somebody or something changed it.
+        is_there: The file of times can be read.
+        is_foreign: The index is not the one that these times were written with: something else changed it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / MEMORY_FILE
         head = read_any_head(self._path) or {}
-        self._is_there = head.get("format") == _FORMAT
-        self.is_foreign = self._is_there and head.get("index") != _hash_index(folder)
-        shards = head.get("shards") if self._is_there else None
+        self.is_there = head.get("format") == _FORMAT
+        self.is_foreign = self.is_there and head.get("index") != _hash_index(folder)
+        shards = head.get("shards") if self.is_there else None
         self._shards = shards if isinstance(shards, dict) else {}
 
     def shard_time(self, name: str) -> int:
-        """Return when a shard, named with its set, was written; `NO_TIME` where that is not known."""
+        """Return the modification time of a shard `<set>/<file>` in nanoseconds; `NO_TIME` if not known."""
         time = self._shards.get(name)
         return time if isinstance(time, int) else NO_TIME
 
     def picture_times(self, set_name: str) -> Iterator[int]:
-        """Yield when each picture of the index was last changed, then `NO_TIME` for ever."""
+        """Yield the modification time of each picture in the order of the index, then `NO_TIME` for ever."""
         with contextlib.suppress(ValueError, TypeError):
-            for time in read_record_list(self._path, set_name) if self._is_there else ():
+            for time in read_record_list(self._path, set_name) if self.is_there else ():
                 yield int(time)
         while True:
             yield NO_TIME
@@ -55,14 +57,15 @@ class Memory:
 def write_memory(
     path: Path, folder: Path, *, shards: Iterable[str], times: Mapping[str, Iterable[int]], started: int
 ) -> None:
-    """Write down the times.
+    """Record the modification times of shards and pictures.
 
     Args:
-        path: The file.
-        folder: The shards that they belong to, whole already.
-        shards: Every shard's name with its set.
-        times: When each picture was last changed, in nanoseconds since 1970, in the order of the index.
-        started: When packing began.
+        path: The file to write.
+        folder: The folder of shards, with its index.
+        shards: Each shard as `<set>/<file>`.
+        times: By set, the modification time of each picture's file in the order of the index, in nanoseconds
+            since 1970; empty for pictures of a listing.
+        started: When packing began, in nanoseconds since 1970.
     """
     head = {
         "format": _FORMAT,

@@ -1,4 +1,4 @@
-"""Where a run can go on: all that training holds between two steps, as arrays that never change."""
+"""The state of a run between two steps: everything that resuming needs, as arrays that never change."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ Arrays = Sequence[NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Inside:
-    """The state of a stage after one of its steps; weights are those of the part that learns.
+class StageState:
+    """The state of a stage after one of its steps; all weights are those of the layers that learn.
 
     Attributes:
-        recent: The weights after the latest epochs, at most AVERAGED_EPOCHS; none where a head is found.
+        recent: The weights after each of the latest epochs, at most AVERAGED_EPOCHS of them; empty where the
+            head is computed under each penalty instead of trained step by step.
         kept: The weights of the epoch that is kept so far.
-        optimizer: Its variables; where a head is found, what the next search begins from.
-        seeds: The states of the layers that draw random numbers.
-        before: Place among the rows of the epoch that was kept before the stage; None where there was none.
+        optimizer: Variables of the optimizer; for a computed head, the solution that the next search starts
+            from.
+        seeds: States of the layers that draw random numbers.
+        before: Index in the rows of the epoch that was kept before the stage; None: there was none.
         scaling: Scaling of the features, in the head's stage.
-        num_epochs: Number of epochs of the whole stage, as it was planned; 0: what the settings say.
-        step: How many batches of the epoch under way are learned; 0: no epoch is under way.
-        sums: Sums of the loss and of the right answers over their pictures.
-        seconds: That they took.
-        stage: Its name, where an epoch is under way.
-        current: The weights after them; none where no epoch is under way: then they are the last `recent`.
+        num_epochs: Planned number of epochs of the stage; 0: the number in the settings.
+        step: Number of batches learned in the epoch under way; 0: no epoch is under way.
+        sums: Sums of the loss and of the right answers over the pictures of these batches.
+        seconds: Time that these batches took.
+        stage: Name of the stage, where an epoch is under way.
+        current: The weights after these batches; empty where no epoch is under way, since then they are the
+            last of `recent`.
     """
 
     recent: tuple[Arrays, ...]
@@ -52,22 +55,22 @@ class Inside:
 
 
 @dataclass(frozen=True)
-class Boundary:
+class RunState:
     """The state of a run between two steps, epochs or stages.
 
     Attributes:
-        stage: Place of the stage that is under way or comes next; their number once training is done.
-        rows: Copies of all epochs so far; `best` marks the one whose weights are kept.
+        stage: Index of the stage that is under way or comes next; the number of stages once training is done.
+        rows: Copies of the rows of all epochs so far; `best` marks the one whose weights are kept.
         weights: Weights of the whole classifier at the beginning of the stage.
-        seeds: The states of its layers that draw random numbers, at the same moment.
-        inside: None at the beginning of the stage.
+        seeds: States, at that moment, of the layers that draw random numbers.
+        inside: How far the stage has come; None at its beginning.
     """
 
     stage: int
     rows: tuple[EpochRow, ...]
     weights: Arrays
     seeds: Arrays
-    inside: Inside | None = None
+    inside: StageState | None = None
 
     @property
     def has_best(self) -> bool:
@@ -76,7 +79,7 @@ class Boundary:
 
     @property
     def is_sound(self) -> bool:
-        """Whether it is worth going on from: something was learned, and its loss is a number."""
+        """Whether it is worth resuming from: something was learned, and its loss is a number."""
         return self.has_best or (self.inside is not None and math.isfinite(sum(self.inside.sums)))
 
     def describe(self) -> str:
@@ -89,14 +92,14 @@ class Boundary:
 
 
 def copy_arrays(variables: Sequence[Any]) -> list[NDArray[Any]]:
-    """Return the values of Keras variables, as arrays of their own."""
+    """Return copies of the values of Keras variables."""
     import keras
 
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
 def assign_arrays(variables: Sequence[Any], values: Arrays) -> None:
-    """Give Keras variables their values."""
+    """Assign a value to each Keras variable."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 

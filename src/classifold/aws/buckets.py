@@ -1,4 +1,4 @@
-"""The two buckets, of the pictures and of the results: made and kept as they should be, safe by default."""
+"""The two buckets, of pictures and results: made with safe settings, and corrected where they differ."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Bucket:
     """One of the project's buckets.
 
     Attributes:
-        name: Its name.
-        setting: The setting that can name another one.
-        is_users: Whether that setting names it.
+        name: Name of the bucket.
+        setting: Name of the setting that can choose another bucket.
+        is_users: Whether the user chose it with that setting.
     """
 
     name: str
@@ -52,7 +52,7 @@ def ensure_buckets(aws: Aws, *, tell: Callable[[str], None]) -> None:
     A bucket that the settings name and that this project did not make is looked at and left as it is.
 
     Args:
-        aws: The way in.
+        aws: The connection to AWS.
         tell: Called with one line per bucket: what was found and done.
 
     Raises:
@@ -115,7 +115,7 @@ def _use_as_it_is(bucket: Bucket) -> str:
 
 
 def find_bucket_region(aws: Aws, bucket: Bucket) -> str | None:
-    """Return the region that a bucket of this account is in; None where there is no such bucket.
+    """Return the region of a bucket of this account; None if there is no such bucket.
 
     Raises:
         AwsError: The bucket is somebody else's, or a right is missing.

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from classifold.aws import bucket_rules
 from classifold.aws.bucket_rules import RULES, Wishes
+from classifold.aws.buckets import ensure_buckets, find_bucket_region, list_buckets
 from classifold.aws.clients import Aws
-from classifold.aws.storage import ensure_buckets, find_bucket_region, list_buckets
 from classifold.errors import AwsError
 from classifold.settings.loader import build_config
 

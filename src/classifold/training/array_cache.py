@@ -1,4 +1,4 @@
-"""Room for what is computed of the pictures and needed again: memory, or files that outlive the process."""
+"""Arrays computed from pictures, kept for later epochs in memory or files, and on disk for a resumed run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 # Pictures that are decoded or computed as one block; part of what makes two runs equal, so it is fixed.
 BLOCK = 64
-# A scratch file, and a shelf's files together, never take more than this part of what is free on the disk.
+# A scratch file, and the disk cache as a whole, never take more than this part of the free disk space.
 _DISK_SHARE = 0.5
 # Beside a block's checksum: it was filled.
 _FILLED = 1 << 32
@@ -31,8 +31,8 @@ def blocks(count: int) -> Iterator[NDArray[np.intp]]:
         yield np.arange(start, min(start + BLOCK, count))
 
 
-class Room:
-    """An array with a row a picture, filled block by block.
+class CachedArray:
+    """An array with one row per picture, filled block by block.
 
     Args:
         array: (N, ...), of undefined content where no block was filled.
@@ -66,11 +66,11 @@ class Room:
         return _FILLED | zlib.crc32(self.array[indices[0] : indices[-1] + 1].data)
 
 
-class Shelf:
-    """A folder of rooms that outlive the process: another one of the same run finds them as they were.
+class DiskCache:
+    """A folder of arrays that outlive the process: a later process of the same run finds them as they were.
 
     A process that is killed loses no block; after a power cut, one that was not written whole is noticed by
-    its checksum. All rooms together take at most half of what is free on the disk.
+    its checksum. All arrays together take at most half of what is free on the disk.
 
     Args:
         folder: Made where it is not there.
@@ -90,8 +90,8 @@ class Shelf:
         self.is_known, self.opened = any(folder.iterdir()), time.monotonic()
         self._left = int(_DISK_SHARE * shutil.disk_usage(folder).free)
 
-    def open(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> Room | None:
-        """Return the room of a name, with what is in it; None where the disk has none for it."""
+    def open(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> CachedArray | None:
+        """Return the array of a name with what it already holds; None where it cannot be on the disk."""
         stem = f"{self._key}-{name}"
         files = {
             self._folder / f"{stem}.marks": ((-(-shape[0] // BLOCK),), np.uint64),
@@ -101,7 +101,7 @@ class Shelf:
             if not all(_has_size(one, *kind) for one, kind in files.items()):
                 for one in files:
                     one.unlink(missing_ok=True)
-                # The marks come last: with them the room counts as there.
+                # The marks come last: with them the array counts as there.
                 for one, kind in reversed(files.items()):
                     self._make_file(one, _count_bytes(*kind))
             marks, array = (np.memmap(one, kind[1], "r+", shape=kind[0]) for one, kind in files.items())
@@ -109,7 +109,7 @@ class Shelf:
             for one in files:
                 one.unlink(missing_ok=True)
             return None
-        return Room(array, marks)
+        return CachedArray(array, marks)
 
     def _make_file(self, path: Path, size: int) -> None:
         """Make a file of zeros.
@@ -128,35 +128,37 @@ class Shelf:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class Storage:
-    """Room for arrays that are kept between epochs: a shelf's files, else memory, a scratch file, or none.
+class ArrayCache:
+    """Keeps arrays between epochs: in the disk cache, else in memory or a scratch file, else not at all.
 
     Args:
         memory_bytes: How much memory may be used in all.
         scratch_dir: Where scratch files go; None allows none.
-        shelf: Where what has a name is kept first.
+        disk_cache: Where arrays with a name go first; None: nowhere.
     """
 
-    def __init__(self, memory_bytes: float, scratch_dir: Path | None, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, memory_bytes: float, scratch_dir: Path | None, disk_cache: DiskCache | None = None
+    ) -> None:
         self._memory = memory_bytes
         self._scratch_dir = scratch_dir
-        self._shelf = shelf
+        self._disk_cache = disk_cache
 
-    def open(self, shape: Sequence[int], dtype: DTypeLike, *, name: str | None = None) -> Room | None:
-        """Return room, or None where there is none.
+    def open(self, shape: Sequence[int], dtype: DTypeLike, *, name: str | None = None) -> CachedArray | None:
+        """Return an array to fill, or None where there is no room for it.
 
         Args:
             shape: (N, ...).
             dtype: Of its values.
-            name: Of the room, which is filled once and found again under this name; None: it is filled anew
+            name: The array is filled once and found again under this name; None: it is filled again
                 time and again, and nothing of it outlives the process.
         """
-        if self._shelf is not None and name is not None:
-            room = self._shelf.open(name, shape, dtype)
-            if room is not None:
-                return room
+        if self._disk_cache is not None and name is not None:
+            cached = self._disk_cache.open(name, shape, dtype)
+            if cached is not None:
+                return cached
         array = self.allocate(shape, dtype)
-        return None if array is None else Room(array)
+        return None if array is None else CachedArray(array)
 
     def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any] | None:
         """Return an array of undefined content that ends with the process, or None where there is no room."""
