@@ -121,7 +121,7 @@ def test_sets_without_a_channel_and_pipe_mode_are_refused(shards: Path, tmp_path
     with pytest.raises(JobError, match="channel colours-training: expected File or FastFile mode, got Pipe"):
         find_channel(ml, wanted="colours")
     set_channels(ml, lambda channels: channels.pop("colours-evaluation"))
-    with pytest.raises(JobError, match="some are missing, got colours-evaluation"):
+    with pytest.raises(JobError, match="the channels of some sets are missing, got colours-evaluation"):
         find_channel(ml, wanted="colours")
 
 
@@ -130,5 +130,5 @@ def test_validation_pictures_are_not_shared_out(shards: Path, tmp_path: Path) ->
     set_channels(
         ml, lambda channels: channels["colours-validation"].update(S3DistributionType="ShardedByS3Key")
     )
-    with pytest.raises(JobError, match="the validation set: only training shards can be shared out"):
+    with pytest.raises(JobError, match="the validation set: only training shards can be distributed"):
         order(ml, tmp_path)

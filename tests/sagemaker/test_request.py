@@ -353,7 +353,7 @@ def test_every_fault_of_the_request_is_told_at_once() -> None:
     )
     assert "did you mean EPOCHS?" in found["setting EPOCS (hyperparameters)"][1]
     assert found["setting BATCH_SIZE (hyperparameters)"]
-    assert "no job is told" in found["setting PROJECT_NAME (hyperparameters)"][0]
+    assert "a job cannot have it" in found["setting PROJECT_NAME (hyperparameters)"][0]
     assert found["StoppingCondition.MaxRuntimeInSeconds"][0] == "expected at least 1"
     assert found["EnableNetworkIsolation"][0] == "expected true or false"
     assert found["RetryStrategy.MaximumRetryAttempts"][0] == "is missing"

@@ -34,7 +34,7 @@ _SIGNED_OUT = re.compile(
 
 
 def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
-    """Push a local image; where the push breaks off, retry it. A tag that exists already is a success.
+    """Push a local image; a retry sends only what is missing. A tag that exists already is a success.
 
     Args:
         aws: The connection to AWS.
@@ -65,7 +65,7 @@ def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
 
 
 def explain_push(error: DockerError) -> AwsError | DockerError:
-    """Return a push's failure with its cure: the right that is missing, or a retry."""
+    """Return the error of a failed push, with the missing right or a hint to try again."""
     fault = error.faults[0]
     right = re.search(r"not authorized to perform: ([a-z]+:[A-Za-z]+)", fault.what)
     if right:

@@ -33,8 +33,8 @@ class CheckReport:
 
     Attributes:
         source: Path of the folder or the listing.
-        classes: Number of pictures by class and status, a key of `STATUS_WORDS`; None where the pictures of the
-            class were not all read.
+        classes: Number of pictures by class and status, a key of `STATUS_WORDS`; None for a class
+            whose pictures were not all read.
         counts: Number of pictures by set and class after a split; None where it would fail.
         notes: Notes for the user, one line each.
         faults: The faults for which split would fail.

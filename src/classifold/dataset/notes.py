@@ -181,8 +181,8 @@ def _describe_left_out(index: sqlite3.Connection, where: str) -> list[str]:
                GROUP BY +content HAVING MIN(rank) < MAX(rank))"""
     if shared := index.execute(query).fetchone()[0]:
         lines.append(
-            f"{count_of(shared, 'picture')} {choose(shared, 'is', 'are')} in two sets of your own split: scores "
-            "will look too good"
+            f"{count_of(shared, 'picture')} {choose(shared, 'is', 'are')} in two sets of your own split: "
+            "scores will look too good"
         )
     return lines
 

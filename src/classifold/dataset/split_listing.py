@@ -286,8 +286,8 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
     if findings.num_parts:
         lines.append(
             f"{count_of(findings.num_parts, 'etag')} "
-            f"{choose(findings.num_parts, 'is of a multipart upload', 'are of multipart uploads')}: copies with "
-            "other parts are not found"
+            f"{choose(findings.num_parts, 'is of a multipart upload', 'are of multipart uploads')}: "
+            "copies with other parts are not found"
         )
     return lines
 

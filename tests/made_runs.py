@@ -20,7 +20,7 @@ from classifold.dataset.walk import Picture
 from classifold.settings.config import Config
 from classifold.settings.loader import build_config
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 SIZE = 32
 
 # A backbone that trains in no time: residual, with batch normalisation, and small places to cut it.
