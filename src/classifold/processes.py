@@ -8,14 +8,16 @@ import errno
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from classifold.errors import KILLED_FOR_MEMORY, MEMORY_HINT, ClassifoldError, DiskError, Fault, RunError
+
+if TYPE_CHECKING:
+    import subprocess  # loaded where a process is started: it is slow to load, and --help needs none
 
 # The command that starts our Python processes. Without -P, `python -m` would import a user's random.py from
 # the working directory in place of the standard library's.
@@ -158,6 +160,8 @@ def start_process(words: Sequence[str], **options: Any) -> Iterator[subprocess.P
         words: The command line, which begins with `PYTHON`.
         options: Further arguments of `subprocess.Popen`.
     """
+    import subprocess
+
     theirs, pipe = os.pipe()
     try:
         try:
@@ -187,6 +191,8 @@ class Module:
     """
 
     def __init__(self, module: str, *arguments: Path) -> None:
+        import subprocess
+
         self._name, self._stack = module, contextlib.ExitStack()
         self._process = self._stack.enter_context(
             start_process(

@@ -30,7 +30,7 @@ from classifold.dataset.scan import check_sets, find_sets
 from classifold.dataset.shard_index import IndexHead, holds_shards, read_index_head
 from classifold.dataset.standing import check_only_ours, is_shard_file
 from classifold.dataset.walk import iter_pictures
-from classifold.errors import DataError, DiskError, Fault, SettingsError, disk_errors
+from classifold.errors import FAULT_LIMIT, DataError, DiskError, Fault, SettingsError, disk_errors
 from classifold.locks import hold_lock
 from classifold.names import SETS, SHARD_INDEX, SHARD_PATTERN, SPLIT_RECORD, set_manifest
 from classifold.packing.complete import SetState, find_complete
@@ -43,7 +43,6 @@ from classifold.packing.plan import PackJob, SetPlan, plan_set, shard_name, time
 from classifold.progress import show_progress
 
 _MB = 10**6
-_FAULT_LIMIT = 20
 _LOCK = ".lock"
 
 
@@ -329,7 +328,7 @@ def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int) -> None:
         with contextlib.closing(running):  # closed at once: its workers stop
             for outcome in running:
                 num_faults += outcome.num_faults
-                faults = sorted([*faults, *outcome.faults], key=lambda fault: fault.where)[:_FAULT_LIMIT]
+                faults = sorted([*faults, *outcome.faults], key=lambda fault: fault.where)[:FAULT_LIMIT]
     more = num_faults - len(faults)
     if faults:
         rest = [Fault(f"{more} more", "cannot be packed either", hint="fix these first")] if more else []
