@@ -88,13 +88,13 @@ ROLE_REASONS = {
 SETUP_REASONS = {
     "Buckets": "make the two buckets, keep them as they should be, and remove them",
     "EmptyBuckets": "empty them when they are removed",
-    "WhoseBuckets": "tell another account's bucket from a missing right; list what the project has",
+    "WhoseBuckets": "tell another account's bucket from a missing permission; list what the project has",
     "Repository": "make the repository, keep it as it should be, and remove it with its images",
     "EndJobs": "stop and remove training jobs that have the project's tag, and no others",
     "LookAtJobs": "see which project a job belongs to and whether it has ended",
     "Logs": "remove a job's log",
     "Looks": "list jobs and what has the project's tag; AWS offers no narrower form",
-    "BoundedRole": "make the role and give it rights, only as long as it has the permissions boundary",
+    "BoundedRole": "make the role and give it permissions, only as long as it has the permissions boundary",
     "Role": "look at the role, tag it, and remove it",
     "LookAtKey": "see that the key can be used",
     "GrantKey": "let ECR use the key",
@@ -173,15 +173,15 @@ def build_benchmarks_page() -> str:
 
 
 def build_aws_page() -> str:
-    """Return docs/aws.md with its policies and tables of rights made anew, for the default settings."""
+    """Return docs/aws.md with its policies and tables of permissions made anew, for the default settings."""
     plain, whole = build_example_scopes()
     role, set_up, daily = build_policy(plain), build_setup_policy(plain), build_daily_policy(plain)
     wishes = Wishes(plain.data_bucket, plain.partition, "", {})
     made = {
         "the images' sizes": _list_images(),
-        "the role's rights": _list_rights(build_policy(whole), ROLE_REASONS),
-        "the rights to set up": _list_rights(build_setup_policy(whole), SETUP_REASONS),
-        "the rights for daily use": _list_rights(build_daily_policy(whole), DAILY_REASONS),
+        "the role's permissions": _list_rights(build_policy(whole), ROLE_REASONS),
+        "the permissions to set up": _list_rights(build_setup_policy(whole), SETUP_REASONS),
+        "the permissions for daily use": _list_rights(build_daily_policy(whole), DAILY_REASONS),
         "the bucket's policy": _show_json(want_policy({}, wishes)),
         "the role's trust": _show_json(build_trust(plain)),
         "the role's policy": _show_json(role),
@@ -238,7 +238,7 @@ def _list_images() -> str:
 
 
 def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
-    """Return the statements of a policy as a table: what for, which rights, on what."""
+    """Return the statements of a policy as a table: what for, which permissions, on what."""
     unused = set(reasons) - {one["Sid"] for one in policy["Statement"]}
     if unused:
         raise ValueError(f"no statement is called {', '.join(sorted(unused))}")
@@ -246,7 +246,7 @@ def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
         f"| `{one['Sid']}` | {reasons[one['Sid']]} | {', '.join(f'`{right}`' for right in one['Action'])} |"
         for one in policy["Statement"]
     ]
-    return "\n".join(["| statement | what for | rights |", "|---|---|---|", *rows])
+    return "\n".join(["| statement | what for | permissions |", "|---|---|---|", *rows])
 
 
 def _list_new(policy: Mapping[str, Any], whole: Mapping[str, Any]) -> list[Any]:

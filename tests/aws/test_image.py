@@ -887,4 +887,4 @@ def test_a_right_that_is_missing_for_the_push_is_named() -> None:
     )
     error = explain_push(explain_docker(said, doing="push the image"))
     assert isinstance(error, AwsError)
-    assert "the right ecr:InitiateLayerUpload is missing" in str(error)
+    assert "the permission ecr:InitiateLayerUpload is missing" in str(error)

@@ -65,12 +65,14 @@ def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
 
 
 def explain_push(error: DockerError) -> AwsError | DockerError:
-    """Return the error of a failed push, with the missing right or a hint to try again."""
+    """Return the error of a failed push, with the missing permission or a hint to try again."""
     fault = error.faults[0]
     right = re.search(r"not authorized to perform: ([a-z]+:[A-Za-z]+)", fault.what)
     if right:
-        hint = f"ask whoever manages the account for the right {right[1]}; docs/aws.md has the whole policy"
-        return AwsError(Fault(fault.where, f"the right {right[1]} is missing ({fault.what})", hint=hint))
+        hint = (
+            f"ask whoever manages the account for the permission {right[1]}; docs/aws.md has the whole policy"
+        )
+        return AwsError(Fault(fault.where, f"the permission {right[1]} is missing ({fault.what})", hint=hint))
     hint = fault.hint or "run the command again: what was sent already is not sent again"
     return DockerError(Fault(fault.where, fault.what, hint=hint))
 

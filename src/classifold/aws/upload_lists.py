@@ -161,8 +161,10 @@ def delete_objects(client: Any, bucket: str, keys: Sequence[str], *, advance: Ca
 def _explain_kept(bucket: str, error: Mapping[str, str]) -> Fault:
     code, where = error.get("Code", ""), f"s3://{bucket}/{error.get('Key', '')}"
     if code == "AccessDenied":
-        hint = "ask whoever manages the account for the right s3:DeleteObject; docs/aws.md has the policy"
-        return Fault(where, "the right s3:DeleteObject is missing", hint=hint)
+        hint = (
+            "ask whoever manages the account for the permission s3:DeleteObject; docs/aws.md has the policy"
+        )
+        return Fault(where, "the permission s3:DeleteObject is missing", hint=hint)
     return Fault(where, f"it could not be deleted ({code}: {error.get('Message', '')})", hint="try again")
 
 

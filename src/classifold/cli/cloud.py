@@ -191,8 +191,8 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
 def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Make buckets, role and repository, or correct what differs.
 
-    An administrator runs it once for people who have only the rights for daily use. Whoever has all
-    rights can leave it out, since `upload` and `image` do the same.
+    An administrator runs it once for people who have only the permissions for daily use. Whoever has all
+    permissions can leave it out, since `upload` and `image` do the same.
     """
     config = load_settings(config_path, overrides)
     if is_shown:
