@@ -151,7 +151,7 @@ def _build_section(command: click.Command, name: str) -> str:
 
 
 def build_architecture_page() -> str:
-    """Return docs/architecture.md with its list of files made anew: a table a room, a line a file."""
+    """Return docs/architecture.md with the list refreshed: a table for each folder, a row for each file."""
     source = ROOT / "src" / "classifold"
     files = [
         path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.stat().st_size
@@ -166,14 +166,14 @@ def build_architecture_page() -> str:
 
 
 def build_benchmarks_page() -> str:
-    """Return benchmarks/README.md with its list of benchmarks made anew."""
+    """Return benchmarks/README.md with its list of benchmarks refreshed."""
     folder = ROOT / "benchmarks"
     rows = "".join(_list_files(folder, list(folder.glob("*.py"))))
     return _replace_list(folder / "README.md", f"| command | what it shows |\n|---|---|\n{rows.rstrip()}")
 
 
 def build_aws_page() -> str:
-    """Return docs/aws.md with its policies and tables of permissions made anew, for the default settings."""
+    """Return docs/aws.md with its policies and tables of permissions refreshed, for the default settings."""
     plain, whole = build_example_scopes()
     role, set_up, daily = build_policy(plain), build_setup_policy(plain), build_daily_policy(plain)
     wishes = Wishes(plain.data_bucket, plain.partition, "", {})
@@ -274,7 +274,7 @@ def _describe_file(path: Path) -> str:
 
 
 def _replace_list(page: Path, made: str) -> str:
-    """Return the page's text with what stands between its two marks replaced."""
+    """Return the page's text with the part between its two marks replaced."""
     before, _, rest = page.read_text(encoding="utf-8").partition(LIST_BEGINS)
     after = rest.partition(LIST_ENDS)[2]
     return f"{before}{LIST_BEGINS}\n{made}\n{LIST_ENDS}{after}"

@@ -56,7 +56,7 @@ def name_failure(doing: str) -> str:
     return f"cannot {doing}"
 
 
-# Of faults of one kind, so many are shown at most; of the faults of one damaged file of ours, fewer.
+# Of faults of one kind, this many are shown at most; of the faults of one damaged file of ours, fewer.
 FAULT_LIMIT, FILE_FAULT_LIMIT = 20, 5
 
 

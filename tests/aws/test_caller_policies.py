@@ -287,7 +287,7 @@ def test_the_policies_are_shown_without_credentials(
     assert "arn:aws:iam::111122223333:role/petals-role" in answer.out
     assert "petals-data-111122223333-eu-west-1-an" in answer.out
     assert (
-        "note: the account is not known (there are no AWS credentials); 111122223333 stands in its place"
+        "note: the account is not known (there are no AWS credentials); 111122223333 is shown instead"
         in answer.err
     )
 

@@ -863,7 +863,7 @@ def test_a_push_that_breaks_off_goes_on(
     said: list[str] = []
     push(aws_of(), image.reference, uri=f"{host}/roses:{image.tag}", tell=said.append)
     assert len(said) == 2
-    assert all(line.startswith("the push broke off (") for line in said)
+    assert all(line.startswith("the push was interrupted (") for line in said)
 
 
 def test_a_push_that_breaks_off_again_and_again_is_an_error(

@@ -42,8 +42,8 @@ Where moto 5.2.5 answers unlike AWS, the lab mends it:
 SageMaker's training is the lab's own (lab/sagemaker.py): it checks a request as the service does, then runs
 the image with /opt/ml laid out from S3, under the role's own permissions; the fixture `lab` is
 `aws_account` where a Docker engine and the registry are there, and skips the test with the reason where
-they are not. A new repository is empty: what an earlier one of its name left in the registry is removed. The fixture `relay` adds
-a way to the registry that breaks:
+they are not. A new repository is empty: what an earlier one of its name left in the registry is removed.
+The fixture `relay` adds a way to the registry that breaks:
 
     def test_a_push_that_is_dropped(relay, ...):
         relay.cut(after_bytes=300_000, count=1)     # without a count: every connection

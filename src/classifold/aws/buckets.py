@@ -196,7 +196,7 @@ def _create_bucket(aws: Aws, bucket: Bucket) -> bool:
 
 
 def _explain_denied(aws: Aws, bucket: Bucket, error: ClientError) -> AwsError:
-    """Return whose want a 403 is: of the permission, or of the bucket; S3 answers both alike."""
+    """Return what a 403 means, no permission or no bucket of this account: S3 answers both alike."""
     try:
         found = aws.client("s3").list_buckets(Prefix=bucket.name).get("Buckets", [])
     except ClientError:

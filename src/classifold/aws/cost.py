@@ -174,7 +174,7 @@ def list_machines(request: Mapping[str, Any]) -> list[str]:
 
 
 def estimate_cost(aws: Aws, request: Mapping[str, Any]) -> CostEstimate:
-    """Return what a job costs, by the most expensive of its instance types.
+    """Return what a job costs, assuming the most expensive of its instance types.
 
     Args:
         aws: The connection to AWS.

@@ -21,7 +21,7 @@ from classifold.errors import MEMORY_HINT_IN_JOB, AwsError, Fault, MissingError
 RUNNING = ("InProgress", "Stopping")
 # Secondary statuses in which a job has no machine, so that nothing can be saved.
 _WITHOUT_MACHINE = ("Starting", "Pending", "Interrupted")
-# SageMaker's search finds a new job only after some seconds; jobs of this age, at most so many, are also
+# SageMaker's search finds a new job only after some seconds; jobs of this age, at most this many, are also
 # listed directly.
 _YOUNG, _YOUNG_LOOKED_AT = timedelta(minutes=20), 20
 # Remedies by what SageMaker writes into FailureReason; the first match counts.
@@ -290,7 +290,7 @@ def build_row(aws: Aws, job: Mapping[str, Any], beginnings: Iterable[Beginning] 
     Args:
         aws: The connection to AWS.
         job: SageMaker's description of the job.
-        beginnings: Beginnings of training on its machines, read from its log: from them follows how much
+        beginnings: When training started on its machines, read from its log: from them follows how much
             training each interruption lost.
     """
     return _build_row(aws, job, {}, beginnings)

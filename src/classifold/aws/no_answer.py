@@ -68,7 +68,7 @@ _LOCAL: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
             exceptions.ChecksumError,
             exceptions.FlexibleChecksumError,
         ),
-        "AWS's answer broke off or arrived changed: {}",
+        "AWS's answer is incomplete or was changed in transit: {}",
         _BROKEN_HINT,
     ),
     ((exceptions.HTTPClientError, exceptions.ConnectionError), "cannot reach AWS: {}", NETWORK_HINT),

@@ -96,7 +96,7 @@ def show_policies(config: Config) -> None:
         _tell_account(aws)
     except AwsError as error:
         reason = error.faults[0].what
-        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} stands in its place")
+        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} is shown instead")
         scope = build_scope(aws, account=_SAMPLE_ACCOUNT)
         if scope.kms_key and not scope.kms_key.startswith("arn:"):
             _tell(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")

@@ -39,7 +39,7 @@ class Picture:
         path: Path of the picture's file, or of the shard.
         class_name: Name of the class.
         key: Path below the scanned folder, `<class>/<sub>/<file>`, always valid Unicode.
-        member: The picture's place in the shard, None for a file.
+        member: Where the picture is in its shard; None for a file.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""The backbones that go by a name: known without Keras, so that a misspelt one is told before any work."""
+"""The backbones that go by a name: known without Keras, so that a typing error is reported at the start."""
 
 from __future__ import annotations
 
