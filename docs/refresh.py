@@ -66,7 +66,7 @@ DESCRIPTIONS = {
 ACCOUNT = "111122223333"
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 SUBNETS, GROUPS = ("subnet-11112222", "subnet-33334444"), ("sg-55556666",)
-# What each statement of the policies is for. A statement that is not here, or a word for none, is a fault.
+# What each statement of the policies is for. A statement that is not here, or a word for none, is an error.
 ROLE_REASONS = {
     "ListData": "find the pictures",
     "ReadData": "read them",

@@ -102,7 +102,7 @@ def _find_wrong_owner(aws: Aws, bucket: Bucket) -> Fault | None:
 
 
 def describe_other_project(aws: Aws, bucket: Bucket, project: str) -> Fault | None:
-    """Return the fault of a bucket that another project's tag marks, unless the settings name the bucket."""
+    """Return the fault for a bucket that another project's tag marks, unless the settings name the bucket."""
     if bucket.is_users or project == aws.config.PROJECT_NAME:
         return None
     what = f"it is there already, and project {project} made it"

@@ -163,7 +163,7 @@ def profile_errors(doing: str) -> Iterator[None]:
 
 
 def explain_no_answer(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
-    """Return the fault of a request that AWS did not answer, or whose answer cannot be used."""
+    """Return the fault for a request that AWS did not answer, or whose answer cannot be used."""
     if isinstance(error, UnreadableAnswerError):
         fault = error.faults[0]
         return Fault(name_failure(doing), fault.what, hint=fault.hint)

@@ -27,7 +27,7 @@ from classifold.settings.config import Config
 
 _UPLOAD = "run `classifold upload`"
 _MODES = 'set INPUT_MODE = "File" or "FastFile"'
-# More objects than this, smaller than this on average in bytes, take time by their number, not their size.
+# With more objects than this, of a smaller mean size in bytes, the number decides the time, not the size.
 _MANY_OBJECTS, _SMALL_BYTES = 5_000, 1_000_000
 # Bytes of the disk that the image's scratch files, the run and its model need.
 _RESERVED_BYTES = 5_000_000_000

@@ -55,7 +55,7 @@ _INVALID_HINT = (
     "check the keys with `aws sts get-caller-identity`; a region that the account has to switch on first "
     "refuses good keys too"
 )
-_BUSY_HINT = "AWS is throttling requests or has a fault of its own: run the command again in a minute"
+_BUSY_HINT = "AWS is throttling requests or has an internal error: run the command again in a minute"
 _GATEWAY_HINT = (
     "run the command again in a minute; if it stays so, check HTTPS_PROXY and AWS_ENDPOINT_URL, and AWS's "
     "own page: https://health.aws.amazon.com/health/status"
@@ -199,7 +199,7 @@ def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = ""
 
 
 def _explain_denied(error: exceptions.ClientError, where: str, hint: str) -> Fault:
-    """Return the fault of a missing permission; S3 refuses another account's bucket with the same answer."""
+    """Return the fault for a missing permission; S3 refuses another account's bucket with the same answer."""
     right, message = find_right(error), _message_of(error)
     says = f"{error_code(error)}: {message}" if message else error_code(error)
     is_plain = right.startswith("s3:") and "perform" not in message
@@ -218,7 +218,7 @@ def _explain_denied(error: exceptions.ClientError, where: str, hint: str) -> Fau
 
 
 def _explain_elsewhere(error: exceptions.ClientError, where: str) -> Fault:
-    """Return the fault of a bucket that is not in the project's region, with its region if S3 names it."""
+    """Return the fault for a bucket that is not in the project's region, with its region if S3 names it."""
     metadata = error.response.get("ResponseMetadata", {})
     headers = metadata.get("HTTPHeaders", {})
     there = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
@@ -230,7 +230,7 @@ def _explain_elsewhere(error: exceptions.ClientError, where: str) -> Fault:
 
 
 def describe_other_region(where: str, *, there: str, here: str) -> Fault:
-    """Return the fault of a bucket that is in another region than the project."""
+    """Return the fault for a bucket that is in another region than the project."""
     hint = f'set PROJECT_REGION = "{there}", or name a bucket in {here} with DATA_BUCKET or OUTPUT_BUCKET'
     return Fault(where, f"the bucket is in {there}, the project in {here}", hint=hint)
 

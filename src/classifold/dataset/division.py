@@ -236,7 +236,7 @@ def group_unit(group: re.Pattern[str], key: str) -> str | None:
 def _shortage_fault(
     index: sqlite3.Connection, config: Config, shortage: Shortage, *, made: Collection[str]
 ) -> Fault:
-    """Return the fault of a class with too few pictures: how many there are, and why not more."""
+    """Return the fault for a class with too few pictures: how many there are, and why not more."""
     query = "SELECT status, COUNT(*) FROM picture WHERE class_name = ? GROUP BY status"
     counts = dict(index.execute(query, (shortage.class_name,)))
     kept = counts.get("kept", 0)

@@ -173,7 +173,7 @@ class _Placer:
             except OSError as error:
                 if not is_refused_name(error):
                     raise
-                if not os.path.exists(source):  # noqa: PTH110 - a Path a file is slow
+                if not os.path.exists(source):  # noqa: PTH110 - a Path per file is slow
                     raise DataError(
                         Fault(picture.path, "the picture vanished during the split", hint=_STILL)
                     ) from None
@@ -202,7 +202,7 @@ class _Placer:
     def _make_parent(self, place: str) -> None:
         parent = place.rpartition("/")[0]
         if parent != self._made:
-            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - a Path a file is slow
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - a Path per file is slow
             self._made = parent
 
     def _bring(self, picture: Placed, source: str, place: str) -> tuple[Way, int]:

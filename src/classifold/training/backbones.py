@@ -347,7 +347,7 @@ def _embed_patches(layer: Any, planes: Any) -> Any:
     """Do what KerasHub's ViTPatchingAndEmbedding does: (N, size, size, 3) to tokens (N, T, F).
 
     Its convolution is a product with the pixels of each patch; the position embeddings, the class token and
-    the convolution's bias add up to one bias a token. Source: keras_hub/src/models/vit/vit_layers.py.
+    the convolution's bias add up to one bias per token. Source: keras_hub/src/models/vit/vit_layers.py.
     """
     if layer.data_format != "channels_last":
         raise ValueError("patches of planes with the channels first")

@@ -251,7 +251,7 @@ def _train_with_checkpoints(run: Run, learning: Learning) -> None:
 def _deliver(
     run: Run, model: Any, state: RunState, *, archive: bool, add_report: Callable[[Path], object] | None
 ) -> RunSummary:
-    """Export, evaluate and verify the model, write everything of the run, and give the folder its name."""
+    """Export, evaluate and verify the model, write the other files and give the folder its final name."""
     folder = run.partial
     run.write_model(folder, model, state)
     delivery = Delivery(folder, run.config, run.sets, clock=run.clock, notes=run.notes)
