@@ -109,14 +109,14 @@ def train_with_kills(
     generator: random.Random,
     tally: Tally,
 ) -> Path:
-    """Train one run, killed up to `left` times and gone on with each time; return its folder."""
+    """Train one run, killed up to `left` times and resumed each time; return its folder."""
     while True:
         options = ("--resume",) if list(runs_dir.glob(".*.checkpoint")) else ()
         seconds = generator.uniform(0, longest) if left else None
         code, log = start(command("train", runs_dir, *options, head=head), folder, seconds)
         if code > 0:
             raise SystemExit(f"train {' '.join(options)} failed:\n{log}")
-        if "note: resumed from " in log or "is taken up again" in log:
+        if "note: resumed from " in log or "from the pictures is used again" in log:
             tally.resumed[find_place(log)] += 1
         # One that is killed when it is whole, before it says so, is whole all the same.
         whole = [path for path in runs_dir.glob("*") if not path.name.startswith(".")]

@@ -66,7 +66,7 @@ DESCRIPTIONS = {
 ACCOUNT = "111122223333"
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 SUBNETS, GROUPS = ("subnet-11112222", "subnet-33334444"), ("sg-55556666",)
-# What each statement of the policies is for. A statement that is not here, or a word for none, is a fault.
+# What each statement of the policies is for. A statement that is not here, or a word for none, is an error.
 ROLE_REASONS = {
     "ListData": "find the pictures",
     "ReadData": "read them",
@@ -88,13 +88,13 @@ ROLE_REASONS = {
 SETUP_REASONS = {
     "Buckets": "make the two buckets, keep them as they should be, and remove them",
     "EmptyBuckets": "empty them when they are removed",
-    "WhoseBuckets": "tell another account's bucket from a missing right; list what the project has",
+    "WhoseBuckets": "tell another account's bucket from a missing permission; list what the project has",
     "Repository": "make the repository, keep it as it should be, and remove it with its images",
     "EndJobs": "stop and remove training jobs that have the project's tag, and no others",
     "LookAtJobs": "see which project a job belongs to and whether it has ended",
     "Logs": "remove a job's log",
     "Looks": "list jobs and what has the project's tag; AWS offers no narrower form",
-    "BoundedRole": "make the role and give it rights, only as long as it has the permissions boundary",
+    "BoundedRole": "make the role and give it permissions, only as long as it has the permissions boundary",
     "Role": "look at the role, tag it, and remove it",
     "LookAtKey": "see that the key can be used",
     "GrantKey": "let ECR use the key",
@@ -151,7 +151,7 @@ def _build_section(command: click.Command, name: str) -> str:
 
 
 def build_architecture_page() -> str:
-    """Return docs/architecture.md with its list of files made anew: a table a room, a line a file."""
+    """Return docs/architecture.md with the list refreshed: a table for each folder, a row for each file."""
     source = ROOT / "src" / "classifold"
     files = [
         path for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.stat().st_size
@@ -166,22 +166,22 @@ def build_architecture_page() -> str:
 
 
 def build_benchmarks_page() -> str:
-    """Return benchmarks/README.md with its list of benchmarks made anew."""
+    """Return benchmarks/README.md with its list of benchmarks refreshed."""
     folder = ROOT / "benchmarks"
     rows = "".join(_list_files(folder, list(folder.glob("*.py"))))
     return _replace_list(folder / "README.md", f"| command | what it shows |\n|---|---|\n{rows.rstrip()}")
 
 
 def build_aws_page() -> str:
-    """Return docs/aws.md with its policies and tables of rights made anew, for the default settings."""
+    """Return docs/aws.md with its policies and tables of permissions refreshed, for the default settings."""
     plain, whole = build_example_scopes()
     role, set_up, daily = build_policy(plain), build_setup_policy(plain), build_daily_policy(plain)
     wishes = Wishes(plain.data_bucket, plain.partition, "", {})
     made = {
         "the images' sizes": _list_images(),
-        "the role's rights": _list_rights(build_policy(whole), ROLE_REASONS),
-        "the rights to set up": _list_rights(build_setup_policy(whole), SETUP_REASONS),
-        "the rights for daily use": _list_rights(build_daily_policy(whole), DAILY_REASONS),
+        "the role's permissions": _list_rights(build_policy(whole), ROLE_REASONS),
+        "the permissions to set up": _list_rights(build_setup_policy(whole), SETUP_REASONS),
+        "the permissions for daily use": _list_rights(build_daily_policy(whole), DAILY_REASONS),
         "the bucket's policy": _show_json(want_policy({}, wishes)),
         "the role's trust": _show_json(build_trust(plain)),
         "the role's policy": _show_json(role),
@@ -238,7 +238,7 @@ def _list_images() -> str:
 
 
 def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
-    """Return the statements of a policy as a table: what for, which rights, on what."""
+    """Return the statements of a policy as a table: what for, which permissions, on what."""
     unused = set(reasons) - {one["Sid"] for one in policy["Statement"]}
     if unused:
         raise ValueError(f"no statement is called {', '.join(sorted(unused))}")
@@ -246,7 +246,7 @@ def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
         f"| `{one['Sid']}` | {reasons[one['Sid']]} | {', '.join(f'`{right}`' for right in one['Action'])} |"
         for one in policy["Statement"]
     ]
-    return "\n".join(["| statement | what for | rights |", "|---|---|---|", *rows])
+    return "\n".join(["| statement | what for | permissions |", "|---|---|---|", *rows])
 
 
 def _list_new(policy: Mapping[str, Any], whole: Mapping[str, Any]) -> list[Any]:
@@ -274,7 +274,7 @@ def _describe_file(path: Path) -> str:
 
 
 def _replace_list(page: Path, made: str) -> str:
-    """Return the page's text with what stands between its two marks replaced."""
+    """Return the page's text with the part between its two marks replaced."""
     before, _, rest = page.read_text(encoding="utf-8").partition(LIST_BEGINS)
     after = rest.partition(LIST_ENDS)[2]
     return f"{before}{LIST_BEGINS}\n{made}\n{LIST_ENDS}{after}"

@@ -8,7 +8,7 @@ ClassifoldError            exit 1
 ├── RunError               exit 1   a run folder that is missing, damaged or refused
 ├── DiskError              exit 1   full, read-only, not permitted
 ├── MissingExtraError      exit 1   an optional part is not installed
-├── AwsError               exit 1   credentials, rights, quotas, buckets, the network
+├── AwsError               exit 1   credentials, permissions, quotas, buckets, the network
 │   └── MissingError       exit 1   a bucket, object, role or job that does not exist
 ├── DockerError            exit 1   the engine, the image, the registry
 ├── JobError               exit 1   a training job that failed or was refused
@@ -56,7 +56,7 @@ def name_failure(doing: str) -> str:
     return f"cannot {doing}"
 
 
-# Of faults of one kind, so many are shown at most; of the faults of one damaged file of ours, fewer.
+# Of faults of one kind, this many are shown at most; of the faults of one damaged file of ours, fewer.
 FAULT_LIMIT, FILE_FAULT_LIMIT = 20, 5
 
 
@@ -125,7 +125,7 @@ class MissingExtraError(ClassifoldError):
 
 
 class AwsError(ClassifoldError):
-    """AWS refused, or cannot be reached: credentials, rights, quotas, a foreign bucket, the network."""
+    """AWS refused, or cannot be reached: credentials, permissions, quotas, a foreign bucket, the network."""
 
 
 class MissingError(AwsError):

@@ -73,7 +73,7 @@ def parse_card(text: str, *, where: Path) -> ModelCard:
     """Return the card that `text`, a JSON object, describes.
 
     Args:
-        text: What stood in the model file's metadata.
+        text: The model card from the model file's metadata.
         where: The model file, for the message.
 
     Raises:

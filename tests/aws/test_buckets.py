@@ -175,7 +175,7 @@ def test_a_bucket_that_its_own_policy_opens_to_everybody_is_closed_and_the_state
     with pytest.raises(AwsError) as caught:
         ensure()
     assert "a statement of its own opens it to everybody" in str(caught.value)
-    assert "the right" not in str(caught.value)
+    assert "the permission" not in str(caught.value)
     blocks = s3.get_public_access_block(Bucket=DATA)["PublicAccessBlockConfiguration"]
     assert all(blocks.values())
     s3.delete_bucket_policy(Bucket=DATA)
@@ -246,7 +246,7 @@ def test_a_named_bucket_of_somebody_else_is_refused_with_its_setting(aws_account
 def test_a_bucket_that_may_not_be_looked_at_is_not_called_somebody_else_s(aws_account: Cloud) -> None:
     ensure()
     aws_account.deny("s3:ListBucket")
-    with pytest.raises(AwsError, match="the right s3:ListBucket is missing"):
+    with pytest.raises(AwsError, match="the permission s3:ListBucket is missing"):
         ensure()
 
 
@@ -367,7 +367,7 @@ def test_a_denied_right_is_named_and_the_next_run_goes_on(aws_account: Cloud) ->
     aws = aws_of()
     for right in RIGHTS:
         aws_account.deny(right)
-        with pytest.raises(AwsError, match=f"the right {right} is missing"):
+        with pytest.raises(AwsError, match=f"the permission {right} is missing"):
             ensure_again(aws)
         aws_account.clear()
         if right == "s3:CreateBucket":

@@ -1,4 +1,4 @@
-"""The two policies of the people: what they are enough for, and the ways to more rights that they shut."""
+"""The two policies of the people: what they are enough for, and the ways to more permissions they shut."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def aws(aws_account: Cloud, project: Path) -> Aws:
 
 @pytest.fixture
 def set_up(aws: Aws, aws_account: Cloud) -> Iterator[Aws]:
-    """Return the way into an account that was set up with the rights of the set-up policy alone."""
+    """Return the way into an account that was set up with the permissions of the set-up policy alone."""
     aws_account.limit_caller(build_setup_policy(build_scope(aws)))
     ensure_buckets(aws, tell=quiet)
     ensure_role(aws, tell=quiet)
@@ -117,7 +117,7 @@ ESCALATIONS: dict[str, Callable[[Any, Aws], object]] = {
     "change whom the role trusts": lambda iam, _: iam.update_assume_role_policy(
         RoleName="petals-role", PolicyDocument=json.dumps(MY_TRUST)
     ),
-    "attach all rights": lambda iam, _: iam.attach_role_policy(
+    "attach all permissions": lambda iam, _: iam.attach_role_policy(
         RoleName="petals-role", PolicyArn=ADMINISTRATOR
     ),
     "take the boundary off": lambda iam, _: iam.delete_role_permissions_boundary(RoleName="petals-role"),
@@ -127,7 +127,7 @@ ESCALATIONS: dict[str, Callable[[Any, Aws], object]] = {
     "rewrite the boundary": lambda iam, _: iam.create_policy_version(
         PolicyArn=BOUNDARY, PolicyDocument=json.dumps(ALL_RIGHTS), SetAsDefault=True
     ),
-    "give oneself rights": lambda iam, _: iam.put_user_policy(
+    "give oneself permissions": lambda iam, _: iam.put_user_policy(
         UserName="tester", PolicyName="all", PolicyDocument=json.dumps(ALL_RIGHTS)
     ),
     "pass another role": lambda _, aws: client("sagemaker").create_training_job(
@@ -181,7 +181,7 @@ def test_without_the_setting_the_set_up_policy_makes_no_role_and_the_cure_is_tol
 ) -> None:
     unbounded = Aws(build_config(SETTINGS))
     aws_account.limit_caller(build_setup_policy(build_scope(unbounded)))
-    with pytest.raises(AwsError, match="the right iam:CreateRole is missing") as caught:
+    with pytest.raises(AwsError, match="the permission iam:CreateRole is missing") as caught:
         ensure_role(unbounded, tell=quiet)
     assert "set ROLE_BOUNDARY to the ARN of the role's permissions boundary" in str(caught.value)
 
@@ -221,14 +221,14 @@ def test_the_daily_policy_is_enough_once_the_project_is_set_up_and_the_set_up_po
     assert sent.err.count("as it should be") == 3
     ensure_repository(set_up, tell=quiet)
     dry = classifold("launch", "--dry-run", "--json")
-    assert "the right" not in dry.err + dry.out
+    assert "the permission" not in dry.err + dry.out
     sagemaker = client("sagemaker")
     sagemaker.create_training_job(**request_of(set_up, "petals-1", tags=[TAG]))
     assert classifold("follow", "petals-1").code == 0
     assert "petals-1" in classifold("jobs").out
     assert classifold("jobs", "petals-1").code == 0
     fetched = classifold("fetch", "petals-1")
-    assert "the right" not in fetched.err
+    assert "the permission" not in fetched.err
     aws_account.run_jobs_as("import time; time.sleep(60)")
     sagemaker.create_training_job(**request_of(set_up, "petals-2", tags=[TAG]))
     assert classifold("stop", "petals-2").code == 0
@@ -287,7 +287,7 @@ def test_the_policies_are_shown_without_credentials(
     assert "arn:aws:iam::111122223333:role/petals-role" in answer.out
     assert "petals-data-111122223333-eu-west-1-an" in answer.out
     assert (
-        "note: the account is not known (there are no AWS credentials); 111122223333 stands in its place"
+        "note: the account is not known (there are no AWS credentials); 111122223333 is shown instead"
         in answer.err
     )
 

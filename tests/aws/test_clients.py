@@ -193,7 +193,7 @@ def test_a_strangers_bucket_is_refused_with_both_reasons(aws_account: Cloud) -> 
     aws_account.make_foreign_bucket(BUCKET)
     with pytest.raises(AwsError) as caught, aws_errors("read"):
         aws_of().client("s3").list_objects_v2(Bucket=BUCKET)
-    assert "the right s3:ListBucket is missing, or the bucket is not this account's" in str(caught.value)
+    assert "the permission s3:ListBucket is missing, or the bucket is not this account's" in str(caught.value)
 
 
 # Ways that boto3's users expect
@@ -401,8 +401,8 @@ def test_a_missing_right_is_named(
     aws_account.deny(right)
     with pytest.raises(AwsError) as caught, aws_errors("do it"):
         call(aws_of().client(service))
-    assert f"error: cannot do it: the right {right} is missing" in str(caught.value)
-    assert f"ask whoever manages the account for the right {right}" in str(caught.value)
+    assert f"error: cannot do it: the permission {right} is missing" in str(caught.value)
+    assert f"ask whoever manages the account for the permission {right}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -485,7 +485,7 @@ def test_a_clock_that_is_wrong_is_told() -> None:
 def test_what_a_transfer_wraps_is_unwrapped(aws_account: Cloud) -> None:
     make_bucket()
     aws_account.deny("s3:PutObject")
-    with pytest.raises(AwsError, match="the right s3:PutObject is missing"), aws_errors("send a.jpg"):
+    with pytest.raises(AwsError, match="the permission s3:PutObject is missing"), aws_errors("send a.jpg"):
         aws_of().client("s3").upload_fileobj(io.BytesIO(b"x"), BUCKET, "a.jpg")
 
 

@@ -91,7 +91,7 @@ def test_a_missing_right_ends_the_following_at_once_and_is_named(
 ) -> None:
     name = start_job(script=EPOCHS)
     aws_account.deny("logs:DescribeLogStreams")
-    with pytest.raises(AwsError, match="the right logs:DescribeLogStreams is missing"):
+    with pytest.raises(AwsError, match="the permission logs:DescribeLogStreams is missing"):
         follow_job(aws, name, tell=lambda _: None, poll_seconds=0.2)
 
 

@@ -863,7 +863,7 @@ def test_a_push_that_breaks_off_goes_on(
     said: list[str] = []
     push(aws_of(), image.reference, uri=f"{host}/roses:{image.tag}", tell=said.append)
     assert len(said) == 2
-    assert all(line.startswith("the push broke off (") for line in said)
+    assert all(line.startswith("the push was interrupted (") for line in said)
 
 
 def test_a_push_that_breaks_off_again_and_again_is_an_error(
@@ -887,4 +887,4 @@ def test_a_right_that_is_missing_for_the_push_is_named() -> None:
     )
     error = explain_push(explain_docker(said, doing="push the image"))
     assert isinstance(error, AwsError)
-    assert "the right ecr:InitiateLayerUpload is missing" in str(error)
+    assert "the permission ecr:InitiateLayerUpload is missing" in str(error)

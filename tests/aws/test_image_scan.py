@@ -135,5 +135,5 @@ def test_a_repository_that_does_not_scan_could_not_be_looked_at(aws_account: Clo
 def test_a_right_that_is_missing_is_a_note(aws_account: Cloud, digest: str) -> None:
     aws_account.deny("ecr:DescribeImageScanFindings")
     (finding,) = look(digest)
-    assert finding.what.startswith("this could not be checked: the right ecr:DescribeImageScanFindings")
+    assert finding.what.startswith("this could not be checked: the permission ecr:DescribeImageScanFindings")
     assert not finding.is_fatal

@@ -247,7 +247,7 @@ def test_a_job_that_the_search_does_not_know_yet_is_found_all_the_same(aws_accou
 
 def test_an_interrupted_removal_is_begun_again(aws_account: Cloud, full: Aws) -> None:
     aws_account.deny("s3:DeleteBucket")
-    with pytest.raises(AwsError, match="the right s3:DeleteBucket is missing"):
+    with pytest.raises(AwsError, match="the permission s3:DeleteBucket is missing"):
         remove(full)
     aws_account.clear()
     assert [one.name for one in find_resources(full)] == [DATA, OUTPUT]
@@ -283,7 +283,7 @@ def test_versions_that_s3_locks_are_counted_and_the_first_is_named(aws_account: 
 )
 def test_a_denied_look_names_the_right(aws_account: Cloud, full: Aws, right: str) -> None:
     aws_account.deny(right)
-    with pytest.raises(AwsError, match=f"the right {right} is missing"):
+    with pytest.raises(AwsError, match=f"the permission {right} is missing"):
         find_resources(full)
 
 
@@ -291,7 +291,7 @@ def test_denied_removals_name_the_right_and_leave_the_data(aws_account: Cloud, f
     rights = ("ecr:DeleteRepository", "iam:DeleteRolePolicy", "iam:DeleteRole")
     for right in (*rights, "s3:DeleteObject", "s3:ListBucketMultipartUploads"):
         aws_account.deny(right)
-        with pytest.raises(AwsError, match=f"the right {right} is missing"):
+        with pytest.raises(AwsError, match=f"the permission {right} is missing"):
             remove(full)
         aws_account.clear()
     assert own("s3").list_object_versions(Bucket=DATA)["Versions"]
@@ -312,7 +312,7 @@ def test_ended_jobs_go_with_their_logs_and_no_other_s(aws_account: Cloud, full: 
     assert "log streams, which could not be counted (the answer (HTTP 403) is not AWS's" in uncounted.detail
     aws_account.clear()
     aws_account.deny("logs:DeleteLogStream")
-    with pytest.raises(AwsError, match="the right logs:DeleteLogStream is missing"):
+    with pytest.raises(AwsError, match="the permission logs:DeleteLogStream is missing"):
         remove(full, "roses-jobs")
     aws_account.clear()
     assert remove(full, "roses-jobs") == ["roses-jobs: removed"]

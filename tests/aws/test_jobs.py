@@ -184,7 +184,7 @@ def test_a_spot_job_shows_what_it_saved(aws: Aws, start_job: Callable[..., str])
 
 def test_a_missing_right_to_list_jobs_is_named(aws: Aws, aws_account: Cloud) -> None:
     aws_account.deny("sagemaker:Search")
-    with pytest.raises(AwsError, match="the right sagemaker:Search is missing"):
+    with pytest.raises(AwsError, match="the permission sagemaker:Search is missing"):
         list_jobs(aws)
 
 

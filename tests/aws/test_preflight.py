@@ -106,7 +106,7 @@ def only(findings: list[Finding]) -> Finding:
 
 
 def others(findings: list[Finding]) -> list[Finding]:
-    """Leave out that the role, made for other settings, lacks rights for these."""
+    """Leave out that the role, made for other settings, lacks permissions for these."""
     return [one for one in findings if "its own policies lack" not in one.what]
 
 

@@ -125,7 +125,7 @@ def test_a_role_of_an_earlier_version_is_bounded_before_its_rights_are_set(aws_a
     ensure(aws_of())
     own_iam().delete_role_policy(RoleName=ROLE, PolicyName="classifold")
     aws_account.forget_calls()
-    assert ensure(aws_of(ROLE_BOUNDARY=BOUNDARY)) == [f"{ROLE}: boundary set, rights set"]
+    assert ensure(aws_of(ROLE_BOUNDARY=BOUNDARY)) == [f"{ROLE}: boundary set, permissions set"]
     changes = [one["operation"] for one in aws_account.calls() if one["operation"].startswith("Put")]
     assert changes == ["PutRolePermissionsBoundary", "PutRolePolicy"]
 
@@ -137,9 +137,9 @@ def test_drift_is_put_right_and_told(aws_account: Cloud) -> None:
     iam.update_assume_role_policy(RoleName=ROLE, PolicyDocument=json.dumps(SERVICE_TRUST))
     assert ensure(aws) == [f"{ROLE}: trust set"]
     iam.put_role_policy(RoleName=ROLE, PolicyName="classifold", PolicyDocument=json.dumps(FULL_ACCESS))
-    assert ensure(aws) == [f"{ROLE}: rights set"]
+    assert ensure(aws) == [f"{ROLE}: permissions set"]
     iam.delete_role_policy(RoleName=ROLE, PolicyName="classifold")
-    assert ensure(aws) == [f"{ROLE}: rights set"]
+    assert ensure(aws) == [f"{ROLE}: permissions set"]
     iam.untag_role(RoleName=ROLE, TagKeys=["Customer"])
     iam.tag_role(RoleName=ROLE, Tags=[{"Key": "mine", "Value": "kept"}])
     assert ensure(aws) == [f"{ROLE}: tags set"]
@@ -150,7 +150,7 @@ def test_drift_is_put_right_and_told(aws_account: Cloud) -> None:
 def test_rights_follow_the_settings(aws_account: Cloud) -> None:
     ensure(aws_of())
     aws = aws_of(KMS_KEY=KEY, SUBNETS=["subnet-1"], SECURITY_GROUPS=["sg-1"], DATA_BUCKET="pictures")
-    assert ensure(aws) == [f"{ROLE}: rights set"]
+    assert ensure(aws) == [f"{ROLE}: permissions set"]
     policy = own_iam().get_role_policy(RoleName=ROLE, PolicyName="classifold")["PolicyDocument"]
     assert allows(policy, "kms:Decrypt", KEY)
     assert allows(policy, "ec2:CreateNetworkInterface", "arn:aws:ec2:eu-west-1:123456789012:subnet/subnet-1")
@@ -187,14 +187,14 @@ def test_denied_rights_are_named_and_the_next_run_goes_on(aws_account: Cloud) ->
     rights = ("iam:GetRole", "iam:CreateRole", "iam:GetRolePolicy", "iam:PutRolePolicy")
     for right in rights:
         aws_account.deny(right)
-        with pytest.raises(AwsError, match=f"the right {right} is missing"):
+        with pytest.raises(AwsError, match=f"the permission {right} is missing"):
             ensure_role(aws, tell=str)
         aws_account.clear()
     own_iam().untag_role(RoleName=ROLE, TagKeys=["Customer"])
     own_iam().update_assume_role_policy(RoleName=ROLE, PolicyDocument=json.dumps(SERVICE_TRUST))
     for right in ("iam:UpdateAssumeRolePolicy", "iam:TagRole"):
         aws_account.deny(right)
-        with pytest.raises(AwsError, match=f"the right {right} is missing"):
+        with pytest.raises(AwsError, match=f"the permission {right} is missing"):
             ensure_role(aws, tell=str)
         aws_account.clear()
     aws_account.deny("iam:ListAttachedRolePolicies")
@@ -223,7 +223,7 @@ def test_a_named_role_is_found_by_name_path_or_arn_and_never_changed(aws_account
     assert ensure_role(aws, tell=said.append) == find_role(aws) == arn
     assert said == [
         "theirs: yours; SageMaker can assume it; "
-        "its rights could not be checked (iam:SimulatePrincipalPolicy)"
+        "its permissions could not be checked (iam:SimulatePrincipalPolicy)"
     ]
     asked = {one["operation"] for one in aws_account.calls(service="iam")}
     assert asked == {"GetRole", "SimulatePrincipalPolicy"}
@@ -261,7 +261,7 @@ def test_a_named_role_that_may_not_be_looked_at_is_taken_at_its_arn_s_word(aws_a
     said: list[str] = []
     assert ensure_role(aws_of(ROLE=arn), tell=said.append) == find_role(aws_of(ROLE=arn)) == arn
     assert "iam:GetRole" in said[0]
-    with pytest.raises(AwsError, match="the right iam:GetRole is missing"):
+    with pytest.raises(AwsError, match="the permission iam:GetRole is missing"):
         ensure_role(aws_of(ROLE="theirs"), tell=str)
 
 

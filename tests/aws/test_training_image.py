@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from classifold.aws.image import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-# As unfriendly as it gets: nobody's user, nothing to write to but /tmp, no rights, no network.
+# As unfriendly as it gets: nobody's user, nothing to write to but /tmp, no permissions, no network.
 CONFINED = (
     *("--user", "12345:54321", "--read-only", "--tmpfs", "/tmp", "--network", "none"),
     *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),

@@ -421,7 +421,7 @@ def test_two_names_that_differ_only_in_their_spelling_are_named(
 
 def test_a_missing_right_to_write_is_named(upload: Callable[..., UploadSummary], aws_account: Cloud) -> None:
     aws_account.deny("s3:PutObject")
-    with pytest.raises(AwsError, match="the right s3:PutObject"):
+    with pytest.raises(AwsError, match="the permission s3:PutObject"):
         upload()
 
 

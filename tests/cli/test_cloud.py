@@ -84,12 +84,12 @@ def test_a_bucket_of_somebody_elses_is_told_with_the_cure(
 )
 def test_a_missing_right_is_named(classifold: Classifold, aws_account: Cloud, sets: Path, right: str) -> None:
     if right == "s3:ListBucket":
-        # Of a bucket that is there: one that is not looks like somebody else's without this right.
+        # Of a bucket that is there: one that is not looks like somebody else's without this permission.
         classifold("upload")
     aws_account.deny(right)
     answer = classifold("upload")
     assert answer.code == 1
-    assert f"the right {right} is missing" in answer.err
+    assert f"the permission {right} is missing" in answer.err
     assert "docs/aws.md" in answer.err
 
 

@@ -23,7 +23,8 @@ What `aws_account` (class Cloud in lab/cloud.py) can do:
     calls(operation, service=...)  forget_calls()      what was asked: operation, region, headers, body ...
     reset()                                            an empty account
 
-A fault strikes what its pattern matches: an operation (`PutObject`), a right (`s3:ListBucket`), `iam:*`, `*`.
+A fault strikes what its pattern matches: an operation (`PutObject`), a permission (`s3:ListBucket`),
+`iam:*`, `*`.
 
 Where moto 5.2.5 answers unlike AWS, the lab mends it:
 
@@ -32,17 +33,17 @@ Where moto 5.2.5 answers unlike AWS, the lab mends it:
 - ExpectedBucketOwner is checked, a bucket of another account or another region is refused as S3 refuses it;
 - a body that does not agree with its checksum is refused;
 - a role's permissions boundary bounds its jobs, and conditions on boundaries and on the tags of jobs count;
-- GetCallerIdentity names the caller, and a denied right is named in AWS's words;
+- GetCallerIdentity names the caller, and a denied permission is named in AWS's words;
 - Service Quotas know SageMaker's, GetProducts answers in the shape of the price list;
 - ECR knows the images that were pushed to the registry, by their real digests; its token is valid;
 - the policy simulator answers for roles, the tagging API finds repositories and training jobs;
 - connections are kept alive; what moto does not know is answered with 500.
 
 SageMaker's training is the lab's own (lab/sagemaker.py): it checks a request as the service does, then runs
-the image with /opt/ml laid out from S3, under the role's own rights; the fixture `lab` is `aws_account` where
-a Docker engine and the registry are there, and skips the test with the reason where they are not. A new
-repository is empty: what an earlier one of its name left in the registry is removed. The fixture `relay` adds
-a way to the registry that breaks:
+the image with /opt/ml laid out from S3, under the role's own permissions; the fixture `lab` is
+`aws_account` where a Docker engine and the registry are there, and skips the test with the reason where
+they are not. A new repository is empty: what an earlier one of its name left in the registry is removed.
+The fixture `relay` adds a way to the registry that breaks:
 
     def test_a_push_that_is_dropped(relay, ...):
         relay.cut(after_bytes=300_000, count=1)     # without a count: every connection

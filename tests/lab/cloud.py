@@ -69,7 +69,7 @@ class Cloud:
         self._fault("unknown_key", on, count, skip)
 
     def deny(self, right: str, *, count: int | None = None, skip: int = 0) -> None:
-        """Answer as for a caller without the right, such as `s3:PutObject` or `iam:PassRole`."""
+        """Answer as for a caller without the permission, such as `s3:PutObject` or `iam:PassRole`."""
         self._fault("deny", right, count, skip)
 
     def fail(self, on: str = "*", *, count: int | None = None, skip: int = 0) -> None:
@@ -116,7 +116,7 @@ class Cloud:
         self._ask("secure", value=not value)
 
     def limit_caller(self, policy: Mapping[str, Any] | None) -> None:
-        """Limit the caller's rights to what a policy allows; None takes the limit away.
+        """Limit the caller's permissions to what a policy allows; None takes the limit away.
 
         Every request is held against it, with its resource: what lacks is refused as AWS refuses it.
         """

@@ -17,7 +17,7 @@ class Fault:
 
     Attributes:
         kind: One of KINDS.
-        on: A pattern of operations or rights: `PutObject`, `s3:PutObject`, `iam:*`, `*`.
+        on: A pattern of operations or permissions: `PutObject`, `s3:PutObject`, `iam:*`, `*`.
         count: How many matching requests it strikes; None: all until it is lifted.
         skip: How many matching requests pass before the first is struck.
         after_bytes: For `cut`, how much of the request's body is read before the connection breaks.
@@ -64,9 +64,9 @@ class Faults:
         """Return the rules that strike this request, each counted.
 
         Args:
-            service: The name that it signs with, which is not always the one that rights have.
+            service: The name that it signs with, which is not always the one that permissions have.
             operation: The operation's name.
-            right: The right that it needs.
+            right: The permission that it needs.
             kinds: The kinds of rules to look at.
         """
         struck = []
@@ -83,5 +83,5 @@ class Faults:
         return struck
 
     def denies(self, *, service: str, operation: str, right: str) -> bool:
-        """Tell whether a right is denied that an operation needs."""
+        """Tell whether a permission is denied that an operation needs."""
         return bool(self.strike(service=service, operation=operation, right=right, kinds=("deny",)))

@@ -25,7 +25,7 @@ class Host:
 
     Attributes:
         job: The job.
-        storage: S3 with the job's rights.
+        storage: S3 with the job's permissions.
         tree: Becomes /opt/ml.
         name: As the other hosts know it: algo-1.
         hosts: The names of all.

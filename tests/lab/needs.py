@@ -1,4 +1,4 @@
-"""The rights that a request needs, and on what: as AWS's service authorization reference has it."""
+"""The permissions that a request needs, and on what: as AWS's service authorization reference has it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from lab.operations import ACCOUNT, Caller, find_right, split_path
 
-# AWS asks nobody for a right to know who they are.
+# AWS asks nobody for a permission to know who they are.
 # What else IAM holds against the boundary that the role has.
 _ABOUT_BOUNDED_ROLES = (
     *("AttachRolePolicy", "DetachRolePolicy", "PutRolePolicy", "DeleteRolePolicy"),
@@ -20,7 +20,7 @@ FREE = ("sts:GetCallerIdentity", "sts:GetSessionToken")
 
 
 class Need(NamedTuple):
-    """A right, the ARN of what it is about, and what conditions are held against."""
+    """A permission, the ARN of what it is about, and what conditions are held against."""
 
     right: str
     resource: str
@@ -35,7 +35,7 @@ def find_needs(
     *,
     read_tags: Callable[[str], Mapping[str, str]],
 ) -> Iterator[Need]:
-    """Yield the rights that a request needs: its own first, then those of what it does along with it.
+    """Yield the permissions that a request needs: its own first, then those of what it does along with it.
 
     Args:
         caller: Who asks.

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 # The account of the lab, moto's own and the registry's.
 ACCOUNT = "123456789012"
 _SCOPE = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
-# Services whose name in rights is not the name they sign with.
+# Services whose name in permissions is not the name they sign with.
 _RIGHTS_NAME = {"service-quotas": "servicequotas", "tagging": "tag", "monitoring": "cloudwatch"}
-# Operations of S3 whose right has another name.
+# Operations of S3 whose permission has another name.
 _S3_RIGHTS = {
     "HeadBucket": "ListBucket",
     "ListObjects": "ListBucket",
@@ -124,6 +124,6 @@ def find_operation(environ: dict[str, Any], body: bytes) -> str:
 
 
 def find_right(service: str, operation: str) -> str:
-    """Return the right that an operation needs, such as s3:ListBucket for HeadBucket."""
+    """Return the permission that an operation needs, such as s3:ListBucket for HeadBucket."""
     service = _RIGHTS_NAME.get(service, service)
     return f"{service}:{_S3_RIGHTS.get(operation, operation) if service == 's3' else operation}"

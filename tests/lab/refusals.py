@@ -53,7 +53,7 @@ def unknown_key(service: str) -> Refusal:
 
 
 def denied(service: str, *, who: str, right: str, resource: str) -> Refusal:
-    """Return the answer to a caller without the right."""
+    """Return the answer to a caller without the permission."""
     shown = f'"{resource}"' if service == "s3" else resource
     said = (
         f"User: {who} is not authorized to perform: {right} on resource: {shown} "

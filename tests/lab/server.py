@@ -44,7 +44,7 @@ class Lab:
 
     Attributes:
         faults: What goes wrong on purpose.
-        policy: The statements that the caller's rights are limited to; none: no limit.
+        policy: The statements that the caller's permissions are limited to; none: no limit.
         quotas: SageMaker's quotas and prices.
         secure: Whether requests count as made over TLS, as they would be on AWS.
         calls: The latest requests, the oldest first.
@@ -135,7 +135,7 @@ class Lab:
         return None
 
     def _deny(self, caller: Caller, need: Need) -> Refusal:
-        """Return the refusal for want of a right, with the caller's name in it."""
+        """Return the refusal for want of a permission, with the caller's name in it."""
         who = self.arns.get(caller.access_key, f"arn:aws:iam::{ACCOUNT}:user/tester")
         return refusals.denied(caller.service, who=who, right=need.right, resource=need.resource)
 

@@ -1,4 +1,4 @@
-"""S3 and CloudWatch Logs as a training job uses them: with the role's rights, and nobody else's."""
+"""S3 and CloudWatch Logs as a training job uses them: with the role's permissions, and nobody else's."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class CheckpointSync:
 
 
 class JobLog:
-    """The log stream of one machine; a role without the rights leaves no log, and the job goes on."""
+    """The log stream of one machine; a role without the permissions leaves no log, and the job goes on."""
 
     def __init__(self, account: str, region: str, role: Any, job_name: str, *, host: str) -> None:
         from moto.logs.models import logs_backends

@@ -51,7 +51,7 @@ class Verbs:
         self.lab.secure = value
 
     def limit(self, *, policy: dict[str, Any] | None) -> None:
-        """Limit the caller's rights to a policy's."""
+        """Limit the caller's permissions to a policy's."""
         self.lab.policy = read_statements(policy) if policy else []
 
     def quota(self, *, name: str, value: float) -> None:

@@ -409,13 +409,13 @@ def test_a_folder_of_something_else_is_not_replaced(sets_dir, tmp_path):
     with pytest.raises(DataError, match="it was not made by classifold"):
         pack_sets(sets_dir, tmp_path / "shards", shard_mb=1)
     assert (tmp_path / "shards" / "thesis.txt").read_text() == "five years of work"
-    with pytest.raises(DataError, match="a file stands where a folder should be"):
+    with pytest.raises(DataError, match="this is a file, not a folder"):
         pack_sets(sets_dir, tmp_path / "shards" / "thesis.txt", shard_mb=1)
 
 
 @pytest.mark.parametrize("place", ["sets/shards", "."])
 def test_shards_inside_the_sets_or_around_them_are_refused(sets_dir, tmp_path, place):
-    with pytest.raises(DataError, match="lies inside"):
+    with pytest.raises(DataError, match="is inside"):
         pack_sets(sets_dir, tmp_path / place, shard_mb=1)
 
 

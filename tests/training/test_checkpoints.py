@@ -318,7 +318,7 @@ def test_where_nothing_whole_is_left_training_begins_anew_and_that_is_said(folde
     (folder / "checkpoint-000001.bin").unlink()
     found, notes = load(folder)
     assert found is None
-    assert "training begins anew" in notes[-1]
+    assert "training starts from scratch" in notes[-1]
 
 
 def test_what_follows_a_damaged_generation_never_replaces_the_last_good_one(folder):
@@ -485,7 +485,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_once_and_tried_again(write, 
     assert not writer.save(make(2))
     assert len(notes) == 1
     assert str(tmp_path / "file") in notes[0]
-    assert "training goes on" in notes[0]
+    assert "training continues" in notes[0]
     (tmp_path / "file").unlink()
     assert writer.save(make(3))
     assert len(load(where)[0].state.rows) == 3
@@ -943,7 +943,7 @@ def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_
     assert lines == [
         "starting TensorFlow",
         "error: training: interrupted before anything was learned; what was computed of the pictures is kept",
-        "hint: to go on where it stopped, with the same settings: classifold train --resume run",
+        "hint: to resume where it stopped, with the same settings: classifold train --resume run",
     ]
     state = tmp_path / "runs" / ".run.checkpoint"
     assert files(state) == ["began.json", "outputs"]
@@ -953,13 +953,14 @@ def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_
     assert refused.returncode == 1
     assert "error: setting EPOCHS: run began with 3, got 4" in refused.stderr
     assert "error: setting ROTATION_RANGE: run began with " in refused.stderr
-    assert "hint: set it back to go on from there; or: without --resume a run begins anew" in refused.stderr
+    hint = "hint: set it back to resume from there; or: without --resume a run starts from scratch"
+    assert hint in refused.stderr
     assert files(state) == ["began.json", "outputs"]
 
     whole = compute("runs")
     assert whole.returncode == 0, whole.stderr
-    assert "note: there is no checkpoint to resume from: the run starts at its beginning" in whole.stderr
-    assert "note: what was computed of the pictures is taken up again" in whole.stderr
+    assert "note: there is no checkpoint to resume from: the run starts from scratch" in whole.stderr
+    assert "note: what an earlier start computed from the pictures is used again" in whole.stderr
     # Of five blocks two were there; the sixth is of the evaluation.
     assert int(whole.stdout) == 4
     assert files(tmp_path / "runs") == ["run"]

@@ -219,7 +219,7 @@ def test_a_host_that_is_killed_ends_the_run_with_a_reason_and_any_number_goes_on
     assert "note: resumed from " in said
     assert ("the number of hosts is 3, and was 2 before" in said) == (number == 3)
     # Each of the same number has its pictures as it left them.
-    assert said.count("what was computed of the pictures is taken up again") == (number == 2)
+    assert said.count("what an earlier start computed from the pictures is used again") == (number == 2)
     assert "error: training: interrupted after " in said
     assert sorted(path.name for path in killed.runs_dir.iterdir()) == [state.name, f"{name}.interrupted"]
 

@@ -78,7 +78,7 @@ def test_an_unknown_name_lists_those_that_there_are_with_what_they_take(runs_dir
 
 
 def test_what_cannot_be_gone_on_with_says_why(runs_dir: Path, tmp_path: Path):
-    assert "this run is whole" in refuse(runs_dir, "whole")
+    assert "this run is complete" in refuse(runs_dir, "whole")
     assert f"classifold train --from {runs_dir / 'lost.interrupted'}" in refuse(runs_dir, "lost")
     text = refuse(tmp_path / "nowhere", "")
     assert "there is no run here that stopped before its end" in text
@@ -104,7 +104,7 @@ def test_a_new_run_tells_of_those_that_stopped_and_removes_none_but_of_whole_one
     tell_unfinished(runs_dir, tell=told.append)
     (line,) = told
     assert line.startswith("3 runs stopped before the end (4 MB in hidden folders of ")
-    assert line.endswith("classifold train --resume new goes on")
+    assert line.endswith("classifold train --resume new resumes it")
     left = {path.name for path in runs_dir.iterdir()}
     assert left == {".old.checkpoint", ".new.checkpoint", ".bare.checkpoint", "whole", "lost.interrupted"}
 
@@ -233,7 +233,7 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
     assert again.process.wait(120) == 1
     assert "error: setting HEAD_EPOCHS: the checkpoint in" in again.stderr()
     assert "was made with 100000, got 99" in again.stderr()
-    assert "without --resume a run begins anew" in again.stderr()
+    assert "without --resume a run starts from scratch" in again.stderr()
     assert len(read_rows(again)) == num_epochs
 
 
@@ -250,7 +250,7 @@ def test_a_run_that_fails_after_its_training_keeps_what_was_learned_and_one_that
     assert [path.name for path in failed.runs_dir.iterdir()] == [state.name]
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
     assert (
-        "note: what was learned until epoch 1 of stage head is kept; to go on where it stopped"
+        "note: what was learned until epoch 1 of stage head is kept; to resume where it stopped"
         in failed.stderr()
     )
     assert f": classifold train --resume {name}\n" in failed.stderr()

@@ -56,7 +56,7 @@ def ensure_buckets(aws: Aws, *, tell: Callable[[str], None]) -> None:
         tell: Called with one line per bucket: what was found and done.
 
     Raises:
-        AwsError: A bucket is another account's or project's, or in another region, or a right is missing.
+        AwsError: A bucket is another account's or project's or in another region, or a permission is missing.
     """
     # Everything is looked at before anything is made: a refusal leaves nothing half done.
     buckets = list_buckets(aws)
@@ -102,7 +102,7 @@ def _find_wrong_owner(aws: Aws, bucket: Bucket) -> Fault | None:
 
 
 def describe_other_project(aws: Aws, bucket: Bucket, project: str) -> Fault | None:
-    """Return the fault of a bucket that another project's tag marks, unless the settings name the bucket."""
+    """Return the fault for a bucket that another project's tag marks, unless the settings name the bucket."""
     if bucket.is_users or project == aws.config.PROJECT_NAME:
         return None
     what = f"it is there already, and project {project} made it"
@@ -118,7 +118,7 @@ def find_bucket_region(aws: Aws, bucket: Bucket) -> str | None:
     """Return the region of a bucket of this account; None if there is no such bucket.
 
     Raises:
-        AwsError: The bucket is somebody else's, or a right is missing.
+        AwsError: The bucket is somebody else's, or a permission is missing.
     """
     s3 = aws.client("s3")
     with aws_errors(f"look at bucket {bucket.name}"):
@@ -196,7 +196,7 @@ def _create_bucket(aws: Aws, bucket: Bucket) -> bool:
 
 
 def _explain_denied(aws: Aws, bucket: Bucket, error: ClientError) -> AwsError:
-    """Return whose want a 403 is: of the right, or of the bucket; S3 answers both alike."""
+    """Return what a 403 means, no permission or no bucket of this account: S3 answers both alike."""
     try:
         found = aws.client("s3").list_buckets(Prefix=bucket.name).get("Buckets", [])
     except ClientError:
@@ -281,7 +281,7 @@ def _apply_rules(aws: Aws, found: Mapping[str, Any], wishes: Wishes) -> list[str
 
 
 def _add_cure(error: AwsError, rule: Rule) -> AwsError:
-    """Return the error with the rule's own cure, unless there is a nearer one, as for a missing right."""
+    """Return the error with the rule's own cure, or with a more specific one, as for a missing permission."""
     fault = error.faults[0]
     if "BlockPublicPolicy" in str(error.__cause__):
         # S3 calls it a denied access, and means a statement that was there before us.

@@ -19,7 +19,7 @@ def build_setup_policy(scope: Scope, *, makes_role: bool = True) -> dict[str, An
     """Return the policy for `classifold setup` and `classifold destroy`.
 
     Its holder can make the project's role only with the permissions boundary, and can neither remove nor
-    change that: so the role never has more rights than the boundary allows.
+    change that: so the role never has more permissions than the boundary allows.
 
     Args:
         scope: The project; its role and its boundary must be named.
@@ -75,7 +75,7 @@ def _setup_buckets(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _setup_role(scope: Scope) -> list[dict[str, Any]]:
-    """Return the rights to make and remove the role; its trust can only be set when it is made."""
+    """Return the permissions to make and remove the role; its trust can only be set when it is made."""
     bounded = {"StringEquals": {"iam:PermissionsBoundary": scope.boundary_arn}}
     changes = ("CreateRole", "PutRolePermissionsBoundary", "PutRolePolicy", "DeleteRolePolicy")
     free = (*_ROLE_LOOKS, "TagRole", "DeleteRole")
@@ -131,7 +131,7 @@ def _daily_buckets(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _daily_role(scope: Scope) -> list[dict[str, Any]]:
-    # Without the condition the role could be passed to any service, and its rights with it.
+    # Without the condition the role could be passed to any service, and its permissions with it.
     passed = {"StringEquals": {"iam:PassedToService": SAGEMAKER}}
     return [
         allow("LookAtRole", [f"iam:{one}" for one in _ROLE_LOOKS], scope.role_arn),

@@ -226,7 +226,7 @@ class Aws:
         """ARN of the key, also if KMS_KEY names it by alias or ID; empty for AWS's own key.
 
         Raises:
-            AwsError: There is no such key in the project's region, or a right is missing.
+            AwsError: There is no such key in the project's region, or a permission is missing.
         """
         setting = self.config.KMS_KEY
         arn = _KEY_ARN.fullmatch(setting)

@@ -84,7 +84,7 @@ def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
     if usd is None:
         where = f"the price of {instance_type} in {aws.region}"
         what = "it is not in the bundled table, and AWS's price list cannot be read or does not have it"
-        hint = "grant the right pricing:GetProducts, or see https://aws.amazon.com/sagemaker/pricing/"
+        hint = "grant the permission pricing:GetProducts, or see https://aws.amazon.com/sagemaker/pricing/"
         raise MissingError(Fault(where, what, hint=hint))
     return Price(usd, f"a table of list prices collected on {table.collected}, approximate{bound}")
 
@@ -174,7 +174,7 @@ def list_machines(request: Mapping[str, Any]) -> list[str]:
 
 
 def estimate_cost(aws: Aws, request: Mapping[str, Any]) -> CostEstimate:
-    """Return what a job costs, by the most expensive of its instance types.
+    """Return what a job costs, assuming the most expensive of its instance types.
 
     Args:
         aws: The connection to AWS.

@@ -203,7 +203,7 @@ def push_image(aws: Aws, image: Image, *, tell: Tell) -> PushedImage:
 
     Raises:
         AwsError: AWS or the registry refuses, or has something else under the tag than was pushed from here.
-        DockerError: The engine refuses, the push broke off again and again, or the registry holds a manifest
+        DockerError: The engine refuses, the push failed again and again, or the registry holds a manifest
             that SageMaker does not take.
     """
     repository_uri = ensure_repository(aws, tell=tell)

@@ -1,4 +1,4 @@
-"""Pushing an image to ECR with Docker: signed in for that time alone, retried where the push breaks off."""
+"""Pushing an image to ECR with Docker: signed in for that time alone, retried if the push is interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from classifold.errors import AwsError, DockerError, Fault
 
 Tell = Callable[[str], None]
 
-# Seconds before each retry of a push that broke off; layers that were sent already are not sent again.
+# Seconds before each retry of an interrupted push; layers that were sent already are not sent again.
 _PAUSES = (2.0, 5.0, 15.0)
 _BROKEN_OFF = re.compile(
     r"EOF|connection reset|broken pipe|connection refused|i/o timeout|TLS handshake timeout|use of closed"
@@ -43,7 +43,7 @@ def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
         tell: Called with one line before each retry.
 
     Raises:
-        DockerError: The engine or the registry refuses, or the push broke off again and again.
+        DockerError: The engine or the registry refuses, or the push was interrupted again and again.
         AwsError: AWS does not give the registry's password.
     """
     run_docker(["tag", reference, uri], doing="name the image for the registry")
@@ -60,17 +60,19 @@ def push(aws: Aws, reference: str, *, uri: str, tell: Tell) -> None:
             pause = next(pauses, None)
             if pause is None or not (_BROKEN_OFF.search(said) or _SIGNED_OUT.search(said)):
                 raise explain_push(error) from error
-            tell(f"the push broke off ({error.faults[0].what}): trying again in {pause:.0f} s")
+            tell(f"the push was interrupted ({error.faults[0].what}): trying again in {pause:.0f} s")
             time.sleep(pause)
 
 
 def explain_push(error: DockerError) -> AwsError | DockerError:
-    """Return the error of a failed push, with the missing right or a hint to try again."""
+    """Return the error of a failed push, with the missing permission or a hint to try again."""
     fault = error.faults[0]
     right = re.search(r"not authorized to perform: ([a-z]+:[A-Za-z]+)", fault.what)
     if right:
-        hint = f"ask whoever manages the account for the right {right[1]}; docs/aws.md has the whole policy"
-        return AwsError(Fault(fault.where, f"the right {right[1]} is missing ({fault.what})", hint=hint))
+        hint = (
+            f"ask whoever manages the account for the permission {right[1]}; docs/aws.md has the whole policy"
+        )
+        return AwsError(Fault(fault.where, f"the permission {right[1]} is missing ({fault.what})", hint=hint))
     hint = fault.hint or "run the command again: what was sent already is not sent again"
     return DockerError(Fault(fault.where, fault.what, hint=hint))
 

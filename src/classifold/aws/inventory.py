@@ -33,7 +33,7 @@ def find_resources(aws: Aws) -> list[Resource]:
     """Return everything on AWS that has this project's tag, in the order of removal.
 
     Raises:
-        AwsError: A right is missing, or AWS refuses for another reason.
+        AwsError: A permission is missing, or AWS refuses for another reason.
     """
     tagged = kinds.find_tagged(aws)
     jobs = kinds.find_jobs(aws)
@@ -59,7 +59,7 @@ def remove_resources(aws: Aws, resources: Sequence[Resource], *, tell: Tell) -> 
         tell: Called with one line per resource.
 
     Raises:
-        AwsError: A resource is not this project's, or a right is missing.
+        AwsError: A resource is not this project's, or a permission is missing.
     """
     order = list(_REMOVERS)
     chosen = sorted(_check_owners(aws, resources, tell), key=lambda resource: order.index(resource.kind))
@@ -190,7 +190,7 @@ def remove_bucket(aws: Aws, bucket: Resource, tell: Tell) -> None:
     """Delete a bucket with every version, delete marker and unfinished upload in it.
 
     Raises:
-        AwsError: S3 refuses to delete some of it, as under an object lock; or a right is missing.
+        AwsError: S3 refuses to delete some of it, as under an object lock; or a permission is missing.
     """
     s3 = aws.client("s3")
     with show_progress(f"emptying {bucket.name}", bucket.num_items or None, unit="versions") as advance:
@@ -241,7 +241,7 @@ def _delete_batch(s3: Any, name: str, batch: list[dict[str, str]]) -> int:
         answer = s3.delete_objects(Bucket=name, Delete={"Objects": left, "Quiet": True})
         errors = [one for one in answer.get("Errors", []) if one.get("Code") != "NoSuchVersion"]
         left = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in errors if "VersionId" in one]
-        # A retry does not help if a right is missing.
+        # A retry does not help if a permission is missing.
         if not left or any(one.get("Code") == "AccessDenied" for one in errors):
             break
     if errors:

@@ -228,7 +228,7 @@ def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:
     try:
         return find()
     except ClassifoldError as error:
-        # Fatal, also if only a right to look is missing: a request cannot be made without it.
+        # Fatal, also if only a permission to look is missing: a request cannot be made without it.
         findings += [Finding(fault.where, fault.what, hint=fault.hint) for fault in error.faults]
         return ""
 

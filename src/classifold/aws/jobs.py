@@ -21,7 +21,7 @@ from classifold.errors import MEMORY_HINT_IN_JOB, AwsError, Fault, MissingError
 RUNNING = ("InProgress", "Stopping")
 # Secondary statuses in which a job has no machine, so that nothing can be saved.
 _WITHOUT_MACHINE = ("Starting", "Pending", "Interrupted")
-# SageMaker's search finds a new job only after some seconds; jobs of this age, at most so many, are also
+# SageMaker's search finds a new job only after some seconds; jobs of this age, at most this many, are also
 # listed directly.
 _YOUNG, _YOUNG_LOOKED_AT = timedelta(minutes=20), 20
 # Remedies by what SageMaker writes into FailureReason; the first match counts.
@@ -35,8 +35,8 @@ _CURES = (
      f"the machine's memory was used up: {MEMORY_HINT_IN_JOB}"),
     (r"MaxRuntimeExceeded|exceeded max_run", "raise MAX_HOURS, or lower EPOCHS"),
     (r"MaxWaitTimeExceeded", "there was too little spare capacity: raise MAX_WAIT_HOURS or set SPOT = False"),
-    (r"AccessDenied|not authorized|403", "the role lacks rights: `classifold upload` corrects them; "
-     "a ROLE of your own needs the rights that docs/aws.md lists"),
+    (r"AccessDenied|not authorized|403", "the role lacks permissions: `classifold upload` corrects them; "
+     "a ROLE of your own needs the permissions that docs/aws.md lists"),
     (r"[Nn]o S3 objects found|NoSuchKey|Data download failed", "send the pictures again: classifold upload"),
     (r"ECR image|[Cc]annot pull|manifest|ImageNotFound", "build and push the image again: classifold image"),
     (r"InternalServerError|[Ii]nternal [Ee]rror", "SageMaker itself failed: launch again"),
@@ -168,7 +168,7 @@ def _find_newest(aws: Aws) -> str:
 
 
 def iter_young(aws: Aws) -> Iterator[dict[str, Any]]:
-    """Yield this project's jobs of the last minutes, the newest first; none if the right to list is missing.
+    """Yield this project's jobs of the last minutes, newest first; none if the permission to list is missing.
 
     Raises:
         AwsError: AWS refuses for another reason.
@@ -181,7 +181,7 @@ def iter_young(aws: Aws) -> Iterator[dict[str, Any]]:
                 if bears_tag(aws, _list_tags(client, job["TrainingJobArn"])):
                     yield job
         except ClientError as error:
-            # Without the right only the newest jobs are missed: the search finds all others.
+            # Without the permission only the newest jobs are missed: the search finds all others.
             if not is_denied(error):
                 raise
 
@@ -290,7 +290,7 @@ def build_row(aws: Aws, job: Mapping[str, Any], beginnings: Iterable[Beginning] 
     Args:
         aws: The connection to AWS.
         job: SageMaker's description of the job.
-        beginnings: Beginnings of training on its machines, read from its log: from them follows how much
+        beginnings: When training started on its machines, read from its log: from them follows how much
             training each interruption lost.
     """
     return _build_row(aws, job, {}, beginnings)

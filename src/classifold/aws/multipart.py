@@ -21,7 +21,7 @@ _PARTS_LIMIT = 10_000
 
 
 class Part(NamedTuple):
-    """A part that S3 has, with the right content."""
+    """A part that S3 has, with the expected content."""
 
     etag: str
     crc32: int

@@ -68,7 +68,7 @@ _LOCAL: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
             exceptions.ChecksumError,
             exceptions.FlexibleChecksumError,
         ),
-        "AWS's answer broke off or arrived changed: {}",
+        "AWS's answer is incomplete or was changed in transit: {}",
         _BROKEN_HINT,
     ),
     ((exceptions.HTTPClientError, exceptions.ConnectionError), "cannot reach AWS: {}", NETWORK_HINT),
@@ -163,7 +163,7 @@ def profile_errors(doing: str) -> Iterator[None]:
 
 
 def explain_no_answer(error: exceptions.BotoCoreError, doing: str, hint: str) -> Fault:
-    """Return the fault of a request that AWS did not answer, or whose answer cannot be used."""
+    """Return the fault for a request that AWS did not answer, or whose answer cannot be used."""
     if isinstance(error, UnreadableAnswerError):
         fault = error.faults[0]
         return Fault(name_failure(doing), fault.what, hint=fault.hint)

@@ -29,7 +29,7 @@ class Scope:
         output_bucket: The bucket of the results.
         repository: The repository of the images.
         role_arn: The role that jobs run under.
-        boundary_arn: The policy that bounds the rights of that role, whatever its own policies say.
+        boundary_arn: The policy that bounds the permissions of that role, whatever its own policies say.
         data_prefixes: Key prefixes of the pictures in a shared bucket; empty if the bucket is the project's.
         kms_key: ARN of the key that encrypts all this; empty for AWS's own key.
         subnets: The subnets of the user's VPC that jobs run in; empty for no VPC.
@@ -62,8 +62,9 @@ class Scope:
 def build_scope(aws: Aws, *, account: str = "") -> Scope:
     """Return the scope of this project's policies.
 
-    The project's own bucket is in it as a whole: limited to one DATA_NAME, the upload of another would take a
-    running job's rights away. Of a bucket that the settings name, which others may share, only a part is.
+    The project's own bucket is in it as a whole: limited to one DATA_NAME, the upload of another would take
+    permissions away from a running job. Of a bucket that the settings name, which others may share, only a
+    part is.
 
     Args:
         aws: The connection to AWS.
@@ -135,8 +136,8 @@ def build_policy(scope: Scope) -> dict[str, Any]:
 def build_boundary(scope: Scope) -> dict[str, Any]:
     """Return the role's permissions boundary: what its policies can allow at most.
 
-    An administrator makes it, and whoever maintains the role cannot change it. It has a job's rights, on the
-    whole data bucket even if that is shared, so that another DATA_NAME needs no other boundary.
+    An administrator makes it, and whoever maintains the role cannot change it. It has a job's permissions,
+    on the whole data bucket even if that is shared, so that another DATA_NAME needs no other boundary.
     """
     return build_policy(replace(scope, data_prefixes=()))
 
@@ -159,7 +160,7 @@ def _data_statements(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _output_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return the rights to write results but not read them, and to read, write and delete checkpoints.
+    """Return the permissions to write results but not read them, and to read, write and delete checkpoints.
 
     All jobs share the role, and IAM cannot tell them apart: their sessions have no tag of the job, and
     SageMaker writes without If-None-Match, which would protect existing results. So a job can overwrite
@@ -182,13 +183,13 @@ def _output_statements(scope: Scope) -> list[dict[str, Any]]:
 
 
 def _platform_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return the rights that SageMaker uses for the job: its log, its metrics, its image."""
+    """Return the permissions that SageMaker uses for the job: its log, its metrics, its image."""
     logs = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     namespace = {"StringEquals": {"cloudwatch:namespace": names.METRIC_NAMESPACE}}
     return [
         allow("Logs", logs, log_group(scope)),
         allow("Metrics", ["cloudwatch:PutMetricData"], where=namespace),
-        # AWS gives this right for a whole account only; the next statement limits what can be pulled.
+        # AWS gives this permission for a whole account only; the next statement limits what can be pulled.
         allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
         allow("PullImage", PULL, scope.arn("ecr", f"repository/{scope.repository}")),
     ]
@@ -201,7 +202,7 @@ def log_group(scope: Scope) -> list[str]:
 
 
 def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the rights to use the key, only through AWS's services.
+    """Return the permissions to use the key, only through AWS's services.
 
     Args:
         scope: The project; it must have a key.
@@ -222,7 +223,7 @@ def kms_statements(scope: Scope, *, through: Iterable[str]) -> list[dict[str, An
 
 
 def _vpc_statements(scope: Scope) -> list[dict[str, Any]]:
-    """Return the rights to put a job's machines into the user's subnets."""
+    """Return the permissions to put a job's machines into the user's subnets."""
     looks = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
     subnets = [scope.arn("ec2", f"subnet/{one}") for one in scope.subnets]
     groups = [scope.arn("ec2", f"security-group/{one}") for one in scope.security_groups]

@@ -34,7 +34,7 @@ Check = Callable[[Aws, Mapping[str, Any]], Iterable[Finding]]
 def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
     """Return everything that is wrong with a job before it is started, without changing anything.
 
-    A right that is missing for a look makes a note of it, not a fault: the job may run all the same.
+    A permission that is missing for a look makes a note of it, not a fault: the job may run all the same.
 
     Args:
         aws: The connection to AWS.

@@ -27,7 +27,7 @@ from classifold.settings.config import Config
 
 _UPLOAD = "run `classifold upload`"
 _MODES = 'set INPUT_MODE = "File" or "FastFile"'
-# More objects than this, smaller than this on average in bytes, take time by their number, not their size.
+# With more objects than this, of a smaller mean size in bytes, the number decides the time, not the size.
 _MANY_OBJECTS, _SMALL_BYTES = 5_000, 1_000_000
 # Bytes of the disk that the image's scratch files, the run and its model need.
 _RESERVED_BYTES = 5_000_000_000
@@ -49,7 +49,7 @@ def check_bucket(aws: Aws, name: str, *, setting: str) -> list[Finding]:
     """Return what is wrong with a bucket: it is missing, another project's, or in another region.
 
     Raises:
-        AwsError: A right is missing, or the bucket is another account's or another project's.
+        AwsError: A permission is missing, or the bucket is another account's or another project's.
     """
     bucket = Bucket(name, setting, bool(getattr(aws.config, setting)))
     region = find_bucket_region(aws, bucket)
@@ -62,7 +62,7 @@ def check_bucket(aws: Aws, name: str, *, setting: str) -> list[Finding]:
 
 
 def _check_project(aws: Aws, bucket: Bucket) -> list[Finding]:
-    """Return a finding if a bucket has another project's tag; none without the right to read its tags."""
+    """Return a finding if a bucket has another project's tag; none without permission to read its tags."""
     with aws_errors(f"read the tags of bucket {bucket.name}"):
         try:
             project = read_tags(aws.client("s3"), bucket.name).get(names.PROJECT_TAG, "")

@@ -47,10 +47,10 @@ def guard(look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
 
 
 def explain_blind(error: AwsError) -> list[Finding]:
-    """Return the findings of a check that AWS refused: notes if a right is missing or AWS is busy."""
+    """Return the findings of a check that AWS refused: notes if a permission is missing or AWS is busy."""
     # An UnreadableAnswerError is an AwsError itself and may have no cause.
     cause = error.__cause__ or error
-    is_ours = any(not fault.what.startswith("the right ") for fault in error.faults)
+    is_ours = any(not fault.what.startswith("the permission ") for fault in error.faults)
     is_hidden = isinstance(cause, Exception) and (is_passing(cause) or (is_denied(cause) and not is_ours))
     return [
         Finding(

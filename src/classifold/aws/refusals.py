@@ -1,4 +1,4 @@
-"""Explaining AWS's refusals: the missing right, the wrong region, bad credentials, and what to do."""
+"""Explaining AWS's refusals: the missing permission, the wrong region, bad credentials, and what to do."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ _INVALID_HINT = (
     "check the keys with `aws sts get-caller-identity`; a region that the account has to switch on first "
     "refuses good keys too"
 )
-_BUSY_HINT = "AWS is throttling requests or has a fault of its own: run the command again in a minute"
+_BUSY_HINT = "AWS is throttling requests or has an internal error: run the command again in a minute"
 _GATEWAY_HINT = (
     "run the command again in a minute; if it stays so, check HTTPS_PROXY and AWS_ENDPOINT_URL, and AWS's "
     "own page: https://health.aws.amazon.com/health/status"
 )
-# Rights that daily use does not need once a project is set up.
+# Permissions that daily use does not need once a project is set up.
 _SETUP_RIGHT = re.compile(
     r"s3:(Create|Delete)Bucket$|s3:Put(Bucket|Encryption|Lifecycle)|iam:(Create|Put|Delete|Detach|Tag|Update)"
     r"|ecr:(Create|Delete|Tag|PutImageScanning|PutImageTag|PutLifecycle)"
 )
-# Services whose name in rights differs from the name that signs their requests.
+# Services whose name in permissions differs from the name that signs their requests.
 _RIGHTS_OF = {"monitoring": "cloudwatch", "tagging": "tag"}
-# Operations of S3 whose right has another name.
+# Operations of S3 whose permission has another name.
 _S3_RIGHTS = {
     "HeadBucket": "ListBucket",
     "ListObjects": "ListBucket",
@@ -116,7 +116,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def is_denied(error: Exception) -> bool:
-    """Tell whether a right is missing."""
+    """Tell whether a permission is missing."""
     return bool(_DENIED.search(error_code(error)))
 
 
@@ -159,7 +159,7 @@ def aws_errors(doing: str, *, hint: str = "") -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
-        # For a missing right the general hint is the better one: it names the right.
+        # For a missing permission the general hint is the better one: it names the permission.
         raise explain_refusal(error, doing, hint="" if is_denied(error) else hint) from error
     except exceptions.BotoCoreError as error:
         raise AwsError(explain_no_answer(error, doing, hint)) from error
@@ -176,7 +176,7 @@ def aws_errors(doing: str, *, hint: str = "") -> Iterator[None]:
 
 
 def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = "") -> AwsError:
-    """Return AWS's refusal as an error with a hint; for a missing right, with the name of the right."""
+    """Return AWS's refusal as an error with a hint; if a permission is missing, with its name."""
     code, message, where = error_code(error), _message_of(error), name_failure(doing)
     if code in _EXPIRED:
         return AwsError(Fault(where, "the credentials have expired", hint=LOGIN_HINT))
@@ -199,15 +199,17 @@ def explain_refusal(error: exceptions.ClientError, doing: str, *, hint: str = ""
 
 
 def _explain_denied(error: exceptions.ClientError, where: str, hint: str) -> Fault:
-    """Return the fault of a missing right; S3 refuses another account's bucket with the same answer."""
+    """Return the fault for a missing permission; S3 refuses another account's bucket with the same answer."""
     right, message = find_right(error), _message_of(error)
     says = f"{error_code(error)}: {message}" if message else error_code(error)
     is_plain = right.startswith("s3:") and "perform" not in message
-    what = f"the right {right} is missing" + (", or the bucket is not this account's" if is_plain else "")
-    cure = f"ask whoever manages the account for the right {right}; docs/aws.md has the whole policy"
+    what = f"the permission {right} is missing" + (
+        ", or the bucket is not this account's" if is_plain else ""
+    )
+    cure = f"ask whoever manages the account for the permission {right}; docs/aws.md has the whole policy"
     if _SETUP_RIGHT.match(right):
         cure = (
-            f"ask whoever manages the account to run `classifold setup`, which needs the right {right}; "
+            f"ask whoever manages the account to run `classifold setup`, which needs the permission {right}; "
             "docs/aws.md has the policies, one to set up and one for daily use"
         )
     if "explicit deny" in message:
@@ -216,7 +218,7 @@ def _explain_denied(error: exceptions.ClientError, where: str, hint: str) -> Fau
 
 
 def _explain_elsewhere(error: exceptions.ClientError, where: str) -> Fault:
-    """Return the fault of a bucket that is not in the project's region, with its region if S3 names it."""
+    """Return the fault for a bucket that is not in the project's region, with its region if S3 names it."""
     metadata = error.response.get("ResponseMetadata", {})
     headers = metadata.get("HTTPHeaders", {})
     there = error.response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region")
@@ -228,13 +230,13 @@ def _explain_elsewhere(error: exceptions.ClientError, where: str) -> Fault:
 
 
 def describe_other_region(where: str, *, there: str, here: str) -> Fault:
-    """Return the fault of a bucket that is in another region than the project."""
+    """Return the fault for a bucket that is in another region than the project."""
     hint = f'set PROJECT_REGION = "{there}", or name a bucket in {here} with DATA_BUCKET or OUTPUT_BUCKET'
     return Fault(where, f"the bucket is in {there}, the project in {here}", hint=hint)
 
 
 def find_right(error: exceptions.ClientError) -> str:
-    """Return the missing right, such as `s3:PutBucketPolicy`: as AWS names it, else the operation's."""
+    """Return the missing permission, such as `s3:PutBucketPolicy`: as AWS names it, else the operation's."""
     named = re.search(r"perform:? ([a-z0-9-]+:[A-Za-z]+)", _message_of(error))
     if named:
         return named.group(1)

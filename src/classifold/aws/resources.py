@@ -48,7 +48,7 @@ def read_project(aws: Aws, resource: Resource) -> str | None:
     """Return the project that a resource's tag names; empty if it has no tag, None if it is gone.
 
     Raises:
-        AwsError: A right is missing.
+        AwsError: A permission is missing.
     """
     reads: dict[str, Callable[[Aws, Resource], Mapping[str, str]]] = {
         BUCKET: lambda aws, bucket: read_tags(aws.client("s3"), bucket.name),
@@ -86,11 +86,11 @@ def _is_ours(aws: Aws, resource: Resource) -> bool:
     return read_project(aws, resource) == aws.config.PROJECT_NAME
 
 
-# Everything that has the tag, if the right to ask for it is there
+# Everything that has the tag, if the permission to ask for it is there
 
 
 def find_tagged(aws: Aws) -> list[str]:
-    """Return the ARNs of everything in the region that has the project's tag; none without the right to ask.
+    """Return the ARNs of everything in the region that has the project's tag; none without permission to ask.
 
     AWS's index lags by minutes and still lists what was removed, so callers must check each resource.
     """
@@ -138,7 +138,7 @@ def find_buckets(aws: Aws, tagged: Iterable[str]) -> Iterator[Resource]:
 
 
 def _list_own_buckets(aws: Aws) -> set[str] | None:
-    """Return the names of all buckets of the account; None without the right to list them."""
+    """Return the names of all buckets of the account; None without the permission to list them."""
     with aws_errors("list the buckets of the account"):
         try:
             pages = aws.client("s3").get_paginator("list_buckets").paginate()
@@ -205,7 +205,7 @@ def find_roles(aws: Aws) -> Iterator[Resource]:
     """Yield the role that this project made; a role that the settings name belongs to the user."""
     name = names.role(aws.config.PROJECT_NAME)
     arn = f"arn:{aws.partition}:iam::{aws.account}:role/{name}"
-    role = Resource(ROLE, name, arn, "the rights of this project's jobs")
+    role = Resource(ROLE, name, arn, "the permissions of this project's jobs")
     if _is_ours(aws, role):
         yield role
 

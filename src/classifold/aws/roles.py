@@ -1,4 +1,4 @@
-"""The role that jobs run under: made with the rights that this project needs, or the user's own, checked."""
+"""The role of the jobs: made with the permissions that this project needs, or the user's own, checked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ensure_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
         The role's ARN. IAM takes some seconds until a job can use a new role.
 
     Raises:
-        AwsError: The role is not this project's, SageMaker cannot assume it, or a right is missing.
+        AwsError: The role is not this project's, SageMaker cannot assume it, or a permission is missing.
         MissingError: The role that the settings name does not exist.
     """
     if aws.config.ROLE:
@@ -56,7 +56,7 @@ def find_role(aws: Aws) -> str:
 
     Raises:
         MissingError: There is no such role.
-        AwsError: It belongs to another account, or a right is missing.
+        AwsError: It belongs to another account, or a permission is missing.
     """
     setting = aws.config.ROLE
     name = read_role_name(aws, setting) if setting else names.role(aws.config.PROJECT_NAME)
@@ -126,22 +126,22 @@ def _refuse_others(aws: Aws, role: Mapping[str, Any]) -> None:
     whose = f"project {project} made it" if project else "this project did not make it"
     hint = (
         f'to use it as it is, set ROLE = "{role["RoleName"]}"; else choose another PROJECT_NAME, or give it '
-        f"the tag {names.PROJECT_TAG}={aws.config.PROJECT_NAME} to have its trust and rights replaced"
+        f"the tag {names.PROJECT_TAG}={aws.config.PROJECT_NAME} to have its trust and permissions replaced"
     )
     raise AwsError(Fault(f"role {role['RoleName']}", f"it is there already, and {whose}", hint=hint))
 
 
 def _correct(aws: Aws, role: Mapping[str, Any], scope: Scope) -> list[str]:
-    """Correct what differs and return it in words; the boundary is set before any rights are given."""
+    """Correct what differs and return it in words; the boundary is set before any permissions are given."""
     iam, name = aws.client("iam"), str(role["RoleName"])
     policy, tags = build_policy(scope), _read_tags(role)
     done = [said for said in (_correct_boundary(aws, role), _correct_trust(aws, role, scope)) if said]
     if _read_policy(aws, name) != policy:
-        with aws_errors(f"set the rights of role {name}"):
+        with aws_errors(f"set the permissions of role {name}"):
             iam.put_role_policy(
                 RoleName=name, PolicyName=names.POLICY_NAME, PolicyDocument=json.dumps(policy)
             )
-        done.append("rights set")
+        done.append("permissions set")
     missing = {key: value for key, value in aws.tags.items() if tags.get(key) != value}
     if missing:
         with aws_errors(f"set the tags of role {name}"):
@@ -171,7 +171,7 @@ def _correct_trust(aws: Aws, role: Mapping[str, Any], scope: Scope) -> str:
     except AwsError as error:
         if not is_denied(cause_of(error)):
             raise
-        # The set-up policy does not allow this, since whoever changes a role's trust can use its rights.
+        # The set-up policy does not allow this, since whoever changes a role's trust can use its permissions.
         hint = (
             "its trust was changed since it was made: ask whoever manages the account to correct it, or make "
             f"the role again with: classifold destroy {name} and classifold setup"
@@ -181,7 +181,7 @@ def _correct_trust(aws: Aws, role: Mapping[str, Any], scope: Scope) -> str:
 
 
 def _read_policy(aws: Aws, name: str) -> dict[str, Any] | None:
-    with aws_errors(f"look at the rights of role {name}"):
+    with aws_errors(f"look at the permissions of role {name}"):
         try:
             found = aws.client("iam").get_role_policy(RoleName=name, PolicyName=names.POLICY_NAME)
         except ClientError as error:
@@ -192,7 +192,7 @@ def _read_policy(aws: Aws, name: str) -> dict[str, Any] | None:
 
 
 def _find_further(aws: Aws, name: str) -> list[str]:
-    """Return the names of the role's other policies; none without the right to list them."""
+    """Return the names of the role's other policies; none without the permission to list them."""
     iam = aws.client("iam")
     try:
         attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
@@ -257,7 +257,7 @@ def check_named_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
 
     Raises:
         MissingError: There is no such role.
-        AwsError: It belongs to another account, SageMaker cannot assume it, or a right is missing.
+        AwsError: It belongs to another account, SageMaker cannot assume it, or a permission is missing.
     """
     setting = aws.config.ROLE
     name = read_role_name(aws, setting)
@@ -266,7 +266,7 @@ def check_named_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
     except AwsError as error:
         if not is_denied(cause_of(error)) or not setting.startswith("arn:"):
             raise
-        tell(f"{name}: yours; used unchecked, since the right to look at it is missing (iam:GetRole)")
+        tell(f"{name}: yours; used unchecked, since the permission to look at it is missing (iam:GetRole)")
         return setting
     if role is None:
         raise MissingError(
@@ -285,7 +285,7 @@ def check_named_role(aws: Aws, *, tell: Callable[[str], None]) -> str:
 
 def _describe_rights(missing: list[str] | None) -> str:
     if missing is None:
-        return "; SageMaker can assume it; its rights could not be checked (iam:SimulatePrincipalPolicy)"
+        return "; SageMaker can assume it; its permissions could not be checked (iam:SimulatePrincipalPolicy)"
     return f", but its policies lack {', '.join(missing)}" if missing else ", as it should be"
 
 
@@ -319,9 +319,9 @@ def _list(value: Any) -> list[Any]:
 
 
 def find_missing_rights(aws: Aws, role_arn: str) -> list[str] | None:
-    """Return the rights that a role lacks for jobs, as in "s3:PutObject on arn:..."; None if unknown.
+    """Return the permissions that a role lacks for jobs, as in "s3:PutObject on arn:..."; None if unknown.
 
-    IAM's simulator answers this; it ignores rights that the policy of a bucket or key gives.
+    IAM's simulator answers this; it ignores permissions that the policy of a bucket or key gives.
 
     Args:
         aws: The connection to AWS.
@@ -337,7 +337,7 @@ def find_missing_rights(aws: Aws, role_arn: str) -> list[str] | None:
 
 
 def _simulate(aws: Aws, role_arn: str, statement: Mapping[str, Any]) -> list[str]:
-    """Return the rights of a statement that the simulator refuses, tried on one example per resource."""
+    """Return the permissions of a statement that the simulator refuses, tried on one example per resource."""
     examples = [one if one == "*" else one.replace("*", "x") for one in _list(statement["Resource"])]
     context = [
         {"ContextKeyName": key, "ContextKeyValues": [value.replace("*", "x")], "ContextKeyType": kind}

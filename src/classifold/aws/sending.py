@@ -115,7 +115,7 @@ class Sender:
             with aws_errors(f"look at {self.uri(key)}"):
                 head = self.client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         except AwsError as error:
-            # The right to read may be missing: then the file is sent again.
+            # The permission to read may be missing: then the file is sent again.
             if isinstance(error.__cause__, ClientError):
                 return None
             raise

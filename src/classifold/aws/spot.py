@@ -87,7 +87,7 @@ class _Stretch:
 
 
 def read_beginning(line: str, written: datetime) -> Beginning | None:
-    """Return the beginning of training that a log line reports; None if it reports none.
+    """Return the start of training that a log line reports; None if it reports none.
 
     Args:
         line: A line of the log.
@@ -110,7 +110,7 @@ def list_interruptions(
 
     Args:
         job: SageMaker's description of the job.
-        beginnings: Beginnings of training on all its machines, in any order; without them the lost time
+        beginnings: When training started on each of its machines, in any order; without them the lost time
             is known for fewer interruptions.
     """
     stretches = list(_divide(job))

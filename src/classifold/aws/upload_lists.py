@@ -80,7 +80,7 @@ def _look_at(path: str, key: str, faults: list[Fault], *, is_index: bool = False
     fault = check_key(path, key) or _check_link(path, is_index=is_index)
     if fault is None:
         try:
-            state = os.stat(path)  # noqa: PTH116 - a Path a file is slow
+            state = os.stat(path)  # noqa: PTH116 - a Path per file is slow
         except OSError as error:
             fault = explain_file(path, error)
         else:
@@ -98,7 +98,7 @@ def _check_link(path: str, *, is_index: bool) -> Fault | None:
 
 
 def check_key(path: str, key: str) -> Fault | None:
-    """Return the fault of a file's key, None if S3 accepts it."""
+    """Return the fault for a file's key, None if S3 accepts it."""
     if len(key.encode()) > _KEY_BYTES:
         what = f"its key in the bucket would have {len(key.encode()):,} bytes, more than S3's {_KEY_BYTES:,}"
         return Fault(path, what, hint="shorten the name of the file or of its folders, and split again")
@@ -109,7 +109,7 @@ def check_key(path: str, key: str) -> Fault | None:
 
 
 def explain_file(path: str, error: OSError) -> Fault:
-    """Return the fault of a file that cannot be read."""
+    """Return the fault for a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return Fault(path, "it was removed", hint="run `classifold split`, then upload again")
     hint = "change its owner or mode, or split again without it"
@@ -161,8 +161,10 @@ def delete_objects(client: Any, bucket: str, keys: Sequence[str], *, advance: Ca
 def _explain_kept(bucket: str, error: Mapping[str, str]) -> Fault:
     code, where = error.get("Code", ""), f"s3://{bucket}/{error.get('Key', '')}"
     if code == "AccessDenied":
-        hint = "ask whoever manages the account for the right s3:DeleteObject; docs/aws.md has the policy"
-        return Fault(where, "the right s3:DeleteObject is missing", hint=hint)
+        hint = (
+            "ask whoever manages the account for the permission s3:DeleteObject; docs/aws.md has the policy"
+        )
+        return Fault(where, "the permission s3:DeleteObject is missing", hint=hint)
     return Fault(where, f"it could not be deleted ({code}: {error.get('Message', '')})", hint="try again")
 
 
@@ -190,7 +192,7 @@ def read_part(file: LocalFile, *, offset: int, size: int) -> bytes:
         UnsentError: It was removed or changed, or cannot be read.
     """
     try:
-        with open(file.path, "rb", buffering=0) as source:  # noqa: PTH123 - a Path a file is slow
+        with open(file.path, "rb", buffering=0) as source:  # noqa: PTH123 - a Path per file is slow
             source.seek(offset)
             data = source.read(size)
             # On some file systems one read returns less than was asked for.

@@ -96,7 +96,7 @@ def show_policies(config: Config) -> None:
         _tell_account(aws)
     except AwsError as error:
         reason = error.faults[0].what
-        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} stands in its place")
+        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} is shown instead")
         scope = build_scope(aws, account=_SAMPLE_ACCOUNT)
         if scope.kms_key and not scope.kms_key.startswith("arn:"):
             _tell(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
@@ -191,8 +191,8 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
 def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Make buckets, role and repository, or correct what differs.
 
-    An administrator runs it once for people who have only the rights for daily use. Whoever has all
-    rights can leave it out, since `upload` and `image` do the same.
+    An administrator runs it once for people who have only the permissions for daily use. Whoever has all
+    permissions can leave it out, since `upload` and `image` do the same.
     """
     config = load_settings(config_path, overrides)
     if is_shown:

@@ -162,7 +162,7 @@ def _explain_usage(error: click.ClickException, name: str) -> Fault:
 
 
 def _explain_value(error: click.BadParameter, *, where: str, hint: str) -> Fault:
-    """Return the fault of a value that an option refuses."""
+    """Return the fault for a value that an option refuses."""
     if not isinstance(error, WrongValue):
         return Fault(where, _lower_first(error.message), hint=hint)
     near = _nearest(error.value, error.choices)

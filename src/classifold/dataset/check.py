@@ -48,7 +48,7 @@ class CheckReport:
 
 
 class _Look:
-    """A look in progress, which goes on after a fault as far as it can.
+    """A check in progress, which continues after an error as far as it can.
 
     Attributes:
         index: The pictures.
@@ -64,7 +64,7 @@ class _Look:
 
     @contextlib.contextmanager
     def going_on(self) -> Iterator[None]:
-        """Note what is wrong with one thing, and go on with the next."""
+        """Record what is wrong with one thing, and continue with the next."""
         try:
             yield
         except ClassifoldError as error:

@@ -89,7 +89,7 @@ def list_skipped(index: sqlite3.Connection) -> dict[str, int]:
 
 
 def describe_few(class_name: str, got: int | str, needed: int, *, cure: str = "add pictures") -> Fault:
-    """Return the fault of a class that has too few pictures."""
+    """Return the fault for a class that has too few pictures."""
     what = f"too few pictures: expected at least {needed}, one for each set"
     hint = f'{cure}, remove the class, or set SMALL_CLASSES = "skip" to leave out all such classes'
     return Fault(f"class {class_name!r}", what, hint=hint, got=str(got))
@@ -108,7 +108,7 @@ def _find_lacking(index: sqlite3.Connection) -> dict[str, list[str]]:
 def _describe_lacking(
     name: str, sets: Collection[str], own: Mapping[str, Path], classes: Mapping[str, int]
 ) -> Fault:
-    """Return the fault of a class that training lacks: which sets have it, and a similar name in training."""
+    """Return the fault for a class that training lacks: which sets have it, a similar name in training."""
     trained = [other for other, count in classes.items() if count]
     twins = [
         other

@@ -95,7 +95,7 @@ def _list_inner(folder: Path) -> set[str]:
 
 
 def _find_sets_in_names(root: Path, names: Sequence[str]) -> Fault | None:
-    """Return the fault of folders such as cat_train, cat_test, dog_train, dog_test."""
+    """Return the fault for folders such as cat_train, cat_test, dog_train, dog_test."""
     families = find_families(names)
     if len(families) < 2:
         return None
@@ -108,7 +108,7 @@ def _find_sets_in_names(root: Path, names: Sequence[str]) -> Fault | None:
 def _find_common_folders(
     root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]
 ) -> Fault | None:
-    """Return the fault of folders that share sub-folders, such as cat and dog in camera1 and camera2."""
+    """Return the fault for folders that share sub-folders, such as cat and dog in camera1 and camera2."""
     full = [folder for folder in folders if holds_pictures(folder.path)]
     if len(full) < 2:
         return None
@@ -150,7 +150,7 @@ def _hold_loose_pictures(folders: Sequence[Folder]) -> bool:
 
 
 def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Return the fault of a folder that repeats its neighbours: {cat, dog, pets/{cat, dog}}."""
+    """Return the fault for a folder that repeats its neighbours: {cat, dog, pets/{cat, dog}}."""
     names = {folder.name for folder in folders}
     for folder in folders:
         repeated = inner[folder.name] & (names - {folder.name})
@@ -166,7 +166,7 @@ def _find_copy(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[st
 
 
 def _find_inner_split(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Return the fault of a folder that is divided into sets, beside others: {data/{train, test}, models}."""
+    """Return the fault for a folder that is divided into sets beside others: {data/{train, test}, models}."""
     for folder in folders:
         meant = match_sets(sorted(inner[folder.name]))
         if len(folders) < 2 or len(set(meant.values())) < 2 or not _holds_split(folder.path):
@@ -187,7 +187,7 @@ def _holds_split(folder: Path) -> bool:
 
 
 def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]) -> Fault | None:
-    """Return the fault of a folder that holds the classes or sets, where no other one is named like a class.
+    """Return the fault for a folder that holds the classes or sets, where no other one is named like a class.
 
     Of two folders, of which one is named like the training set and holds several, neither is a class.
     """

@@ -43,7 +43,7 @@ def clone_file(source: int, place: int) -> bool:
 
     Args:
         source: Descriptor of the file to read.
-        place: Descriptor of the file to fill.
+        place: File descriptor of the file to fill.
 
     Returns:
         True if the disk supports it.

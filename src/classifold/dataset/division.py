@@ -28,7 +28,7 @@ _SHOWN_REASONS = 3
 _LEFT_OUT = {  # what one picture is, and several
     "unreadable": ("cannot be read", "cannot be read"),
     "copy": ("exact copy", "exact copies"),
-    "conflict": ("stands in another class too", "stand in another class too"),
+    "conflict": ("is in another class too", "are in another class too"),
 }
 
 
@@ -85,7 +85,7 @@ def read_earlier(
     """Add the sets of the existing split's pictures to the index; return its head, None for a first split.
 
     Args:
-        index: The pictures of the new split; the earlier places are added to it.
+        index: The pictures of the new split; the pictures' paths in the earlier split are added to it.
         split_dir: The folder of the split.
         kind: How the new split identifies contents: "sha256", "etag" or "key", as in `Listed.kind`.
 
@@ -236,7 +236,7 @@ def group_unit(group: re.Pattern[str], key: str) -> str | None:
 def _shortage_fault(
     index: sqlite3.Connection, config: Config, shortage: Shortage, *, made: Collection[str]
 ) -> Fault:
-    """Return the fault of a class with too few pictures: how many there are, and why not more."""
+    """Return the fault for a class with too few pictures: how many there are, and why not more."""
     query = "SELECT status, COUNT(*) FROM picture WHERE class_name = ? GROUP BY status"
     counts = dict(index.execute(query, (shortage.class_name,)))
     kept = counts.get("kept", 0)

@@ -67,7 +67,7 @@ CREATE TABLE vanished (           -- held-out files of the earlier split that le
     name TEXT NOT NULL,           -- as in `standing`
     hash BLOB NOT NULL,
     rank INTEGER NOT NULL,
-    is_intact INTEGER NOT NULL DEFAULT 0, -- stands in the split folder as it was placed
+    is_intact INTEGER NOT NULL DEFAULT 0, -- is in the split folder as it was placed
     pixels BLOB                   -- hash of all pixels, of JPEGs
 );
 CREATE TABLE tie (unit TEXT PRIMARY KEY, component TEXT NOT NULL) WITHOUT ROWID;

@@ -217,7 +217,7 @@ def _is_table(path: Path) -> bool:
 
 
 def _describe_flat(root: Path, named: Sequence[Folder]) -> Fault:
-    """Return the fault of folders that are named like sets and are neither sets nor classes."""
+    """Return the fault for folders that are named like sets and are neither sets nor classes."""
     meant = {str(folder.set_name) for folder in named}
     shown = name_some(folder.name for folder in named)
     rename = "if these are the classes, give the folders other names"

@@ -316,7 +316,7 @@ def _read_name(values: Mapping[str, Any], column: str, place: _Place, *, is_reco
 
 
 def _find_address(name: str) -> str:
-    """Return the kind of an address that is not a path of this system, such as "https://"; "" for a path."""
+    """Return the scheme of an address that is not a path of this system, such as "https://"; else ""."""
     if match := _SCHEME.match(name):
         kind = (match[1] or match[2] or "").lower()
         if kind != "file":

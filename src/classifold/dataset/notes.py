@@ -82,7 +82,7 @@ def _describe_doubtful(index: sqlite3.Connection) -> list[str]:
 
 
 def _find_loose(data_dir: Path, own: Mapping[str, Path] | None) -> list[str]:
-    """Return the pictures beside the class folders, by their place below the data folder."""
+    """Return the pictures beside the class folders, by their path below the data folder."""
     folders = [data_dir, *(own or {}).values()]
     return [
         clean_name(os.path.relpath(folder / name, data_dir))

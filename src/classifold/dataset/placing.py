@@ -51,7 +51,7 @@ class Placement:
     """How the pictures came into the split.
 
     Attributes:
-        counts: Number of pictures by the way they were placed: clone, copy, link.
+        counts: Number of pictures for each way of placing them: clone, copy, link.
         num_bytes: Size of all copies together, in bytes.
         listing: `listing_hash` of the files as they are on the disk.
         no_links: Why pictures that were to be linked were copied, "" where none were.
@@ -158,7 +158,7 @@ class _Placer:
         """Bring a picture under its own name, or under another that the disk takes.
 
         Returns:
-            Its number, its key in the split, its file's time of change, and the way it came.
+            Its number, its key in the split, its file's modification time in ns, and how it was placed.
         """
         # A link to a link would break when the first one moves.
         source = os.path.realpath(picture.path) if os.path.islink(picture.path) else picture.path  # noqa: PTH114
@@ -173,7 +173,7 @@ class _Placer:
             except OSError as error:
                 if not is_refused_name(error):
                     raise
-                if not os.path.exists(source):  # noqa: PTH110 - a Path a file is slow
+                if not os.path.exists(source):  # noqa: PTH110 - a Path per file is slow
                     raise DataError(
                         Fault(picture.path, "the picture vanished during the split", hint=_STILL)
                     ) from None
@@ -202,11 +202,11 @@ class _Placer:
     def _make_parent(self, place: str) -> None:
         parent = place.rpartition("/")[0]
         if parent != self._made:
-            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - a Path a file is slow
+            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - a Path per file is slow
             self._made = parent
 
     def _bring(self, picture: Placed, source: str, place: str) -> tuple[Way, int]:
-        """Make the file at its place, which must be free; return the way and its time of change."""
+        """Create the file at its path, which must be free; return how (as in `Way`) and its mtime in ns."""
         if self._files != "link" and (found := self._bring_own(picture, source, place)) is not None:
             return found
         if link_file(source, place):

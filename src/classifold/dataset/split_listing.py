@@ -136,7 +136,7 @@ def check_lines(index: sqlite3.Connection, config: Config, findings: Findings) -
     """Refuse faulty lines; return which sets are to be made.
 
     Raises:
-        DataError: Lines are faulty, no file is there, classes or sets are not told, or an address has two
+        DataError: Lines are faulty, no file is there, classes or sets are not given, or an address has two
             contents.
     """
     listing = Path(config.DATA_MANIFEST)
@@ -241,7 +241,7 @@ def _list_others(findings: Findings) -> list[str]:
 def find_several(classes: Sequence[str]) -> list[str]:
     """Return the names that are lists of other names, such as "cat dog" beside "cat" and "dog".
 
-    A list is a name of several words that consists of the words of other, shorter names.
+    A name is a list if it has several words and each of them is also in a shorter name made of these words.
     """
     found: list[str] = []
     words = {name: frozenset(re.split(r"[\s,;|]+", name.strip())) for name in classes}

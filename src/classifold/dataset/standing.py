@@ -155,7 +155,7 @@ class _Names:
 
 
 def _list(split_dir: Path, head: Mapping[str, Any]) -> Iterable[tuple[str, bytes, int | None, int | None]]:
-    """Yield (path, SHA-256, size in bytes, time of change in ns) of every file in the record."""
+    """Yield (path, SHA-256, size in bytes, modification time in ns) of every file in the record."""
     for one in head.get("files", ()):
         yield one["name"], bytes.fromhex(one["sha256"]), one["size"], None
     if "identity" in head:

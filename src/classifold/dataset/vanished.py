@@ -1,7 +1,7 @@
 """Held-out JPEGs that left the data folder: their pixels, by which a copy in another format is recognized.
 
 The split record identifies a JPEG by its bytes and by a shrunk decode, and neither can be compared with a PNG
-of the same pixels. The file itself still stands in the split folder, so it is decoded there in full. This is
+of the same pixels. The file itself is still in the split folder, so it is decoded there in full. This is
 only done to files that left the data folder: splitting an unchanged folder again costs nothing.
 """
 

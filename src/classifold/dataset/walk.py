@@ -39,7 +39,7 @@ class Picture:
         path: Path of the picture's file, or of the shard.
         class_name: Name of the class.
         key: Path below the scanned folder, `<class>/<sub>/<file>`, always valid Unicode.
-        member: The picture's place in the shard, None for a file.
+        member: Where the picture is in its shard; None for a file.
     """
 
     path: Path
@@ -309,7 +309,7 @@ def _reason_no_picture(entry: os.DirEntry[str]) -> str:
             return _FOLDER_LINK
         return "not an ordinary file" if os.path.exists(entry.path) else _BROKEN_LINK  # noqa: PTH110
     # Decided by name, since on a mounted bucket each opening of a file is a request.
-    if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path a file is slow
+    if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path per file is slow
         return ""
     try:
         with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123

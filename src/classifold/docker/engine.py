@@ -192,7 +192,7 @@ def _find_reason(said: str) -> str:
         return reasons[-1]
     if not lines:
         return "docker failed and said nothing"
-    # What is wrong with the words of a command stands first, above their usage and this advice.
+    # What is wrong with a command's arguments comes first, above its usage and this advice.
     return lines[0] if _ADVICE.match(lines[-1]) else lines[-1]
 
 

@@ -89,7 +89,7 @@ def pack_on_dask(
             try:
                 outcome = future.result()
             except dask.KilledWorker as error:
-                what = "the workers that packed a shard died again and again, perhaps for want of memory"
+                what = "the workers that packed a shard died again and again, perhaps for lack of memory"
                 hint = "take fewer --workers or a smaller SHARD_MB; the shards that are whole are kept"
                 raise DataError(Fault("classifold shards", what, hint=hint)) from error
             advance(outcome.job.num_pictures)

@@ -95,7 +95,7 @@ def read_earlier(shards_dir: Path, *, shard_mb: int) -> dict[str, EarlierSet]:
     """Return what a folder of shards holds, by set.
 
     Nothing is returned of a folder whose index is missing, damaged, for another shard size, or changed since
-    packing wrote it: then all shards are planned from the beginning.
+    packing wrote it: then all shards are planned from scratch.
     """
     nothing = {name: EarlierSet(shards_dir, name) for name in SETS}
     try:

@@ -1,7 +1,7 @@
-"""The new folder of shards: the packed and the kept ones brought together, and the index written.
+"""The new folder of shards: packed and kept shards in one folder, and the index written.
 
-The index stands in the order of the pictures. The entries of a shard come from its notes, or from the earlier
-index where that describes the shard still.
+The index is in the order of the pictures. The entries of a shard come from the earlier index if that still
+describes it, else from the shard's own notes file.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _bring(state: SetState, shards_dir: Path, new: Path, *, in_files: bool) -> l
         in_index = job.number in state.in_index
         packed = state.plan.earlier.shards[job.number] if in_index else read_notes(new, job)
         if packed is None:
-            what = "another program changed it while it was put in place"
+            what = "another program changed it while it was being moved to the new folder"
             raise DataError(Fault(job.name, what, hint="run the command again"))
         found.append(packed)
     return found

@@ -24,7 +24,7 @@ from classifold.pictures.formats import HEAD_BYTES
 from classifold.pictures.limits import PictureError, read_bytes
 from classifold.settings.config import Config
 
-# Fetches what is no file of this machine: from an address to the content and its etag, "" where it has none.
+# Fetches what is not a file on this machine: from an address to content and etag, "" where it has none.
 Reader = Callable[[str], tuple[bytes, str]]
 _FAULT_LIMIT = 20
 _MAX_PIXELS = int(Config.model_fields["MAX_PIXELS"].default)
@@ -36,7 +36,7 @@ class OutsideError(SourceError):
     """A manifest names a file outside the folders that may be read."""
 
     def __init__(self, place: str) -> None:
-        super().__init__(f"it lies outside the listing's folder, at {place}")
+        super().__init__(f"it is outside the listing's folder, at {place}")
         self.hint = (
             "set DATA_MANIFEST to the listing that was split, or MANIFEST_ROOT to a folder with the pictures"
         )

@@ -100,7 +100,7 @@ def pack_sets(
     Raises:
         DataError: The split cannot be packed, or `shards_dir` holds something else; or pictures cannot be
             packed, with the first faults of all shards.
-        DiskError: There is not enough room, or the place cannot be written.
+        DiskError: There is not enough free space, or the folder cannot be written.
         MissingExtraError: Several workers, and no Dask.
         SettingsError: There would be too many shards.
     """
@@ -146,20 +146,20 @@ def pack_sets(
     )
 
 
-# Whether the places are as they must be
+# Whether the folders are as they must be
 
 
 def _check_apart(sets_dir: Path, shards_dir: Path) -> None:
     source, target = sets_dir.resolve(), shards_dir.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
-        what = f"the shards cannot go here: this folder lies inside {sets_dir}, or around it"
+        what = f"the shards cannot go here: this folder is inside {sets_dir}, or contains it"
         raise DataError(Fault(str(shards_dir), what, hint="choose a folder beside it"))
 
 
 def _check_ours(shards_dir: Path) -> None:
     hint = "move it away"
     if shards_dir.exists() and not shards_dir.is_dir():
-        raise DataError(Fault(str(shards_dir), "a file stands where a folder should be", hint=hint))
+        raise DataError(Fault(str(shards_dir), "this is a file, not a folder", hint=hint))
     if shards_dir.exists() and any(shards_dir.iterdir()) and not (shards_dir / SHARD_INDEX).exists():
         what = f"it was not made by classifold (it has no {SHARD_INDEX}), so it is not replaced"
         raise DataError(Fault(str(shards_dir), what, hint=hint))
@@ -336,7 +336,7 @@ def _pack(due: list[PackJob], order: PackOrder, *, num_workers: int) -> None:
 
 
 def _list_removed(shards_dir: Path, jobs: list[PackJob]) -> tuple[str, ...]:
-    """Return the shards that stand in the target and are not planned any more."""
+    """Return the shards in the target that are not planned any more."""
     planned = {job.name for job in jobs}
     found = [
         path.relative_to(shards_dir).as_posix() for name in SETS for path in (shards_dir / name).glob("*")

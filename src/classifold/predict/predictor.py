@@ -183,7 +183,7 @@ def _find_model(run: Path) -> Path:
 
 
 def _no_model(folder: Path) -> Fault:
-    """Return the fault of a folder without a model, which is often the folder of all runs."""
+    """Return the fault for a folder without a model, which is often the folder of all runs."""
     runs = sorted(path.parent for path in folder.glob(f"*/{names.MODEL_ONNX}"))
     if runs:
         newest = max(runs, key=lambda path: (path.stat().st_mtime, path.name))

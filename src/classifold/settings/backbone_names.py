@@ -1,4 +1,4 @@
-"""The backbones that go by a name: known without Keras, so that a misspelt one is told before any work."""
+"""The backbones that go by a name: known without Keras, so that a typing error is reported at the start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PRESET = re.compile(r"[a-z][a-z0-9.]*(_[a-z0-9.]+)+")
 
 
 def find_backbone_fault(name: str) -> Fault | None:
-    """Return the fault of a BACKBONE that can be no backbone, with the name that was most likely meant.
+    """Return the fault for a BACKBONE that can be no backbone, with the name that was most likely meant.
 
     A file, a folder, and what may be a preset of KerasHub pass: only `train` can tell whether it is there.
     """
@@ -38,7 +38,7 @@ def find_backbone_fault(name: str) -> Fault | None:
 
 
 def explain_unknown_backbone(name: str) -> Fault:
-    """Return the fault of a name that no backbone has, with the nearest one that is."""
+    """Return the fault for a name that no backbone has, with the nearest one that is."""
     if name.endswith(".py"):
         hint = f'name the function in the file as well: BACKBONE = "{name}:build"'
     else:

@@ -86,7 +86,7 @@ def _imported_names(tree: ast.Module) -> set[str]:
 
 
 def _explain(error: BaseException, path: Path) -> Fault:
-    """Return the fault of a file that cannot be run, with the line that fails."""
+    """Return the fault for a file that cannot be run, with the line that fails."""
     if isinstance(error, SyntaxError):
         where = f"{error.filename or path}:{error.lineno or 1}"
         hint = f"correct this line: {(error.text or '').strip()}".removesuffix(": ")

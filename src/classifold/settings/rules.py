@@ -28,7 +28,7 @@ def find_problems(config: Config) -> list[Fault]:
 
 
 def find_host_problem(config: Config, count: int, *, where: str) -> Fault | None:
-    """Return the fault of more hosts than a batch has pictures, since some would have none; else None.
+    """Return the fault for more hosts than a batch has pictures, since some would have none; else None.
 
     Args:
         config: The settings.
@@ -231,7 +231,7 @@ def _aws_problems(config: Config) -> list[Fault]:
 
 
 def _regional_problems(config: Config) -> list[Fault]:
-    """Return the fault of a project name from which account-regional bucket names follow that S3 refuses."""
+    """Return the fault for a project name from which account-regional bucket names follow that S3 refuses."""
     if config.BUCKET_NAMESPACE == "global" or (config.DATA_BUCKET and config.OUTPUT_BUCKET):
         return []
     longest = names.regional_bucket(

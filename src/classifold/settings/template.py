@@ -21,7 +21,7 @@ On the command line --set NAME=VALUE overrides this file. A constant of your own
 _PAGE_HEAD = """# Settings
 
 Settings are constants in `container/modeling/config.py`; one that is left out keeps its default.
-`--set NAME=VALUE` on any command overrides the file. All faults are reported together, with what was
+`--set NAME=VALUE` on any command overrides the file. All errors are reported together, with what was
 expected.
 
 Lists and dicts on the command line are written as in Python or JSON: `--set 'HEAD_LAYERS=[256, 64]'`.

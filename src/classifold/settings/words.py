@@ -33,7 +33,7 @@ _OTHER_NAMES = {
 
 
 def explain_unknown(name: str, *, source: str, known: Mapping[str, object]) -> Fault:
-    """Return the fault of a name that is not a setting, with the most similar one as a hint."""
+    """Return the fault for a name that is not a setting, with the most similar one as a hint."""
     near = find_setting(name, known)
     hint = f"did you mean {near}?" if near else "docs/settings.md lists every setting"
     if source.endswith(".py"):
@@ -52,7 +52,7 @@ def find_setting(name: str, known: Iterable[str]) -> str | None:
 
 
 def explain_value(name: str, value: object, *, source: str, field: FieldInfo) -> Fault:
-    """Return the fault of a value that its setting does not accept: what it accepts, and the cure."""
+    """Return the fault for a value that its setting does not accept: what it accepts, and the cure."""
     return Fault(
         where=f"setting {name} ({source})",
         what=f"expected {describe_field(field)}",

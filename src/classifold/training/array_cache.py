@@ -26,7 +26,7 @@ _FILLED = 1 << 32
 
 
 def blocks(count: int) -> Iterator[NDArray[np.intp]]:
-    """Yield the places 0..count-1 in blocks."""
+    """Yield the indices 0..count-1 in blocks."""
     for start in range(0, count, BLOCK):
         yield np.arange(start, min(start + BLOCK, count))
 
@@ -46,7 +46,7 @@ class CachedArray:
         self.array, self._marks = array, marks
 
     def fill(self, compute: Callable[[NDArray[np.intp]], NDArray[Any]]) -> None:
-        """Fill every block that is not there yet with what `compute` gives for its places."""
+        """Fill every block that is not there yet with what `compute` gives for its indices."""
         for indices in blocks(len(self.array)):
             if not self.holds(indices):
                 self.array[indices] = compute(indices)

@@ -90,7 +90,7 @@ def _build_own(name: str, image_size: int) -> keras.Model:
     _check_ends(model, where, image_size)
     _check_layers(model, where)
     fixed = _fix_size(model, image_size)
-    # A Sequential's own layers stand in this model's graph, where a cut can be found between them.
+    # A Sequential's own layers are in this model's graph, where a cut can be found between them.
     return keras.Model(fixed.inputs[0], fixed.outputs[0], name=fixed.name)
 
 
@@ -256,7 +256,7 @@ def adopt_weights(model: keras.Model, bare: keras.Model) -> None:
 
 
 def finish_weights(model: keras.Model) -> None:
-    """Let layers that keep something computed from their weights compute it anew (Normalization does)."""
+    """Let layers that keep something computed from their weights compute it again (Normalization does)."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             finish_weights(layer)
@@ -346,8 +346,8 @@ def unfold_model(model: keras.Model, pixels: Any, preprocessed: Any) -> keras.Mo
 def _embed_patches(layer: Any, planes: Any) -> Any:
     """Do what KerasHub's ViTPatchingAndEmbedding does: (N, size, size, 3) to tokens (N, T, F).
 
-    Its convolution is a product with the pixels of each patch; the places of the patches, the class token and
-    the convolution's bias add up to one bias a token. Source: keras_hub/src/models/vit/vit_layers.py.
+    Its convolution is a product with the pixels of each patch; the position embeddings, the class token and
+    the convolution's bias add up to one bias per token. Source: keras_hub/src/models/vit/vit_layers.py.
     """
     if layer.data_format != "channels_last":
         raise ValueError("patches of planes with the channels first")
@@ -369,7 +369,7 @@ def _embed_patches(layer: Any, planes: Any) -> Any:
 
 
 def _encode(encoder: Any, tokens: Any) -> Any:
-    """Do what KerasHub's ViTEncoder does, whose blocks all stand in one layer. Source: as above."""
+    """Do what KerasHub's ViTEncoder does, whose blocks are all in one layer. Source: as above."""
     x = keras.layers.Dropout(encoder.dropout_rate, name="embedding_dropout")(tokens)
     for number, block in enumerate(encoder.encoder_layers):
         x = _encode_block(block, x, f"block{number}")

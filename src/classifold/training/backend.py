@@ -64,7 +64,7 @@ def check_engine(backend: str) -> None:
 def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -> Any:
     """Import Keras on `backend`, seed it, and return the module.
 
-    Calling it again with the same backend begins anew with the seeds and the names of layers.
+    Calling it again with the same backend resets the seeds and the names of layers.
 
     Args:
         backend: "tensorflow" or "jax".
@@ -191,7 +191,7 @@ def _find_capability(backend: str) -> float:
 def in_single_precision(model: Any) -> Any:
     """Return the model itself, or where its layers compute in half precision one that does not.
 
-    The weights are single precision all along: only what lies between the layers is halved.
+    The weights are single precision all along: only what passes between the layers is halved.
     """
     import keras
 

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from classifold.settings.config import Config
 
-# What follows the training takes about so many times what came before it: both build the model anew, and
+# What follows the training takes about this many times what came before it: both build the model again, and
 # TensorFlow starts once more. Seen on two cores: 3 seconds before, 15 after.
 _AFTER = 6.0
 # Parts of what is left: for the passes that give the head its features, and at most for an epoch.
 _PASS_SHARE, _EPOCH_SHARE = 0.4, 0.5
-# Fine-tuning a picture takes about so many times its pass through the frozen layers, until that is measured.
+# Fine-tuning a picture takes about this many times a pass through the frozen layers, until that is measured.
 _LEARNING_FACTOR = 1.5
 # Without a number of versions in the settings.
 _MOST_VERSIONS = 8
-# A class keeps so many training pictures, however short the time is.
+# A class keeps this many training pictures, however short the time is.
 _FEWEST = 8
 
 
@@ -103,7 +103,7 @@ class Budget:
 
 
 def choose_places(labels: Sequence[int] | NDArray[np.intp], count: int, *, seed: int) -> NDArray[np.intp]:
-    """Return the places of `count` pictures, each class with its share of them but at least a few; sorted."""
+    """Return the indices of `count` pictures, each class with its share but at least a few; sorted."""
     labels = np.asarray(labels, np.intp)
     share = count / max(1, len(labels))
     generator = np.random.default_rng([seed, len(labels)])

@@ -37,7 +37,7 @@ _MAX_HEAD_BYTES = 16 * 10**6
 Tell = Callable[[str], None]
 _PLAIN = ("before", "num_epochs", "step", "sums", "seconds", "stage")
 _NUMBERS = [field.name for field in fields(EpochRow) if field.type == "float"]
-# Between two checkpoints lies at least so many times what the last one took: they cost a hundredth.
+# The time between two checkpoints is at least this many times what the last one took: they cost 1 %.
 _TIMES_BETWEEN = 100.0
 
 
@@ -66,7 +66,7 @@ class SavedRun:
     anew: str
 
     def describe(self) -> str:
-        """Return the line that says where the run goes on."""
+        """Return the line that says where the run resumes."""
         when = f"{self.written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         return f"resumed from {self.state.describe()} (checkpoint of {when})"
 
@@ -81,7 +81,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, host: str = "", anew: str = "") -> None:
-        self.folder, self.anew = folder, anew or f"remove {folder} to begin anew"
+        self.folder, self.anew = folder, anew or f"remove {folder} to start from scratch"
         self._prefix = f"{host}-checkpoint-" if host else "checkpoint-"
         self._good: list[int] = []
         self._last = 0
@@ -109,7 +109,7 @@ class Checkpoints:
             self._good = [number]
             return saved
         if numbers:
-            tell(f"no checkpoint in {self.folder} can be used; training begins anew")
+            tell(f"no checkpoint in {self.folder} can be used; training starts from scratch")
         return None
 
     def save(self, state: RunState, *, facts: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
@@ -441,5 +441,5 @@ class CheckpointWriter:
             why = str(error)
             if isinstance(error, DiskError):
                 why = f"{error.faults[0].where}: {error.faults[0].what}"
-            self._tell(f"no checkpoint can be saved at the moment ({why}); training goes on without")
+            self._tell(f"no checkpoint can be saved at the moment ({why}); training continues without")
         self._is_failing = True

@@ -152,10 +152,10 @@ def _open_disk_cache(
         return None
     try:
         disk_cache = DiskCache(folder, json.dumps(facts, sort_keys=True))
-    except OSError:  # what is computed is kept as far as memory goes, and training goes on
+    except OSError:  # what is computed is kept as far as memory goes, and training continues
         return None
     if disk_cache.is_known and hosts.is_first:
-        notes.tell("what was computed of the pictures is taken up again")
+        notes.tell("what an earlier start computed from the pictures is used again")
     return disk_cache
 
 
@@ -221,7 +221,7 @@ def _reading(
 
 
 def _choose_training(config: Config, sets: Sets, plan: Plan) -> NDArray[np.intp]:
-    """Return the places of the training pictures that there is time for."""
+    """Return the indices of the training pictures that there is time for."""
     pictures = sets.pictures[names.TRAINING]
     if plan.num_training >= len(pictures):
         return np.arange(len(pictures))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Of the normal distribution: 95 % lie within so many standard deviations.
+# Of the normal distribution: 95 % lie within this many standard deviations.
 _Z = 1.96
 
 

@@ -49,7 +49,7 @@ def export_onnx(model: Any, path: Path) -> None:
 def _hold_constants(model: Any) -> None:
     """Keep tensors that layers hold beside their weights as arrays: tf2onnx makes an input of each tensor.
 
-    EfficientNet's Normalization (mean, variance) and ViT's places of the patches are such.
+    EfficientNet's Normalization (mean, variance) and ViT's position embeddings are such.
     """
     import tensorflow as tf
 

@@ -25,7 +25,7 @@ _COMPARED = {
 
 
 def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1) -> dict[str, Any]:
-    """Return what must be the same when a run goes on: settings of model and training, data, engine."""
+    """Return what must be the same when a run is resumed: settings of model and training, data, engine."""
     versions = {"classifold": classifold.__version__, "python": platform.python_version(), **find_versions()}
     return {
         "settings": config.model_dump(mode="json", include=set(LEARNING_SETTINGS)),
@@ -38,7 +38,7 @@ def build_facts(config: Config, sets: Sets, *, backend: str, num_hosts: int = 1)
 
 
 def check_facts(saved: SavedRun, facts: Mapping[str, Any]) -> list[str]:
-    """Refuse to go on with other settings, other data or another engine; return notes on versions and hosts.
+    """Refuse to resume with other settings, other data or another engine; return notes on versions and hosts.
 
     Args:
         saved: The checkpoint.
@@ -66,12 +66,12 @@ def compare_facts(before: Mapping[str, Any], facts: Mapping[str, Any], *, made: 
     faults = []
     for name, value in facts["settings"].items():
         if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to go on from there; or: {anew}"
+            hint = f"set it back to resume from there; or: {anew}"
             what = f"{made} {_show(before['settings'][name])}"
             faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
     for name, words in _COMPARED.items():
         if name in before and name in facts and before[name] != facts[name]:
-            hint = f"bring back what was there to go on; or: {anew}"
+            hint = f"restore what was there to resume; or: {anew}"
             faults.append(Fault("training", f"{made} {words}", hint=hint))
     if faults:
         raise RunError(*faults)

@@ -35,7 +35,7 @@ from classifold.training.state import (
     taking_state,
 )
 
-# Hosts ask each other about once in so many seconds whether any of them is to stop.
+# Hosts ask each other about once in this many seconds whether any of them is to stop.
 _ASK_SECONDS = 1.0
 
 
@@ -175,7 +175,7 @@ class StageTraining:
         self.num_draws = int(self.num_each.sum())
 
     def _deal_lanes(self) -> list[Places]:
-        """Return the places of each row's pictures."""
+        """Return the indices of each row's pictures."""
         if self.feed.is_own:
             # No row is left empty, since those of the last host would be all that its pictures have.
             self.size = self.num_rows * self.hosts.count
@@ -184,7 +184,7 @@ class StageTraining:
         return deal_pictures(numbers, self.size, first=self.first_row, num_rows=self.num_rows)
 
     def resume(self, inside: StageState) -> None:
-        """Continue from an earlier state; what follows from the epochs so far is computed from their rows."""
+        """Continue from an earlier state; the best score and the patience follow from its epochs' rows."""
         rows = self.reached.rows
         for weights in (inside.kept, *inside.recent):
             check_shapes(self.learning.weights, weights)
@@ -239,7 +239,7 @@ class StageTraining:
         return state if state.step or state.recent else None
 
     def _end_epoch(self, weights: Arrays, advance: Advance) -> None:
-        """Validate the epoch that ended with these weights, and be at the beginning of the next one."""
+        """Validate the epoch that ended with these weights, and be at the start of the next one."""
         averaged = average([*self.recent, weights][-self.config.AVERAGED_EPOCHS :])
         self.learning.set_weights(list(averaged))
         scores = measure(self.learning, self.feed, self.config)
@@ -252,7 +252,7 @@ class StageTraining:
             self._plan()
 
     def _plan(self) -> None:
-        """Choose the number of epochs by what the first one took; until then the warm-up goes on."""
+        """Choose the number of epochs by what the first one took; until then the warm-up continues."""
         if self.budget is not None and self.budget.is_limited:
             seconds = self.reached.rows[-1].seconds
             count = self.budget.count_epochs(self.stage.num_epochs, done=1, seconds=seconds)

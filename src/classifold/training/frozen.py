@@ -31,7 +31,7 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
 
     Args:
         frozen: The layers below the cut; None where the cut is at the pixels.
-        scratch_dir: Where the converted model stands for a moment.
+        scratch_dir: Where the converted model is stored for a moment.
 
     Raises:
         BackboneError: If the backbone cannot be converted.
@@ -151,7 +151,7 @@ def compute_plain(
     cache: ArrayCache,
     name: str = "frozen",
 ) -> Any:
-    """Return a function from places to the activations of the pictures as they are, kept where there is room.
+    """Return a function from indices to the activations of unaugmented pictures, kept where there is room.
 
     Args:
         reader: The set.

@@ -36,7 +36,7 @@ _LAST_LINES = 20
 
 @dataclass
 class Order:
-    """What a process is told on its standard input.
+    """What a process reads from its standard input.
 
     Attributes:
         settings: Settings of the run, as JSON has them.
@@ -67,7 +67,7 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
         name: Name of a stopped run to resume; None begins a new one.
 
     Raises:
-        ClassifoldError: What a host says of its end.
+        ClassifoldError: What a host reported when it ended.
         HostError: A host was killed, or said nothing.
         Interrupted: After a signal, once what was reached was saved.
         UsageError: The batch has fewer pictures than there are hosts.
@@ -93,7 +93,7 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
 
 
 def _remove_left(run_dir: Path, count: int) -> None:
-    """Remove what hosts that were killed left of their work; the state to go on from is the first one's."""
+    """Remove what hosts that were killed left of their work; the state to resume from is the first one's."""
     from classifold.training.unfinished import partial_of_host
 
     for rank in range(count):
@@ -198,7 +198,7 @@ def _raise_first(hosts: Sequence[_Process], name: str) -> None:
 
 
 def _build_error(one: _Process) -> ClassifoldError | None:
-    """Return the error that a host told of; None where it said nothing."""
+    """Return the error that a host reported; None if it reported nothing."""
     said = one.read_answer()
     kind = getattr(errors, str(said.get("error")), None)
     if kind is None:

@@ -25,7 +25,7 @@ class Hosts:
     Each has a share of the pictures and the whole of the weights. The first alone writes anything.
 
     Attributes:
-        rank: This host's place among them, from 0.
+        rank: This host's index among them, from 0.
         count: How many there are.
         num_devices: Number of devices of all hosts together; each host has as many.
     """
@@ -112,7 +112,7 @@ class JaxHosts(Hosts):
         return [one.tobytes()[:size] for one, size in zip(every, sizes, strict=True)]
 
 
-# How long hosts wait for each other at the beginning: the last machine of a job can come minutes later.
+# How long hosts wait for each other at the start: the last machine of a job can come minutes later.
 _MEETING_SECONDS = 600
 # A host that has not been heard of for so long has ended, and the others end with it.
 _SILENT_SECONDS = 30
@@ -172,7 +172,7 @@ def _meet(this_host: HostInfo, meeting: Future[None]) -> None:
 def _exchange_on_loopback() -> None:
     """Let the hosts of one machine exchange arrays through its loopback interface alone.
 
-    Otherwise each listens on the address that the machine's own name stands for, which others may reach.
+    Otherwise each listens on the address of the machine's own name, which others may reach.
     """
     import functools
 
@@ -277,8 +277,8 @@ def lost_host(this_host: HostInfo) -> Fault:
     """Return what to say on a host whose others are gone."""
     others = [name for rank, name in enumerate(this_host.names) if rank != this_host.rank]
     who = f"one of the other hosts ({', '.join(others)})" if others else "one of the other hosts"
-    hint = "the log of that host says why; start again, and the run goes on from its checkpoint"
-    return Fault("hosts", f"{who} ended, so that this one cannot go on", hint=hint)
+    hint = "the log of that host says why; start again, and the run resumes from its checkpoint"
+    return Fault("hosts", f"{who} ended, so that this one cannot continue", hint=hint)
 
 
 def _first_line(error: BaseException) -> str:

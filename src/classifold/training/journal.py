@@ -11,7 +11,7 @@ from pathlib import Path
 
 from classifold.progress import Advance, is_terminal, say
 
-# The most notes of one kind that are told one by one.
+# Of one kind, at most this many notes are shown one by one.
 _TOLD = 20
 
 
@@ -110,7 +110,7 @@ class Clock:
 
 
 class Notes:
-    """Notes are kept for the summary, and told at once.
+    """Notes are shown immediately, and kept for the summary.
 
     Attributes:
         kept: All of them.

@@ -33,7 +33,7 @@ class Learning:
         classifier: Its weights are trained in place.
         hosts: All that train it together.
         budget: The time that is left.
-        saved: What the run was resumed from, the same on every host; None: it began at the beginning.
+        saved: What the run was resumed from, the same on every host; None: it was not resumed.
         state: The latest known state; None before the first.
         disk_cache: Pictures and activations kept for a later part of the run; None until it is opened.
     """
@@ -90,7 +90,7 @@ def _put_start(classifier: Any, state: RunState, config: Config) -> None:
         put_start(classifier, state)
     except ValueError as error:
         what = f"the checkpoint is of another network: {' '.join(str(error).split())[:200]}"
-        hint = "was the file that BACKBONE names changed? Bring back the old one, or begin anew"
+        hint = "was the file that BACKBONE names changed? Restore the old one, or start from scratch"
         raise RunError(Fault(f"backbone {config.BACKBONE}", what, hint=hint)) from error
 
 
@@ -182,7 +182,7 @@ def _has_time(learning: Learning, data: TrainingData) -> bool:
 
 
 def _take_start(learning: Learning, stage: int) -> RunState:
-    """Return the weights and seeds at the beginning of a stage, with no rows."""
+    """Return the weights and seeds at the start of a stage, with no rows."""
     model = learning.classifier.model
     return RunState(stage, (), model.get_weights(), copy_arrays(list_seeds(model)))
 
@@ -191,7 +191,7 @@ def _take_state(before: RunState, training: StageUnderWay, rows: Sequence[EpochR
     """Return the state of a run within a stage; None where there is nothing to resume from.
 
     Args:
-        before: The beginning of the stage.
+        before: The state at the start of the stage.
         training: Of the stage.
         rows: All epochs so far.
     """

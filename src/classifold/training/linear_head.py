@@ -250,7 +250,7 @@ def _gather_examples(feed: Feed, config: Config, buffer: NDArray[np.float32]) ->
     truth = np.eye(num_classes, dtype=np.float32)[labels]
     smooth = truth * (1 - config.LABEL_SMOOTHING) + config.LABEL_SMOOTHING / num_classes
     weights = feed.class_weights[labels]
-    # On JAX there may be several hosts, now or when the run goes on.
+    # On JAX there may be several hosts, now or when the run is resumed.
     examples = Examples(
         buffer,
         np.tile(smooth, (versions, 1)),

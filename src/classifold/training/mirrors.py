@@ -37,7 +37,7 @@ class Change:
     """A class whose pictures show another class once they are mirrored.
 
     Attributes:
-        label: The class's place among the class names.
+        label: The index of the class among the class names.
         other: The class that most of its mirrored pictures are taken for.
         num_changed: Pictures that are recognized as they are and taken for another class when mirrored.
         num_recognized: Pictures that are recognized as they are.

@@ -22,7 +22,7 @@ from classifold.training.keras_file import check_keras_file
 
 _LOG = logging.getLogger(__name__)
 
-# A cut is sought where the activations are small: at most so many times the smallest before it.
+# A cut is sought where the activations are small: at most this many times the smallest before it.
 _WIDEST_CUT = 2.0
 # A cut this close to the share that is asked for is taken for it.
 _SHARE_TOLERANCE = 0.05

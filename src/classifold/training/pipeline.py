@@ -33,7 +33,7 @@ class PictureReader:
         config: The settings: size, limits, threads, and what to do with a picture that cannot be read.
         cache: Where decoded pictures are kept.
         name: Name of the set, for the progress bar.
-        numbers: The pictures' numbers among those of all hosts, shape (N,); None: their places, 0 to N - 1.
+        numbers: The pictures' numbers among those of all hosts, shape (N,); None: their indices, 0 to N - 1.
 
     Attributes:
         augmentation: The settings of augmentation, `config` until training sets others.
@@ -72,7 +72,7 @@ class PictureReader:
         return len(self.pictures)
 
     def _read_all(self, pictures: Sequence[Picture], name: str) -> tuple[list[int], list[tuple[str, str]]]:
-        """Read every picture once; return the places of the good ones, and (key, reason) of the others."""
+        """Read every picture once; return the indices of the good ones, and (key, reason) of the others."""
         good: list[int] = []
         unreadable: list[tuple[str, str]] = []
         with show_progress(f"reading {name}", len(pictures)) as advance:
@@ -141,7 +141,7 @@ class PictureReader:
         """Return augmented pictures, (N, size, size, 3) uint8.
 
         Args:
-            indices: Places in `pictures`.
+            indices: Indices into `pictures`.
             variant: Which of a picture's augmented versions; the same number gives the same pixels.
         """
         seeds = [[self._config.RANDOM_SEED, variant, int(self.numbers[index])] for index in indices]

@@ -24,7 +24,7 @@ class Stage:
         share: Of the backbone that learns.
         num_epochs: At most.
         peak: The largest learning rate.
-        number: Place among the stages, part of the seeds.
+        number: Index among the stages, part of the seeds.
     """
 
     name: str

@@ -171,7 +171,7 @@ def _find_checkpoints(
     if this_host.rank:
         return None
     if is_resumable:
-        anew = "without --resume a run begins anew, and with --from RUN from an earlier one's weights"
+        anew = "without --resume a run starts from scratch, and with --from RUN from an earlier one's weights"
         return Checkpoints(checkpoint_of(run_dir), anew=anew)
     return None if folder is None else Checkpoints(folder, host=host)
 
@@ -195,7 +195,7 @@ def _find_saved(run: Run) -> None:
     elif began is not None:
         made = f"{run.run_dir.name} began with"
         run.notes.tell_all(compare_facts(began, run.facts, made=made, anew=run.checkpoints.anew))
-        tell("there is no checkpoint to resume from: the run starts at its beginning")
+        tell("there is no checkpoint to resume from: the run starts from scratch")
     run.writer = CheckpointWriter(
         run.checkpoints,
         facts=run.facts,
@@ -251,7 +251,7 @@ def _train_with_checkpoints(run: Run, learning: Learning) -> None:
 def _deliver(
     run: Run, model: Any, state: RunState, *, archive: bool, add_report: Callable[[Path], object] | None
 ) -> RunSummary:
-    """Export, evaluate and verify the model, write everything of the run, and give the folder its name."""
+    """Export, evaluate and verify the model, write the other files and give the folder its final name."""
     folder = run.partial
     run.write_model(folder, model, state)
     delivery = Delivery(folder, run.config, run.sets, clock=run.clock, notes=run.notes)
@@ -266,7 +266,7 @@ def _deliver(
         write_archive(folder, folder / names.MODEL_ARCHIVE)
     run.save_latest()
     move_folder(folder, run.run_dir)
-    if run.is_resumable:  # the run is whole now
+    if run.is_resumable:  # the run is complete now
         remove_state(run.run_dir)
     elif run.saved is not None:
         shutil.rmtree(interrupted_of(run.run_dir), ignore_errors=True)

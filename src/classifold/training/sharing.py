@@ -1,4 +1,4 @@
-"""Which pictures are this host's, an epoch's order that shares them out, and faults told on every host."""
+"""Which pictures are this host's, an epoch's order that shares them out, errors raised on every host."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def has_own(sets: Sets) -> bool:
 
 
 def list_here(sets: Sets) -> Places:
-    """Return the places of the training pictures that are on this host, ascending."""
+    """Return the indices of the training pictures that are on this host, ascending."""
     if has_own(sets):
         return np.array(sets.present[names.TRAINING], np.intp)
     return np.arange(len(sets.pictures[names.TRAINING]))
@@ -61,7 +61,7 @@ def choose_mine(places: Places, sets: Sets, config: Config, hosts: Hosts) -> Pla
     """Return the numbers of this host's pictures among the training pictures of a run.
 
     Args:
-        places: (N,) of the run's training pictures in the set; a picture's number is its place in here.
+        places: (N,) of the run's training pictures in the set; a picture's number is its index in here.
         sets: What is where.
         config: BATCH_SIZE.
         hosts: Who share them.
@@ -119,10 +119,10 @@ def check_share(numbers: Sequence[int] | Places, name: str, *, sets: Sets, hosts
 
 
 def deal_pictures(numbers: Places, batch_size: int, *, first: int, num_rows: int) -> list[Places]:
-    """Return the places of the pictures of some lanes, lane by lane.
+    """Return the indices of the pictures of some lanes, lane by lane.
 
     Args:
-        numbers: (N,) of the pictures, by place.
+        numbers: (N,) of the pictures, by index.
         batch_size: The number of lanes.
         first: The first lane that is wanted.
         num_rows: How many of them; those from `batch_size` on are empty.
@@ -134,7 +134,7 @@ def deal_pictures(numbers: Places, batch_size: int, *, first: int, num_rows: int
 
 
 def deal_own(count: int, *, num_rows: int) -> list[Places]:
-    """Return the places of a host's own pictures, row by row: as many for each as can be.
+    """Return the indices of a host's own pictures, row by row: as many for each as can be.
 
     Args:
         count: How many pictures it has.
@@ -157,10 +157,10 @@ def draw_batches(
     first: int = 0,
     is_repeated: bool = False,
 ) -> Places:
-    """Return the places (num_steps, rows) of the pictures of every batch, -1 where there is none.
+    """Return the indices (num_steps, rows) of the pictures of every batch, -1 where there is none.
 
     Args:
-        lanes: The places of each row's pictures.
+        lanes: The indices of each row's pictures.
         num_steps: Batches of the epoch.
         seed: Of the epoch.
         first: Number of the first of the lanes: each draws from a seed of its own.
@@ -179,7 +179,7 @@ def draw_batches(
 
 @contextlib.contextmanager
 def sharing_faults(hosts: Hosts, *, notes: Notes) -> Iterator[None]:
-    """Let every host go on from a block only if all can; the first one tells the notes of the others too.
+    """Let every host continue after a block only if all can; the first one tells the notes of the others too.
 
     Raises:
         ClassifoldError: This host's own.

@@ -152,11 +152,11 @@ def _sign_weights(model: Any) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The frozen part's outputs, and where the head's features stand in them.
+    """The frozen part's outputs, and where the head's features are in them.
 
     Attributes:
         activations: Outputs for the training pictures, version by version.
-        plain: From places of validation pictures to their outputs.
+        plain: From indices of validation pictures to their outputs.
         features: The columns that are the head's features; None where they are not among them.
         cache: Room that is left.
     """
@@ -306,7 +306,7 @@ def put_kept(classifier: Classifier, state: RunState, config: Config) -> None:
 
 
 def put_start(classifier: Classifier, state: RunState) -> None:
-    """Give the classifier the weights from the beginning of the stage that a state lies in.
+    """Give the classifier the weights from the start of the stage that a state belongs to.
 
     Raises:
         ValueError: If the classifier's weights have other shapes.

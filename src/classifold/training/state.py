@@ -61,9 +61,9 @@ class RunState:
     Attributes:
         stage: Index of the stage that is under way or comes next; the number of stages once training is done.
         rows: Copies of the rows of all epochs so far; `best` marks the one whose weights are kept.
-        weights: Weights of the whole classifier at the beginning of the stage.
+        weights: Weights of the whole classifier at the start of the stage.
         seeds: States, at that moment, of the layers that draw random numbers.
-        inside: How far the stage has come; None at its beginning.
+        inside: How far the stage has come; None at its start.
     """
 
     stage: int

@@ -254,14 +254,14 @@ def saving_early_end(config: Config, name: str | None, this_host: HostInfo) -> I
 
 
 def _explain_interruption(run: Run | None, *, in_haste: bool) -> Interrupted:
-    """Save what was reached, and return the error that tells how to go on.
+    """Save what was reached, and return the error that says how to continue.
 
     Args:
         run: The run, None where it was not made yet.
-        in_haste: There was a second signal: nothing is done but what the run goes on from.
+        in_haste: There was a second signal: only the state to resume from is saved.
     """
     if run is not None and run.run_dir.exists():
-        what = f"interrupted after its end; the run is whole in {run.run_dir}"
+        what = f"interrupted after its end; the run is complete in {run.run_dir}"
         return Interrupted(Fault("training", what), kept=run.run_dir)
     reached = None if run is None else run.reached
     if run is None or reached is None:
@@ -300,7 +300,7 @@ def _explain_going_on(run: Run, kept: Path | None, is_saved: bool) -> str:
     if is_saved and run.is_resumable:
         return explain_resume(run.run_dir.name)
     if is_saved and run.checkpoints is not None:
-        return f"run it again: it goes on from the checkpoint in {run.checkpoints.folder}"
+        return f"run it again: it resumes from the checkpoint in {run.checkpoints.folder}"
     if kept is not None:
-        return f"to go on from there: classifold train --from {shlex.quote(str(kept))}"
+        return f"to continue from there: classifold train --from {shlex.quote(str(kept))}"
     return "run it again; nothing was learned yet that could be kept"

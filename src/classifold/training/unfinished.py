@@ -36,12 +36,12 @@ def interrupted_of(run_dir: Path) -> Path:
 
 
 def checkpoint_of(run_dir: Path) -> Path:
-    """Return the hidden folder of the state that a run goes on from; it goes when the run is whole."""
+    """Return the hidden folder of the state that a run resumes from; removed when the run is complete."""
     return run_dir.with_name(f".{run_dir.name}{_CHECKPOINT}")
 
 
 def outputs_of(run_dir: Path) -> Path:
-    """Return the folder of what a run that goes on computes of its pictures, within that of its state."""
+    """Return the folder of what a resumable run computes from its pictures, inside that of its state."""
     return checkpoint_of(run_dir) / _OUTPUTS
 
 
@@ -52,27 +52,27 @@ def outputs_of_host(run_dir: Path, rank: int, count: int) -> Path:
 
 
 def explain_resume(name: str) -> str:
-    """Return what to do to go on with a run."""
-    return f"to go on where it stopped, with the same settings: classifold train --resume {name}"
+    """Return how to resume a run."""
+    return f"to resume where it stopped, with the same settings: classifold train --resume {name}"
 
 
 def explain_stay(run_dir: Path) -> Interrupted | None:
-    """Return the end of a run that was interrupted before it went on; None where no state of it is there."""
+    """Return the end of a run that was interrupted before it resumed; None where no state of it is there."""
     if not _has_state(run_dir):
         return None
-    what = "interrupted before it went on; what was saved of it stays as it was"
+    what = "interrupted before it resumed; its saved state is unchanged"
     return Interrupted(Fault("training", what, hint=explain_resume(run_dir.name)))
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that can be gone on with.
+    """A run that can be resumed.
 
     Attributes:
         name: Name of the run.
         written: When its state was saved last.
         num_bytes: What it takes on the disk, in hidden folders beside the runs.
-        has_state: Something was saved; otherwise it begins anew.
+        has_state: Something was saved; otherwise it starts from scratch.
     """
 
     name: str
@@ -100,14 +100,14 @@ def list_unfinished(runs_dir: Path) -> list[Unfinished]:
 
 
 def find_unfinished(runs_dir: Path, name: str) -> str:
-    """Return the name of the run to go on with.
+    """Return the name of the run to resume.
 
     Args:
         runs_dir: RUNS_DIR.
         name: Name of the run, or a path that ends in it; empty: the newest that stopped.
 
     Raises:
-        RunError: If there is none, it is whole, or it is under way.
+        RunError: If there is none, it is complete, or it is running.
     """
     found = list_unfinished(runs_dir)
     wanted = Path(name).name.removesuffix(names.INTERRUPTED_ENDING)
@@ -120,11 +120,11 @@ def find_unfinished(runs_dir: Path, name: str) -> str:
         raise RunError(Fault(str(runs_dir), "there is no run here that stopped before its end", hint=hint))
     what = "there is no run of this name that stopped before its end"
     if (runs_dir / wanted).exists():
-        what = "this run is whole; there is nothing to go on with"
+        what = "this run is complete; there is nothing to resume"
     elif checkpoint_of(runs_dir / wanted).exists():
         what, hint = "this run is under way", "wait for it, or end it first"
     elif (kept := interrupted_of(runs_dir / wanted)).exists():
-        what = "of this run only the best model is here, and not the state to go on from"
+        what = "of this run only the best model is here, and not the state to resume from"
         hint = f"to start a new run from its weights: classifold train --from {kept}"
     raise RunError(Fault(str(runs_dir / wanted), what, hint=hint))
 
@@ -156,12 +156,12 @@ def tell_unfinished(runs_dir: Path, *, tell: Callable[[str], None]) -> None:
         which = f"{found[0].name} stopped" if len(found) == 1 else f"{len(found)} runs stopped"
         tell(
             f"{which} before the end ({size:.0f} MB in hidden folders of {runs_dir}); "
-            f"classifold train --resume {found[0].name} goes on"
+            f"classifold train --resume {found[0].name} resumes it"
         )
 
 
 def remove_state(run_dir: Path) -> None:
-    """Remove what a run would have gone on from, now that it is whole."""
+    """Remove what a run would have resumed from, now that it is complete."""
     for folder in (checkpoint_of(run_dir), interrupted_of(run_dir)):
         shutil.rmtree(folder, ignore_errors=True)
 
