@@ -262,6 +262,14 @@ def test_a_folder_without_a_model_says_what_is_expected(tmp_path: Path) -> None:
     assert "classifold train" in hint
 
 
+def test_the_folder_of_an_interrupted_run_says_how_to_finish_it(tmp_path: Path) -> None:
+    folder = tmp_path / "roses-2026-01-01-00-00-00.interrupted"
+    folder.mkdir()
+    _, what, hint = fault_of(folder)
+    assert what == "this run was interrupted: its best model so far is here as model.keras, no other format"
+    assert hint == f"finish it: classifold train --resume; or start from it: classifold train --from {folder}"
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("model.tar.gz", "archive"), ("model.h5", "another file"), ("photo.jpg", "another file")],

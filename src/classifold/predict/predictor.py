@@ -189,6 +189,12 @@ def _no_model(folder: Path) -> Fault:
         newest = max(runs, key=lambda path: (path.stat().st_mtime, path.name))
         what = f"this folder holds {len(runs)} run{'s' if len(runs) > 1 else ''}, and is not a run itself"
         return Fault(str(folder), what, f"name one of them; the newest is {newest}")
+    if folder.name.endswith(names.INTERRUPTED_ENDING):
+        what = (
+            f"this run was interrupted: its best model so far is here as {names.MODEL_KERAS}, no other format"
+        )
+        hint = f"finish it: classifold train --resume; or start from it: classifold train --from {folder}"
+        return Fault(str(folder), what, hint)
     return Fault(str(folder), f"no {names.MODEL_ONNX} in this folder", _RUN_HINT)
 
 
