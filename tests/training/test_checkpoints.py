@@ -530,7 +530,8 @@ def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) 
     from classifold.training.data import opening_data
     from classifold.training.facts import build_facts
     from classifold.training.journal import Clock, Notes
-    from classifold.training.learning import build_learning, check_learned, train_stages
+    from classifold.training.learning import build_learning
+    from classifold.training.loop import check_learned, train_stages
 
     def learn(
         found: SavedRun | None = None,

@@ -25,13 +25,8 @@ from classifold.training.data import opening_data
 from classifold.training.delivery import Delivery
 from classifold.training.facts import check_facts, compare_facts
 from classifold.training.hosts import HostInfo, check_alike
-from classifold.training.learning import (
-    Learning,
-    check_learned,
-    has_stages_left,
-    leave_others,
-    train_stages,
-)
+from classifold.training.learning import Learning, leave_others
+from classifold.training.loop import check_learned, has_stages_left, train_stages
 from classifold.training.state import RunState
 from classifold.training.under_way import Run, saving_early_end
 from classifold.training.unfinished import (
