@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,16 +34,48 @@ COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 # The fixtures of what a machine has only one of: its Docker engine and the registry.
 _ONE_OF_ITS_KIND = {"docker_engine", "registry"}
+# The files whose tests take them. One worker of pytest-xdist runs all of these, since two would remove each
+# other's images and containers.
+_DOCKER_FILES = {
+    f"tests/{name}.py"
+    for name in (
+        *("aws/test_caller_policies", "aws/test_image", "aws/test_image_base", "aws/test_job"),
+        *("aws/test_training_image", "docker/test_local", "test_aws_path", "test_lab"),
+    )
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out among the workers file by file, for what the tests of a file share."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "docker" if file in _DOCKER_FILES else file
+
+    config.option.loadscopereorder = False  # the order below, and not that of the number of tests
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests out among the workers of pytest-xdist: a file as a whole, for what its tests share.
+    """Put Docker's files and those that train first, so that no worker begins a long one last."""
+    files = {item.nodeid.partition("::")[0] for item in items if _ONE_OF_ITS_KIND & set(fixtures_of(item))}
+    if files - _DOCKER_FILES:
+        raise pytest.UsageError(f"name them in _DOCKER_FILES: {', '.join(sorted(files - _DOCKER_FILES))}")
+    slow = {item.nodeid.partition("::")[0] for item in items if item.get_closest_marker("slow")}
 
-    All tests that use Docker or the registry go to one worker, since they would take each other's images.
-    """
-    for item in items:
-        shared = _ONE_OF_ITS_KIND.intersection(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("docker" if shared else item.nodeid.partition("::")[0]))
+    def rank(item: pytest.Item) -> tuple[bool, bool]:
+        file = item.nodeid.partition("::")[0]
+        return file not in _DOCKER_FILES, file not in slow
+
+    items.sort(key=rank)
+
+
+def fixtures_of(item: pytest.Item) -> list[str]:
+    """Return the names of all fixtures that a test takes, and of those that these take."""
+    return list(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session", autouse=True)

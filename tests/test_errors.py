@@ -91,6 +91,6 @@ def test_what_is_no_refusal_of_the_disk_passes_through() -> None:
 def test_of_many_faults_the_first_are_shown_and_the_others_counted() -> None:
     faults = [Fault(str(number), "wrong") for number in range(FAULT_LIMIT + 1_234)]
     assert limit_faults(faults[:FAULT_LIMIT]) == faults[:FAULT_LIMIT]
-    shown = limit_faults(faults, noun="pictures", what="wrong too", hint="fix them")
+    shown = limit_faults(faults, noun="picture", what="wrong too", hint="fix them")
     assert shown == [*faults[:FAULT_LIMIT], Fault("1,234 more pictures", "wrong too", hint="fix them")]
     assert limit_faults(faults)[-1].where == "1,234 more"

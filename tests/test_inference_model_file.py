@@ -18,7 +18,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from classifold import inference
 from classifold.inference import ModelFileError, check_model, open_session
 
-REASON = r"from another file \(external data\)"
+REASON = r"in another file \(external data\)"
 
 
 def tensor(*, is_external: bool) -> TensorProto:

@@ -167,7 +167,7 @@ def test_training_on_the_base_install_says_what_to_install(
     elsewhere("classifold", "split", "--config", "config.py")
     done = elsewhere("classifold", "train", "--config", "config.py")
     assert done.returncode == 1
-    looking, _starting, error, *_ = done.stderr.splitlines()
+    looking, error, *_ = done.stderr.splitlines()
     assert looking == "looking for the pictures in flowers-split"
     assert error.startswith("error: ")
     assert "\nhint: " in done.stderr
