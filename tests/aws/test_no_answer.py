@@ -98,7 +98,9 @@ class Stranger:
                 if body is None:
                     return
                 self.send_response(status)
-                for name, value in {"Content-Length": str(len(body.encode())), **headers}.items():
+                # Said to the client too, or it might send its next request just before it sees the end.
+                usual = {"Content-Length": str(len(body.encode())), "Connection": "close"}
+                for name, value in {**usual, **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command != "HEAD":
