@@ -1,4 +1,4 @@
-"""Keras in one interpreter for the whole room, tiny backbones, and a few made pictures."""
+"""Fixtures: Keras in one interpreter, tiny backbones, made pictures, and runs that ended or are under way."""
 
 from __future__ import annotations
 
