@@ -513,7 +513,7 @@ def test_backslashes_are_separators_where_no_file_has_them_in_its_name(check, re
     rows = [(path.replace("/", "\\"), name) for path, name in ROWS]
     report = check(write_table([("path", "label"), *rows]))
     assert report.faults == ()
-    assert "names with backslashes, found with / in their place: 12 files" in report.notes
+    assert "missing under their names with backslashes, found with / in their place: 12 files" in report.notes
     assert check(write_table([("path",), *((path,) for path, _ in rows)])).classes.keys() == {"cat", "dog"}
     literal = "pics\\cat\\0.png"
     (tmp_path / literal).write_bytes(PNG)

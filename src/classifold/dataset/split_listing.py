@@ -322,7 +322,7 @@ def _describe_files(findings: Findings) -> list[str]:
         lines.append(f"missing, and left out: {count}: {findings.missing}")
     if findings.num_backslashes:
         lines.append(
-            "names with backslashes, found with / in their place: "
+            "missing under their names with backslashes, found with / in their place: "
             f"{count_of(findings.num_backslashes, 'file')}"
         )
     if findings.num_from_root:
