@@ -366,7 +366,7 @@ def test_a_misspelt_region_is_told_with_the_right_one(keys: None, monkeypatch: p
     [
         ("expire", "the credentials have expired"),
         ("refuse_keys", "AWS does not take these credentials (InvalidClientTokenId)"),
-        ("fail", "AWS is throttling requests or has a fault"),
+        ("fail", "AWS is throttling requests or has an internal error"),
     ],
 )
 def test_what_is_wrong_with_the_sign_in_is_told(aws_account: Cloud, break_it: str, said: str) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -314,10 +315,19 @@ def test_a_signal_at_any_moment_leaves_a_state_between_two_steps(place, moment, 
             return replace(feed, read_training=read)
 
     straight, whole = fit(Data(noise=1.5), model=build(1), num_epochs=5)
-    states: list[Any] = []
-    reached = Reached()
-    with ending_gently() as interruption, pytest.raises(KeyboardInterrupt):
-        fit(Sender(noise=1.5), model=build(1), num_epochs=5, reached=reached, mark=states.append)
+    # While a first step is compiled, Keras's own `except:` may take the signal for a fault of its inputs,
+    # and warn. A run hears it again after three seconds; this training ends before, so it is tried again.
+    for _ in range(5):
+        states: list[Any] = []
+        reached = Reached()
+        with ending_gently() as interruption, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*structure of `inputs`", UserWarning)
+            try:
+                fit(Sender(noise=1.5), model=build(1), num_epochs=5, reached=reached, mark=states.append)
+            except KeyboardInterrupt:
+                break
+    else:
+        pytest.fail("no signal ended the training")
     assert interruption.count == 1
     # At most the batch that was being read, and the one before it, are not there yet.
     inside = states[-1] if states else None
