@@ -93,7 +93,7 @@ def expand_home(path: str) -> str:
     """Return a path with `~` or `~user` replaced; unchanged where there is no such home folder."""
     if path.partition("/")[0] == "~" and not has_home():
         return path
-    return os.path.expanduser(path)  # noqa: PTH111 - pathlib raises an error where there is none
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib raises an error without a home folder
 
 
 @contextlib.contextmanager
@@ -162,18 +162,18 @@ def start_process(words: Sequence[str], **options: Any) -> Iterator[subprocess.P
     """
     import subprocess
 
-    theirs, pipe = os.pipe()
+    child_end, pipe = os.pipe()
     try:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own module
                 words,
                 start_new_session=True,
-                pass_fds=(theirs,),
-                env={**os.environ, _PIPE: str(theirs)},
+                pass_fds=(child_end,),
+                env={**os.environ, _PIPE: str(child_end)},
                 **options,
             )
         finally:
-            os.close(theirs)
+            os.close(child_end)
         try:
             yield process
         finally:

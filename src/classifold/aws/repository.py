@@ -110,7 +110,7 @@ def list_images(aws: Aws) -> list[ImageDetail]:
 
 
 def find_tagged_image(aws: Aws, tag: str) -> ImageDetail | None:
-    """Return the image under a tag of the project's repository; None where there is none.
+    """Return the image with this tag in the project's repository, or None.
 
     Raises:
         AwsError: AWS refuses.

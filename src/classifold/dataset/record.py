@@ -37,13 +37,13 @@ def write_record(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterab
 
 
 def read_record_head(path: Path) -> dict[str, Any] | None:
-    """Return the head of a split.json, None where there is none or it has another format."""
+    """Return the head of a split.json, or None if the file is missing or in another format."""
     head = read_any_head(path)
     return head if head is not None and head.get("format") == RECORD_FORMAT else None
 
 
 def read_any_head(path: Path) -> dict[str, Any] | None:
-    """Return the head of a record of any format, None where there is none."""
+    """Return the head of a record of any format, or None if the file is missing."""
     try:
         with path.open(encoding="utf-8") as file:
             line = file.readline(_LINE_LIMIT)

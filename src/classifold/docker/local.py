@@ -52,7 +52,7 @@ _JOB = "the job in Docker"
 _DOCKER_REFUSED = (125, 126, 127)
 # The label that names the image's variant.
 _TITLE = "org.opencontainers.image.title"
-# Hints for this machine, in place of those for a job, by words of the latter.
+# What replaces a job's hint on this machine, by a phrase that occurs in the job's hint.
 _CURES_HERE = {
     "VOLUME_GB": "free some space, or set RUNS_DIR to another disk",
     MEMORY_HINT_IN_JOB: MEMORY_HINT,

@@ -111,7 +111,7 @@ def pack_sets(
     _check_record(sets_dir)
     in_files = not holds_manifests(sets_dir)
     is_share = share != (1, 1)
-    # A share leaves the target alone: where the disk has no locks, other machines may pack theirs meanwhile.
+    # A share does not touch the target: other machines may be packing their shares at the same time.
     target = contextlib.nullcontext(shards_dir) if is_share else replace_folder(shards_dir)
     with target as new, _naming(shards_dir), _open_work(shards_dir, keep=is_share) as work:
         _check_ours(shards_dir)

@@ -50,7 +50,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     """Return the size and EXIF orientation (1 to 8) of a whole JPEG file.
 
     Raises:
-        PictureError: It has no frame, no scan or no end, or so many scans that it is an attack.
+        PictureError: The frame, the scan or the end marker is missing, or there are too many scans.
     """
     size, progressive, at = None, False, 2
     metadata = {_EXIF: b"", _XMP: b""}

@@ -20,7 +20,7 @@ class PictureError(Exception):
     """One picture cannot be read.
 
     Attributes:
-        reason: Why, as a message to the user, with the cure where there is one.
+        reason: Message for the user: why it cannot be read, and what to do if anything helps.
     """
 
     def __init__(self, reason: str) -> None:

@@ -122,7 +122,7 @@ def declared_tiff_bits(tags: Any) -> int | None:
 
 
 def _one_value(value: Any) -> int | None:
-    """Return the number that all channels share, None where there is none or they differ."""
+    """Return the number that is the same for all channels, or None if it is missing or differs."""
     values = set(value) if isinstance(value, tuple) else {value}
     one = values.pop() if len(values) == 1 else None
     return int(one) if isinstance(one, int | float) and 0 <= one < 2**32 and one == int(one) else None
