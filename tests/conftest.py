@@ -175,6 +175,8 @@ def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    from made_card import model_card
+
     weights = np.eye(3, dtype=np.float32)[::-1] * 8 / 255
     nodes = [
         helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),
@@ -189,18 +191,7 @@ def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [numpy_helper.from_array(weights, "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    card = {
-        "format": 1,
-        "class_names": list(COLOURS),
-        "image_size": 16,
-        "max_pixels": 1_000_000,
-        "input": {"name": "pixels", "layout": "NHWC", "colour": "RGB", "range": [0, 255]},
-        "resize": "squash, antialiased bilinear",
-        "output": "probabilities",
-        "backbone": "mean colour",
-        "run": "colours-2026-01-01-00-00-00",
-        "classifold": "0.1.0",
-    }
+    card = model_card(COLOURS)
     helper.set_model_props(model, {"classifold": json.dumps(card)})
     run_dir = tmp_path_factory.mktemp("runs") / "colours-2026-01-01-00-00-00"
     run_dir.mkdir()

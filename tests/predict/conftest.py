@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,23 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from made_card import model_card
+
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-
-
-def model_card(**changes: Any) -> dict[str, Any]:
-    card = {
-        "format": 1,
-        "class_names": list(COLOURS),
-        "image_size": 16,
-        "max_pixels": 1_000_000,
-        "input": {"name": "pixels", "layout": "NHWC", "colour": "RGB", "range": [0, 255]},
-        "resize": "squash, antialiased bilinear",
-        "output": "probabilities",
-        "backbone": "mean colour",
-        "run": "colours-2026-01-01-00-00-00",
-        "classifold": "0.1.0",
-    }
-    return card | changes
 
 
 def colour_model(
@@ -65,7 +52,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str = "run", *, card: dict[str, Any] | str | None = None, **shape: int) -> Path:
         run_dir = tmp_path / name
         run_dir.mkdir(parents=True)
-        onnx.save(colour_model(model_card() if card is None else card, **shape), run_dir / "model.onnx")
+        onnx.save(
+            colour_model(model_card(COLOURS) if card is None else card, **shape), run_dir / "model.onnx"
+        )
         return run_dir
 
     return make
@@ -91,7 +80,7 @@ def save_plain() -> Callable[..., Path]:
 
 @pytest.fixture
 def card() -> Callable[..., dict[str, Any]]:
-    return model_card
+    return functools.partial(model_card, COLOURS)
 
 
 @pytest.fixture
