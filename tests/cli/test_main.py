@@ -193,16 +193,44 @@ def test_an_option_without_its_value_is_told_in_our_shape(classifold: Classifold
 # Settings
 
 
-@pytest.mark.parametrize("command", [["split"], ["train"]])
-def test_a_command_that_needs_settings_says_so_where_there_is_no_settings_file(
+@pytest.mark.parametrize("command", ["check", "split", "train"])
+def test_a_command_on_pictures_asks_for_their_folder_where_nothing_names_it(
+    classifold: Classifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = classifold(command)
+    assert answer.code == 2
+    assert answer.err.startswith(
+        f"error: classifold {command}: no folder of pictures is named\n"
+        f"hint: for instance: classifold {command} my/pictures;"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["upload"], ["launch"], ["image"], ["setup"], ["jobs"], ["follow"], ["stop"], ["fetch"], ["destroy"]],
+)
+def test_a_command_on_aws_wants_a_project_of_its_own(
     classifold: Classifold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     answer = classifold(*command)
     assert answer.code == 2
-    assert answer.err.startswith(
-        "error: container/modeling/config.py: the settings file does not exist\nhint: "
+    assert answer.err == (
+        "error: container/modeling/config.py: the settings file does not exist, so this project has no name on "
+        "AWS\nhint: run the command in the project's folder; `classifold init` makes one\n"
     )
+
+
+def test_a_settings_file_that_leads_nowhere_is_not_taken_for_none(
+    classifold: Classifold, project: Path, draw_colours: Callable[..., Path]
+) -> None:
+    settings = project / "container" / "modeling" / "config.py"
+    settings.unlink()
+    settings.symlink_to(project / "moved.py")
+    answer = classifold("check", draw_colours(project / "photos"))
+    assert answer.code == 2
+    assert answer.err.startswith("error: container/modeling/config.py: the settings file does not exist\n")
 
 
 @pytest.mark.parametrize("command", [["example", "flowers"], ["report", "run"], ["predict", "run", "x.jpg"]])

@@ -156,7 +156,7 @@ def train(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train, evaluate and export: from a folder of pictures to a run folder with everything.
+    """Train, evaluate, export: from pictures to a run folder.
 
     FOLDER holds one sub-folder of pictures per class, or sets that are divided already. It is checked, and
     divided into three sets beside it, unless that is done already. Without FOLDER, the settings name the

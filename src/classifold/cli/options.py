@@ -113,13 +113,15 @@ def load_pictures_settings(
         overrides: Values of `--set`, each NAME=VALUE.
 
     Raises:
-        UsageError: Nothing names the pictures, and the default folder is not there.
+        UsageError: There is no settings file, nothing else names the pictures, and the default folder is not
+            there.
     """
     from classifold.errors import Fault, UsageError
 
     config = load_settings(config_path, overrides, folder=folder)
     named = {"DATA_LOCAL_DIR", "DATA_MANIFEST", "SPLIT_LOCAL_DIR"} & config.model_fields_set
-    if not named and not Path(config.DATA_LOCAL_DIR).exists() and not config.split_dir.exists():
+    is_named = _has_settings_file(config_path) or named
+    if not is_named and not Path(config.DATA_LOCAL_DIR).exists() and not config.split_dir.exists():
         hint = f"for instance: {command} my/pictures; it holds one sub-folder of pictures per class"
         raise UsageError(Fault(command, "no folder of pictures is named", hint=hint))
     return config
