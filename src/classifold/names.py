@@ -80,6 +80,8 @@ MODEL_ARCHIVE = "model.tar.gz"
 INTERRUPTED_ENDING = ".interrupted"
 # End of the name of the hidden folder in which a run works: .<run>.partial
 PARTIAL_ENDING = ".partial"
+# Where pip installs the package from. Nothing is on PyPI yet: until then a name there is somebody else's.
+SOURCE = "git+https://github.com/classifold/classifold"
 # The key of the content of classes.json inside model.onnx, model.keras, model.h5 and checkpoint/.
 MODEL_CARD = "classifold"
 
@@ -242,3 +244,8 @@ def run_name(folder_name: str) -> str:
     if folder_name.startswith(".") and folder_name.endswith(PARTIAL_ENDING):
         return folder_name[1 : -len(PARTIAL_ENDING)]
     return folder_name
+
+
+def install(extras: str) -> str:
+    """Return the command that installs the package with extras, for instance "train,hosts"."""
+    return f'pip install "classifold[{extras}] @ {SOURCE}"'

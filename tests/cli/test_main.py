@@ -25,6 +25,7 @@ from classifold.cli.answers import (
 from classifold.cli.main import cli
 from classifold.cli.runner import run
 from classifold.errors import DiskError
+from classifold.names import install
 
 Classifold = Callable[..., Any]
 HEAVY = (
@@ -217,8 +218,8 @@ def test_a_command_on_aws_wants_a_project_of_its_own(
     answer = classifold(*command)
     assert answer.code == 2
     assert answer.err == (
-        "error: container/modeling/config.py: the settings file does not exist, so this project has no name on "
-        "AWS\nhint: run the command in the project's folder; `classifold init` makes one\n"
+        "error: container/modeling/config.py: the settings file does not exist, so this project has no name "
+        "on AWS\nhint: run the command in the project's folder; `classifold init` makes one\n"
     )
 
 
@@ -423,7 +424,7 @@ def test_too_little_memory_is_told_with_a_cure(capfd: pytest.CaptureFixture[str]
 def test_a_missing_training_package_is_told_with_how_to_install_it(capfd: pytest.CaptureFixture[str]) -> None:
     code, err = answer_of(ModuleNotFoundError("No module named 'keras'", name="keras.layers"), capfd)
     assert code == 1
-    assert err.splitlines()[1] == 'hint: pip install "classifold[train]"'
+    assert err.splitlines()[1] == f"hint: {install('train')}"
     assert is_in_words(err)
 
 

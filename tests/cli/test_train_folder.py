@@ -97,8 +97,9 @@ def test_a_split_is_not_split(classifold: Classifold, photos: Path, command: str
     answer = classifold(command, "photos-split")
     assert answer.code == 2
     assert answer.err == (
-        f"error: classifold {command} photos-split: expected a folder of pictures, got a split of one, or its "
-        "shards\nhint: name the folder of its pictures; to train on it as it is: classifold train photos-split\n"
+        f"error: classifold {command} photos-split: expected a folder of pictures, got a split of one, or "
+        "its shards\nhint: name the folder of its pictures; to train on it as it is: "
+        "classifold train photos-split\n"
     )
 
 
@@ -107,5 +108,7 @@ def test_a_missing_folder_is_named_before_anything_is_written(
 ) -> None:
     answer = classifold("train", "foto", *options)
     assert answer.code == 1
-    assert answer.err.startswith("dividing the pictures of foto into three sets\nerror: foto: there is no such")
+    assert answer.err.startswith(
+        "dividing the pictures of foto into three sets\nerror: foto: there is no such"
+    )
     assert [path.name for path in Path().iterdir()] == ["photos"]

@@ -50,7 +50,7 @@ def test_folders_that_share_their_sub_folders_are_refused(tmp_path, folders):
     fault = refusal(fill(tmp_path, *folders))
     first = folders[0].split("/")[0]
     assert "hold the same sub-folders" in fault.what
-    assert f"set DATA_LOCAL_DIR to one of them, for instance {tmp_path / first}" in fault.hint
+    assert f"name one of them instead, for instance {tmp_path / first}" in fault.hint
     assert "DATA_MANIFEST" in fault.hint
 
 
@@ -78,7 +78,7 @@ def test_classes_that_are_divided_into_sets_are_refused(tmp_path):
 
 def test_several_splits_side_by_side_are_refused(tmp_path):
     fill(tmp_path, *(f"{one}/{s}/{c}" for one in ("a", "b") for s in ("train", "test") for c in ("x", "y")))
-    assert refusal(tmp_path).hint == f"set DATA_LOCAL_DIR to one of them, for instance {tmp_path / 'a'}"
+    assert refusal(tmp_path).hint == f"name one of them instead, for instance {tmp_path / 'a'}"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_folder_around_the_classes_is_refused_with_the_inner_one(tmp_path, jun
     put(root, *junk)
     report = check_data(build_config({"DATA_LOCAL_DIR": str(root)}))
     (fault,) = report.faults
-    assert f"set DATA_LOCAL_DIR to {root / 'pets'}" in fault.hint
+    assert f"name {root / 'pets'} instead" in fault.hint
 
 
 def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
@@ -114,7 +114,7 @@ def test_training_beside_one_folder_of_pictures_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["test", "val"])
 def test_another_set_alone_is_offered_as_the_folder(tmp_path, name):
     fault = refusal(fill(tmp_path, f"{name}/cat", f"{name}/dog", "extra"))
-    assert f"set DATA_LOCAL_DIR to {tmp_path / name}" in fault.hint
+    assert f"name {tmp_path / name} instead" in fault.hint
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_another_set_alone_is_offered_as_the_folder(tmp_path, name):
 def test_a_divided_folder_among_others_is_refused(tmp_path, inner):
     fault = refusal(fill(tmp_path, *(f"data/{name}" for name in inner), "models", "pets"))
     assert fault.what.startswith("data is divided into sets (")
-    assert f"set DATA_LOCAL_DIR to {tmp_path / 'data'}" in fault.hint
+    assert f"name {tmp_path / 'data'} instead" in fault.hint
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,7 @@ def test_the_data_folder_may_not_be_the_one_around_it_and_its_split(make_classes
     split(folder)
     report = check_data(build_config({"DATA_LOCAL_DIR": str(tmp_path / "data")}))
     (fault,) = report.faults
-    assert f"set DATA_LOCAL_DIR to {folder}" in fault.hint
+    assert f"name {folder} instead" in fault.hint
 
 
 def test_runs_inside_the_data_folder_are_no_class(make_classes):

@@ -267,7 +267,7 @@ def test_a_heic_picture_names_the_package_that_reads_it():
     try:
         import pillow_heif  # noqa: F401
     except ImportError:
-        assert 'pip install "classifold[heif]"' in reason_for(head)
+        assert "pip install pillow-heif" in reason_for(head)
     else:
         assert reason_for(head)
 

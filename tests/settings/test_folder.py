@@ -69,6 +69,6 @@ def test_runs_never_go_into_the_pictures(photos: Path, monkeypatch: pytest.Monke
     home = photos.resolve()
     monkeypatch.chdir(photos)
     config = override_config((), folder=Path())
-    assert config.RUNS_DIR == f"{home}-runs"
+    assert f"{home}-runs" == config.RUNS_DIR
     assert config.split_dir.resolve() == home.with_name("photos-split")
     assert override_config(("RUNS_DIR=here",), folder=Path()).RUNS_DIR == "here"

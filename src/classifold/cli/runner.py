@@ -33,6 +33,7 @@ from classifold.errors import (
     UsageError,
     explain_disk,
 )
+from classifold.names import install
 from classifold.processes import ensure_utf8_mode, prepare_process, silence, take_terminal_encoding
 from classifold.progress import PlainFormatter, say
 
@@ -140,8 +141,8 @@ def _explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
     module = (error.name or "").partition(".")[0]
     if module not in (*_TRAIN_MODULES, _LITE0_MODULE):
         return None
-    hint = 'pip install "classifold[train]"'
-    return MissingExtraError(Fault(module, "training needs this package, which is not installed", hint=hint))
+    what = "training needs this package, which is not installed"
+    return MissingExtraError(Fault(module, what, hint=install("train")))
 
 
 def _explain_usage(error: click.ClickException, name: str) -> Fault:

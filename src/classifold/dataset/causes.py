@@ -9,7 +9,7 @@ from classifold.counts import choose
 # Part of a reason, and the cure. A reason says what the file contains in the words of `formats.name_content`.
 _CURES = {
     "Git LFS pointer": "run `git lfs pull` where the pictures were cloned",
-    "HEIC": 'install support for HEIC: pip install "classifold[heif]"',
+    "HEIC": "install support for HEIC: pip install pillow-heif",
     "video": "take pictures out of the videos, for instance `ffmpeg -i clip.mp4 -vf fps=1 clip-%04d.jpg`",
     "raw picture": "export the camera's raw pictures as JPEG or TIFF",
     "DICOM": "convert the DICOM pictures to PNG, for instance with DCMTK's dcmj2pnm",

@@ -14,6 +14,7 @@ from classifold.dataset.layout import (
     find_own_split,
     holds_pictures,
     list_folders,
+    name_instead,
     name_some,
 )
 from classifold.dataset.leftovers import holds_small_copies, reason_to_pass_over
@@ -101,7 +102,7 @@ def _find_sets_in_names(root: Path, names: Sequence[str]) -> Fault | None:
         return None
     shown = name_some(name for members in families.values() for name in members)
     what = f"its folders ({shown}) have a class and a set in their names"
-    hint = "move them to train/<class> and test/<class>, or set DATA_LOCAL_DIR to a folder with one data set"
+    hint = "move them to train/<class> and test/<class>, or name a folder with one data set"
     return Fault(str(root), what, hint=hint)
 
 
@@ -121,7 +122,7 @@ def _find_common_folders(
     if TRAINING in meant.values() and len(set(meant.values())) > 1:
         what = f"each of its folders ({children}) is divided into sets ({shown})"
         deeper = any(_list_inner(full[0].path / name) for name in meant)
-        hint = f"set DATA_LOCAL_DIR to one of them, for instance {first}"
+        hint = f"name one of them instead, for instance {first}"
         if not deeper:
             one = min(meant)
             hint = f"swap the two levels: {one}/{full[0].name}, {one}/{full[1].name} and so on"
@@ -129,7 +130,7 @@ def _find_common_folders(
     what = f"all its folders ({children}) hold the same sub-folders ({shown}), which look like the classes"
     example = min(common)
     hint = (
-        f"set DATA_LOCAL_DIR to one of them, for instance {first}, or merge them: {example}/{full[0].name}, "
+        f"name one of them instead, for instance {first}, or merge them: {example}/{full[0].name}, "
         f"{example}/{full[1].name} and so on; if {full[0].name} is a class, {AS_TABLE}"
     )
     return Fault(str(root), what, hint=hint)
@@ -173,7 +174,7 @@ def _find_inner_split(root: Path, folders: Sequence[Folder], inner: Mapping[str,
             continue
         sets = name_some(sorted(meant))
         what = f"{folder.name} is divided into sets ({sets}), and there are other folders beside it"
-        hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(folder.path))}, or {AS_TABLE}"
+        hint = f"{name_instead(folder.path)}, or {AS_TABLE}"
         return Fault(str(root), what, hint=hint)
     return None
 
@@ -202,5 +203,5 @@ def _find_wrapper(root: Path, folders: Sequence[Folder], inner: Mapping[str, set
     others = name_some(folder.name for folder in folders if folder is not real[0])
     shown = f"{real[0].name} ({name_some(inside)})"
     what = f"the classes seem to be in {shown}, and {others} seem not to be classes"
-    hint = f"set DATA_LOCAL_DIR to {clean_name(os.fspath(real[0].path))}, or {AS_TABLE}"
+    hint = f"{name_instead(real[0].path)}, or {AS_TABLE}"
     return Fault(str(root), what, hint=hint)

@@ -103,16 +103,19 @@ def describe_place(root: Path, class_names: Sequence[str]) -> str:
     """
     inner = suggest_folder(root)
     if inner is not None:
-        return (
-            f"the classes seem to be one level deeper: set DATA_LOCAL_DIR to {clean_name(os.fspath(inner))}"
-        )
+        return f"the classes seem to be one level deeper: {name_instead(inner)}"
     tables = find_tables([root])
     if tables:
         table = clean_name(os.fspath(tables[0]))
         return f"if the classes are in {table}, set DATA_MANIFEST to it and MANIFEST_CLASS to their column"
     if any(map(is_filler, class_names)) or find_loose_pictures(root, limit=1):
         return f"sort the pictures into one sub-folder per class, or {AS_TABLE}"
-    return "set DATA_LOCAL_DIR to a folder that holds one sub-folder of pictures per class"
+    return "name a folder that holds one sub-folder of pictures per class, as FOLDER or in DATA_LOCAL_DIR"
+
+
+def name_instead(folder: Path) -> str:
+    """Return the cure where another folder than the one that was named holds the classes."""
+    return f"name {clean_name(os.fspath(folder))} instead, as FOLDER or in DATA_LOCAL_DIR"
 
 
 def holds_pictures(folder: Path) -> bool:

@@ -28,9 +28,7 @@ def iter_parquet(path: Path) -> Entries:
                 for value in values.values()
             ):
                 what = "the Parquet file holds the pictures themselves, and only listings of files are read"
-                hint = (
-                    "write the pictures into one folder per class, and set DATA_LOCAL_DIR to the folder above"
-                )
+                hint = "write the pictures into one folder per class, and name the folder above"
                 raise DataError(Fault(str(path), what, hint=hint))
             yield number, {fold_name(str(name)): value for name, value in values.items()}
 

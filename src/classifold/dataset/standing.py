@@ -203,12 +203,12 @@ _THEN = "then run the command again"
 def _fault_added(split_dir: Path, added: _Names) -> Iterator[Fault]:
     if added.count:
         what = f"it holds {added.describe()} that classifold did not put there and that would be lost"
-        hint = f"move them away, pictures to train on into their class in DATA_LOCAL_DIR; {_THEN}"
+        hint = f"move them away, pictures to train on into their class in the folder of pictures; {_THEN}"
         yield Fault(str(split_dir), what, hint=hint)
 
 
 def _fault_changed(split_dir: Path, changed: _Names) -> Iterator[Fault]:
     if changed.count:
         what = f"it holds {changed.describe()} changed since the split, whose changes would be lost"
-        hint = f"move them away, or over their originals in DATA_LOCAL_DIR to keep the changes; {_THEN}"
+        hint = f"move them away, or over their originals to keep the changes; {_THEN}"
         yield Fault(str(split_dir), what, hint=hint)

