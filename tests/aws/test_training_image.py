@@ -163,7 +163,7 @@ def test_a_project_of_init_builds_the_image_without_a_checkout(
     words = ("image", "--no-push", "--json", "--set", "INSTANCE_TYPE=ml.m5.xlarge")
     built = run_python("-P", "-m", "classifold", *words, cwd=tmp_path / "rose-garden", env=here)
     assert built.code == 0, built.err
-    reference = json.loads(built.out)["reference"]
+    reference = json.loads(built.out)["image"]["reference"]
     try:
         assert reference.startswith("rose-garden:cpu-")
         assert list_layers(reference) == list_layers(training_image.reference)
