@@ -228,9 +228,3 @@ def test_every_benchmark_is_listed_with_what_it_shows() -> None:
 def test_no_page_names_a_machine_of_ours() -> None:
     for page in PAGES:
         assert not re.search(r"/tmp/\w|/root/|/home/\w|/var/\w", page.read_text(encoding="utf-8")), page.name
-
-
-def test_the_changelog_has_the_version_of_the_package() -> None:
-    from classifold import __version__
-
-    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
