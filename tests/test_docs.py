@@ -117,8 +117,8 @@ def test_the_page_of_security_says_which_commands_run_the_settings_file(
     (project / "file").write_text("")
     classifold(name, *(["file"] * len(needed)))
     page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    (said,) = re.findall(r"`classifold (\w+)` runs it\s+only where `--config`", page)
-    assert (project / "it was run").exists() == (name != said)
+    (said,) = re.findall(r"`classifold (\w+)` and `classifold (\w+)` run it\s+only where `--config`", page)
+    assert (project / "it was run").exists() == (name not in said)
 
 
 def test_the_readme_warns_of_the_settings_file_and_names_the_page_of_security() -> None:
@@ -228,9 +228,3 @@ def test_every_benchmark_is_listed_with_what_it_shows() -> None:
 def test_no_page_names_a_machine_of_ours() -> None:
     for page in PAGES:
         assert not re.search(r"/tmp/\w|/root/|/home/\w|/var/\w", page.read_text(encoding="utf-8")), page.name
-
-
-def test_the_changelog_has_the_version_of_the_package() -> None:
-    from classifold import __version__
-
-    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

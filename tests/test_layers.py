@@ -18,7 +18,7 @@ FLOORS = (
     {"ground"},
     {"settings", "pictures"},
     {"dataset", "example"},
-    {"packing", "sagemaker"},
+    {"packing", "sagemaker", "init"},
     {"report", "predict"},
     {"training", "docker"},
     {"container", "aws"},

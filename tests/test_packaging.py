@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
-import sys
 import venv
 import zipfile
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from classifold import __version__
+from classifold import __version__, names
+from made_wheel import run
 
 pytestmark = pytest.mark.slow
 TRAINING_PACKAGES = (
@@ -27,55 +28,15 @@ TRAINING_PACKAGES = (
 )
 
 
-def run(*words: object, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in words],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        timeout=600,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def environment(original_environment: dict[str, str]) -> dict[str, str]:
-    """Return the user's environment, for pip's settings and cache, with nothing that leads back to `src`."""
-    return {name: value for name, value in original_environment.items() if not name.startswith("PYTHON")}
-
-
-@pytest.fixture(scope="module")
-def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
-    """Return the built wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    words = (
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        folder,
-        root,
-    )
-    done = run(sys.executable, *words, cwd=folder, env=environment)
-    assert done.returncode == 0, done.stderr
-    (built,) = folder.glob("*.whl")
-    return built
-
-
 @pytest.fixture(scope="module")
 def installed(
-    root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+    root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory, pip_environment: dict[str, str]
 ) -> Path:
     """Return a new environment far from the checkout, with the wheel and its base dependencies alone."""
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder / "env", with_pip=True)
     words = ("-m", "pip", "install", "--quiet", "--constraint", root / "constraints.txt", wheel)
-    done = run(folder / "env" / "bin" / "python", *words, cwd=folder, env=environment)
+    done = run(folder / "env" / "bin" / "python", *words, cwd=folder, env=pip_environment)
     assert done.returncode == 0, done.stderr
     return folder / "env" / "bin"
 
@@ -84,9 +45,11 @@ def installed(
 def elsewhere(installed: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs a program of the new environment in an empty folder."""
     env = {"PATH": f"{installed}{os.pathsep}/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    # No machine of the cloud is asked for credentials.
+    env["AWS_EC2_METADATA_DISABLED"] = "true"
 
-    def call(program: str, *words: object) -> subprocess.CompletedProcess[str]:
-        return run(installed / program, *words, cwd=tmp_path, env=env)
+    def call(program: str, *words: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return run(installed / program, *words, cwd=cwd, env=env)
 
     return call
 
@@ -100,13 +63,14 @@ def test_the_wheel_carries_types_templates_licence_and_nothing_else(root: Path, 
         for path in (source / "classifold").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    # What the training image is built from, for those who have no checkout.
+    # What the training image is built from and a new project gets, for those who have no checkout.
     project = {name for name in package if name.startswith("classifold/project/")}
     assert project == {
         f"classifold/project/{name}"
         for name in (
             *("LICENSE", "pyproject.toml", "container/Dockerfile", "container/lean.py"),
             *(f"container/requirements-{one}.txt" for one in ("build", "cpu", "hosts", "gpu")),
+            *("data_handler.py", "project_manager.py", names.REQUEST_TEMPLATE),
         )
     }
     assert package - project == expected
@@ -173,3 +137,30 @@ def test_training_on_the_base_install_says_what_to_install(
     assert "\nhint: " in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_a_new_project_works_from_the_base_install(
+    elsewhere: Callable[..., subprocess.CompletedProcess[str]], root: Path, wheel: Path, tmp_path: Path
+) -> None:
+    made = elsewhere("classifold", "init", "roses", "--json")
+    assert (made.returncode, made.stderr) == (0, "")
+    written = json.loads(made.stdout)["written"]
+    for name in ("data_handler.py", "project_manager.py", names.REQUEST_TEMPLATE):
+        assert name in written
+        assert (tmp_path / "roses" / name).read_bytes() == (root / name).read_bytes()
+    # What is installed came from a wheel, so that is what the project's requirements name.
+    line = (tmp_path / "roses" / "local_env_requirements.txt").read_text().splitlines()[-1]
+    assert line.startswith(f"classifold[train] @ {wheel.as_uri()}#sha256=")
+
+    inside = functools.partial(elsewhere, cwd=tmp_path / "roses")
+    assert inside("classifold", "example", "data/flowers", "--pictures-per-class", "4").returncode == 0
+    divided = inside("python", "data_handler.py")
+    assert divided.returncode == 0, divided.stderr
+    assert divided.stdout == inside("classifold", "split").stdout
+    assert "--launch_training" in inside("python", "project_manager.py").stdout
+    unsent = inside("python", "project_manager.py", "--init_s3_buckets")
+    assert "there are no AWS credentials" in unsent.stderr
+    planned = inside("classifold", "launch", "--dry-run")
+    assert '"TrainingJobName": "efficientnet-lite0-' in planned.stdout, planned.stderr
+    again = inside("classifold", "init", "--json")
+    assert json.loads(again.stdout)["written"] == []

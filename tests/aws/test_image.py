@@ -16,6 +16,7 @@ import tempfile
 import time
 import tomllib
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import classifold
+from classifold import names
 from classifold.aws import image_push
 from classifold.aws.clients import Aws
 from classifold.aws.image import Image, build_image, choose_variant, find_image, push_image
@@ -212,8 +214,40 @@ def test_an_installed_package_builds_from_what_it_carries(root: Path) -> None:
     ]
     plan = plan_image(build_config(CPU), variant="cpu")
     outside = {name for name in plan.files if not name.startswith("src/")} - {"README.md"}
+    # The rest is for new projects, and no part of the image.
+    new_project = {"data_handler.py", "project_manager.py", names.REQUEST_TEMPLATE}
     forced = carried["force-include"]
-    assert {name: f"classifold/project/{name}" for name in outside} == forced
+    assert {name: f"classifold/project/{name}" for name in outside | new_project} == forced
+
+
+def test_the_context_alone_is_enough_to_build_the_package(
+    root: Path, project: Path, tmp_path: Path, build_wheel: Callable[[Path, Path], Path]
+) -> None:
+    context, target = tmp_path / "context", tmp_path / "wheel"
+    context.mkdir()
+    target.mkdir()
+    write_context(plan_image(build_config(CPU), variant="cpu"), context)
+    with zipfile.ZipFile(build_wheel(context, target)) as built:
+        inside = {name for name in built.namelist() if name.startswith("classifold/")}
+    source = root / "src"
+    files = [path for path in (source / "classifold").rglob("*") if path.is_file()]
+    assert inside == {
+        path.relative_to(source).as_posix() for path in files if "__pycache__" not in path.parts
+    }
+
+
+def test_without_a_checkout_the_image_has_the_same_content(
+    project: Path, run_python: Callable[..., Any], unpacked_wheel: Path
+) -> None:
+    code = (
+        "import classifold; from classifold.aws.image_context import plan_image;"
+        "from classifold.settings.loader import build_config;"
+        f"print(plan_image(build_config({CPU}), variant='cpu').tag, classifold.__file__)"
+    )
+    answer = run_python("-P", "-c", code, cwd=project, env={"PYTHONPATH": str(unpacked_wheel)})
+    tag, _, place = answer.out.strip().partition(" ")
+    assert place.startswith(str(unpacked_wheel)), answer.err
+    assert tag == tag_of()
 
 
 def test_all_that_cannot_go_in_is_named_at_once(project: Path) -> None:

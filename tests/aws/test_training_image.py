@@ -7,12 +7,13 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from classifold.aws.image import Image
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 # As unfriendly as it gets: nobody's user, nothing to write to but /tmp, no permissions, no network.
@@ -151,3 +152,27 @@ def test_a_job_on_a_terminal_prints_plain_lines_and_leaves_nothing_of_its_own_in
 def test_the_image_is_no_larger_than_it_was_made(training_image: Image) -> None:
     # 1.63 GB where it was measured; 2.23 GB without container/lean.py.
     assert training_image.size_bytes < 1.8e9
+
+
+def test_a_project_of_init_builds_the_image_without_a_checkout(
+    training_image: Image, unpacked_wheel: Path, tmp_path: Path, run_python: Callable[..., Any]
+) -> None:
+    here = {"PYTHONPATH": str(unpacked_wheel)}
+    made = run_python("-P", "-m", "classifold", "init", "rose-garden", cwd=tmp_path, env=here)
+    assert made.code == 0, made.err
+    words = ("image", "--no-push", "--json", "--set", "INSTANCE_TYPE=ml.m5.xlarge")
+    built = run_python("-P", "-m", "classifold", *words, cwd=tmp_path / "rose-garden", env=here)
+    assert built.code == 0, built.err
+    reference = json.loads(built.out)["image"]["reference"]
+    try:
+        assert reference.startswith("rose-garden:cpu-")
+        assert list_layers(reference) == list_layers(training_image.reference)
+    finally:
+        subprocess.run(["docker", "rmi", reference], capture_output=True, check=False)
+
+
+def list_layers(reference: str) -> list[str]:
+    """Return the digest of each layer of an image: the same layers have the same files."""
+    words = ["docker", "inspect", "--format", "{{json .RootFS.Layers}}", reference]
+    layers: list[str] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    return layers

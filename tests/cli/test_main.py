@@ -64,7 +64,7 @@ def test_help_lists_the_commands_in_the_order_of_the_work(classifold: Classifold
     answer = classifold("--help")
     listed = [line.split()[0] for line in answer.out.partition("Commands:\n")[2].splitlines()]
     assert listed == [
-        *("example", "check", "split", "shards", "train"),
+        *("init", "example", "check", "split", "shards", "train"),
         *("setup", "upload", "image", "launch", "jobs", "follow", "stop", "fetch"),
         *("report", "predict", "destroy"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +15,13 @@ import classifold
 from classifold import names
 from classifold.aws.image_base import Base, find_bases, hash_bases, label_base, pin_dockerfile
 from classifold.errors import BackboneError, DockerError, Fault, SettingsError, disk_errors
+from classifold.project_files import CARRIED, PACKAGE, locate_file
 from classifold.settings.baked import BakedFile, find_application, find_keras_home, list_baked
 from classifold.settings.config import Config
 
 Variant = Literal["cpu", "hosts", "gpu"]
 _TITLES = {"cpu": "CPU", "hosts": "CPU, several hosts", "gpu": "GPU"}
 
-_PACKAGE = Path(classifold.__file__).parent
-# The project's files in a checkout; an installed package has a copy.
-_CHECKOUT, _CARRIED = _PACKAGE.parents[1], _PACKAGE / "project"
 _CONTAINER_FILES = ("Dockerfile", "lean.py", "requirements-build.txt")
 _PROJECT_FILES = ("pyproject.toml", "LICENSE")
 # The wheel's description; with the real README every change of it would need a new image.
@@ -153,28 +152,43 @@ def write_context(plan: ImagePlan, folder: Path) -> None:
 
 def _find_project(variant: Variant) -> dict[str, Path | bytes]:
     """Return the package's source and build files; those in the user's own container/ replace ours."""
-    home = _CHECKOUT if (_CHECKOUT / names.DOCKERFILE).is_file() else _CARRIED
-    files: dict[str, Path | bytes] = {name: home / name for name in _PROJECT_FILES}
+    files: dict[str, Path | bytes] = {name: locate_file(name) for name in _PROJECT_FILES}
     pins = {each: f"requirements-{each}.txt" for each in names.IMAGE_VARIANTS}
     for name in (*_CONTAINER_FILES, *pins.values()):
         own = Path("container") / name
-        files[f"container/{name}"] = own if own.is_file() else home / own
+        files[f"container/{name}"] = own if own.is_file() else locate_file(own.as_posix())
     missing = [str(path) for path in files.values() if isinstance(path, Path) and not path.is_file()]
     if missing:
         what = f"files that the image is built from are missing: {', '.join(missing)}"
         raise DockerError(Fault("build the image", what, hint="reinstall classifold"))
     # Empty, so that a change of another variant's wheels does not change this image.
     files |= {f"container/{name}": b"" for each, name in pins.items() if each != variant}
+    files["pyproject.toml"] = _drop_carried(
+        locate_file("pyproject.toml").read_text(encoding="utf-8")
+    ).encode()
     files["README.md"] = _README.encode()
-    files |= {f"src/classifold/{path.relative_to(_PACKAGE).as_posix()}": path for path in _list_source()}
+    files |= {f"src/classifold/{path.relative_to(PACKAGE).as_posix()}": path for path in _list_source()}
     return files
+
+
+def _drop_carried(project: str) -> str:
+    """Return pyproject.toml without its table of the files that a wheel carries beside the source.
+
+    No job reads these files, and without the table the build's context needs none of them.
+    """
+    return re.sub(
+        r"^\[tool\.hatch\.build\.targets\.wheel\.force-include\]\n(?:[^\[\n].*\n|\n)*",
+        "",
+        project,
+        flags=re.MULTILINE,
+    )
 
 
 def _list_source() -> list[Path]:
     return [
         path
-        for path in sorted(_PACKAGE.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and not path.is_relative_to(_CARRIED)
+        for path in sorted(PACKAGE.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and not path.is_relative_to(CARRIED)
         if not path.name.startswith(".")
     ]
 

@@ -25,6 +25,7 @@ from classifold.cli.cloud import (
     upload,
 )
 from classifold.cli.data import check, shards
+from classifold.cli.new_project import init
 from classifold.cli.options import (
     PATH,
     check_is_pictures,
@@ -313,7 +314,7 @@ def project_manager(
 
 
 for _command in (
-    *(example, check, split, shards, train),
+    *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
     *(report, predict, destroy),
 ):

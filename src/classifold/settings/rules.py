@@ -114,8 +114,21 @@ def _name_problems(config: Config) -> list[Fault]:
 
 def _suggest_name(config: Config) -> str:
     """Return a hint with the most similar valid name; empty where there is none."""
-    near = re.sub(r"[^a-z0-9]+", "-", config.PROJECT_NAME.lower()).strip("-")
-    return f'for instance PROJECT_NAME = "{near}"' if _is_project_name(near) else ""
+    near = derive_project_name(config.PROJECT_NAME, limit=_BUCKET_ROOM)
+    return f'for instance PROJECT_NAME = "{near}"' if near else ""
+
+
+def derive_project_name(text: str, *, limit: int) -> str:
+    """Return the most similar name that a project can have; empty where there is none.
+
+    Args:
+        text: Any text, such as the name of a folder.
+        limit: Largest number of characters of the name.
+    """
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(char for char in plain if not unicodedata.combining(char))
+    near = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-")
+    return near if _is_project_name(near) else ""
 
 
 def _is_project_name(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic.fields import FieldInfo
 
@@ -11,10 +11,10 @@ from classifold.settings.config import RECIPES, Config, Group, find_group
 from classifold.settings.words import describe_field
 
 _LINE_LENGTH = 110
-_FILE_HEAD = '''"""The settings of this project, with flowers as the example: edit what is yours.
+_FILE_HEAD = '''"""The settings of this project{example}: edit what is yours.
 
 A setting that is left out keeps its default; those behind a # follow from RECIPE unless you set them.
-docs/settings.md says which values each one accepts.
+{page} says which values each one accepts.
 On the command line --set NAME=VALUE overrides this file. A constant of your own begins with _.
 """
 '''
@@ -29,11 +29,26 @@ Lists and dicts on the command line are written as in Python or JSON: `--set 'HE
 
 
 def build_config_file() -> str:
-    """Return the text of a config.py with every setting at its default, in groups, each with its remark."""
-    parts = [_FILE_HEAD]
+    """Return the settings file of the checkout: every setting at its default, in groups, with its remark."""
+    return _format_file(
+        {}, _FILE_HEAD.format(example=", with flowers as the example", page="docs/settings.md")
+    )
+
+
+def build_new_config_file(values: Mapping[str, object]) -> str:
+    """Return the settings file of a new project: as that of the checkout, with some settings at other values.
+
+    Args:
+        values: Valid values by the setting's name; the others keep their defaults.
+    """
+    return _format_file(values, _FILE_HEAD.format(example="", page="Classifold's docs/settings.md"))
+
+
+def _format_file(values: Mapping[str, object], head: str) -> str:
+    parts = [head]
     for title, group in _iter_groups():
         parts.append(f"\n# {title}\n")
-        parts += [_format_constant(name, field) for name, field in group]
+        parts += [_format_constant(name, field, values) for name, field in group]
     return "".join(parts)
 
 
@@ -58,11 +73,11 @@ def _iter_groups() -> Iterator[tuple[str, list[tuple[str, FieldInfo]]]]:
         yield group.value, [(name, field) for name, field in fields if find_group(field) is group]
 
 
-def _format_constant(name: str, field: FieldInfo) -> str:
+def _format_constant(name: str, field: FieldInfo, values: Mapping[str, object]) -> str:
     """Return the line `NAME = value  # remark`, with the remark above where the line would be too long."""
     # Settings that a recipe may change are commented out, else the file would override the recipe.
-    by_recipe = any(name in recipe for recipe in RECIPES.values())
-    line = f"{'# ' if by_recipe else ''}{name} = {_format_value(field.default)}"
+    by_recipe = name not in values and any(name in recipe for recipe in RECIPES.values())
+    line = f"{'# ' if by_recipe else ''}{name} = {_format_value(values.get(name, field.default))}"
     remark = f"# {field.description}"
     if "\n" in line or len(line) + 2 + len(remark) > _LINE_LENGTH:
         return f"{remark}\n{line}\n"

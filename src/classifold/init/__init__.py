@@ -1,0 +1,1 @@
+"""The folder of a new project: its settings file, scripts and job template, for users without a checkout."""
