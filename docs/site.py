@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     """Return the page's text with its links as the site needs them."""
     name = page.file.src_uri
     source = next((one for one, made in OUTSIDE.items() if made == name), f"docs/{name}")
-    return convert_links(markdown, source=source, repository=config.repo_url)
+    return convert_links(markdown, source=source, repository=config.extra["repository"])
 
 
 def convert_links(markdown: str, *, source: str, repository: str) -> str:
