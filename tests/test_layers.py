@@ -22,6 +22,7 @@ FLOORS = (
     {"report", "predict"},
     {"training", "docker"},
     {"container", "aws"},
+    {"api"},
     {"cli"},
 )
 TRAINING_ONLY = {
