@@ -1,4 +1,4 @@
-"""What the site adds to MkDocs: the pages that lie outside docs/, and links that work here as on the git host.
+"""What the site adds to MkDocs: pages outside docs/, and links that work here as on the git host.
 
 mkdocs.yml names this file as a hook. No text is copied: README.md itself is the first page.
 """
@@ -64,7 +64,7 @@ def convert_links(markdown: str, *, source: str, repository: str) -> str:
 
 
 def _find_place(target: str, written: str, repository: str) -> str:
-    """Return where the site has a file of the repository; `written` where there is none, which MkDocs refuses."""
+    """Return the place of a file in the site; `written` where there is none, which MkDocs refuses."""
     if target in OUTSIDE:
         return OUTSIDE[target]
     path = ROOT / target

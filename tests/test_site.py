@@ -1,4 +1,4 @@
-"""The documentation as a site: built strictly, complete, asking nothing of another host, readable on a phone."""
+"""The documentation as a site: built strictly, complete, private, readable on a phone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_mkdocs
 def test_the_site_is_built_without_a_broken_link_and_has_every_page(site: Path) -> None:
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
-    assert pages | {"index", "security", "changelog", "benchmarks"} <= {one.stem for one in site.glob("*.html")}
+    made = {path.stem for path in site.glob("*.html")}
+    assert pages | {"index", "security", "changelog", "benchmarks"} <= made
     assert not list(site.rglob("*.py"))
 
 
@@ -84,7 +85,8 @@ def test_a_broken_link_fails_the_build_and_each_is_named(tmp_path: Path) -> None
 
 
 def test_every_page_is_in_the_menu_once() -> None:
-    menu = re.findall(r"^ +- .+: ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    menu = re.findall(r"^ +- .+: ([\w-]+\.md)$", text, re.MULTILINE)
     assert len(menu) == len(set(menu))
     assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(menu)
 
