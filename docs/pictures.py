@@ -168,7 +168,7 @@ def draw_session(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
     for number, (command, lines) in enumerate(parts):
         if number:
             console.print()
-        console.print(Text("$ ", "bold green") + Text(command, "bold"))
+        console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
         for line in shorten(lines):
             console.print(Text.from_ansi(line), no_wrap=True, crop=True)
     return console.export_svg(title="classifold", code_format=SVG, unique_id="session")

@@ -147,12 +147,12 @@ def open_page(address: str) -> Iterator[Callable[..., Any]]:
         arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
 
-        def open_at(name: str, *, width: int) -> Any:
+        def open_at(name: str, *, width: int, base: str = address) -> Any:
             page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
             asked: list[str] = []
             page.on("request", lambda request: asked.append(request.url))
-            page.goto(f"{address}/{name}.html", wait_until="networkidle")
-            assert [one for one in asked if not one.startswith((address, "data:", "blob:"))] == []
+            page.goto(f"{base}/{name}.html", wait_until="networkidle")
+            assert [one for one in asked if not one.startswith((base, "data:", "blob:"))] == []
             return page
 
         yield open_at
@@ -175,8 +175,11 @@ class TestInABrowser:
                     && !one.closest('.md-typeset__scrollwrap, pre')).length"""
         assert page.evaluate(cut) == 0
 
-    def test_the_search_finds_a_setting_on_its_page(self, open_page: Callable[..., Any]) -> None:
-        page = open_page("index", width=1280)
+    @pytest.mark.parametrize("is_file", [False, True], ids=["from a server", "from a file"])
+    def test_the_search_finds_a_setting_on_its_page(
+        self, is_file: bool, open_page: Callable[..., Any], site: Path, address: str
+    ) -> None:
+        page = open_page("index", width=1280, base=site.as_uri() if is_file else address)
         page.click(".md-search__input")
         page.keyboard.type("SPLIT_GROUP_PATTERN")
         page.wait_for_selector(".md-search-result__item")
