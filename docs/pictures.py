@@ -23,7 +23,7 @@ import sys
 import tempfile
 import termios
 from collections.abc import Sequence
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -31,8 +31,8 @@ IMAGES = ROOT / "docs" / "images"
 COLUMNS, ROWS = 90, 45
 # Of a long answer these many lines are drawn; a line says how many are left out between them.
 FIRST_LINES, LAST_LINES = 14, 14
-# What the report's picture shows, in CSS pixels; it is taken at twice the size, and then has few colours.
-REPORT_WIDTH, REPORT_HEIGHT, SCALE, COLOURS = 1080, 1000, 2, 96
+# The report's pictures: width in CSS pixels and height of its top; taken at twice the size.
+REPORT_WIDTH, TOP_HEIGHT, SCALE, COLOURS = 1080, 660, 2, 96
 MAX_BYTES = 10**6
 _CODES = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b\].*?(?:\x07|\x1b\\)|\x1b[=>]|\r\n|[\r\n\b]")
 # As rich draws a terminal, but with the reader's own fonts: rich's own would be fetched from a server.
@@ -188,25 +188,36 @@ def take_session(work: Path) -> tuple[list[tuple[str, list[str]]], Path]:
     return parts, run
 
 
-def take_report(run: Path, target: Path) -> None:
-    """Take a picture of the report's first screen as a PNG of few colours."""
-    from PIL import Image
+def take_report(run: Path) -> None:
+    """Take two pictures of a report: its top, and its mistakes where there are some."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
         raise SystemExit("error: Chromium is not on the PATH\nhint: apt-get install chromium")
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
-        size = {"width": REPORT_WIDTH, "height": REPORT_HEIGHT}
-        context = browser.new_context(viewport=size, device_scale_factor=SCALE, color_scheme="light")
-        page = context.new_page()
+        size = {"width": REPORT_WIDTH, "height": TOP_HEIGHT}
+        page = browser.new_page(viewport=size, device_scale_factor=SCALE, color_scheme="light")
         page.goto((run / "report.html").resolve().as_uri())
-        page.screenshot(path=Path(scratch) / "report.png")
+        save_small(page.screenshot(), IMAGES / "report.png", colours=COLOURS)
+        mistakes = page.locator("section#mistakes")
+        if mistakes.locator("img").count():
+            top = mistakes.bounding_box()
+            # Two rows of pictures are enough to see what the report shows.
+            clip = {"x": 0, "y": top["y"], "width": REPORT_WIDTH, "height": min(top["height"], TOP_HEIGHT)}
+            shot = page.screenshot(full_page=True, clip=clip)
+            save_small(shot, IMAGES / "report-mistakes.png", colours=2 * COLOURS)
         browser.close()
-        with Image.open(Path(scratch) / "report.png") as picture:
-            few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-            few.save(target, optimize=True)
+
+
+def save_small(shot: bytes, target: Path, *, colours: int) -> None:
+    """Write a screenshot as a PNG of few colours."""
+    from PIL import Image
+
+    with Image.open(BytesIO(shot)) as picture:
+        few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        few.save(target, optimize=True)
 
 
 def main() -> int:
@@ -229,7 +240,7 @@ def main() -> int:
             run_in_terminal(["classifold", "example", "photos"], folder=work)
         parts, run = take_session(work)
         (IMAGES / "session.svg").write_text(draw_session(parts), encoding="utf-8")
-        take_report(run, IMAGES / "report.png")
+        take_report(run)
     sizes = {path.name: path.stat().st_size for path in sorted(IMAGES.iterdir())}
     for name, size in sizes.items():
         print(f"docs/images/{name}: {size / 1000:.0f} kB")

@@ -92,6 +92,22 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_image_says_in_words_what_it_shows(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"!\[\s*\]\(", text)
+    assert all(re.search(r'alt="[^"]+"', one) for one in re.findall(r"<img\b[^>]*>", text))
+
+
+def test_the_images_of_the_pages_are_small() -> None:
+    files = [path for path in (ROOT / "docs").rglob("*") if path.suffix in {".png", ".svg", ".jpg", ".gif"}]
+    assert sum(path.stat().st_size for path in files) <= 10**6
+    for path in files:
+        text = path.read_text(encoding="utf-8") if path.suffix == ".svg" else ""
+        addresses = set(re.findall(r"https?://[^\s\"')]+", text)) - {"http://www.w3.org/2000/svg"}
+        assert addresses == set(), path.name
+
+
 @pytest.mark.parametrize(
     "name",
     [
