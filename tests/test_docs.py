@@ -92,6 +92,13 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_how_to_install_is_said_in_one_page_only() -> None:
+    # Until there is a release: when one is made, this is the place to change. README may show it as well.
+    said = re.compile(r"pip install [^`\n]*(?:classifold\[|classifold @|-e )")
+    pages = [page.name for page in PAGES if said.search(page.read_text(encoding="utf-8"))]
+    assert set(pages) - {"README.md", "CHANGELOG.md"} == {"getting-started.md"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_image_says_in_words_what_it_shows(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
