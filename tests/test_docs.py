@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import ast
 import json
 import re
 import runpy
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,29 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_how_to_install_is_said_in_one_page_only() -> None:
+    # Until there is a release: when one is made, this is the place to change. README may show it as well.
+    said = re.compile(r"pip install [^`\n]*(?:classifold\[|classifold @|-e )")
+    pages = [page.name for page in PAGES if said.search(page.read_text(encoding="utf-8"))]
+    assert set(pages) - {"README.md", "CHANGELOG.md"} == {"getting-started.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_image_says_in_words_what_it_shows(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"!\[\s*\]\(", text)
+    assert all(re.search(r'alt="[^"]+"', one) for one in re.findall(r"<img\b[^>]*>", text))
+
+
+def test_the_images_of_the_pages_are_small() -> None:
+    files = [path for path in (ROOT / "docs").rglob("*") if path.suffix in {".png", ".svg", ".jpg", ".gif"}]
+    assert sum(path.stat().st_size for path in files) <= 10**6
+    for path in files:
+        text = path.read_text(encoding="utf-8") if path.suffix == ".svg" else ""
+        addresses = set(re.findall(r"https?://[^\s\"')]+", text)) - {"http://www.w3.org/2000/svg"}
+        assert addresses == set(), path.name
 
 
 @pytest.mark.parametrize(
@@ -177,6 +201,116 @@ def test_the_page_of_aws_tells_the_baseline_as_the_code_sets_it() -> None:
     # A row for each thing that is set on a bucket; the lifecycle's two ends have one each.
     table = page.partition("### Buckets")[2].partition("\n\n")[2].partition("\n\n")[0]
     assert len(table.splitlines()) - 2 == len(RULES) + 1
+
+
+def texts_of(node: ast.expr) -> list[str]:
+    """Return the texts that an expression can be, with … for what is filled in; none for anything else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)]
+    if isinstance(node, ast.IfExp):
+        return texts_of(node.body) + texts_of(node.orelse)
+    return []
+
+
+def assigned_in(function: ast.FunctionDef) -> dict[str, list[ast.expr]]:
+    """Return what is assigned to each name of a function."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Assign):
+            continue
+        targets, values = node.targets, [node.value]
+        if isinstance(targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+            targets, values = targets[0].elts, node.value.elts
+        for name, value in zip(targets, values, strict=False):
+            if isinstance(name, ast.Name):
+                found.setdefault(name.id, []).append(value)
+    return found
+
+
+def messages_in(path: Path) -> Iterator[str]:
+    """Yield the message of each Fault that a file makes, where it stands in the same function."""
+    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        assigned = assigned_in(function)
+        for call in ast.walk(function):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("Fault", "_fault"):
+                for what in call.args[1:2]:
+                    for one in assigned.get(what.id, []) if isinstance(what, ast.Name) else [what]:
+                        yield from texts_of(one)
+
+
+def entries_of_troubleshooting() -> list[str]:
+    """Return the messages that the page explains, with … for what is filled in."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`.*?`) \| ", text, re.MULTILINE)
+    return [entry for cell in cells for entry in re.findall(r"`([^`]+)`", cell)]
+
+
+# Messages whose telling words stand in another string, which has its entry.
+PUT_TOGETHER = ("…, such as …", ": … the disk of …")
+
+
+def pattern_of(entry: str) -> re.Pattern[str]:
+    parts: Sequence[str] = [re.escape(part.strip()) for part in entry.split("…")]
+    return re.compile(".*?".join(parts), re.DOTALL)
+
+
+def test_every_message_of_an_error_is_on_the_page_of_troubleshooting() -> None:
+    patterns = [pattern_of(entry) for entry in entries_of_troubleshooting() if entry != "expected …"]
+    source = ROOT / "src" / "classifold"
+    missing = {
+        f"{path.relative_to(source)}: {message}"
+        for path in source.rglob("*.py")
+        for message in messages_in(path)
+        # What a setting, an option or a field takes is said in its message; all of these have one entry.
+        if re.search(r"\w{2}", message) and not message.startswith("expected ")
+        if not any(pattern.search(message) for pattern in patterns)
+    }
+    assert sorted(one for one in missing if not one.endswith(PUT_TOGETHER)) == []
+
+
+def test_the_page_of_troubleshooting_has_no_message_that_is_gone() -> None:
+    texts = {
+        text
+        for path in (ROOT / "src" / "classifold").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant | ast.JoinedStr)
+        for text in texts_of(node)
+    }
+    entries = entries_of_troubleshooting()
+    assert len(entries) > 200
+    gone = [one for one in entries if not any(pattern_of(one).search(text) for text in texts)]
+    assert gone == []
+
+
+@pytest.mark.parametrize(
+    "first_words",
+    [
+        "there are no AWS credentials",
+        "the credentials have expired",
+        "cannot reach AWS",
+        "the permission",
+        "this account may use",
+        "this setting does not exist",
+        "there is no such folder",
+        "it has no class folder with pictures",
+        "a classifier needs at least two classes",
+        "too few pictures",
+        "the file is empty",
+        "the disk is full",
+        "permission denied",
+        "it was killed, most likely because the memory ran out",
+        "training needs this package, which is not installed",
+        "there is no run here that stopped before its end",
+        "no such run folder or model",
+        "the Docker engine does not run",
+    ],
+)
+def test_what_goes_wrong_most_often_has_an_entry(first_words: str) -> None:
+    assert any(entry.startswith(first_words) for entry in entries_of_troubleshooting())
 
 
 def test_the_pages_have_every_setting_and_every_command() -> None:

@@ -1,4 +1,4 @@
-"""The two scripts on a machine that lacks what they need: one line, one cure, nothing left behind."""
+"""The scripts on a machine that lacks what they need: one line, one cure, nothing left behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = ("scripts/demo", "scripts/test")
+SCRIPTS = ("scripts/demo", "scripts/docs", "scripts/test")
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
