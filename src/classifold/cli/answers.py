@@ -199,8 +199,10 @@ def _show_count(count: int | None) -> str:
     return _UNKNOWN if count is None else str(count)
 
 
-def print_run(summary: RunSummary, *, as_json: bool) -> None:
-    """Print the scores of a finished run, its folder, and how to predict with it."""
+def print_run(summary: RunSummary, *, is_opened: bool = False, as_json: bool) -> None:
+    """Print the scores of a finished run and where its files are; open its report if that was asked for."""
+    if is_opened:
+        open_report(summary.run_dir)
     if as_json:
         archive = None if summary.archive is None else str(summary.archive)
         _print_json(
@@ -214,8 +216,10 @@ def print_run(summary: RunSummary, *, as_json: bool) -> None:
     _print_scores(summary.run_dir, summary.metrics, archive=summary.archive)
 
 
-def print_run_folder(run_dir: Path, *, archive: Path | None, as_json: bool) -> None:
+def print_run_folder(run_dir: Path, *, archive: Path | None, is_opened: bool = False, as_json: bool) -> None:
     """Print the same for a run that was trained elsewhere, from the files of its folder."""
+    if is_opened:
+        open_report(run_dir)
     metrics = json.loads((run_dir / names.METRICS_JSON).read_text(encoding="utf-8"))
     if as_json:
         packed = None if archive is None else str(archive)
@@ -225,14 +229,29 @@ def print_run_folder(run_dir: Path, *, archive: Path | None, as_json: bool) -> N
 
 
 def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | None) -> None:
+    from classifold.report.records import Metrics
+    from classifold.report.sentences import build_answer
+
     for table in build_score_tables(metrics):
         print_table(table)
         click.echo()
+    show(build_answer(Metrics.model_validate(metrics)))
+    click.echo()
     show(f"Run folder: {run_dir}")
     if archive is not None:
         show(f"Archive:    {archive}")
     show(f"Report:     {run_dir / names.REPORT_HTML}")
     show(f"Predict:    classifold predict {shlex.quote(str(run_dir))} PICTURE...")
+
+
+def open_report(run_dir: Path) -> None:
+    """Open a run's report in the user's browser; where there is none, say how to look at it."""
+    import webbrowser
+
+    page = (run_dir / names.REPORT_HTML).resolve()
+    # A browser in the terminal would run where the answer is printed; on a server it is all there is.
+    if not webbrowser.open(page.as_uri()):
+        say(f"note: no browser could be opened; open {page} in one, on this or on another machine")
 
 
 def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import names
-from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.cli.options import json_option, load_project, load_settings, takes_settings
 from classifold.cli.values import Number, OneOf, WholeNumber
 from classifold.errors import AwsError
 from classifold.printable import make_printable
@@ -120,7 +120,9 @@ def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, a
     print_image(image, pushed, as_json=as_json)
 
 
-def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hosts: int = 1) -> None:
+def train_in_docker(
+    config: Config, *, is_archived: bool, is_opened: bool, as_json: bool, num_hosts: int = 1
+) -> None:
     """Train in the image that SageMaker would run; it is built first if it does not exist."""
     from classifold.aws.image import build_image
     from classifold.cli.answers import print_run_folder
@@ -133,7 +135,7 @@ def train_in_docker(config: Config, *, is_archived: bool, as_json: bool, num_hos
     built = build_image(config, variant=variant, is_base_renewed=False, tell=_tell)
     run_dir = run_in_docker(config, built.reference, tell=_tell, num_hosts=num_hosts)
     archive = write_archive(run_dir, run_dir / names.MODEL_ARCHIVE) if is_archived else None
-    print_run_folder(run_dir, archive=archive, as_json=as_json)
+    print_run_folder(run_dir, archive=archive, is_opened=is_opened, as_json=as_json)
 
 
 def start_job(
@@ -177,7 +179,7 @@ def upload(delete_stale: bool, as_json: bool, config_path: Path | None, override
     Only what changed is sent, and an interrupted upload continues where it stopped. Buckets are private and
     encrypted; the role may do what this project's jobs need and nothing else.
     """
-    send_data(load_settings(config_path, overrides), delete_stale=delete_stale, as_json=as_json)
+    send_data(load_project(config_path, overrides), delete_stale=delete_stale, as_json=as_json)
 
 
 @click.command()
@@ -194,7 +196,7 @@ def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) 
     An administrator runs it once for people who have only the permissions for daily use. Whoever has all
     permissions can leave it out, since `upload` and `image` do the same.
     """
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     if is_shown:
         show_policies(config)
     else:
@@ -217,7 +219,9 @@ def image(
 
     Its tag is computed from its content: an image that exists already is neither built nor pushed again.
     """
-    config = load_settings(config_path, overrides)
+    # Without AWS the project's name is only that of an image in the local engine.
+    load = load_settings if no_push else load_project
+    config = load(config_path, overrides)
     make_image(config, is_pushed=not no_push, variant=variant, as_json=as_json)
 
 
@@ -255,7 +259,7 @@ def launch(
     the account, and written to training-job-config.json. --max-cost lowers the job's time limit so that it
     cannot cost more, and refuses a job for which that leaves too little time.
     """
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     is_answer = dry_run or not (is_followed and as_json)
     aws, name = start_job(
         config,
@@ -288,7 +292,7 @@ def jobs(
     With JOB, only that job; for a spot job also each interruption: the training it lost and how long it
     waited.
     """
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     from classifold.aws.follow import look_up_job
     from classifold.aws.jobs import list_jobs
     from classifold.cli.cloud_answers import print_job, print_jobs
@@ -309,7 +313,7 @@ def follow(name: str | None, as_json: bool, config_path: Path | None, overrides:
 
     Without JOB, the newest one. The exit code is the job's own; Ctrl-C leaves the job running.
     """
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     return _follow(_prepare_aws(config), name, as_json=as_json)
 
 
@@ -336,7 +340,7 @@ def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...])
 
     Without JOB, the newest one.
     """
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     from classifold.aws.jobs import stop_job
 
     job_name = stop_job(_prepare_aws(config), name, tell=_tell)
@@ -351,7 +355,7 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
 
     Without JOB, the newest one.
     """
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     from classifold.aws.results import fetch_job
 
     show(str(fetch_job(_prepare_aws(config), name, tell=_tell)))
@@ -370,7 +374,7 @@ def destroy(
     Asks before each removal. Buckets, with everything in them, are removed only if they are given as NAME;
     with names, nothing else is touched.
     """
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     from classifold.cli.cloud_removal import remove_project
 
     remove_project(_open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=_tell)

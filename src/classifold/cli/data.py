@@ -6,20 +6,30 @@ from pathlib import Path
 
 import click
 
-from classifold.cli.options import json_option, load_settings, takes_settings
+from classifold.cli.options import (
+    check_is_pictures,
+    folder_argument,
+    json_option,
+    load_pictures_settings,
+    load_settings,
+    takes_settings,
+)
 from classifold.cli.values import WholeNumber
 
 
 @click.command()
+@folder_argument
 @json_option
 @takes_settings
-def check(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
+def check(folder: Path | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
     """Check the pictures, and show what split would do.
 
-    Reads DATA_LOCAL_DIR, or the listing DATA_MANIFEST, and writes nothing. Shows classes, copies, unreadable
-    and skipped files, and every reason why the data cannot be split; if there is one, the exit code is 1.
+    Reads FOLDER (default: DATA_LOCAL_DIR), or a listing, named as FOLDER or by DATA_MANIFEST, and writes
+    nothing. Shows classes, copies, unreadable and skipped files, and every reason why the data cannot be
+    split; if there is one, the exit code is 1.
     """
-    config = load_settings(config_path, overrides)
+    check_is_pictures(folder, command="classifold check")
+    config = load_pictures_settings("classifold check", folder, config_path, overrides)
     from classifold.cli.answers import print_check
     from classifold.dataset.check import check_data
 

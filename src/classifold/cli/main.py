@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,16 +27,23 @@ from classifold.cli.cloud import (
 from classifold.cli.data import check, shards
 from classifold.cli.options import (
     PATH,
+    check_is_pictures,
     check_settings,
+    check_train_options,
     choose_beginning,
     chosen_max_pixels,
-    find_settings,
+    folder_argument,
     json_option,
+    load_pictures_settings,
+    load_project,
     load_settings,
     takes_settings,
 )
 from classifold.cli.runner import OrderedGroup, run
 from classifold.cli.values import Number, OneOf, WholeNumber
+
+if TYPE_CHECKING:
+    from classifold.settings.config import Config
 
 
 @click.group(cls=OrderedGroup, invoke_without_command=True)
@@ -83,16 +90,19 @@ def example(
 
 
 @click.command()
+@folder_argument
 @json_option
 @takes_settings
-def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def split(folder: Path | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Divide the pictures into training, validation, evaluation.
 
-    Reads DATA_LOCAL_DIR, one sub-folder per class, and writes three folders to SPLIT_LOCAL_DIR. Which set a
-    picture belongs to follows from its content, so splitting again never moves one into training. With
-    DATA_MANIFEST a listing is divided in the same way, into one manifest per set, and no picture is touched.
+    Reads FOLDER (default: DATA_LOCAL_DIR), one sub-folder per class, and writes three folders beside it, or
+    to SPLIT_LOCAL_DIR. Which set a picture belongs to follows from its content, so splitting again never
+    moves one into training. A listing, named as FOLDER or by DATA_MANIFEST, is divided in the same way, into
+    one manifest per set, and no picture is touched.
     """
-    config = load_settings(config_path, overrides)
+    check_is_pictures(folder, command="classifold split")
+    config = load_pictures_settings("classifold split", folder, config_path, overrides)
     from classifold.cli.answers import print_split
     from classifold.dataset.split import split_dataset
 
@@ -100,6 +110,8 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
 
 
 @click.command()
+@folder_argument
+@click.option("--open", "is_opened", is_flag=True, help="Open the report in the browser at the end.")
 @click.option("--archive", is_flag=True, help=f"Pack the run folder into {names.MODEL_ARCHIVE} as well.")
 @click.option("--docker", "in_docker", is_flag=True, help="Train in the image that SageMaker would run.")
 @click.option(
@@ -132,6 +144,8 @@ def split(as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -
 @json_option
 @takes_settings
 def train(
+    folder: Path | None,
+    is_opened: bool,
     archive: bool,
     in_docker: bool,
     num_hosts: int | None,
@@ -142,24 +156,40 @@ def train(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train, evaluate and export: a run folder with everything.
+    """Train, evaluate and export: from a folder of pictures to a run folder with everything.
 
-    Reads the three sets that split made and writes the model in every format, its scores and its report
-    to RUNS_DIR. Ctrl-C saves the state of training, and --resume continues from there with the same settings;
-    it also resumes after a crash or a power cut, from the last checkpoint.
+    FOLDER holds one sub-folder of pictures per class, or sets that are divided already. It is checked, and
+    divided into three sets beside it, unless that is done already. Without FOLDER, the settings name the
+    pictures. Writes the model in every format, its scores and its report to RUNS_DIR.
+
+    Ctrl-C saves the state of training, and --resume continues from there with the same settings; it also
+    resumes after a crash or a power cut, from the last checkpoint.
     """
+    check_train_options(in_docker=in_docker, resumed=resumed)
     if time_limit is not None:
         overrides = (*overrides, f"TIME_LIMIT={time_limit:g}")
-    config, name = choose_beginning(config_path, overrides, in_docker=in_docker, resumed=resumed, start=start)
-    if in_docker:
-        train_in_docker(config, is_archived=archive, as_json=as_json, num_hosts=num_hosts or 1)
-        return
+
+    def load(given: tuple[str, ...]) -> Config:
+        return load_pictures_settings("classifold train", folder, config_path, given)
+
+    config, name = choose_beginning(load, overrides, resumed=resumed, start=start)
+    from classifold.api.prepare import prepare_sets
     from classifold.cli.answers import print_run
 
+    config = prepare_sets(config, folder=folder, is_resumed=resumed is not None)
+    if in_docker:
+        train_in_docker(
+            config, is_archived=archive, is_opened=is_opened, as_json=as_json, num_hosts=num_hosts or 1
+        )
+        return
     if num_hosts is not None and num_hosts > 1:
         from classifold.training.host_processes import train_on_hosts
 
-        print_run(train_on_hosts(config, num_hosts, archive=archive, name=name), as_json=as_json)
+        print_run(
+            train_on_hosts(config, num_hosts, archive=archive, name=name),
+            is_opened=is_opened,
+            as_json=as_json,
+        )
         return
     from classifold.report.page import write_report_of_training
     from classifold.training.run import train_model
@@ -168,7 +198,7 @@ def train(
         config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
     )
     if summary is not None:
-        print_run(summary, as_json=as_json)
+        print_run(summary, is_opened=is_opened, as_json=as_json)
 
 
 @click.command()
@@ -186,7 +216,7 @@ def report(
     RUN is a run folder that train wrote. Pictures come from the folder that it was trained on, or from this
     project's, if that holds exactly the sets of the run; --data names another folder.
     """
-    config = find_settings(config_path, overrides)
+    config = load_settings(config_path, overrides)
     from classifold.cli.answers import show
     from classifold.printable import format_json
     from classifold.report.page import write_report
@@ -235,7 +265,7 @@ def predict(
     cannot be read, the others are still classified, and the exit code is 1. A picture with more pixels
     than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it.
     """
-    config = find_settings(config_path, overrides)
+    config = load_settings(config_path, overrides)
     from classifold.cli.answers import open_answer
     from classifold.predict.output import write_predictions
     from classifold.predict.predictor import load_predictor
@@ -273,7 +303,7 @@ def project_manager(
     if not (init_s3_buckets or build_and_push_docker_image or launch_training):
         click.echo(click.get_current_context().get_help())
         return
-    config = load_settings(config_path, overrides)
+    config = load_project(config_path, overrides)
     if init_s3_buckets:
         send_data(config)
     if build_and_push_docker_image:

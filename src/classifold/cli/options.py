@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ class _PathType(click.Path):
 
 
 PATH = _PathType(path_type=Path)
+folder_argument = click.argument("folder", metavar="[FOLDER]", required=False, type=PATH)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
 
@@ -49,26 +51,78 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return config_option(set_option(command))
 
 
-def load_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
-    """Return the settings of the file, overridden by `--set`."""
+def load_settings(
+    config_path: Path | None, overrides: tuple[str, ...], *, folder: Path | None = None
+) -> Config:
+    """Return the settings: those of the settings file if there is one, then FOLDER, then `--set`.
+
+    Args:
+        config_path: Value of `--config`; None for the default file, which need not exist.
+        overrides: Values of `--set`, each NAME=VALUE.
+        folder: Value of FOLDER; None if it is not given.
+    """
     from classifold.settings.loader import load_config
 
-    return load_config(config_path, overrides=overrides)
+    if not _has_settings_file(config_path):
+        return check_settings(None, overrides, folder=folder)
+    return load_config(config_path, overrides=overrides, folder=folder)
 
 
-def check_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
+def load_project(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
+    """Return the settings of a command that works on AWS, where the project must have a name of its own.
+
+    Raises:
+        SettingsError: There is no settings file, and `--set` does not name the project. Its default name is
+            that of an example, and buckets of this name may belong to anybody.
+    """
+    from classifold.errors import Fault, SettingsError
+
+    config = load_settings(config_path, overrides)
+    if not _has_settings_file(config_path) and "PROJECT_NAME" not in config.model_fields_set:
+        what = "the settings file does not exist, so this project has no name on AWS"
+        hint = "run the command in the project's folder; `classifold init` makes one"
+        raise SettingsError(Fault(names.CONFIG_FILE, what, hint=hint))
+    return config
+
+
+def _has_settings_file(config_path: Path | None) -> bool:
+    # A link that leads nowhere, or a folder in its place, is a mistake that load_config reports.
+    return config_path is not None or os.path.lexists(names.CONFIG_FILE)
+
+
+def check_settings(
+    config_path: Path | None, overrides: tuple[str, ...], *, folder: Path | None = None
+) -> Config:
     """Return the settings for a command that reads a settings file only if `--config` names one."""
     from classifold.settings.loader import load_config, override_config
 
-    return load_config(config_path, overrides=overrides) if config_path else override_config(overrides)
+    if config_path is not None:
+        return load_config(config_path, overrides=overrides, folder=folder)
+    return override_config(overrides, folder=folder)
 
 
-def find_settings(config_path: Path | None, overrides: tuple[str, ...]) -> Config:
-    """Return the settings for a command that uses the default settings file if it exists."""
-    from classifold.settings.loader import DEFAULT_CONFIG_PATH
+def load_pictures_settings(
+    command: str, folder: Path | None, config_path: Path | None, overrides: tuple[str, ...]
+) -> Config:
+    """Return the settings of a command that works on pictures, which FOLDER or a setting must name.
 
-    has_file = DEFAULT_CONFIG_PATH.is_file()
-    return (load_settings if has_file else check_settings)(config_path, overrides)
+    Args:
+        command: The command, for the message.
+        folder: Value of FOLDER; None if it is not given.
+        config_path: Value of `--config`; None for the default file.
+        overrides: Values of `--set`, each NAME=VALUE.
+
+    Raises:
+        UsageError: Nothing names the pictures, and the default folder is not there.
+    """
+    from classifold.errors import Fault, UsageError
+
+    config = load_settings(config_path, overrides, folder=folder)
+    named = {"DATA_LOCAL_DIR", "DATA_MANIFEST", "SPLIT_LOCAL_DIR"} & config.model_fields_set
+    if not named and not Path(config.DATA_LOCAL_DIR).exists() and not config.split_dir.exists():
+        hint = f"for instance: {command} my/pictures; it holds one sub-folder of pictures per class"
+        raise UsageError(Fault(command, "no folder of pictures is named", hint=hint))
+    return config
 
 
 def chosen_max_pixels(config: Config) -> int | None:
@@ -79,37 +133,66 @@ def chosen_max_pixels(config: Config) -> int | None:
     return config.MAX_PIXELS if "MAX_PIXELS" in config.model_fields_set else None
 
 
+def check_is_pictures(folder: Path | None, *, command: str) -> None:
+    """Refuse a split or its shards where the pictures themselves are wanted.
+
+    Args:
+        folder: Value of FOLDER; None if it is not given.
+        command: The command, for the message.
+
+    Raises:
+        UsageError: `classifold split` or `classifold shards` made the folder.
+    """
+    from classifold.errors import Fault, UsageError
+    from classifold.settings.folder import is_made_by_split
+
+    if folder is not None and is_made_by_split(folder):
+        what = "expected a folder of pictures, got a split of one, or its shards"
+        hint = f"name the folder of its pictures; to train on it as it is: classifold train {folder}"
+        raise UsageError(Fault(f"{command} {folder}", what, hint=hint))
+
+
+def check_train_options(*, in_docker: bool, resumed: str | None) -> None:
+    """Refuse options of `train` that exclude each other.
+
+    Args:
+        in_docker: Whether `--docker` is given.
+        resumed: Value of `--resume`; None if it is not given.
+
+    Raises:
+        UsageError: `--resume` is given together with `--docker`.
+    """
+    from classifold.errors import Fault, UsageError
+
+    if resumed is not None and in_docker:
+        hint = "--from starts a run in Docker from an earlier one's weights"
+        what = "--resume works for runs without --docker only"
+        raise UsageError(Fault("classifold train", what, hint=hint))
+
+
 def choose_beginning(
-    config_path: Path | None,
+    load: Callable[[tuple[str, ...]], Config],
     overrides: tuple[str, ...],
     *,
-    in_docker: bool,
     resumed: str | None,
     start: str | None,
 ) -> tuple[Config, str | None]:
     """Return the settings of `train`, and the name of the run that it resumes; None for a new run.
 
     Args:
-        config_path: The settings file; None for the default one.
+        load: Returns the settings for some values of `--set`.
         overrides: Values of `--set`, each NAME=VALUE.
-        in_docker: Whether `--docker` is given.
         resumed: Value of `--resume`: a run's name, empty for the newest run, None if it is not given.
         start: Value of `--from`: a run's name or folder; None if it is not given.
 
     Raises:
-        UsageError: `--resume` is given together with `--docker`.
         RunError: There is no such run.
     """
-    from classifold.errors import Fault, UsageError
     from classifold.training.unfinished import find_start, find_unfinished
 
-    if resumed is not None and in_docker:
-        hint = "--from starts a run in Docker from an earlier one's weights"
-        what = "--resume works for runs without --docker only"
-        raise UsageError(Fault("classifold train", what, hint=hint))
-    config = load_settings(config_path, overrides)
+    config = load(overrides)
     runs_dir = Path(config.RUNS_DIR)
     if start is not None:
         weights = json.dumps(find_start(runs_dir, start), ensure_ascii=False)
-        config = load_settings(config_path, (*overrides, f"BACKBONE_WEIGHTS={weights}"))
+        config = load((*overrides, f"BACKBONE_WEIGHTS={weights}"))
     return config, None if resumed is None else find_unfinished(runs_dir, resumed)

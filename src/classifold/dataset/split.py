@@ -29,12 +29,13 @@ from classifold.dataset.division import (
     list_left_out,
     read_earlier,
 )
-from classifold.dataset.index import RANK_OF, Row, add_pictures, count_sets, open_index, read_all
+from classifold.dataset.index import RANK_OF, SET_RANKS, Row, add_pictures, count_sets, open_index, read_all
 from classifold.dataset.layout import describe_place
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.record import write_record
 from classifold.dataset.replacement import replace_folder
+from classifold.dataset.sources import MADE_FROM, Source, SourceHash, describe_pictures
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, naming_setting
 from classifold.dataset.target_disk import check_class_names
@@ -74,10 +75,10 @@ def split_dataset(config: Config) -> SplitSummary:
     own = read_layout(data_dir)
     made = tuple(name for name in (VALIDATION, EVALUATION) if own is None or name not in own)
     check_shares(config, made)
-    oddities = Oddities(os.path.realpath(data_dir))
+    oddities, sources = Oddities(os.path.realpath(data_dir)), SourceHash()
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         head = read_earlier(index, split_dir)
-        passed_over = find_pictures(index, config, own=own, oddities=oddities)
+        passed_over = find_pictures(index, config, own=own, oddities=oddities, sources=sources)
         check_found(index, config, own=own, made=made, passed_over=passed_over)
         check_class_names(folder, _list_classes(index), split_dir=split_dir)
         read_pictures(index, config)
@@ -104,6 +105,7 @@ def split_dataset(config: Config) -> SplitSummary:
         )
         head = {
             **_describe(config, summary, own=own, passed_over=passed_over),
+            MADE_FROM: describe_pictures(config, sources),
             "skipped_classes": list_skipped(index),
             "listing": placement.listing,
         }
@@ -118,8 +120,9 @@ def find_pictures(
     *,
     own: Mapping[str, Path] | None,
     oddities: Oddities,
+    sources: SourceHash | None = None,
 ) -> Mapping[str, int]:
-    """Add all pictures to the index; return the number of skipped files, by reason.
+    """Add all pictures to the index, and to `sources`; return the number of skipped files, by reason.
 
     Raises:
         DataError: A folder cannot be entered, or a name is not UTF-8.
@@ -127,7 +130,7 @@ def find_pictures(
     counts = Counter[str]()
     data_dir = Path(config.DATA_LOCAL_DIR)
     rows = _rows(data_dir, config.SPLIT_GROUP_PATTERN, own=own, passed_over=counts, oddities=oddities)
-    add_pictures(index, rows)
+    add_pictures(index, rows if sources is None else _hash_sources(rows, sources))
     return dict(sorted(counts.items()))
 
 
@@ -167,6 +170,14 @@ def _rows(
         for picture in iter_pictures(folder, passed_over=passed_over, ordered=False, oddities=oddities):
             unit = group_unit(group, picture.key) if group else None
             yield Row(picture.class_name, picture.key, os.fsencode(picture.path), given, unit)
+
+
+def _hash_sources(rows: Iterator[Row], sources: SourceHash) -> Iterator[Row]:
+    """Yield the rows, each added to `sources`."""
+    for row in rows:
+        set_name = "" if row.given is None else SET_RANKS[row.given]
+        sources.add(Source(f"{set_name}/{row.key}", os.fsdecode(row.path)))
+        yield row
 
 
 def read_pictures(index: sqlite3.Connection, config: Config) -> None:

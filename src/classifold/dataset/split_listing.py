@@ -41,6 +41,7 @@ from classifold.dataset.manifest import ManifestLine, write_manifest
 from classifold.dataset.placing import rename_twins
 from classifold.dataset.record import listing_hash, write_record
 from classifold.dataset.replacement import replace_folder
+from classifold.dataset.sources import MADE_FROM, describe_sources
 from classifold.dataset.split_place import naming_setting
 from classifold.dataset.standing import describe_file
 from classifold.errors import DataError, Fault, limit_faults
@@ -92,7 +93,11 @@ def split_listing(config: Config) -> SplitSummary:
         )
         left_out = list_left_out(index, name="identity")
         files = [describe_file(folder / set_manifest(name)) for name in SETS]
-        head = {**_describe(index, config, summary, findings, made), "files": files}
+        head = {
+            **_describe(index, config, summary, findings, made),
+            MADE_FROM: describe_sources(config),
+            "files": files,
+        }
         write_record(folder / SPLIT_RECORD, head, left_out)
         (folder / _INDEX).unlink()
     return summary

@@ -40,8 +40,7 @@ def build_headline(metrics: Metrics) -> str:
     right, total = count_right(metrics), metrics.num_pictures
     if right == total:
         return f"The model named all {_pictures(total)} correctly."
-    in_hundred = min(max(round(100 * right / total), 1 if right else 0), 99)
-    return f"The model names {in_hundred} of 100 pictures correctly."
+    return f"The model names {_in_hundred(right, total)} of 100 pictures correctly."
 
 
 def build_summary(metrics: Metrics) -> str:
@@ -56,6 +55,31 @@ def build_summary(metrics: Metrics) -> str:
         )
     words.append(f"Always giving the most frequent class would reach {percent(_majority_share(metrics))}.")
     return " ".join(words)
+
+
+def build_answer(metrics: Metrics) -> str:
+    """Return the sentences that end a run: how good the model is, and its most frequent mistake."""
+    right, total, accuracy = count_right(metrics), metrics.num_pictures, metrics.scores["accuracy"]
+    share = "all" if right == total else f"{_in_hundred(right, total)} of 100"
+    interval = ""
+    if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
+        low, high = (percent(share, decimals=0).replace(NBSP, " ") for share in (accuracy.low, accuracy.high))
+        interval = f" (95 % interval: {low} to {high})"
+    words = [
+        f"The model names {share} pictures correctly{interval}, measured on {_pictures(total)} "
+        "that were not used in training."
+    ]
+    words += [
+        f"Its most frequent mistake: it takes {pair.true_class} for {pair.predicted_class}, "
+        f"{pair.count} of {_pictures(pair.support)}."
+        for pair in find_confused_pairs(metrics, limit=1)
+    ]
+    return " ".join(words)
+
+
+def _in_hundred(right: int, total: int) -> int:
+    """Return how many of 100 pictures are right; 100 and 0 only if all or none are."""
+    return min(max(round(100 * right / total), 1 if right else 0), 99)
 
 
 def find_cautions(metrics: Metrics) -> list[str]:

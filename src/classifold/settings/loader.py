@@ -1,4 +1,4 @@
-"""The one loader of the settings: defaults, then config.py, then a job's hyperparameters, then --set.
+"""The one loader of the settings: defaults, config.py, a job's hyperparameters, FOLDER, then --set.
 
 Reading settings never imports TensorFlow or NumPy.
 """
@@ -18,6 +18,7 @@ from classifold import names
 from classifold.errors import Fault, SettingsError
 from classifold.settings.config import RECIPES, Config, PathText
 from classifold.settings.file import read_config_file
+from classifold.settings.folder import name_folder
 from classifold.settings.rules import find_problems
 from classifold.settings.words import explain_unknown, explain_value
 
@@ -29,35 +30,48 @@ def load_config(
     *,
     hyperparameters: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> Config:
-    """Return the settings: defaults < config.py < hyperparameters < overrides.
+    """Return the settings: defaults < config.py < hyperparameters < folder < overrides.
 
     Args:
         path: The settings file; None means `container/modeling/config.py`. The file must exist.
         hyperparameters: A training job's hyperparameters by name, every value a string.
         overrides: `NAME=VALUE` strings, as given to `--set`.
+        folder: The folder of pictures that a command was given in place of the file's.
 
     Raises:
         SettingsError: With every fault that was found, not only the first.
     """
     faults: list[Fault] = []
     path = path or DEFAULT_CONFIG_PATH
-    layers = {
-        str(path): read_config_file(path, known=Config.model_fields, faults=faults),
-        "hyperparameters": {name: parse_value(name, text) for name, text in (hyperparameters or {}).items()},
-        "--set": _read_overrides(overrides, faults),
+    before = {
+        **read_config_file(path, known=Config.model_fields, faults=faults),
+        **{name: parse_value(name, text) for name, text in (hyperparameters or {}).items()},
     }
-    return _merge_layers(layers, faults)
+    return _merge_over({str(path): before}, overrides, folder, faults)
 
 
-def override_config(overrides: Sequence[str]) -> Config:
-    """Return the defaults, changed by `NAME=VALUE` strings; for commands that need no settings file.
+def override_config(overrides: Sequence[str], *, folder: Path | None = None) -> Config:
+    """Return the defaults, changed by a folder and `NAME=VALUE` strings, where there is no settings file.
 
     Raises:
         SettingsError: With every fault that was found.
     """
-    faults: list[Fault] = []
-    return _merge_layers({"--set": _read_overrides(overrides, faults)}, faults)
+    return _merge_over({}, overrides, folder, [])
+
+
+def _merge_over(
+    layers: Mapping[str, Mapping[str, Any]],
+    overrides: Sequence[str],
+    folder: Path | None,
+    faults: list[Fault],
+) -> Config:
+    """Return the settings of some layers, changed by the command line's."""
+    chosen = _read_overrides(overrides, faults)
+    before = {name: value for layer in layers.values() for name, value in layer.items()}
+    named = {} if folder is None else name_folder(folder, before=before, chosen=chosen, faults=faults)
+    return _merge_layers({**layers, "FOLDER": named, "--set": chosen}, faults)
 
 
 def read_hyperparameters(texts: Mapping[str, str], *, fixed: Mapping[str, Any]) -> Config:

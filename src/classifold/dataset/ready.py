@@ -1,0 +1,85 @@
+"""Makes sure before training that the three sets are there: splits the pictures unless that is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from classifold.counts import count_of
+from classifold.dataset.division import SplitSummary
+from classifold.dataset.record import read_record_head
+from classifold.dataset.sources import MADE_FROM, describe_sources
+from classifold.dataset.split import split_dataset
+from classifold.names import EVALUATION, SPLIT_RECORD, TRAINING, VALIDATION
+from classifold.progress import say
+from classifold.settings.config import Config
+
+
+def ensure_split(config: Config, *, is_renewed: bool) -> SplitSummary | None:
+    """Divide DATA_LOCAL_DIR into the three sets, unless its split is there and still right.
+
+    To see whether a split is still right, the names, sizes and times of the pictures are compared with those
+    that it was made from, or a listing's content; no picture is opened.
+
+    Args:
+        config: The settings.
+        is_renewed: Whether a split whose pictures or settings have changed since is made again; if not, any
+            split that is there is taken.
+
+    Returns:
+        The result of splitting; None if the split that was there is taken.
+
+    Raises:
+        DataError: The pictures cannot be divided; see `split_dataset`.
+    """
+    split_dir = config.split_dir
+    source = Path(config.DATA_MANIFEST or config.DATA_LOCAL_DIR)
+    if not has_content(split_dir):
+        return _split(config, f"dividing the pictures of {source} into three sets")
+    if not is_renewed:
+        return None
+    if not source.exists() and read_record_head(split_dir / SPLIT_RECORD) is not None:
+        say(f"note: {source} is not there; its split in {split_dir} is used as it is")
+        return None
+    reason = _find_reason(config)
+    if reason:
+        return _split(config, f"{reason}: dividing again; no picture leaves evaluation for training")
+    say(f"{split_dir} is the split of these pictures already")
+    return None
+
+
+def has_content(folder: Path) -> bool:
+    """Return whether there is anything under this name that splitting would have to replace."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def describe_counts(summary: SplitSummary) -> str:
+    """Return the number of classes and of the pictures in each set, as one line."""
+    total = {name: sum(of_set.values()) for name, of_set in summary.counts.items()}
+    num_classes = len({name for of_set in summary.counts.values() for name in of_set})
+    return (
+        f"{count_of(sum(total.values()), 'picture')} of {count_of(num_classes, 'class', 'classes')}: "
+        f"{total[TRAINING]} for training, {total[VALIDATION]} for validation, "
+        f"{total[EVALUATION]} for evaluation, in {summary.split_dir}"
+    )
+
+
+def _split(config: Config, line: str) -> SplitSummary:
+    say(line)
+    summary = split_dataset(config)
+    for note in summary.notes:
+        say(f"note: {note}")
+    say(describe_counts(summary))
+    return summary
+
+
+def _find_reason(config: Config) -> str:
+    """Return why the split that is there is not the one of these pictures, "" if it is."""
+    head = read_record_head(config.split_dir / SPLIT_RECORD) or {}
+    if MADE_FROM not in head:  # of another origin, or of an earlier version: splitting says which
+        return f"{config.split_dir} does not say which pictures it was made from"
+    now = describe_sources(config)
+    before = head[MADE_FROM]
+    if before.get("pictures") != now["pictures"]:
+        source = config.DATA_MANIFEST or config.DATA_LOCAL_DIR
+        return f"the pictures of {source} have changed since the last split"
+    return "" if before == now else "the settings of the split have changed"

@@ -1,0 +1,87 @@
+"""Describes what a split is made from, so that a later run sees without opening a picture if it changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from classifold import __version__
+from classifold.dataset.class_layout import read_layout
+from classifold.dataset.walk import check_folder, iter_pictures
+from classifold.settings.config import Config
+
+# Key in the head of split.json.
+MADE_FROM = "made_from"
+# Settings that decide which pictures get into which set.
+_SETTINGS = (
+    *("PERCENTAGE_VAL", "PERCENTAGE_EVAL", "SPLIT_SEED", "SPLIT_GROUP_PATTERN", "SMALL_CLASSES"),
+    *("UNREADABLE_PICTURES", "MAX_PIXELS", "SAMPLE_BITS", "MANIFEST_ROOT", "MANIFEST_CLASS"),
+)
+
+
+class Source(NamedTuple):
+    """A picture's file as the walk finds it; the key begins with the set that the user put it in, if any."""
+
+    key: str
+    path: str
+
+
+class SourceHash:
+    """A hash of pictures' (key, size in bytes, time of change), which does not depend on their order."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def add(self, source: Source) -> None:
+        """Add a picture; one that has vanished in the meantime counts as empty."""
+        try:
+            status = os.stat(source.path)  # noqa: PTH116 - a Path per file is slow
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+        except OSError:
+            size = mtime_ns = 0
+        text = f"{source.key}\0{size}\0{mtime_ns}"
+        self._total += int.from_bytes(hashlib.sha256(text.encode()).digest())
+
+    def format(self) -> str:
+        """Return the hash in hexadecimal."""
+        return f"{self._total % 2**256:064x}"
+
+
+def describe_sources(config: Config) -> dict[str, Any]:
+    """Return what a split of these pictures or this listing is made from, for the head of split.json.
+
+    Raises:
+        DataError: The folder is missing, cannot be read, or is not one of classes.
+    """
+    if config.DATA_MANIFEST:
+        return describe_listing(config)
+    pictures = SourceHash()
+    for source in _iter_sources(Path(config.DATA_LOCAL_DIR)):
+        pictures.add(source)
+    return describe_pictures(config, pictures)
+
+
+def describe_pictures(config: Config, pictures: SourceHash) -> dict[str, Any]:
+    """Return what a split is made from, for pictures whose hash is known."""
+    settings = {name: getattr(config, name) for name in _SETTINGS}
+    # Another version may read more pictures.
+    return {"pictures": pictures.format(), "classifold": __version__, **settings}
+
+
+def describe_listing(config: Config) -> dict[str, Any]:
+    """Return what a split of DATA_MANIFEST is made from; the pictures it lists are not looked at."""
+    with Path(config.DATA_MANIFEST).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {**describe_pictures(config, SourceHash()), "pictures": digest}
+
+
+def _iter_sources(data_dir: Path) -> Iterator[Source]:
+    """Yield every picture of the data folder, in any order."""
+    check_folder(data_dir)
+    own = read_layout(data_dir)
+    for set_name, folder in {"": data_dir}.items() if own is None else own.items():
+        for picture in iter_pictures(folder, ordered=False):
+            yield Source(f"{set_name}/{picture.key}", os.fspath(picture.path))
