@@ -73,14 +73,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'classifold' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # a checker would take every misspelt name for one that this function finds
 
-    value = getattr(importlib.import_module(_PLACES[name]), name)
-    globals()[name] = value  # asked for once
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module 'classifold' has no attribute {name!r}")
+        import importlib
+
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+        globals()[name] = value  # asked for once
+        return value
 
 
 def __dir__() -> list[str]:

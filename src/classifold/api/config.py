@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from classifold.settings import config as settings
 from classifold.settings.loader import build_config
@@ -28,10 +28,8 @@ class Config(settings.Config):
         hint: did you mean EPOCHS?
     """
 
-    # Type checkers and editors see the settings by name, each with its type, in place of this.
-    if not TYPE_CHECKING:
-
-        def __init__(self, **values: Any) -> None:
-            # Our own message for each mistake, recipes, and what must fit together, as for a settings file.
-            checked = build_config(values)
-            super().__init__(**checked.model_dump(exclude_unset=True))
+    # Without this, type checkers would take every setting for a required argument.
+    def __init__(self, **values: Any) -> None:
+        # Our own message for each mistake, recipes, and what must fit together, as for a settings file.
+        checked = build_config(values)
+        super().__init__(**checked.model_dump(exclude_unset=True))

@@ -70,7 +70,7 @@ class Model:
         >>> import classifold
         >>> model = classifold.load("runs/first")
         >>> model
-        Model('runs/first', 3 classes, pictures of 32 x 32 pixels)
+        Model('runs/first', 3 classes, pictures of 224 x 224 pixels)
         >>> model.predict("photo.jpg").label
         'green'
         >>> with open("photo.jpg", "rb") as file:
@@ -135,7 +135,8 @@ class Model:
             >>> import classifold
             >>> from PIL import Image
             >>> model = classifold.load("runs/first")
-            >>> model.predict(Image.open("photo.jpg"), top_k=1).label
+            >>> with Image.open("photo.jpg") as image:
+            ...     model.predict(image, top_k=1).label
             'green'
             >>> [one.label for one in model.predict(["photo.jpg", "photo.jpg"])]
             ['green', 'green']

@@ -117,7 +117,7 @@ class Run:
             >>> predictions = classifold.Run("runs/first").predictions
             >>> wrong = predictions[~predictions["correct"]]
             >>> len(predictions), len(wrong)
-            (15, 0)
+            (12, 0)
         """
         return read_predictions(self._path)
 
