@@ -78,7 +78,19 @@ def limit_faults(
 
 
 class ClassifoldError(Exception):
-    """A mistake that the user can correct; holds all faults that were found, at least one."""
+    """A mistake that the user can correct; holds all faults that were found, at least one.
+
+    Attributes:
+        faults: Each says where something is wrong (`where`), what (`what`), and the cure (`hint`).
+
+    Example:
+        >>> import classifold
+        >>> try:
+        ...     classifold.load("no/such/run")
+        ... except classifold.ClassifoldError as error:
+        ...     print(error.faults[0].what)
+        no such run folder or model
+    """
 
     exit_code = 1
 

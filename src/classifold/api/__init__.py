@@ -1,1 +1,1 @@
-"""What users call from Python, and what the command line shares with it."""
+"""The Python API: what `import classifold` offers; each function is a few lines over the rooms below."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import __version__, names
+from classifold.asking import asked_for
 from classifold.cli.cloud import (
     destroy,
     fetch,
@@ -167,6 +168,7 @@ def train(
     resumes after a crash or a power cut, from the last checkpoint.
     """
     check_train_options(in_docker=in_docker, resumed=resumed)
+    click.get_current_context().with_resource(asked_for(folder))
     if time_limit is not None:
         overrides = (*overrides, f"TIME_LIMIT={time_limit:g}")
 

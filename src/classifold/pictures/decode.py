@@ -28,7 +28,7 @@ from classifold.pictures.formats import (
 )
 from classifold.pictures.jpeg import UnsupportedJpegError, decode_jpeg, decoded_scale, read_jpeg_header
 from classifold.pictures.limits import PictureError, check_size, read_bytes, taking_turns
-from classifold.pictures.raster import Raster, decode_raster
+from classifold.pictures.raster import Raster, convert_image, decode_raster
 from classifold.pictures.samples import SampleBits
 
 T = TypeVar("T", bound=np.generic)
@@ -114,6 +114,36 @@ def load_picture(
         PictureError: The file cannot be read as a picture.
     """
     stored = _read_stored(source, max_pixels=max_pixels, min_side=size, sample_bits=sample_bits)
+    return _to_square(stored, size)
+
+
+def load_image(
+    image: Image.Image, *, size: int, max_pixels: int, sample_bits: SampleBits = "auto"
+) -> NDArray[np.uint8]:
+    """Return a Pillow image as the model takes it, by the rules for a picture from a file.
+
+    Args:
+        image: The image, of any mode; it is loaded where it is not, and not changed.
+        size: The square's side in pixels.
+        max_pixels: Limit of the pixels; a larger picture is refused.
+        sample_bits: The setting SAMPLE_BITS, for 16-bit samples.
+
+    Returns:
+        Pixels, shape (size, size, 3), RGB, uint8.
+
+    Raises:
+        PictureError: It cannot be loaded, or its values have no fixed range.
+    """
+    try:
+        raster = convert_image(image, max_pixels=max_pixels, sample_bits=sample_bits)
+    except PictureError:
+        raise
+    except Exception as error:  # as for a file: Pillow raises nearly anything for damaged data
+        raise PictureError(f"the image cannot be read ({error})") from error
+    return _to_square(_store_raster(raster), size)
+
+
+def _to_square(stored: _Stored, size: int) -> NDArray[np.uint8]:
     square = _resize(stored.pixels, size=size, extent=stored.extent)
     return np.ascontiguousarray(_turn_upright(square, stored.orientation))
 

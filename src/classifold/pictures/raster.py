@@ -119,6 +119,23 @@ def decode_raster(
                 return _Reading(data, kind, image, sample_bits=sample_bits, measured=measured).convert()
 
 
+def convert_image(image: Image.Image, *, max_pixels: int, sample_bits: SampleBits = "auto") -> Raster:
+    """Return a Pillow image that a program made or changed, by the rules for a picture from a file.
+
+    Args:
+        image: The image; it is loaded where it is not, and not changed.
+        max_pixels: Limit of the pixels; a larger picture is refused before it is loaded.
+        sample_bits: The setting SAMPLE_BITS.
+
+    Raises:
+        PictureError: It is too large, or has values without a fixed range.
+        Exception: Its file is damaged; readers raise many types.
+    """
+    check_size(*image.size, max_pixels=max_pixels)
+    with quiet_pillow(), taking_turns(*image.size):
+        return _Reading(b"", "image", image, sample_bits=sample_bits, measured=False).convert()
+
+
 def _open_reader(kind: str, data: bytes) -> ImageFile.ImageFile:
     if kind == "tiff":
         silence_libtiff()
@@ -230,18 +247,20 @@ class _Reading:
     """Converts an opened picture to 8-bit RGB."""
 
     def __init__(
-        self, data: bytes, kind: str, image: ImageFile.ImageFile, *, sample_bits: SampleBits, measured: bool
+        self, data: bytes, kind: str, image: Image.Image, *, sample_bits: SampleBits, measured: bool
     ) -> None:
         self._data, self._kind, self._image = data, kind, image
         self._setting, self._measured = sample_bits, measured
         self._page = image.tell()
-        self._raw_mode = _raw_mode(image)
+        # An image that a program made has no samples in a file.
+        file = image if isinstance(image, ImageFile.ImageFile) else None
+        self._raw_mode = "" if file is None else _raw_mode(file)
         self._is_planar = kind == "tiff" and _is_planar(image)
         # Pillow divides planes by alpha whatever the mode.
         self._premultiplied = self._raw_mode.startswith("RGBa") and not self._is_planar
-        if self._premultiplied:
+        if self._premultiplied and file is not None:
             # Read the stored values: Pillow would divide by alpha, which may be 0.
-            _change_raw_mode(image, lambda mode: mode.replace("RGBa", "RGBA"))
+            _change_raw_mode(file, lambda mode: mode.replace("RGBa", "RGBA"))
 
     def convert(self) -> Raster:
         """Return the picture as 8-bit RGB pixels.
@@ -343,7 +362,7 @@ class _Reading:
         if not image.has_transparency_data or (self._kind == "tga" and not self._data[17] & 15):
             return np.array(image.convert("RGB")), False
         if image.mode == "La":
-            image = image.convert("LA")  # type: ignore[assignment]
+            image = image.convert("LA")
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         if _hides_everything(rgba):
             return np.array(rgba.convert("RGB")), True

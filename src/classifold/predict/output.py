@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TextIO, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifold.predict.predictor import Prediction
 from classifold.printable import format_json, make_printable
@@ -69,8 +70,21 @@ def rank_classes(prediction: Prediction, class_names: Sequence[str], *, top_k: i
     """Return the `top_k` names with their probabilities, the largest first; equal ones in class order."""
     if prediction.probabilities is None:
         return []
-    order = np.argsort(-prediction.probabilities, kind="stable")[:top_k]
-    return [(class_names[index], float(prediction.probabilities[index])) for index in order]
+    return rank_probabilities(prediction.probabilities, class_names, top_k=top_k)
+
+
+def rank_probabilities(
+    probabilities: NDArray[np.float32], class_names: Sequence[str], *, top_k: int
+) -> Ranking:
+    """Return the `top_k` names with their probabilities, the largest first; equal ones in class order.
+
+    Args:
+        probabilities: Of one picture, shape (C,), in the order of `class_names`.
+        class_names: Names of the classes.
+        top_k: Number of classes, from 1; at most all are returned.
+    """
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    return [(class_names[index], float(probabilities[index])) for index in order]
 
 
 class _Rows(Protocol):

@@ -19,7 +19,7 @@ from classifold.errors import DataError, Fault, RunError
 from classifold.inference import ModelFileError, limited_model, open_session, run_session
 from classifold.machine import count_cores
 from classifold.model_card import ModelCard, parse_card
-from classifold.pictures.decode import load_picture
+from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
 from classifold.settings.config import Config
 
@@ -90,6 +90,22 @@ class Predictor:
             return np.zeros((0, len(self.class_names)), np.float32)
         return run_session(self._session, pixels, output=self.card.output)
 
+    def predict_given(self, source: Given) -> NDArray[np.float32]:
+        """Return the probabilities (C,) float32 of one picture.
+
+        Args:
+            source: A path, a file's bytes, a Pillow image, or an array of pixels.
+
+        Raises:
+            PictureError: It cannot be read as a picture.
+            UsageError: It is none of these.
+        """
+        pixels = load_given(
+            source, size=self.image_size, max_pixels=self.max_pixels, sample_bits=self.card.sample_bits
+        )
+        probabilities: NDArray[np.float32] = self.predict_pixels(pixels[None])[0]
+        return probabilities
+
     def predict_paths(
         self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int | None = None
     ) -> Iterator[Prediction]:
@@ -107,29 +123,30 @@ class Predictor:
             DataError: Paths are missing or hold no picture; with all of them, before any picture is read.
         """
         sources = find_sources(paths)
-        return _map_ordered(
+        return map_ordered(
             self._predict, sources, num_workers=num_workers or count_cores(), ahead=2 * batch_size
         )
 
     def _predict(self, path: Path) -> Prediction:
         try:
-            pixels = load_picture(
-                path,
-                size=self.image_size,
-                max_pixels=self.max_pixels,
-                sample_bits=self.card.sample_bits,
-            )
+            return Prediction(path, probabilities=self.predict_given(path))
         except PictureError as error:
             return Prediction(path, error=error.reason)
         except OSError as error:
             return Prediction(path, error=f"the file cannot be read: {error.strerror or error}")
-        return Prediction(path, probabilities=self.predict_pixels(pixels[None])[0])
 
 
-def _map_ordered(
+def map_ordered(
     work: Callable[[A], B], items: Iterable[A], *, num_workers: int, ahead: int
 ) -> Generator[B, None, None]:
-    """Yield work(item) in order; threads compute at most `ahead` + `num_workers` results in advance."""
+    """Yield work(item) in order; threads compute at most `ahead` + `num_workers` results in advance.
+
+    Args:
+        work: What a thread does with one item.
+        items: Taken one by one, as threads become free.
+        num_workers: Number of threads.
+        ahead: Number of further items that are taken before the consumer asks for them.
+    """
     waiting: deque[Future[B]] = deque()
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="predict")
     try:

@@ -87,7 +87,7 @@ def build_page(
         summary=sentences.build_summary(metrics),
         cautions=sentences.find_cautions(metrics),
         tiles=_build_tiles(metrics, environment),
-        scores=[_build_score(name, score, metrics) for name, score in metrics.scores.items()],
+        scores=[build_score(name, score, metrics) for name, score in metrics.scores.items()],
         classes=[_build_class(row) for row in sorted(metrics.per_class, key=_weakness)],
         confusion=_build_confusion(metrics),
         reliability=_build_reliability(metrics),
@@ -124,7 +124,14 @@ _SHARES = {
 }
 
 
-def _build_score(name: str, score: Score, metrics: Metrics) -> ScoreRow:
+def build_score(name: str, score: Score, metrics: Metrics) -> ScoreRow:
+    """Return a score in words and figures.
+
+    Args:
+        name: Name of the score in metrics.json.
+        score: Its value and interval.
+        metrics: The content of metrics.json.
+    """
     if name in _SHARES:
         title, meaning = (part.format(k=metrics.top_k) for part in _SHARES[name])
         bar = charts.draw_interval(score.value, score.low, score.high)

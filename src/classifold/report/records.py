@@ -176,15 +176,24 @@ def read_records(run_dir: Path) -> RunRecords:
         hint = "give a run folder that `classifold train` made"
         raise RunError(Fault(str(run_dir), "no such run folder", hint))
     faults: list[Fault] = []
-    metrics = _attempt(lambda: _read_model(run_dir / names.METRICS_JSON, Metrics), faults)
+    metrics = _attempt(lambda: read_metrics(run_dir), faults)
     history = _attempt(lambda: _read_history(run_dir / names.HISTORY_CSV), faults)
-    settings = _attempt(lambda: _read_settings(run_dir / names.CONFIG_JSON), faults)
+    settings = _attempt(lambda: read_object(run_dir / names.CONFIG_JSON), faults)
     environment = _attempt(lambda: _read_model(run_dir / names.ENVIRONMENT_JSON, Environment), faults)
     if not (run_dir / names.PREDICTIONS_CSV).is_file():
         faults.append(_missing(run_dir / names.PREDICTIONS_CSV))
     if faults or metrics is None or history is None or settings is None or environment is None:
         raise RunError(*faults)
     return RunRecords(run_dir, metrics, history, settings, environment)
+
+
+def read_metrics(run_dir: Path) -> Metrics:
+    """Read and check metrics.json of a run folder.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    return _read_model(run_dir / names.METRICS_JSON, Metrics)
 
 
 def iter_predictions(run_dir: Path) -> Iterator[PredictedPicture]:
@@ -194,8 +203,8 @@ def iter_predictions(run_dir: Path) -> Iterator[PredictedPicture]:
         RunError: A row is damaged.
     """
     path = run_dir / names.PREDICTIONS_CSV
-    for line, row in _iter_rows(path, _PREDICTION_COLUMNS):
-        yield _parse_row(row, _parse_prediction, where=f"{path}, line {line}")
+    for line, row in iter_rows(path, PREDICTION_COLUMNS):
+        yield parse_row(row, _parse_prediction, where=f"{path}, line {line}")
 
 
 def _attempt(read: Callable[[], T], faults: list[Fault]) -> T | None:
@@ -248,28 +257,33 @@ def _problem_text(problem: Any) -> str:
     return f"{place or 'the content'} is wrong: {problem['msg']}"
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a run folder, such as config.json.
+
+    Raises:
+        RunError: The file is missing or damaged, or holds something else.
+    """
     try:
-        settings = json.loads(_read_text(path))
+        content = json.loads(_read_text(path))
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"not JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise _damaged(path, "expected a JSON object of settings")
-    return settings
+    if not isinstance(content, dict):
+        raise _damaged(path, "expected a JSON object")
+    return content
 
 
 def _read_history(path: Path) -> tuple[Epoch, ...]:
     return tuple(
-        _parse_row(row, _parse_epoch, where=f"{path}, line {line}")
-        for line, row in _iter_rows(path, _HISTORY_COLUMNS)
+        parse_row(row, _parse_epoch, where=f"{path}, line {line}")
+        for line, row in iter_rows(path, HISTORY_COLUMNS)
     )
 
 
-_PREDICTION_COLUMNS = ("path", "true_class", "predicted_class", "confidence", "correct")
-_HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "best")
+PREDICTION_COLUMNS = ("path", "true_class", "predicted_class", "confidence", "correct")
+HISTORY_COLUMNS = ("stage", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "best")
 
 
-def _iter_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def iter_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the line number and the cells by column of every row of a CSV file."""
     try:
         _check_ordinary(path)
@@ -290,7 +304,12 @@ def _iter_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[s
         raise _damaged(path, f"the file cannot be read ({error})") from error
 
 
-def _parse_row(row: dict[str, str], parse: Callable[[dict[str, str]], T], *, where: str) -> T:
+def parse_row(row: dict[str, str], parse: Callable[[dict[str, str]], T], *, where: str) -> T:
+    """Return what `parse` makes of a row.
+
+    Raises:
+        RunError: `parse` raised a ValueError; says where the row is.
+    """
     try:
         return parse(row)
     except ValueError as error:
@@ -305,7 +324,7 @@ def _parse_prediction(row: dict[str, str]) -> PredictedPicture:
         predicted_class=row["predicted_class"],
         confidence=_parse_confidence(row["confidence"]),
         true_confidence=_parse_share(share) if share else None,
-        correct=_parse_truth(row["correct"]),
+        correct=parse_truth(row["correct"]),
     )
 
 
@@ -313,17 +332,17 @@ def _parse_epoch(row: dict[str, str]) -> Epoch:
     return Epoch(
         stage=row["stage"],
         epoch=int(row["epoch"]),
-        loss=_parse_figure(row["loss"]),
+        loss=parse_figure(row["loss"]),
         accuracy=_parse_share(row["accuracy"]),
-        val_loss=_parse_figure(row["val_loss"]),
+        val_loss=parse_figure(row["val_loss"]),
         val_accuracy=_parse_share(row["val_accuracy"]),
-        learning_rate=_parse_figure(row.get("learning_rate", "")),
-        seconds=_parse_figure(row.get("seconds", "")),
-        best=_parse_truth(row["best"]),
+        learning_rate=parse_figure(row.get("learning_rate", "")),
+        seconds=parse_figure(row.get("seconds", "")),
+        best=parse_truth(row["best"]),
     )
 
 
-def _parse_figure(cell: str) -> float | None:
+def parse_figure(cell: str) -> float | None:
     """Return the cell's number; None for an empty cell, and for nan and inf of a training that diverged."""
     if not cell.strip():
         return None
@@ -332,7 +351,7 @@ def _parse_figure(cell: str) -> float | None:
 
 
 def _parse_share(cell: str) -> float | None:
-    share = _parse_figure(cell)
+    share = parse_figure(cell)
     if share is not None and not 0 <= share <= 1:
         raise ValueError(f"expected a share from 0 to 1, got {cell[:40]!r}")
     return share
@@ -345,7 +364,12 @@ def _parse_confidence(cell: str) -> float:
     return share
 
 
-def _parse_truth(cell: str) -> bool:
+def parse_truth(cell: str) -> bool:
+    """Return the truth of a cell that is "true" or "false", in any case.
+
+    Raises:
+        ValueError: It is something else.
+    """
     if cell.lower() not in ("true", "false"):
         raise ValueError(f"expected true or false, got {cell!r}")
     return cell.lower() == "true"

@@ -14,7 +14,12 @@ _PICTURES = ("DATA_LOCAL_DIR", "DATA_MANIFEST")
 
 
 def name_folder(
-    folder: Path, *, before: Mapping[str, Any], chosen: Mapping[str, Any], faults: list[Fault]
+    folder: Path,
+    *,
+    before: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    source: str,
+    faults: list[Fault],
 ) -> dict[str, Any]:
     """Return the settings that make a command work on these pictures.
 
@@ -22,11 +27,14 @@ def name_folder(
         folder: The folder of pictures, or a split of it or its shards, which are trained on as they are; or a
             file, which is a listing.
         before: The settings of the settings file, which the result overrides.
-        chosen: The values of `--set`, which override the result.
-        faults: Receives a fault where `--set` names the pictures as well.
+        chosen: The settings beside FOLDER, which override the result.
+        source: Where these come from, such as "--set".
+        faults: Receives a fault where they name the pictures as well.
     """
     faults += [
-        Fault(f"--set {name}", f"the pictures are named already, as FOLDER: {folder}", hint="leave one out")
+        Fault(
+            f"{source} {name}", f"the pictures are named already, as FOLDER: {folder}", hint="leave one out"
+        )
         for name in _PICTURES
         if name in chosen
     ]

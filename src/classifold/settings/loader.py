@@ -49,7 +49,7 @@ def load_config(
         **read_config_file(path, known=Config.model_fields, faults=faults),
         **{name: parse_value(name, text) for name, text in (hyperparameters or {}).items()},
     }
-    return _merge_over({str(path): before}, overrides, folder, faults)
+    return _merge_over({str(path): before}, _read_overrides(overrides, faults), folder, faults)
 
 
 def override_config(overrides: Sequence[str], *, folder: Path | None = None) -> Config:
@@ -58,20 +58,50 @@ def override_config(overrides: Sequence[str], *, folder: Path | None = None) -> 
     Raises:
         SettingsError: With every fault that was found.
     """
-    return _merge_over({}, overrides, folder, [])
+    faults: list[Fault] = []
+    return _merge_over({}, _read_overrides(overrides, faults), folder, faults)
+
+
+def choose_config(given: Config | Path | None, chosen: Mapping[str, Any], *, folder: Path) -> Config:
+    """Return the settings of a call from Python: defaults < `given` < folder < `chosen`.
+
+    Args:
+        given: Settings, or the path of a settings file; None for the defaults.
+        chosen: Settings by name, the keyword arguments of the call.
+        folder: The folder of pictures that the call is about.
+
+    Raises:
+        SettingsError: With every fault that was found.
+    """
+    faults: list[Fault] = []
+    if isinstance(given, Path):
+        layers = {str(given): read_config_file(given, known=Config.model_fields, faults=faults)}
+    else:
+        layers = {} if given is None else {"config": _list_own(given, chosen)}
+    return _merge_over(layers, chosen, folder, faults, source="argument")
+
+
+def _list_own(given: Config, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the user set, without those of a recipe that another one replaces."""
+    recipe = RECIPES.get(given.RECIPE, {}) if "RECIPE" in chosen else {}
+    values = given.model_dump(exclude_unset=True)
+    return {name: value for name, value in values.items() if name not in recipe or value != recipe[name]}
 
 
 def _merge_over(
     layers: Mapping[str, Mapping[str, Any]],
-    overrides: Sequence[str],
+    chosen: Mapping[str, Any],
     folder: Path | None,
     faults: list[Fault],
+    *,
+    source: str = "--set",
 ) -> Config:
-    """Return the settings of some layers, changed by the command line's."""
-    chosen = _read_overrides(overrides, faults)
+    """Return the settings of some layers, changed by the folder and by what `source` chose."""
     before = {name: value for layer in layers.values() for name, value in layer.items()}
-    named = {} if folder is None else name_folder(folder, before=before, chosen=chosen, faults=faults)
-    return _merge_layers({**layers, "FOLDER": named, "--set": chosen}, faults)
+    named: Mapping[str, Any] = {}
+    if folder is not None:
+        named = name_folder(folder, before=before, chosen=chosen, source=source, faults=faults)
+    return _merge_layers({**layers, "FOLDER": named, source: chosen}, faults)
 
 
 def read_hyperparameters(texts: Mapping[str, str], *, fixed: Mapping[str, Any]) -> Config:

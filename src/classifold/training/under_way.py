@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from classifold.asking import ask_start, ask_train
 from classifold.atomic import move_folder
 from classifold.dataset.scan import Sets
 from classifold.errors import ClassifoldError, DiskError, Fault, Interrupted, disk_errors
@@ -270,7 +270,7 @@ def _explain_interruption(run: Run | None, *, in_haste: bool) -> Interrupted:
             return Interrupted(Fault("training", what, hint=explain_resume(run.run_dir.name)))
         if run is not None:
             run.drop_state()
-        hint = "run `classifold train` again; nothing was learned yet that could be kept"
+        hint = f"run `{ask_train()}` again; nothing was learned yet that could be kept"
         return Interrupted(Fault("training", "interrupted before anything was learned", hint=hint))
     try:
         is_saved = run.save_latest()
@@ -302,5 +302,5 @@ def _explain_going_on(run: Run, kept: Path | None, is_saved: bool) -> str:
     if is_saved and run.checkpoints is not None:
         return f"run it again: it resumes from the checkpoint in {run.checkpoints.folder}"
     if kept is not None:
-        return f"to continue from there: classifold train --from {shlex.quote(str(kept))}"
+        return f"to continue from there: {ask_start(kept)}"
     return "run it again; nothing was learned yet that could be kept"

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from classifold import names
+from classifold.asking import ask_resume, ask_start, ask_train
 from classifold.errors import Fault, Interrupted, RunError, disk_errors
 from classifold.locks import hold_lock
 
@@ -53,7 +54,7 @@ def outputs_of_host(run_dir: Path, rank: int, count: int) -> Path:
 
 def explain_resume(name: str) -> str:
     """Return how to resume a run."""
-    return f"to resume where it stopped, with the same settings: classifold train --resume {name}"
+    return f"to resume where it stopped, with the same settings: {ask_resume(name)}"
 
 
 def explain_stay(run_dir: Path) -> Interrupted | None:
@@ -113,7 +114,7 @@ def find_unfinished(runs_dir: Path, name: str) -> str:
     wanted = Path(name).name.removesuffix(names.INTERRUPTED_ENDING)
     if found and wanted in ("", *(one.name for one in found)):
         return wanted or found[0].name
-    hint = "`classifold train` begins a run"
+    hint = f"`{ask_train()}` begins a run"
     if found:
         hint = f"there are: {'; '.join(one.describe() for one in found)}"
     if not wanted:
@@ -125,7 +126,7 @@ def find_unfinished(runs_dir: Path, name: str) -> str:
         what, hint = "this run is under way", "wait for it, or end it first"
     elif (kept := interrupted_of(runs_dir / wanted)).exists():
         what = "of this run only the best model is here, and not the state to resume from"
-        hint = f"to start a new run from its weights: classifold train --from {kept}"
+        hint = f"to start a new run from its weights: {ask_start(kept)}"
     raise RunError(Fault(str(runs_dir / wanted), what, hint=hint))
 
 
@@ -156,7 +157,7 @@ def tell_unfinished(runs_dir: Path, *, tell: Callable[[str], None]) -> None:
         which = f"{found[0].name} stopped" if len(found) == 1 else f"{len(found)} runs stopped"
         tell(
             f"{which} before the end ({size:.0f} MB in hidden folders of {runs_dir}); "
-            f"classifold train --resume {found[0].name} resumes it"
+            f"{ask_resume(found[0].name)} resumes it"
         )
 
 

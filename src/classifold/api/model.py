@@ -1,0 +1,284 @@
+"""A model in memory: names pictures that are given as paths, bytes, Pillow images or arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from classifold.errors import DataError, Fault, UsageError
+from classifold.machine import count_cores
+from classifold.pictures.given import Given, check_given, load_given, name_given
+from classifold.pictures.limits import PictureError
+from classifold.pictures.samples import SampleBits
+from classifold.predict.output import rank_probabilities
+from classifold.predict.predictor import Predictor, find_sources, load_predictor, map_ordered
+from classifold.settings.config import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from classifold.api.run import Run
+
+_DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
+# For each thread, so many pictures are taken from the caller in advance.
+_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says about one picture.
+
+    Attributes:
+        label: Name of the most probable class; None where the picture cannot be read.
+        probability: Its probability, 0..1; None where the picture cannot be read.
+        probabilities: Probability of each class by name, the most probable first; with `top_k` only so many.
+        error: Why the picture cannot be read; empty where it can.
+        path: The picture's path, where it was given as one; else None.
+
+    Example:
+        >>> import classifold
+        >>> prediction = classifold.load("runs/first").predict("photo.jpg")
+        >>> prediction.label
+        'green'
+        >>> list(prediction.probabilities)[0] == prediction.label
+        True
+    """
+
+    label: str | None
+    probability: float | None
+    probabilities: Mapping[str, float]
+    error: str = ""
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f", path={str(self.path)!r}"
+        if self.label is None or self.probability is None:
+            return f"Prediction(error={self.error!r}{where})"
+        return f"Prediction({self.label!r}, {self.probability:.3f}{where})"
+
+
+class Model:
+    """A model in memory, which `load` returns; needs neither TensorFlow nor Keras.
+
+    One object may be used from several threads.
+
+    Example:
+        >>> import classifold
+        >>> model = classifold.load("runs/first")
+        >>> model
+        Model('runs/first', 3 classes, pictures of 224 x 224 pixels)
+        >>> model.predict("photo.jpg").label
+        'green'
+        >>> with open("photo.jpg", "rb") as file:
+        ...     model.predict(file.read()).label
+        'green'
+        >>> for prediction in model.predict_iter(["photos"]):
+        ...     if prediction.error:
+        ...         print(prediction.path, prediction.error)
+    """
+
+    def __init__(self, predictor: Predictor, path: Path) -> None:
+        self._predictor, self._path = predictor, path
+
+    def __repr__(self) -> str:
+        size, count = self.image_size, len(self.class_names)
+        classes = f"{count} class" if count == 1 else f"{count} classes"
+        return f"Model({str(self._path)!r}, {classes}, pictures of {size} x {size} pixels)"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the model's outputs."""
+        return self._predictor.class_names
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that each picture is resized to."""
+        return self._predictor.image_size
+
+    # `str` is an iterable of paths, too, and an array one of arrays: the first of these decides.
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, source: Given, *, top_k: int | None = None
+    ) -> Prediction: ...
+
+    @overload
+    def predict(self, source: Iterable[Given], *, top_k: int | None = None) -> list[Prediction]: ...
+
+    def predict(
+        self, source: Given | Iterable[Given], *, top_k: int | None = None
+    ) -> Prediction | list[Prediction]:
+        """Return the prediction for one picture, or a list of them for several.
+
+        Whatever form a picture comes in, it is read as the training reads it: upright by its EXIF
+        orientation, transparency over white, resized to the model's square.
+
+        Args:
+            source: One picture: a path, the bytes of a file, a Pillow image, or a NumPy array of values
+                0..255, uint8, of shape (height, width) for grey, (height, width, 3) for RGB, or
+                (height, width, 4) with an alpha channel. Or a list of pictures, of these forms as you like;
+                a path of a folder in the list stands for all pictures below it.
+            top_k: Number of classes in `Prediction.probabilities`; None means all.
+
+        Returns:
+            One Prediction for one picture. For a list, a list in the same order, in which a picture that
+            cannot be read has its reason in `error` and None as its `label`.
+
+        Raises:
+            ClassifoldError: The one picture cannot be read, with the reason; something is no picture in any
+                of these forms, or a folder holds no pictures.
+
+        Example:
+            >>> import classifold
+            >>> from PIL import Image
+            >>> model = classifold.load("runs/first")
+            >>> with Image.open("photo.jpg") as image:
+            ...     model.predict(image, top_k=1).label
+            'green'
+            >>> [one.label for one in model.predict(["photo.jpg", "photo.jpg"])]
+            ['green', 'green']
+        """
+        _check_top_k(top_k)
+        if not _is_one(source):
+            return list(self.predict_iter(cast(Iterable[Given], source), top_k=top_k))
+        one = cast(Given, source)
+        check_given(one)
+        if _is_folder(one):
+            hint = "put it into a list: model.predict([folder])"
+            raise UsageError(Fault(name_given(one), "expected one picture", got="a folder", hint=hint))
+        prediction = self._answer(one, top_k)
+        if prediction.error:
+            raise DataError(Fault(name_given(one), prediction.error))
+        return prediction
+
+    def predict_iter(self, sources: Iterable[Given], *, top_k: int | None = None) -> Iterator[Prediction]:
+        """Yield one prediction per picture, in their order, for any number of pictures.
+
+        Pictures are read and classified by one thread per core, a few ahead of what was asked for, so that
+        memory does not depend on their number. The iterable may be a generator.
+
+        Args:
+            sources: Pictures in the forms that `predict` takes; a folder stands for all pictures below it.
+            top_k: Number of classes in `Prediction.probabilities`; None means all.
+
+        Raises:
+            ClassifoldError: Something is no picture in any form, or a folder holds no pictures.
+
+        Example:
+            >>> import classifold
+            >>> model = classifold.load("runs/first")
+            >>> sum(one.label == "green" for one in model.predict_iter(["photos/green"])) > 8
+            True
+        """
+        _check_top_k(top_k)
+        if _is_one(sources):
+            sources = [cast(Given, sources)]
+        num_workers = count_cores()
+        return map_ordered(
+            lambda source: self._answer(source, top_k),
+            _spread(sources),
+            num_workers=num_workers,
+            ahead=_AHEAD * num_workers,
+        )
+
+    def _answer(self, source: Given, top_k: int | None) -> Prediction:
+        path = Path(source) if isinstance(source, str | os.PathLike) else None
+        try:
+            probabilities = self._predictor.predict_given(source)
+        except PictureError as error:
+            return Prediction(None, None, {}, error=error.reason, path=path)
+        ranking = rank_probabilities(probabilities, self.class_names, top_k=top_k or len(self.class_names))
+        label, probability = ranking[0]
+        return Prediction(label, probability, dict(ranking), path=path)
+
+
+def load(run: str | os.PathLike[str] | Run, *, max_pixels: int | None = None) -> Model:
+    """Load the model of a run, to predict with it; the base install is enough.
+
+    Only `model.onnx` is read, and nothing is unpickled, so a run from somebody else is safe to load.
+
+    Args:
+        run: A run folder or its path, or the path of a `model.onnx` by itself.
+        max_pixels: Pictures with more pixels are refused; None means the run's own MAX_PIXELS, but never more
+            than the default of that setting.
+
+    Raises:
+        ClassifoldError: There is no model, or it is damaged.
+
+    Example:
+        >>> import classifold
+        >>> classifold.load("runs/first").class_names
+        ('blue', 'green', 'red stripes')
+    """
+    path = Path(getattr(run, "path", run))
+    return Model(load_predictor(path, max_pixels=max_pixels), path)
+
+
+def load_picture(
+    source: Given,
+    size: int = 224,
+    *,
+    max_pixels: int = _DEFAULT_MAX_PIXELS,
+    sample_bits: SampleBits = "auto",
+) -> NDArray[np.uint8]:
+    """Return a picture exactly as the training reads it, to feed a model of yours or one of a run folder.
+
+    Args:
+        source: A picture in any form that `Model.predict` takes.
+        size: The square's side in pixels: `image_size` in the run's classes.json.
+        max_pixels: Pictures with more pixels are refused.
+        sample_bits: The run's setting SAMPLE_BITS, for 16-bit samples.
+
+    Returns:
+        Values 0..255, RGB, shape (size, size, 3), uint8.
+
+    Raises:
+        ClassifoldError: The picture cannot be read, with the reason.
+
+    Example:
+        >>> import classifold
+        >>> pixels = classifold.load_picture("photo.jpg", size=224)
+        >>> pixels.shape, pixels.dtype
+        ((224, 224, 3), dtype('uint8'))
+    """
+    check_given(source)
+    if not isinstance(size, int) or size < 1:
+        raise UsageError(Fault("size", "expected a number of pixels from 1", got=repr(size)))
+    try:
+        return load_given(source, size=size, max_pixels=max_pixels, sample_bits=sample_bits)
+    except PictureError as error:
+        raise DataError(Fault(name_given(source), error.reason)) from error
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        raise UsageError(Fault("top_k", "expected a number of classes from 1", got=repr(top_k)))
+
+
+def _is_one(source: Any) -> bool:
+    """Tell one picture, or what is meant to be one, from an iterable of them."""
+    if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
+        return True
+    # Asked of the type: an image of Pillow is loaded when it is asked itself, and then differs from its file.
+    kind = type(source)
+    if hasattr(kind, "__array_interface__") or hasattr(kind, "__array__"):
+        # A column of a DataFrame is an array of paths; an image and a tensor are arrays of numbers.
+        return getattr(getattr(source, "dtype", None), "kind", "u") not in "OUST"
+    return not isinstance(source, Iterable)
+
+
+def _is_folder(source: object) -> bool:
+    return isinstance(source, str | os.PathLike) and bool(os.fspath(source)) and Path(source).is_dir()
+
+
+def _spread(sources: Iterable[Given]) -> Iterator[Given]:
+    """Yield the pictures, those of a folder one by one; each is checked before it is handed to a thread."""
+    for source in sources:
+        if isinstance(source, str | os.PathLike) and _is_folder(source):
+            yield from find_sources([Path(source)])
+        else:
+            check_given(source)
+            yield source

@@ -1,0 +1,257 @@
+"""The steps of the work as functions: check the pictures, split them, train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifold.api.run import Run
+from classifold.asking import asked_for
+from classifold.counts import count_of
+from classifold.errors import Fault, Interrupted, UsageError
+from classifold.names import SETS
+from classifold.processes import expand_home
+from classifold.settings.config import Config
+from classifold.settings.folder import is_made_by_split
+from classifold.settings.loader import choose_config
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """What `check` found.
+
+    Attributes:
+        source: Path of the folder or listing that was checked.
+        classes: Number of pictures by class and status: "kept", "copy", "conflict" (in two classes) and
+            "unreadable"; None for a class whose pictures were not all read.
+        counts: Number of pictures by set and class after a split; None where splitting would fail.
+        notes: What is worth knowing, one sentence each.
+        problems: What splitting would fail for, each with its cure; empty where nothing is wrong.
+
+    Example:
+        >>> import classifold
+        >>> found = classifold.check("photos")
+        >>> found.classes["green"]["kept"]
+        20
+    """
+
+    source: Path
+    classes: Mapping[str, Mapping[str, int | None]]
+    counts: Mapping[str, Mapping[str, int]] | None
+    notes: Sequence[str]
+    problems: Sequence[str]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the pictures can be split and trained on."""
+        return not self.problems
+
+    def __repr__(self) -> str:
+        state = "ready" if self.is_ready else count_of(len(self.problems), "problem")
+        return f"Check({str(self.source)!r}, {count_of(len(self.classes), 'class', 'classes')}, {state})"
+
+
+@dataclass(frozen=True, repr=False)
+class Split:
+    """What `split` did.
+
+    Attributes:
+        path: Folder of the three sets.
+        counts: Number of pictures by set ("training", "validation", "evaluation") and class.
+        unreadable: Pictures that were left out, each with the reason.
+        notes: What is worth knowing, one sentence each.
+
+    Example:
+        >>> import classifold
+        >>> done = classifold.split("photos")
+        >>> sorted(done.counts["training"])
+        ['blue', 'green', 'red stripes']
+    """
+
+    path: Path
+    counts: Mapping[str, Mapping[str, int]]
+    unreadable: Mapping[str, str]
+    notes: Sequence[str]
+
+    def __repr__(self) -> str:
+        totals = ", ".join(f"{name} {sum(self.counts.get(name, {}).values())}" for name in SETS)
+        return f"Split({str(self.path)!r}, {totals})"
+
+
+def check(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Check:
+    """Check a folder of pictures, and find out what `split` would do; nothing is written.
+
+    Args:
+        folder: The folder, with one sub-folder of pictures per class, or with sets of your own; or a listing
+            of pictures.
+        config: A `Config`, or the path of a settings file, which is run as Python; None for the defaults.
+        settings: Settings by name that override those of `config`, such as `PERCENTAGE_EVAL=0.2`.
+
+    Raises:
+        ClassifoldError: A setting is wrong. What is wrong with the pictures is in `Check.problems`.
+
+    Example:
+        >>> import classifold
+        >>> classifold.check("photos")
+        Check('photos', 3 classes, ready)
+        >>> print(classifold.check("no/such/folder").problems[0])
+        error: no/such/folder: there is no such folder
+        hint: ...
+    """
+    source = _find_pictures(folder, "check")
+    chosen = _choose_settings(source, config, settings)
+    from classifold.dataset.check import check_data
+
+    found = check_data(chosen)
+    problems = [fault.format() for fault in found.faults]
+    return Check(source, found.classes, found.counts, list(found.notes), problems)
+
+
+def split(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Split:
+    """Divide a folder of pictures into training, validation and evaluation, in a folder beside it.
+
+    `train` does this by itself. Which set a picture belongs to follows from its content, so that splitting
+    again, after adding or renaming pictures, never moves one from evaluation into training.
+
+    Args:
+        folder: The folder, with one sub-folder of pictures per class, or with sets of your own; or a listing
+            of pictures.
+        config: A `Config`, or the path of a settings file, which is run as Python; None for the defaults.
+        settings: Settings by name that override those of `config`, such as `PERCENTAGE_EVAL=0.2`.
+
+    Raises:
+        ClassifoldError: A setting is wrong, or the pictures cannot be divided; with all that is wrong.
+
+    Example:
+        >>> import classifold
+        >>> classifold.split("photos", PERCENTAGE_VAL=0.15, PERCENTAGE_EVAL=0.15)
+        Split('photos-split', training ..., validation ..., evaluation ...)
+    """
+    source = _find_pictures(folder, "split")
+    chosen = _choose_settings(source, config, settings)
+    from classifold.dataset.split import split_dataset
+
+    done = split_dataset(chosen)
+    unreadable = {one.key: one.reason for one in done.unreadable}
+    return Split(done.split_dir, done.counts, unreadable, list(done.notes))
+
+
+def train(
+    folder: PathLike,
+    *,
+    config: Config | PathLike | None = None,
+    resume: bool | str | None = None,
+    start: PathLike | Run | None = None,
+    archive: bool = False,
+    time_limit: float | None = None,
+    **settings: Any,
+) -> Run:
+    """Train, evaluate and export a classifier of the pictures in a folder, as `classifold train` does.
+
+    The pictures are checked and divided into three sets beside the folder, unless that is done already.
+    Ctrl-C saves the state of the training and raises KeyboardInterrupt; the same call with `resume=True`
+    continues there, and its result is that of a run without interruption. Needs the training extra.
+
+    Args:
+        folder: The folder, with one sub-folder of pictures per class, or with sets that are divided already.
+        config: A `Config`, or the path of a settings file, which is run as Python; None for the defaults.
+        resume: True to resume the newest run that was interrupted, or its name; with the same settings.
+        start: A run whose weights the new one starts from: a Run, its folder, or its name; its classes may
+            differ.
+        archive: Also write `model.tar.gz` into the run folder.
+        time_limit: Minutes within which the model is finished; pictures and epochs are planned for it.
+        settings: Settings by name that override those of `config`, such as `EPOCHS=5`; docs/settings.md lists
+            them.
+
+    Raises:
+        ClassifoldError: A setting is wrong, the pictures cannot be used, or the training extra is missing.
+        KeyboardInterrupt: After Ctrl-C, once the state was saved; its text says how to resume.
+
+    Example:
+        >>> import classifold
+        >>> run = classifold.train("photos", config="settings.py", EPOCHS=2)
+        >>> run.accuracy > 0.5
+        True
+        >>> run.paths["model.onnx"].exists()
+        True
+    """
+    source = Path(expand_home(os.fspath(folder)))
+    _refuse_empty(folder, "train")
+    if time_limit is not None:
+        settings["TIME_LIMIT"] = time_limit
+    with asked_for(folder, in_python=True):
+        chosen, name = _choose_beginning(source, config, settings, resume=resume, start=start)
+        try:
+            return _train(chosen, source, name=name, archive=archive)
+        except Interrupted as ending:
+            # Not one of our errors: `except ClassifoldError` in a loop over settings must not catch Ctrl-C.
+            text = "; ".join(filter(None, (part for one in ending.faults for part in (one.what, one.hint))))
+            raise KeyboardInterrupt(text) from None
+
+
+def _train(config: Config, source: Path, *, name: str | None, archive: bool) -> Run:
+    from classifold.api.prepare import prepare_sets
+    from classifold.report.page import write_report_of_training
+    from classifold.training.backend import check_engine, choose_backend
+    from classifold.training.run import train_model
+
+    check_engine(choose_backend(config))  # before the pictures are divided, which may take long
+    config = prepare_sets(config, folder=source, is_resumed=name is not None)
+    summary = train_model(
+        config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
+    )
+    if summary is None:
+        raise RuntimeError("a run of one host has a result")
+    return Run(summary.run_dir)
+
+
+def _choose_beginning(
+    source: Path,
+    config: Config | PathLike | None,
+    settings: Mapping[str, Any],
+    *,
+    resume: bool | str | None,
+    start: PathLike | Run | None,
+) -> tuple[Config, str | None]:
+    """Return the settings of a training, and the name of the run that it resumes; None for a new run."""
+    from classifold.training.unfinished import find_start, find_unfinished
+
+    chosen = _choose_settings(source, config, settings)
+    runs_dir = Path(chosen.RUNS_DIR)
+    if start is not None:
+        weights = find_start(runs_dir, expand_home(os.fspath(start)))
+        chosen = _choose_settings(source, config, {**settings, "BACKBONE_WEIGHTS": weights})
+    if resume is None or resume is False:
+        return chosen, None
+    return chosen, find_unfinished(runs_dir, "" if resume is True else os.fspath(resume))
+
+
+def _choose_settings(folder: Path, config: Config | PathLike | None, settings: Mapping[str, Any]) -> Config:
+    given = config if config is None or isinstance(config, Config) else Path(expand_home(os.fspath(config)))
+    return choose_config(given, settings, folder=folder)
+
+
+def _find_pictures(folder: PathLike, function: str) -> Path:
+    """Return the path of a folder of pictures.
+
+    Raises:
+        UsageError: It is a split already, or its name is empty.
+    """
+    _refuse_empty(folder, function)
+    source = Path(expand_home(os.fspath(folder)))
+    if is_made_by_split(source):
+        what = "expected a folder of pictures, got a split of one, or its shards"
+        hint = f"name the folder of its pictures; to train on it as it is: classifold.train({str(source)!r})"
+        raise UsageError(Fault(f"classifold.{function}", what, hint=hint))
+    return source
+
+
+def _refuse_empty(folder: PathLike, function: str) -> None:
+    if not os.fspath(folder):
+        hint = "name the folder of your pictures; the current one is '.'"
+        raise UsageError(Fault(f"classifold.{function}", "the folder's name is empty", hint=hint))

@@ -1,0 +1,197 @@
+"""`classifold.load`: one picture or many, in every form, with the base install alone."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import classifold as package
+from classifold.api.model import Model, Prediction, load, load_picture
+from classifold.errors import ClassifoldError, DataError, RunError, UsageError
+
+
+@pytest.fixture
+def model(colour_run: Path) -> Model:
+    return load(colour_run)
+
+
+@pytest.fixture
+def red(tmp_path: Path) -> Path:
+    path = tmp_path / "red.jpg"
+    Image.new("RGB", (60, 40), (250, 5, 5)).save(path)
+    return path
+
+
+def test_one_picture_gives_one_prediction_with_names_and_probabilities(model: Model, red: Path) -> None:
+    prediction = model.predict(red)
+    assert isinstance(prediction, Prediction)
+    assert (prediction.label, prediction.path, prediction.error) == ("red", red, "")
+    assert prediction.probability == prediction.probabilities["red"] > 0.9
+    assert next(iter(prediction.probabilities)) == "red"
+    values = list(prediction.probabilities.values())
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-5)
+    assert set(prediction.probabilities) == set(model.class_names)
+    assert repr(prediction).startswith("Prediction('red', 0.9")
+
+
+def test_every_form_of_a_jpeg_gives_the_same_probabilities(model: Model, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    path = tmp_path / "noise.jpg"
+    Image.fromarray(pixels).save(path)
+    with Image.open(path) as image:
+        content = path.read_bytes()
+        forms = [path, str(path), content, image, Image.open(io.BytesIO(content))]
+        answers = [one.probabilities for one in model.predict(forms)]
+        assert all(one == answers[0] for one in answers)
+        assert all(model.predict(form).probabilities == answers[0] for form in forms)
+
+
+def test_a_list_keeps_its_order_and_loses_nothing(model: Model, red: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(red.read_bytes()[:100])
+    blue = np.zeros((20, 30, 3), np.uint8)
+    blue[..., 2] = 255
+    found = model.predict([red, damaged, blue, tmp_path / "missing.png", b"no picture", str(red)])
+    assert [one.label for one in found] == ["red", None, "blue", None, None, "red"]
+    assert [bool(one.error) for one in found] == [False, True, False, True, True, False]
+    assert "No such file" in found[3].error
+    assert found[1].probabilities == {}
+    assert found[1].probability is None
+    assert "error=" in repr(found[1])
+    assert str(damaged) in repr(found[1])
+
+
+def test_one_unreadable_picture_raises_its_reason(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("hello")
+    with pytest.raises(DataError, match=r"error: .*note\.txt: ") as caught:
+        model.predict(tmp_path / "note.txt")
+    assert isinstance(caught.value, ClassifoldError)
+    with pytest.raises(DataError, match="picture from bytes"):
+        model.predict(b"hello")
+
+
+def test_top_k_keeps_the_most_probable(model: Model, red: Path) -> None:
+    assert list(model.predict(red, top_k=1).probabilities) == ["red"]
+    assert [len(one.probabilities) for one in model.predict([red], top_k=2)] == [2]
+    assert len(model.predict(red, top_k=99).probabilities) == 3
+    for wrong in (0, -1, 1.5, "2"):
+        with pytest.raises(UsageError, match="top_k: expected a number of classes from 1"):
+            model.predict(red, top_k=wrong)  # type: ignore[arg-type]
+
+
+def test_a_folder_in_a_list_stands_for_its_pictures(
+    model: Model, draw_colours: Callable[..., Path], tmp_path: Path, red: Path
+) -> None:
+    folder = draw_colours(tmp_path / "photos", count=3)
+    found = model.predict([folder, red])
+    assert len(found) == 10
+    assert [one.path.parent.name for one in found[:9] if one.path] == [one.label for one in found[:9]]
+    with pytest.raises(UsageError, match="expected one picture, got a folder") as caught:
+        model.predict(folder)
+    assert "model.predict([folder])" in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no pictures"):
+        model.predict([tmp_path / "empty"])
+
+
+def test_an_array_of_several_pictures_is_refused_and_a_list_of_it_taken(model: Model) -> None:
+    pictures = np.zeros((4, 10, 12, 3), np.uint8)
+    pictures[..., 1] = 255
+    with pytest.raises(UsageError, match=r"pass list\(array\)"):
+        model.predict(pictures)
+    assert [one.label for one in model.predict(list(pictures))] == ["green"] * 4
+
+
+def test_a_column_of_paths_and_a_generator_are_lists_of_pictures(model: Model, red: Path) -> None:
+    column = np.array([str(red), str(red)], dtype=object)
+    assert [one.label for one in model.predict(column)] == ["red", "red"]  # type: ignore[attr-defined, call-overload, type-var]
+    assert [one.label for one in model.predict(path for path in (red, red))] == ["red", "red"]
+    assert model.predict([]) == []
+
+
+def test_something_that_is_no_picture_is_refused_and_not_passed_over(model: Model, red: Path) -> None:
+    with pytest.raises(UsageError, match="got NoneType"):
+        model.predict([red, None])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="got int"):
+        model.predict(5)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="float64"):
+        model.predict(np.ones((4, 4, 3)))
+    with pytest.raises(UsageError, match="the path is empty"):
+        model.predict("")
+
+
+def test_predict_iter_takes_pictures_only_as_it_goes(model: Model) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Any]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield np.full((8, 8, 3), (0, 255, 0), np.uint8)
+
+    answers = model.predict_iter(endless())
+    assert taken == 0
+    assert [next(answers).label for _ in range(50)] == ["green"] * 50
+    assert taken < 50 + 5 * 64
+    answers.close()  # type: ignore[attr-defined]
+    assert not [one for one in threading.enumerate() if one.name.startswith("predict")]
+
+
+def test_a_model_knows_its_classes_and_its_size(colour_run: Path, model: Model) -> None:
+    assert model.class_names == ("blue", "green", "red")
+    assert model.image_size == 16
+    assert repr(model) == f"Model({str(colour_run)!r}, 3 classes, pictures of 16 x 16 pixels)"
+
+
+def test_a_run_folder_its_text_and_the_model_file_load_alike(colour_run: Path, red: Path) -> None:
+    for run in (colour_run, str(colour_run), colour_run / "model.onnx"):
+        assert load(run).predict(red).label == "red"
+    with pytest.raises(RunError, match="no such run folder"):
+        load("no such run")
+
+
+def test_max_pixels_limits_what_is_read(colour_run: Path, red: Path) -> None:
+    with pytest.raises(DataError, match="MAX_PIXELS = 100"):
+        load(colour_run, max_pixels=100).predict(red)
+    with pytest.raises(DataError, match="MAX_PIXELS = 100"):
+        load_picture(red, max_pixels=100)
+
+
+def test_load_picture_gives_what_the_model_is_fed(red: Path) -> None:
+    pixels = load_picture(red, size=20)
+    assert (pixels.shape, pixels.dtype) == ((20, 20, 3), np.uint8)
+    assert load_picture(red).shape == (224, 224, 3)
+    with pytest.raises(DataError, match="No such file"):
+        load_picture("missing.jpg")
+    for wrong in (0, "224", None):
+        with pytest.raises(UsageError, match="size: expected a number of pixels from 1"):
+            load_picture(red, size=wrong)  # type: ignore[arg-type]
+
+
+def test_predicting_needs_neither_tensorflow_nor_pandas(
+    run_python: Callable[..., Any], colour_run: Path, red: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'pandas', 'sklearn', 'onnx', 'boto3', 'click'):\n"
+        "    sys.modules[name] = None\n"
+        "import classifold\n"
+        f"print(classifold.load({str(colour_run)!r}).predict({str(red)!r}).label)\n"
+    )
+    answer = run_python("-c", code)
+    assert (answer.code, answer.out) == (0, "red\n"), answer.err
+
+
+def test_the_package_offers_these_functions(colour_run: Path) -> None:
+    assert package.load is load
+    assert package.Prediction is Prediction
+    assert sys.modules["classifold"].load_picture is load_picture
