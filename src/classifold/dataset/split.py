@@ -42,6 +42,7 @@ from classifold.dataset.vanished import add_vanished_pixels
 from classifold.dataset.walk import Oddities, check_folder, iter_pictures
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
+from classifold.progress import counting, show_progress
 from classifold.settings.config import Config
 
 _INDEX = ".index.sqlite"
@@ -127,7 +128,8 @@ def find_pictures(
     counts = Counter[str]()
     data_dir = Path(config.DATA_LOCAL_DIR)
     rows = _rows(data_dir, config.SPLIT_GROUP_PATTERN, own=own, passed_over=counts, oddities=oddities)
-    add_pictures(index, rows)
+    with show_progress("looking for pictures", None) as advance:
+        add_pictures(index, counting(rows, advance))
     return dict(sorted(counts.items()))
 
 

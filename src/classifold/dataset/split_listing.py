@@ -127,7 +127,7 @@ def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
         DataError: It cannot be read at all.
     """
     findings = Findings()
-    with show_progress("reading the listing", None) as advance:
+    with show_progress("reading the listing", None, unit="lines") as advance:
         add_listed(index, _iter_rows(config, findings, advance))
     return findings
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from classifold import names
 from classifold.model_card import parse_card
+from classifold.progress import show_progress
 
 # Where the model card travels inside the forms that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
@@ -121,15 +122,17 @@ def export_all(run_dir: Path, model: Any = None, *, tell: Callable[[str], object
     card = (run_dir / names.CLASSES_JSON).read_text(encoding="utf-8")
     model = model or keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
     tell(names.MODEL_KERAS)
-    with quiet_export():
+    with show_progress(f"writing {names.MODEL_H5}", None), quiet_export():
         model.save(run_dir / names.MODEL_H5)
     _put_card_in_h5(run_dir / names.MODEL_H5, card)
     tell(names.MODEL_H5)
-    export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
-    (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
+    with show_progress(f"writing {names.CHECKPOINT_DIR}/, the SavedModel", None):
+        export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
+        (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
     tell(names.CHECKPOINT_DIR)
-    export_onnx(model, run_dir / names.MODEL_ONNX)
-    finish_onnx(run_dir / names.MODEL_ONNX, card)
+    with show_progress(f"writing {names.MODEL_ONNX}", None):
+        export_onnx(model, run_dir / names.MODEL_ONNX)
+        finish_onnx(run_dir / names.MODEL_ONNX, card)
     tell(names.MODEL_ONNX)
 
 
