@@ -154,7 +154,7 @@ def test_a_log_of_many_short_steps_is_not_silent_and_of_long_ones_not_flooded() 
         for _ in range(100):
             with log.board.show("reading", None):
                 lines += log.wait(1)
-    assert set(map(lambda line: line.partition(":")[0], lines)) == {"evaluating"}
+    assert {line.partition(":")[0] for line in lines} == {"evaluating"}
     assert len(lines) == 7
     with log.board.show("training", None):
         assert len(log.wait(4 * 3600)) < 130
@@ -302,7 +302,7 @@ import os, time
 from classifold.progress import say, show_progress
 with show_progress("computing features of the training pictures in /a/long/path", 20_000) as advance:
     advance(1000)
-    with show_progress("reading \u82b1\u82b1\u82b1\u82b1\u82b1\u82b1\u82b1\u82b1\u82b1", 5 * 10**9, unit="bytes") as more:
+    with show_progress("reading " + "\u82b1" * 9, 5 * 10**9, unit="bytes") as more:
         for _ in range(6):
             more(10**7)
             time.sleep(0.1)

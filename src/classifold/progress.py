@@ -104,7 +104,7 @@ def say(line: str) -> None:
 
 
 def show_progress(
-    description: str, total: int | None, *, unit: str = "pictures", done: int = 0
+    description: str, total: int | None, *, unit: str = "pictures", done: int = 0, is_told: bool = False
 ) -> contextlib.AbstractContextManager[Advance]:
     """Show what is being done, how fast, and how long it still takes.
 
@@ -117,11 +117,12 @@ def show_progress(
         total: The number of units; None while it is not known.
         unit: Name of the units in the plural, for instance "pictures"; "bytes" are shown as MB and GB.
         done: The number of units that an earlier process has done.
+        is_told: A line that was just said tells of the step.
 
     Returns:
         A context with a function to call with the number of units finished since its last call.
     """
-    return _BOARD.show(description, total, unit=unit, done=done)
+    return _BOARD.show(description, total, unit=unit, done=done, is_told=is_told)
 
 
 def counting(items: Iterable[T], advance: Advance) -> Iterator[T]:
@@ -167,13 +168,20 @@ class Board:
 
     @contextlib.contextmanager
     def show(
-        self, description: str, total: int | None, *, unit: str = "pictures", done: int = 0
+        self,
+        description: str,
+        total: int | None,
+        *,
+        unit: str = "pictures",
+        done: int = 0,
+        is_told: bool = False,
     ) -> Iterator[Advance]:
         """Show a step until the context ends; see `show_progress`."""
         if self.is_hidden or self._find_stream() is None:
             yield Advance()
             return
         step = Step(description, total, unit=unit, done=done, clock=self._clock)
+        step.is_told = is_told
         try:
             self._begin(step)
             yield Advance(step)

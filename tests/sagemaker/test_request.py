@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from classifold import names
 from classifold.aws.request_check import check_request
 from classifold.errors import SettingsError
-from classifold.progress import Advance
 from classifold.sagemaker.request import draft_request, list_hyperparameters, write_request
 from classifold.sagemaker.template import read_template
 from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config
@@ -196,7 +195,7 @@ def test_the_metrics_find_their_figures_in_the_lines_that_training_prints(
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     row = EpochRow("head", 3, value, 0.25, value + 1, 0.75, value, 2.0)
-    print_epoch(row, num_pictures=100, advance=Advance())
+    print_epoch(row, num_pictures=100)
     found = {
         one["Name"]: re.findall(one["Regex"], stream.getvalue())
         for one in build()["AlgorithmSpecification"]["MetricDefinitions"]

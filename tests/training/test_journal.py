@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from classifold.progress import Advance
 from classifold.training.journal import EpochRow, print_epoch, write_history
 
 
@@ -48,7 +47,7 @@ def test_the_standard_error_is_that_of_a_share_or_of_the_measured_losses():
 
 
 def test_a_log_sees_one_line_an_epoch_of_names_and_values(capfd):
-    print_epoch(make(), num_pictures=500, advance=Advance())
+    print_epoch(make(), num_pictures=500)
     (line,) = capfd.readouterr().err.splitlines()
     values = dict(word.split("=") for word in line.split())
     assert values == {

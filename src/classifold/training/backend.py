@@ -90,7 +90,7 @@ def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -
     is_first = "keras" not in sys.modules
     with (
         quiet_start(),
-        show_progress(f"starting {ENGINES[backend]}", None),
+        show_progress(f"starting {ENGINES[backend]}", None, is_told=True),
         without_keras_settings(),
     ):
         import keras

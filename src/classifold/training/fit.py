@@ -20,7 +20,7 @@ from classifold.training.batch_size import choose_batch_size
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached, read_ahead
 from classifold.training.interruption import holding_back
-from classifold.training.journal import EpochRow, name_stage, print_epoch
+from classifold.training.journal import EpochRow, describe_epoch, print_epoch
 from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
 from classifold.training.scaling import Scaling
 from classifold.training.scores import measure
@@ -213,8 +213,9 @@ class StageTraining:
         """
         done = self.epoch * self.num_draws + int(self.num_each[: self.step].sum())
         total = self.stage.num_epochs * self.num_draws
-        with show_progress(f"training: {name_stage(self.stage.name)}", total, done=done) as advance:
+        with show_progress(self._describe_epoch(), total, done=done) as advance:
             while self.epoch < self.stage.num_epochs and self._is_worthwhile():
+                advance.describe(self._describe_epoch())
                 self.started = time.perf_counter() - self.seconds
                 self.feed.begin_epoch(self.epoch)
                 # Several hosts stop after the same step, or those that continue would wait for ever.
@@ -233,6 +234,11 @@ class StageTraining:
         self.learning.set_weights(list(self.selection.weights))
         if self.scaled is not None:
             self.scaled.scaling.fold(self.scaled.first)
+
+    def _describe_epoch(self) -> str:
+        done = len(self.reached.rows)
+        last = done - self.epoch + self.stage.num_epochs
+        return describe_epoch(self.stage.name, number=done + 1, last=last)
 
     def take_state(self) -> StageState | None:
         """Return the state after the latest step; None where there is nothing to resume from yet."""

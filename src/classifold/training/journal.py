@@ -13,6 +13,7 @@ from classifold.progress import is_notebook, is_terminal, say
 from classifold.step_line import format_seconds
 
 _STAGE_NAMES = {"head": "the head", "fine_tune": "fine-tuning"}
+_STAGE_VERBS = {"head": "training the head", "fine_tune": "fine-tuning"}
 _BEST_WORDS = {
     "val_loss": "the lowest validation loss",
     "val_accuracy": "the highest validation accuracy",
@@ -62,6 +63,17 @@ class EpochRow:
 def name_stage(stage: str) -> str:
     """Return a stage's name in a sentence, for instance "fine-tuning"."""
     return _STAGE_NAMES.get(stage, stage)
+
+
+def describe_epoch(stage: str, *, number: int, last: int) -> str:
+    """Return what is being done in an epoch, for instance "fine-tuning, epoch 6 of 15".
+
+    Args:
+        stage: The stage that it belongs to.
+        number: The epoch among those of the run, from 1.
+        last: The number of the stage's last epoch.
+    """
+    return f"{_STAGE_VERBS.get(stage, stage)}, epoch {number} of {last}"
 
 
 def print_epoch(row: EpochRow, *, num_pictures: int) -> None:
