@@ -71,15 +71,40 @@ def test_what_an_earlier_process_did_counts_as_done_and_not_for_the_speed(clock:
     assert step.format_line() == "training: 950 of 1,000 pictures, 5.0/s, 10 s left"
 
 
-def test_the_speed_is_that_of_the_latest_half_minute(clock: Clock) -> None:
+def test_the_speed_is_that_of_the_latest_half_of_the_step(clock: Clock) -> None:
     step = Step("reading", 10_000, clock=clock)
-    for _ in range(60):
+    for _ in range(20):
         clock.now += 1
         step.advance(100)
-    for _ in range(40):
+    for _ in range(30):
         clock.now += 1
         step.advance(10)
     assert step.measure_rate() == pytest.approx(10)
+    for _ in range(100):
+        clock.now += 1
+        step.advance(10)
+    assert step.measure_rate() == pytest.approx(10)
+
+
+def test_the_time_left_is_steady_where_the_work_stops_now_and_then(clock: Clock) -> None:
+    step = Step("training", 4000, clock=clock)
+    for _ in range(10):
+        clock.now += 30
+        for _ in range(30):
+            clock.now += 1
+            step.advance(10)
+    clock.now += 15
+    assert step.format_line().endswith("/s, 3 min 38 s left")
+
+
+def test_hours_of_work_take_no_memory(clock: Clock) -> None:
+    step = Step("reading", 10**9, clock=clock)
+    for _ in range(100_000):
+        clock.now += 1
+        step.advance(100)
+        if clock.now % 15 == 0:
+            assert step.measure_rate() == pytest.approx(100, rel=0.02)
+    assert len(step._samples) < 1000
 
 
 def test_a_step_that_stands_still_becomes_slower(clock: Clock) -> None:

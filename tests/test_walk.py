@@ -68,11 +68,8 @@ def test_a_log_sees_a_line_an_epoch_and_no_progress_bar(walk: Walk) -> None:
         r"^stage=(head|fine_tune) epoch=(\d+) loss=\S+ accuracy=\S+ val_loss=", said, re.MULTILINE
     )
     tried = re.findall(r"^head (\d)/\d: regularization \S+: validation loss ", said, re.MULTILINE)
-    assert [*(("head", number) for number in tried), *epochs] == [
-        ("head", "1"),
-        ("head", "2"),
-        ("fine_tune", "3"),
-    ]
+    assert tried == ["1", "2"]
+    assert epochs == [("fine_tune", "3")]
     assert len(re.findall(r"^head: chosen: regularization ", said, re.MULTILINE)) == 1
     assert "\r" not in said
     assert "\x1b" not in said

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from classifold.printable import make_printable
 
-# The speed is that of the latest seconds, so that the time left follows a disk or a machine that slows down.
-_WINDOW_SECONDS = 30.0
-_SAMPLE_SECONDS = 0.5
+# The speed is that of the latest half of the step, at least of these seconds: so it follows a disk or a machine
+# that slows down, and training that stops now and then to compute features keeps a steady time left.
+_WINDOW_SECONDS, _WINDOW_SHARE = 30.0, 0.5
+_SAMPLE_SECONDS, _SAMPLE_SHARE = 0.5, 0.005
 # Widths of the bar in columns, the widest that leaves room for the whole description.
 _BAR_WIDTHS = (16, 8)
 # A description is cut to no less than so many columns.
@@ -85,7 +86,7 @@ class Step:
         with self._lock:
             self._done += count
             now = self._clock()
-            if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
+            if now - self._samples[-1][0] >= max(_SAMPLE_SECONDS, _SAMPLE_SHARE * (now - self.started)):
                 self._samples.append((now, self._done))
 
     @property
@@ -94,10 +95,11 @@ class Step:
         return self._clock() - self.started
 
     def measure_rate(self) -> float:
-        """Return the units per second of the latest half minute; 0 where nothing was done."""
+        """Return the units per second of the latest half of the step; 0 where nothing was done."""
         with self._lock:
             now = self._clock()
-            while len(self._samples) > 1 and self._samples[1][0] <= now - _WINDOW_SECONDS:
+            window = max(_WINDOW_SECONDS, _WINDOW_SHARE * (now - self.started))
+            while len(self._samples) > 1 and self._samples[1][0] <= now - window:
                 self._samples.popleft()
             since, done = self._samples[0]
             return (self._done - done) / (now - since) if now > since else 0.0

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from classifold.training.journal import EpochRow, print_epoch, write_history
+from classifold.settings.config import Monitor
+from classifold.training.journal import (
+    EpochRow,
+    describe_epoch,
+    name_stage,
+    print_choice,
+    print_epoch,
+    print_penalty,
+    write_history,
+)
 
 
 def make(**values: Any) -> EpochRow:
@@ -61,6 +73,44 @@ def test_a_log_sees_one_line_an_epoch_of_names_and_values(capfd):
         "seconds": "2.00",
         "pictures_per_second": "250.0",
     }
+
+
+def test_a_terminal_sees_an_epoch_in_words_that_fit_60_columns(monkeypatch: pytest.MonkeyPatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    print_epoch(make(epoch=123, seconds=7300), num_pictures=500)
+    line = sys.stderr.getvalue().rstrip("\n")
+    assert line == "epoch 123: validation loss 0.625, accuracy 0.800 (2 h 01 min)"
+    assert len(line) < 64
+
+
+def test_the_search_for_the_head_is_told_as_a_search(capfd):
+    row = make(penalty=0.03, seconds=1.234)
+    print_penalty(row, number=4, most=5)
+    print_choice(row, monitor="val_loss", reason="the next 2 were no better")
+    assert capfd.readouterr().err.splitlines() == [
+        "head 4/5: regularization 0.03: validation loss 0.625, accuracy 0.800 (1.2 s)",
+        "head: chosen: regularization 0.03, validation loss 0.625, accuracy 0.800: "
+        "the lowest validation loss; the next 2 were no better",
+    ]
+
+
+@pytest.mark.parametrize("monitor", get_args(Monitor))
+def test_every_monitor_has_its_words(monitor, capfd):
+    print_choice(make(penalty=1e-05), monitor=monitor, reason="all of them were tried")
+    assert re.search(
+        r": the (lowest|highest) (training|validation) (loss|accuracy); ", capfd.readouterr().err
+    )
+
+
+def test_stages_have_names_that_a_person_knows():
+    assert [name_stage(one) for one in ("head", "fine_tune")] == ["the head", "fine-tuning"]
+    assert describe_epoch("fine_tune", number=6, last=15) == "fine-tuning, epoch 6 of 15"
+    assert describe_epoch("head", number=1, last=3) == "training the head, epoch 1 of 3"
 
 
 def test_the_history_has_a_row_an_epoch_with_the_kept_one_marked(tmp_path: Path):

@@ -19,7 +19,7 @@ from typing import Any
 
 from classifold import names
 from classifold.model_card import parse_card
-from classifold.progress import show_progress
+from classifold.progress import hide_progress, show_progress
 
 # Where the model card travels inside the forms that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
@@ -87,14 +87,18 @@ def _teach_erfc() -> None:
 @contextlib.contextmanager
 def quiet_export() -> Iterator[None]:
     """Keep the converters' chatter off the terminal, and their deprecations from being our user's."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # its handlers hold the standard error of before
+    # Their handlers, and in a container that of the root logger, hold the standard error of before. Through
+    # "absl" Keras warns that HDF5 is a legacy format, but users of the template want a model.h5.
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with _quiet_streams():
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -212,6 +216,7 @@ def main() -> None:
     from classifold.training.backend import start_keras
 
     end_with_parent()
+    hide_progress()  # what is printed here is shown only where this step fails
     start_keras("tensorflow", seed=0)
     export_all(Path(sys.argv[1]))
 
