@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from classifold.printable import make_printable
 
-# The speed is that of the latest half of the step, at least of these seconds: so it follows a disk or a machine
-# that slows down, and training that stops now and then to compute features keeps a steady time left.
+# The speed is that of the latest half of the step, at least of these seconds: so it follows a machine that
+# slows down, and training that stops now and then to compute features keeps a steady time left.
 _WINDOW_SECONDS, _WINDOW_SHARE = 30.0, 0.5
 _SAMPLE_SECONDS, _SAMPLE_SHARE = 0.5, 0.005
 # Widths of the bar in columns, the widest that leaves room for the whole description.

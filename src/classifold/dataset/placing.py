@@ -99,7 +99,8 @@ def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split
         """UPDATE picture SET place = placed.place FROM placed
            WHERE placed.id = picture.id AND placed.place != key"""
     )
-    placement.listing = _check_arrived(index, folder, split_dir=split_dir)
+    with show_progress("checking that every picture arrived", None):
+        placement.listing = _check_arrived(index, folder, split_dir=split_dir)
     return placement
 
 

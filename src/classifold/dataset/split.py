@@ -84,9 +84,10 @@ def split_dataset(config: Config) -> SplitSummary:
         read_pictures(index, config)
         if head is not None:
             compare_vanished(index, config, made=made)
-        if own is None:
-            mark_copies(index)
-        moved, is_redrawn = divide(index, config, made=made, head=head)
+        with show_progress("dividing the pictures", None):
+            if own is None:
+                mark_copies(index)
+            moved, is_redrawn = divide(index, config, made=made, head=head)
         placement = place_pictures(index, folder, files=config.SPLIT_FILES, split_dir=split_dir)
         lines = [
             *notes.describe_folder(
@@ -108,7 +109,8 @@ def split_dataset(config: Config) -> SplitSummary:
             "skipped_classes": list_skipped(index),
             "listing": placement.listing,
         }
-        write_record(folder / SPLIT_RECORD, head, _list_pictures(index, data_dir))
+        with show_progress("writing the record of the split", None):
+            write_record(folder / SPLIT_RECORD, head, _list_pictures(index, data_dir))
         (folder / _INDEX).unlink()
     return summary
 
