@@ -125,7 +125,7 @@ class Step:
 
         width -= 1  # some terminals wrap a line that fills the last column
         description = make_printable(self.description)
-        figures = self._list_figures("/") or [format_seconds(self.elapsed)]
+        figures = self._list_figures("/") or [f"({format_seconds(self.elapsed)})"]
         while len(figures) > 1 and cell_len("  ".join(figures)) + _LEAST_DESCRIPTION + 1 > width:
             del figures[1]
         text = "  ".join(figures)

@@ -942,7 +942,7 @@ def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_
     assert stopped.returncode == 130
     looking, starting, *lines = leave_out_progress(stopped.stderr)
     assert looking.startswith("looking for the pictures in ")
-    assert starting.startswith("starting TensorFlow;")
+    assert starting.startswith("starting TensorFlow (")
     assert lines == [
         "error: training: interrupted before anything was learned; what was computed of the pictures is kept",
         "hint: to resume where it stopped, with the same settings: classifold train --resume run",

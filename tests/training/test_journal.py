@@ -75,17 +75,28 @@ def test_a_log_sees_one_line_an_epoch_of_names_and_values(capfd):
     }
 
 
-def test_a_terminal_sees_an_epoch_in_words_that_fit_60_columns(monkeypatch: pytest.MonkeyPatch):
+def test_a_terminal_sees_an_epoch_and_the_search_in_words_that_fit_60_columns(
+    monkeypatch: pytest.MonkeyPatch,
+):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    print_epoch(make(epoch=123, seconds=7300), num_pictures=500)
-    line = sys.stderr.getvalue().rstrip("\n")
-    assert line == "epoch 123: validation loss 0.625, accuracy 0.800 (2 h 01 min)"
-    assert len(line) < 64
+    row = make(epoch=12, seconds=185, penalty=0.003)
+    print_epoch(row, num_pictures=500)
+    print_penalty(row, number=4, most=5)
+    print_choice(row, monitor="val_loss", reason="all of them were tried")
+    print_choice(row, monitor="val_accuracy", reason="all of them were tried")
+    lines = sys.stderr.getvalue().splitlines()
+    assert lines == [
+        "epoch 12: validation loss 0.625, accuracy 0.800 (3 min 05 s)",
+        "head 4/5: regularization 0.003: validation loss 0.625",
+        "chosen: regularization 0.003, the lowest validation loss",
+        "chosen: regularization 0.003, the highest validation accuracy",
+    ]
+    assert max(map(len, lines[:3])) <= 60
 
 
 def test_the_search_for_the_head_is_told_as_a_search(capfd):

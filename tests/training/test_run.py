@@ -62,7 +62,7 @@ def test_the_history_goes_through_both_stages_and_marks_one_epoch(finished):
 def test_a_log_saw_what_begins_and_one_line_per_epoch_and_nothing_else(finished):
     looking, starting, *lines = leave_out_progress(finished.err)
     assert looking.startswith("looking for the pictures in ")
-    assert starting.startswith("starting TensorFlow;")
+    assert starting.startswith("starting TensorFlow (")
     assert len(lines) == 7
     assert all(line.startswith("stage=") for line in lines)
 

@@ -214,7 +214,7 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
         line for line in leave_out_progress(started.stderr()) if not line.startswith("stage=")
     ]
     assert looking.startswith("looking for the pictures in ")
-    assert starting.startswith("starting TensorFlow;")
+    assert starting.startswith("starting TensorFlow (")
     num_epochs = started.stderr().count("stage=head ")
     where = rf"(batch \d of epoch {num_epochs + 1}|epoch {num_epochs}) of the head"
     assert re.match(f"error: training: interrupted after {where}", lines[0])

@@ -84,8 +84,7 @@ def print_epoch(row: EpochRow, *, num_pictures: int) -> None:
         num_pictures: Number of pictures that were learned from in it.
     """
     rate = num_pictures / max(row.seconds, 1e-9)
-    if is_terminal() or is_notebook():
-        # At most 60 columns, so that it fits a narrow terminal.
+    if _is_shown_to_a_person():
         say(f"epoch {row.epoch}: validation {_format_scores(row)} ({format_seconds(row.seconds)})")
         return
     line = (
@@ -104,9 +103,12 @@ def print_penalty(row: EpochRow, *, number: int, most: int) -> None:
         number: Which one of the strengths it is, from 1.
         most: How many there are; not all of them are tried.
     """
+    line = f"head {number}/{most}: regularization {row.penalty:g}: validation "
+    if _is_shown_to_a_person():
+        say(f"{line}loss {row.val_loss:.3f}")
+        return
     # `spot` finds the first of these lines, and SageMaker's metrics the scores in all of them.
-    strength = f"regularization {row.penalty:g}"
-    say(f"head {number}/{most}: {strength}: validation {_format_scores(row)} ({row.seconds:.1f} s)")
+    say(f"{line}{_format_scores(row)} ({row.seconds:.1f} s)")
 
 
 def print_choice(row: EpochRow, *, monitor: str, reason: str) -> None:
@@ -117,9 +119,17 @@ def print_choice(row: EpochRow, *, monitor: str, reason: str) -> None:
         monitor: CHECKPOINT_MONITOR, by which it was chosen.
         reason: Why no further one was tried.
     """
+    if _is_shown_to_a_person():
+        say(f"chosen: regularization {row.penalty:g}, {_BEST_WORDS[monitor]}")
+        return
     # The scores come once more: they are to be the last ones among the job's metrics where no epoch follows.
     scores = f"validation {_format_scores(row)}"
     say(f"head: chosen: regularization {row.penalty:g}, {scores}: {_BEST_WORDS[monitor]}; {reason}")
+
+
+def _is_shown_to_a_person() -> bool:
+    """Tell whether lines go to a terminal or a notebook; they have at most 60 columns there."""
+    return is_terminal() or is_notebook()
 
 
 def _format_scores(row: EpochRow) -> str:

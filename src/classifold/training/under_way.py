@@ -124,7 +124,7 @@ class Run:
         check_engine(self.backend)
         if not self.this_host.rank:
             # Said beforehand, since an import from a cold disk can leave no time to say anything else.
-            say(f"starting {ENGINES[self.backend]}; the first time on a machine this can take a minute")
+            say(f"starting {ENGINES[self.backend]} (the first time up to a minute)")
         keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, this_host=self.this_host)
         keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning = build_learning(
