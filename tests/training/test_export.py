@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ def test_converters_are_kept_quiet_and_their_failures_are_not(capfd):
     with pytest.raises(ValueError, match="failed"), quiet_export():
         raise ValueError("failed")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_handler_that_a_converter_installs_is_gone_afterwards():
+    # It would hold the null device, which is closed: our own errors could not be logged any more.
+    from classifold.training.export import quiet_export
+
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    with quiet_export():
+        root.addHandler(logging.StreamHandler())
+        root.setLevel(logging.INFO)
+    assert (root.handlers, root.level) == (before, level)
 
 
 def test_nothing_is_said_of_the_format_that_the_template_wants(run_python, tmp_path: Path):

@@ -94,11 +94,23 @@ def quiet_export() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with _quiet_streams():
+        with _keeping_root_logger(), _quiet_streams():
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _keeping_root_logger() -> Iterator[None]:
+    """Remove the handlers that a converter gives the root logger: they would hold a stream that is closed."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @contextlib.contextmanager
