@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -147,8 +148,8 @@ def find_phase(log: str, runs_dir: Path) -> str:
     working = list(runs_dir.glob(".*.partial"))
     if working and (working[0] / "model.keras").exists():
         return "evaluating" if (working[0] / "checkpoint").exists() else "exporting"
-    stages = [line.partition(" ")[0].removeprefix("stage=") for line in log.splitlines() if "stage=" in line]
-    return f"training {stages[-1]}" if stages and "epoch=" in log else "starting"
+    stages = re.findall(r"^stage=(\w+) epoch=|^(head) [0-9]+/[0-9]+: regularization", log, re.MULTILINE)
+    return f"training {''.join(stages[-1])}" if stages else "starting"
 
 
 def find_place(log: str) -> str:

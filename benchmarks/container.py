@@ -35,7 +35,7 @@ STEPS = {
     "first line": "classifold ",
     "pictures counted": "job ",
     "reading": "reading ",
-    "first epoch": "stage=",
+    "first epoch": "head 1/5: regularization ",
 }
 SETTINGS = {"HEAD_EPOCHS": 1, "EPOCHS": 1000, "EARLY_STOPPING_PATIENCE": 0}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,23 @@ from classifold.settings.loader import build_config
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SIZE = 32
+
+# Of the lines of a run, those about a step that takes seconds: how many there are depends on the machine.
+_PROGRESS = re.compile(
+    r"(algo-\d+: )?(starting \w+: |looking for the pictures|preparing |testing |computing |collecting |"
+    r"writing |reading the |evaluating|checking that |packing |training the head|fine-tuning|"
+    r"head \d+/\d+: trying )"
+)
+
+
+def leave_out_progress(log: str) -> list[str]:
+    """Return the lines of a log without those about the progress of a step, which depend on the machine."""
+    return [
+        line
+        for line in log.splitlines()
+        if line.startswith("looking for the pictures in ") or not _PROGRESS.match(line)
+    ]
+
 
 # A backbone that trains in no time: residual, with batch normalisation, and small places to cut it.
 OWN_BACKBONE = """

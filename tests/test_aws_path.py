@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -382,10 +383,10 @@ def test_two_machines_with_a_part_of_the_shards_each_and_one_that_dies(lab: Clou
     assert sorted(lines) == ["algo-1", "algo-2"]
     here = [int(line.split()[0]) for host in lines for line in lines[host] if "are on this host" in line]
     read = [
-        int(line.split()[1])
+        int(found[1])
         for host in lines
         for line in lines[host]
-        if "training pictures" in line and line.startswith("reading")
+        if (found := re.fullmatch(r"reading (\d+) training pictures", line))
     ]
     assert sum(here) == sum(read) == 24
     assert sorted(here) == sorted(read)

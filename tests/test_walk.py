@@ -67,7 +67,10 @@ def test_a_log_sees_a_line_an_epoch_and_no_progress_bar(walk: Walk) -> None:
     epochs = re.findall(
         r"^stage=(head|fine_tune) epoch=(\d+) loss=\S+ accuracy=\S+ val_loss=", said, re.MULTILINE
     )
-    assert epochs == [("head", "1"), ("head", "2"), ("fine_tune", "3")]
+    tried = re.findall(r"^head (\d)/\d: regularization \S+: validation loss ", said, re.MULTILINE)
+    assert tried == ["1", "2"]
+    assert epochs == [("fine_tune", "3")]
+    assert len(re.findall(r"^head: chosen: regularization ", said, re.MULTILINE)) == 1
     assert "\r" not in said
     assert "\x1b" not in said
 

@@ -149,8 +149,8 @@ HOSTS_PORT = 23456  # port on the first machine of a job to which the others con
 METRICS = {
     "loss": r" loss=([-+.0-9a-z]+)",
     "accuracy": r" accuracy=([-+.0-9a-z]+)",
-    "val_loss": r" val_loss=([-+.0-9a-z]+)",
-    "val_accuracy": r" val_accuracy=([-+.0-9a-z]+)",
+    "val_loss": r" val[a-z]*[_ ]loss[= ]([-+.0-9a-z]+)",
+    "val_accuracy": r"[_,] ?accuracy[= ]([-+.0-9a-z]+)",
     "learning_rate": r" learning_rate=([-+.0-9a-z]+)",
     "pictures_per_second": r" pictures_per_second=([-+.0-9a-z]+)",
 }

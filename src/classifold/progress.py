@@ -1,4 +1,4 @@
-"""Shows work in progress: a bar on a terminal, plain lines in a log."""
+"""Shows what is being done, how fast, and how long it still takes: on a terminal, in a log, in a notebook."""
 
 from __future__ import annotations
 
@@ -6,31 +6,49 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any, TextIO
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from classifold.printable import make_lines_printable, make_printable
 from classifold.processes import silence
+from classifold.step_line import Step
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+T = TypeVar("T")
+
+# In a log a step that ends within this time has no line.
+_FIRST_SECONDS = 2.0
+# After so many seconds without any line a log gets one; in a step of hours they grow to five minutes.
+_QUIET_SECONDS, _MOST_QUIET_SECONDS = 15.0, 300.0
+_TICK_SECONDS = 0.5
+# Width in columns of the line in a notebook, whose own width nobody can ask for.
+_NOTEBOOK_COLUMNS = 80
 
 
 class Advance:
-    """A function that moves a progress bar on; without a bar it does nothing."""
+    """A function that moves a step on; without a step it does nothing."""
 
-    def __init__(self, bars: Any = None, task: Any = None, unit: str = "") -> None:
-        self._bars, self._task, self._unit = bars, task, unit
+    def __init__(self, step: Step | None = None) -> None:
+        self._step = step
 
     def __call__(self, count: int) -> None:
-        """Add to the bar the number of units that were finished since the last call."""
-        if self._bars is not None:
-            self._bars.advance(self._task, count)
-            if self._unit != "bytes":
-                speed = self._bars.tasks[0].speed
-                self._bars.update(self._task, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
+        """Add the number of units that were finished since the last call."""
+        if self._step is not None:
+            self._step.advance(count)
+
+    def expect(self, total: int) -> None:
+        """Change the number of units that there will be."""
+        if self._step is not None:
+            self._step.total = total
 
     def describe(self, description: str) -> None:
-        """Change the text before the bar."""
-        if self._bars is not None:
-            self._bars.update(self._task, description=make_printable(description))
+        """Change the text that says what is being done."""
+        if self._step is not None:
+            self._step.description = description
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -48,6 +66,31 @@ def use_plain_lines() -> None:
     os.environ["TERM"] = "dumb"
 
 
+def is_notebook(stream: TextIO | None = None) -> bool:
+    """Return whether a stream is shown in a notebook, below the cell that writes it.
+
+    Args:
+        stream: The stream to ask; None means standard error.
+    """
+    return type(sys.stderr if stream is None else stream).__module__.startswith("ipykernel.")
+
+
+def hide_progress() -> None:
+    """Show no steps in this process: another process that does the same shows them."""
+    _BOARD.is_hidden = True
+
+
+@contextlib.contextmanager
+def saying_through(stream: TextIO) -> Iterator[None]:
+    """Show steps and say lines on another stream, while standard error is turned away from the user."""
+    before = _BOARD.stream
+    _BOARD.stream = stream
+    try:
+        yield
+    finally:
+        _BOARD.stream = before
+
+
 def say(line: str) -> None:
     """Print a line on standard error.
 
@@ -57,57 +100,215 @@ def say(line: str) -> None:
     Raises:
         BrokenPipeError: The reader of standard error has ended.
     """
-    if sys.stderr is None:
-        return
+    _BOARD.say(line)
+
+
+def show_progress(
+    description: str, total: int | None, *, unit: str = "pictures", done: int = 0, is_told: bool = False
+) -> contextlib.AbstractContextManager[Advance]:
+    """Show what is being done, how fast, and how long it still takes.
+
+    A terminal shows a bar, a notebook a line that changes in place. A log gets a line once the step has taken
+    two seconds, and then one after each 15 seconds in which nothing else was said; so does a screen reader
+    (TERM=dumb). Steps may lie within one another and in several threads.
+
+    Args:
+        description: What is being done, for instance "reading the training pictures".
+        total: The number of units; None while it is not known.
+        unit: Name of the units in the plural, for instance "pictures"; "bytes" are shown as MB and GB.
+        done: The number of units that an earlier process has done.
+        is_told: A line that was just said tells of the step.
+
+    Returns:
+        A context with a function to call with the number of units finished since its last call.
+    """
+    return _BOARD.show(description, total, unit=unit, done=done, is_told=is_told)
+
+
+def counting(items: Iterable[T], advance: Advance) -> Iterator[T]:
+    """Yield the items, and move a step on by each."""
+    for item in items:
+        yield item
+        advance(1)
+
+
+class Board:
+    """Shows the steps that are under way; a process has one.
+
+    Args:
+        clock: Returns the time in seconds.
+        is_ticking: A thread calls `tick` while there are steps; without it the owner does.
+
+    Attributes:
+        stream: Where lines go; None: to standard error.
+        is_hidden: No step is shown.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, is_ticking: bool = True) -> None:
+        self._clock, self._is_ticking = clock, is_ticking
+        self.stream: TextIO | None = None
+        self.is_hidden = False
+        self._lock = threading.RLock()
+        self._steps: list[Step] = []
+        self._ended = threading.Event()
+        self._live: Live | None = None
+        # Where the steps are shown, also while a library's chatter is kept from standard error.
+        self._shown_on: TextIO | None = None
+        self._last_line, self._num_columns = clock(), 0
+
+    def say(self, line: str) -> None:
+        """Print a line; see `say`."""
+        stream = self._find_stream()
+        if stream is None:
+            return
+        with self._lock:
+            self._last_line = self._clock()
+            text = f"{self._clear()}{make_printable(line.expandtabs())}\n"
+        _write(stream, text)
+
+    @contextlib.contextmanager
+    def show(
+        self,
+        description: str,
+        total: int | None,
+        *,
+        unit: str = "pictures",
+        done: int = 0,
+        is_told: bool = False,
+    ) -> Iterator[Advance]:
+        """Show a step until the context ends; see `show_progress`."""
+        if self.is_hidden or self._find_stream() is None:
+            yield Advance()
+            return
+        step = Step(description, total, unit=unit, done=done, clock=self._clock)
+        step.is_told = is_told
+        try:
+            self._begin(step)
+            yield Advance(step)
+        finally:
+            self._end(step)
+
+    def tick(self) -> None:
+        """Show where the steps are, in a notebook or a log where a line is due."""
+        with self._lock:
+            if not self._steps or self._shown_on is None or self._live is not None:
+                return
+            if is_notebook(self._shown_on):
+                self._tick_notebook(self._shown_on)
+            else:
+                self._tick_log(self._shown_on)
+
+    def _find_stream(self) -> TextIO | None:
+        return self.stream or sys.stderr
+
+    def _begin(self, step: Step) -> None:
+        with self._lock:
+            self._steps.append(step)
+            if len(self._steps) > 1:
+                return
+            self._shown_on = self._find_stream()
+            if is_terminal(self._shown_on):
+                self._live = self._start_live()
+            elif self._is_ticking:
+                self._ended = threading.Event()
+                threading.Thread(target=self._run, args=(self._ended,), name="progress", daemon=True).start()
+
+    def _end(self, step: Step) -> None:
+        with self._lock:
+            if len(self._steps) == 1 and self._live is not None:
+                self._live.stop()
+                self._live = None
+            if step in self._steps:  # a signal may have come before
+                self._steps.remove(step)
+            if self._steps:
+                return
+            self._ended.set()
+            if self._num_columns and self._shown_on is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    _write(self._shown_on, self._clear())
+            self._shown_on = None
+
+    def _run(self, ended: threading.Event) -> None:
+        """Tick until the last step has ended, or nobody reads the lines any more."""
+        with contextlib.suppress(BrokenPipeError):
+            while not ended.wait(_TICK_SECONDS):
+                self.tick()
+
+    def _tick_log(self, stream: TextIO) -> None:
+        """Write a line about the innermost step that takes long, if one is due."""
+        steps = [step for step in self._steps if step.elapsed >= _FIRST_SECONDS]
+        if not steps:
+            return
+        quiet = min(max(_QUIET_SECONDS, steps[0].elapsed / 20), _MOST_QUIET_SECONDS)
+        is_new = not any(step.is_told for step in self._steps)
+        if is_new or self._clock() - self._last_line >= quiet:
+            for step in self._steps:
+                step.is_told = True
+            self._last_line = self._clock()
+            _write(stream, f"{steps[-1].format_line()}\n")
+
+    def _tick_notebook(self, stream: TextIO) -> None:
+        """Write the innermost step's line over the one before."""
+        from rich.cells import cell_len
+
+        line = self._steps[-1].draw(_NOTEBOOK_COLUMNS).join()
+        text, self._num_columns = f"{self._clear()}{line}", cell_len(line)
+        _write(stream, text)
+
+    def _clear(self) -> str:
+        """Return what removes the line of a notebook; empty where there is none."""
+        width, self._num_columns = self._num_columns, 0
+        return f"\r{' ' * width}\r" if width else ""
+
+    def _start_live(self) -> Live:
+        """Start to draw the steps on a terminal, some times a second."""
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self._shown_on)
+        live = Live(
+            get_renderable=lambda: self._draw(console),
+            console=console,
+            transient=True,
+            refresh_per_second=8,
+            # Lines on the terminal stay above the bars; what goes elsewhere is left alone.
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=self.stream is None,
+        )
+        live.start(refresh=True)
+        return live
+
+    def _draw(self, console: Any) -> Any:
+        """Return the steps under way, one line each."""
+        from rich.text import Text
+
+        is_ascii = console.options.ascii_only
+        lines = Text(no_wrap=True, overflow="crop")
+        for number, step in enumerate(list(self._steps)):
+            drawn = step.draw(console.width, is_ascii=is_ascii)
+            lines.append("\n" if number else "").append(drawn.description)
+            if drawn.done or drawn.rest:
+                lines.append(" ").append(drawn.done, "bar.complete").append(drawn.rest, "bar.back")
+            lines.append(f" {drawn.figures}")
+        return lines
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write to a stream; where that is impossible, it is turned off.
+
+    Raises:
+        BrokenPipeError: The stream's reader has ended.
+    """
     try:
-        sys.stderr.write(f"{make_printable(line.expandtabs())}\n")
-        sys.stderr.flush()
+        stream.write(text)
+        stream.flush()
     except BrokenPipeError:
         raise
     except OSError:
-        silence(sys.stderr)
+        silence(stream)
 
 
-@contextlib.contextmanager
-def show_progress(description: str, total: int | None, *, unit: str = "pictures") -> Iterator[Advance]:
-    """Show a bar with rate and time left on a terminal, and nothing elsewhere.
-
-    Args:
-        description: The text before the bar, for instance "reading".
-        total: The number of units; None while it is not known.
-        unit: Name of the units in the plural, for instance "pictures"; "bytes" are shown as kB, MB and GB.
-
-    Yields:
-        A function to call with the number of units finished since its last call.
-    """
-    if not is_terminal():
-        yield Advance()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    counted, rate = (
-        (DownloadColumn(), TransferSpeedColumn())
-        if unit == "bytes"
-        else (MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    )
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=16),
-        *([counted] if total is not None else []),
-        rate,
-        *([TimeRemainingColumn()] if total is not None else []),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield Advance(bars, bars.add_task(make_printable(description), total=total, rate=""), unit)
+_BOARD = Board()
 
 
 class PlainFormatter(logging.Formatter):
@@ -123,13 +324,3 @@ def log_plainly() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration for a person to read: `48 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

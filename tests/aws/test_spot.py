@@ -134,8 +134,8 @@ def test_no_clock_makes_a_time_negative(
 @pytest.mark.parametrize(
     "line",
     [
-        "resumed from epoch 3 of stage head (checkpoint of 2026-01-01 12:00:05 UTC)",
-        "host 2: resumed from batch 17 of epoch 3 in stage fine_tune (checkpoint of 2026-01-01 12:00:05 UTC)",
+        "resumed from epoch 3 of the head (checkpoint of 2026-01-01 12:00:05 UTC)",
+        "host 2: resumed from batch 17 of epoch 3 of fine-tuning (checkpoint of 2026-01-01 12:00:05 UTC)",
     ],
 )
 def test_the_line_of_a_machine_that_goes_on_names_its_checkpoint(line: str) -> None:
@@ -143,8 +143,11 @@ def test_the_line_of_a_machine_that_goes_on_names_its_checkpoint(line: str) -> N
 
 
 def test_only_a_first_epoch_or_a_checkpoint_is_a_beginning() -> None:
-    assert read_beginning("stage=head epoch=1 loss=0.3", at(9)) == Beginning(at(9), None)
+    for line in ("stage=head epoch=1 loss=0.3", "algo-1: head 1/5: regularization 1: validation loss 0.3"):
+        assert read_beginning(line, at(9)) == Beginning(at(9), None)
     for line in (
+        "head 1/5: trying regularization 1",
+        "head 2/5: regularization 0.3: validation loss 0.3, accuracy 0.9 (1.2 s)",
         "stage=head epoch=12 loss=0.3",
         "resumed from epoch 3 (checkpoint of 2026-13-01 12:00:05 UTC)",
         "resumed from epoch 3 (checkpoint of yesterday)",

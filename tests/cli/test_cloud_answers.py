@@ -13,7 +13,7 @@ from classifold.aws.follow import JobEnd
 from classifold.aws.jobs import JobRow
 from classifold.aws.spot import Interruption, format_clock, summarise_interruptions
 from classifold.cli.cloud_answers import build_jobs_table, format_cost, print_end, print_job, print_jobs
-from classifold.progress import format_seconds
+from classifold.step_line import format_seconds
 
 
 def row(**changes: Any) -> JobRow:

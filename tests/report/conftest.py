@@ -170,7 +170,11 @@ HISTORY_COLUMNS = tuple(make_history(1, 0)[0])
 
 @pytest.fixture
 def save_history() -> Callable[[Path, list[dict[str, Any]]], None]:
-    return lambda run_dir, rows: write_rows(run_dir / "history.csv", rows, HISTORY_COLUMNS)
+    return lambda run_dir, rows: write_rows(
+        run_dir / "history.csv",
+        rows,
+        [*HISTORY_COLUMNS, *(["penalty"] if rows and "penalty" in rows[0] else [])],
+    )
 
 
 @pytest.fixture

@@ -294,6 +294,30 @@ def test_a_run_with_hardly_any_epochs_makes_a_page(
     assert ("1 epoch of training." if epochs else "No epochs were recorded.") in told
 
 
+def test_the_strengths_tried_for_the_head_are_in_a_table_of_their_own_and_not_drawn_as_epochs(
+    make_run: Make, history_rows: Make, save_history: Make
+) -> None:
+    made = make_run(pictures=False)
+    rows = [row | {"penalty": 0.0} for row in history_rows(3, 4, best=6)]
+    for row, penalty in zip(rows, (1.0, 0.3, 0.1), strict=False):
+        row |= {"penalty": penalty, "learning_rate": ""}
+    save_history(made.run_dir, rows)
+    page = read(write_report(made.run_dir))[0]
+    search = page.partition("<summary>The search for the head</summary>")[2].partition("</details>")[0]
+    epochs = page.partition("<summary>The figures of every epoch</summary>")[2].partition("</details>")[0]
+    assert re.findall(r'<th scope="row" class="number">([^<]+)', search) == ["1", "0.3", "0.1"]
+    assert search.count("<td>yes</td>") == 1
+    assert re.findall(r'<th scope="row" class="number">([^<]+)', epochs) == ["4", "5", "6", "7"]
+    assert set(re.findall(r"<td>(head|fine[^<]*)</td>", epochs)) == {"fine-tuning"}
+    assert "4 epochs; training loss ended" in page
+
+    # A run of the head alone has no curve.
+    save_history(made.run_dir, [row | {"best": "true" if row is rows[1] else "false"} for row in rows[:3]])
+    page = read(write_report(made.run_dir))[0]
+    assert "loss-chart" not in page
+    assert "3 strengths of regularization; 0.3 was best" in page
+
+
 def test_the_same_run_gives_the_same_page(make_run: Make) -> None:
     made = make_run()
     first = write_report(made.run_dir).read_bytes()

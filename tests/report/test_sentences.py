@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,3 +140,23 @@ def test_the_learning_curves_are_put_into_words(history_rows: Callable[..., list
     epochs = [Epoch(**(row | {"best": row["best"] == "true"})) for row in rows]
     assert "more epochs may help" not in sentences.describe_history(epochs)
     assert "more epochs may help" not in told(best=4)
+
+
+def test_the_search_for_the_head_is_told_as_a_search(
+    history_rows: Callable[..., list[dict[str, Any]]],
+) -> None:
+    rows = [Epoch(**(row | {"best": row["best"] == "true"})) for row in history_rows(3, 3, best=5)]
+    tries = [replace(row, penalty=10.0**-place) for place, row in enumerate(rows[:3])]
+    told = sentences.describe_history([*tries, *rows[3:]])
+    assert told.startswith(
+        "The head was computed with 3 strengths of regularization; 0.01 was best on the validation pictures. "
+        "3 epochs of training. Epoch 5 was kept"
+    )
+    kept = [replace(tries[0], best=True), *tries[1:]]
+    later = [replace(row, best=False) for row in rows[3:]]
+    told = sentences.describe_history([*kept, *later])
+    assert "; 1 was best on the validation pictures." in told
+    assert told.endswith("The head alone was kept: no epoch was clearly better on the validation pictures.")
+    assert sentences.describe_history(kept[:1]) == (
+        "The head was computed with 1 strength of regularization; 1 was best on the validation pictures."
+    )

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from classifold import names
 from classifold.aws.request_check import check_request
 from classifold.errors import SettingsError
-from classifold.progress import Advance
+from classifold.progress import say
 from classifold.sagemaker.request import draft_request, list_hyperparameters, write_request
 from classifold.sagemaker.template import read_template
 from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config
 from classifold.settings.loader import build_config, read_hyperparameters
-from classifold.training.journal import EpochRow, print_epoch
+from classifold.training.journal import EpochRow, print_choice, print_epoch, print_penalty
 
 GIVEN = {
     "job_name": "efficientnet-lite0-2026-01-02-03-04-05",
@@ -196,7 +196,7 @@ def test_the_metrics_find_their_figures_in_the_lines_that_training_prints(
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     row = EpochRow("head", 3, value, 0.25, value + 1, 0.75, value, 2.0)
-    print_epoch(row, num_pictures=100, advance=Advance())
+    print_epoch(row, num_pictures=100)
     found = {
         one["Name"]: re.findall(one["Regex"], stream.getvalue())
         for one in build()["AlgorithmSpecification"]["MetricDefinitions"]
@@ -210,6 +210,26 @@ def test_the_metrics_find_their_figures_in_the_lines_that_training_prints(
     assert read["loss"] == pytest.approx(value, abs=1e-4, nan_ok=True)
     assert read["val_loss"] == pytest.approx(value + 1, abs=1e-4, nan_ok=True)
     assert read["learning_rate"] == pytest.approx(value, rel=1e-2, nan_ok=True)
+
+
+@pytest.mark.parametrize("value", [0.123, 1e-05, 123456.789, float("nan"), float("inf"), -float("inf"), 0.0])
+def test_the_metrics_find_the_scores_of_the_heads_search_and_nothing_in_other_lines(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    row = EpochRow("head", 3, 0.5, 0.25, value, 0.75, 0.0, 2.0, penalty=0.03)
+    print_penalty(row, number=3, most=5)
+    print_choice(row, monitor="val_loss", reason="the next 2 were no better")
+    print_choice(row, monitor="val_accuracy", reason="all of them were tried")
+    for line in ("fine-tuning, epoch 6 of 15: 320 of 3,350 pictures, 9.7/s, 5 min 12 s left", "evaluating"):
+        say(line)
+    found = {name: re.findall(regex, stream.getvalue()) for name, regex in names.METRICS.items()}
+    assert found.pop("val_accuracy") == ["0.750"] * 3
+    losses = found.pop("val_loss")
+    assert len(losses) == 3
+    assert all(float(one) == pytest.approx(value, abs=1e-3, nan_ok=True) for one in losses)
+    assert not any(found.values()), found
 
 
 def test_the_metrics_are_columns_of_the_history_or_its_speed() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from made_runs import leave_out_progress
 
 pytestmark = pytest.mark.usefixtures("keras")
 
@@ -90,6 +93,36 @@ def test_converters_are_kept_quiet_and_their_failures_are_not(capfd):
     with pytest.raises(ValueError, match="failed"), quiet_export():
         raise ValueError("failed")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_handler_that_a_converter_installs_is_gone_afterwards():
+    # It would hold the null device, which is closed: our own errors could not be logged any more.
+    from classifold.training.export import quiet_export
+
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    with quiet_export():
+        root.addHandler(logging.StreamHandler())
+        root.setLevel(logging.INFO)
+    assert (root.handlers, root.level) == (before, level)
+
+
+def test_nothing_is_said_of_the_format_that_the_template_wants(run_python, tmp_path: Path):
+    # In a container the warnings of every library go to the log, through the handler of the root logger.
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from classifold.progress import log_plainly\n"
+        "from classifold.training.backend import start_keras\n"
+        "log_plainly()\nkeras = start_keras('tensorflow', seed=0)\n"
+        "from classifold.training.export import quiet_export\n"
+        "pixels = keras.Input((4,))\nmodel = keras.Model(pixels, keras.layers.Dense(2)(pixels))\n"
+        "with quiet_export():\n    model.save(Path(sys.argv[1]) / 'model.h5')\n"
+        "import logging\nlogging.getLogger('absl').warning('heard again')\n"
+    )
+    done = run_python("-c", code, tmp_path)
+    assert (done.code, done.out, leave_out_progress(done.err)[-1:]) == (0, "", ["heard again"])
+    assert "HDF5" not in done.err
+    assert (tmp_path / "model.h5").exists()
 
 
 def run_module(run_python: Any, module: str, *arguments: object) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from classifold.progress import format_seconds
+from classifold.step_line import format_seconds
 
 INTERRUPTED = "Interrupted"
 # Secondary statuses in which a job has a machine.
@@ -17,7 +17,7 @@ _ON_MACHINE = ("Downloading", "Training", "Uploading")
 _LEARNS = "Training"
 _ENDS = ("Completed", "Failed", "Stopped")
 _CHECKPOINT = re.compile(r"\(checkpoint of ([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}) UTC\)")
-_FIRST_EPOCH = re.compile(r"\bstage=\w+ epoch=1 ")
+_FIRST_EPOCH = re.compile(r"\bstage=\w+ epoch=1 |\bhead 1/[0-9]+: regularization ")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 from classifold.aws.clients import Aws
 from classifold.aws.preflight_findings import Finding
-from classifold.progress import format_seconds
 from classifold.settings.config import JOB_SETTINGS
 from classifold.settings.loader import read_hyperparameters
+from classifold.step_line import format_seconds
 
 
 def explain_risk(request: Mapping[str, Any]) -> str:

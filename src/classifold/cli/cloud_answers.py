@@ -13,7 +13,7 @@ import click
 from classifold.cli.answers import Table, print_table, show
 from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
-from classifold.progress import format_seconds
+from classifold.step_line import format_seconds
 
 if TYPE_CHECKING:
     from classifold.aws.cost import CostEstimate

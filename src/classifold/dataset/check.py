@@ -21,6 +21,7 @@ from classifold.dataset.split_listing import MADE, check_lines, check_listed, de
 from classifold.dataset.split_place import check_apart, check_writable
 from classifold.dataset.walk import Oddities, check_folder
 from classifold.errors import ClassifoldError, Fault
+from classifold.progress import show_progress
 from classifold.settings.config import Config
 
 # Status of a picture in the index, with the title of its column.
@@ -73,7 +74,8 @@ class _Look:
     def divide(self, made: Collection[str], head: Mapping[str, Any] | None) -> None:
         """Find the sets of the pictures, or further classes that have too few, such as by copies."""
         try:
-            moved, redrawn = divide(self.index, self.config, made=made, head=head)
+            with show_progress("dividing the pictures", None):
+                moved, redrawn = divide(self.index, self.config, made=made, head=head)
         except ClassifoldError as error:
             known = {fault.where for fault in self.faults}
             self.faults += [fault for fault in error.faults if fault.where not in known]

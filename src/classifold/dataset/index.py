@@ -282,7 +282,7 @@ def read_all(
     def read(number: int, path: str) -> Reading:
         return read_one(number, path, max_pixels=max_pixels, sample_bits=sample_bits)
 
-    with show_progress("reading", total) as advance:
+    with show_progress("reading the pictures", total) as advance:
         for readings in map_batches(iter_files(index, batch=_BATCH), read, num_workers=num_workers):
             add_readings(index, readings)
             advance(len(readings))
@@ -321,7 +321,7 @@ def _compare_jpegs(index: sqlite3.Connection, *, num_workers: int, max_pixels: i
             return None
 
     candidates = iter_candidates(index, batch=_BATCH)
-    with show_progress("comparing", None) as advance:
+    with show_progress("comparing pictures that may be equal", None) as advance:
         for found in map_batches(candidates, read, num_workers=num_workers):
             add_pixels(index, [one for one in found if one is not None])
             advance(len(found))

@@ -86,7 +86,7 @@ def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split
     placer = _Placer(index, folder, files=files, split_dir=split_dir)
     placement = Placement()
     total = index.execute("SELECT COUNT(*) FROM picture WHERE status = 'kept'").fetchone()[0]
-    with together(index), show_progress("placing", total) as advance:
+    with together(index), show_progress("putting the pictures into the three sets", total) as advance:
         pictures = iter_placed(index)
         while batch := list(itertools.islice(pictures, _BATCH)):
             rows = [placer.place(picture) for picture in batch]
@@ -99,7 +99,8 @@ def place_pictures(index: sqlite3.Connection, folder: Path, *, files: str, split
         """UPDATE picture SET place = placed.place FROM placed
            WHERE placed.id = picture.id AND placed.place != key"""
     )
-    placement.listing = _check_arrived(index, folder, split_dir=split_dir)
+    with show_progress("checking that every picture arrived", None):
+        placement.listing = _check_arrived(index, folder, split_dir=split_dir)
     return placement
 
 

@@ -17,6 +17,7 @@ from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, Picture, check_folder, find_classes, iter_pictures
 from classifold.errors import DataError, Fault
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION
+from classifold.progress import counting, show_progress
 
 _SPLIT_HINT = "run `classifold split` first, or set SPLIT_LOCAL_DIR"
 
@@ -139,7 +140,11 @@ def find_sets(split_dir: Path) -> dict[str, Path]:
 
 def _load_files(split_dir: Path, oddities: Oddities) -> dict[str, list[Picture]]:
     folders = find_sets(split_dir)
-    return {name: list(iter_pictures(path, oddities=oddities)) for name, path in folders.items()}
+    with show_progress("looking for the pictures", None) as advance:
+        return {
+            name: list(counting(iter_pictures(path, oddities=oddities), advance))
+            for name, path in folders.items()
+        }
 
 
 def check_sets(split_dir: Path, class_names: Mapping[str, Collection[str]]) -> None:

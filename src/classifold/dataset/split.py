@@ -43,6 +43,7 @@ from classifold.dataset.vanished import add_vanished_pixels
 from classifold.dataset.walk import Oddities, check_folder, iter_pictures
 from classifold.machine import count_cores
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
+from classifold.progress import counting, show_progress
 from classifold.settings.config import Config
 
 _INDEX = ".index.sqlite"
@@ -84,9 +85,10 @@ def split_dataset(config: Config) -> SplitSummary:
         read_pictures(index, config)
         if head is not None:
             compare_vanished(index, config, made=made)
-        if own is None:
-            mark_copies(index)
-        moved, is_redrawn = divide(index, config, made=made, head=head)
+        with show_progress("dividing the pictures", None):
+            if own is None:
+                mark_copies(index)
+            moved, is_redrawn = divide(index, config, made=made, head=head)
         placement = place_pictures(index, folder, files=config.SPLIT_FILES, split_dir=split_dir)
         lines = [
             *notes.describe_folder(
@@ -109,7 +111,8 @@ def split_dataset(config: Config) -> SplitSummary:
             "skipped_classes": list_skipped(index),
             "listing": placement.listing,
         }
-        write_record(folder / SPLIT_RECORD, head, _list_pictures(index, data_dir))
+        with show_progress("writing the record of the split", None):
+            write_record(folder / SPLIT_RECORD, head, _list_pictures(index, data_dir))
         (folder / _INDEX).unlink()
     return summary
 
@@ -130,7 +133,9 @@ def find_pictures(
     counts = Counter[str]()
     data_dir = Path(config.DATA_LOCAL_DIR)
     rows = _rows(data_dir, config.SPLIT_GROUP_PATTERN, own=own, passed_over=counts, oddities=oddities)
-    add_pictures(index, rows if sources is None else _hash_sources(rows, sources))
+    hashed = rows if sources is None else _hash_sources(rows, sources)
+    with show_progress("looking for pictures", None) as advance:
+        add_pictures(index, counting(hashed, advance))
     return dict(sorted(counts.items()))
 
 

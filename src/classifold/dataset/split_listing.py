@@ -74,12 +74,14 @@ def split_listing(config: Config) -> SplitSummary:
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         findings, made = read_listing(index, config)
         head = read_earlier(index, split_dir, kind=findings.kind)
-        if made == MADE:
-            mark_copies(index)
-        moved, is_redrawn = divide(index, config, made=made, head=head)
-        rename_twins(index)
-        for name in SETS:
-            write_manifest(folder / set_manifest(name), _iter_set(index, RANK_OF[name]))
+        with show_progress("dividing the pictures", None):
+            if made == MADE:
+                mark_copies(index)
+            moved, is_redrawn = divide(index, config, made=made, head=head)
+            rename_twins(index)
+        with show_progress("writing the three manifests", None):
+            for name in SETS:
+                write_manifest(folder / set_manifest(name), _iter_set(index, RANK_OF[name]))
         summary = SplitSummary(
             split_dir=split_dir,
             counts=count_sets(index),
@@ -132,7 +134,7 @@ def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
         DataError: It cannot be read at all.
     """
     findings = Findings()
-    with show_progress("reading the listing", None) as advance:
+    with show_progress("reading the listing", None, unit="lines") as advance:
         add_listed(index, _iter_rows(config, findings, advance))
     return findings
 

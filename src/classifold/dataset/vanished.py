@@ -57,7 +57,7 @@ def add_vanished_pixels(
             return number, b"", None
         return number, hashlib.sha256(data).digest(), pixels
 
-    with show_progress("comparing", None) as advance:
+    with show_progress("comparing with the pictures of the split before", None) as advance:
         for found in map_batches(_iter_vanished(index, split_dir), read, num_workers=num_workers):
             with together(index):
                 query = "UPDATE vanished SET is_intact = 1, pixels = ?3 WHERE id = ?1 AND hash = ?2"

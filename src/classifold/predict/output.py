@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from classifold.predict.predictor import Prediction
 from classifold.printable import format_json, make_printable
+from classifold.progress import Advance, counting, is_terminal, show_progress
 
 OutputFormat = Literal["text", "csv", "json"]
 OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormat)
@@ -55,15 +57,23 @@ def write_predictions(
     """
     rows = _open_rows(output_format, stream, class_names=class_names, top_k=min(top_k, len(class_names)))
     unreadable = 0
-    for prediction in predictions:
-        if prediction.probabilities is None:
-            unreadable += 1
-            rows.write_unreadable(prediction.path, prediction.error)
-        else:
-            rows.write_ranking(prediction.path, rank_classes(prediction, class_names, top_k=top_k))
-    rows.close()
+    with _showing(stream) as advance:
+        for prediction in counting(predictions, advance):
+            if prediction.probabilities is None:
+                unreadable += 1
+                rows.write_unreadable(prediction.path, prediction.error)
+            else:
+                rows.write_ranking(prediction.path, rank_classes(prediction, class_names, top_k=top_k))
+        rows.close()
     stream.flush()
     return unreadable
+
+
+def _showing(stream: TextIO) -> contextlib.AbstractContextManager[Advance]:
+    """Show how many pictures are classified, unless the answers themselves are shown as they come."""
+    if is_terminal(stream):
+        return contextlib.nullcontext(Advance())
+    return show_progress("classifying", None)
 
 
 def rank_classes(prediction: Prediction, class_names: Sequence[str], *, top_k: int) -> Ranking:

@@ -47,6 +47,7 @@ from classifold.report.view import (
     Skipped,
     Tile,
     TimeRow,
+    TryRow,
 )
 from classifold.settings.config import Config
 
@@ -232,16 +233,17 @@ def _build_bins(metrics: Metrics) -> list[BinRow]:
 
 
 def _build_learning(history: Sequence[Epoch]) -> Learning:
+    epochs = [epoch for epoch in history if epoch.penalty is None]
     drawings = []
-    for figure in ("accuracy", "loss") if history else ():
+    for figure in ("accuracy", "loss") if epochs else ():
         title = figure.capitalize()
         drawings.append(
-            charts.draw_learning_curve(history, figure=figure, title=title, name=f"{figure}-chart")
+            charts.draw_learning_curve(epochs, figure=figure, title=title, name=f"{figure}-chart")
         )
     rows = [
         EpochRow(
             epoch=epoch.epoch,
-            stage=epoch.stage.replace("_", "-"),
+            stage=epoch.stage.replace("_", "-").replace("fine-tune", "fine-tuning"),
             loss=_number(epoch.loss),
             val_loss=_number(epoch.val_loss),
             accuracy=percent(epoch.accuracy),
@@ -249,9 +251,26 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
             learning_rate="-" if epoch.learning_rate is None else f"{epoch.learning_rate:.2g}",
             best=epoch.best,
         )
-        for epoch in history
+        for epoch in epochs
     ]
-    return Learning(sentences.describe_history(history), drawings, rows)
+    return Learning(sentences.describe_history(history), drawings, rows, _build_tries(history))
+
+
+def _build_tries(history: Sequence[Epoch]) -> list[TryRow]:
+    """Return the search for the regularization of the head."""
+    tries = [epoch for epoch in history if epoch.penalty is not None]
+    best = sentences.find_best_try(tries)
+    return [
+        TryRow(
+            penalty=f"{one.penalty:g}",
+            loss=_number(one.loss),
+            val_loss=_number(one.val_loss),
+            accuracy=percent(one.accuracy),
+            val_accuracy=percent(one.val_accuracy),
+            best=one is best,
+        )
+        for one in tries
+    ]
 
 
 # Pictures

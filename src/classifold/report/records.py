@@ -121,7 +121,10 @@ class Environment(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A row of history.csv; a number is None where the cell is empty or not finite."""
+    """A row of history.csv; a number is None where the cell is empty or not finite.
+
+    With a penalty it is no epoch: the head was computed under this strength of its regularization.
+    """
 
     stage: str
     epoch: int
@@ -132,6 +135,7 @@ class Epoch:
     learning_rate: float | None
     seconds: float | None
     best: bool
+    penalty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +343,8 @@ def _parse_epoch(row: dict[str, str]) -> Epoch:
         learning_rate=parse_figure(row.get("learning_rate", "")),
         seconds=parse_figure(row.get("seconds", "")),
         best=parse_truth(row["best"]),
+        # A head that is trained step by step has 0 there, and a run of an older version no such column.
+        penalty=parse_figure(row.get("penalty") or "") or None,
     )
 
 

@@ -104,8 +104,15 @@ def describe_history(history: Sequence[Epoch]) -> str:
     """Return the sentences about the learning curves."""
     if not history:
         return "No epochs were recorded."
+    tries = [epoch for epoch in history if epoch.penalty is not None]
+    history = [epoch for epoch in history if epoch.penalty is None]
+    words = [_describe_search(tries)] if tries else []
+    if not history:
+        return " ".join(words)
     kept = next((epoch for epoch in history if epoch.best), None)
-    words = [f"{len(history)} epoch{'s' if len(history) > 1 else ''} of training."]
+    words.append(f"{len(history)} epoch{'s' if len(history) > 1 else ''} of training.")
+    if kept is None and any(one.best for one in tries):
+        words.append("The head alone was kept: no epoch was clearly better on the validation pictures.")
     if kept:
         words.append(
             f"Epoch {kept.epoch} was kept: no other one was clearly better on the validation pictures."
@@ -114,6 +121,21 @@ def describe_history(history: Sequence[Epoch]) -> str:
     if any(epoch.loss is None for epoch in history):
         words.append("Where a curve is broken, the loss was not a number: try a smaller learning rate.")
     return " ".join(words)
+
+
+def find_best_try(tries: Sequence[Epoch]) -> Epoch | None:
+    """Return the regularization of the head that was chosen; None where the history does not show it."""
+    kept = [one for one in tries if one.best]
+    known = kept or [one for one in tries if one.val_loss is not None]
+    return min(known, key=lambda one: one.val_loss or 0.0, default=None)
+
+
+def _describe_search(tries: Sequence[Epoch]) -> str:
+    """Return the sentence about the search for the head."""
+    strengths = f"{len(tries)} strength{'s' if len(tries) > 1 else ''} of regularization"
+    best = find_best_try(tries)
+    chosen = "" if best is None else f"; {best.penalty:g} was best on the validation pictures"
+    return f"The head was computed with {strengths}{chosen}."
 
 
 def _training_hints(history: Sequence[Epoch], kept: Epoch) -> list[str]:

@@ -106,12 +106,28 @@ class EpochRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TryRow:
+    """What the head reached under one strength of its regularization, as text."""
+
+    penalty: str
+    loss: str
+    val_loss: str
+    accuracy: str
+    val_accuracy: str
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Learning:
-    """The training over its epochs; no drawings where no epoch was recorded."""
+    """The training over its epochs, and the search for the head before them.
+
+    There are no drawings where no epoch was recorded, and no tries where the head was trained in epochs.
+    """
 
     summary: str
     drawings: Sequence[Markup]
     epochs: Sequence[EpochRow]
+    tries: Sequence[TryRow] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,12 +45,23 @@ class CachedArray:
     def __init__(self, array: NDArray[Any], marks: NDArray[np.uint64] | None = None) -> None:
         self.array, self._marks = array, marks
 
-    def fill(self, compute: Callable[[NDArray[np.intp]], NDArray[Any]]) -> None:
-        """Fill every block that is not there yet with what `compute` gives for its indices."""
+    def fill(
+        self,
+        compute: Callable[[NDArray[np.intp]], NDArray[Any]],
+        *,
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """Fill every block that is not there yet with what `compute` gives for its indices.
+
+        Args:
+            compute: From indices (N,) to the rows of the array, (N, ...).
+            advance: Called with the number of rows after each block.
+        """
         for indices in blocks(len(self.array)):
             if not self.holds(indices):
                 self.array[indices] = compute(indices)
                 self.mark(indices)
+            advance(len(indices))
 
     def holds(self, indices: NDArray[np.intp]) -> bool:
         """Tell whether a block of `blocks` was filled by an earlier process, and is as it left it."""

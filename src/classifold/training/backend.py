@@ -16,6 +16,7 @@ from classifold.errors import Fault, MissingExtraError, SettingsError, UsageErro
 from classifold.locks import let_hdf5_do_without_locks
 from classifold.machine import list_gpus
 from classifold.names import install
+from classifold.progress import saying_through, show_progress
 from classifold.settings.baked import find_keras_home, open_keras_home
 from classifold.settings.config import Config
 from classifold.training.hosts import HostInfo, join_hosts
@@ -88,7 +89,11 @@ def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -
     if this_host is not None and this_host.count > 1:
         join_hosts(this_host)
     is_first = "keras" not in sys.modules
-    with quiet_start(), without_keras_settings():
+    with (
+        quiet_start(),
+        show_progress(f"starting {ENGINES[backend]}", None, is_told=True),
+        without_keras_settings(),
+    ):
         import keras
 
         if backend == "jax":
@@ -152,7 +157,8 @@ def quiet_start() -> Iterator[None]:
         warnings.simplefilter("ignore")
         os.dup2(log.fileno(), 2)
         try:
-            yield
+            with _showing_progress_on(kept):
+                yield
         except BaseException:
             os.dup2(kept, 2)
             log.seek(0)
@@ -161,6 +167,25 @@ def quiet_start() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextlib.contextmanager
+def _showing_progress_on(number: int) -> Iterator[None]:
+    """Show progress on another file, which is where standard error goes otherwise.
+
+    In a notebook, and where a test reads it, standard error is not file 2: then it is left as it is.
+    """
+    try:
+        is_turned_away = sys.stderr.fileno() == 2
+    except (OSError, ValueError, AttributeError):
+        is_turned_away = False
+    if not is_turned_away:
+        yield
+        return
+    copy, kind = os.dup(number), sys.stderr
+    aside = os.fdopen(copy, "w", encoding=kind.encoding, errors=kind.errors)
+    with aside, saying_through(aside):
+        yield
 
 
 def choose_policy(config: Config, backend: str) -> str:

@@ -92,7 +92,7 @@ class Delivery:
                 self.clock.end("export")
                 metrics = self._evaluate(reader)
                 self.clock.end("evaluate")
-                with show_progress("checking every format", None):
+                with show_progress("checking that every format gives the same answers", None):
                     checker.finish()
         answers = json.loads((self.folder / _ANSWER).read_text(encoding="utf-8"))
         check_answers(answers)
@@ -111,11 +111,11 @@ class Delivery:
         """Write every form: here where Keras runs on TensorFlow, else in a process of its own."""
         from classifold.training.export import export_all
 
-        with show_progress("writing every format", None):
-            if model is not None:
-                with _explained():
-                    export_all(self.folder, model, tell=tell)
-                return
+        if model is not None:
+            with _explained():
+                export_all(self.folder, model, tell=tell)
+            return
+        with show_progress("writing the model in every format", None):
             run_module("classifold.training.export", self.folder)
             for form in (names.MODEL_ONNX, names.MODEL_KERAS, names.MODEL_H5, names.CHECKPOINT_DIR):
                 tell(form)
@@ -142,13 +142,14 @@ class Delivery:
             class_names=self.sets.class_names,
             keys=[picture.key for picture in reader.pictures],
         )
-        metrics = build_metrics(
-            given,
-            top_k=self.config.TOP_K,
-            num_bins=self.config.CALIBRATION_BINS,
-            num_samples=self.config.BOOTSTRAP_SAMPLES,
-            seed=self.config.RANDOM_SEED,
-        )
+        with show_progress("computing the scores", None):
+            metrics = build_metrics(
+                given,
+                top_k=self.config.TOP_K,
+                num_bins=self.config.CALIBRATION_BINS,
+                num_samples=self.config.BOOTSTRAP_SAMPLES,
+                seed=self.config.RANDOM_SEED,
+            )
         metrics["unreadable"] = [{"path": key, "reason": reason} for key, reason in reader.unreadable]
         write_json(metrics, self.folder / names.METRICS_JSON)
         write_predictions_csv(given, self.folder / names.PREDICTIONS_CSV)
@@ -161,7 +162,12 @@ class Delivery:
         from classifold.training.array_cache import blocks
 
         session = open_session(self.folder / names.MODEL_ONNX)
-        return np.concatenate([run_session(session, reader.read(indices)) for indices in blocks(len(reader))])
+        given = []
+        with show_progress("evaluating", len(reader)) as advance:
+            for indices in blocks(len(reader)):
+                given.append(run_session(session, reader.read(indices)))
+                advance(len(indices))
+        return np.concatenate(given)
 
     def _write_environment(
         self, verification: dict[str, float], *, backend: str, started: datetime, num_hosts: int

@@ -19,6 +19,7 @@ from typing import Any
 
 from classifold import names
 from classifold.model_card import parse_card
+from classifold.progress import hide_progress, show_progress
 
 # Where the model card travels inside the forms that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
@@ -86,14 +87,30 @@ def _teach_erfc() -> None:
 @contextlib.contextmanager
 def quiet_export() -> Iterator[None]:
     """Keep the converters' chatter off the terminal, and their deprecations from being our user's."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # its handlers hold the standard error of before
+    # Their handlers, and in a container that of the root logger, hold the standard error of before. Through
+    # "absl" Keras warns that HDF5 is a legacy format, but users of the template want a model.h5.
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with _quiet_streams():
+        with _keeping_root_logger(), _quiet_streams():
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _keeping_root_logger() -> Iterator[None]:
+    """Remove the handlers that a converter gives the root logger: they would hold a stream that is closed."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -121,15 +138,17 @@ def export_all(run_dir: Path, model: Any = None, *, tell: Callable[[str], object
     card = (run_dir / names.CLASSES_JSON).read_text(encoding="utf-8")
     model = model or keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
     tell(names.MODEL_KERAS)
-    with quiet_export():
+    with show_progress(f"writing {names.MODEL_H5}", None), quiet_export():
         model.save(run_dir / names.MODEL_H5)
     _put_card_in_h5(run_dir / names.MODEL_H5, card)
     tell(names.MODEL_H5)
-    export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
-    (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
+    with show_progress(f"writing {names.CHECKPOINT_DIR}/, the SavedModel", None):
+        export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
+        (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
     tell(names.CHECKPOINT_DIR)
-    export_onnx(model, run_dir / names.MODEL_ONNX)
-    finish_onnx(run_dir / names.MODEL_ONNX, card)
+    with show_progress(f"writing {names.MODEL_ONNX}", None):
+        export_onnx(model, run_dir / names.MODEL_ONNX)
+        finish_onnx(run_dir / names.MODEL_ONNX, card)
     tell(names.MODEL_ONNX)
 
 
@@ -209,6 +228,7 @@ def main() -> None:
     from classifold.training.backend import start_keras
 
     end_with_parent()
+    hide_progress()  # what is printed here is shown only where this step fails
     start_keras("tensorflow", seed=0)
     export_all(Path(sys.argv[1]))
 

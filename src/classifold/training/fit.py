@@ -20,7 +20,7 @@ from classifold.training.batch_size import choose_batch_size
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached, read_ahead
 from classifold.training.interruption import holding_back
-from classifold.training.journal import EpochRow, print_epoch
+from classifold.training.journal import EpochRow, describe_epoch, print_epoch
 from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
 from classifold.training.scaling import Scaling
 from classifold.training.scores import measure
@@ -211,9 +211,11 @@ class StageTraining:
         is anything else to use the model. Whoever leaves early, for a signal too, still gets from
         `take_state` a state between two steps.
         """
-        with show_progress(self.stage.name, self.stage.num_epochs * self.num_draws) as advance:
-            advance(self.epoch * self.num_draws + int(self.num_each[: self.step].sum()))
+        done = self.epoch * self.num_draws + int(self.num_each[: self.step].sum())
+        total = self.stage.num_epochs * self.num_draws
+        with show_progress(self._describe_epoch(), total, done=done) as advance:
             while self.epoch < self.stage.num_epochs and self._is_worthwhile():
+                advance.describe(self._describe_epoch())
                 self.started = time.perf_counter() - self.seconds
                 self.feed.begin_epoch(self.epoch)
                 # Several hosts stop after the same step, or those that continue would wait for ever.
@@ -233,6 +235,11 @@ class StageTraining:
         if self.scaled is not None:
             self.scaled.scaling.fold(self.scaled.first)
 
+    def _describe_epoch(self) -> str:
+        done = len(self.reached.rows)
+        last = done - self.epoch + self.stage.num_epochs
+        return describe_epoch(self.stage.name, number=done + 1, last=last)
+
     def take_state(self) -> StageState | None:
         """Return the state after the latest step; None where there is nothing to resume from yet."""
         state = self.held or self._describe()
@@ -247,17 +254,18 @@ class StageTraining:
         with holding_back():  # the row and what is kept change together
             self._keep_epoch(weights, averaged, scores)
             if self.hosts.is_first:
-                print_epoch(self.reached.rows[-1], num_pictures=self.num_draws, advance=advance)
+                print_epoch(self.reached.rows[-1], num_pictures=self.num_draws)
         if self.epoch == 1:
-            self._plan()
+            self._plan(advance)
 
-    def _plan(self) -> None:
+    def _plan(self, advance: Advance) -> None:
         """Choose the number of epochs by what the first one took; until then the warm-up continues."""
         if self.budget is not None and self.budget.is_limited:
             seconds = self.reached.rows[-1].seconds
             count = self.budget.count_epochs(self.stage.num_epochs, done=1, seconds=seconds)
             count = int(self.hosts.gather(np.array([count]))[0][0])  # the first host's clock counts
             self.stage = replace(self.stage, num_epochs=count)
+            advance.expect(count * self.num_draws)
 
     def _keep_epoch(self, weights: Arrays, averaged: Arrays, scores: tuple[float, float, float]) -> None:
         """Add the epoch's row, and choose which epoch is kept."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from classifold.errors import BackboneError, Fault
 from classifold.inference import open_session, run_session
+from classifold.progress import show_progress
 from classifold.training.array_cache import ArrayCache, CachedArray
 from classifold.training.backend import in_single_precision
 from classifold.training.export import export_onnx
@@ -42,7 +43,10 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
         forward = build_forward(frozen)
         return lambda pixels: forward(pixels.astype(np.float32))
     try:
-        with tempfile.TemporaryDirectory(dir=scratch_dir) as folder:
+        with (
+            tempfile.TemporaryDirectory(dir=scratch_dir) as folder,
+            show_progress("preparing the backbone for this machine", None),
+        ):
             path = Path(folder) / "frozen.onnx"
             export_onnx(in_single_precision(frozen), path)
             session = open_session(path.read_bytes())
@@ -108,10 +112,17 @@ class Activations:
         cached = self._kept[self._variant]
         if cached is None or self._variant in self._computed:
             return
-        cached.fill(
-            lambda indices: _halve(self._compute(self._reader.read_augmented(indices, self._variant)))
-        )
+        with show_progress(self._describe_version(), len(self)) as advance:
+            cached.fill(
+                lambda indices: _halve(self._compute(self._reader.read_augmented(indices, self._variant))),
+                advance=advance,
+            )
         self._computed.add(self._variant)
+
+    def _describe_version(self) -> str:
+        """Return what is computed for this epoch, in words."""
+        which = f", version {self._variant + 1} of {self.num_variants}" if self.num_variants > 1 else ""
+        return f"computing features of the training pictures{which}"
 
     def _make_room(self) -> None:
         """Find a place for the activations of this epoch's version."""
@@ -163,5 +174,6 @@ def compute_plain(
     cached = cache.open((len(reader), *shape), np.float32, name=f"{name}-plain")
     if cached is None:
         return lambda indices: compute(reader.read(indices))
-    cached.fill(lambda indices: compute(reader.read(indices)))
+    with show_progress("computing features of the validation pictures", len(reader)) as advance:
+        cached.fill(lambda indices: compute(reader.read(indices)), advance=advance)
     return lambda indices: np.asarray(cached.array[indices])

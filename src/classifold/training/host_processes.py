@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from classifold import errors, names
 from classifold.errors import KILLED_FOR_MEMORY, ClassifoldError, Fault, HostError, Interrupted, UsageError
 from classifold.processes import PYTHON
-from classifold.progress import log_plainly, say
+from classifold.progress import hide_progress, log_plainly, say
 from classifold.settings.config import Config
 from classifold.settings.loader import build_config
 from classifold.settings.rules import find_host_problem
@@ -237,6 +237,8 @@ def main() -> int:
     end_with_parent()
     log_plainly()
     order = Order(**json.loads(sys.stdin.buffer.read()))
+    if order.rank:
+        hide_progress()  # the first host shows the same
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What libraries print is no answer, and nothing that the user should know: hosts greet each other there.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

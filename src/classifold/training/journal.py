@@ -9,8 +9,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from classifold.progress import Advance, is_terminal, say
+from classifold.progress import is_notebook, is_terminal, say
+from classifold.step_line import format_seconds
 
+_STAGE_NAMES = {"head": "the head", "fine_tune": "fine-tuning"}
+_STAGE_VERBS = {"head": "training the head", "fine_tune": "fine-tuning"}
+_BEST_WORDS = {
+    "val_loss": "the lowest validation loss",
+    "val_accuracy": "the highest validation accuracy",
+    "loss": "the lowest training loss",
+    "accuracy": "the highest training accuracy",
+}
 # Of one kind, at most this many notes are shown one by one.
 _TOLD = 20
 
@@ -20,7 +29,7 @@ class EpochRow:
     """One epoch; losses are means over pictures, accuracies shares, seconds those of the whole epoch.
 
     `val_loss_error` is the standard error of val_loss. Where a head was found and not learned step by step, a
-    row is one strength of its regularisation, the `penalty`, and the learning rate is 0.
+    row is one strength of its regularization, the `penalty`, and the learning rate is 0.
     """
 
     stage: str
@@ -51,12 +60,32 @@ class EpochRow:
         return self.val_loss_error
 
 
-def print_epoch(row: EpochRow, *, num_pictures: int, advance: Advance) -> None:
-    """Tell of an epoch: on the progress bar for a person, as one line of `name=value` for a log."""
+def name_stage(stage: str) -> str:
+    """Return a stage's name in a sentence, for instance "fine-tuning"."""
+    return _STAGE_NAMES.get(stage, stage)
+
+
+def describe_epoch(stage: str, *, number: int, last: int) -> str:
+    """Return what is being done in an epoch, for instance "fine-tuning, epoch 6 of 15".
+
+    Args:
+        stage: The stage that it belongs to.
+        number: The epoch among those of the run, from 1.
+        last: The number of the stage's last epoch.
+    """
+    return f"{_STAGE_VERBS.get(stage, stage)}, epoch {number} of {last}"
+
+
+def print_epoch(row: EpochRow, *, num_pictures: int) -> None:
+    """Say what an epoch reached: in words on a terminal, as `name=value` in a log, for SageMaker's metrics.
+
+    Args:
+        row: The epoch.
+        num_pictures: Number of pictures that were learned from in it.
+    """
     rate = num_pictures / max(row.seconds, 1e-9)
-    if is_terminal():
-        # Short, so that it fits a terminal of 80 columns beside the bar, the rate and the time left.
-        advance.describe(f"{row.stage} {row.epoch}: val {row.val_accuracy:.3f}")
+    if _is_shown_to_a_person():
+        say(f"epoch {row.epoch}: validation {_format_scores(row)} ({format_seconds(row.seconds)})")
         return
     line = (
         f"stage={row.stage} epoch={row.epoch} loss={row.loss:.4f} accuracy={row.accuracy:.4f} "
@@ -64,6 +93,47 @@ def print_epoch(row: EpochRow, *, num_pictures: int, advance: Advance) -> None:
         f"learning_rate={row.learning_rate:.3g} seconds={row.seconds:.2f} pictures_per_second={rate:.1f}"
     )
     say(line)
+
+
+def print_penalty(row: EpochRow, *, number: int, most: int) -> None:
+    """Say how well the head does under one strength of its regularization.
+
+    Args:
+        row: What was reached; `penalty` is the strength.
+        number: Which one of the strengths it is, from 1.
+        most: How many there are; not all of them are tried.
+    """
+    line = f"head {number}/{most}: regularization {row.penalty:g}: validation "
+    if _is_shown_to_a_person():
+        say(f"{line}loss {row.val_loss:.3f}")
+        return
+    # `spot` finds the first of these lines, and SageMaker's metrics the scores in all of them.
+    say(f"{line}{_format_scores(row)} ({row.seconds:.1f} s)")
+
+
+def print_choice(row: EpochRow, *, monitor: str, reason: str) -> None:
+    """Say which regularization of the head was chosen, and why the search ended.
+
+    Args:
+        row: What was reached with it.
+        monitor: CHECKPOINT_MONITOR, by which it was chosen.
+        reason: Why no further one was tried.
+    """
+    if _is_shown_to_a_person():
+        say(f"chosen: regularization {row.penalty:g}, {_BEST_WORDS[monitor]}")
+        return
+    # The scores come once more: they are to be the last ones among the job's metrics where no epoch follows.
+    scores = f"validation {_format_scores(row)}"
+    say(f"head: chosen: regularization {row.penalty:g}, {scores}: {_BEST_WORDS[monitor]}; {reason}")
+
+
+def _is_shown_to_a_person() -> bool:
+    """Tell whether lines go to a terminal or a notebook; they have at most 60 columns there."""
+    return is_terminal() or is_notebook()
+
+
+def _format_scores(row: EpochRow) -> str:
+    return f"loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}"
 
 
 _COLUMNS = [*[field.name for field in fields(EpochRow)][:9], "penalty"]

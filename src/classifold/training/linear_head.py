@@ -11,13 +11,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.progress import Advance, show_progress
+from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.array_cache import blocks
 from classifold.training.feed import Feed, Reached
 from classifold.training.hosts import Hosts
 from classifold.training.interruption import holding_back
-from classifold.training.journal import EpochRow, print_epoch
+from classifold.training.journal import EpochRow, print_choice, print_penalty
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.scores import log_softmax, measure_logits
 from classifold.training.state import StageState, taking_state
@@ -183,11 +183,11 @@ class HeadSearch:
             with taking_state():
                 dense.set_weights(list(inside.kept))
                 start = _take_solution(inside, dense)
-        penalties = sorted(config.HEAD_PENALTIES, reverse=True)[len(done) :]
         if _is_over(done, config):
             return
         started = time.perf_counter()
-        for fit in follow_path(examples, penalties, start=start):
+        fits = follow_path(examples, _list_penalties(config)[len(done) :], start=start)
+        for fit in _showing(fits, done, config):
             row = _describe(examples, validation, feed, fit)
             row.epoch, row.seconds = len(reached.rows) + 1, time.perf_counter() - started
             with holding_back():  # rows, weights and state belong together
@@ -202,10 +202,12 @@ class HeadSearch:
                 )
             yield True
             if feed.hosts.is_first:
-                print_epoch(row, num_pictures=len(self._buffer), advance=Advance())
+                print_penalty(row, number=len(done), most=len(config.HEAD_PENALTIES))
             if _is_over(done, config):
-                return
+                break
             started = time.perf_counter()
+        if feed.hosts.is_first:
+            _tell_choice(done, config)
 
 
 def _take_solution(inside: StageState, dense: Any) -> NDArray[Any]:
@@ -219,6 +221,37 @@ def _take_solution(inside: StageState, dense: Any) -> NDArray[Any]:
     if solution.shape != (num_features + 1, num_classes):
         raise ValueError(f"expected {num_features + 1} x {num_classes} numbers, got {solution.shape}")
     return np.array(solution)
+
+
+def _list_penalties(config: Config) -> list[float]:
+    """Return the penalties in the order in which they are tried: the strongest first."""
+    return sorted(config.HEAD_PENALTIES, reverse=True)
+
+
+def _showing(fits: Iterator[HeadFit], done: Sequence[EpochRow], config: Config) -> Iterator[HeadFit]:
+    """Yield the fits, and show which penalty is being tried.
+
+    Args:
+        fits: Of the penalties that are left.
+        done: The rows of those that were tried; the caller adds one for each fit.
+        config: HEAD_PENALTIES.
+    """
+    penalties = _list_penalties(config)
+    while len(done) < len(penalties):
+        strength = f"regularization {penalties[len(done)]:g}"
+        with show_progress(f"head {len(done) + 1}/{len(penalties)}: trying {strength}", None):
+            fit = next(fits)
+        yield fit
+
+
+def _tell_choice(done: Sequence[EpochRow], config: Config) -> None:
+    """Say which penalty was chosen, and why no further one was tried."""
+    best = _choose(done, config)
+    if best is None:  # no loss is a number: the error that follows says so
+        return
+    after = len(done) - 1 - done.index(best)
+    reason = f"the next {after} were no better" if _is_over(done, config) else "all of them were tried"
+    print_choice(best, monitor=config.CHECKPOINT_MONITOR, reason=reason)
 
 
 def _choose(rows: Sequence[EpochRow], config: Config) -> EpochRow | None:
@@ -238,7 +271,7 @@ def _gather_examples(feed: Feed, config: Config, buffer: NDArray[np.float32]) ->
     """Fill the buffer with scaled features of augmented pictures; return the examples and the scaling."""
     labels, num_classes = feed.training_labels, len(feed.class_weights)
     versions = len(buffer) // len(labels)
-    with show_progress("features", len(buffer)) as advance:
+    with show_progress("collecting features for the head", len(buffer)) as advance:
         for version in range(versions):
             feed.begin_epoch(version)
             for indices in blocks(len(labels)):

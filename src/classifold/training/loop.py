@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.settings.config import Config
 from classifold.training.interruption import holding_back
-from classifold.training.journal import Clock, EpochRow, Notes
+from classifold.training.journal import Clock, EpochRow, Notes, name_stage
 from classifold.training.learning import Learning
 from classifold.training.state import RunState, copy_arrays, list_seeds
 
@@ -84,7 +84,7 @@ def train_stages(
                 raise
             clock.end(stage.name)
         else:
-            notes.tell(f"TIME_LIMIT leaves no time for the stage {stage.name}")
+            notes.tell(f"TIME_LIMIT leaves no time for {name_stage(stage.name)}")
         state = replace(_take_start(learning, number + 1), rows=tuple(_copy(reached.rows)))
         learning.state = state
         yield state

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.array_cache import blocks
 from classifold.training.budget import choose_places
@@ -84,10 +85,12 @@ def find_changes(
     places = choose_places(labels, _count_pictures(len(labels), config, num_classes), seed=config.RANDOM_SEED)
     axis = _AXES[flip][0] + 1  # behind the axis of the pictures
     plain, mirrored = [], []
-    for block in blocks(len(places)):
-        pixels = reader.read(places[block])
-        plain.append(compute(pixels))
-        mirrored.append(compute(np.flip(pixels, axis).copy()))
+    with show_progress("testing whether mirrored pictures keep their class", len(places)) as advance:
+        for block in blocks(len(places)):
+            pixels = reader.read(places[block])
+            plain.append(compute(pixels))
+            mirrored.append(compute(np.flip(pixels, axis).copy()))
+            advance(len(pixels))
     if not hosts.agree(bool(plain)):
         return []
     seen, seen_mirrored = (_gather(hosts, np.concatenate(parts)) for parts in (plain, mirrored))

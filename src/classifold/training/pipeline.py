@@ -75,7 +75,7 @@ class PictureReader:
         """Read every picture once; return the indices of the good ones, and (key, reason) of the others."""
         good: list[int] = []
         unreadable: list[tuple[str, str]] = []
-        with show_progress(f"reading {name}", len(pictures)) as advance:
+        with show_progress(f"reading the {name} pictures", len(pictures)) as advance:
             for places in blocks(len(pictures)):
                 bad = self._read_block(places, pictures)
                 good += [place for place in places.tolist() if place not in bad]

@@ -16,7 +16,7 @@ from classifold.asking import ask_start, ask_train
 from classifold.atomic import move_folder
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import DiskError, Fault, RunError, disk_errors
-from classifold.progress import say
+from classifold.progress import say, show_progress
 from classifold.run_folder import write_archive
 from classifold.settings.config import Config
 from classifold.training.backend import in_single_precision
@@ -255,11 +255,13 @@ def _deliver(
         model=model, backend=run.backend, started=run.started, num_hosts=run.this_host.count
     )
     if add_report is not None:
-        add_report(folder)
+        with show_progress("writing the report", None):
+            add_report(folder)
         run.clock.end("report")
     delivery.check_whole(has_report=add_report is not None, name=str(run.run_dir))
     if archive:
-        write_archive(folder, folder / names.MODEL_ARCHIVE)
+        with show_progress(f"packing {names.MODEL_ARCHIVE}", None):
+            write_archive(folder, folder / names.MODEL_ARCHIVE)
     run.save_latest()
     move_folder(folder, run.run_dir)
     if run.is_resumable:  # the run is complete now

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import Fault, RunError
-from classifold.training.journal import EpochRow
+from classifold.training.journal import EpochRow, name_stage
 from classifold.training.scaling import Scaling
 
 Arrays = Sequence[NDArray[Any]]
@@ -85,10 +85,14 @@ class RunState:
     def describe(self) -> str:
         """Return where this is, in words."""
         if self.inside is not None and self.inside.step:
-            return f"batch {self.inside.step} of epoch {len(self.rows) + 1} in stage {self.inside.stage}"
+            where = f"batch {self.inside.step} of epoch {len(self.rows) + 1}"
+            return f"{where} of {name_stage(self.inside.stage)}"
         if not self.rows:
             return "the beginning"
-        return f"epoch {self.rows[-1].epoch} of stage {self.rows[-1].stage}"
+        last = self.rows[-1]
+        if last.penalty:
+            return f"regularization {last.penalty:g} of the head"
+        return f"epoch {last.epoch} of {name_stage(last.stage)}"
 
 
 def copy_arrays(variables: Sequence[Any]) -> list[NDArray[Any]]:

@@ -123,7 +123,8 @@ class Run:
         """Start Keras, and build the classifier, with the saved weights where there are some."""
         check_engine(self.backend)
         if not self.this_host.rank:
-            say(f"starting {ENGINES[self.backend]}")  # takes seconds
+            # Said beforehand, since an import from a cold disk can leave no time to say anything else.
+            say(f"starting {ENGINES[self.backend]} (the first time up to a minute)")
         keras = start_keras(self.backend, seed=self.config.RANDOM_SEED, this_host=self.this_host)
         keras.config.set_dtype_policy(choose_policy(self.config, self.backend))
         self.learning = build_learning(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.errors import Fault, RunError
 from classifold.inference import open_session
+from classifold.progress import hide_progress
 
 # The largest difference between two forms' probabilities.
 TOLERANCE = 1e-4
@@ -135,6 +136,7 @@ def main() -> None:
     from classifold.training.backend import start_keras, without_keras_settings
 
     end_with_parent()
+    hide_progress()  # what is printed here is shown only where this step fails
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
     start_keras("tensorflow", seed=0)
     with without_keras_settings():
