@@ -139,6 +139,64 @@ def pictures(tmp_path: Path) -> list[Picture]:
     return made
 
 
+@pytest.fixture
+def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Path) -> Callable[..., Any]:
+    """learn(found, EPOCHS=3) -> the trained part of a tiny run, all of its states, and its facts."""
+    from classifold.dataset.scan import load_sets
+
+    def learn(found: Any = None, **options: Any) -> Any:
+        own = {name: options.pop(name) for name in [*options] if name.islower()}
+        return train_without_export(tiny(**options), load_sets(sets_dir), tmp_path, found=found, **own)
+
+    return learn
+
+
+def train_without_export(
+    config: Config,
+    sets: Any,
+    scratch_dir: Path,
+    *,
+    found: Any = None,
+    at_every_step: bool = False,
+    cache_dir: Path | None = None,
+    built: list[Any] | None = None,
+) -> Any:
+    """Return the trained part of a run, all of its states, and its facts; no form of the model is written.
+
+    That is half of the time of a small run: only what is told of files and forms needs a whole run.
+    """
+    from classifold.training.backend import start_keras
+    from classifold.training.data import opening_data
+    from classifold.training.facts import build_facts
+    from classifold.training.journal import Clock, Notes
+    from classifold.training.learning import build_learning
+    from classifold.training.loop import check_learned, train_stages
+
+    start_keras("tensorflow", seed=config.RANDOM_SEED)
+    told: Any = {"clock": Clock(), "notes": Notes()}
+    learning = build_learning(config, sets, saved=found, this_host=None, clock=told["clock"])
+    if built is not None:
+        built.append(learning)
+    facts, states = build_facts(config, sets, backend="tensorflow"), list[Any]()
+    opened = opening_data(
+        learning, config, sets, facts=facts, scratch_dir=scratch_dir, cache_dir=cache_dir, **told
+    )
+    with opened as data:
+        states.extend(train_stages(learning, data, config, is_due=lambda: at_every_step, **told))
+    check_learned(learning)
+    return learning, states, facts
+
+
+def answer_set(model: Any, sets: Any, name: str, *, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a model's probabilities for the pictures of a set, (N, C), and the true classes, (N,)."""
+    from classifold.pictures.decode import load_picture
+
+    pictures = sets.pictures[name]
+    pixels = [load_picture(one.read_bytes(max_pixels=10**6), size=size, max_pixels=10**6) for one in pictures]
+    labels = [sets.class_names.index(one.class_name) for one in pictures]
+    return model.predict_on_batch(np.stack(pixels).astype(np.float32)), np.array(labels)
+
+
 @dataclass(frozen=True)
 class Started:
     """A `classifold train` under way."""

@@ -90,6 +90,7 @@ def test_the_seed_decides_every_random_number(keras: Any):
     assert all(one != other for one, other in zip(draw(3), draw(4), strict=True))
 
 
+@pytest.mark.slow
 def test_starting_prints_nothing_and_leaves_slow_packages_that_it_does_not_use_to_be_imported_later(
     run_python: Callable[..., Any],
 ):
@@ -102,6 +103,7 @@ def test_starting_prints_nothing_and_leaves_slow_packages_that_it_does_not_use_t
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_users_settings_of_keras_change_nothing_and_none_are_written(
     run_python: Callable[..., Any], tmp_path: Path
 ):

@@ -377,45 +377,6 @@ def test_a_step_that_is_killed_or_fails_says_so(tmp_path: Path, caplog):
     assert isinstance(full, DiskError)
 
 
-# The real thing, once
-
-
-@pytest.mark.slow
-def test_lite0_learns_the_made_flowers_and_every_form_agrees(tmp_path: Path, run_python):
-    from classifold.example.make import draw_example
-
-    draw_example(tmp_path / "flowers", pictures_per_class=12)
-    settings = {
-        "DATA_LOCAL_DIR": tmp_path / "flowers",
-        "RUNS_DIR": tmp_path / "runs",
-        "IMAGE_SIZE": 96,
-        "HEAD_EPOCHS": 2,
-        "EPOCHS": 2,
-        "HEAD_LEARNING_RATE": 0.01,
-        "AUGMENTATION_VARIANTS": 1,
-        "PERCENTAGE_EVAL": 0.25,
-        "BATCH_SIZE": 8,
-    }
-    (tmp_path / "config.py").write_text("")
-    options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    for command in ("split", "train"):
-        done = run_python(
-            "-m",
-            "classifold.cli.main",
-            command,
-            "--config",
-            tmp_path / "config.py",
-            *options,
-            cwd=tmp_path,
-        )
-        assert done.code == 0, done.err
-    (run_dir,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in run_dir.iterdir()} == set(names.ARTEFACTS)
-    metrics = read_json(run_dir / "metrics.json")
-    assert metrics["scores"]["accuracy"]["value"] > 0.4  # chance is 0.2
-    assert max(read_json(run_dir / "environment.json")["verification"].values()) <= 1e-4
-
-
 # Other ways to learn
 
 
