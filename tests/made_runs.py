@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,11 +62,30 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def own_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """make_once("sets", draw) -> a folder that `draw` fills, once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, complete = shared / f"once {name}", shared / f"once {name}.complete"
+        with (shared / f"once {name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                fill(folder)
+                complete.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def own_backbone(make_once: Callable[..., Path]) -> str:
     """A user's function as BACKBONE names it."""
-    path = tmp_path_factory.mktemp("own") / "my_model.py"
-    path.write_text(OWN_BACKBONE)
-    return f"{path}:build"
+    folder = make_once("own", lambda folder: (folder / "my_model.py").write_text(OWN_BACKBONE))
+    return f"{folder / 'my_model.py'}:build"
 
 
 @pytest.fixture
@@ -121,9 +143,9 @@ def draw_sets(folder: Path, counts: Sequence[int] = (12, 5, 5)) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sets_dir(make_once: Callable[..., Path]) -> Path:
     """Three sets of pictures of three classes."""
-    return draw_sets(tmp_path_factory.mktemp("data") / "sets")
+    return make_once("data", lambda folder: draw_sets(folder / "sets")) / "sets"
 
 
 @pytest.fixture
@@ -289,11 +311,14 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(own_backbone: str, sets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(own_backbone: str, sets_dir: Path, make_once: Callable[..., Path]) -> Finished:
     """The whole command, once for all tests that look at its run folder."""
-    one = start(tmp_path_factory.mktemp("finished") / "train", own_backbone, sets_dir, {})
-    code = one.process.wait(300)
-    assert code == 0, one.stderr()
-    (run_dir,) = one.runs_dir.iterdir()
-    out = json.loads((one.log.parent / "stdout.txt").read_text())
-    return Finished(run_dir, out, one.stderr(), json.loads((run_dir / "config.json").read_text()))
+
+    def train(folder: Path) -> None:
+        one = start(folder / "train", own_backbone, sets_dir, {})
+        assert one.process.wait(300) == 0, one.stderr()
+
+    folder = make_once("finished", train) / "train"
+    (run_dir,) = (folder / "runs").iterdir()
+    out, err = json.loads((folder / "stdout.txt").read_text()), (folder / "stderr.txt").read_text()
+    return Finished(run_dir, out, err, json.loads((run_dir / "config.json").read_text()))
