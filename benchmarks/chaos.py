@@ -76,10 +76,10 @@ class Tally:
     different: list[str] = field(default_factory=list)
 
 
-def prepare(folder: Path, *, num_epochs: int) -> None:
+def prepare(folder: Path, *, num_epochs: int, pictures_per_class: int) -> None:
     """Make pictures, network and settings."""
     settings = {**SETTINGS, "HEAD_EPOCHS": num_epochs, "EPOCHS": num_epochs}
-    draw_example(folder / "flowers", pictures_per_class=60)
+    draw_example(folder / "flowers", pictures_per_class=pictures_per_class)
     (folder / "my_model.py").write_text(BACKBONE)
     (folder / "config.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
     subprocess.run([*command("split", folder / "unused")], cwd=folder, check=True, capture_output=True)
@@ -204,13 +204,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--per-run", type=int, default=4, help="kills a run, at most")
     parser.add_argument("--epochs", type=int, default=25, help="of each stage")
+    parser.add_argument("--pictures-per-class", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     generator, tally = random.Random(options.seed), Tally()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, num_epochs=options.epochs)
+        prepare(folder, num_epochs=options.epochs, pictures_per_class=options.pictures_per_class)
         straight: dict[str, tuple[Path, float]] = {}
         while (done := tally.phases.total()) < options.kills:
             runs_dir, head = folder / f"runs{tally.runs}", list(HEADS)[tally.runs % len(HEADS)]

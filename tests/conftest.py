@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
 sys.path.insert(0, str(ROOT / "tests"))
 # Fixtures that the tests of several rooms share.
-pytest_plugins = ["made_account", "made_pictures", "made_runs", "made_wheel"]
+pytest_plugins = ["made_account", "made_pictures", "made_runs", "made_wheel", "quick"]
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.
@@ -59,9 +59,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Put Docker's files and those that train first, so that no worker begins a long one last."""
-    files = {item.nodeid.partition("::")[0] for item in items if _ONE_OF_ITS_KIND & set(fixtures_of(item))}
+    files = {item.nodeid.partition("::")[0] for item in items if _ONE_OF_ITS_KIND & set(item.fixturenames)}
     if files - _DOCKER_FILES:
         raise pytest.UsageError(f"name them in _DOCKER_FILES: {', '.join(sorted(files - _DOCKER_FILES))}")
     slow = {item.nodeid.partition("::")[0] for item in items if item.get_closest_marker("slow")}
@@ -71,11 +71,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return file not in _DOCKER_FILES, file not in slow
 
     items.sort(key=rank)
-
-
-def fixtures_of(item: pytest.Item) -> list[str]:
-    """Return the names of all fixtures that a test takes, and of those that these take."""
-    return list(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session", autouse=True)

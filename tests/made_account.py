@@ -21,11 +21,10 @@ def read_descriptions_once() -> Iterator[None]:
 
     Every test has a session of its own, for its own credentials; each would read the same megabytes of JSON.
     """
-    from botocore.loaders import JSONFileLoader
+    import botocore.session
 
-    read = functools.cache(functools.partial(JSONFileLoader.load_file, JSONFileLoader()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
         yield
 
 

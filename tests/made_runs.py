@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,11 +80,30 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def own_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """make_once("sets", draw) -> a folder that `draw` fills, once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, complete = shared / f"once {name}", shared / f"once {name}.complete"
+        with (shared / f"once {name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                fill(folder)
+                complete.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def own_backbone(make_once: Callable[..., Path]) -> str:
     """A user's function as BACKBONE names it."""
-    path = tmp_path_factory.mktemp("own") / "my_model.py"
-    path.write_text(OWN_BACKBONE)
-    return f"{path}:build"
+    folder = make_once("own", lambda folder: (folder / "my_model.py").write_text(OWN_BACKBONE))
+    return f"{folder / 'my_model.py'}:build"
 
 
 @pytest.fixture
@@ -139,9 +161,9 @@ def draw_sets(folder: Path, counts: Sequence[int] = (12, 5, 5)) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sets_dir(make_once: Callable[..., Path]) -> Path:
     """Three sets of pictures of three classes."""
-    return draw_sets(tmp_path_factory.mktemp("data") / "sets")
+    return make_once("data", lambda folder: draw_sets(folder / "sets")) / "sets"
 
 
 @pytest.fixture
@@ -155,6 +177,64 @@ def pictures(tmp_path: Path) -> list[Picture]:
         paint(class_name, number).save(path)
         made.append(Picture(path=path, class_name=class_name, key=f"{class_name}/{number}.png"))
     return made
+
+
+@pytest.fixture
+def learn(tiny: Callable[..., Config], keras: Any, sets_dir: Path, tmp_path: Path) -> Callable[..., Any]:
+    """learn(found, EPOCHS=3) -> the trained part of a tiny run, all of its states, and its facts."""
+    from classifold.dataset.scan import load_sets
+
+    def learn(found: Any = None, **options: Any) -> Any:
+        own = {name: options.pop(name) for name in [*options] if name.islower()}
+        return train_without_export(tiny(**options), load_sets(sets_dir), tmp_path, found=found, **own)
+
+    return learn
+
+
+def train_without_export(
+    config: Config,
+    sets: Any,
+    scratch_dir: Path,
+    *,
+    found: Any = None,
+    at_every_step: bool = False,
+    cache_dir: Path | None = None,
+    built: list[Any] | None = None,
+) -> Any:
+    """Return the trained part of a run, all of its states, and its facts; no form of the model is written.
+
+    That is half of the time of a small run: only what is told of files and forms needs a whole run.
+    """
+    from classifold.training.backend import start_keras
+    from classifold.training.data import opening_data
+    from classifold.training.facts import build_facts
+    from classifold.training.journal import Clock, Notes
+    from classifold.training.learning import build_learning
+    from classifold.training.loop import check_learned, train_stages
+
+    start_keras("tensorflow", seed=config.RANDOM_SEED)
+    told: Any = {"clock": Clock(), "notes": Notes()}
+    learning = build_learning(config, sets, saved=found, this_host=None, clock=told["clock"])
+    if built is not None:
+        built.append(learning)
+    facts, states = build_facts(config, sets, backend="tensorflow"), list[Any]()
+    opened = opening_data(
+        learning, config, sets, facts=facts, scratch_dir=scratch_dir, cache_dir=cache_dir, **told
+    )
+    with opened as data:
+        states.extend(train_stages(learning, data, config, is_due=lambda: at_every_step, **told))
+    check_learned(learning)
+    return learning, states, facts
+
+
+def answer_set(model: Any, sets: Any, name: str, *, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a model's probabilities for the pictures of a set, (N, C), and the true classes, (N,)."""
+    from classifold.pictures.decode import load_picture
+
+    pictures = sets.pictures[name]
+    pixels = [load_picture(one.read_bytes(max_pixels=10**6), size=size, max_pixels=10**6) for one in pictures]
+    labels = [sets.class_names.index(one.class_name) for one in pictures]
+    return model.predict_on_batch(np.stack(pixels).astype(np.float32)), np.array(labels)
 
 
 @dataclass(frozen=True)
@@ -249,11 +329,14 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(own_backbone: str, sets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(own_backbone: str, sets_dir: Path, make_once: Callable[..., Path]) -> Finished:
     """The whole command, once for all tests that look at its run folder."""
-    one = start(tmp_path_factory.mktemp("finished") / "train", own_backbone, sets_dir, {})
-    code = one.process.wait(300)
-    assert code == 0, one.stderr()
-    (run_dir,) = one.runs_dir.iterdir()
-    out = json.loads((one.log.parent / "stdout.txt").read_text())
-    return Finished(run_dir, out, one.stderr(), json.loads((run_dir / "config.json").read_text()))
+
+    def train(folder: Path) -> None:
+        one = start(folder / "train", own_backbone, sets_dir, {})
+        assert one.process.wait(300) == 0, one.stderr()
+
+    folder = make_once("finished", train) / "train"
+    (run_dir,) = (folder / "runs").iterdir()
+    out, err = json.loads((folder / "stdout.txt").read_text()), (folder / "stderr.txt").read_text()
+    return Finished(run_dir, out, err, json.loads((run_dir / "config.json").read_text()))

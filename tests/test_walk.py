@@ -86,6 +86,12 @@ def test_the_run_folder_has_every_artefact_and_nothing_else(walk: Walk) -> None:
     assert [path.name for path in (walk.folder / "runs").iterdir()] == [walk.run_dir.name]
 
 
+def test_lite0_learns_the_made_flowers_and_every_form_agrees(walk: Walk) -> None:
+    metrics = json.loads((walk.run_dir / "metrics.json").read_text())
+    assert metrics["scores"]["accuracy"]["value"] > 0.4  # chance is 0.2
+    assert max(json.loads((walk.run_dir / "environment.json").read_text())["verification"].values()) <= 1e-4
+
+
 def test_the_settings_of_the_run_are_those_it_was_given(walk: Walk) -> None:
     config = json.loads((walk.run_dir / "config.json").read_text())
     assert config["IMAGE_SIZE"] == 64

@@ -115,40 +115,6 @@ def test_train_and_classifold_are_programs_of_the_image(training_image: Image) -
     assert run(training_image, "classifold", "--version").returncode == 0
 
 
-def test_a_job_on_a_terminal_prints_plain_lines_and_leaves_nothing_of_its_own_in_the_home(
-    training_image: Image, draw_colours: Callable[..., Path], tmp_path: Path
-) -> None:
-    # As AWS's own SDK runs an image in its local mode, which gives the container a terminal.
-    ml_dir, home = tmp_path / "ml", tmp_path / "home"
-    home.mkdir()
-    for set_name, count in (("training", 12), ("validation", 6), ("evaluation", 6)):
-        draw_colours(ml_dir / "input" / "data" / "colours" / set_name, count=count)
-    for name in ("model", "output", "checkpoints", "input/config"):
-        (ml_dir / name).mkdir(parents=True)
-    settings = {"DATA_NAME": "colours", "RECIPE": "quick", "IMAGE_SIZE": "64"}
-    channel = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
-    hosts = {"current_host": "algo-1", "hosts": ["algo-1"]}
-    for name, content in (
-        ("hyperparameters", settings),
-        ("inputdataconfig", {"colours": channel}),
-        ("resourceconfig", hosts),
-    ):
-        (ml_dir / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
-    for path in (home, ml_dir, *ml_dir.rglob("*")):
-        path.chmod(0o777 if path.is_dir() else 0o644)
-    places = ("--volume", f"{home}:/home", "--env", "HOME=/home", "--volume", f"{ml_dir}:/opt/ml")
-    command = ["docker", "run", "--rm", *CONFINED, "--tty", *places, training_image.reference, "train"]
-    # As bytes: reading text would take each return of the cursor for the end of a line.
-    done = subprocess.run(command, capture_output=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout
-    assert (ml_dir / "model" / "model.onnx").is_file()
-    said = done.stdout.decode().replace("\r\n", "\n")
-    assert "\nstage=head epoch=1 " in said
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", said)
-    # ONNX Runtime would write an identifier of the machine there.
-    assert [str(path.relative_to(home)) for path in home.rglob("*") if ".keras" not in path.parts] == []
-
-
 def test_the_image_is_no_larger_than_it_was_made(training_image: Image) -> None:
     # 1.63 GB where it was measured; 2.23 GB without container/lean.py.
     assert training_image.size_bytes < 1.8e9

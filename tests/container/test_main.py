@@ -156,6 +156,7 @@ def test_wrong_settings_end_with_exit_code_2_and_the_cure_in_the_failure_file(jo
     assert job.files() == set()
 
 
+@pytest.mark.slow
 def test_faulty_data_end_with_exit_code_1_and_the_cause_first(job: Job) -> None:
     for path in (job.ml.channel_dir("colours") / "training").rglob("*.png"):
         path.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
@@ -187,7 +188,7 @@ def test_a_mistake_of_our_own_shows_the_end_of_the_traceback_first(job: Job) -> 
 
 @pytest.mark.slow
 def test_a_stopped_job_leaves_the_best_model_and_goes_on_when_it_is_started_again(job: Job) -> None:
-    job.set(EPOCHS=150)
+    job.set(EPOCHS=60)
     job.start()
     job.wait_for("epoch=12 ")
     asked = time.monotonic()
@@ -203,9 +204,10 @@ def test_a_stopped_job_leaves_the_best_model_and_goes_on_when_it_is_started_agai
     assert "epoch=11 " not in job.log()
     assert job.files() == set(names.ARTEFACTS)
     with (job.ml.model_dir / "history.csv").open(newline="") as file:
-        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 153))
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 63))
 
 
+@pytest.mark.slow
 def test_a_job_that_is_stopped_before_it_learned_anything_says_so(job: Job) -> None:
     job.start()
     job.wait_for("job colours-job")
@@ -218,6 +220,7 @@ def test_a_job_that_is_stopped_before_it_learned_anything_says_so(job: Job) -> N
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="several hosts train on JAX")
+@pytest.mark.slow
 def test_a_host_that_is_stopped_names_the_others_since_one_of_them_may_have_died(job: Job) -> None:
     said = {"hosts": ["algo-1", "algo-2"], "current_host": "algo-1"}
     (job.ml.config_dir / names.RESOURCE_CONFIG_JSON).write_text(json.dumps(said))
@@ -231,6 +234,7 @@ def test_a_host_that_is_stopped_names_the_others_since_one_of_them_may_have_died
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
+@pytest.mark.slow
 def test_a_job_that_is_killed_for_want_of_memory_says_so(job: Job) -> None:
     job.start()
     job.wait_for("job colours-job")

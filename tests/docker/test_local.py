@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from classifold.docker.engine import find_docker
 from classifold.docker.local import run_in_docker
 from classifold.docker.start import Engine, Start, build_command
 from classifold.errors import DataError, DockerError, JobError
+from classifold.sagemaker.request import list_hyperparameters
 from classifold.settings.config import Config
 from classifold.settings.loader import build_config
 
@@ -61,6 +63,12 @@ def build(image_size):
         x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu", name=f"conv{index}")(x)
     return keras.Model(pixels, x, name="tiny")
 """
+
+# As unfriendly as it gets: nobody's user, nothing to write to but /tmp, no permissions, no network.
+CONFINED = (
+    *("--user", "12345:54321", "--read-only", "--tmpfs", "/tmp", "--network", "none"),
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+)
 
 
 def start(**changes: Any) -> Start:
@@ -210,6 +218,41 @@ def test_the_image_trains_here_as_it_would_there(image: str, project, tmp_path: 
     assert sum(line.startswith("stage=") for line in lines) == 2
     assert json.loads((run_dir / "config.json").read_text())["IMAGE_SIZE"] == 16
     assert run_dir.name not in list_containers()
+
+
+@pytest.mark.slow
+def test_a_job_on_a_terminal_prints_plain_lines_and_leaves_nothing_of_its_own_in_the_home(
+    image: str, project, tmp_path: Path
+) -> None:
+    # As AWS's own SDK runs an image in its local mode, which gives the container a terminal.
+    ml_dir, home = tmp_path / "ml", tmp_path / "home"
+    home.mkdir()
+    (ml_dir / "input" / "data").mkdir(parents=True)
+    (tmp_path / "sets").rename(ml_dir / "input" / "data" / "colours")
+    for name in ("model", "output", "checkpoints", "input/config"):
+        (ml_dir / name).mkdir(parents=True)
+    channel = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1"]}
+    for name, content in (
+        ("hyperparameters", list_hyperparameters(project())),
+        ("inputdataconfig", {"colours": channel}),
+        ("resourceconfig", hosts),
+    ):
+        (ml_dir / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
+    for path in (home, ml_dir, *ml_dir.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o644)
+    places = ("--volume", f"{home}:/home", "--env", "HOME=/home", "--volume", f"{ml_dir}:/opt/ml")
+    job = ("--env", "TRAINING_JOB_NAME=terminal")
+    command = ["docker", "run", "--rm", *CONFINED, "--tty", *job, *places, image, "train"]
+    # As bytes: reading text would take each return of the cursor for the end of a line.
+    done = subprocess.run(command, capture_output=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout
+    assert (ml_dir / "model" / "model.onnx").is_file()
+    said = done.stdout.decode().replace("\r\n", "\n")
+    assert "\nstage=head epoch=1 " in said
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", said)
+    # ONNX Runtime would write an identifier of the machine there.
+    assert [str(path.relative_to(home)) for path in home.rglob("*") if ".keras" not in path.parts] == []
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from PIL import Image
 
 from classifold.errors import DataError, DiskError
 from classifold.example import make as example
+from classifold.example import photograph
 from classifold.example.make import KINDS, Drawing, draw_example
 
 DRAW = """
@@ -103,7 +104,13 @@ def test_no_picture_is_empty_or_one_plain_colour(pictures: dict[str, Image.Image
 
 
 @pytest.mark.slow
-def test_the_default_is_at_least_80_different_pictures_a_class(tmp_path: Path) -> None:
+def test_the_default_is_at_least_80_different_pictures_a_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All 500 are drawn, small and coarse, in a quarter of the time; other processes would not be told of it.
+    monkeypatch.setattr(example, "PICTURES_PER_PROCESS", 1000)
+    for name, value in (("SMALLEST_SIDE", 60), ("LARGEST_SIDE", 281), ("OVERSAMPLING", 1)):
+        monkeypatch.setattr(photograph, name, value)
     count = draw_example(tmp_path / "flowers")
     drawn = read_all(tmp_path / "flowers")
     assert count == len(drawn) == len(set(drawn.values()))

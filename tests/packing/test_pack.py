@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -150,27 +151,28 @@ def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_one_clear_er
     rows = [f"s3://b/{'ab'[n % 2]}/{n}.jpg,{n + 4}\n" for n in range(40)]
     (tmp_path / "far.csv").write_text("source-ref,size\n" + "".join(rows))
     split_dir = split_dataset(build_config({"DATA_MANIFEST": str(tmp_path / "far.csv")})).split_dir
+    (tmp_path / "deaths").mkdir()
     reader = Deadly(str(tmp_path / "deaths"), deaths)
     if deaths == 1:
         assert pack(split_dir, "shards", num_workers=2, reader=reader).num_pictures == 40
-        assert (tmp_path / "deaths").read_text() == "x"
+        assert [path.name for path in (tmp_path / "deaths").iterdir()] == ["0"]
         return
     with pytest.raises(DataError, match="died again and again"):
         pack(split_dir, "shards", num_workers=2, reader=reader)
 
 
 class Deadly:
-    """A reader whose process dies the first few times."""
+    """A reader whose process dies the first few times; a file in a folder stands for each death."""
 
-    def __init__(self, path: str, deaths: int) -> None:
-        self.path, self.deaths = path, deaths
+    def __init__(self, folder: str, deaths: int) -> None:
+        self.folder, self.deaths = folder, deaths
 
     def __call__(self, source: str) -> tuple[bytes, str]:
         number = int(source.rpartition("/")[2].removesuffix(".jpg"))
-        with open(self.path, "a") as file:  # noqa: PTH123
-            if file.tell() < self.deaths:
-                file.write("x")
-                file.flush()
+        for death in range(self.deaths):
+            # Only one process can create a file, so that two never take the same death.
+            with contextlib.suppress(FileExistsError):
+                (Path(self.folder) / str(death)).touch(exist_ok=False)
                 os._exit(1)
         return JPEG + b"x" * (number + 1), ""
 

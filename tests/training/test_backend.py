@@ -92,12 +92,20 @@ def test_the_seed_decides_every_random_number(keras: Any):
     assert all(one != other for one, other in zip(draw(3), draw(4), strict=True))
 
 
-def test_starting_prints_nothing(run_python: Callable[..., Any]):
-    code = "from classifold.training.backend import start_keras; start_keras('tensorflow', seed=1)"
+@pytest.mark.slow
+def test_starting_prints_nothing_and_leaves_slow_packages_that_it_does_not_use_to_be_imported_later(
+    run_python: Callable[..., Any],
+):
+    code = (
+        "import sys; from classifold.training.backend import start_keras; start_keras('tensorflow', seed=1)\n"
+        "assert not {'sklearn', 'jax', 'scipy.stats'} & set(sys.modules)\n"
+        "import sklearn.metrics"
+    )
     done = run_python("-c", code)
     assert (done.code, done.out, leave_out_progress(done.err)) == (0, "", [])
 
 
+@pytest.mark.slow
 def test_a_users_settings_of_keras_change_nothing_and_none_are_written(
     run_python: Callable[..., Any], tmp_path: Path
 ):

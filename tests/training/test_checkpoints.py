@@ -36,7 +36,7 @@ from classifold.training.facts import check_facts
 from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
 from classifold.training.state import RunState, StageState
-from made_runs import leave_out_progress
+from made_runs import answer_set, leave_out_progress
 
 FACTS = {
     "settings": {"EPOCHS": 3, "BACKBONE": "tiny"},
@@ -523,43 +523,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path):
 # Runs
 
 
-@pytest.fixture
-def learn(tiny: Callable[..., Any], keras: Any, sets_dir: Path, tmp_path: Path) -> Callable[..., Any]:
-    """learn(found) -> the trained part of a run, and all of its states."""
-    from classifold.dataset.scan import load_sets
-    from classifold.training.backend import start_keras
-    from classifold.training.data import opening_data
-    from classifold.training.facts import build_facts
-    from classifold.training.journal import Clock, Notes
-    from classifold.training.learning import build_learning
-    from classifold.training.loop import check_learned, train_stages
-
-    def learn(
-        found: SavedRun | None = None,
-        *,
-        at_every_step: bool = False,
-        cache_dir: Path | None = None,
-        built: list[Any] | None = None,
-        **settings: Any,
-    ) -> Any:
-        config, sets, states = tiny(**settings), load_sets(sets_dir), []
-        start_keras("tensorflow", seed=config.RANDOM_SEED)
-        told: Any = {"clock": Clock(), "notes": Notes()}
-        learning = build_learning(config, sets, saved=found, this_host=None, clock=told["clock"])
-        if built is not None:
-            built.append(learning)
-        facts = build_facts(config, sets, backend="tensorflow")
-        opened = opening_data(
-            learning, config, sets, facts=facts, scratch_dir=tmp_path, cache_dir=cache_dir, **told
-        )
-        with opened as data:
-            states.extend(train_stages(learning, data, config, is_due=lambda: at_every_step, **told))
-        check_learned(learning)
-        return learning, states, facts
-
-    return learn
-
-
 def without_seconds(rows: Any) -> list[EpochRow]:
     return [replace(row, seconds=0.0) for row in rows]
 
@@ -757,19 +720,13 @@ def test_a_state_inside_an_epoch_is_due_when_its_time_has_come(write):
 
 def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: Path, keras):
     from classifold.dataset.scan import load_sets
-    from classifold.pictures.decode import load_picture
     from classifold.training.stages import put_kept
 
     learning, states, _ = learn()
     sets = load_sets(sets_dir)
-    pictures = sets.pictures["validation"]
-    pixels = np.stack(
-        [load_picture(one.read_bytes(max_pixels=10**6), size=32, max_pixels=10**6) for one in pictures]
-    )
-    labels = [sets.class_names.index(one.class_name) for one in pictures]
     for state in states:
         put_kept(learning.classifier, state, tiny())
-        shares = learning.classifier.model.predict_on_batch(pixels.astype(np.float32))
+        shares, labels = answer_set(learning.classifier.model, sets, "validation", size=32)
         loss = -np.log(shares[np.arange(len(labels)), labels]).mean()
         (best,) = [row for row in state.rows if row.best]
         assert loss == pytest.approx(best.val_loss, abs=2e-3)

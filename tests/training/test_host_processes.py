@@ -20,9 +20,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason="several hosts train on JAX, which is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("jax") is None, reason="several hosts train on JAX, which is not installed"
+    ),
+]
 
 BACKBONE = """
 import keras

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +19,7 @@ from classifold.training.mirrors import (
     find_changes,
     find_flips,
 )
+from made_runs import answer_set, train_without_export
 
 SIZE = 32
 CONFIG = build_config({"IMAGE_SIZE": SIZE, "NUM_WORKERS": 1})
@@ -182,39 +181,32 @@ def split_dir(tmp_path_factory):
     return folder
 
 
-def train(classifold, split_dir, runs_dir, **settings):
-    given = {
-        "SPLIT_LOCAL_DIR": split_dir,
-        "RUNS_DIR": runs_dir,
-        "IMAGE_SIZE": 64,
-        "EPOCHS": 0,
-        "AUGMENTATION_VARIANTS": 4,
-        "BOOTSTRAP_SAMPLES": 100,
-        **settings,
-    }
-    answer = classifold(
-        "train", *(word for name, value in given.items() for word in ("--set", f"{name}={value}"))
-    )
-    assert answer.code == 0, answer.err
-    (run_dir,) = [path for path in Path(runs_dir).iterdir() if not path.name.startswith(".")]
-    metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-    return answer, metrics["scores"]["accuracy"]["value"]
+@pytest.fixture
+def train(keras, split_dir, tmp_path):
+    """train(HORIZONTAL_FLIP=True) -> the accuracy on the evaluation pictures."""
+    from classifold.dataset.scan import load_sets
+
+    sets = load_sets(split_dir)
+
+    def train(**settings):
+        quick = {"IMAGE_SIZE": 64, "EPOCHS": 0, "AUGMENTATION_VARIANTS": 4}
+        learning, _, _ = train_without_export(build_config({**quick, **settings}), sets, tmp_path)
+        shares, labels = answer_set(learning.classifier.model, sets, "evaluation", size=64)
+        return (shares.argmax(axis=1) == labels).mean()
+
+    return train
 
 
-@pytest.mark.slow
-def test_arrows_are_learned_with_default_settings_and_the_flip_is_named(
-    project, classifold, split_dir, tmp_path
-):
-    answer, accuracy = train(classifold, split_dir, tmp_path / "runs")
-    assert re.search("note: mirrored left to right, .* 'arrow left' are taken for 'arrow right'", answer.err)
-    assert "pictures are not mirrored in training" in answer.err
+def test_arrows_are_learned_with_default_settings_and_the_flip_is_named(train, capsys):
+    accuracy, said = train(), capsys.readouterr().err
+    assert re.search("note: mirrored left to right, .* 'arrow left' are taken for 'arrow right'", said)
+    assert "pictures are not mirrored in training" in said
     assert accuracy > 0.9
 
 
-@pytest.mark.slow
-def test_who_asks_for_the_flip_gets_it_and_is_told_what_it_does(project, classifold, split_dir, tmp_path):
-    answer, accuracy = train(classifold, split_dir, tmp_path / "runs", HORIZONTAL_FLIP=True)
-    assert "HORIZONTAL_FLIP = False tells such classes apart" in answer.err
+def test_who_asks_for_the_flip_gets_it_and_is_told_what_it_does(train, capsys):
+    accuracy, said = train(HORIZONTAL_FLIP=True), capsys.readouterr().err
+    assert "HORIZONTAL_FLIP = False tells such classes apart" in said
     assert accuracy < 0.9
 
 

@@ -281,19 +281,46 @@ def refuse(kind: type[ClassifoldError], train: Callable[..., Any], **settings: A
     return str(error.value)
 
 
-def test_a_report_that_fails_leaves_no_folder_and_a_good_one_comes_with_the_archive(train, tmp_path: Path):
-    seen = []
+def test_a_limit_of_time_shortens_the_training_and_a_report_that_fails_leaves_no_folder(
+    train, tmp_path: Path
+):
+    seen, rows = set[str](), list[dict[str, str]]()
 
     def fail(folder: Path) -> None:
-        seen.append({path.name for path in folder.iterdir()})
+        seen.update(path.name for path in folder.iterdir())
+        rows.extend(read_rows(folder / "history.csv"))
         raise RuntimeError("no page")
 
+    fine_tuned = 3e-3  # LEARNING_RATE of the tiny run
     with pytest.raises(RuntimeError, match="no page"):
-        train(add_report=fail)
-    assert set(names.ARTEFACTS) - {"report.html"} <= seen[0]
+        train(add_report=fail, HEAD_EPOCHS=4, TIME_LIMIT=0.15, EPOCHS=100_000, EARLY_STOPPING_PATIENCE=0)
+    # The learning rate comes to its end with the last epoch, so that many were planned.
+    tuned = [row for row in rows if row["stage"] == "fine_tune"]
+    assert len(tuned) < 100_000
+    if tuned:
+        assert float(tuned[-1]["learning_rate"]) < 1e-2 * fine_tuned or len(tuned) == 1
+    # The run was whole by then: every form was written and verified.
+    assert set(names.ARTEFACTS) - {"report.html"} <= seen
     assert left_over(tmp_path) == []
 
-    summary = train(archive=True, add_report=lambda folder: (folder / "report.html").write_text("page"))
+
+def test_a_head_that_is_found_and_half_precision_make_a_run_like_any_other_with_report_and_archive(
+    train, tmp_path: Path
+):
+    summary = train(
+        archive=True,
+        add_report=lambda folder: (folder / "report.html").write_text("page"),
+        HEAD_PENALTIES=(0.1, 0.01, 0.001),
+        PRECISION="bfloat16",
+        EPOCHS=1,
+    )
+    rows = read_rows(summary.run_dir / "history.csv")
+    assert [row["stage"] for row in rows] == ["head"] * 3 + ["fine_tune"]
+    assert [float(row["penalty"]) for row in rows] == [0.1, 0.01, 0.001, 0.0]
+    assert summary.metrics["scores"]["accuracy"]["value"] > 0.7
+    verification = read_json(summary.run_dir / "environment.json")["verification"]
+    assert all(difference <= 1e-4 for difference in verification.values())
+
     assert left_over(tmp_path) == [summary.run_dir.name]
     assert summary.archive == summary.run_dir / "model.tar.gz"
     with tarfile.open(summary.archive) as archive:
@@ -376,87 +403,6 @@ def test_a_step_that_is_killed_or_fails_says_so(tmp_path: Path, caplog):
     assert "exit code 3" in str(explain_failure("export", 3, ""))
     full = explain_failure("export", 1, "Traceback\nOSError: [Errno 28] No space left on device")
     assert isinstance(full, DiskError)
-
-
-# The real thing, once
-
-
-@pytest.mark.slow
-def test_lite0_learns_the_made_flowers_and_every_form_agrees(tmp_path: Path, run_python):
-    from classifold.example.make import draw_example
-
-    draw_example(tmp_path / "flowers", pictures_per_class=12)
-    settings = {
-        "DATA_LOCAL_DIR": tmp_path / "flowers",
-        "RUNS_DIR": tmp_path / "runs",
-        "IMAGE_SIZE": 96,
-        "HEAD_EPOCHS": 2,
-        "EPOCHS": 2,
-        "HEAD_LEARNING_RATE": 0.01,
-        "AUGMENTATION_VARIANTS": 1,
-        "PERCENTAGE_EVAL": 0.25,
-        "BATCH_SIZE": 8,
-    }
-    (tmp_path / "config.py").write_text("")
-    options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    for command in ("split", "train"):
-        done = run_python(
-            "-m",
-            "classifold.cli.main",
-            command,
-            "--config",
-            tmp_path / "config.py",
-            *options,
-            cwd=tmp_path,
-        )
-        assert done.code == 0, done.err
-    (run_dir,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in run_dir.iterdir()} == set(names.ARTEFACTS)
-    metrics = read_json(run_dir / "metrics.json")
-    assert metrics["scores"]["accuracy"]["value"] > 0.4  # chance is 0.2
-    assert max(read_json(run_dir / "environment.json")["verification"].values()) <= 1e-4
-
-
-# Other ways to learn
-
-
-def test_a_head_that_is_found_and_half_precision_make_a_run_like_any_other(tiny, sets_dir, tmp_path):
-    from classifold.training.run import train_model
-
-    config = tiny(
-        HEAD_PENALTIES=(0.1, 0.01, 0.001),
-        PRECISION="bfloat16",
-        EPOCHS=1,
-        SPLIT_LOCAL_DIR=str(sets_dir),
-        RUNS_DIR=str(tmp_path / "runs"),
-    )
-    summary = train_model(config)
-    rows = read_rows(summary.run_dir / "history.csv")
-    assert [row["stage"] for row in rows] == ["head"] * 3 + ["fine_tune"]
-    assert [float(row["penalty"]) for row in rows] == [0.1, 0.01, 0.001, 0.0]
-    assert summary.metrics["scores"]["accuracy"]["value"] > 0.7
-    verification = read_json(summary.run_dir / "environment.json")["verification"]
-    assert all(difference <= 1e-4 for difference in verification.values())
-
-
-def test_a_limit_of_time_shortens_the_training_and_the_run_is_whole(tiny, sets_dir, tmp_path, capsys):
-    from classifold.training.run import train_model
-
-    config = tiny(
-        TIME_LIMIT=0.6,
-        EPOCHS=100_000,
-        EARLY_STOPPING_PATIENCE=0,
-        SPLIT_LOCAL_DIR=str(sets_dir),
-        RUNS_DIR=str(tmp_path / "runs"),
-    )
-    summary = train_model(config)
-    rows = read_rows(summary.run_dir / "history.csv")
-    # The learning rate comes to its end with the last epoch, so that many were planned.
-    tuned = [row for row in rows if row["stage"] == "fine_tune"]
-    assert len(tuned) < 100_000
-    if tuned:
-        assert float(tuned[-1]["learning_rate"]) < 1e-2 * config.LEARNING_RATE or len(tuned) == 1
-    assert sorted(path.name for path in summary.run_dir.iterdir()) >= ["checkpoint"]
 
 
 # A disk without locks

@@ -10,14 +10,16 @@ import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import BackboneError, Fault, MissingExtraError
 from classifold.names import install
+
+if TYPE_CHECKING:  # reading the weights' file needs no Keras
+    import keras
 
 # repeats, kernel size, stride, expansion, output channels of the seven stages
 _STAGES = (
@@ -40,6 +42,8 @@ _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 def build_lite0(image_size: int) -> keras.Model:
     """Return the backbone without weights: (N, size, size, 3) RGB 0..255 to (N, h, w, 1280)."""
+    import keras
+
     pixels = keras.Input((image_size, image_size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="preprocessing")(pixels)
     x = keras.layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(x)
@@ -55,12 +59,16 @@ def build_lite0(image_size: int) -> keras.Model:
 
 
 def _normalise(x: Any, name: str, *, activate: bool) -> Any:
+    import keras
+
     x = keras.layers.BatchNormalization(epsilon=_EPSILON, name=name)(x)
     return keras.layers.ReLU(6.0, name=name.replace("bn", "relu"))(x) if activate else x
 
 
 def _block(x: Any, index: int, kernel: int, stride: int, expansion: int, channels: int) -> Any:
     """Apply one inverted residual block; the names are the block's number and the step."""
+    import keras
+
     name = f"block{index}"
     entry = x
     if expansion > 1:
