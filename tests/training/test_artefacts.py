@@ -142,7 +142,9 @@ def test_the_environment_holds_versions_and_the_command(monkeypatch):
         seconds={"head": 1.23456},
         data={"fingerprint": "x"},
         verification={"model.h5": 1e-6},
+        backbone={"name": "VGG16", "weights": "imagenet", "license": "CC-BY-4.0"},
     )
+    assert environment["backbone"]["license"] == "CC-BY-4.0"
     assert environment["command"] == ["classifold", "train", "--json"]
     assert environment["packages"]["keras"] == keras.__version__
     assert environment["seconds"] == {"head": 1.23}

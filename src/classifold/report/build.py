@@ -375,6 +375,8 @@ def _build_facts(environment: Environment) -> list[Fact]:
         ("Platform", environment.platform),
         ("CPU cores", str(environment.cpu_count or "")),
         ("Keras backend", environment.backend),
+        ("Backbone", environment.backbone.get("name")),
+        ("Licence of its weights", environment.backbone.get("license")),
         ("Pictures", environment.data.dir),
         ("Fingerprint of the pictures", environment.data.fingerprint),
     )

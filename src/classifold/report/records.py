@@ -111,6 +111,7 @@ class Environment(_Record):
     cpu_count: int | None = None
     packages: dict[str, str] = {}
     backend: str = ""
+    backbone: dict[str, str | None] = {}
     command: tuple[str, ...] = ()
     started: str = ""
     seconds: dict[str, float] = {}

@@ -20,6 +20,14 @@ APPLICATIONS = tuple(
     VGG16 VGG19 Xception
     """.split()  # noqa: SIM905 - a line per name else
 )
+# Licences of published weights: the package's own, and what Keras's documentation says of each family. The
+# others (ConvNeXt, ResNet V2, KerasHub's) are for the user to look up.
+_LICENCES = {
+    re.compile("EfficientNet|Inception|MobileNet|NASNet"): "Apache-2.0",
+    re.compile("ResNet[0-9]+$|Xception"): "MIT",
+    re.compile("DenseNet"): "BSD-3-Clause",
+    re.compile("VGG"): "CC-BY-4.0",
+}
 # KerasHub's presets say what they were trained on, as in resnet_50_imagenet.
 _PRESET = re.compile(r"[a-z][a-z0-9.]*(_[a-z0-9.]+)+")
 
@@ -35,6 +43,23 @@ def find_backbone_fault(name: str) -> Fault | None:
     if _PRESET.fullmatch(name) and _simplify(name) not in near:
         return None
     return explain_unknown_backbone(name)
+
+
+def describe_licence(backbone: str, weights: str | None) -> str:
+    """Return under which licence the weights are that a model starts from.
+
+    Args:
+        backbone: BACKBONE.
+        weights: BACKBONE_WEIGHTS.
+    """
+    if weights is None:
+        return "none: the weights were random at the start"
+    if weights != "imagenet":
+        return "that of the weights in BACKBONE_WEIGHTS"
+    if ".py:" in backbone:
+        return "that of your own function"
+    known = [licence for name, licence in _LICENCES.items() if name.match(backbone)]
+    return known[0] if known else f"look it up where {backbone} is published"
 
 
 def explain_unknown_backbone(name: str) -> Fault:

@@ -75,6 +75,7 @@ def build_environment(
     seconds: Mapping[str, float],
     data: Mapping[str, Any],
     verification: Mapping[str, float],
+    backbone: Mapping[str, str | None] | None = None,
     num_hosts: int = 1,
 ) -> dict[str, Any]:
     """Return the content of environment.json.
@@ -85,6 +86,7 @@ def build_environment(
         seconds: Seconds of every phase of the run.
         data: Folder, fingerprint and counts.
         verification: Largest difference of every form of the model.
+        backbone: Name, weights and their licence.
         num_hosts: That trained together.
     """
     return {
@@ -95,6 +97,7 @@ def build_environment(
         "cpu_count": count_cores(),
         "packages": find_versions(),
         "backend": backend,
+        "backbone": dict(backbone or {}),
         "num_hosts": num_hosts,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": started,

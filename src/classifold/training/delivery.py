@@ -18,6 +18,7 @@ from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
 from classifold.processes import Module, explain_failure, run_module
 from classifold.progress import show_progress
+from classifold.settings.backbone_names import describe_licence
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
 from classifold.training.data import label_pictures, open_reader
@@ -187,6 +188,13 @@ class Delivery:
             seconds=self.clock.seconds,
             data=data,
             verification=verification,
+            backbone=_describe_backbone(self.config),
             num_hosts=num_hosts,
         )
         write_json(environment, self.folder / names.ENVIRONMENT_JSON)
+
+
+def _describe_backbone(config: Config) -> dict[str, str | None]:
+    """Return what the model was built on, with the licence of the weights that it started from."""
+    name, weights = config.BACKBONE, config.BACKBONE_WEIGHTS
+    return {"name": name, "weights": weights, "license": describe_licence(name, weights)}
