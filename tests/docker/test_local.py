@@ -215,7 +215,8 @@ def test_the_image_trains_here_as_it_would_there(image: str, project, tmp_path: 
         "writable": ["/opt/ml/model", "/tmp"],
         "job": run_dir.name,
     }
-    assert sum(line.startswith("stage=") for line in lines) == 2
+    assert sum(line.startswith("head 1/1: regularization 0.1: ") for line in lines) == 1
+    assert sum(line.startswith("stage=fine_tune epoch=2 ") for line in lines) == 1
     assert json.loads((run_dir / "config.json").read_text())["IMAGE_SIZE"] == 16
     assert run_dir.name not in list_containers()
 
@@ -418,7 +419,9 @@ def test_two_containers_train_together_without_rights_or_a_way_out(
     # Each reads its half, the first one alone tells of an epoch.
     assert "reading 12 training pictures" in lines
     assert "algo-2: reading 12 training pictures" in lines
-    assert [line.partition(" ")[0] for line in lines if "stage=" in line] == ["stage=head", "stage=fine_tune"]
+    told = [line.partition(":")[0] for line in lines if "head 1/1: regularization " in line]
+    assert told == ["head 1/1"]
+    assert [line.partition(" ")[0] for line in lines if "stage=" in line] == ["stage=fine_tune"]
     assert not any(name.startswith(run_dir.name) for name in list_containers() | list_networks())
 
 
