@@ -2,7 +2,7 @@
 
     python docs/pictures.py                  draws flowers, trains on them, and takes both pictures
     python docs/pictures.py FOLDER           the same with pictures of your own
-    python docs/pictures.py --keep WORK      leaves the session's folder in WORK
+    python docs/pictures.py --keep WORK      leaves the session in WORK; from there it is drawn again at once
 
 It needs what scripts/test installs, and Chromium on the PATH. Nothing is made up: each command runs in a
 terminal of its own, 90 columns wide, and what it leaves on the screen is drawn.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import fcntl
+import json
 import os
 import pty
 import re
@@ -25,14 +26,15 @@ import termios
 from collections.abc import Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 COLUMNS, ROWS = 90, 45
-# Of a long answer these many lines are drawn; a line says how many are left out between them.
-FIRST_LINES, LAST_LINES = 14, 14
-# The report's pictures: width in CSS pixels and height of its top; taken at twice the size.
-REPORT_WIDTH, TOP_HEIGHT, SCALE, COLOURS = 1080, 660, 2, 96
+# Of a long answer the first and last lines are drawn; a line says how many are left out between them.
+FIRST_LINES, LAST_LINES = 16, 8
+# The report's pictures: its width in CSS pixels, what is shown of its mistakes, the sharpness of each.
+REPORT_WIDTH, MISTAKES_HEIGHT, SCALE, MISTAKES_SCALE, COLOURS = 1080, 640, 2, 1.4, 128
 MAX_BYTES = 10**6
 _CODES = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b\].*?(?:\x07|\x1b\\)|\x1b[=>]|\r\n|[\r\n\b]")
 # As rich draws a terminal, but with the reader's own fonts: rich's own would be fetched from a server.
@@ -82,17 +84,23 @@ class Screen:
     def _write(self, text: str) -> None:
         line = self._cells[self._row]
         for char in text:
+            if self._column == COLUMNS:  # as a terminal does, only when something follows a full line
+                line = self._begin_line()
             line += [(" ", "")] * (self._column + 1 - len(line))
             line[self._column] = char, self._style
             self._column += 1
+
+    def _begin_line(self) -> list[tuple[str, str]]:
+        self._row, self._column = self._row + 1, 0
+        self._cells += [[] for _ in range(self._row + 1 - len(self._cells))]
+        return self._cells[self._row]
 
     def _obey(self, found: re.Match[str]) -> None:
         count = int(found[1]) if (found[1] or "").isdigit() else 1
         if found[0] == "\r":
             self._column = 0
         elif found[0] in ("\n", "\r\n"):
-            self._row, self._column = self._row + 1, 0
-            self._cells += [[] for _ in range(self._row + 1 - len(self._cells))]
+            self._begin_line()
         elif found[2] == "A":
             self._row = max(0, self._row - count)
         elif found[2] == "K":
@@ -174,18 +182,30 @@ def draw_session(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
     return console.export_svg(title="classifold", code_format=SVG, unique_id="session")
 
 
-def take_session(work: Path) -> tuple[list[tuple[str, list[str]]], Path]:
-    """Run the four commands in `work`, which holds `photos`; return their answers and the run folder."""
+def prepare(work: Path, pictures: Path | None) -> None:
+    """Put the pictures into `work` as `photos`; without any, draw flowers."""
+    if pictures:
+        shutil.copytree(pictures, work / "photos")
+    else:
+        run_in_terminal(["classifold", "example", "photos"], folder=work)
+
+
+def find_run(work: Path) -> Path:
+    """Return the run folder of a session."""
+    (run,) = (path.parent for path in (work / "runs").glob("*/report.html"))
+    return run
+
+
+def take_session(work: Path) -> list[tuple[str, list[str]]]:
+    """Run the four commands in `work`, which holds `photos`; return each with its answer."""
     first = ("classifold check photos/", "classifold train photos/")
     parts = [(command, run_in_terminal(command.split(), folder=work)) for command in first]
-    (run,) = (path.parent for path in (work / "runs").glob("*/report.html"))
+    place = find_run(work).relative_to(work)
     files = (work / "photos-split" / "evaluation").rglob("*")
     picture = next(path for path in sorted(files) if path.is_file())
     shutil.copy(picture, work / f"new{picture.suffix}")
-    place = run.relative_to(work)
     last = (f"classifold predict {place} new{picture.suffix}", f"classifold report {place}")
-    parts += [(command, run_in_terminal(command.split(), folder=work)) for command in last]
-    return parts, run
+    return parts + [(command, run_in_terminal(command.split(), folder=work)) for command in last]
 
 
 def take_report(run: Path) -> None:
@@ -197,26 +217,37 @@ def take_report(run: Path) -> None:
         raise SystemExit("error: Chromium is not on the PATH\nhint: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
-        size = {"width": REPORT_WIDTH, "height": TOP_HEIGHT}
-        page = browser.new_page(viewport=size, device_scale_factor=SCALE, color_scheme="light")
-        page.goto((run / "report.html").resolve().as_uri())
-        save_small(page.screenshot(), IMAGES / "report.png", colours=COLOURS)
-        mistakes = page.locator("section#mistakes")
-        if mistakes.locator("img").count():
-            top = mistakes.bounding_box()
-            # Two rows of pictures are enough to see what the report shows.
-            clip = {"x": 0, "y": top["y"], "width": REPORT_WIDTH, "height": min(top["height"], TOP_HEIGHT)}
-            shot = page.screenshot(full_page=True, clip=clip)
-            save_small(shot, IMAGES / "report-mistakes.png", colours=2 * COLOURS)
+        for name, scale in (("report", SCALE), ("report-mistakes", MISTAKES_SCALE)):
+            size = {"width": REPORT_WIDTH, "height": MISTAKES_HEIGHT}
+            page = browser.new_page(viewport=size, device_scale_factor=scale, color_scheme="light")
+            page.goto((run / "report.html").resolve().as_uri())
+            clip = find_top(page) if name == "report" else find_mistakes(page)
+            if clip:
+                shot = page.screenshot(full_page=True, clip={"x": 0, "width": REPORT_WIDTH, **clip})
+                save_small(shot, IMAGES / f"{name}.png")
         browser.close()
 
 
-def save_small(shot: bytes, target: Path, *, colours: int) -> None:
+def find_top(page: Any) -> dict[str, float]:
+    """Return the part of the report above its contents: the answer, the scores, and what to be careful of."""
+    return {"y": 0, "height": page.locator("nav").first.bounding_box()["y"]}
+
+
+def find_mistakes(page: Any) -> dict[str, float] | None:
+    """Return the first rows of the pictures that were named wrongly; None where there are none."""
+    mistakes = page.locator("section#mistakes")
+    if not mistakes.locator("img").count():
+        return None
+    box = mistakes.bounding_box()
+    return {"y": box["y"], "height": min(box["height"], MISTAKES_HEIGHT)}
+
+
+def save_small(shot: bytes, target: Path) -> None:
     """Write a screenshot as a PNG of few colours."""
     from PIL import Image
 
     with Image.open(BytesIO(shot)) as picture:
-        few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
         few.save(target, optimize=True)
 
 
@@ -234,13 +265,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         work = wanted.keep or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        if wanted.pictures:
-            shutil.copytree(wanted.pictures, work / "photos")
-        else:
-            run_in_terminal(["classifold", "example", "photos"], folder=work)
-        parts, run = take_session(work)
+        kept = work / "session.json"
+        if not kept.exists():
+            prepare(work, wanted.pictures)
+            kept.write_text(json.dumps(take_session(work)), encoding="utf-8")
+        parts = json.loads(kept.read_text(encoding="utf-8"))
         (IMAGES / "session.svg").write_text(draw_session(parts), encoding="utf-8")
-        take_report(run)
+        take_report(find_run(work))
     sizes = {path.name: path.stat().st_size for path in sorted(IMAGES.iterdir())}
     for name, size in sizes.items():
         print(f"docs/images/{name}: {size / 1000:.0f} kB")

@@ -30,6 +30,8 @@ def show(text: str) -> list[str]:
         ("\x1b[?25lhidden cursor\x1b[?25h\r\n", ["hidden cursor"]),
         ("abcdef\rxy\x1b[K\r\n", ["xy"]),
         ("\x1b]0;title\x07text\r\n", ["text"]),
+        ("x" * 95 + "\r\n", ["x" * 90, "x" * 5]),
+        ("x" * 90 + "\r\x1b[2Kdone\r\n", ["done"]),
         ("a  \r\n\r\nb\r\n\r\n", ["a", "", "b"]),
     ],
 )
@@ -58,7 +60,7 @@ def test_a_command_that_fails_ends_the_work_with_what_it_said(tmp_path: Path) ->
 def test_of_a_long_answer_both_ends_are_drawn_and_the_gap_is_said() -> None:
     lines = PICTURES["shorten"]([str(number) for number in range(100)])
     assert (lines[0], lines[-1]) == ("0", "99")
-    assert "72 lines are left out here" in lines[14]
+    assert "76 lines are left out here" in lines[16]
     assert PICTURES["shorten"](["1", "2"]) == ["1", "2"]
 
 
