@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from classifold.asking import ask_resume, ask_start, ask_train, asked_for
+from classifold.asking import ask_resume, ask_start, ask_train, asked_for, explain_anew
 
 
 def test_the_commands_name_the_folder_only_where_the_user_named_it() -> None:
@@ -29,3 +29,9 @@ def test_calls_within_each_other_go_back_to_the_outer_one() -> None:
         with asked_for("inner", in_python=True):
             assert ask_train() == "classifold.train('inner')"
         assert ask_train() == "classifold train outer"
+
+
+def test_a_new_run_is_explained_in_the_same_words_with_the_options_of_each() -> None:
+    assert explain_anew().startswith("without --resume a run starts from scratch, and with --from RUN")
+    with asked_for("photos", in_python=True):
+        assert explain_anew().startswith("without resume= a run starts from scratch, and with start=RUN")
