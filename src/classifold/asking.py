@@ -59,3 +59,9 @@ def ask_resume(name: str) -> str:
 def ask_start(source: str | os.PathLike[str]) -> str:
     """Return the call that starts a new run from the weights of an earlier one, by its folder."""
     return ask_train(f"--from {shlex.quote(os.fspath(source))}", f"start={os.fspath(source)!r}")
+
+
+def explain_anew() -> str:
+    """Return how a run starts that does not resume another one."""
+    resume, start = ("resume=", "start=RUN") if _asked.get().in_python else ("--resume", "--from RUN")
+    return f"without {resume} a run starts from scratch, and with {start} from an earlier one's weights"

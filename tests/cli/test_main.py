@@ -628,3 +628,13 @@ def test_an_answers_file_below_a_file_is_refused_in_words(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError), open_answer(tmp_path / "file" / "out.csv"):
         pass
+
+
+def test_the_hint_to_train_names_the_folder_that_the_command_was_given(
+    classifold: Classifold, draw_colours: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_colours(tmp_path / "photos")
+    answer = classifold("train", "photos", "--resume")
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1] == "hint: `classifold train photos` begins a run"

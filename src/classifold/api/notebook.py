@@ -13,7 +13,10 @@ from classifold.report.sentences import build_headline
 
 # A notebook stores what it shows; a larger report would make it slow to open and to save.
 _MOST_BYTES = 8_000_000
-_FRAME = "width: 100%; height: 640px; border: 1px solid #8888; border-radius: 4px; background: white"
+_FRAME = (
+    "box-sizing: border-box; width: 100%; height: 640px; "
+    "border: 1px solid #8888; border-radius: 4px; background: white"
+)
 
 
 def draw_run(run_dir: Path) -> str:
@@ -33,7 +36,8 @@ def draw_run(run_dir: Path) -> str:
         f"<td>{_show(row.interval)}</td></tr>"
         for row in rows
     )
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("score", "value", "95&nbsp;% interval"))
+    head = '<th scope="col" style="text-align: left">score</th><th scope="col">value</th>'
+    head += '<th scope="col">95&nbsp;% interval</th>'
     return (
         f'<div class="classifold-run"><p><strong>{name}</strong>: {_show(build_headline(metrics))}</p>'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.asking import ask_start, ask_train
+from classifold.asking import explain_anew
 from classifold.atomic import move_folder
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import DiskError, Fault, RunError, disk_errors
@@ -167,8 +167,7 @@ def _find_checkpoints(
     if this_host.rank:
         return None
     if is_resumable:
-        anew = f"to start from scratch: {ask_train()}; from an earlier run's weights: {ask_start('RUN')}"
-        return Checkpoints(checkpoint_of(run_dir), anew=anew)
+        return Checkpoints(checkpoint_of(run_dir), anew=explain_anew())
     return None if folder is None else Checkpoints(folder, host=host)
 
 
