@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,6 +228,12 @@ def train_without_export(
     return learning, states, facts
 
 
+def answer(model: Any, pixels: Any) -> np.ndarray:
+    """Return what a model gives, layer by layer: `predict_on_batch` compiles it first, which takes longer."""
+    with warnings.catch_warnings(action="ignore"):  # Keras's own networks expect their one input in a list
+        return np.asarray(model(pixels, training=False))
+
+
 def answer_set(model: Any, sets: Any, name: str, *, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a model's probabilities for the pictures of a set, (N, C), and the true classes, (N,)."""
     from classifold.pictures.decode import load_picture
@@ -234,7 +241,7 @@ def answer_set(model: Any, sets: Any, name: str, *, size: int) -> tuple[np.ndarr
     pictures = sets.pictures[name]
     pixels = [load_picture(one.read_bytes(max_pixels=10**6), size=size, max_pixels=10**6) for one in pictures]
     labels = [sets.class_names.index(one.class_name) for one in pictures]
-    return model.predict_on_batch(np.stack(pixels).astype(np.float32)), np.array(labels)
+    return answer(model, np.stack(pixels).astype(np.float32)), np.array(labels)
 
 
 @dataclass(frozen=True)

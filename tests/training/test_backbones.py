@@ -14,6 +14,7 @@ import pytest
 
 from classifold.errors import BackboneError, MissingExtraError
 from classifold.settings.backbone_names import APPLICATIONS
+from made_runs import answer
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
 
@@ -35,12 +36,12 @@ def test_preprocessing_is_part_of_the_model(name, keras):
     bare = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(32, 32, 3))
     adopt_weights(model, bare)
     module = importlib.import_module(getattr(keras.applications, name).__module__)
-    expected = bare.predict_on_batch(module.preprocess_input(PIXELS.copy()))
-    given = model.predict_on_batch(PIXELS)
+    expected = answer(bare, module.preprocess_input(PIXELS.copy()))
+    given = answer(model, PIXELS)
     assert given.shape == expected.shape
     np.testing.assert_allclose(given, expected, atol=1e-4 * np.abs(expected).max())
     assert np.abs(expected).max() > 0
-    assert not np.allclose(bare.predict_on_batch(PIXELS), expected, atol=1e-3 * np.abs(expected).max())
+    assert not np.allclose(answer(bare, PIXELS), expected, atol=1e-3 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "identity"])
@@ -53,11 +54,11 @@ def test_any_affine_preprocessing_is_found_by_asking_it(mode, keras):
         return pixels if mode == "identity" else preprocess_input(pixels, mode=mode)
 
     pixels = keras.Input((32, 32, 3))
-    answer = _preprocess(pixels, *_probe(asked))
-    assert (answer is pixels) == (mode == "identity")
+    preprocessed = _preprocess(pixels, *_probe(asked))
+    assert (preprocessed is pixels) == (mode == "identity")
     if mode != "identity":
-        model = keras.Model(pixels, answer)
-        np.testing.assert_allclose(model.predict_on_batch(PIXELS), asked(PIXELS.copy()), atol=2e-4)
+        model = keras.Model(pixels, preprocessed)
+        np.testing.assert_allclose(answer(model, PIXELS), asked(PIXELS.copy()), atol=2e-4)
 
 
 def test_efficientnets_second_scaling_moves_into_its_normalisation(keras):
@@ -75,7 +76,7 @@ def test_efficientnets_second_scaling_moves_into_its_normalisation(keras):
     normalization.set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.3, 0.1]), np.array(0)])
     normalization.finalize_state()
     adopt_weights(model, bare)
-    np.testing.assert_allclose(model.predict_on_batch(PIXELS), bare.predict_on_batch(PIXELS), atol=1e-4)
+    np.testing.assert_allclose(answer(model, PIXELS), answer(bare, PIXELS), atol=1e-4)
 
 
 def test_a_picture_too_small_for_a_backbone_is_the_users_mistake(keras):
@@ -192,7 +193,7 @@ def build(image_size):
     import sys
 
     made = sys.modules["classifold_backbone_my_model"].made
-    np.testing.assert_allclose(model.predict_on_batch(PIXELS), made.predict_on_batch(PIXELS), atol=1e-4)
+    np.testing.assert_allclose(answer(model, PIXELS), answer(made, PIXELS), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -285,8 +286,8 @@ def draw_weights(model: Any) -> None:
 
 
 def assert_same_answers(model: Any, bare: Any) -> None:
-    expected = bare.predict_on_batch(PIXELS / 127.5 - 1)
-    np.testing.assert_allclose(model.predict_on_batch(PIXELS), expected, rtol=1e-3, atol=1e-4)
+    expected = answer(bare, PIXELS / 127.5 - 1)
+    np.testing.assert_allclose(answer(model, PIXELS), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_an_unfolded_model_gives_the_same_and_can_be_cut_inside(keras):
@@ -392,7 +393,7 @@ def test_a_convolution_of_one_group_a_channel_becomes_a_depthwise_one(keras):
     model = replace_grouped(bare)
     assert type(model.get_layer("grouped")) is keras.layers.DepthwiseConv2D
     assert model.name == bare.name
-    given, expected = model.predict_on_batch(PIXELS), bare.predict_on_batch(PIXELS)
+    given, expected = answer(model, PIXELS), answer(bare, PIXELS)
     np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-4)
     assert replace_grouped(model) is model
 
@@ -410,7 +411,7 @@ def test_a_transformer_of_kerashub_becomes_layers_of_keras_with_cuts_between_its
     assert {round((1 + 5 * blocks) / 17, 2) for blocks in range(4)} <= shares
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict_on_batch(PIXELS), model.predict_on_batch(PIXELS), atol=1e-5)
+    np.testing.assert_allclose(answer(loaded, PIXELS), answer(model, PIXELS), atol=1e-5)
 
 
 def test_a_layer_that_cannot_be_made_again_is_told(keras):

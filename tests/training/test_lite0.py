@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from classifold.errors import BackboneError
+from made_runs import answer
 
 # The place of the class among ImageNet's thousand (ILSVRC 2012).
 DAISY = 985
@@ -78,7 +79,7 @@ def test_the_features_are_those_of_an_independent_reference(size, tensors, keras
     model = build_backbone("EfficientNetLite0", image_size=size, weights="imagenet")
     pixels = np.random.default_rng(8).integers(0, 256, (2, size, size, 3))
     pixels[1] = 255 - np.arange(size)[:, None, None] * 4
-    given = model.predict_on_batch(pixels.astype(np.float32))
+    given = answer(model, pixels.astype(np.float32))
     for picture, features in zip(pixels, given, strict=True):
         np.testing.assert_allclose(features, look(picture, tensors), atol=2e-3)
     assert given.max() > 0.5
@@ -98,7 +99,7 @@ def test_real_flowers_are_flowers_to_it(shared: Path, tensors, keras):
     model = build_backbone("EfficientNetLite0", image_size=224, weights="imagenet")
     paths = sorted((shared / "flowers5_500" / "daisy").iterdir())[:12]
     pixels = np.stack([load_picture(path, size=224, max_pixels=10**8) for path in paths])
-    features = model.predict_on_batch(pixels.astype(np.float32)).mean(axis=(1, 2))
+    features = answer(model, pixels.astype(np.float32)).mean(axis=(1, 2))
     logits = features @ tensors["_fc.weight"].T + tensors["_fc.bias"]
     assert logits.shape == (12, 1000)
     assert (logits.argmax(axis=1) == DAISY).mean() > 0.6
@@ -120,11 +121,11 @@ def test_parts_of_it_are_together_the_whole(tiny, keras):
 
     classifier = build_classifier(tiny(BACKBONE="EfficientNetLite0", BACKBONE_WEIGHTS="imagenet"), "abc")
     pixels = np.random.default_rng(8).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
-    whole = keras.Model(classifier.model.inputs[0], classifier.logits).predict_on_batch(pixels)
+    whole = answer(keras.Model(classifier.model.inputs[0], classifier.logits), pixels)
     sizes = []
     for share in (0.0, 0.1, 0.3, 0.6, 0.9):
         parts = split_parts(classifier, share)
-        given = parts.learning.predict_on_batch(parts.frozen.predict_on_batch(pixels))
+        given = answer(parts.learning, answer(parts.frozen, pixels))
         np.testing.assert_allclose(given, whole, atol=1e-4)
         sizes.append(parts.learning.count_params())
     assert sizes == sorted(sizes)

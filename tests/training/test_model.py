@@ -14,6 +14,7 @@ import pytest
 
 from classifold.errors import BackboneError
 from classifold.settings.config import Config
+from made_runs import answer
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)
 NAMES = ("a", "b", "c")
@@ -135,7 +136,7 @@ SHARES = (0.0, 0.2, 0.34, 0.5, 0.75, 1.0)
 
 
 def whole_logits(keras: Any, classifier: Any) -> np.ndarray:
-    return keras.Model(classifier.model.inputs[0], classifier.logits).predict_on_batch(PIXELS)
+    return answer(keras.Model(classifier.model.inputs[0], classifier.logits), PIXELS)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
@@ -150,8 +151,8 @@ def test_what_is_frozen_and_what_learns_give_together_what_the_whole_gives(kind,
     expected = whole_logits(keras, classifier)
     for share in SHARES:
         parts = split_parts(classifier, share)
-        at_cut = PIXELS if parts.frozen is None else parts.frozen.predict_on_batch(PIXELS)
-        given = parts.learning.predict_on_batch(at_cut)
+        at_cut = PIXELS if parts.frozen is None else answer(parts.frozen, PIXELS)
+        given = answer(parts.learning, at_cut)
         np.testing.assert_allclose(given, expected, atol=1e-5, err_msg=f"{share}")
 
 
@@ -160,7 +161,7 @@ def test_every_cut_that_is_chosen_from_carries_all_that_is_needed_above_it(kind,
     from classifold.training.model import _is_whole, find_cuts
 
     backbone = classify(BACKBONES[kind]).backbone
-    expected = backbone.predict_on_batch(PIXELS)
+    expected = answer(backbone, PIXELS)
     cuts = find_cuts(backbone)
     assert cuts[0].tensor is backbone.inputs[0]
     shares = [cut.share for cut in cuts]
@@ -169,9 +170,9 @@ def test_every_cut_that_is_chosen_from_carries_all_that_is_needed_above_it(kind,
         if _is_whole(cut, backbone):
             below = keras.Model(backbone.inputs[0], cut.tensor)
             above = keras.Model(cut.tensor, backbone.outputs[0])
-            at_cut = below.predict_on_batch(PIXELS)
+            at_cut = answer(below, PIXELS)
             assert cut.size == at_cut[0].size
-            np.testing.assert_allclose(above.predict_on_batch(at_cut), expected, atol=1e-5)
+            np.testing.assert_allclose(answer(above, at_cut), expected, atol=1e-5)
 
 
 def test_a_cut_is_found_between_residual_blocks_and_never_within_one(classify, keras):
@@ -273,7 +274,7 @@ def test_the_preprocessing_of_resnet_never_learns(classify, keras):
 
 def test_the_whole_gives_probabilities_and_its_ends_have_their_names(classify):
     classifier = classify(HEAD_LAYERS=(5, 4))
-    probabilities = classifier.model.predict_on_batch(PIXELS)
+    probabilities = answer(classifier.model, PIXELS)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert probabilities.shape == (3, 3)
     order = [layer.name for layer in classifier.model.layers if layer.name.startswith(("head", "logits"))]
@@ -350,9 +351,7 @@ def test_normalisation_that_was_adapted_goes_on_as_it_was(classify, keras, tmp_p
     layer.finalize_state()
     classifier.model.save(tmp_path / "model.keras")
     again = classify(code, BACKBONE_WEIGHTS=str(tmp_path / "model.keras"))
-    np.testing.assert_allclose(
-        again.model.predict_on_batch(PIXELS), classifier.model.predict_on_batch(PIXELS), atol=1e-6
-    )
+    np.testing.assert_allclose(answer(again.model, PIXELS), answer(classifier.model, PIXELS), atol=1e-6)
 
 
 def test_a_part_that_does_not_fit_is_told(earlier, classify, caplog):
@@ -506,9 +505,9 @@ def test_the_head_sees_the_end_and_the_narrowest_of_every_resolution(classify, k
     assert sides == sorted(sides, reverse=True)
     assert min(sides) >= top[1]
     tensors = [*(level.tensor for level in classifier.levels), backbone.output]
-    expected = [keras.Model(backbone.inputs[0], one).predict_on_batch(PIXELS) for one in tensors]
+    expected = [answer(keras.Model(backbone.inputs[0], one), PIXELS) for one in tensors]
     means = np.concatenate([one.mean(axis=(1, 2)) for one in expected], axis=1)
-    features = keras.Model(backbone.inputs[0], classifier.features).predict_on_batch(PIXELS)
+    features = answer(keras.Model(backbone.inputs[0], classifier.features), PIXELS)
     np.testing.assert_allclose(features, means, atol=1e-5)
 
 
@@ -525,8 +524,8 @@ def test_one_pass_gives_what_the_cut_needs_and_the_features_of_the_head(share, f
 
     classifier = classify(HEAD_FEATURES=features)
     parts = split_parts(classifier, share, with_features=True)
-    row = parts.frozen.predict_on_batch(PIXELS)
-    expected = keras.Model(classifier.model.inputs[0], classifier.features).predict_on_batch(PIXELS)
+    row = answer(parts.frozen, PIXELS)
+    expected = answer(keras.Model(classifier.model.inputs[0], classifier.features), PIXELS)
     np.testing.assert_allclose(row[:, parts.features], expected, atol=1e-6)
-    logits = parts.learning.predict_on_batch(row)
+    logits = answer(parts.learning, row)
     np.testing.assert_allclose(logits, whole_logits(keras, classifier), atol=1e-5)
