@@ -45,11 +45,11 @@ def load_config(
     """
     faults: list[Fault] = []
     path = path or DEFAULT_CONFIG_PATH
-    before = {
-        **read_config_file(path, known=Config.model_fields, faults=faults),
-        **{name: parse_value(name, text) for name, text in (hyperparameters or {}).items()},
+    layers = {
+        str(path): read_config_file(path, known=Config.model_fields, faults=faults),
+        "hyperparameters": {name: parse_value(name, text) for name, text in (hyperparameters or {}).items()},
     }
-    return _merge_over({str(path): before}, _read_overrides(overrides, faults), folder, faults)
+    return _merge_over(layers, _read_overrides(overrides, faults), folder, faults)
 
 
 def override_config(overrides: Sequence[str], *, folder: Path | None = None) -> Config:
