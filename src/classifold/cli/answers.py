@@ -246,11 +246,10 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
 
 def open_report(run_dir: Path) -> None:
     """Open a run's report in the user's browser; where there is none, say how to look at it."""
-    import webbrowser
+    from classifold.api.browser import open_page
 
     page = (run_dir / names.REPORT_HTML).resolve()
-    # A browser in the terminal would run where the answer is printed; on a server it is all there is.
-    if not webbrowser.open(page.as_uri()):
+    if not open_page(page):
         say(f"note: no browser could be opened; open {page} in one, on this or on another machine")
 
 

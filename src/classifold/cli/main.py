@@ -179,6 +179,10 @@ def train(
     from classifold.api.prepare import prepare_sets
     from classifold.cli.answers import print_run
 
+    if not in_docker and num_hosts in (None, 1):
+        from classifold.training.backend import check_engine, choose_backend
+
+        check_engine(choose_backend(config))  # before the pictures are divided, which may take long
     config = prepare_sets(config, folder=folder, is_resumed=resumed is not None)
     if in_docker:
         train_in_docker(
