@@ -31,8 +31,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 COLUMNS, ROWS = 90, 45
-# Of a long answer the first and last lines are drawn; a line says how many are left out between them.
-FIRST_LINES, LAST_LINES = 16, 8
+# Of long answers the first and last lines are drawn; a line says how many are left out between them.
+KEPT_LINES = {"check": (15, 0), "train": (19, 8)}
 # The report's pictures: its width in CSS pixels, what is shown of its mistakes, the sharpness of each.
 REPORT_WIDTH, MISTAKES_HEIGHT, SCALE, MISTAKES_SCALE, COLOURS = 1080, 640, 2, 1.4, 128
 MAX_BYTES = 10**6
@@ -152,12 +152,12 @@ def run_in_terminal(words: Sequence[str], *, folder: Path) -> list[str]:
     return lines
 
 
-def shorten(lines: Sequence[str]) -> list[str]:
-    """Return the lines with the middle of a long answer left out, which a line of its own says."""
-    more = len(lines) - FIRST_LINES - LAST_LINES
+def shorten(lines: Sequence[str], *, first: int, last: int) -> list[str]:
+    """Return the lines without those between the first and the last ones; a line says how many these are."""
+    more = len(lines) - first - last
     if more < 2:
         return list(lines)
-    return [*lines[:FIRST_LINES], f"\x1b[2m  … {more} lines are left out here …\x1b[0m", *lines[-LAST_LINES:]]
+    return [*lines[:first], f"\x1b[2m  … {more} lines are left out here …\x1b[0m", *lines[first + more :]]
 
 
 def draw_session(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
@@ -177,7 +177,8 @@ def draw_session(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
         if number:
             console.print()
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-        for line in shorten(lines):
+        first, last = KEPT_LINES.get(command.split()[1], (len(lines), 0))
+        for line in shorten(lines, first=first, last=last):
             console.print(Text.from_ansi(line), no_wrap=True, crop=True)
     return console.export_svg(title="classifold", code_format=SVG, unique_id="session")
 

@@ -58,10 +58,12 @@ def test_a_command_that_fails_ends_the_work_with_what_it_said(tmp_path: Path) ->
 
 
 def test_of_a_long_answer_both_ends_are_drawn_and_the_gap_is_said() -> None:
-    lines = PICTURES["shorten"]([str(number) for number in range(100)])
-    assert (lines[0], lines[-1]) == ("0", "99")
+    lines = PICTURES["shorten"]([str(number) for number in range(100)], first=16, last=8)
+    assert (lines[15], lines[17], lines[-1]) == ("15", "92", "99")
     assert "76 lines are left out here" in lines[16]
-    assert PICTURES["shorten"](["1", "2"]) == ["1", "2"]
+    assert PICTURES["shorten"](["1", "2"], first=1, last=0) == ["1", "2"]
+    assert PICTURES["shorten"](["1", "2", "3"], first=1, last=0)[0] == "1"
+    assert len(PICTURES["shorten"](["1", "2", "3"], first=1, last=0)) == 2
 
 
 @pytest.fixture
