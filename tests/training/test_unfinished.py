@@ -255,7 +255,7 @@ def test_a_run_that_fails_after_its_training_keeps_what_was_learned_and_one_that
     assert [path.name for path in failed.runs_dir.iterdir()] == [state.name]
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
     assert (
-        "note: what was learned until epoch 1 of stage head is kept; to resume where it stopped"
+        "note: what was learned until epoch 1 of the head is kept; to resume where it stopped"
         in failed.stderr()
     )
     assert f": classifold train --resume {name}\n" in failed.stderr()
