@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from base_install import lay_base_install
 from classifold import __version__
 
 pytestmark = pytest.mark.slow
@@ -68,16 +68,9 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory, environment: dic
 
 
 @pytest.fixture(scope="module")
-def installed(
-    root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
-) -> Path:
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
     """Return a new environment far from the checkout, with the wheel and its base dependencies alone."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    venv.create(folder / "env", with_pip=True)
-    words = ("-m", "pip", "install", "--quiet", "--constraint", root / "constraints.txt", wheel)
-    done = run(folder / "env" / "bin" / "python", *words, cwd=folder, env=environment)
-    assert done.returncode == 0, done.stderr
-    return folder / "env" / "bin"
+    return lay_base_install(tmp_path_factory.mktemp("elsewhere") / "env", wheel, env=environment)
 
 
 @pytest.fixture
