@@ -74,6 +74,7 @@ def test_the_container_shows_no_escape_sequence_on_a_terminal(tmp_path: Path) ->
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 def test_train_says_at_once_what_it_is_doing(project: Path, draw_colours: Callable[..., Path]) -> None:
     pytest.importorskip("tensorflow")
     for name in ("training", "validation", "evaluation"):
