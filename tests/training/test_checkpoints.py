@@ -36,7 +36,6 @@ from classifold.training.facts import check_facts
 from classifold.training.journal import EpochRow
 from classifold.training.scaling import Scaling
 from classifold.training.state import RunState, StageState
-from made_runs import answer_set
 
 FACTS = {
     "settings": {"EPOCHS": 3, "BACKBONE": "tiny"},
@@ -721,6 +720,7 @@ def test_a_state_inside_an_epoch_is_due_when_its_time_has_come(write):
 def test_the_best_so_far_is_put_together_from_any_state(learn, tiny, sets_dir: Path, keras):
     from classifold.dataset.scan import load_sets
     from classifold.training.stages import put_kept
+    from made_runs import answer_set
 
     learning, states, _ = learn()
     sets = load_sets(sets_dir)
@@ -894,6 +894,7 @@ def compute(tiny: Callable[..., Any], sets_dir: Path, tmp_path: Path) -> Callabl
     return compute
 
 
+@pytest.mark.slow
 def test_an_end_before_anything_is_learned_keeps_what_was_computed(compute, tmp_path: Path):
     stopped = compute("runs", mark=2, how=signal.SIGINT)
     assert stopped.returncode == 130

@@ -389,6 +389,7 @@ def test_a_full_disk_is_named_whatever_step_fills_it_and_left_as_it_was(size, tr
     assert list(disk.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_step_that_is_killed_or_fails_says_so(tmp_path: Path, caplog):
     from classifold.processes import explain_failure, run_module
 
