@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import pty
-import importlib.util
 import re
 import select
 import sys
