@@ -101,12 +101,12 @@ class Train:
         )
 
     def finish(self, code: int = 0) -> Any:
-        out, _ = self.process.communicate(timeout=240)
+        out, _ = self.process.communicate(timeout=600)
         assert self.process.returncode == code, self.log.read_text()
         return json.loads(out) if code == 0 else self.log.read_text()
 
     def wait_for(self, text: str) -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while text not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, self.log.read_text()
@@ -243,7 +243,7 @@ def test_a_host_that_is_killed_ends_the_run_with_a_reason_and_any_number_goes_on
     again.process.send_signal(signal.SIGINT)
     since = time.monotonic()
     said = again.finish(130)
-    assert time.monotonic() - since < 20
+    assert time.monotonic() - since < 60
     assert "note: resumed from " in said
     assert ("the number of hosts is 3, and was 2 before" in said) == (number == 3)
     # Each of the same number has its pictures as it left them.

@@ -412,7 +412,7 @@ def test_a_disk_without_locks_gets_the_whole_run(start_train, poor_disk, monkeyp
     for name, value in poor_disk(lock_error=errno.ENOLCK).items():
         monkeypatch.setenv(name, value)
     one = start_train(EPOCHS=0, HEAD_EPOCHS=1)
-    assert one.process.wait(300) == 0, one.stderr()
+    assert one.process.wait(600) == 0, one.stderr()
     (run_dir,) = one.runs_dir.iterdir()
     assert sorted(path.name for path in run_dir.iterdir()) == sorted(names.ARTEFACTS)
     assert f"the disk of {one.runs_dir} does not support locks: start this run only once" in one.stderr()
