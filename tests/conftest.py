@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ sys.path.append(str(ROOT / "benchmarks"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.
 ORIGINAL_ENVIRONMENT = dict(os.environ)
 _FOREIGN = ("AWS_", "KERAS_", "TF_", "CLASSIFOLD", "_CLASSIFOLD", "PYTHON")
+# How long an example takes says more about what else the machine does than about the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 # The fixtures of what a machine has only one of: its Docker engine and the registry.
@@ -127,7 +131,7 @@ def run_python() -> Callable[..., Answer]:
             capture_output=True,
             encoding="utf-8",
             stdin=subprocess.DEVNULL,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)

@@ -252,7 +252,7 @@ class Started:
     log: Path
     runs_dir: Path
 
-    def wait_for(self, is_there: Callable[[], object], *, seconds: float = 120) -> None:
+    def wait_for(self, is_there: Callable[[], object], *, seconds: float = 600) -> None:
         """Wait until something is so, while the command runs."""
         end = time.monotonic() + seconds
         while not is_there():
@@ -266,7 +266,7 @@ class Started:
     def end(self, how: signal.Signals) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(how)
-        return self.process.wait(60)
+        return self.process.wait(300)
 
 
 @pytest.fixture
@@ -341,7 +341,7 @@ def finished(own_backbone: str, sets_dir: Path, make_once: Callable[..., Path]) 
 
     def train(folder: Path) -> None:
         one = start(folder / "train", own_backbone, sets_dir, {})
-        assert one.process.wait(300) == 0, one.stderr()
+        assert one.process.wait(600) == 0, one.stderr()
 
     folder = make_once("finished", train) / "train"
     (run_dir,) = (folder / "runs").iterdir()

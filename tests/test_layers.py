@@ -146,11 +146,12 @@ def test_no_file_imports_one_that_imports_it(path: Path) -> None:
         seen.add(one)
         file = SRC / Path(*one.split("."))
         file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-        waiting += runtime_imports(file) if file.exists() else []
+        waiting += runtime_imports(file) if file.exists() else ()
     assert module not in seen
 
 
-def runtime_imports(path: Path) -> list[str]:
+@functools.cache
+def runtime_imports(path: Path) -> tuple[str, ...]:
     """Return the project's modules that are imported when a file is loaded, in no function."""
     found = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -159,7 +160,7 @@ def runtime_imports(path: Path) -> list[str]:
                 full = f"{node.module}.{alias.name}"
                 is_module = (SRC / Path(*full.split("."))).with_suffix(".py").exists()
                 found.append(full if is_module else str(node.module))
-    return found
+    return tuple(found)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -6,13 +6,13 @@ import functools
 import json
 import os
 import subprocess
-import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from base_install import lay_base_install
 from classifold import __version__, names
 from made_wheel import run
 
@@ -29,16 +29,9 @@ TRAINING_PACKAGES = (
 
 
 @pytest.fixture(scope="module")
-def installed(
-    root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory, pip_environment: dict[str, str]
-) -> Path:
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory, pip_environment: dict[str, str]) -> Path:
     """Return a new environment far from the checkout, with the wheel and its base dependencies alone."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    venv.create(folder / "env", with_pip=True)
-    words = ("-m", "pip", "install", "--quiet", "--constraint", root / "constraints.txt", wheel)
-    done = run(folder / "env" / "bin" / "python", *words, cwd=folder, env=pip_environment)
-    assert done.returncode == 0, done.stderr
-    return folder / "env" / "bin"
+    return lay_base_install(tmp_path_factory.mktemp("elsewhere") / "env", wheel, env=pip_environment)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 import os
@@ -78,8 +79,10 @@ def test_the_container_shows_no_escape_sequence_on_a_terminal(tmp_path: Path) ->
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 def test_train_says_at_once_what_it_is_doing(project: Path, draw_colours: Callable[..., Path]) -> None:
-    pytest.importorskip("tensorflow")
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed")
     for name in ("training", "validation", "evaluation"):
         draw_colours(project / "sets" / name, count=2)
     (project / "container" / "modeling" / "config.py").write_text('SPLIT_LOCAL_DIR = "sets"\n')

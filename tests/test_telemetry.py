@@ -74,7 +74,7 @@ class Watched:
             env={"PATH": os.environ["PATH"], "HOME": str(self.home), "LC_ALL": "C.UTF-8"},
             capture_output=True,
             encoding="utf-8",
-            timeout=300,
+            timeout=900,
             check=False,
         )
         if "ptrace" in done.stderr and "not permitted" in done.stderr:

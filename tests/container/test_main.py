@@ -73,14 +73,14 @@ class Job:
         return self.log_path.read_text()
 
     def wait_for(self, words: str) -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while words not in self.log():
             assert self.process.poll() is None, f"ended too early:\n{self.log()}"
             assert time.monotonic() < end, f"waited too long:\n{self.log()}"
             time.sleep(0.02)
 
     def wait(self) -> int:
-        return self.process.wait(300)
+        return self.process.wait(600)
 
     def run(self) -> int:
         self.start()
@@ -194,7 +194,7 @@ def test_a_stopped_job_leaves_the_best_model_and_goes_on_when_it_is_started_agai
     asked = time.monotonic()
     job.process.send_signal(signal.SIGTERM)
     assert job.wait() == 143, job.log()
-    assert time.monotonic() - asked < 30
+    assert time.monotonic() - asked < 100  # of the 120 seconds that SageMaker gives
     assert job.files() == REACHED
     assert any(job.ml.checkpoint_dir.iterdir())
     assert not job.ml.failure_path.exists()

@@ -47,6 +47,7 @@ def test_a_machine_without_docker_is_told_to_install_it(
     assert str(caught.value).startswith("error: docker: it is not installed\nhint: install Docker")
 
 
+@pytest.mark.docker
 @needs_docker
 @pytest.mark.parametrize("is_checked", [True, False])
 def test_an_engine_that_does_not_run_is_named_even_where_failures_are_looked_at_later(
@@ -59,6 +60,7 @@ def test_an_engine_that_does_not_run_is_named_even_where_failures_are_looked_at_
     assert "systemctl start docker" in str(caught.value)
 
 
+@pytest.mark.docker
 @needs_docker
 def test_a_context_that_is_not_there_is_named() -> None:
     with pytest.raises(DockerError, match="there is no such Docker context"):

@@ -15,13 +15,16 @@ from typing import Any
 ENGINES = ("keras", "tensorflow", "tf_keras")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NOTES = "QUICK_GUARD_NOTES"
+_noted = set[str]()
 
 
 def look(event: str, arguments: tuple[Any, ...]) -> None:
     """Note an event of Python that a quick run must not have; an audit hook."""
     if event == "import":
-        if arguments[0] in ENGINES:
-            note(f"imports {arguments[0]}")
+        # Not every way of importing a package is an event, but what it imports of itself is one.
+        package = arguments[0].partition(".")[0]
+        if package in ENGINES:
+            note(f"imports {package}")
     elif event == "subprocess.Popen":
         executable, words, _, environment = arguments
         name = os.fsdecode(executable or (words if isinstance(words, str | bytes) else words[0]))
@@ -42,7 +45,10 @@ def look_at_program(name: str, environment: Any) -> None:
 
 
 def note(what: str) -> None:
-    """Write down what this process did."""
+    """Write down what this process did, each thing once."""
+    if what in _noted:
+        return
+    _noted.add(what)
     with Path(os.environ[NOTES]).open("a", encoding="utf-8") as notes:
         print(f"{' '.join(sys.orig_argv)[:300]!r} {what}", file=notes)
 

@@ -390,6 +390,7 @@ def test_a_full_disk_is_named_whatever_step_fills_it_and_left_as_it_was(size, tr
     assert list(disk.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_step_that_is_killed_or_fails_says_so(tmp_path: Path, caplog):
     from classifold.processes import explain_failure, run_module
 
@@ -412,7 +413,7 @@ def test_a_disk_without_locks_gets_the_whole_run(start_train, poor_disk, monkeyp
     for name, value in poor_disk(lock_error=errno.ENOLCK).items():
         monkeypatch.setenv(name, value)
     one = start_train(EPOCHS=0, HEAD_EPOCHS=1)
-    assert one.process.wait(300) == 0, one.stderr()
+    assert one.process.wait(600) == 0, one.stderr()
     (run_dir,) = one.runs_dir.iterdir()
     assert sorted(path.name for path in run_dir.iterdir()) == sorted(names.ARTEFACTS)
     assert f"the disk of {one.runs_dir} does not support locks: start this run only once" in one.stderr()

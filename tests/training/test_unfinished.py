@@ -185,7 +185,7 @@ def test_a_run_killed_at_a_random_moment_and_in_its_export_is_the_straight_run_i
     (child,) = children(started.process.pid)
     started.process.kill()
     started.process.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while Path(f"/proc/{child}").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -194,7 +194,7 @@ def test_a_run_killed_at_a_random_moment_and_in_its_export_is_the_straight_run_i
 
     # 3. To the end, without an epoch more.
     started = start_train("--resume", again=started)
-    assert started.process.wait(120) == 0, started.stderr()
+    assert started.process.wait(600) == 0, started.stderr()
     assert "note: resumed from epoch 7 of fine-tuning" in started.stderr()
     assert "\nstage=" not in started.stderr()
     assert [path.name for path in started.runs_dir.iterdir()] == [name]
@@ -235,7 +235,7 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
     assert len(read_rows(again)) == num_epochs
 
     again = start_train("--resume", again=started, **{**endless, "HEAD_EPOCHS": 99})
-    assert again.process.wait(120) == 1
+    assert again.process.wait(600) == 1
     assert "error: setting HEAD_EPOCHS: the checkpoint in" in again.stderr()
     assert "was made with 100000, got 99" in again.stderr()
     assert "without --resume a run starts from scratch" in again.stderr()
@@ -250,7 +250,7 @@ def test_a_run_that_fails_after_its_training_keeps_what_was_learned_and_one_that
     for path in (sets / "evaluation").rglob("*.png"):
         path.write_bytes(b"no picture")
     failed = start_train(SPLIT_LOCAL_DIR=str(sets), HEAD_EPOCHS=1, EPOCHS=0)
-    assert failed.process.wait(120) == 1
+    assert failed.process.wait(600) == 1
     (state,) = find_states(failed)
     assert [path.name for path in failed.runs_dir.iterdir()] == [state.name]
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
@@ -261,6 +261,6 @@ def test_a_run_that_fails_after_its_training_keeps_what_was_learned_and_one_that
     assert f": classifold train --resume {name}\n" in failed.stderr()
 
     other = start_train(SPLIT_LOCAL_DIR=str(sets), BACKBONE="no_such_preset", again=failed)
-    assert other.process.wait(120) == 1
+    assert other.process.wait(600) == 1
     assert f"note: {name} stopped before the end" in other.stderr()
     assert [path.name for path in failed.runs_dir.iterdir()] == [state.name]
