@@ -213,7 +213,7 @@ def test_a_file_of_the_project_is_no_module_of_the_children(
 ) -> None:
     # Enough pictures for several processes of multiprocessing, and shards that Dask's workers pack.
     words = ("-P", "-m", "classifold")
-    drawn = run_python(*words, "example", "data/flowers", "--pictures-per-class", "14", cwd=shadows.parent)
+    drawn = run_python(*words, "example", "data/flowers", "--pictures-per-class", "10", cwd=shadows.parent)
     assert drawn.code == 0, drawn.err
     assert run_python(*words, "split", cwd=shadows.parent).code == 0
     packed = run_python(*words, "shards", "--workers", "2", cwd=shadows.parent)

@@ -46,7 +46,17 @@ def pictures() -> dict[str, Image.Image]:
     return {drawing.key: Image.open(io.BytesIO(drawing.draw())) for drawing in drawings}
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_others(tmp_path: Path) -> None:
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw pictures small and coarse, in a quarter of the time; other processes are not told of it."""
+    monkeypatch.setattr(example, "PICTURES_PER_PROCESS", 1000)
+    for name, value in (("SMALLEST_SIDE", 60), ("LARGEST_SIDE", 281), ("OVERSAMPLING", 1)):
+        monkeypatch.setattr(photograph, name, value)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_others(
+    tmp_path: Path, coarse: None
+) -> None:
     for name, seed in (("first", 3), ("second", 3), ("other", 4)):
         assert draw_example(tmp_path / name, seed=seed, pictures_per_class=1) == 5
     first, second, other = (read_all(tmp_path / name) for name in ("first", "second", "other"))
@@ -68,7 +78,7 @@ def test_a_picture_does_not_depend_on_how_many_are_drawn_or_by_how_many_processe
     }
 
 
-def test_classes_and_files_are_named_as_the_users_data_would_be(tmp_path: Path) -> None:
+def test_classes_and_files_are_named_as_the_users_data_would_be(tmp_path: Path, coarse: None) -> None:
     draw_example(tmp_path / "new" / "flowers", pictures_per_class=1)
     assert sorted(read_all(tmp_path / "new" / "flowers")) == [
         "daisy/daisy_0001.jpg",
@@ -104,13 +114,7 @@ def test_no_picture_is_empty_or_one_plain_colour(pictures: dict[str, Image.Image
 
 
 @pytest.mark.slow
-def test_the_default_is_at_least_80_different_pictures_a_class(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # All 500 are drawn, small and coarse, in a quarter of the time; other processes would not be told of it.
-    monkeypatch.setattr(example, "PICTURES_PER_PROCESS", 1000)
-    for name, value in (("SMALLEST_SIDE", 60), ("LARGEST_SIDE", 281), ("OVERSAMPLING", 1)):
-        monkeypatch.setattr(photograph, name, value)
+def test_the_default_is_at_least_80_different_pictures_a_class(tmp_path: Path, coarse: None) -> None:
     count = draw_example(tmp_path / "flowers")
     drawn = read_all(tmp_path / "flowers")
     assert count == len(drawn) == len(set(drawn.values()))
@@ -118,7 +122,7 @@ def test_the_default_is_at_least_80_different_pictures_a_class(
         assert sum(key.startswith(f"{kind}/") for key in drawn) >= 80
 
 
-def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled(tmp_path: Path, coarse: None) -> None:
     (tmp_path / "flowers").mkdir()
     draw_example(tmp_path / "flowers", pictures_per_class=1)
     assert len(read_all(tmp_path / "flowers")) == 5

@@ -97,9 +97,8 @@ def start_keras(backend: str, *, seed: int, this_host: HostInfo | None = None) -
     ):
         import keras
 
-        if backend == "jax" and (this_host is None or not this_host.rank):
-            # Keras saves models with TensorFlow's help, which only the first host does: its greeting belongs
-            # here, not between the epochs.
+        if backend == "jax":
+            # Keras saves models with TensorFlow's help: its greeting belongs here, not between the epochs.
             with contextlib.suppress(ImportError):
                 importlib.import_module("tensorflow")
 
