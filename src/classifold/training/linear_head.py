@@ -76,7 +76,7 @@ def follow_path(
 ) -> Iterator[HeadFit]:
     """Yield the fit under each penalty, from the strongest to the weakest.
 
-    Each is the minimum of the weighted mean cross-entropy plus penalty / 2 times the kernel's squared L2 norm:
+    Each minimises the weighted mean cross-entropy plus penalty / 2 times the kernel's squared L2 norm:
     a multinomial logistic regression, fitted by L-BFGS (Liu and Nocedal 1989) from the previous solution.
     All hosts take the same steps, since each sees the sum of all hosts' losses and gradients.
 
@@ -135,7 +135,7 @@ def _cost_of(
 
 
 class HeadSearch:
-    """Fits the head's one layer under each penalty, and keeps the weights that are best on the validation set.
+    """Fits the head's one layer under each penalty, and keeps the weights that are best in validation.
 
     HEAD_PENALTIES are tried from the strongest to the weakest, and each adds a row to the history. After two
     in a row that were no better than the best one, the weaker ones are left out.
