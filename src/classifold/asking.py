@@ -1,4 +1,4 @@
-"""How the user asks for a training, by command or from Python: hints can then be typed as they are."""
+"""Remembers how training was started, by command or from Python: hints can then be typed as they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class _Asked:
-    """How the training under way was asked for; `folder` is the text of the pictures' folder, or empty."""
+    """How the current training was started; `folder` is the pictures' folder as it was typed, or empty."""
 
     folder: str = ""
     in_python: bool = False
@@ -24,11 +24,11 @@ _asked: ContextVar[_Asked] = ContextVar("asked", default=_COMMAND)
 
 @contextlib.contextmanager
 def asked_for(folder: str | os.PathLike[str] | None, *, in_python: bool = False) -> Iterator[None]:
-    """Let hints within the block name the user's own call: this folder, and Python or the command line.
+    """Make hints within the block name the user's own call: this folder, in Python or on the command line.
 
     Args:
         folder: The pictures' folder as the user named it; None if only the settings name it.
-        in_python: Whether `classifold.train` was called, and not the command.
+        in_python: Whether `classifold.train` was called instead of the command.
     """
     before = _asked.set(_Asked("" if folder is None else os.fspath(folder), in_python))
     try:
@@ -52,7 +52,7 @@ def ask_train(option: str = "", argument: str = "") -> str:
 
 
 def ask_resume(name: str) -> str:
-    """Return the call that resumes the run of this name, which is the newest that stopped."""
+    """Return the call that resumes the run of this name, which must be the newest interrupted one."""
     return ask_train(f"--resume {name}", "resume=True")
 
 
@@ -62,6 +62,6 @@ def ask_start(source: str | os.PathLike[str]) -> str:
 
 
 def explain_anew() -> str:
-    """Return how a run starts that does not resume another one."""
+    """Return how to start a new run instead of resuming one."""
     resume, start = ("resume=", "start=RUN") if _asked.get().in_python else ("--resume", "--from RUN")
     return f"without {resume} a run starts from scratch, and with {start} from an earlier one's weights"

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# In a log a step that ends within this time has no line.
+# A step shorter than this writes no line to a log.
 _FIRST_SECONDS = 2.0
-# After so many seconds without any line a log gets one; in a step of hours they grow to five minutes.
+# A log gets a line after so many seconds without one; in a step of hours, after up to five minutes.
 _QUIET_SECONDS, _MOST_QUIET_SECONDS = 15.0, 300.0
 _TICK_SECONDS = 0.5
-# Width in columns of the line in a notebook, whose own width nobody can ask for.
+# Width in columns of the line in a notebook, whose own width cannot be found out.
 _NOTEBOOK_COLUMNS = 80
 
 
 class Advance:
-    """A function that moves a step on; without a step it does nothing."""
+    """Reports the progress of a step; without a step it does nothing."""
 
     def __init__(self, step: Step | None = None) -> None:
         self._step = step
@@ -41,12 +41,12 @@ class Advance:
             self._step.advance(count)
 
     def expect(self, total: int) -> None:
-        """Change the number of units that there will be."""
+        """Set the total number of units."""
         if self._step is not None:
             self._step.total = total
 
     def describe(self, description: str) -> None:
-        """Change the text that says what is being done."""
+        """Set the text that says what is being done."""
         if self._step is not None:
             self._step.description = description
 
@@ -82,7 +82,7 @@ def hide_progress() -> None:
 
 @contextlib.contextmanager
 def saying_through(stream: TextIO) -> Iterator[None]:
-    """Show steps and say lines on another stream, while standard error is turned away from the user."""
+    """Show steps and lines on another stream while standard error is redirected."""
     before = _BOARD.stream
     _BOARD.stream = stream
     try:
@@ -98,7 +98,7 @@ def say(line: str) -> None:
     file on a full disk, this and later lines are dropped and the work continues.
 
     Raises:
-        BrokenPipeError: The reader of standard error has ended.
+        BrokenPipeError: The reader of standard error has closed it.
     """
     _BOARD.say(line)
 
@@ -108,40 +108,40 @@ def show_progress(
 ) -> contextlib.AbstractContextManager[Advance]:
     """Show what is being done, how fast, and how long it still takes.
 
-    A terminal shows a bar, a notebook a line that changes in place. A log gets a line once the step has taken
-    two seconds, and then one after each 15 seconds in which nothing else was said; so does a screen reader
-    (TERM=dumb). Steps may lie within one another and in several threads.
+    A terminal shows a bar, a notebook one line that is updated in place. A log, or a terminal with TERM=dumb
+    for a screen reader, gets a line once the step has taken two seconds, and then one after every 15 seconds
+    without another line. Steps may be nested, and run in several threads.
 
     Args:
         description: What is being done, for instance "reading the training pictures".
         total: The number of units; None while it is not known.
         unit: Name of the units in the plural, for instance "pictures"; "bytes" are shown as MB and GB.
         done: The number of units that an earlier process has done.
-        is_told: A line that was just said tells of the step.
+        is_told: Whether a line just printed already announces the step.
 
     Returns:
-        A context with a function to call with the number of units finished since its last call.
+        A context manager; call its value with the number of units finished since the last call.
     """
     return _BOARD.show(description, total, unit=unit, done=done, is_told=is_told)
 
 
 def counting(items: Iterable[T], advance: Advance) -> Iterator[T]:
-    """Yield the items, and move a step on by each."""
+    """Yield the items, and advance a step by one for each."""
     for item in items:
         yield item
         advance(1)
 
 
 class Board:
-    """Shows the steps that are under way; a process has one.
+    """Shows the steps that are running; each process has one board.
 
     Args:
         clock: Returns the time in seconds.
-        is_ticking: A thread calls `tick` while there are steps; without it the owner does.
+        is_ticking: Whether a thread of the board calls `tick` while steps run; if not, the caller does.
 
     Attributes:
-        stream: Where lines go; None: to standard error.
-        is_hidden: No step is shown.
+        stream: Where lines go; None means standard error.
+        is_hidden: Whether steps are hidden.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, is_ticking: bool = True) -> None:
@@ -152,7 +152,7 @@ class Board:
         self._steps: list[Step] = []
         self._ended = threading.Event()
         self._live: Live | None = None
-        # Where the steps are shown, also while a library's chatter is kept from standard error.
+        # Stream of the running steps; it stays the same while standard error is redirected.
         self._shown_on: TextIO | None = None
         self._last_line, self._num_columns = clock(), 0
 
@@ -189,7 +189,7 @@ class Board:
             self._end(step)
 
     def tick(self) -> None:
-        """Show where the steps are, in a notebook or a log where a line is due."""
+        """Update the line of a notebook, or write one to a log if it is due."""
         with self._lock:
             if not self._steps or self._shown_on is None or self._live is not None:
                 return
@@ -218,7 +218,7 @@ class Board:
             if len(self._steps) == 1 and self._live is not None:
                 self._live.stop()
                 self._live = None
-            if step in self._steps:  # a signal may have come before
+            if step in self._steps:  # an interrupt may have come before it was added
                 self._steps.remove(step)
             if self._steps:
                 return
@@ -229,13 +229,13 @@ class Board:
             self._shown_on = None
 
     def _run(self, ended: threading.Event) -> None:
-        """Tick until the last step has ended, or nobody reads the lines any more."""
+        """Tick until the last step has ended, or the reader has closed the stream."""
         with contextlib.suppress(BrokenPipeError):
             while not ended.wait(_TICK_SECONDS):
                 self.tick()
 
     def _tick_log(self, stream: TextIO) -> None:
-        """Write a line about the innermost step that takes long, if one is due."""
+        """Write a line about the innermost step of two seconds or more, if one is due."""
         steps = [step for step in self._steps if step.elapsed >= _FIRST_SECONDS]
         if not steps:
             return
@@ -248,7 +248,7 @@ class Board:
             _write(stream, f"{steps[-1].format_line()}\n")
 
     def _tick_notebook(self, stream: TextIO) -> None:
-        """Write the innermost step's line over the one before."""
+        """Replace the line by that of the innermost step."""
         from rich.cells import cell_len
 
         line = self._steps[-1].draw(_NOTEBOOK_COLUMNS).join()
@@ -256,12 +256,12 @@ class Board:
         _write(stream, text)
 
     def _clear(self) -> str:
-        """Return what removes the line of a notebook; empty where there is none."""
+        """Return the text that erases the line of a notebook; empty if there is none."""
         width, self._num_columns = self._num_columns, 0
         return f"\r{' ' * width}\r" if width else ""
 
     def _start_live(self) -> Live:
-        """Start to draw the steps on a terminal, some times a second."""
+        """Start to draw the steps on a terminal, eight times per second."""
         from rich.console import Console
         from rich.live import Live
 
@@ -271,7 +271,7 @@ class Board:
             console=console,
             transient=True,
             refresh_per_second=8,
-            # Lines on the terminal stay above the bars; what goes elsewhere is left alone.
+            # Output to the terminal stays above the bars; output to a file or pipe is not touched.
             redirect_stdout=is_terminal(sys.stdout),
             redirect_stderr=self.stream is None,
         )
@@ -294,10 +294,10 @@ class Board:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Write to a stream; where that is impossible, it is turned off.
+    """Write to a stream; if that fails, silence the stream.
 
     Raises:
-        BrokenPipeError: The stream's reader has ended.
+        BrokenPipeError: The stream's reader has closed it.
     """
     try:
         stream.write(text)

@@ -1,4 +1,4 @@
-"""Finds the files of the checkout that work without it too: an installed package carries a copy of each."""
+"""Finds files of the checkout that are also used without one: the installed package carries copies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import classifold
 from classifold import names
 
 PACKAGE = Path(classifold.__file__).parent
-# Where the wheel has the copies; a checkout has no such folder. pyproject.toml lists them.
+# Folder of the copies in the wheel; a checkout has no such folder. pyproject.toml lists the files.
 CARRIED = PACKAGE / "project"
 _CHECKOUT = PACKAGE.parents[1]
 

@@ -1,4 +1,4 @@
-"""How far a step of the work is: its speed, the time left, and the line that says so."""
+"""The progress of a step: count, speed, time left, and the line that shows them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from classifold.printable import make_printable
 
-# The speed is that of the latest half of the step, at least of these seconds: so it follows a machine that
-# slows down, and training that stops now and then to compute features keeps a steady time left.
+# Speed is measured over the last half of the step, and over at least 30 seconds: it follows a machine that
+# slows down, and the time left stays steady while training pauses now and then to compute features.
 _WINDOW_SECONDS, _WINDOW_SHARE = 30.0, 0.5
 _SAMPLE_SECONDS, _SAMPLE_SHARE = 0.5, 0.005
-# Widths of the bar in columns, the widest that leaves room for the whole description.
+# Widths of the bar in columns; the widest one is used that leaves room for the whole description.
 _BAR_WIDTHS = (16, 8)
-# A description is cut to no less than so many columns.
+# Least number of columns to which a description is cut.
 _LEAST_DESCRIPTION = 12
 
 
@@ -31,7 +31,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class DrawnStep(NamedTuple):
-    """The parts of a line that fits a width; empty where there was no room.
+    """The parts of a line that fits a width; a part is empty if there was no room for it.
 
     Attributes:
         description: What is being done.
@@ -63,8 +63,8 @@ class Step:
     Attributes:
         description: As given; it may change.
         total: As given; it may change.
-        started: When the step began, by its clock.
-        is_told: A log has a line about the step, or about one within it.
+        started: Time on the clock at which the step began, in seconds.
+        is_told: Whether the log has a line about the step, or about one nested in it.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Step:
         return self._clock() - self.started
 
     def measure_rate(self) -> float:
-        """Return the units per second of the latest half of the step; 0 where nothing was done."""
+        """Return the units per second over the last half of the step; 0 if none was done."""
         with self._lock:
             now = self._clock()
             window = max(_WINDOW_SECONDS, _WINDOW_SHARE * (now - self.started))
@@ -119,7 +119,7 @@ class Step:
 
         Args:
             width: Columns of the terminal.
-            is_ascii: The terminal shows no characters beside those of ASCII.
+            is_ascii: Whether the terminal shows ASCII characters only.
         """
         from rich.cells import cell_len
 
@@ -140,10 +140,10 @@ class Step:
         return DrawnStep(description, signs[0] * filled, signs[1] * (bar - filled), text)
 
     def _list_figures(self, of: str) -> list[str]:
-        """Return count, speed and time left, as far as they are known.
+        """Return count, speed and time left, those that are known.
 
         Args:
-            of: What stands between the number that is done and the total.
+            of: Text between the number that is done and the total.
         """
         if self.total is None and not self._done:
             return []
@@ -158,12 +158,12 @@ class Step:
 
 
 def cut(text: str, width: int, *, is_ascii: bool = False) -> str:
-    """Return a text cut to a number of columns, with an ellipsis where something is missing.
+    """Return a text cut to a number of columns, with an ellipsis if something was cut off.
 
     Args:
         text: One line.
-        width: Columns that there are; wide characters take two.
-        is_ascii: The ellipsis is made of three dots.
+        width: Number of columns; wide characters take two.
+        is_ascii: Whether the ellipsis is three dots, for a terminal without other characters.
     """
     from rich.cells import cell_len, set_cell_size
 
@@ -179,7 +179,7 @@ def _format_count(done: int, total: int | None, unit: str, of: str) -> str:
         count = f"{done / scale:,.1f}"
         return f"{count} {name}" if total is None else f"{count}{of}{total / scale:,.1f} {name}"
     count = f"{done:,}" if total is None else f"{done:,}{of}{total:,}"
-    # Beside a bar the numbers alone are clear; in a sentence they need their noun.
+    # Next to a bar the numbers are clear by themselves; in a sentence they need their unit.
     return count if of == "/" and total is not None else f"{count} {unit}"
 
 

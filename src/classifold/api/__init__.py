@@ -1,1 +1,1 @@
-"""The Python API: what `import classifold` offers; each function is a few lines over the rooms below."""
+"""The Python API: what `import classifold` offers; each function is a thin layer over the packages below."""

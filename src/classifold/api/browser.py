@@ -1,4 +1,4 @@
-"""Opens a page in the user's browser, where there is one that shows it in a window."""
+"""Opens a page in the user's browser, if there is one with a window."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_page(page: Path) -> bool:
 def _has_screen() -> bool:
     """Tell whether a browser would have a window.
 
-    Without a screen Python would start a text browser such as lynx, which takes the terminal over.
+    Without a screen Python would start a text browser such as lynx, which takes over the terminal.
     """
     if sys.platform == "darwin" or not sys.platform.startswith(("linux", "freebsd")):
         return True

@@ -1,4 +1,4 @@
-"""The settings as a Python program makes them: `Config(EPOCHS=5)`, checked as those of a file are."""
+"""Settings made in a Python program: `Config(EPOCHS=5)`, checked like those of a settings file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from classifold.settings.loader import build_config
 class Config(settings.Config):
     """The settings of a project: the defaults, changed by keyword arguments; docs/settings.md lists them.
 
-    It cannot be changed. `check`, `split` and `train` take it as `config=`, and further settings that
-    override it.
+    It is immutable. `check`, `split` and `train` take it as `config=`; their keyword arguments override it.
 
     Raises:
-        ClassifoldError: A setting does not exist, or its value is not accepted; with all that is wrong.
+        ClassifoldError: A setting does not exist, or its value is not accepted; names every mistake.
 
     Example:
         >>> import classifold
@@ -30,6 +29,6 @@ class Config(settings.Config):
 
     # Without this, type checkers would take every setting for a required argument.
     def __init__(self, **values: Any) -> None:
-        # Our own message for each mistake, recipes, and what must fit together, as for a settings file.
+        # Reports each mistake in our own words, and applies recipes and the rules between settings.
         checked = build_config(values)
         super().__init__(**checked.model_dump(exclude_unset=True))

@@ -1,4 +1,4 @@
-"""A model in memory: names pictures that are given as paths, bytes, Pillow images or arrays."""
+"""A model in memory: classifies pictures given as paths, bytes, Pillow images or arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from classifold.api.run import Run
 
 _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
-# For each thread, so many pictures are taken from the caller in advance.
+# Number of pictures per thread that are taken from the caller in advance.
 _AHEAD = 4
 
 
@@ -35,9 +35,9 @@ class Prediction:
     Attributes:
         label: Name of the most probable class; None where the picture cannot be read.
         probability: Its probability, 0..1; None where the picture cannot be read.
-        probabilities: Probability of each class by name, the most probable first; with `top_k` only so many.
+        probabilities: Probability of each class by name, the most probable first; at most `top_k`.
         error: Why the picture cannot be read; empty where it can.
-        path: The picture's path, where it was given as one; else None.
+        path: The picture's path; None if it was not given as a path.
 
     Example:
         >>> import classifold
@@ -99,7 +99,7 @@ class Model:
         """Side in pixels of the square that each picture is resized to."""
         return self._predictor.image_size
 
-    # `str` is an iterable of paths, too, and an array one of arrays: the first of these decides.
+    # A `str` is an iterable of `str`, and an array one of arrays, so the overloads overlap: the first wins.
     @overload
     def predict(  # type: ignore[overload-overlap]
         self, source: Given, *, top_k: int | None = None
@@ -113,23 +113,23 @@ class Model:
     ) -> Prediction | list[Prediction]:
         """Return the prediction for one picture, or a list of them for several.
 
-        Whatever form a picture comes in, it is read as the training reads it: upright by its EXIF
-        orientation, transparency over white, resized to the model's square.
+        Whatever its form, a picture is read as in training: turned upright by its EXIF orientation,
+        transparency on white, resized to the model's square.
 
         Args:
             source: One picture: a path, the bytes of a file, a Pillow image, or a NumPy array of values
                 0..255, uint8, of shape (height, width) for grey, (height, width, 3) for RGB, or
-                (height, width, 4) with an alpha channel. Or a list of pictures, of these forms as you like;
-                a path of a folder in the list stands for all pictures below it.
+                (height, width, 4) with an alpha channel. Or a list of pictures, in any mix of these forms; a
+                folder's path in the list stands for all pictures below it.
             top_k: Number of classes in `Prediction.probabilities`; None means all.
 
         Returns:
-            One Prediction for one picture. For a list, a list in the same order, in which a picture that
-            cannot be read has its reason in `error` and None as its `label`.
+            One Prediction for one picture. For a list, a list in the same order; a picture in it that cannot
+            be read has the reason in `error` and the label None.
 
         Raises:
-            ClassifoldError: The one picture cannot be read, with the reason; something is no picture in any
-                of these forms, or a folder holds no pictures.
+            ClassifoldError: A single picture cannot be read, an item has none of these forms, or a folder
+                holds no pictures.
 
         Example:
             >>> import classifold
@@ -157,15 +157,15 @@ class Model:
     def predict_iter(self, sources: Iterable[Given], *, top_k: int | None = None) -> Iterator[Prediction]:
         """Yield one prediction per picture, in their order, for any number of pictures.
 
-        Pictures are read and classified by one thread per core, a few ahead of what was asked for, so that
-        memory does not depend on their number. The iterable may be a generator.
+        One thread per core reads and classifies pictures, a few ahead of the caller, so memory does not
+        depend on their number. The iterable may be a generator.
 
         Args:
             sources: Pictures in the forms that `predict` takes; a folder stands for all pictures below it.
             top_k: Number of classes in `Prediction.probabilities`; None means all.
 
         Raises:
-            ClassifoldError: Something is no picture in any form, or a folder holds no pictures.
+            ClassifoldError: An item has none of these forms, or a folder holds no pictures.
 
         Example:
             >>> import classifold
@@ -196,7 +196,7 @@ class Model:
 
 
 def load(run: str | os.PathLike[str] | Run, *, max_pixels: int | None = None) -> Model:
-    """Load the model of a run, to predict with it; the base install is enough.
+    """Load the model of a run, to predict with it; needs no extra.
 
     Only `model.onnx` is read, and nothing is unpickled, so a run from somebody else is safe to load.
 
@@ -224,7 +224,7 @@ def load_picture(
     max_pixels: int = _DEFAULT_MAX_PIXELS,
     sample_bits: SampleBits = "auto",
 ) -> NDArray[np.uint8]:
-    """Return a picture exactly as the training reads it, to feed a model of yours or one of a run folder.
+    """Return a picture exactly as training reads it, to feed it to a model of yours or of a run folder.
 
     Args:
         source: A picture in any form that `Model.predict` takes.
@@ -262,7 +262,7 @@ def _is_one(source: Any) -> bool:
     """Tell one picture, or what is meant to be one, from an iterable of them."""
     if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
         return True
-    # Asked of the type: an image of Pillow is loaded when it is asked itself, and then differs from its file.
+    # Ask the type: asking a Pillow image itself would load it, and it would then differ from its file.
     kind = type(source)
     if hasattr(kind, "__array_interface__") or hasattr(kind, "__array__"):
         # A column of a DataFrame is an array of paths; an image and a tensor are arrays of numbers.
@@ -275,7 +275,7 @@ def _is_folder(source: object) -> bool:
 
 
 def _spread(sources: Iterable[Given]) -> Iterator[Given]:
-    """Yield the pictures, those of a folder one by one; each is checked before it is handed to a thread."""
+    """Yield the pictures, those of a folder one by one; each is checked before a thread gets it."""
     for source in sources:
         if isinstance(source, str | os.PathLike) and _is_folder(source):
             yield from find_sources([Path(source)])

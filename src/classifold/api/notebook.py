@@ -46,7 +46,7 @@ def draw_run(run_dir: Path) -> str:
 
 
 def _draw_report(run_dir: Path, name: str) -> str:
-    """Return the report in a frame of its own, in which no script runs and no link leads out."""
+    """Return the report in a frame of its own, in which no script runs and no link leaves the frame."""
     page = run_dir / names.REPORT_HTML
     where = f"<p>Report: <code>{_show(str(page))}</code></p>"
     try:

@@ -1,4 +1,4 @@
-"""Makes the three sets that training reads from a folder of pictures or a listing."""
+"""Makes the three sets that training reads, from a folder of pictures or a listing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def prepare_sets(config: Config, *, folder: Path | None, is_resumed: bool = Fals
 
     Args:
         config: The settings.
-        folder: The folder or listing that the user named for this command; its split is made again if the
-            pictures have changed since. None: the settings name it, and a split that is there is taken.
-        is_resumed: Whether a run is resumed, which must train on the split that it began with.
+        folder: The folder or listing that the user named for this command; it is split again if its pictures
+            have changed since. None if the settings name it; an existing split is then used as it is.
+        is_resumed: Whether a run is resumed; it must train on the split that it began with.
 
     Raises:
-        DataError: The pictures cannot be divided, or a listing's cannot be packed.
+        DataError: The pictures cannot be divided, or those of a listing cannot be packed.
     """
     split_dir, source = config.split_dir, Path(config.DATA_MANIFEST or config.DATA_LOCAL_DIR)
     if folder is None and (has_content(split_dir) or not source.exists()):
@@ -33,7 +33,7 @@ def prepare_sets(config: Config, *, folder: Path | None, is_resumed: bool = Fals
     ensure_split(config, is_renewed=not is_resumed)
     if not holds_manifests(split_dir):
         return config
-    # Training reads a listing's pictures from shards; what is packed already stays.
+    # Training reads a listing's pictures from shards; those that are packed already are kept.
     pack_sets(
         config.split_dir,
         config.shards_dir,

@@ -67,7 +67,7 @@ class Run:
 
     @functools.cached_property
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json: every score with its 95 % interval, per class, and the confusions.
+        """The content of metrics.json: scores with 95 % intervals, scores per class, confusion matrix.
 
         Raises:
             ClassifoldError: The file is missing or damaged.
@@ -77,7 +77,7 @@ class Run:
             >>> classifold.Run("runs/first").metrics["scores"]["accuracy"]["value"]
             1.0
         """
-        read_metrics(self._path)  # checks what is relied on; below, keys of later releases are kept
+        read_metrics(self._path)  # checks the keys that we use; below, keys of later releases are kept
         return read_object(self._path / names.METRICS_JSON)
 
     @property
@@ -125,7 +125,7 @@ class Run:
     def history(self) -> Any:
         """One row for each epoch of the training: a DataFrame where pandas is installed, else a NumPy array.
 
-        The columns are those of history.csv; a number that there is none of is nan.
+        The columns are those of history.csv; a missing number is nan.
 
         Raises:
             ClassifoldError: The file is missing or damaged.
@@ -140,7 +140,7 @@ class Run:
 
     @property
     def paths(self) -> Mapping[str, Path]:
-        """The path of each artefact that is there, by its name.
+        """The path of each artefact that exists, by its name.
 
         Example:
             >>> import classifold
@@ -158,7 +158,7 @@ class Run:
     def open_report(self) -> Path:
         """Open the report in the browser of this machine, and return its path.
 
-        Where there is no browser, as on a server, a line says so, and where the report is.
+        Where there is no browser, as on a server, a line on standard error gives the report's path.
 
         Raises:
             ClassifoldError: The run folder has no report.

@@ -30,8 +30,8 @@ class Check:
         classes: Number of pictures by class and status: "kept", "copy", "conflict" (in two classes) and
             "unreadable"; None for a class whose pictures were not all read.
         counts: Number of pictures by set and class after a split; None where splitting would fail.
-        notes: What is worth knowing, one sentence each.
-        problems: What splitting would fail for, each with its cure; empty where nothing is wrong.
+        notes: Remarks on the pictures, one sentence each.
+        problems: Reasons why splitting would fail, each with its cure; empty if it would succeed.
 
     Example:
         >>> import classifold
@@ -64,7 +64,7 @@ class Split:
         path: Folder of the three sets.
         counts: Number of pictures by set ("training", "validation", "evaluation") and class.
         unreadable: Pictures that were left out, each with the reason.
-        notes: What is worth knowing, one sentence each.
+        notes: Remarks on the split, one sentence each.
 
     Example:
         >>> import classifold
@@ -84,7 +84,7 @@ class Split:
 
 
 def check(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Check:
-    """Check a folder of pictures, and find out what `split` would do; nothing is written.
+    """Check a folder of pictures, and return what `split` would do; nothing is written.
 
     Args:
         folder: The folder, with one sub-folder of pictures per class, or with sets of your own; or a listing
@@ -93,7 +93,7 @@ def check(folder: PathLike, *, config: Config | PathLike | None = None, **settin
         settings: Settings by name that override those of `config`, such as `PERCENTAGE_EVAL=0.2`.
 
     Raises:
-        ClassifoldError: A setting is wrong. What is wrong with the pictures is in `Check.problems`.
+        ClassifoldError: A setting is wrong. Mistakes in the pictures are in `Check.problems` instead.
 
     Example:
         >>> import classifold
@@ -115,8 +115,8 @@ def check(folder: PathLike, *, config: Config | PathLike | None = None, **settin
 def split(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Split:
     """Divide a folder of pictures into training, validation and evaluation, in a folder beside it.
 
-    `train` does this by itself. Which set a picture belongs to follows from its content, so that splitting
-    again, after adding or renaming pictures, never moves one from evaluation into training.
+    `train` does this by itself. The set of a picture follows from its content, so splitting again after
+    adding or renaming pictures never moves one from evaluation into training.
 
     Args:
         folder: The folder, with one sub-folder of pictures per class, or with sets of your own; or a listing
@@ -125,7 +125,7 @@ def split(folder: PathLike, *, config: Config | PathLike | None = None, **settin
         settings: Settings by name that override those of `config`, such as `PERCENTAGE_EVAL=0.2`.
 
     Raises:
-        ClassifoldError: A setting is wrong, or the pictures cannot be divided; with all that is wrong.
+        ClassifoldError: A setting is wrong, or the pictures cannot be divided; names every mistake.
 
     Example:
         >>> import classifold
@@ -155,22 +155,23 @@ def train(
 
     The pictures are checked and divided into three sets beside the folder, unless that is done already.
     Ctrl-C saves the state of the training and raises KeyboardInterrupt; the same call with `resume=True`
-    continues there, and its result is that of a run without interruption. Needs the training extra.
+    resumes it, with the result of an uninterrupted run. Needs the extra `train`.
 
     Args:
-        folder: The folder, with one sub-folder of pictures per class, or with sets that are divided already.
+        folder: The folder, with one sub-folder of pictures per class, or with sets that are divided already;
+            or a listing of pictures.
         config: A `Config`, or the path of a settings file, which is run as Python; None for the defaults.
-        resume: True to resume the newest run that was interrupted, or its name; with the same settings.
-        start: A run whose weights the new one starts from: a Run, its folder, or its name; its classes may
+        resume: True to resume the newest interrupted run, or a run's name; the settings must be the same.
+        start: A run from whose weights the new run starts: a Run, its folder, or its name; its classes may
             differ.
         archive: Also write `model.tar.gz` into the run folder.
-        time_limit: Minutes within which the model is finished; pictures and epochs are planned for it.
+        time_limit: Minutes within which the model must be finished; pictures and epochs are planned for it.
         settings: Settings by name that override those of `config`, such as `EPOCHS=5`; docs/settings.md lists
             them.
 
     Raises:
-        ClassifoldError: A setting is wrong, the pictures cannot be used, or the training extra is missing.
-        KeyboardInterrupt: After Ctrl-C, once the state was saved; its text says how to resume.
+        ClassifoldError: A setting is wrong, the pictures cannot be used, or the extra `train` is missing.
+        KeyboardInterrupt: After Ctrl-C, once the state is saved; its text says how to resume.
 
     Example:
         >>> import classifold

@@ -96,12 +96,12 @@ def example(
 @json_option
 @takes_settings
 def split(folder: Path | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Divide the pictures into training, validation, evaluation.
+    """Divide the pictures into training, validation and evaluation.
 
-    Reads FOLDER (default: DATA_LOCAL_DIR), one sub-folder per class, and writes three folders beside it, or
-    to SPLIT_LOCAL_DIR. Which set a picture belongs to follows from its content, so splitting again never
-    moves one into training. A listing, named as FOLDER or by DATA_MANIFEST, is divided in the same way, into
-    one manifest per set, and no picture is touched.
+    Reads FOLDER (default: DATA_LOCAL_DIR), one sub-folder per class, and writes the three sets beside it, or
+    to SPLIT_LOCAL_DIR. The set of a picture follows from its content, so splitting again never moves one from
+    validation or evaluation into training. A listing, named as FOLDER or by DATA_MANIFEST, is divided in the
+    same way, into one manifest per set; no picture is copied.
     """
     check_is_pictures(folder, command="classifold split")
     config = load_pictures_settings("classifold split", folder, config_path, overrides)
@@ -160,12 +160,13 @@ def train(
 ) -> None:
     """Train, evaluate, export: from pictures to a run folder.
 
-    FOLDER holds one sub-folder of pictures per class, or sets that are divided already. It is checked, and
-    divided into three sets beside it, unless that is done already. Without FOLDER, the settings name the
-    pictures. Writes the model in every format, its scores and its report to RUNS_DIR.
+    FOLDER holds one sub-folder of pictures per class, or three sets made before; it may also be a listing.
+    The pictures are checked and divided into three sets beside it, unless that is done already. Without
+    FOLDER, the settings name the pictures. Writes the model in every format, its scores and its report to
+    RUNS_DIR.
 
-    Ctrl-C saves the state of training, and --resume continues from there with the same settings; it also
-    resumes after a crash or a power cut, from the last checkpoint.
+    Ctrl-C saves the state of training, and --resume continues from there with the same settings. After a
+    crash or a power cut, --resume continues from the last checkpoint.
     """
     check_train_options(in_docker=in_docker, resumed=resumed)
     click.get_current_context().with_resource(asked_for(folder))

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     "data_dir",
     type=PATH,
     metavar="DIR",
-    help="The folder of pictures, one sub-folder per class; it may lie elsewhere.",
+    help="The folder of pictures, one sub-folder per class; it may lie anywhere.",
 )
 @click.option(
     "--name", default="", metavar="NAME", help="The project's name (default: from the name of FOLDER)."
 )
-@click.option("--keep", "is_kept", is_flag=True, help="Leave files that are there already as they are.")
+@click.option("--keep", "is_kept", is_flag=True, help="Leave existing files as they are, not refuse them.")
 @json_option
 @takes_settings
 def init(
@@ -42,7 +42,7 @@ def init(
     """Make the folder of a new project.
 
     Writes settings file, scripts, job template, README and .gitignore into FOLDER, by default the current
-    one: all of them or none. A file that is there already is never replaced. What --config and --set say goes
+    one: all of them or none. An existing file is never replaced. Settings given with --config and --set go
     into the new settings file.
     """
     settings = check_settings(config_path, overrides)

@@ -1,4 +1,4 @@
-"""Makes sure before training that the three sets are there: splits the pictures unless that is done."""
+"""Makes sure before training that the three sets exist: splits the pictures unless that is done already."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from classifold.settings.config import Config
 
 
 def ensure_split(config: Config, *, is_renewed: bool) -> SplitSummary | None:
-    """Divide DATA_LOCAL_DIR into the three sets, unless its split is there and still right.
+    """Divide the pictures into the three sets, unless their split exists and is up to date.
 
-    To see whether a split is still right, the names, sizes and times of the pictures are compared with those
-    that it was made from, or a listing's content; no picture is opened.
+    A split is up to date if the names, sizes and times of the pictures, or the content of the listing, are
+    those that it was made from; no picture is opened.
 
     Args:
         config: The settings.
-        is_renewed: Whether a split whose pictures or settings have changed since is made again; if not, any
-            split that is there is taken.
+        is_renewed: Whether to split again if pictures or settings have changed since; if False, an existing
+            split is used as it is.
 
     Returns:
-        The result of splitting; None if the split that was there is taken.
+        The result of splitting; None if the existing split is used.
 
     Raises:
         DataError: The pictures cannot be divided; see `split_dataset`.
@@ -48,12 +48,12 @@ def ensure_split(config: Config, *, is_renewed: bool) -> SplitSummary | None:
 
 
 def has_content(folder: Path) -> bool:
-    """Return whether there is anything under this name that splitting would have to replace."""
+    """Return whether there is anything at this path that splitting would have to replace."""
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def describe_counts(summary: SplitSummary) -> str:
-    """Return the number of classes and of the pictures in each set, as one line."""
+    """Return the number of classes, and of pictures in each set, as one line."""
     total = {name: sum(of_set.values()) for name, of_set in summary.counts.items()}
     num_classes = len({name for of_set in summary.counts.values() for name in of_set})
     return (
@@ -73,7 +73,7 @@ def _split(config: Config, line: str) -> SplitSummary:
 
 
 def _find_reason(config: Config) -> str:
-    """Return why the split that is there is not the one of these pictures, "" if it is."""
+    """Return why the existing split is out of date; empty if it is not."""
     head = read_record_head(config.split_dir / SPLIT_RECORD) or {}
     if MADE_FROM not in head:  # of another origin, or of an earlier version: splitting says which
         return f"{config.split_dir} does not say which pictures it was made from"

@@ -1,4 +1,4 @@
-"""Describes what a split is made from, so that a later run sees without opening a picture if it changed."""
+"""Describes what a split was made from: a later run can tell whether that changed, and opens no picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from classifold.settings.config import Config
 
 # Key in the head of split.json.
 MADE_FROM = "made_from"
-# Settings that decide which pictures get into which set.
+# Settings that decide which picture belongs to which set.
 _SETTINGS = (
     *("PERCENTAGE_VAL", "PERCENTAGE_EVAL", "SPLIT_SEED", "SPLIT_GROUP_PATTERN", "SMALL_CLASSES"),
     *("UNREADABLE_PICTURES", "MAX_PIXELS", "SAMPLE_BITS", "MANIFEST_ROOT", "MANIFEST_CLASS"),
@@ -23,7 +23,7 @@ _SETTINGS = (
 
 
 class Source(NamedTuple):
-    """A picture's file as the walk finds it; the key begins with the set that the user put it in, if any."""
+    """A picture's file as the walk finds it; the key begins with the set in the user's own split, if any."""
 
     key: str
     path: str
@@ -36,7 +36,7 @@ class SourceHash:
         self._total = 0
 
     def add(self, source: Source) -> None:
-        """Add a picture; one that has vanished in the meantime counts as empty."""
+        """Add a picture; a file that has vanished in the meantime counts as empty."""
         try:
             status = os.stat(source.path)  # noqa: PTH116 - a Path per file is slow
             size, mtime_ns = status.st_size, status.st_mtime_ns
@@ -67,12 +67,12 @@ def describe_sources(config: Config) -> dict[str, Any]:
 def describe_pictures(config: Config, pictures: SourceHash) -> dict[str, Any]:
     """Return what a split is made from, for pictures whose hash is known."""
     settings = {name: getattr(config, name) for name in _SETTINGS}
-    # Another version may read more pictures.
+    # Another version of Classifold may read more pictures.
     return {"pictures": pictures.format(), "classifold": __version__, **settings}
 
 
 def describe_listing(config: Config) -> dict[str, Any]:
-    """Return what a split of DATA_MANIFEST is made from; the pictures it lists are not looked at."""
+    """Return what a split of DATA_MANIFEST is made from; the pictures that it lists are not read."""
     with Path(config.DATA_MANIFEST).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {**describe_pictures(config, SourceHash()), "pictures": digest}

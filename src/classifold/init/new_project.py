@@ -28,7 +28,7 @@ from classifold.settings.template import build_new_config_file
 # Files that a project shares with the checkout.
 _SHARED = ("data_handler.py", "project_manager.py", names.REQUEST_TEMPLATE)
 _REQUIREMENTS = "local_env_requirements.txt"
-# Account and region are part of its buckets' names: with this many characters the name fits in any region.
+# Bucket names also contain account and region: a name of this length leaves room for any region.
 _NAME_LIMIT = 24
 
 
@@ -64,12 +64,11 @@ def make_project(
         name: PROJECT_NAME; empty to derive it from the folder's name.
         data_dir: The folder of pictures, one sub-folder per class; it may not exist yet. None for the
             default below the project's folder.
-        settings: Settings that the settings file gets besides; those that are not set in it keep their
-            defaults.
-        is_kept: True to leave files with another content as they are, instead of refusing them.
+        settings: Further settings for the settings file; those that are not set keep their defaults.
+        is_kept: True to leave existing files with another content as they are; False to refuse them.
 
     Raises:
-        UsageError: Files with another content are there; or the folder is a file or that of the pictures.
+        UsageError: Files with another content exist; or the folder is a file, or in that of the pictures.
         DataError: `data_dir` is a file, or its path is not UTF-8.
         SettingsError: The project's name or another setting is not valid.
         DiskError: The disk refuses to write.
@@ -89,8 +88,8 @@ def make_project(
 def _check_place(shown: Path, place: Path, data_dir: Path | None) -> None:
     """Refuse a project's folder that is the folder of the pictures, or lies in it.
 
-    Its files would lie among the classes. The user who names another folder of pictures knows better than
-    the look of this one.
+    Its files would lie among the classes. If --data names another folder of pictures, it does not matter
+    that this one looks like one.
     """
     if place.exists() and not place.is_dir():
         hint = "move the file away or choose another folder"
@@ -124,7 +123,7 @@ def _looks_like_pictures(folder: Path) -> bool:
     try:
         classes = [path for _, path in find_classes(folder) if find_loose_pictures(path, limit=1)]
         return len(classes) > 1 or find_own_split(folder) is not None
-    except DataError:  # it says what is wrong with a folder of pictures
+    except DataError:  # raised only for a folder that looks like one of pictures, but has mistakes
         return True
 
 
@@ -140,7 +139,7 @@ def _choose_settings(place: Path, *, name: str, data_dir: Path | None, settings:
         values["DATA_LOCAL_DIR"] = _locate_data(data_dir, place)
         values.setdefault("DATA_NAME", derive_data_name(data_dir.resolve().name))
     values.setdefault("TAGS", {"Project": values["PROJECT_NAME"], "Service": "training"})
-    # All of AWS shares the other kind of name, so that of a short name is most likely taken.
+    # The other kind of bucket name is shared by all AWS accounts, so a short one is most likely taken.
     values.setdefault("BUCKET_NAMESPACE", "account-regional")
     return build_config(values)
 
@@ -154,7 +153,7 @@ def _derive_name(place: Path) -> str:
 def _locate_data(data_dir: Path, place: Path) -> str:
     """Return the path of the pictures as the commands in the project's folder need it.
 
-    It is relative to the project's folder, unless the user named another place by its whole path.
+    It is relative to the project's folder, unless the user gave an absolute path to a place outside it.
     """
     whole = Path(expand_home(os.fspath(data_dir)))
     resolved = whole.resolve()
@@ -178,14 +177,14 @@ def _build_files(config: Config) -> dict[str, bytes]:
 
 
 def _find_kept(folder: Path, files: Mapping[str, bytes], *, is_kept: bool) -> tuple[str, ...]:
-    """Return the files that are there already.
+    """Return the files that exist already.
 
     Raises:
-        UsageError: Some have another content, or are no files.
+        UsageError: Some have another content, or something that is not a file has their name.
     """
     there = [name for name in files if os.path.lexists(folder / name)]
     other = [name for name in there if not _has_content(folder / name, files[name])]
-    # Not kept: what stands where a folder or a file of the project would have to be.
+    # Refused even with --keep: something else has the name of a file or folder of the project.
     blocked = [name for name in files if _is_blocked(folder, name)]
     if other and not is_kept:
         what = f"files of these names are there already, with another content: {', '.join(other)}"
@@ -210,9 +209,9 @@ def _is_blocked(folder: Path, name: str) -> bool:
 
 
 def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files that are not there; after a failure or Ctrl-C, what was written is removed again.
+    """Write the missing files; after a failure or Ctrl-C, remove again what was written.
 
-    Each file appears complete, so a project that a power cut left unfinished is finished by the next call.
+    Each file appears only once it is complete, so the next call can finish what a power cut interrupted.
     """
     with contextlib.ExitStack() as undo:
         for name, content in files.items():

@@ -1,4 +1,4 @@
-"""The texts of a new project that exist in no checkout: README, what git ignores, what pip installs."""
+"""The files of a new project that are not copied from a checkout: README, .gitignore, requirements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from classifold.printable import make_printable
 from classifold.settings.config import Config
 
 _PACKAGE = "classifold"
-# Characters of a channel's name that are left where the longest name of a set follows it.
+# Characters left for DATA_NAME in a channel's name, whose longest ending is that of a set.
 _DATA_NAME_LIMIT = names.CHANNEL_NAME_LIMIT - max(len(names.set_channel("", one)) for one in names.SETS)
 
 _README = """\
@@ -70,21 +70,21 @@ def build_ignored(config: Config) -> str:
         os.fspath(config.shards_dir),
         config.RUNS_DIR,
     )
-    # data/ is the default for pictures; ignored in any case, for those who put some there later.
+    # data/ is the default for pictures; always ignored, since some may be put there later.
     folders = ["data", *(place for place in places if _is_inside(place) and not place.startswith("data/"))]
     lines = "".join(f"/{_escape(os.path.normpath(place))}/\n" for place in dict.fromkeys(folders))
     return _IGNORED.format(folders=lines, state=names.STATE_DIR, request=names.REQUEST_FILE)
 
 
 def _is_inside(place: str) -> bool:
-    """Return whether a path from the settings is below the project's folder, and git can be told of it."""
+    """Return whether a path from the settings is below the project's folder and can stand in .gitignore."""
     path = Path(os.path.normpath(place))
     is_below = not path.is_absolute() and path.parts[:1] not in ((), ("..",))
     return is_below and make_printable(place) == place
 
 
 def _escape(place: str) -> str:
-    """Return a path as git reads it in .gitignore: its wildcards and a blank at the end are escaped."""
+    """Return a path for .gitignore, with wildcards and a trailing blank escaped."""
     escaped = re.sub(r"([\\*?\[\]])", r"\\\1", place)
     return re.sub(r" $", r"\\ ", escaped)
 
@@ -98,10 +98,10 @@ def derive_data_name(folder_name: str) -> str:
 
 
 def build_requirements() -> str:
-    """Return a requirements file that installs this very Classifold with what training needs.
+    """Return a requirements file that installs this same version of Classifold with the extra `train`.
 
     Returns:
-        The file's text; empty where no requirement of pip's would do: the package is not installed, or its
+        The file's text; empty if no requirement can be written: the package is not installed, or its
         address has a query, which may hold a password.
     """
     try:
@@ -115,7 +115,7 @@ def build_requirements() -> str:
 
 
 def _find_source(installed: Distribution) -> str | None:
-    """Return the requirement that a package was installed by: from an index, or from its own address."""
+    """Return the requirement that installs the same package again: from an index, or from its address."""
     record = installed.read_text("direct_url.json")
     if record is None:
         return f"{_PACKAGE}[train]=={installed.version}"

@@ -24,12 +24,12 @@ def name_folder(
     """Return the settings that make a command work on these pictures.
 
     Args:
-        folder: The folder of pictures, or a split of it or its shards, which are trained on as they are; or a
-            file, which is a listing.
+        folder: A folder of pictures; a split or its shards, which are trained on as they are; or a listing,
+            which is a file.
         before: The settings of the settings file, which the result overrides.
-        chosen: The settings beside FOLDER, which override the result.
-        source: Where these come from, such as "--set".
-        faults: Receives a fault where they name the pictures as well.
+        chosen: The settings given together with FOLDER, which override the result.
+        source: Where `chosen` comes from, such as "--set".
+        faults: Receives a fault for each setting in `chosen` that names the pictures as well.
     """
     faults += [
         Fault(
@@ -46,7 +46,7 @@ def name_folder(
         "DATA_MANIFEST": "",
         "DATA_MANIFEST" if is_listing else "DATA_LOCAL_DIR": str(folder),
     }
-    # The file's split folder is that of the file's own pictures: others must not replace it.
+    # SPLIT_LOCAL_DIR of the settings file is for the file's own pictures: others must not replace that split.
     if not _is_same(folder, before, "DATA_MANIFEST" if is_listing else "DATA_LOCAL_DIR"):
         values["SPLIT_LOCAL_DIR"] = ""
     return {**values, **_runs_beside(folder, {**before, **chosen})}
@@ -62,7 +62,7 @@ def _default(name: str) -> Any:
 
 
 def _is_same(folder: Path, before: Mapping[str, Any], name: str) -> bool:
-    """Return whether the settings file names this folder itself."""
+    """Return whether the settings file names this same folder."""
     named = before.get(name) or _default(name)
     return isinstance(named, str) and bool(named) and Path(named).resolve() == folder.resolve()
 

@@ -1,4 +1,4 @@
-"""A head without hidden layers: its best weights are computed, their L2 penalty chosen by validation."""
+"""Fits a head without hidden layers by L-BFGS, and chooses its L2 penalty on the validation set."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.scores import log_softmax, measure_logits
 from classifold.training.state import StageState, taking_state
 
-# Steps of the solver at most; with the weights of the penalty before it, a few dozen are enough.
+# Maximum L-BFGS iterations; from the solution of the previous penalty, a few dozen are enough.
 _MOST_STEPS = 200
-# A weaker penalty is not tried any more once this many were worse than the best.
+# The search ends after so many penalties in a row that were no better than the best one.
 _PATIENCE = 2
 _STAGE = "head"
-# Examples whose features are in double precision at a time.
+# Number of examples converted to double precision at a time.
 _EXACT_BLOCK = 2048
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a head learns from, as far as it is this host's.
+    """The examples of this host to which the head is fitted.
 
     Attributes:
-        features: (N, F) float32, of one mean and spread.
-        targets: (N, C) float32, rows that sum to 1.
-        weights: (N,) float32, of the examples in the loss.
-        hosts: Who have the other examples.
-        is_exact: The sums are made in double precision, which takes three times as long: then it makes no
-            difference among how many hosts the examples are shared out.
+        features: Features scaled by `measure_scaling`, shape (N, F), float32.
+        targets: Class probabilities, shape (N, C), float32; each row sums to 1.
+        weights: Weight of each example in the loss, shape (N,), float32.
+        hosts: The hosts that share the examples.
+        is_exact: Whether sums are computed in double precision, so that the result does not depend on the
+            number of hosts; takes three times as long.
     """
 
     features: NDArray[np.float32]
@@ -57,8 +57,8 @@ class HeadFit:
 
     Attributes:
         penalty: L2 strength on the kernel.
-        solution: (F + 1, C) float64, the kernel and below it the bias.
-        loss: Mean cross-entropy plus the penalty's part.
+        solution: The kernel and, as the last row, the bias; shape (F + 1, C), float64.
+        loss: Mean cross-entropy plus the penalty term.
     """
 
     penalty: float
@@ -67,7 +67,7 @@ class HeadFit:
 
     @property
     def layer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Kernel (F, C) and bias (C,)."""
+        """Kernel of shape (F, C) and bias of shape (C,)."""
         return self.solution[:-1].astype(np.float32), self.solution[-1].astype(np.float32)
 
 
@@ -76,14 +76,14 @@ def follow_path(
 ) -> Iterator[HeadFit]:
     """Yield the fit under each penalty, from the strongest to the weakest.
 
-    Each is the minimum of the weighted mean cross-entropy plus penalty / 2 times the kernel's squared length:
-    a multinomial logistic regression, fitted by L-BFGS (Liu and Nocedal 1989) from the one before it. Every
-    host takes the same steps, since each sees the sum of all hosts' losses and gradients.
+    Each minimises the weighted mean cross-entropy plus penalty / 2 times the kernel's squared L2 norm:
+    a multinomial logistic regression, fitted by L-BFGS (Liu and Nocedal 1989) from the previous solution.
+    All hosts take the same steps, since each sees the sum of all hosts' losses and gradients.
 
     Args:
-        examples: Of this host.
-        penalties: To be tried.
-        start: The solution under the penalty before these, (F + 1, C); None: there was none.
+        examples: The examples of this host.
+        penalties: L2 strengths to fit.
+        start: The solution to start from, shape (F + 1, C); None means zeros.
     """
     from scipy.optimize import minimize
 
@@ -106,7 +106,7 @@ def follow_path(
 def _cost(
     flat: NDArray[np.float64], examples: Examples, penalty: float, total: float
 ) -> tuple[float, NDArray[Any]]:
-    """Return the loss and its gradient, flat like the weights: a row a feature, then the bias."""
+    """Return the loss and its gradient, flat like the weights: one row per feature, then the bias."""
     weights = flat.reshape(-1, examples.targets.shape[1])
     loss, gradient = 0.0, np.zeros(weights.shape)
     step = _EXACT_BLOCK if examples.is_exact else max(1, len(examples.features))
@@ -123,7 +123,7 @@ def _cost(
 def _cost_of(
     examples: Examples, part: slice, weights: NDArray[np.float64], total: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """Return what some examples add to the loss and to its gradient."""
+    """Return the contribution of some examples to the loss and to its gradient."""
     kind: type[np.floating[Any]] = np.float64 if examples.is_exact else np.float32
     features, targets = examples.features[part].astype(kind, copy=False), examples.targets[part]
     inside = weights.astype(kind, copy=False)
@@ -135,18 +135,18 @@ def _cost_of(
 
 
 class HeadSearch:
-    """Finds the weights of the head's one layer that minimise its loss, for the penalty that validates best.
+    """Fits the head's one layer under each penalty, and keeps the weights that are best in validation.
 
-    Each of HEAD_PENALTIES makes a row of the history, from the strongest to the weakest; after two that were
-    no better than the best one the weaker ones are left out.
+    HEAD_PENALTIES are tried from the strongest to the weakest, and each adds a row to the history. After two
+    in a row that were no better than the best one, the weaker ones are left out.
 
     Args:
-        dense: From features (N, F) to logits; left with the best weights.
-        feed: Of the features.
-        config: HEAD_PENALTIES, LABEL_SMOOTHING, CHECKPOINT_MONITOR.
-        buffer: (V * N, F), filled with V augmented versions of the N training pictures.
+        dense: The layer from features, shape (N, F), to logits; it ends with the best weights.
+        feed: The features and labels of the training and validation pictures.
+        config: The settings; HEAD_PENALTIES, LABEL_SMOOTHING and CHECKPOINT_MONITOR are used.
+        buffer: Array of shape (V * N, F), to be filled with V augmented versions of the N training pictures.
         reached: The epochs so far; each penalty adds a row, and the best one is marked.
-        inside: The state after the latest of the rows, to resume from.
+        inside: The state after the last row, to resume from; None to start from the beginning.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class HeadSearch:
         return self._state
 
     def steps(self) -> Iterator[bool]:
-        """Try the penalties that are left; yields True after each of them."""
+        """Try the remaining penalties; yields True after each."""
         dense, feed, config, reached, inside = (
             self._dense, self._feed, self._config, self._reached, self._inside
         )  # fmt: skip
@@ -211,10 +211,10 @@ class HeadSearch:
 
 
 def _take_solution(inside: StageState, dense: Any) -> NDArray[Any]:
-    """Return what the next search begins from, (F + 1, C): the kernel and below it the bias.
+    """Return the solution to resume from, shape (F + 1, C): the kernel and, as the last row, the bias.
 
     Raises:
-        ValueError: It has another size.
+        ValueError: It has another shape.
     """
     [solution] = inside.optimizer
     num_features, num_classes = dense.kernel.shape
@@ -232,9 +232,9 @@ def _showing(fits: Iterator[HeadFit], done: Sequence[EpochRow], config: Config) 
     """Yield the fits, and show which penalty is being tried.
 
     Args:
-        fits: Of the penalties that are left.
-        done: The rows of those that were tried; the caller adds one for each fit.
-        config: HEAD_PENALTIES.
+        fits: Fits of the remaining penalties.
+        done: Rows of the penalties tried so far; the caller adds one for each fit.
+        config: The settings, for HEAD_PENALTIES.
     """
     penalties = _list_penalties(config)
     while len(done) < len(penalties):
@@ -247,7 +247,7 @@ def _showing(fits: Iterator[HeadFit], done: Sequence[EpochRow], config: Config) 
 def _tell_choice(done: Sequence[EpochRow], config: Config) -> None:
     """Say which penalty was chosen, and why no further one was tried."""
     best = _choose(done, config)
-    if best is None:  # no loss is a number: the error that follows says so
+    if best is None:  # every loss is NaN or infinite: an error says so later
         return
     after = len(done) - 1 - done.index(best)
     reason = f"the next {after} were no better" if _is_over(done, config) else "all of them were tried"
@@ -255,13 +255,13 @@ def _tell_choice(done: Sequence[EpochRow], config: Config) -> None:
 
 
 def _choose(rows: Sequence[EpochRow], config: Config) -> EpochRow | None:
-    """Return the row that validates best, the first of equals; None where none is a number."""
+    """Return the row that is best on the validation set, the first of equals; None if no value is finite."""
     sound = [row for row in rows if row.monitored(config.CHECKPOINT_MONITOR) < float("inf")]
     return min(sound, key=lambda row: row.monitored(config.CHECKPOINT_MONITOR), default=None)
 
 
 def _is_over(rows: Sequence[EpochRow], config: Config) -> bool:
-    """Tell whether the penalties that follow are left out: the latest ones were no better than the best."""
+    """Return whether the search ends, since the last penalties were no better than the best one."""
     best = _choose(rows, config)
     waited = len(rows) - 1 - rows.index(best) if best is not None else len(rows)
     return waited >= _PATIENCE
@@ -283,7 +283,7 @@ def _gather_examples(feed: Feed, config: Config, buffer: NDArray[np.float32]) ->
     truth = np.eye(num_classes, dtype=np.float32)[labels]
     smooth = truth * (1 - config.LABEL_SMOOTHING) + config.LABEL_SMOOTHING / num_classes
     weights = feed.class_weights[labels]
-    # On JAX there may be several hosts, now or when the run is resumed.
+    # On JAX the run may have several hosts, now or when it is resumed.
     examples = Examples(
         buffer,
         np.tile(smooth, (versions, 1)),
