@@ -148,7 +148,7 @@ def test_training_without_its_extra_says_what_to_install_before_anything_is_writ
             print(error)
     """
     answer = run_python("-c", textwrap.dedent(code), cwd=Path.cwd())
-    assert 'hint: pip install "classifold[train]"' in answer.out
+    assert 'hint: pip install "classifold[train] @ ' in answer.out
     assert not Path("photos-split").exists()
 
 
