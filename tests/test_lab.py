@@ -551,10 +551,11 @@ def test_a_machine_can_be_taken_back_before_it_trains(
     aws_account: Cloud, training, status: str, wait: str
 ) -> None:
     aws_account.run_jobs_as("print('ready')")
-    aws_account.set_jobs(**{wait: 1.5})
+    aws_account.set_jobs(**{wait: 60.0})
     client("sagemaker").create_training_job(**training(**SPOT))
     wait_for("b-1", status)
     aws_account.interrupt("b-1")
+    aws_account.set_jobs(**{wait: 0.0})
     found = wait_for("b-1", "Completed", "Failed")
     way = ["Starting", "Downloading", "Training"]
     assert steps(found) == [*way[: way.index(status) + 1], "Interrupted", *way, "Uploading", "Completed"]

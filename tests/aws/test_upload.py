@@ -470,7 +470,10 @@ def test_a_line_that_stays_cut_is_told_and_the_next_run_sends_the_rest_alone(
     there = set(list_bucket(s3))
     assert 10 <= len(there) <= 12
     aws_account.forget_calls()
-    assert upload().sent == 25 - len(there)
+    rest = upload()
+    # What was under way when the first run ended may have arrived since.
+    assert len(there) <= rest.skipped <= 12
+    assert rest.sent == 25 - rest.skipped
     assert not there & set(keys_put(aws_account))
     assert len(list_bucket(s3)) == 25
 

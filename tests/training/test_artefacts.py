@@ -132,6 +132,7 @@ def test_json_is_readable_and_never_holds_what_json_does_not_know(tmp_path: Path
     assert not (tmp_path / "y.json").exists()
 
 
+@pytest.mark.slow
 def test_the_environment_holds_versions_and_the_command(monkeypatch):
     import keras
 

@@ -14,6 +14,7 @@ from classifold.dataset.walk import Picture
 from classifold.errors import BackboneError
 from classifold.settings.config import Config
 
+pytestmark = pytest.mark.slow
 PIXELS = np.random.default_rng(3).integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)
 
 
