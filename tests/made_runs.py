@@ -32,7 +32,7 @@ SIZE = 32
 _PROGRESS = re.compile(
     r"(algo-\d+: )?(starting \w+: |looking for the pictures|preparing |testing |computing |collecting |"
     r"writing |reading the |evaluating|checking that |packing |training the head|fine-tuning|"
-    r"head \d+/\d+: trying )"
+    r"head \d+/\d+: trying |drawing: )"
 )
 
 

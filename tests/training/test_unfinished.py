@@ -20,6 +20,7 @@ from classifold.cli.options import check_train_options, choose_beginning
 from classifold.errors import RunError, UsageError
 from classifold.settings.config import Config
 from classifold.settings.loader import load_config
+from classifold.training.beginning import save_beginning
 from classifold.training.unfinished import (
     find_start,
     find_unfinished,
@@ -104,10 +105,16 @@ def test_a_run_under_way_is_not_gone_on_with(runs_dir: Path):
 def test_a_new_run_tells_of_those_that_stopped_and_removes_none_but_of_whole_ones(runs_dir: Path):
     told: list[str] = []
     remove_whole(runs_dir)
-    tell_unfinished(runs_dir, tell=told.append)
+    tell_unfinished(runs_dir, data="x", tell=told.append)
     (line,) = told
     assert line.startswith("3 runs stopped before the end (4 MB in hidden folders of ")
     assert line.endswith("classifold train --resume new resumes it")
+    save_beginning(runs_dir / ".new.checkpoint", {"settings": {}, "versions": {}, "backend": "", "data": "y"})
+    told.clear()
+    tell_unfinished(runs_dir, data="x", tell=told.append)
+    assert told[0].startswith("new stopped before the end, and cannot be resumed with the present pictures: ")
+    tell_unfinished(runs_dir, data="y", tell=told.append)
+    assert told[1].endswith("classifold train --resume new resumes it")
     left = {path.name for path in runs_dir.iterdir()}
     assert left == {".old.checkpoint", ".new.checkpoint", ".bare.checkpoint", "whole", "lost.interrupted"}
 
