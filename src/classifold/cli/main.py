@@ -29,6 +29,7 @@ from classifold.cli.data import check, shards
 from classifold.cli.new_project import init
 from classifold.cli.options import (
     PATH,
+    TRAIN_BEGINNINGS,
     check_is_pictures,
     check_settings,
     check_train_options,
@@ -36,6 +37,7 @@ from classifold.cli.options import (
     chosen_max_pixels,
     folder_argument,
     json_option,
+    list_given_options,
     load_pictures_settings,
     load_project,
     load_settings,
@@ -169,7 +171,10 @@ def train(
     crash or a power cut, --resume continues from the last checkpoint.
     """
     check_train_options(in_docker=in_docker, resumed=resumed)
-    click.get_current_context().with_resource(asked_for(folder))
+    context = click.get_current_context()
+    context.with_resource(
+        asked_for(folder, options=list_given_options(context, TRAIN_BEGINNINGS), start=start)
+    )
     if time_limit is not None:
         overrides = (*overrides, f"TIME_LIMIT={time_limit:g}")
 
