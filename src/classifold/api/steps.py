@@ -14,7 +14,7 @@ from classifold.asking import asked_for
 from classifold.counts import count_of
 from classifold.errors import Fault, Interrupted, UsageError
 from classifold.names import SETS
-from classifold.settings.config import Config
+from classifold.settings.config import RECIPES, Config
 from classifold.settings.folder import is_made_by_split
 from classifold.settings.loader import choose_config
 from classifold.settings.words import shorten
@@ -181,10 +181,11 @@ def train(
         True
     """
     source = _parse_folder(folder, "train")
+    options = _list_arguments(config, settings, archive=archive, time_limit=time_limit)
     if time_limit is not None:
         _check_time_limit(time_limit, settings)
         settings["TIME_LIMIT"] = time_limit
-    with asked_for(os.fsdecode(folder), in_python=True):
+    with asked_for(os.fsdecode(folder), in_python=True, options=options, start=start):
         chosen, name = _choose_beginning(source, config, settings, resume=resume, start=start)
         try:
             return _train(chosen, source, name=name, archive=archive)
@@ -234,6 +235,31 @@ def _choose_beginning(
     return chosen, find_unfinished(
         runs_dir, "" if resume is True else str(parse_path(resume, where="resume"))
     )
+
+
+def _list_arguments(
+    config: Config | PathLike | None, settings: Mapping[str, Any], *, archive: bool, time_limit: float | None
+) -> list[str]:
+    """Return the arguments of a call of `train` as Python text, for a hint that repeats it."""
+    words = []
+    if isinstance(config, Config):
+        recipe = RECIPES.get(config.RECIPE, {})
+        chosen = config.model_dump(exclude_unset=True).items()
+        own = [_show_argument(name, one) for name, one in chosen if name not in recipe or one != recipe[name]]
+        words.append(f"config=classifold.Config({', '.join(own)})")
+    elif config is not None:
+        words.append(_show_argument("config", config))
+    if archive:
+        words.append("archive=True")
+    if time_limit is not None:
+        words.append(_show_argument("time_limit", time_limit))
+    return [*words, *(_show_argument(name, one) for name, one in settings.items())]
+
+
+def _show_argument(name: str, value: object) -> str:
+    # A Path is shown as its text, since the user's program may not have imported Path.
+    shown = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return f"{name}={shown!r}"
 
 
 def _choose_settings(folder: Path, config: Config | PathLike | None, settings: Mapping[str, Any]) -> Config:
