@@ -298,7 +298,7 @@ def test_ctrl_c_saves_the_state_and_the_call_that_it_prints_resumes_it_from_any_
             text=True,
         )
         end = time.monotonic() + 300
-        while "stage=fine_tune epoch=6" not in Path("log").read_text():
+        while "fine-tuning epoch 1 of 60" not in Path("log").read_text():
             assert process.poll() is None, Path("log").read_text()
             assert time.monotonic() < end
             time.sleep(0.02)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from classifold.cli.main import cli
 from classifold.cli.runner import run
 from classifold.errors import DiskError
 from classifold.names import install
+from made_terminal import run_on_terminal
 
 Classifold = Callable[..., Any]
 HEAVY = (
@@ -593,6 +595,8 @@ def test_a_plain_table_is_aligned_by_what_the_terminal_shows() -> None:
 def test_a_table_too_wide_for_the_terminal_keeps_its_names_whole() -> None:
     table = Table("Jobs", ["job", "state", "cost"], [["a-job-with-a-long-name", "Stopped", "$1.00"]])
     assert format_table(table, width=38) == format_table(table)
+    titled = Table("All jobs of this project", ["job"], [["a-1"]])
+    assert format_table(titled, width=18) == "All jobs of this\n  project\njob\na-1"
     assert format_table(table, width=37) == "\n".join(
         [
             "Jobs",
@@ -602,6 +606,40 @@ def test_a_table_too_wide_for_the_terminal_keeps_its_names_whole() -> None:
             "  Stopped  $1.00",
         ]
     )
+
+
+TITLE = "Scores on the 88 pictures of the evaluation set, which were not used in training"
+SHOWN = f"""
+import sys
+from pathlib import Path
+from classifold.cli.answers import Table, print_table, show_place, show_sentences
+print_table(Table({TITLE!r}, ["score", "value"], [["accuracy", "0.875"]]))
+show_sentences("The model named 77 of 88 evaluation pictures correctly: 88 % (95 % interval: 81 % to 94 %).")
+show_place("The three sets are in", Path("/data/a folder/with quite a long name/photos-split"))
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_titles_and_sentences_break_at_blanks_on_a_terminal_and_a_path_not_at_all(
+    tmp_path: Path, columns: int
+) -> None:
+    shown = run_on_terminal(SHOWN, cwd=tmp_path, COLUMNS=str(columns))
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
+    place = "The three sets are in /data/a folder/with quite a long name/photos-split"
+    if columns == 100:
+        assert lines[0] == TITLE
+        assert lines[-1] == place
+        assert lines[-2].startswith("The model named ")
+    else:
+        assert lines[:2] == [
+            "Scores on the 88 pictures of the evaluation set, which were",
+            "  not used in training",
+        ]
+        assert lines[-2:] == ["The three sets are in", f"  {place.partition(' in ')[2]}"]
+        assert lines[-4:-2] == [
+            "The model named 77 of 88 evaluation pictures correctly:",
+            "  88 % (95 % interval: 81 % to 94 %).",
+        ]
 
 
 def test_the_table_of_counts_has_zeros_and_sums() -> None:

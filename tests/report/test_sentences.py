@@ -148,7 +148,7 @@ def test_the_learning_curves_are_put_into_words(history_rows: Callable[..., list
         return sentences.describe_history([Epoch(**(row | {"best": row["best"] == "true"})) for row in rows])
 
     assert sentences.describe_history([]) == "No epochs were recorded."
-    assert told(best=4).startswith("6 epochs of training. Epoch 4 was kept")
+    assert told(best=4).startswith("6 epochs of training. Epoch 1 of fine-tuning was kept")
     assert "more epochs may help" in told(best=6)
     rows = history_rows(3, 3, best=6)
     rows[1]["val_loss"] = 0.0  # an earlier epoch had the smaller loss, so there is no trend to follow
@@ -165,7 +165,7 @@ def test_the_search_for_the_head_is_told_as_a_search(
     told = sentences.describe_history([*tries, *rows[3:]])
     assert told.startswith(
         "The head was computed with 3 strengths of regularization; 0.01 was best on the validation pictures. "
-        "3 epochs of training. Epoch 5 was kept"
+        "3 epochs of training. Epoch 2 of fine-tuning was kept"
     )
     kept = [replace(tries[0], best=True), *tries[1:]]
     later = [replace(row, best=False) for row in rows[3:]]

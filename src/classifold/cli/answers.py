@@ -19,6 +19,7 @@ from classifold.atomic import write_whole
 from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
+from classifold.wrapping import find_width, wrap_line
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -70,6 +71,9 @@ def print_table(table: Table) -> None:
     console = Console()
     drawn = _draw_table(table)
     if Measurement.get(console, console.options.update(max_width=10_000), drawn).maximum <= console.width:
+        # Above the table and not as its title, which rich would break at the table's width.
+        for line in wrap_line(table.printable().title, console.width):
+            click.secho(line, bold=True)
         console.print(drawn)
         return
     click.echo(format_table(table, width=console.width))
@@ -80,7 +84,7 @@ def _draw_table(table: Table) -> RichTable:
     from rich.table import Table as RichTable
 
     table = table.printable()
-    drawn = RichTable(title=escape(table.title), title_justify="left", title_style="bold")
+    drawn = RichTable()
     for index, name in enumerate(table.header):
         drawn.add_column(escape(name), justify="right" if index else "left")
     for row in table.rows:
@@ -93,8 +97,8 @@ def format_table(table: Table, *, width: int | None = None) -> str:
 
     Args:
         table: The table.
-        width: Columns of the terminal. If the table is wider, the first cell of each row gets its own line.
-            None for no limit.
+        width: Columns of the terminal. If the table is wider, the first cell of each row gets its own line;
+            a wider title is broken at blanks. None for no limit.
     """
     table = table.printable()
     lines = [table.header, *table.rows]
@@ -103,7 +107,8 @@ def format_table(table: Table, *, width: int | None = None) -> str:
     if width is not None and max(map(cell_len, text)) > width:
         # The empty first cell keeps the others aligned, and sets them off from the name above.
         text = [f"{line[0]}\n{_align(['', *line[1:]], [0, *widths[1:]])}" for line in lines]
-    return "\n".join([table.title, *text])
+    title = [table.title] if width is None else wrap_line(table.title, width)
+    return "\n".join([*title, *text])
 
 
 def _align(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -128,7 +133,7 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
         return
     _print_notes(summary.notes)
     print_table(build_counts_table(summary.counts))
-    show(f"The three sets are in {summary.split_dir}")
+    show_place("The three sets are in", summary.split_dir)
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
@@ -175,7 +180,7 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
         f"{count_of(num_shards, 'shard')}, {summary.num_bytes / 1e6:,.1f} MB; "
         f"{len(summary.written)} {choose(len(summary.written), 'was', 'were')} written"
     )
-    show(f"The shards are in {summary.shards_dir}")
+    show_place("The shards are in", summary.shards_dir)
 
 
 def build_counts_table(
@@ -236,7 +241,7 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
     for table in build_score_tables(metrics):
         print_table(table)
         click.echo()
-    show(build_answer(Metrics.model_validate(metrics)))
+    show_sentences(build_answer(Metrics.model_validate(metrics)))
     click.echo()
     show(f"Run folder: {run_dir}")
     if archive is not None:
@@ -314,8 +319,27 @@ def _print_notes(notes: Sequence[str]) -> None:
 
 
 def show(line: str) -> None:
-    """Print a line of an answer; control characters in it are escaped."""
+    """Print a line of an answer; control characters in it are escaped.
+
+    A terminal breaks a long one where its width ends, so that a path or a command can be copied in one piece.
+    """
     click.echo(make_printable(line))
+
+
+def show_sentences(text: str) -> None:
+    """Print sentences of an answer; a terminal gets them broken at blanks."""
+    line = make_printable(text)
+    lines = wrap_line(line, find_width(sys.stdout)) if is_terminal(sys.stdout) else [line]
+    click.echo("\n".join(lines))
+
+
+def show_place(text: str, path: Path) -> None:
+    """Print where something is; on a terminal too narrow for both, the path gets a line of its own."""
+    line = make_printable(f"{text} {path}")
+    if is_terminal(sys.stdout) and cell_len(line) > find_width(sys.stdout):
+        show(text)
+        line = make_printable(f"  {path}")
+    click.echo(line)
 
 
 def _print_json(**answer: object) -> None:

@@ -27,6 +27,8 @@ from classifold.report.records import (
     RunRecords,
     Score,
     iter_predictions,
+    name_stage,
+    number_epochs,
 )
 from classifold.report.sentences import NBSP, percent
 from classifold.report.view import (
@@ -246,8 +248,8 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
         )
     rows = [
         EpochRow(
-            epoch=epoch.epoch,
-            stage=epoch.stage.replace("_", "-").replace("fine-tune", "fine-tuning"),
+            epoch=number,
+            stage=name_stage(epoch.stage),
             loss=_number(epoch.loss),
             val_loss=_number(epoch.val_loss),
             accuracy=percent(epoch.accuracy),
@@ -255,7 +257,7 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
             learning_rate="-" if epoch.learning_rate is None else f"{epoch.learning_rate:.2g}",
             best=epoch.best,
         )
-        for epoch in epochs
+        for number, epoch in zip(number_epochs(epochs), epochs, strict=True)
     ]
     return Learning(sentences.describe_history(history), drawings, rows, _build_tries(history))
 

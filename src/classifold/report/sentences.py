@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from classifold.counts import choose
-from classifold.report.records import Epoch, Metrics
+from classifold.report.records import Epoch, Metrics, name_stage, number_epochs
 
 # A class with fewer pictures, or an accuracy with a wider interval, gets a warning.
 FEW_PICTURES = 5
@@ -117,8 +117,10 @@ def describe_history(history: Sequence[Epoch]) -> str:
     if kept is None and any(one.best for one in tries):
         words.append("The head alone was kept: no epoch was clearly better on the validation pictures.")
     if kept:
+        number = number_epochs(history)[history.index(kept)]
         words.append(
-            f"Epoch {kept.epoch} was kept: no other one was clearly better on the validation pictures."
+            f"Epoch {number} of {name_stage(kept.stage)} was kept: "
+            "no other one was clearly better on the validation pictures."
         )
         words += _training_hints(history, kept)
     if any(epoch.loss is None for epoch in history):

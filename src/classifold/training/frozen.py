@@ -45,7 +45,7 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
     try:
         with (
             tempfile.TemporaryDirectory(dir=scratch_dir) as folder,
-            show_progress("preparing the backbone for this machine", None),
+            show_progress("converting the pretrained network to a faster form", None),
         ):
             path = Path(folder) / "frozen.onnx"
             export_onnx(in_single_precision(frozen), path)
