@@ -158,7 +158,7 @@ def test_the_note_on_a_stopped_run_repeats_the_options_of_that_run_and_not_today
         save_beginning(folder, facts)
     said: list[str] = []
     with asked_for("photos", options=["--set", "EPOCHS=9"]):
-        tell_unfinished(tmp_path, tell=said.append)
+        tell_unfinished(tmp_path, data="x", tell=said.append)
     assert said[0].endswith("; classifold train photos --set EPOCHS=3 --resume old resumes it")
 
 
