@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from classifold.dataset.ready import ensure_split
+from classifold.dataset.ready import ensure_split, load_split_notes
 from classifold.errors import DataError
 from classifold.settings.config import Config
 from classifold.settings.loader import override_config
@@ -144,3 +144,12 @@ def test_a_listing_is_split_once_and_again_where_it_changes(photos: Path) -> Non
     assert ensure_split(settings(folder=listing), is_renewed=True) is None
     listing.write_text("file_name,label\n" + "".join(rows[1:]))
     assert ensure_split(settings(folder=listing), is_renewed=True) is not None
+
+
+def test_the_notes_of_a_split_can_be_read_later(photos: Path) -> None:
+    assert load_split_notes(Path("photos-split")) == []
+    (photos / "red" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    summary = ensure_split(settings(), is_renewed=True)
+    assert summary is not None
+    assert any("damaged.png" in note for note in summary.notes)
+    assert load_split_notes(Path("photos-split")) == list(summary.notes)
