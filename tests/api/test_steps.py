@@ -47,8 +47,8 @@ def test_check_returns_what_is_wrong_and_raises_nothing_for_it(tmp_path: Path) -
     found = check(tmp_path / "empty")
     assert not found.is_ready
     assert found.counts is None
-    assert found.problems[0].startswith("error: ")
-    assert repr(found).endswith(f"{len(found.problems)} problem)")
+    assert found.faults[0].startswith("error: ")
+    assert repr(found).endswith(f"{len(found.faults)} problem)")
 
 
 def test_split_puts_the_sets_beside_the_folder(photos: Path) -> None:

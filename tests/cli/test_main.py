@@ -389,6 +389,25 @@ def test_predict_into_a_file_leaves_it_whole_or_not_at_all(
     assert list(output.parent.iterdir()) == [output]
 
 
+def test_predict_says_what_it_wrote_into_a_file_whose_ending_gives_the_format(
+    classifold: Classifold, colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "pictures", count=1)
+    (folder / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    output = tmp_path / "names.json"
+    answer = classifold("predict", colour_run, folder, "--output", output)
+    assert (answer.code, answer.out) == (1, "")
+    assert [bool(row["error"]) for row in json.loads(output.read_text())].count(True) == 1
+    written, unreadable = answer.err.splitlines()[-2:]
+    assert written == f"3 pictures were classified; the answers are in {output}"
+    assert unreadable.startswith(f"1 picture could not be read: {folder}/red/broken.png: ")
+    answer = classifold("predict", colour_run, folder, "--output", output, "--format", "csv")
+    assert output.read_text().startswith("path,predicted_class,")
+    assert answer.err.splitlines()[-1] == (
+        f"note: {output} gets the format 'csv', as --format says, although its ending is that of 'json'"
+    )
+
+
 def test_a_run_that_is_none_is_one_error_with_a_cure(classifold: Classifold, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     for run_dir in (tmp_path, tmp_path / "nowhere"):

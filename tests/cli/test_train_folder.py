@@ -70,13 +70,26 @@ def test_a_folder_of_pictures_becomes_a_run_and_the_settings_file_gives_the_same
 def test_a_second_train_does_not_split_again_and_a_split_is_trained_on_as_it_is(
     classifold: Classifold, photos: Path, options: list[str]
 ) -> None:
+    Path("photos", CLASSES[0], "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert classifold("split", "photos").code == 0
     shutil.rmtree("photos")
     answer = classifold("train", "photos-split", "--json", *options)
     assert answer.code == 0, answer.err
     assert "dividing" not in answer.err
-    assert json.loads(answer.out)["run_dir"].startswith("runs/")
+    said = json.loads(answer.out)
+    assert said["run_dir"].startswith("runs/")
+    # What the split left out is part of what a script reads.
+    assert any("damaged.png" in note for note in said["notes"])
     assert sorted(path.name for path in Path().iterdir()) == ["photos-split", "runs"]
+    # Without the pictures of the run, its report keeps those that it shows, and says so.
+    page = Path(said["run_dir"], "report.html")
+    before = page.read_text().count("data:image/jpeg")
+    shutil.rmtree("photos-split")
+    answer = classifold("report", said["run_dir"], "--json")
+    [note] = json.loads(answer.out)["notes"]
+    assert note.startswith("no folder holds exactly the pictures of this run: ")
+    assert f"note: {note}\n" in answer.err
+    assert page.read_text().count("data:image/jpeg") == before > 0
 
 
 def test_a_listing_is_split_packed_and_trained_on(

@@ -30,7 +30,7 @@ class Check:
             "unreadable"; None for a class whose pictures were not all read.
         counts: Number of pictures by set and class after a split; None where splitting would fail.
         notes: Remarks on the pictures, one sentence each.
-        problems: Reasons why splitting would fail, each with its cure; empty if it would succeed.
+        faults: Reasons why splitting would fail, each with its cure; empty if it would succeed.
 
     Example:
         >>> import classifold
@@ -43,15 +43,15 @@ class Check:
     classes: Mapping[str, Mapping[str, int | None]]
     counts: Mapping[str, Mapping[str, int]] | None
     notes: Sequence[str]
-    problems: Sequence[str]
+    faults: Sequence[str]
 
     @property
     def is_ready(self) -> bool:
         """Whether the pictures can be split and trained on."""
-        return not self.problems
+        return not self.faults
 
     def __repr__(self) -> str:
-        state = "ready" if self.is_ready else count_of(len(self.problems), "problem")
+        state = "ready" if self.is_ready else count_of(len(self.faults), "problem")
         return f"Check({str(self.source)!r}, {count_of(len(self.classes), 'class', 'classes')}, {state})"
 
 
@@ -92,13 +92,13 @@ def check(folder: PathLike, *, config: Config | PathLike | None = None, **settin
         settings: Settings by name that override those of `config`, such as `PERCENTAGE_EVAL=0.2`.
 
     Raises:
-        ClassifoldError: A setting is wrong. Mistakes in the pictures are in `Check.problems` instead.
+        ClassifoldError: A setting is wrong. Mistakes in the pictures are in `Check.faults` instead.
 
     Example:
         >>> import classifold
         >>> classifold.check("photos")
         Check('photos', 3 classes, ready)
-        >>> print(classifold.check("no/such/folder").problems[0])
+        >>> print(classifold.check("no/such/folder").faults[0])
         error: no/such/folder: there is no such folder
         hint: ...
     """
@@ -107,8 +107,8 @@ def check(folder: PathLike, *, config: Config | PathLike | None = None, **settin
     from classifold.dataset.check import check_data
 
     found = check_data(chosen)
-    problems = [fault.format() for fault in found.faults]
-    return Check(source, found.classes, found.counts, list(found.notes), problems)
+    faults = [fault.format() for fault in found.faults]
+    return Check(source, found.classes, found.counts, list(found.notes), faults)
 
 
 def split(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Split:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,6 +15,7 @@ import click
 from rich.cells import cell_len
 
 from classifold import names
+from classifold.asking import ask_train
 from classifold.atomic import write_whole
 from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
@@ -137,7 +138,7 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
-    """Print one row per class, the sets that split would make, notes, and every fault."""
+    """Print one row per class, the sets that split would make, notes, every fault, and the next step."""
     if as_json:
         faults = [{"where": one.where, "what": one.what, "hint": one.hint} for one in report.faults]
         _print_json(
@@ -151,14 +152,21 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     from classifold.dataset.check import STATUS_WORDS
 
     _print_notes(report.notes)
-    rows = [[name, *map(_show_count, row.values())] for name, row in report.classes.items()]
-    if rows:
+    # Without a single figure, as where the folder has one class only, a table would say nothing.
+    if any(count is not None for row in report.classes.values() for count in row.values()):
+        rows = [[name, *map(_show_count, row.values())] for name, row in report.classes.items()]
         print_table(Table(f"Pictures of {report.source}", ["class", *STATUS_WORDS.values()], rows))
         click.echo()
-        print_table(build_counts_table(report.counts, report.classes))
+    if report.counts is not None:
+        print_table(build_counts_table(report.counts, title="What split would make"))
+        click.echo()
     for fault in report.faults:
         for line in fault.format().split("\n"):
             say(line)
+    if report.faults:
+        show(f"not ready: {count_of(len(report.faults), 'problem')}")
+    else:
+        show(f"ready: {ask_train()}")
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
@@ -183,30 +191,34 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
     show_place("The shards are in", summary.shards_dir)
 
 
-def build_counts_table(
-    counts: Mapping[str, Mapping[str, int]] | None, class_names: Iterable[str] = ()
-) -> Table:
+def build_counts_table(counts: Mapping[str, Mapping[str, int]], *, title: str = "Pictures") -> Table:
     """Return the table of pictures: one row per class, one column per set, the sums last.
 
     Args:
-        counts: Number of pictures by set and class; None if they are not known, which shows as dashes.
-        class_names: Names of the classes if `counts` is None.
+        counts: Number of pictures by set and class.
+        title: Title of the table.
     """
-    if counts is None:
-        rows = [[name, *[_UNKNOWN] * len(names.SETS)] for name in [*sorted(class_names), "all"]]
-        return Table("Pictures", ["class", *names.SETS], rows)
     class_names = sorted({name for of_set in counts.values() for name in of_set})
     rows = [[name, *(str(of_set.get(name, 0)) for of_set in counts.values())] for name in class_names]
     rows.append(["all", *(str(sum(of_set.values())) for of_set in counts.values())])
-    return Table("Pictures", ["class", *counts], rows)
+    return Table(title, ["class", *counts], rows)
 
 
 def _show_count(count: int | None) -> str:
     return _UNKNOWN if count is None else str(count)
 
 
-def print_run(summary: RunSummary, *, is_opened: bool = False, as_json: bool) -> None:
-    """Print the scores of a finished run and where its files are; open its report if that was asked for."""
+def print_run(
+    summary: RunSummary, *, split_notes: Sequence[str] = (), is_opened: bool = False, as_json: bool
+) -> None:
+    """Print the scores of a finished run and where its files are; open its report if that was asked for.
+
+    Args:
+        summary: The run.
+        split_notes: Notes on the split that it was trained on, for the JSON; the others were told before.
+        is_opened: Whether to open the report.
+        as_json: Whether to print JSON.
+    """
     if is_opened:
         open_report(summary.run_dir)
     if as_json:
@@ -214,7 +226,7 @@ def print_run(summary: RunSummary, *, is_opened: bool = False, as_json: bool) ->
         _print_json(
             run_dir=str(summary.run_dir),
             archive=archive,
-            notes=summary.notes,
+            notes=list(dict.fromkeys([*split_notes, *summary.notes])),
             seconds=summary.seconds,
             metrics=summary.metrics,
         )

@@ -185,11 +185,13 @@ def train(
     config, name = choose_beginning(load, overrides, resumed=resumed, start=start)
     from classifold.api.prepare import prepare_sets
     from classifold.cli.answers import print_run
+    from classifold.dataset.ready import load_split_notes
 
     if not in_docker and num_hosts in (None, 1):
         from classifold.training.backend import check_engine, choose_backend
 
         check_engine(choose_backend(config))  # before the pictures are divided, which may take long
+    split_dir = config.split_dir  # of a listing, training reads shards in another folder
     config = prepare_sets(config, folder=folder, is_resumed=resumed is not None)
     if in_docker:
         train_in_docker(
@@ -201,6 +203,7 @@ def train(
 
         print_run(
             train_on_hosts(config, num_hosts, archive=archive, name=name),
+            split_notes=load_split_notes(split_dir),
             is_opened=is_opened,
             as_json=as_json,
         )
@@ -212,7 +215,7 @@ def train(
         config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
     )
     if summary is not None:
-        print_run(summary, is_opened=is_opened, as_json=as_json)
+        print_run(summary, split_notes=load_split_notes(split_dir), is_opened=is_opened, as_json=as_json)
 
 
 @click.command()

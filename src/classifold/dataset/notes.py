@@ -12,6 +12,8 @@ from classifold.counts import choose, count_of
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.class_layout import describe_inner
+from classifold.dataset.evaluation_size import describe_evaluation
+from classifold.dataset.index import count_sets
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import Placement
@@ -253,7 +255,7 @@ def _count_bits(index: sqlite3.Connection, which: str) -> tuple[int, str]:
 def describe_division(
     index: sqlite3.Connection, config: Config, *, moved: list[str], redrawn: bool
 ) -> list[str]:
-    """Say where the division differs from the plain draw."""
+    """Say where the division differs from the plain draw, and where its evaluation set is too small."""
     lines = []
     count, some = _count(index, "SELECT name AS text FROM vanished")
     if count:
@@ -283,7 +285,7 @@ def describe_division(
             f"SPLIT_GROUP_PATTERN puts {count_of(pictures, 'picture')} in {count_of(groups, 'group')}, "
             "each whole in one set"
         )
-    return lines
+    return [*lines, *describe_evaluation(count_sets(index))]
 
 
 def describe_placement(placement: Placement, *, split_dir: Path) -> list[str]:

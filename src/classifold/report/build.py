@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from classifold import names
 from classifold.counts import choose
+from classifold.dataset.evaluation_size import FEW_PICTURES
 from classifold.dataset.walk import Picture
 from classifold.pictures.samples import SampleBits
 from classifold.report import charts, sentences
@@ -184,7 +185,7 @@ def _build_class(row: ClassScores) -> ClassRow:
         bar=charts.draw_interval(row.recall, row.recall_low, row.recall_high) if row.support else Markup(""),
         precision=percent(row.precision, decimals=0),
         f1=percent(row.f1, decimals=0),
-        is_small=row.support < sentences.FEW_PICTURES,
+        is_small=row.support < FEW_PICTURES,
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from classifold.counts import choose
+from classifold.dataset.evaluation_size import (
+    FEW_PICTURES,
+    WIDE_INTERVAL,
+    count_for_five_points,
+    describe_small_classes,
+    list_names,
+)
 from classifold.report.records import Epoch, Metrics, name_stage, number_epochs
 
-# A class with fewer pictures, or an accuracy with a wider interval, gets a warning.
-FEW_PICTURES = 5
-WIDE_INTERVAL = 0.10
 NBSP = "\u00a0"  # keeps a figure and its unit on one line
-_Z_95 = 1.96  # two-sided 95 % of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +178,9 @@ def _too_few_pictures(metrics: Metrics) -> str:
     return (
         f"The evaluation set is small: with {_pictures(total)}, the interval of the accuracy is {points:.0f} "
         f"points wide, so a difference of a few points between two models means nothing. "
-        f"About {_pictures_for_five_points(accuracy.value or 0):,} pictures "
+        f"About {count_for_five_points(accuracy.value or 0):,} pictures "
         f"would narrow it to ±{NBSP}5{NBSP}points."
     )
-
-
-def _pictures_for_five_points(accuracy: float) -> int:
-    """Return the number of pictures for an interval of ± 5 points (normal approximation), rounded up."""
-    spread = max(accuracy * (1 - accuracy), 0.01)
-    return 10 * math.ceil(_Z_95**2 * spread / 0.05**2 / 10)
 
 
 def _no_better_than_guessing(metrics: Metrics) -> str:
@@ -201,16 +197,12 @@ def _small_classes(metrics: Metrics) -> str:
     small = [row.class_name for row in metrics.per_class if row.support < FEW_PICTURES]
     if not small:
         return ""
-    verb = "class has" if len(small) == 1 else "classes have"
-    return (
-        f"{len(small)} {verb} fewer than {FEW_PICTURES} evaluation pictures ({_list_names(small)}): "
-        "figures for so few pictures say little."
-    )
+    return f"{describe_small_classes(small)}."
 
 
 def _never_recognised(metrics: Metrics) -> str:
     never = [row.class_name for row in metrics.per_class if row.support and row.recall == 0]
-    return f"Not one picture of {_list_names(never)} was recognised." if never else ""
+    return f"Not one picture of {list_names(never)} was recognised." if never else ""
 
 
 def _frequent_classes_favoured(metrics: Metrics) -> str:
@@ -239,11 +231,6 @@ def _misjudged(metrics: Metrics) -> str:
 
 def _majority_share(metrics: Metrics) -> float:
     return max(sum(row) for row in metrics.confusion_matrix) / max(metrics.num_pictures, 1)
-
-
-def _list_names(class_names: Sequence[str]) -> str:
-    shown = ", ".join(class_names[:6])
-    return f"{shown} and {len(class_names) - 6} more" if len(class_names) > 6 else shown
 
 
 def _pictures(count: int) -> str:
