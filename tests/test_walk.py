@@ -122,10 +122,10 @@ def test_predict_gives_what_the_evaluation_gave(walk: Walk, run_python: Callable
         assert said[row["path"]]["confidence"] == pytest.approx(float(row["confidence"]), abs=1e-4)
 
 
-def test_the_readmes_code_reads_every_form_of_the_model(
+def test_the_code_on_the_page_of_the_run_folder_reads_every_form_of_the_model(
     walk: Walk, root: Path, run_python: Callable[..., Any]
 ) -> None:
-    text = (root / "README.md").read_text(encoding="utf-8")
+    text = (root / "docs" / "run_folder.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     picture = next((walk.folder / "data" / "flowers-split" / "evaluation").rglob("*.jpg"))
     keep = "if 'probabilities' in globals():\n    answers.append([float(x) for x in probabilities[0]])\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Errors which mean that another process holds the lock.
@@ -33,6 +35,37 @@ def hold_lock(number: int, *, is_shared: bool = False) -> bool:
             raise BlockingIOError(errno.EAGAIN, "another process holds the lock") from None
         return False
     return True
+
+
+@contextlib.contextmanager
+def reading_folder(folder: Path) -> Iterator[None]:
+    """Mark a folder as being read by this process, until the block ends; without locks, nothing is marked."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:  # whoever reads the folder says what is wrong with it
+        yield
+        return
+    try:
+        with contextlib.suppress(BlockingIOError):
+            hold_lock(number, is_shared=True)
+        yield
+    finally:
+        os.close(number)
+
+
+def is_being_read(folder: Path) -> bool:
+    """Return whether a process has marked a folder with `reading_folder`."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        hold_lock(number)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(number)
+    return False
 
 
 def has_record_locks(path: Path) -> bool:

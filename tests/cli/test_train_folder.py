@@ -42,9 +42,9 @@ def test_a_folder_of_pictures_becomes_a_run_and_the_settings_file_gives_the_same
     assert answer.err.startswith("dividing the pictures of photos into three sets\n")
     assert sorted(path.name for path in Path().iterdir()) == ["photos", "photos-split", "runs"]
     [run_dir] = Path("runs").iterdir()
-    sentence = [line for line in answer.out.splitlines() if line.startswith("The model names ")]
+    sentence = [line for line in answer.out.splitlines() if line.startswith("The model named ")]
     assert len(sentence) == 1
-    assert "that were not used in training." in sentence[0]
+    assert "evaluation pictures correctly" in sentence[0]
     assert f"Run folder: {run_dir}" in answer.out
     # There is no browser here, which is not an error.
     assert "note: no browser could be opened; open " in answer.err

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from classifold.dataset.ready import ensure_split
+from classifold.dataset.split import split_dataset
 from classifold.errors import DataError
+from classifold.locks import reading_folder
 from classifold.settings.config import Config
 from classifold.settings.loader import override_config
 
@@ -144,3 +146,50 @@ def test_a_listing_is_split_once_and_again_where_it_changes(photos: Path) -> Non
     assert ensure_split(settings(folder=listing), is_renewed=True) is None
     listing.write_text("file_name,label\n" + "".join(rows[1:]))
     assert ensure_split(settings(folder=listing), is_renewed=True) is not None
+
+
+def test_files_of_the_split_that_are_gone_are_put_back(
+    photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ensure_split(settings(), is_renewed=True)
+    before = sorted(path for path in Path("photos-split").rglob("*.png"))
+    before[0].unlink()
+    capfd.readouterr()
+    assert ensure_split(settings(), is_renewed=True) is not None
+    assert capfd.readouterr().err.startswith("the files in photos-split were changed since it was made: ")
+    assert sorted(Path("photos-split").rglob("*.png")) == before
+    shutil.rmtree("photos-split/evaluation")
+    assert ensure_split(settings(), is_renewed=True) is not None
+    assert sorted(Path("photos-split").rglob("*.png")) == before
+
+
+def test_an_evaluation_picture_that_was_copied_into_training_is_not_trained_on(photos: Path) -> None:
+    ensure_split(settings(), is_renewed=True)
+    for path in sorted(Path("photos-split/evaluation/red").iterdir()):
+        shutil.copy(path, "photos-split/training/red")
+    with pytest.raises(DataError, match="classifold did not put there"):
+        ensure_split(settings(), is_renewed=True)
+
+
+def test_a_folder_and_a_listing_of_its_name_do_not_replace_each_others_split(photos: Path) -> None:
+    rows = [f"{path},{path.parent.name}\n" for path in sorted(photos.rglob("*.png"))]
+    listing = Path("photos.csv")
+    listing.write_text("file_name,label\n" + "".join(rows))
+    ensure_split(settings(), is_renewed=True)
+    for is_renewed in (True, False):
+        with pytest.raises(DataError, match="it is the split of photos, and not that"):
+            ensure_split(settings(folder=listing), is_renewed=is_renewed)
+    with pytest.raises(DataError, match="it is the split of photos, and not"):
+        split_dataset(settings(folder=listing))
+    other = override_config(("SPLIT_LOCAL_DIR=other-split",), folder=listing)
+    assert ensure_split(other, is_renewed=True) is not None
+
+
+def test_a_split_that_a_training_reads_is_not_replaced(photos: Path) -> None:
+    ensure_split(settings(), is_renewed=True)
+    add(photos)
+    with reading_folder(Path("photos-split")), reading_folder(Path("photos-split")):
+        with pytest.raises(DataError, match="a training is reading this folder"):
+            ensure_split(settings(), is_renewed=True)
+        assert Path("photos-split/split.json").exists()
+    assert ensure_split(settings(), is_renewed=True) is not None

@@ -66,6 +66,21 @@ def test_a_good_model_on_many_pictures_needs_no_caution() -> None:
     assert "most frequent class would reach 50.0 %" in summary
 
 
+def test_the_answer_counts_the_evaluation_pictures_and_names_the_most_frequent_mistake() -> None:
+    metrics = metrics_of([[45, 5], [6, 32]], low=0.8072, high=0.9364)
+    assert sentences.build_answer(metrics) == (
+        "The model named 77 of 88 evaluation pictures correctly: 88 % (95 % interval: 81 % to 94 %). "
+        "Its most frequent mistake: it took class b for class a in 6 of 38 pictures."
+    )
+    assert sentences.build_answer(metrics_of([[9, 0], [0, 9]], low=0.82, high=1.0)) == (
+        "The model named all 18 evaluation pictures correctly (95 % interval: 82 % to 100 %)."
+    )
+
+
+def test_one_picture_was_named_correctly() -> None:
+    assert "1 was named correctly." in sentences.build_summary(metrics_of([[1, 3], [1, 0]]))
+
+
 def test_a_small_evaluation_set_is_called_small_with_the_number_that_would_do() -> None:
     [caution] = sentences.find_cautions(metrics_of([[30, 8], [7, 30]], low=0.71, high=0.89))
     assert "75 pictures" in caution

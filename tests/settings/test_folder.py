@@ -72,3 +72,40 @@ def test_runs_never_go_into_the_pictures(photos: Path, monkeypatch: pytest.Monke
     assert f"{home}-runs" == config.RUNS_DIR
     assert config.split_dir.resolve() == home.with_name("photos-split")
     assert override_config(("RUNS_DIR=here",), folder=Path()).RUNS_DIR == "here"
+
+
+def test_the_listing_of_the_file_is_not_the_folder_of_the_file(photos: Path) -> None:
+    text = 'DATA_LOCAL_DIR = "photos"\nDATA_MANIFEST = "list.csv"\nSPLIT_LOCAL_DIR = "list-split"\n'
+    assert str(settings_with(text, photos).split_dir) == "photos-split"
+    Path("list.csv").write_text("file_name,label\n")
+    assert str(settings_with(text, Path("list.csv")).split_dir) == "list-split"
+
+
+def test_a_link_to_a_folder_has_the_split_of_the_folder(photos: Path) -> None:
+    Path("elsewhere").mkdir()
+    Path("link").symlink_to("photos")
+    assert override_config((), folder=Path("link")).split_dir == Path("photos-split").resolve()
+    Path("link-split").mkdir()
+    assert str(override_config((), folder=Path("link")).split_dir) == "link-split"
+
+
+def test_a_run_folder_and_a_part_of_a_split_are_no_pictures(photos: Path) -> None:
+    (photos / "split.json").write_text("{}")
+    (photos / "training").mkdir()
+    run = Path("run")
+    run.mkdir()
+    for name in ("classes.json", "model.onnx"):
+        (run / name).write_text("{}")
+    for folder, what in ((photos / "training", "is a part of the split "), (run, "this is a run folder")):
+        with pytest.raises(SettingsError, match=what):
+            override_config((), folder=folder)
+
+
+def test_a_listing_that_is_gone_is_still_a_listing(photos: Path) -> None:
+    config = override_config((), folder=Path("list.csv"))
+    assert (config.DATA_MANIFEST, str(config.split_dir)) == ("list.csv", "list-split")
+
+
+def test_paths_that_cannot_be_looked_at_are_for_others_to_refuse(photos: Path) -> None:
+    for name in ("x" * 300, "no/" * 3000 + "no"):
+        assert name == override_config((), folder=Path(name)).DATA_LOCAL_DIR

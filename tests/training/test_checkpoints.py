@@ -355,7 +355,7 @@ def test_a_checkpoint_of_a_later_form_is_refused(folder):
 WRITER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_checkpoints import FACTS, make
 from classifold.training.checkpoints import Checkpoints
 
@@ -367,16 +367,18 @@ print("begun", flush=True)
 while True:
     number += 1
     checkpoints.save(make(number, size=200_000), facts=FACTS, seconds={})
+    print("saved", flush=True)
 """
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_generation(folder):
     generator, reached = np.random.default_rng(0), 0
     for _ in range(6):
-        command = [sys.executable, "-c", WRITER, str(folder), str(Path(__file__).parent)]
+        places = [str(place) for place in Path(__file__).parents[:2]]  # this file's and made_runs'
+        command = [sys.executable, "-c", WRITER, str(folder), *places]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
+            assert [process.stdout.readline() for _ in range(2)] == ["begun\n", "saved\n"]
             time.sleep(generator.uniform(0.02, 0.2))
             process.kill()
         found, notes = load(folder)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from classifold.dataset.check import CheckReport
     from classifold.dataset.division import SplitSummary
     from classifold.packing.pack import ShardSummary
+    from classifold.predict.output import OutputFormat, Written
     from classifold.training.run import RunSummary
 
 _SCORE_TITLES = {
@@ -249,6 +250,15 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
     show(f"Predict:    classifold predict {shlex.quote(str(run_dir))} PICTURE...")
 
 
+def print_report(page: Path, *, notes: Sequence[str], as_json: bool) -> None:
+    """Print where a run's report is; what is missing from it goes to standard error as well."""
+    _print_notes(notes)
+    if as_json:
+        _print_json(report=str(page), notes=list(notes))
+        return
+    show(str(page))
+
+
 def open_report(run_dir: Path) -> None:
     """Open a run's report in the user's browser; where there is none, say how to look at it."""
     from classifold.api.browser import open_page
@@ -291,6 +301,16 @@ def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
 
 def _interval(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
+
+
+def print_written(written: Written, path: Path, *, output_format: OutputFormat) -> None:
+    """Say on standard error what is in a file of predictions, which pictures are not, and what is odd."""
+    from classifold.predict.output import describe_contradiction
+
+    for line in written.describe(path):
+        say(line)
+    if note := describe_contradiction(output_format, path):
+        _print_notes([note])
 
 
 def _print_notes(notes: Sequence[str]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from classifold.counts import count_of
 from classifold.dataset.division import SplitSummary
 from classifold.dataset.record import read_record_head
+from classifold.dataset.scan import is_split_changed
 from classifold.dataset.sources import MADE_FROM, describe_sources
 from classifold.dataset.split import split_dataset
+from classifold.dataset.split_place import check_same_source
 from classifold.names import EVALUATION, SPLIT_RECORD, TRAINING, VALIDATION
 from classifold.progress import say
 from classifold.settings.config import Config
@@ -35,15 +39,18 @@ def ensure_split(config: Config, *, is_renewed: bool) -> SplitSummary | None:
     source = Path(config.DATA_MANIFEST or config.DATA_LOCAL_DIR)
     if not has_content(split_dir):
         return _split(config, f"dividing the pictures of {source} into three sets")
+    head = read_record_head(split_dir / SPLIT_RECORD)
+    check_same_source(config, head)
     if not is_renewed:
         return None
-    if not source.exists() and read_record_head(split_dir / SPLIT_RECORD) is not None:
+    if not source.exists() and head is not None:
         say(f"note: {source} is not there; its split in {split_dir} is used as it is")
         return None
-    reason = _find_reason(config)
+    reason = _find_reason(config, head or {})
     if reason:
         return _split(config, f"{reason}: dividing again; no picture leaves evaluation for training")
-    say(f"{split_dir} is the split of these pictures already")
+    unseen = "; the files that it lists were not looked at" if config.DATA_MANIFEST else ""
+    say(f"{split_dir} is the split of these pictures already{unseen}")
     return None
 
 
@@ -72,9 +79,13 @@ def _split(config: Config, line: str) -> SplitSummary:
     return summary
 
 
-def _find_reason(config: Config) -> str:
-    """Return why the existing split is out of date; empty if it is not."""
-    head = read_record_head(config.split_dir / SPLIT_RECORD) or {}
+def _find_reason(config: Config, head: Mapping[str, Any]) -> str:
+    """Return why the existing split is out of date; empty if it is not.
+
+    Args:
+        config: The settings.
+        head: Head of its split.json; empty if there is none.
+    """
     if MADE_FROM not in head:  # of another origin, or of an earlier version: splitting says which
         return f"{config.split_dir} does not say which pictures it was made from"
     now = describe_sources(config)
@@ -82,4 +93,8 @@ def _find_reason(config: Config) -> str:
     if before.get("pictures") != now["pictures"]:
         source = config.DATA_MANIFEST or config.DATA_LOCAL_DIR
         return f"the pictures of {source} have changed since the last split"
-    return "" if before == now else "the settings of the split have changed"
+    if before != now:
+        return "the settings of the split have changed"
+    # Splitting again puts missing files back, and refuses to lose those that the user added.
+    is_changed = not config.DATA_MANIFEST and is_split_changed(config.split_dir)
+    return f"the files in {config.split_dir} were changed since it was made" if is_changed else ""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from classifold.atomic import is_mount_point, move_folder
 from classifold.errors import DataError, DiskError, Fault, disk_errors
-from classifold.locks import hold_lock
+from classifold.locks import hold_lock, is_being_read
 
 _LOG = logging.getLogger(__name__)
 _LOCK = ".classifold-lock"
@@ -40,7 +40,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
         target: The folder to create or to replace; its parents are created. A symbolic link stays one.
 
     Raises:
-        DataError: Another run is writing the same folder, or it is a mount point.
+        DataError: Another run is writing the same folder or reading it, or it is a mount point.
         DiskError: The folder cannot be written.
     """
     target = target.resolve()
@@ -141,13 +141,22 @@ def _clear(target: Path, *, new: Path, old: Path) -> None:
     if is_mount_point(target):
         what = "it is a mount point, which cannot be replaced as a whole"
         raise DataError(Fault(str(target), what, hint="choose a folder inside it"))
+    _check_unread(target)
     _delete(old)
     for entry in list(new.iterdir()):
         if entry.name != _LOCK:
             _delete(entry)
 
 
+def _check_unread(target: Path) -> None:
+    """Refuse to take the pictures away from a training that reads them."""
+    if is_being_read(target):
+        what = "a training is reading this folder, so it is not replaced now"
+        raise DataError(Fault(str(target), what, hint="wait until it has ended, or stop it with Ctrl-C"))
+
+
 def _take_place(target: Path, *, new: Path, old: Path) -> None:
+    _check_unread(target)
     (new / _COMPLETE).touch()
     if target.exists():
         try:

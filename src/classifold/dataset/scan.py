@@ -197,6 +197,15 @@ def _absent_notes(found: Mapping[str, Collection[str]], class_names: tuple[str, 
     ]
 
 
+def is_split_changed(split_dir: Path) -> bool:
+    """Return whether pictures in a split's folders were added, removed or replaced since it was made."""
+    try:
+        pictures = _load_files(split_dir, Oddities(os.path.realpath(split_dir)))
+    except DataError:  # more than one set is gone
+        return True
+    return set(pictures) != set(SETS) or bool(_fingerprint(split_dir, pictures)[1])
+
+
 def _fingerprint(split_dir: Path, pictures: Mapping[str, list[Picture]]) -> tuple[str, list[str]]:
     """Return split.json's fingerprint if it describes the files, else a hash of keys and sizes; and notes."""
     rows = ((f"{name}/{picture.key}", picture.size) for name in SETS for picture in pictures[name])

@@ -33,11 +33,11 @@ from classifold.dataset.index import RANK_OF, SET_RANKS, Row, add_pictures, coun
 from classifold.dataset.layout import describe_place
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import iter_placed, place_pictures
-from classifold.dataset.record import write_record
+from classifold.dataset.record import read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.sources import MADE_FROM, Source, SourceHash, describe_pictures
 from classifold.dataset.split_listing import split_listing
-from classifold.dataset.split_place import check_apart, naming_setting
+from classifold.dataset.split_place import check_apart, check_same_source, naming_setting
 from classifold.dataset.target_disk import check_class_names
 from classifold.dataset.vanished import add_vanished_pixels
 from classifold.dataset.walk import Oddities, check_folder, iter_pictures
@@ -73,6 +73,7 @@ def split_dataset(config: Config) -> SplitSummary:
     data_dir, split_dir = Path(config.DATA_LOCAL_DIR), config.split_dir
     check_folder(data_dir)
     check_apart(data_dir, split_dir)
+    check_same_source(config, read_record_head(split_dir / SPLIT_RECORD))
     own = read_layout(data_dir)
     made = tuple(name for name in (VALIDATION, EVALUATION) if own is None or name not in own)
     check_shares(config, made)

@@ -39,10 +39,10 @@ from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, write_manifest
 from classifold.dataset.placing import rename_twins
-from classifold.dataset.record import listing_hash, write_record
+from classifold.dataset.record import listing_hash, read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
 from classifold.dataset.sources import MADE_FROM, describe_sources
-from classifold.dataset.split_place import naming_setting
+from classifold.dataset.split_place import check_same_source, naming_setting
 from classifold.dataset.standing import describe_file
 from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, TRAINING, VALIDATION, set_manifest
@@ -71,6 +71,7 @@ def split_listing(config: Config) -> SplitSummary:
     """
     listing, split_dir = Path(config.DATA_MANIFEST), config.split_dir
     _check_apart(listing, split_dir)
+    check_same_source(config, read_record_head(split_dir / SPLIT_RECORD))
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         findings, made = read_listing(index, config)
         head = read_earlier(index, split_dir, kind=findings.kind)

@@ -51,14 +51,19 @@ from classifold.report.view import (
     TimeRow,
     TryRow,
 )
-from classifold.settings.config import Config
+from classifold.settings.config import RECIPES, Config
 
 NUM_WRONG, NUM_UNSURE, NUM_SKIPPED, NUM_PAIRS = 24, 8, 50, 10
 LEGIBLE_CLASSES = 30  # a matrix of more classes is drawn without numbers, beside its most frequent mistakes
 
 
 def build_page(
-    records: RunRecords, *, data_dir: Path | None, max_pixels: int, follows_links: bool = False
+    records: RunRecords,
+    *,
+    data_dir: Path | None,
+    max_pixels: int,
+    follows_links: bool = False,
+    earlier: Mapping[str, str] | None = None,
 ) -> Page:
     """Return the content of report.html.
 
@@ -67,6 +72,7 @@ def build_page(
         data_dir: Folder of the evaluation pictures; None shows no pictures.
         max_pixels: Limit of the pixels; larger pictures are not shown.
         follows_links: True to follow links that lead out of `data_dir`.
+        earlier: Thumbnails of the run's earlier report by key, for pictures that are not found.
 
     Raises:
         RunError: predictions.csv is damaged.
@@ -75,11 +81,9 @@ def build_page(
     picked = pick_pictures(iter_predictions(records.run_dir), num_wrong=NUM_WRONG, num_unsure=NUM_UNSURE)
     keys = [row.key for row in (*picked.wrong, *picked.unsure)]
     found = find_pictures(keys, data_dir=data_dir, follows_links=follows_links)
+    bits = _read_sample_bits(records.settings)
     wrong, unsure = (
-        [
-            _build_picture(row, found, max_pixels=max_pixels, sample_bits=_read_sample_bits(records.settings))
-            for row in rows
-        ]
+        [_build_picture(row, found, earlier or {}, max_pixels=max_pixels, sample_bits=bits) for row in rows]
         for rows in (picked.wrong, picked.unsure)
     )
     changed, others = _build_settings(records.settings)
@@ -285,14 +289,19 @@ def _read_sample_bits(settings: dict[str, Any]) -> SampleBits:
 
 
 def _build_picture(
-    row: PredictedPicture, found: Mapping[str, Picture], *, max_pixels: int, sample_bits: SampleBits
+    row: PredictedPicture,
+    found: Mapping[str, Picture],
+    earlier: Mapping[str, str],
+    *,
+    max_pixels: int,
+    sample_bits: SampleBits,
 ) -> PictureTile:
     picture = found.get(row.key)
     image = None
     if picture is not None:
         image = read_thumbnail(picture, max_pixels=max_pixels, sample_bits=sample_bits)
     return PictureTile(
-        image=image,
+        image=image or earlier.get(row.key),
         key=row.key,
         true_class=row.true_class,
         predicted_class=row.predicted_class,
@@ -353,6 +362,7 @@ def _describe_time(environment: Environment) -> str:
 
 def _build_settings(settings: dict[str, Any]) -> tuple[list[SettingRow], list[SettingRow]]:
     """Return the settings that differ from the defaults, and the others."""
+    recipe = RECIPES.get(str(settings.get("RECIPE")), {})
     changed, others = [], []
     for name, value in settings.items():
         field = Config.model_fields.get(name)
@@ -361,7 +371,8 @@ def _build_settings(settings: dict[str, Any]) -> tuple[list[SettingRow], list[Se
         if field is None or text == default:
             others.append(SettingRow(name, text, ""))
         else:
-            changed.append(SettingRow(name, text, default))
+            is_by_recipe = name in recipe and _setting_text(recipe[name]) == text
+            changed.append(SettingRow(name, f"{text} (by RECIPE)" if is_by_recipe else text, default))
     return changed, others
 
 

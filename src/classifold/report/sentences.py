@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from classifold.counts import choose
 from classifold.report.records import Epoch, Metrics, name_stage, number_epochs
 
 # A class with fewer pictures, or an accuracy with a wider interval, gets a warning.
@@ -47,7 +48,10 @@ def build_summary(metrics: Metrics) -> str:
     """Return the sentences under the headline: number of pictures, interval, and baseline."""
     accuracy = metrics.scores["accuracy"]
     right, total = count_right(metrics), metrics.num_pictures
-    words = [f"Measured on {_pictures(total)} that were not used in training: {right} were named correctly."]
+    verb = choose(right, "was", "were")
+    words = [
+        f"Measured on {_pictures(total)} that were not used in training: {right:,} {verb} named correctly."
+    ]
     if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
         words.append(
             f"With 95 % confidence, its accuracy on pictures like these "
@@ -60,17 +64,16 @@ def build_summary(metrics: Metrics) -> str:
 def build_answer(metrics: Metrics) -> str:
     """Return the sentences that end a run: how good the model is, and its most frequent mistake."""
     right, total, accuracy = count_right(metrics), metrics.num_pictures, metrics.scores["accuracy"]
-    share = "all" if right == total else f"{_in_hundred(right, total)} of 100"
+    pictures = f"evaluation picture{'' if total == 1 else 's'}"
+    named = f"all {total:,} {pictures}" if right == total else f"{right:,} of {total:,} {pictures}"
+    share = "" if right == total else f": {_in_hundred(right, total)} %"
     interval = ""
     if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
         low, high = (percent(share, decimals=0).replace(NBSP, " ") for share in (accuracy.low, accuracy.high))
         interval = f" (95 % interval: {low} to {high})"
-    words = [
-        f"The model names {share} pictures correctly{interval}, measured on {_pictures(total)} "
-        "that were not used in training."
-    ]
+    words = [f"The model named {named} correctly{share}{interval}."]
     words += [
-        f"Its most frequent mistake: it takes {pair.true_class} for {pair.predicted_class}, "
+        f"Its most frequent mistake: it took {pair.true_class} for {pair.predicted_class} in "
         f"{pair.count} of {_pictures(pair.support)}."
         for pair in find_confused_pairs(metrics, limit=1)
     ]

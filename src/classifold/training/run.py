@@ -16,6 +16,7 @@ from classifold.asking import explain_anew
 from classifold.atomic import move_folder
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import DiskError, Fault, RunError, disk_errors
+from classifold.locks import reading_folder
 from classifold.progress import say, show_progress
 from classifold.run_folder import write_archive
 from classifold.settings.config import Config
@@ -102,7 +103,7 @@ def train_model(
         HostError: If another host ended, or they never met.
     """
     this_host = this_host or HostInfo(0, 1, "")
-    with saving_early_end(config, name, this_host) as slot:
+    with saving_early_end(config, name, this_host) as slot, reading_folder(config.split_dir):
         # 1. Find the pictures, the run folder's name, and where states are saved.
         started = datetime.now().astimezone()
         sets = _find_sets(config, this_host) if sets is None else sets
@@ -179,7 +180,7 @@ def _find_saved(run: Run) -> None:
     is_known = folder.exists()
     if run.is_resumable and not is_known:
         remove_whole(run.run_dir.parent)
-        tell_unfinished(run.run_dir.parent, tell=tell)
+        tell_unfinished(run.run_dir.parent, data=run.facts["data"], tell=tell)
     saved = run.checkpoints.load(tell=tell)
     began = load_beginning(folder) if saved is None and run.is_resumable else None
     _keep_backend(run, before=began if saved is None else saved.facts)

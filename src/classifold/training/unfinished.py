@@ -12,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 from classifold import names
-from classifold.asking import ask_resume, ask_start, ask_train
+from classifold.asking import ask_resume, ask_start, ask_train, asked_as
 from classifold.errors import Fault, Interrupted, RunError, disk_errors
 from classifold.locks import hold_lock
+from classifold.training.beginning import load_asked, load_beginning
 
 _CHECKPOINT, _OUTPUTS = ".checkpoint", "outputs"
 _LOG = logging.getLogger(__name__)
@@ -149,16 +150,37 @@ def find_start(runs_dir: Path, source: str) -> str:
     raise RunError(Fault(source, "there is no such run", hint=hint))
 
 
-def tell_unfinished(runs_dir: Path, *, tell: Callable[[str], None]) -> None:
-    """Say which runs stopped and what they take: nobody else sees their folders."""
+def tell_unfinished(runs_dir: Path, *, data: str, tell: Callable[[str], None]) -> None:
+    """Say which runs stopped, what they take, and how to go on: nobody else sees their folders.
+
+    Args:
+        runs_dir: RUNS_DIR.
+        data: Fingerprint of the present division; a run of another one cannot be resumed.
+        tell: Called with the line.
+    """
     found = list_unfinished(runs_dir)
-    if found:
-        size = sum(one.num_bytes for one in found) / 1e6
-        which = f"{found[0].name} stopped" if len(found) == 1 else f"{len(found)} runs stopped"
+    if not found:
+        return
+    began = load_beginning(checkpoint_of(runs_dir / found[0].name)) or {}
+    size = sum(one.num_bytes for one in found) / 1e6
+    if began.get("data", data) != data:
         tell(
-            f"{which} before the end ({size:.0f} MB in hidden folders of {runs_dir}); "
-            f"{ask_resume(found[0].name)} resumes it"
+            f"{found[0].name} stopped before the end, and cannot be resumed with the present pictures: its "
+            f"sets held others ({size:.0f} MB in hidden folders of {runs_dir})"
         )
+        return
+    which = f"{found[0].name} stopped" if len(found) == 1 else f"{len(found)} runs stopped"
+    tell(
+        f"{which} before the end ({size:.0f} MB in hidden folders of {runs_dir}); "
+        f"{_ask_resume(runs_dir, found[0].name)} resumes it"
+    )
+
+
+def _ask_resume(runs_dir: Path, name: str) -> str:
+    """Return the call that resumes an earlier run: with the options that it was started with, not today's."""
+    asked = load_asked(checkpoint_of(runs_dir / name))
+    with contextlib.nullcontext() if asked is None else asked_as(asked):
+        return ask_resume(name)
 
 
 def remove_state(run_dir: Path) -> None:
