@@ -238,7 +238,7 @@ def test_a_job_that_begins_anew_says_so_and_what_that_cost(
 
     def see(line: str) -> None:
         told.append(line)
-        if line.startswith("epoch 1/") and not [one for one in told if "Interrupted" in one]:
+        if line.startswith("head epoch 1 of ") and not [one for one in told if "Interrupted" in one]:
             time.sleep(0.5)
             aws_account.interrupt(name, is_sudden=True)
 

@@ -271,7 +271,7 @@ def _gather_examples(feed: Feed, config: Config, buffer: NDArray[np.float32]) ->
     """Fill the buffer with scaled features of augmented pictures; return the examples and the scaling."""
     labels, num_classes = feed.training_labels, len(feed.class_weights)
     versions = len(buffer) // len(labels)
-    with show_progress("gathering the features that the head learns from", len(buffer)) as advance:
+    with show_progress("preparing the features to learn from", len(buffer)) as advance:
         for version in range(versions):
             feed.begin_epoch(version)
             for indices in blocks(len(labels)):
