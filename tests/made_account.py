@@ -28,9 +28,19 @@ def read_descriptions_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def recorded() -> list[Any]:
+    """Return what the lab recorded while the first `aws` set its account up; empty until then."""
+    return []
+
+
 @pytest.fixture
-def aws(aws_account: Cloud, project: Path) -> Aws:
-    """Return the way into the account, with the buckets, the role and a few pictures of a project."""
+def aws(aws_account: Cloud, recorded: list[Any], project: Path) -> Aws:
+    """Return the way into the account, with the buckets, the role and a few pictures of a project.
+
+    It is set up by our own code once. The lab repeats those requests, with their answers unread, for every
+    later test, and shows them among its calls as the first time.
+    """
     from classifold.aws.buckets import ensure_buckets
     from classifold.aws.clients import Aws
     from classifold.aws.roles import ensure_role
@@ -40,9 +50,15 @@ def aws(aws_account: Cloud, project: Path) -> Aws:
         {"PROJECT_NAME": "petals", "ALGORITHM_NAME": "petals", "INSTANCE_TYPE": "ml.m5.xlarge"}
     )
     found = Aws(config)
+    s3, _ = found.client("s3"), found.client("iam")
+    if recorded:
+        aws_account.repeat(recorded[0])
+        return found
+    aws_account.record()
     ensure_buckets(found, tell=lambda _: None)
     ensure_role(found, tell=lambda _: None)
-    found.client("s3").put_object(Bucket="petals.data", Key="flowers/training/rose/1.jpg", Body=b"picture")
+    s3.put_object(Bucket="petals.data", Key="flowers/training/rose/1.jpg", Body=b"picture")
+    recorded.append(aws_account.end_recording())
     return found
 
 

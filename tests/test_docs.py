@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import runpy
@@ -127,8 +128,16 @@ def test_the_images_of_the_pages_are_small() -> None:
     ],
 )
 def test_a_file_that_follows_from_the_code_is_up_to_date(name: str) -> None:
-    expected = runpy.run_path(str(ROOT / "docs" / "refresh.py"))["build_files"]()
-    assert (ROOT / name).read_text(encoding="utf-8") == expected[ROOT / name], "run: python docs/refresh.py"
+    assert (ROOT / name).read_text(encoding="utf-8") == refreshed()[ROOT / name], (
+        "run: python docs/refresh.py"
+    )
+
+
+@functools.cache
+def refreshed() -> dict[Path, str]:
+    """Return what docs/refresh.py would write."""
+    files: dict[Path, str] = runpy.run_path(str(ROOT / "docs" / "refresh.py"))["build_files"]()
+    return files
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
@@ -282,8 +291,13 @@ def test_the_page_of_troubleshooting_has_no_message_that_is_gone() -> None:
     }
     entries = entries_of_troubleshooting()
     assert len(entries) > 200
-    gone = [one for one in entries if not any(pattern_of(one).search(text) for text in texts)]
-    assert gone == []
+    assert [one for one in entries if not is_said(one, texts)] == []
+
+
+def is_said(entry: str, texts: set[str]) -> bool:
+    """Tell whether a text holds an entry's words in their order; the longest part is looked for first."""
+    pattern, part = pattern_of(entry), max((part.strip() for part in entry.split("…")), key=len)
+    return any(part in text and pattern.search(text) for text in texts)
 
 
 @pytest.mark.parametrize(

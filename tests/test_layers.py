@@ -6,10 +6,7 @@ import ast
 import functools
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 # The rooms, which are folders, from the bottom to the top: each floor imports from those below it, and a room
@@ -75,67 +72,106 @@ def may_import(room: str) -> set[str]:
     raise AssertionError(f"say in FLOORS where the new room {room} stands")
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """Yield every module that a file imports, wherever in the file, by its full name."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Return everything in a file, wherever it stands."""
+    return tuple(ast.walk(parse(path)))
+
+
+@functools.cache
+def is_module(name: str) -> bool:
+    return (SRC / Path(*name.split("."))).with_suffix(".py").exists()
+
+
+@functools.cache
+def is_folder(name: str) -> bool:
+    return (SRC / Path(*name.split("."))).is_dir()
+
+
+@functools.cache
+def imports_of(path: Path) -> tuple[str, ...]:
+    """Return every module that a file imports, wherever in the file, by its full name."""
+    found: list[str] = []
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides where it points"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                is_module = (SRC / Path(*full.split("."))).with_suffix(".py").exists()
-                is_room = (SRC / Path(*full.split("."))).is_dir()
-                yield full if is_module or is_room else str(node.module)
+                found.append(full if is_module(full) or is_folder(full) else str(node.module))
+    return tuple(found)
 
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(SRC))
 
 
+# Each rule is one test that names every file which breaks it: a test per file and rule would be a fifth of
+# all tests, and starting them costs more than they do.
+
+
 def test_there_are_files_to_look_at() -> None:
     assert {room_of(module_of(path)) for path in FILES} == {"top"}.union(*FLOORS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_point_downwards_only(path: Path) -> None:
-    room = room_of(module_of(path))
-    for module in imports_of(path):
-        if module.split(".")[0] == "classifold":
-            allowed = may_import(room) | (FACE_NAMES if module_of(path) == FACE else set())
-            assert room_of(module) in allowed, f"{path.name} in {room} imports {module}"
+def test_imports_point_downwards_only() -> None:
+    wrong = []
+    for path in FILES:
+        room = room_of(module_of(path))
+        allowed = may_import(room) | (FACE_NAMES if module_of(path) == FACE else set())
+        wrong += [
+            f"{name_of(path)} in {room} imports {module}"
+            for module in imports_of(path)
+            if module.split(".")[0] == "classifold" and room_of(module) not in allowed
+        ]
+    assert wrong == []
 
 
 def test_the_face_of_the_package_imports_nothing_of_ours_until_it_is_asked() -> None:
     assert runtime_imports(SRC / "classifold" / "__init__.py") == ()
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_training_imports_the_training_extra_and_never_aws(path: Path) -> None:
-    roots = {module.split(".")[0] for module in imports_of(path)}
-    room = room_of(module_of(path))
-    assert not roots & AWS or room == "aws"
-    assert not roots & TRAINING_ONLY or room == "training"
+def test_only_training_imports_the_training_extra_and_never_aws() -> None:
+    wrong = []
+    for path in FILES:
+        roots = {module.split(".")[0] for module in imports_of(path)}
+        room = room_of(module_of(path))
+        foreign = (set() if room == "aws" else AWS) | (set() if room == "training" else TRAINING_ONLY)
+        wrong += [f"{name_of(path)} imports {root}" for root in sorted(roots & foreign)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_what_is_imported_is_declared(path: Path, root: Path) -> None:
+def test_what_is_imported_is_declared(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     wanted = [requirement_name(requirement) for requirement in project["dependencies"]]
     declared = {name for one in wanted for name in IMPORT_NAMES.get(one, {one})}
-    optional = {"pillow_heif", "distributed", "pyarrow", "pandas"} | (
-        TRAINING_ONLY if room_of(module_of(path)) == "training" else set()
-    )
-    foreign = {module.split(".")[0] for module in imports_of(path)} - {"classifold"}
-    assert foreign - sys.stdlib_module_names - declared - optional == set()
+    wrong = []
+    for path in FILES:
+        optional = {"pillow_heif", "distributed", "pyarrow", "pandas"} | (
+            TRAINING_ONLY if room_of(module_of(path)) == "training" else set()
+        )
+        foreign = {module.split(".")[0] for module in imports_of(path)} - {"classifold"}
+        foreign -= sys.stdlib_module_names | declared | optional
+        wrong += [f"{name_of(path)} imports {name}" for name in sorted(foreign)]
+    assert wrong == []
 
 
 def requirement_name(requirement: str) -> str:
     return requirement.partition(">")[0].partition("=")[0].strip()
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_no_file_imports_one_that_imports_it(path: Path) -> None:
+def test_no_file_imports_one_that_imports_it() -> None:
+    assert [name_of(path) for path in FILES if module_of(path) in reachable_from(path)] == []
+
+
+def reachable_from(path: Path) -> set[str]:
+    """Return the project's modules that loading a file imports, by itself or by another."""
     module = module_of(path)
     seen: set[str] = set()
     waiting = [one for one in runtime_imports(path) if one != module]
@@ -144,41 +180,59 @@ def test_no_file_imports_one_that_imports_it(path: Path) -> None:
         if one in seen:
             continue
         seen.add(one)
-        file = SRC / Path(*one.split("."))
-        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-        waiting += runtime_imports(file) if file.exists() else ()
-    assert module not in seen
+        file = file_of(one)
+        waiting += runtime_imports(file) if file else ()
+    return seen
+
+
+@functools.cache
+def file_of(module: str) -> Path | None:
+    file = SRC / Path(*module.split("."))
+    file = file / "__init__.py" if is_folder(module) else file.with_suffix(".py")
+    return file if file.exists() else None
 
 
 @functools.cache
 def runtime_imports(path: Path) -> tuple[str, ...]:
     """Return the project's modules that are imported when a file is loaded, in no function."""
     found = []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parse(path).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("classifold"):
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                is_module = (SRC / Path(*full.split("."))).with_suffix(".py").exists()
-                found.append(full if is_module else str(node.module))
+                found.append(full if is_module(full) else str(node.module))
     return tuple(found)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_no_module_is_an_attic_and_no_check_is_an_assert(path: Path) -> None:
-    assert path.stem not in {"utils", "helpers", "common", "manager", "misc"}
-    tree = ast.parse(path.read_text())
-    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-    assert ast.get_docstring(tree) or not tree.body
+def test_no_module_is_an_attic_and_no_check_is_an_assert() -> None:
+    attics = {"utils", "helpers", "common", "manager", "misc"}
+    assert [name_of(path) for path in FILES if path.stem in attics] == []
+    asserts = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in FILES
+        for node in nodes_of(path)
+        if isinstance(node, ast.Assert)
+    ]
+    assert asserts == []
+    assert [name_of(path) for path in FILES if parse(path).body and not ast.get_docstring(parse(path))] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_name_is_imported_from_the_file_that_defines_it(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("classifold"):
-            for alias in node.names:
-                place = SRC / Path(*str(node.module).split("."))
-                is_module = (place / alias.name).is_dir() or (place / alias.name).with_suffix(".py").exists()
-                assert is_module or alias.name in defined_names(place), f"{node.module} hands on {alias.name}"
+def test_a_name_is_imported_from_the_file_that_defines_it() -> None:
+    wrong = [
+        f"{name_of(path)}: {node.module} hands on {alias.name}"
+        for path in FILES
+        for node in nodes_of(path)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("classifold")
+        for alias in node.names
+        if not is_own_name(str(node.module), alias.name)
+    ]
+    assert wrong == []
+
+
+def is_own_name(module: str, name: str) -> bool:
+    """Tell whether a name is a room or file below a module, or defined in the module itself."""
+    full = f"{module}.{name}"
+    return is_folder(full) or is_module(full) or name in defined_names(SRC / Path(*module.split(".")))
 
 
 @functools.cache
@@ -186,7 +240,7 @@ def defined_names(place: Path) -> frozenset[str]:
     """Return what a module defines itself at its top level, in an `if` or `try` as well."""
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     found: set[str] = set()
-    waiting = list(ast.parse(file.read_text(encoding="utf-8")).body)
+    waiting = list(parse(file).body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If | ast.Try):

@@ -21,6 +21,17 @@ MARK = "import pathlib; pathlib.Path({place!r}).touch(); raise SystemExit(1)\n"
 # Started through a shell, which closes what `redirection` says.
 CLOSED = (">&-", "2>&-", "<&-", "<&- >&- 2>&-")
 FULL = (">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full")
+# `python -m classifold`, where two processes draw as few as five pictures; at the end it says how many did.
+DRAW_IN_PROCESSES = """
+import multiprocessing.process, os, runpy, sys
+from classifold.example import make
+make.PICTURES_PER_PROCESS = 2
+os.sched_getaffinity = lambda _: {0, 1}
+try:
+    runpy.run_module("classifold", run_name="__main__", alter_sys=True)
+finally:
+    print(next(multiprocessing.process._process_counter) - 1, file=sys.stderr)
+"""
 
 
 @pytest.fixture
@@ -209,12 +220,16 @@ def test_a_file_of_the_project_is_no_module_of_the_command_line(
 
 
 def test_a_file_of_the_project_is_no_module_of_the_children(
-    run_python: Callable[..., Any], shadows: Path
+    run_python: Callable[..., Any], draw_colours: Callable[..., Path], shadows: Path
 ) -> None:
-    # Enough pictures for several processes of multiprocessing, and shards that Dask's workers pack.
-    words = ("-P", "-m", "classifold")
-    drawn = run_python(*words, "example", "data/flowers", "--pictures-per-class", "10", cwd=shadows.parent)
+    # Processes of multiprocessing draw, and Dask's workers pack shards.
+    drawn = run_python(
+        "-P", "-c", DRAW_IN_PROCESSES, "example", "drawn", "--pictures-per-class", "1", cwd=shadows.parent
+    )
     assert drawn.code == 0, drawn.err
+    assert int(drawn.err.splitlines()[-1]) >= 2
+    draw_colours(shadows.parent / "data" / "flowers", count=10)
+    words = ("-P", "-m", "classifold")
     assert run_python(*words, "split", cwd=shadows.parent).code == 0
     packed = run_python(*words, "shards", "--workers", "2", cwd=shadows.parent)
     assert packed.code == 0, packed.err

@@ -26,6 +26,14 @@ class Calls:
         """Forget the requests so far."""
         self._kept.clear()
 
+    def copy(self) -> list[tuple[Caller, dict[str, Any], bytes]]:
+        """Return the requests so far, for `put_back`."""
+        return list(self._kept)
+
+    def put_back(self, kept: list[tuple[Caller, dict[str, Any], bytes]]) -> None:
+        """Let these be the requests so far."""
+        self._kept = deque(kept, maxlen=_LIMIT)
+
     def describe(self) -> list[dict[str, Any]]:
         """Return the requests with their operations' names."""
         return [_describe(*one) for one in list(self._kept)]

@@ -197,6 +197,18 @@ class Cloud:
         """Forget the requests so far."""
         self._ask("forget_calls")
 
+    def record(self) -> None:
+        """Keep from now on what is asked, for `repeat`."""
+        self._ask("record")
+
+    def end_recording(self) -> int:
+        """Keep no more; return the recording's number."""
+        return int(self._ask("end_recording"))
+
+    def repeat(self, recording: int) -> None:
+        """Ask again all that was recorded and changes something, without a client; `calls` are as then."""
+        self._ask("repeat", recording=recording)
+
     def _ask(self, verb: str, **values: Any) -> Any:
         request = urllib.request.Request(f"{self.url}/lab/{verb}", json.dumps(values).encode())
         with urllib.request.urlopen(request, timeout=60) as response:

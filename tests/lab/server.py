@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import json
 import socket
@@ -71,6 +72,8 @@ class Lab:
         self.address = ""
         self.arns: dict[str, str] = {}
         self.calls = Calls()
+        # What a test has asked to be kept: each request that changes something, with its body.
+        self.recording: list[tuple[dict[str, Any], bytes]] | None = None
         self.verbs = Verbs(self)
 
     # Every request
@@ -86,6 +89,8 @@ class Lab:
         # S3's bodies are read once, by moto; the others' are small.
         body = b"" if caller.service in ("s3", "") else _read_body(environ)
         self.calls.record(caller, environ, body)
+        if self.recording is not None:
+            self._record(environ, self.recording)
         if self.faults.rules or self.policy:
             refusal = self._strike(caller, environ, body)
             if isinstance(refusal, Fault):
@@ -99,6 +104,13 @@ class Lab:
         if self.faults.rules and self._is_lost(caller, environ, body):
             _break(environ)
         return answer
+
+    def _record(self, environ: dict[str, Any], recording: list[tuple[dict[str, Any], bytes]]) -> None:
+        """Keep a request, unless it only reads."""
+        body = _read_body(environ)
+        if environ["REQUEST_METHOD"] in ("PUT", "POST", "DELETE") and b"Action=Get" not in body:
+            plain = {name: value for name, value in environ.items() if isinstance(value, str | int | tuple)}
+            recording.append(({**plain, "wsgi.errors": sys.stderr}, body))
 
     def _is_lost(self, caller: Caller, environ: dict[str, Any], body: bytes) -> bool:
         """Tell whether the answer to a request is to be lost."""
@@ -304,6 +316,9 @@ def serve(port: int) -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     lab = Lab()
+    # What is loaded stays for good: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     server = make_server("127.0.0.1", port, lab, threaded=True, request_handler=KeptConnection)
     lab.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()

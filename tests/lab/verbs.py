@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 from lab.operations import ACCOUNT
@@ -19,6 +20,7 @@ class Verbs:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self.recordings: list[tuple[list[tuple[dict[str, Any], bytes]], list[Any]]] = []
 
     def reset(self) -> dict[str, str]:
         """Empty the account and start over; return the keys of a new user."""
@@ -84,6 +86,24 @@ class Verbs:
     def forget_calls(self) -> None:
         """Forget the requests so far."""
         self.lab.calls.clear()
+
+    def record(self) -> None:
+        """Keep what is asked from now on."""
+        self.lab.recording = []
+
+    def end_recording(self) -> int:
+        """Keep no more; return the recording's number."""
+        self.recordings.append((self.lab.recording or [], self.lab.calls.copy()))
+        self.lab.recording = None
+        return len(self.recordings) - 1
+
+    def repeat(self, *, recording: int) -> None:
+        """Ask again what was recorded and changes something."""
+        asked, calls = self.recordings[recording]
+        for environ, body in asked:
+            answer = self.lab({**environ, "wsgi.input": io.BytesIO(body)}, lambda *_: lambda _: None)
+            b"".join(answer)
+        self.lab.calls.put_back(calls)
 
     def start_relay(self, *, upstream: str) -> dict[str, str]:
         """Open the way to the registry that can break; it stays until the server ends."""

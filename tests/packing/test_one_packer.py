@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,31 @@ def pack_by_shares(sets_dir: Path, shards_dir: Path) -> Any:
     for number in (2, 1):
         assert pack_sets(sets_dir, shards_dir, shard_mb=1, share=(number, 2)) is None
     pack_sets(sets_dir, shards_dir, shard_mb=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let Dask's two processes serve all tests of this file: starting them takes longer than any test."""
+    if not find_spec("distributed"):  # the tests that need it are skipped
+        yield
+        return
+    import distributed
+
+    start = distributed.LocalCluster
+    started: list[Any] = []
+
+    def share(**options: Any) -> Any:
+        if not started:
+            scratch = str(tmp_path_factory.mktemp("dask"))
+            started.append(start(**{**options, "local_directory": scratch}))
+        assert options["n_workers"] == 2
+        return contextlib.nullcontext(started[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "LocalCluster", share)
+        yield
+    for cluster in started:
+        cluster.close()
 
 
 WAYS = [pack_for_upload, pack_in_threads, pack_listed, pack_on_dask, pack_listed_on_dask, pack_by_shares]

@@ -146,8 +146,12 @@ def test_what_is_in_s3_is_read_through_the_reader_and_checked_by_its_etag(tmp_pa
 
 
 @pytest.mark.parametrize("deaths", [1, 10**6])
-def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_one_clear_error(listed, tmp_path, deaths):
+def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_one_clear_error(
+    tmp_path, monkeypatch, deaths
+):
     pytest.importorskip("distributed")
+    # Of each death Dask starts a new process; two for a shard are enough to give it up, by default four are.
+    monkeypatch.setitem(dask_config()["distributed"]["scheduler"], "allowed-failures", 1)
     rows = [f"s3://b/{'ab'[n % 2]}/{n}.jpg,{n + 4}\n" for n in range(40)]
     (tmp_path / "far.csv").write_text("source-ref,size\n" + "".join(rows))
     split_dir = split_dataset(build_config({"DATA_MANIFEST": str(tmp_path / "far.csv")})).split_dir
@@ -159,6 +163,13 @@ def test_a_worker_that_dies_is_replaced_and_one_that_always_dies_is_one_clear_er
         return
     with pytest.raises(DataError, match="died again and again"):
         pack(split_dir, "shards", num_workers=2, reader=reader)
+
+
+def dask_config() -> dict[str, Any]:
+    import dask.config
+    import distributed  # noqa: F401 - puts its part in
+
+    return dask.config.config
 
 
 class Deadly:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as sk
 
 from classifold.training.evaluate import (
     Answers,
@@ -55,6 +54,8 @@ def values(found: dict[str, Any]) -> dict[str, float]:
 
 
 def expect_scikit(answers: Answers, found: dict[str, Any]) -> None:
+    from sklearn import metrics as sk  # a second, which every worker that collects tests would pay
+
     labels, guesses, shares = answers.labels, answers.probabilities.argmax(axis=1), answers.probabilities
     every = range(len(answers.class_names))
     given_values = values(found)
