@@ -78,7 +78,8 @@ def describe_listing(config: Config) -> dict[str, Any]:
     """
     total = 0
     with Path(config.DATA_MANIFEST).open("rb") as file:
-        for line in file:
+        # A binary file may have no lines: it is hashed in pieces of 1 MB.
+        for line in iter(lambda: file.readline(1 << 20), b""):
             total += int.from_bytes(hashlib.sha256(line.rstrip(b"\r\n")).digest())
     return {**describe_pictures(config, SourceHash()), "pictures": f"{total % 2**256:064x}"}
 
