@@ -19,12 +19,27 @@ if TYPE_CHECKING:
 def read_descriptions_once() -> Iterator[None]:
     """Let botocore's sessions share its descriptions of the services: reading them is what a test waits for.
 
-    Every test has a session of its own, for its own credentials; each would read the same megabytes of JSON.
+    Every test has a session of its own, for its own credentials; each would read the same megabytes of JSON,
+    and make the same classes with hundreds of methods of them.
     """
+    import botocore.client
+    import botocore.hooks
     import botocore.session
+
+    make_class = botocore.client.ClientCreator._create_client_class
+    classes: dict[str, Any] = {}
+
+    def make_class_once(creator: Any, service_name: str, service_model: Any) -> Any:
+        if service_name not in classes:
+            classes[service_name] = make_class(creator, service_name, service_model)
+        return classes[service_name]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        patch.setattr(botocore.client.ClientCreator, "_create_client_class", make_class_once)
+        patch.setattr(
+            botocore.hooks, "accepts_kwargs", functools.lru_cache(10_000)(botocore.hooks.accepts_kwargs)
+        )
         yield
 
 

@@ -134,6 +134,10 @@ class Cloud:
         """Make a bucket that belongs to somebody else."""
         self._ask("foreign_bucket", name=name, region=region)
 
+    def copy_object(self, bucket: str, key: str, *, count: int) -> None:
+        """Make copies of an object in its bucket, of the same key with a number behind it."""
+        self._ask("copy_object", bucket=bucket, key=key, count=count)
+
     # Training jobs
 
     def run_jobs_as(self, script: str) -> None:

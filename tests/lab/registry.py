@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -25,6 +26,8 @@ _REFERENCE = re.compile(
     r"(?P<host>(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com)/"
     r"(?P<repository>[^:@]+)(:(?P<tag>[^@]+))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+
+_THERE = set[str]()
 
 
 class Manifest(NamedTuple):
@@ -71,13 +74,16 @@ class Registry:
         self.secret = base64.b64encode(f"AWS:{account}-auth-token".encode()).decode()
 
     def is_there(self) -> bool:
-        """Tell whether it answers."""
+        """Tell whether it answers; one that did is not asked again."""
+        if self.host in _THERE:
+            return True
         if not (CERTIFICATES / self.host).is_dir():
             return False
         try:
             self._ask("")
         except OSError:
             return False
+        _THERE.add(self.host)
         return True
 
     def list_tags(self, repository: str) -> list[str]:
@@ -126,9 +132,14 @@ class Registry:
             method=method,
             headers={"Authorization": f"Basic {self.secret}", "Accept": accept},
         )
-        trusted = ssl.create_default_context(cafile=str(CERTIFICATES / self.host / "ca.crt"))
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
-        )
-        with opener.open(request, timeout=30) as response:
+        with _make_opener(self.host).open(request, timeout=30) as response:
             return response.read(), response.headers
+
+
+@functools.cache
+def _make_opener(host: str) -> urllib.request.OpenerDirector:
+    """Return what opens the registry's addresses; reading its certificate takes as long as a request."""
+    trusted = ssl.create_default_context(cafile=str(CERTIFICATES / host / "ca.crt"))
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
+    )

@@ -6,6 +6,7 @@ import functools
 import gc
 import io
 import json
+import os
 import socket
 import struct
 import sys
@@ -55,6 +56,8 @@ class Lab:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from moto.s3.models import s3_backends
 
+        # Making thousands of machine images, which nobody asks for, takes moto a tenth of a second per test.
+        os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
         mends.mend_moto()
         ecr.mend_digests()
         self.moto = DomainDispatcherApplication(create_backend_app)

@@ -68,6 +68,15 @@ class Verbs:
         """Make a bucket of somebody else's."""
         self.lab.buckets[STRANGER]["aws"].create_bucket(name, region)
 
+    def copy_object(self, *, bucket: str, key: str, count: int) -> None:
+        """Make copies of an object beside it."""
+        from moto.s3.models import s3_backends
+
+        backend = s3_backends[ACCOUNT]["aws"]
+        found = backend.get_object(bucket, key)
+        for number in range(count):
+            backend.put_object(bucket, f"{key}-{number:04}", found.value)
+
     def jobs(self, **values: Any) -> None:
         """Set how the machines of training jobs behave."""
         for name, value in values.items():
