@@ -185,7 +185,8 @@ def train(
     if time_limit is not None:
         _check_time_limit(time_limit, settings)
         settings["TIME_LIMIT"] = time_limit
-    with asked_for(os.fsdecode(folder), in_python=True, options=options, start=start):
+    begun = None if start is None else parse_path(start, where="start")
+    with asked_for(os.fsdecode(folder), in_python=True, options=options, start=begun):
         chosen, name = _choose_beginning(source, config, settings, resume=resume, start=start)
         try:
             return _train(chosen, source, name=name, archive=archive)
