@@ -148,8 +148,8 @@ def find_phase(log: str, runs_dir: Path) -> str:
     working = list(runs_dir.glob(".*.partial"))
     if working and (working[0] / "model.keras").exists():
         return "evaluating" if (working[0] / "checkpoint").exists() else "exporting"
-    stages = re.findall(r"^stage=(\w+) epoch=|^(head) [0-9]+/[0-9]+: regularization", log, re.MULTILINE)
-    return f"training {''.join(stages[-1])}" if stages else "starting"
+    stages = re.findall(r"^(fine-tuning|head) (?:epoch )?[0-9]+(?: of |/)[0-9]+: ", log, re.MULTILINE)
+    return f"training {stages[-1]}" if stages else "starting"
 
 
 def find_place(log: str) -> str:
@@ -157,9 +157,8 @@ def find_place(log: str) -> str:
     if "note: resumed from " not in log:
         return "within what is computed of the pictures"
     place = log.partition("note: resumed from ")[2].partition(" (checkpoint")[0]
-    return (
-        f"inside an epoch of {place.split()[-1]}" if "batch" in place else f"after one of {place.split()[-1]}"
-    )
+    stage = "fine-tuning" if place.endswith("fine-tuning") else "the head"
+    return f"inside an epoch of {stage}" if "batch" in place else f"after one of {stage}"
 
 
 def compare(one: Path, other: Path) -> list[str]:

@@ -30,9 +30,9 @@ SIZE = 32
 
 # Of the lines of a run, those about a step that takes seconds: how many there are depends on the machine.
 _PROGRESS = re.compile(
-    r"(algo-\d+: )?(starting \w+: |looking for the pictures|preparing |testing |computing |collecting |"
-    r"writing |reading the |evaluating|checking that |packing |training the head|fine-tuning|"
-    r"head \d+/\d+: trying |drawing: )"
+    r"(algo-\d+: )?(starting \w+: |looking for the pictures|converting |testing |computing |preparing |"
+    r"writing |reading the |evaluating|checking that |packing |fitting |drawing: |"
+    r"(head|fine-tuning) epoch \d+/)"
 )
 
 

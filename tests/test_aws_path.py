@@ -252,9 +252,9 @@ def test_a_spot_job_that_is_interrupted_twice_ends_with_the_model_of_one_that_wa
     name = start_job(shell, f"{settings} --set SPOT=True")
     following = shell.start(f"classifold follow {name}")
     # Once in each stage: with the two minutes' notice, and without any.
-    wait_for(lambda: "stage=head epoch=9 " in log_of(name), "the head's ninth epoch")
+    wait_for(lambda: "head epoch 9 of " in log_of(name), "the head's ninth epoch")
     lab.interrupt(name)
-    wait_for(lambda: "stage=fine_tune epoch=83 " in log_of(name), "the third epoch of fine-tuning")
+    wait_for(lambda: "fine-tuning epoch 3 of " in log_of(name), "the third epoch of fine-tuning")
     lab.interrupt(name, is_sudden=True)
     for one in (straight, name):
         wait_for(lambda job=one: describe(job)["TrainingJobStatus"] not in ("InProgress", "Stopping"), one)
@@ -295,7 +295,7 @@ def test_a_stopped_job_leaves_its_best_model_and_its_checkpoint(shell: Shell, la
     shell("classifold image")
     shell("classifold launch --set HEAD_EPOCHS=1000 --set EARLY_STOPPING_PATIENCE=0")
     name = newest(shell)
-    wait_for(lambda: "epoch=2 " in log_of(name), "the second epoch")
+    wait_for(lambda: "head epoch 2 of " in log_of(name), "the second epoch")
     shell("classifold stop")
     assert f"{name}: Stopped" in shell("classifold follow", code=130)
     assert f"runs/{name}.interrupted" in shell("classifold fetch")
@@ -367,7 +367,7 @@ def test_two_machines_with_a_part_of_the_shards_each_and_one_that_dies(lab: Clou
     doomed = start_job(shell, "--set EPOCHS=80")
 
     # One of the machines of the second job is killed, so that it can say nothing.
-    wait_for(lambda: "stage=fine_tune epoch=4 " in log_of(doomed), "the second epoch of fine-tuning")
+    wait_for(lambda: "fine-tuning epoch 3 of " in log_of(doomed), "the second epoch of fine-tuning")
     words = ["docker", "ps", "--format", "{{.Names}}", "--filter", f"name={doomed}"]
     running = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     (victim,) = [one for one in running if one.endswith("-algo-2")]
@@ -391,7 +391,7 @@ def test_two_machines_with_a_part_of_the_shards_each_and_one_that_dies(lab: Clou
     assert sum(here) == sum(read) == 24
     assert sorted(here) == sorted(read)
     assert 0 < min(here) < max(here)
-    assert not any("stage=" in line for line in lines["algo-2"])
+    assert not any(line.startswith(("head ", "fine-tuning ")) for line in lines["algo-2"])
 
     # What was learned goes on on one machine, in the image that has the engine of several.
     resumed = start_job(shell, f"--resume {doomed} --set INSTANCE_COUNT=1")
@@ -400,8 +400,8 @@ def test_two_machines_with_a_part_of_the_shards_each_and_one_that_dies(lab: Clou
     assert describe(resumed)["TrainingJobStatus"] == "Completed", said
     assert "the number of hosts is 1, and was 2 before" in said
     assert "the hosts have other parts of the training pictures than before" in said
-    assert "stage=fine_tune epoch=2 " not in said
-    assert "stage=fine_tune epoch=81 " in said
+    assert "\nfine-tuning epoch 1 of " not in said
+    assert "fine-tuning epoch 80 of 80: " in said
 
 
 def test_nothing_that_is_secret_is_written_anywhere(shell: Shell, lab: Cloud) -> None:

@@ -7,12 +7,9 @@ import importlib.util
 import io
 import logging
 import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,33 +17,7 @@ import pytest
 from rich.cells import cell_len
 
 from classifold.progress import Board, PlainFormatter, counting, is_terminal, say
-
-
-def run_on_terminal(code: str, *, cwd: Path, until: str | None = None, **environment: str) -> str:
-    """Return what a Python program shows on a terminal, to its end or until a text was shown."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(cwd)
-        os.environ.update({"TERM": "xterm", **environment})
-        os.execv(sys.executable, [sys.executable, "-P", "-c", code])
-    shown, end = b"", time.monotonic() + 120
-    try:
-        while time.monotonic() < end:
-            if not select.select([terminal], [], [], 1)[0]:
-                continue
-            try:
-                more = os.read(terminal, 65536)
-            except OSError:  # the program has ended
-                more = b""
-            shown += more
-            if not more or (until is not None and until.encode() in shown):
-                break
-    finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
-        os.close(terminal)
-    return shown.decode()
-
+from made_terminal import run_on_terminal
 
 BAR = """
 from classifold.progress import {names}
@@ -322,6 +293,28 @@ def test_bars_fit_the_terminal_and_nothing_wraps(tmp_path: Path, columns: int) -
     assert any(line.startswith("computing features") for line in lines)
     assert any(line.startswith("reading 花") for line in lines)
     assert "note: a line in between" in lines
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_long_line_breaks_at_blanks_on_a_terminal_and_a_command_not_at_all(
+    tmp_path: Path, is_busy: bool
+) -> None:
+    command = "`classifold train photos --resume photos_2026-11-28_10-00-00 --set EPOCHS=3`"
+    line = f"hint: [1] continue with the same settings: {command}"
+    work = "with show_progress('reading', 3):\n    " if is_busy else ""
+    code = f"from classifold.progress import say, show_progress\n{work}say({line!r})\n"
+    shown = run_on_terminal(code, cwd=tmp_path, COLUMNS="40")
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+    at = lines.index("hint: [1] continue with the same")
+    assert lines[at + 1 : at + 3] == ["  settings:", f"  {command}"]
+
+
+def test_a_log_gets_a_long_line_in_one_piece(tmp_path: Path) -> None:
+    code = f"from classifold.progress import say\nsay({'word ' * 60!r})\n"
+    words = [sys.executable, "-P", "-c", code]
+    environment = {**os.environ, "COLUMNS": "40"}
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.stderr == "word " * 60 + "\n"
 
 
 def test_what_goes_to_a_file_stays_out_of_the_terminal_while_a_bar_is_shown(tmp_path: Path) -> None:

@@ -154,11 +154,31 @@ def test_a_bar_fills_with_what_is_done(clock: Clock) -> None:
     assert step.draw(80).rest == ""
 
 
-def test_a_narrow_terminal_keeps_the_figures_and_cuts_the_description(clock: Clock) -> None:
-    step = Step("computing features of the training pictures", 20_000, clock=clock)
+def test_a_narrow_terminal_drops_the_speed_then_the_bar_before_words_are_cut(clock: Clock) -> None:
+    step = Step("computing features of the pictures", 20_000, clock=clock)
     clock.now += 10
     step.advance(5000)
-    assert step.draw(60).join() == "computing features… ━━╌╌╌╌╌╌ 5,000/20,000  500/s  30 s left"
+    assert [step.draw(width).join() for width in (100, 76, 69, 60, 50)] == [
+        "computing features of the pictures ━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 5,000/20,000  500/s  30 s left",
+        "computing features of the pictures ━━╌╌╌╌╌╌ 5,000/20,000  500/s  30 s left",
+        "computing features of the pictures ━━╌╌╌╌╌╌ 5,000/20,000  30 s left",
+        "computing features of the pictures 5,000/20,000  30 s left",
+        "computing features of th… 5,000/20,000  30 s left",
+    ]
+
+
+def test_the_pictures_of_an_epoch_are_counted_and_the_time_left_is_that_of_all(clock: Clock) -> None:
+    step = Step("fine-tuning", 3350, clock=clock)
+    clock.now += 10
+    step.advance(335)
+    step.begin_part("fine-tuning epoch 2/10", size=335, start=335)
+    assert step.format_line() == "fine-tuning epoch 2/10: 0 of 335 pictures, 34/s, 1 min 30 s left in all"
+    step.advance(134)
+    assert step.draw(60).join() == "fine-tuning epoch 2/10 134/335  1 min 01 s left in all"
+    wide = "fine-tuning epoch 2/10 ━━━━━━╌╌╌╌╌╌╌╌╌╌ 134/335  47/s  1 min 01 s left in all"
+    assert step.draw(80).join() == wide
+    step.advance(500)  # more than was announced
+    assert "335/335" in step.draw(60).join()
 
 
 def test_control_characters_of_a_name_are_escaped(clock: Clock) -> None:

@@ -65,12 +65,12 @@ def test_the_walk_ends_with_scores_classes_and_the_run_folder(walk: Walk) -> Non
 def test_a_log_sees_a_line_an_epoch_and_no_progress_bar(walk: Walk) -> None:
     said = walk.trained.out + walk.trained.err
     epochs = re.findall(
-        r"^stage=(head|fine_tune) epoch=(\d+) loss=\S+ accuracy=\S+ val_loss=", said, re.MULTILINE
+        r"^(head|fine-tuning) epoch (\d+) of 1: validation loss \S+, accuracy \S+; ", said, re.MULTILINE
     )
     tried = re.findall(r"^head (\d)/\d: regularization \S+: validation loss ", said, re.MULTILINE)
     assert tried == ["1", "2"]
-    assert epochs == [("fine_tune", "3")]
-    assert len(re.findall(r"^head: chosen: regularization ", said, re.MULTILINE)) == 1
+    assert epochs == [("fine-tuning", "1")]
+    assert len(re.findall(r"^chosen: regularization ", said, re.MULTILINE)) == 1
     assert "\r" not in said
     assert "\x1b" not in said
 

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
 
 CARD_FORMAT: Final = 1
+# Side in pixels of the largest square that pictures are resized to: twice what the settings allow.
+MOST_IMAGE_SIZE: Final = 2048
 _Text = Annotated[str, Field(max_length=1024)]
 _Name = Annotated[str, Field(min_length=1, max_length=1024)]
 
@@ -47,7 +49,7 @@ class ModelCard(BaseModel):
 
     format: Literal[1]
     class_names: tuple[_Name, ...] = Field(min_length=1, max_length=100_000)
-    image_size: int = Field(ge=1, le=2048)  # twice what the settings allow
+    image_size: int = Field(ge=1, le=MOST_IMAGE_SIZE)
     max_pixels: int = Field(ge=1)
     sample_bits: Annotated[int, Field(ge=8, le=16)] | Literal["auto"] = "auto"
     input: ModelInput = ModelInput()

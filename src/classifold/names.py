@@ -147,12 +147,12 @@ HOSTS_PORT = 23456  # port on the first machine of a job to which the others con
 
 # The metrics in an epoch's line of a log, each with the regular expression that finds it.
 METRICS = {
-    "loss": r" loss=([-+.0-9a-z]+)",
-    "accuracy": r" accuracy=([-+.0-9a-z]+)",
-    "val_loss": r" val[a-z]*[_ ]loss[= ]([-+.0-9a-z]+)",
-    "val_accuracy": r"[_,] ?accuracy[= ]([-+.0-9a-z]+)",
-    "learning_rate": r" learning_rate=([-+.0-9a-z]+)",
-    "pictures_per_second": r" pictures_per_second=([-+.0-9a-z]+)",
+    "loss": r" training loss ([-+.0-9a-z]+)",
+    "accuracy": r" training loss [-+.0-9a-z]+, accuracy ([-+.0-9a-z]+)",
+    "val_loss": r" validation loss ([-+.0-9a-z]+)",
+    "val_accuracy": r" validation loss [-+.0-9a-z]+, accuracy ([-+.0-9a-z]+)",
+    "learning_rate": r" learning rate ([-+.0-9a-z]+)",
+    "pictures_per_second": r" s, ([-+.0-9a-z]+) pictures/s\)",
 }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from classifold.printable import make_lines_printable, make_printable
 from classifold.processes import silence
 from classifold.step_line import Step
+from classifold.wrapping import find_width, wrap_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -49,6 +50,17 @@ class Advance:
         """Set the text that says what is being done."""
         if self._step is not None:
             self._step.description = description
+
+    def begin_part(self, description: str, *, size: int, start: int) -> None:
+        """Show a part of the step, such as an epoch: count and bar are those of the part alone.
+
+        Args:
+            description: What is being done in it.
+            size: Number of units in the part.
+            start: Number of units of the whole step that come before it.
+        """
+        if self._step is not None:
+            self._step.begin_part(description, size=size, start=start)
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -94,8 +106,9 @@ def saying_through(stream: TextIO) -> Iterator[None]:
 def say(line: str) -> None:
     """Print a line on standard error.
 
-    Control characters in it are escaped. If it cannot be written, for instance because standard error is a
-    file on a full disk, this and later lines are dropped and the work continues.
+    Control characters in it are escaped. A terminal gets a long line broken at blanks, a log gets it whole.
+    If it cannot be written, for instance because standard error is a file on a full disk, this and later
+    lines are dropped and the work continues.
 
     Raises:
         BrokenPipeError: The reader of standard error has closed it.
@@ -163,8 +176,14 @@ class Board:
             return
         with self._lock:
             self._last_line = self._clock()
-            text = f"{self._clear()}{make_printable(line.expandtabs())}\n"
-        _write(stream, text)
+            live, erased = self._live, self._clear()
+        text = make_printable(line.expandtabs())
+        if is_terminal(stream):
+            text = "\n".join(wrap_line(text, find_width(stream)))
+            if live is not None:
+                _print_above(live, text)
+                return
+        _write(stream, f"{erased}{text}\n")
 
     @contextlib.contextmanager
     def show(
@@ -291,6 +310,13 @@ class Board:
                 lines.append(" ").append(drawn.done, "bar.complete").append(drawn.rest, "bar.back")
             lines.append(f" {drawn.figures}")
         return lines
+
+
+def _print_above(live: Live, text: str) -> None:
+    """Print lines above the bars; words wider than the terminal are left for it to break."""
+    from rich.text import Text
+
+    live.console.print(Text(text), soft_wrap=True)
 
 
 def _write(stream: TextIO, text: str) -> None:

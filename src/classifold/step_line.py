@@ -14,7 +14,7 @@ from classifold.printable import make_printable
 # slows down, and the time left stays steady while training pauses now and then to compute features.
 _WINDOW_SECONDS, _WINDOW_SHARE = 30.0, 0.5
 _SAMPLE_SECONDS, _SAMPLE_SHARE = 0.5, 0.005
-# Widths of the bar in columns; the widest one is used that leaves room for the whole description.
+# Widths of the bar in columns; the wider one is used if it leaves room for the whole description.
 _BAR_WIDTHS = (16, 8)
 # Least number of columns to which a description is cut.
 _LEAST_DESCRIPTION = 12
@@ -80,6 +80,8 @@ class Step:
         self._clock, self._lock = clock, threading.Lock()
         self.started, self.is_told = clock(), False
         self._samples = deque([(self.started, done)])
+        # Size and start of the part that is shown; None: the whole step.
+        self._part: tuple[int, int] | None = None
 
     def advance(self, count: int) -> None:
         """Add a number of units that are done."""
@@ -88,6 +90,16 @@ class Step:
             now = self._clock()
             if now - self._samples[-1][0] >= max(_SAMPLE_SECONDS, _SAMPLE_SHARE * (now - self.started)):
                 self._samples.append((now, self._done))
+
+    def begin_part(self, description: str, *, size: int, start: int) -> None:
+        """Show count and bar of one part of the step, such as an epoch; the time left stays that of the step.
+
+        Args:
+            description: What is being done in it.
+            size: Number of units in the part.
+            start: Number of units of the whole step that come before it.
+        """
+        self.description, self._part = description, (size, start)
 
     @property
     def elapsed(self) -> float:
@@ -115,7 +127,9 @@ class Step:
         return make_printable(line)
 
     def draw(self, width: int, *, is_ascii: bool = False) -> DrawnStep:
-        """Return the line for a terminal or a notebook, cut so that it fits.
+        """Return the line for a terminal or a notebook, so that it fits.
+
+        Where there is not enough room, the speed is left out, then the bar; at last the description is cut.
 
         Args:
             width: Columns of the terminal.
@@ -125,19 +139,40 @@ class Step:
 
         width -= 1  # some terminals wrap a line that fills the last column
         description = make_printable(self.description)
-        figures = self._list_figures("/") or [f"({format_seconds(self.elapsed)})"]
+        figures, bar = self._choose_columns(width - cell_len(description))
         while len(figures) > 1 and cell_len("  ".join(figures)) + _LEAST_DESCRIPTION + 1 > width:
-            del figures[1]
+            del figures[-1]
         text = "  ".join(figures)
-        room = width - cell_len(text) - 1
-        wide = [one for one in _BAR_WIDTHS if one + 1 + cell_len(description) <= room]
-        bar = 0
-        if self.total:
-            bar = wide[0] if wide else _BAR_WIDTHS[-1] if room >= 2 * _LEAST_DESCRIPTION else 0
-        description = cut(description, room - (bar + 1 if bar else 0), is_ascii=is_ascii)
-        filled = min(bar, bar * self._done // self.total) if self.total else 0
+        room = width - cell_len(text) - 1 - (bar + 1 if bar else 0)
+        description = cut(description, room, is_ascii=is_ascii)
+        done, total = self._count_shown()
+        filled = min(bar, bar * done // total) if total else 0
         signs = ("#", "-") if is_ascii else ("━", "╌")
         return DrawnStep(description, signs[0] * filled, signs[1] * (bar - filled), text)
+
+    def _choose_columns(self, room: int) -> tuple[list[str], int]:
+        """Return the figures beside the description and the width of the bar.
+
+        Args:
+            room: Number of columns that the description leaves free; may be negative.
+        """
+        from rich.cells import cell_len
+
+        figures = self._list_figures("/") or [f"({format_seconds(self.elapsed)})"]
+        without_speed = [figures[0], *figures[2:]]
+        choices = [(figures, bar) for bar in _BAR_WIDTHS] if self.total else [(figures, 0)]
+        choices.append((without_speed, _BAR_WIDTHS[-1] if self.total else 0))
+        for columns, bar in choices:
+            if cell_len("  ".join(columns)) + 1 + (bar + 1 if bar else 0) <= room:
+                return columns, bar
+        return without_speed, 0
+
+    def _count_shown(self) -> tuple[int, int | None]:
+        """Return how much is done and how much there is, of the part that is shown or of the whole step."""
+        if self._part is None:
+            return self._done, self.total
+        size, start = self._part
+        return min(max(self._done - start, 0), size), size
 
     def _list_figures(self, of: str) -> list[str]:
         """Return count, speed and time left, those that are known.
@@ -149,11 +184,12 @@ class Step:
             return []
         rate = self.measure_rate()
         left = None if self.total is None else max(0, self.total - self._done)
-        figures = [_format_count(self._done, self.total, self._unit, of)]
+        figures = [_format_count(*self._count_shown(), self._unit, of)]
         if rate > 0:
             figures.append(_format_rate(rate, self._unit))
             if left:
-                figures.append(f"{format_seconds(left / rate)} left")
+                in_all = "" if self._part is None else " in all"
+                figures.append(f"{format_seconds(left / rate)} left{in_all}")
         return figures
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,24 @@ def place(
     assert answer.code == 0, answer.err
     (run_dir,) = (folder / "runs").iterdir()
     return Place(folder, run_dir.rename(run_dir.with_name("first")), answer.err, answer.out)
+
+
+@pytest.fixture
+def ordinary_python() -> Callable[[str, Path], str]:
+    """Return a function that runs code, in a folder, as a user to whom file modes apply; root is none."""
+    rights = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    if rights and not shutil.which("setpriv"):
+        pytest.skip("root without setpriv may read everything")
+
+    def call(code: str, folder: Path) -> str:
+        command = [*rights, sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, encoding="utf-8", timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
 
 
 @pytest.fixture

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import io
+import json
+import os
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -70,6 +75,119 @@ def test_a_list_keeps_its_order_and_loses_nothing(model: Model, red: Path, tmp_p
     assert str(damaged) in repr(found[1])
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["x" * 300, "a\0b", "~\0", "y/" * 2050, "\ud800", Path("z" * 300)],
+    ids=lambda path: repr(path)[:9],
+)
+def test_a_path_that_cannot_be_looked_up_is_an_error_of_its_own_picture(
+    model: Model, red: Path, path: Any
+) -> None:
+    found = model.predict([red, path, red])
+    assert [one.label for one in found] == ["red", None, "red"]
+    assert found[1].error
+    assert found[1].path == Path(path)
+    with pytest.raises(DataError):
+        model.predict(path)
+    with pytest.raises(DataError):
+        load_picture(path)
+
+
+def test_a_picture_that_may_not_be_looked_up_loses_no_other_one(
+    colour_run: Path, red: Path, ordinary_python: Callable[[str, Path], str]
+) -> None:
+    closed = red.parent / "closed"
+    closed.mkdir(0)
+    code = f"""
+import classifold
+model = classifold.load({str(colour_run)!r})
+print(model.predict(["red.jpg", "closed/a.jpg", "red.jpg"]))
+"""
+    said = ordinary_python(code, red.parent)
+    assert said.count("Prediction('red'") == 2
+    assert "error='the file cannot be opened: Permission denied', path='closed/a.jpg'" in said
+
+
+def test_an_open_file_is_one_picture(model: Model, red: Path) -> None:
+    with red.open("rb") as file:
+        assert [model.predict(one).label for one in (file, file, io.BytesIO(red.read_bytes()))] == ["red"] * 3
+        assert np.array_equal(load_picture(file), load_picture(red))
+    with pytest.raises(DataError, match="picture from an open file: the open file cannot be read"):
+        model.predict(file)
+    found = model.predict([file, red])
+    assert [one.label for one in found] == [None, "red"]
+    with red.open(encoding="latin-1") as text, pytest.raises(UsageError, match="'rb'"):
+        model.predict(text)  # type: ignore[call-overload]
+
+
+def test_files_that_a_generator_closes_behind_it_are_read_in_time(model: Model, red: Path) -> None:
+    def opened() -> Iterator[Any]:
+        for _ in range(20):
+            with red.open("rb") as file:
+                yield file
+
+    assert [one.label for one in model.predict_iter(opened())] == ["red"] * 20
+
+
+def test_a_dict_of_pictures_is_refused_with_the_cure(model: Model, red: Path) -> None:
+    for pictures in ({"a": red}, {}):
+        for call in (model.predict, model.predict_iter):
+            with pytest.raises(
+                UsageError, match=r"got a dict\nhint: pass a list: list\(pictures.values\(\)\)"
+            ):
+                call(pictures)
+    with pytest.raises(UsageError, match="got dict"):
+        model.predict([{"a": red}])  # type: ignore[list-item]
+
+
+def test_a_tilde_is_the_home_folder(
+    colour_run: Path, model: Model, red: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(red.parent))
+    assert model.predict("~/red.jpg").path == red
+    assert [one.label for one in model.predict(["~/red.jpg", Path("~/red.jpg")])] == ["red", "red"]
+    assert np.array_equal(load_picture("~/red.jpg"), load_picture(red))
+    monkeypatch.setenv("HOME", str(colour_run.parent))
+    assert load(f"~/{colour_run.name}").class_names == model.class_names
+
+
+def test_a_path_object_may_give_bytes(colour_run: Path, model: Model, red: Path) -> None:
+    class Entry:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __fspath__(self) -> bytes:
+            return os.fsencode(self.path)
+
+    assert model.predict(Entry(red)).path == red  # type: ignore[call-overload]
+    assert model.predict([Entry(red)])[0].label == "red"  # type: ignore[list-item]
+    assert load(Entry(colour_run)).class_names == model.class_names  # type: ignore[arg-type]
+
+
+def test_a_prediction_can_be_a_key_copied_pickled_and_written_but_not_changed(
+    model: Model, red: Path
+) -> None:
+    one, two = model.predict([red, red])
+    assert one == two
+    assert len({one, two}) == 1
+    assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
+    assert json.loads(json.dumps(one.probabilities)) == one.probabilities
+    assert repr(one.probabilities) == repr(dict(one.probabilities))
+    assert dataclasses.asdict(one)["label"] == "red"
+    changed: Any = one.probabilities
+    for change in (
+        lambda: changed.update(red=0.0),
+        lambda: changed.__setitem__("red", 0.0),
+        lambda: changed.pop("red"),
+        lambda: changed.clear(),
+        lambda: changed.setdefault("x", 1.0),
+        lambda: changed.__ior__({"red": 0.0}),
+    ):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    assert one == two
+
+
 def test_one_unreadable_picture_raises_its_reason(model: Model, tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("hello")
     with pytest.raises(DataError, match=r"error: .*note\.txt: ") as caught:
@@ -83,7 +201,8 @@ def test_top_k_keeps_the_most_probable(model: Model, red: Path) -> None:
     assert list(model.predict(red, top_k=1).probabilities) == ["red"]
     assert [len(one.probabilities) for one in model.predict([red], top_k=2)] == [2]
     assert len(model.predict(red, top_k=99).probabilities) == 3
-    for wrong in (0, -1, 1.5, "2"):
+    assert len(model.predict(red, top_k=np.int64(2)).probabilities) == 2  # type: ignore[call-overload]
+    for wrong in (0, -1, 1.5, "2", True):
         with pytest.raises(UsageError, match="top_k: expected a number of classes from 1"):
             model.predict(red, top_k=wrong)  # type: ignore[arg-type]
 
@@ -164,6 +283,18 @@ def test_max_pixels_limits_what_is_read(colour_run: Path, red: Path) -> None:
         load(colour_run, max_pixels=100).predict(red)
     with pytest.raises(DataError, match="MAX_PIXELS = 100"):
         load_picture(red, max_pixels=100)
+    for wrong in (0, -1, True, "many"):
+        with pytest.raises(UsageError, match="max_pixels: expected a number of pixels from 1"):
+            load(colour_run, max_pixels=wrong)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="max_pixels: expected a number of pixels from 1"):
+            load_picture(red, max_pixels=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("run", ["", "x" * 300, "a\0b", 3, b"an ONNX file", None])
+def test_what_is_no_path_of_a_run_is_one_error(run: Any) -> None:
+    with pytest.raises(UsageError, match=r"classifold\.load: ") as caught:
+        load(run)
+    assert len(str(caught.value)) < 250
 
 
 def test_load_picture_gives_what_the_model_is_fed(red: Path) -> None:
@@ -172,9 +303,16 @@ def test_load_picture_gives_what_the_model_is_fed(red: Path) -> None:
     assert load_picture(red).shape == (224, 224, 3)
     with pytest.raises(DataError, match="No such file"):
         load_picture("missing.jpg")
-    for wrong in (0, "224", None):
-        with pytest.raises(UsageError, match="size: expected a number of pixels from 1"):
+    assert load_picture(red, size=np.int64(64)).shape == (64, 64, 3)  # type: ignore[arg-type]
+    for wrong in (0, "224", None, True, 10**6, 2049, 1.5):
+        with pytest.raises(UsageError, match="size: expected a number of pixels from 1 to 2048, got "):
             load_picture(red, size=wrong)  # type: ignore[arg-type]
+    for bits in ("99", 7, 17, True, None, "12"):
+        with pytest.raises(
+            UsageError, match='sample_bits: expected a whole number from 8 to 16 or "auto", got '
+        ):
+            load_picture(red, sample_bits=bits)  # type: ignore[arg-type]
+    assert np.array_equal(load_picture(red, sample_bits=12), load_picture(red))
 
 
 def test_predicting_needs_neither_tensorflow_nor_pandas(

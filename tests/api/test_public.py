@@ -78,7 +78,7 @@ run: classifold.Run = classifold.train("photos", config=classifold.Config(EPOCHS
 label: str | None = run.load().predict("a.jpg").label
 labels: list[str | None] = [one.label for one in classifold.load(run).predict(["a.jpg", b"bytes"])]
 shape: tuple[int, ...] = classifold.load_picture("a.jpg").shape
-problems: str = "".join(classifold.check("photos").problems)
+faults: str = "".join(classifold.check("photos").faults)
 totals: int = sum(classifold.split("photos").counts["training"].values())
 """
 WRONG = """

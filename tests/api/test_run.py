@@ -17,7 +17,7 @@ import pytest
 
 from classifold import names
 from classifold.api.run import Run
-from classifold.errors import RunError
+from classifold.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from made_photos import Place
@@ -137,6 +137,28 @@ def test_a_damaged_file_is_named(copied: Path, name: str) -> None:
     }
     with pytest.raises(RunError, match=name):
         reads[name]()
+
+
+@pytest.mark.parametrize("content", ["{", "", "[]", '{"scores": {"accuracy": null}}'])
+def test_a_run_with_damaged_scores_is_still_shown(copied: Path, content: str) -> None:
+    run = Run(copied)
+    (copied / "metrics.json").write_text(content)
+    assert repr(run) == f"Run({str(copied)!r}, its scores cannot be read)"
+    assert "metrics.json" in Run(copied)._repr_html_()
+    shutil.rmtree(copied)
+    assert "its scores cannot be read" in repr(run)
+
+
+def test_a_tilde_is_the_home_folder(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(copied.parent))
+    assert Run(f"~/{copied.name}").path == copied
+
+
+@pytest.mark.parametrize("path", ["", "x" * 300, "y/" * 2040, "a\0b", 3, b"bytes", None])
+def test_what_is_no_path_is_one_error(path: Any) -> None:
+    with pytest.raises(UsageError, match=r"classifold\.Run: ") as caught:
+        Run(path)
+    assert len(str(caught.value)) < 250
 
 
 def refusal(path: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,13 +18,14 @@ from classifold.aws.jobs import stop_job
 from classifold.cli import cloud as aws_commands
 from classifold.cli.cloud_answers import print_end
 from classifold.errors import AwsError, Interrupted
+from classifold.training.journal import EpochRow, print_epoch
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
 
 LINE = (
-    "stage=fine_tune epoch=12 loss=0.3121 accuracy=0.9 val_loss=0.2 val_accuracy=0.9130 learning_rate=0.0005 "
-    "seconds=60.00 pictures_per_second=120.0"
+    "fine-tuning epoch 12 of 20: validation loss 0.2, accuracy 0.9130; training loss 0.3121, accuracy 0.9; "
+    "learning rate 0.0005 (60.00 s, 120.0 pictures/s)"
 )
 EPOCHS = f"""
 import sys, time
@@ -43,7 +46,7 @@ def test_status_and_log_lines_are_told_once_each_in_order_to_the_end(
     steps = [line.split(maxsplit=1)[1].partition(":")[0] for line in told if line[2:3] == ":"]
     assert steps == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
     assert told.count("begins") == 1
-    assert sum(line.startswith("epoch 12/15 fine_tune: ") for line in told) == 3
+    assert sum(line.startswith("fine-tuning epoch 12 of 20: ") for line in told) == 3
 
 
 def test_a_failed_job_ends_with_its_own_code_and_its_whole_reason(
@@ -96,17 +99,34 @@ def test_a_missing_right_ends_the_following_at_once_and_is_named(
 
 
 def test_an_epoch_is_told_with_how_far_the_job_is() -> None:
-    assert format_line(LINE, 20) == (
-        "epoch 12/20 fine_tune: val_loss 0.200, val_accuracy 0.913, 60.0 s, up to 8 min left"
+    shown = "epoch 12 of 20: validation loss 0.200, accuracy 0.913 (60.0 s"
+    assert format_line(LINE) == f"fine-tuning {shown}, up to 8 min left)"
+    assert format_line(LINE.replace("fine-tuning", "head")) == f"head {shown})"
+    assert format_line("anything else") == "anything else"
+
+
+def test_an_epoch_is_read_from_the_line_that_training_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    row = EpochRow("fine_tune", 6, float("nan"), 0.25, float("inf"), 0.75, 1e-05, 0.004)
+    print_epoch(row, number=1, last=10, num_pictures=100)
+    assert format_line(stream.getvalue().strip()) == (
+        "fine-tuning epoch 1 of 10: validation loss inf, accuracy 0.750 (0.0 s)"
     )
-    assert format_line("anything else", 20) == "anything else"
 
 
 @pytest.mark.parametrize(
-    "line", ["stage=head epoch=1 x seconds=1.2.3", f"stage=head epoch={'9' * 5000} x seconds=1", "seconds=."]
+    "line",
+    [
+        LINE.replace("60.00 s", "6.0.0 s"),
+        LINE.replace("12", "9" * 5000),
+        LINE.replace("120.0 pictures/s", ""),
+        f"kept {LINE}",
+        "fine-tuning epoch 1/10: 2 of 3 pictures",
+    ],
 )
 def test_a_line_that_only_looks_like_an_epoch_is_told_as_it_is(line: str) -> None:
-    assert format_line(line, 20) == line
+    assert format_line(line) == line
 
 
 def test_ctrl_c_before_the_job_is_known_names_none(aws: Aws) -> None:
@@ -133,7 +153,7 @@ signal.signal(signal.SIGTERM, leave)
 if kept.exists():
     print(f"resumed from batch 17 of epoch 3 (checkpoint of {kept.read_text()} UTC)", flush=True)
 else:
-    print("stage=head epoch=1 loss=1.0 seconds=1.00 ", flush=True)
+    print("head epoch 1 of 3: validation loss 1.0", flush=True)
 print(f"machine {number} ready", flush=True)
 if number < 3:
     time.sleep(60)
@@ -213,12 +233,12 @@ def test_whoever_follows_late_and_whoever_looks_later_see_the_same_interruptions
 def test_a_job_that_begins_anew_says_so_and_what_that_cost(
     aws: Aws, start_job: Callable[..., str], aws_account: Cloud
 ) -> None:
-    script = "print('stage=head epoch=1 loss=1.0 seconds=1.00 ', flush=True); import time; time.sleep(1.5)"
+    script = "print('head epoch 1 of 3: validation loss 1.0', flush=True); import time; time.sleep(1.5)"
     name, told = start_job(script=script, SPOT=True), list[str]()
 
     def see(line: str) -> None:
         told.append(line)
-        if line.startswith("epoch 1/") and not [one for one in told if "Interrupted" in one]:
+        if line.startswith("head epoch 1 of ") and not [one for one in told if "Interrupted" in one]:
             time.sleep(0.5)
             aws_account.interrupt(name, is_sudden=True)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 EPOCHS = """
 for epoch in (1, 2):
-    print(f"stage=head epoch={epoch} loss={1 / epoch} accuracy=0.5 val_loss={2 / epoch} val_accuracy=0.75 "
-          f"learning_rate=0.001 seconds=1.00 pictures_per_second=10.0", flush=True)
+    print(f"head epoch {epoch} of 2: validation loss {2 / epoch}, accuracy 0.75; training loss {1 / epoch}, "
+          f"accuracy 0.5; learning rate 0.001 (1.00 s, 10.0 pictures/s)", flush=True)
 """
 SAVES = """
 import pathlib, signal, sys, time

@@ -143,12 +143,17 @@ def test_the_line_of_a_machine_that_goes_on_names_its_checkpoint(line: str) -> N
 
 
 def test_only_a_first_epoch_or_a_checkpoint_is_a_beginning() -> None:
-    for line in ("stage=head epoch=1 loss=0.3", "algo-1: head 1/5: regularization 1: validation loss 0.3"):
+    for line in (
+        "head epoch 1 of 60: validation loss 0.3",
+        "algo-1: head 1/5: regularization 1: validation loss 0.3",
+    ):
         assert read_beginning(line, at(9)) == Beginning(at(9), None)
     for line in (
-        "head 1/5: trying regularization 1",
+        "fitting the head 1/5 with regularization 1",
         "head 2/5: regularization 0.3: validation loss 0.3, accuracy 0.9 (1.2 s)",
-        "stage=head epoch=12 loss=0.3",
+        "head epoch 12 of 60: validation loss 0.3",
+        "head epoch 1/60: 8 of 335 pictures",
+        "kept head epoch 1 of 60: validation loss 0.3",
         "resumed from epoch 3 (checkpoint of 2026-13-01 12:00:05 UTC)",
         "resumed from epoch 3 (checkpoint of yesterday)",
     ):

@@ -56,3 +56,42 @@ def test_pictures_in_s3_are_packed_and_a_missing_one_is_named(
     answer = classifold("shards", *words)
     assert answer.code == 1
     assert "error: s3://far/p/a/0.jpg: the picture cannot be packed: there is no such object" in answer.err
+
+
+def test_check_ends_with_its_verdict_and_the_command_that_trains(
+    classifold: Any, project: Any, draw_colours: Any
+) -> None:
+    draw_colours(project / "my photos", count=8)
+    answer = classifold("check", "my photos", "--set", "EPOCHS=3")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1] == "ready: classifold train 'my photos' --set EPOCHS=3"
+    assert "\nWhat split would make\n" in answer.out
+    assert "note: the evaluation set is small: with " in answer.err
+    assert "3 classes have fewer than 5 evaluation pictures (blue, green, red)" in answer.err
+
+
+def test_check_shows_no_table_where_nothing_was_read(
+    classifold: Any, project: Any, draw_colours: Any
+) -> None:
+    folder = draw_colours(project / "photos", count=8)
+    for name in ("blue", "green"):
+        shutil.rmtree(folder / name)
+    answer = classifold("check", "photos")
+    assert answer.code == 1
+    assert answer.out == "not ready: 1 problem\n"
+    assert "error: photos: a classifier needs at least two classes" in answer.err
+
+
+@pytest.mark.parametrize("command", ["check", "split", "train"])
+def test_one_picture_in_place_of_a_folder_is_called_that(
+    classifold: Any, project: Any, draw_colours: Any, command: str
+) -> None:
+    if command == "train":
+        pytest.importorskip("tensorflow")
+    draw_colours(project / "photos", count=8)
+    answer = classifold(command, "photos/red/red 0.png")
+    assert answer.code == 1
+    assert answer.err.endswith(
+        "error: photos/red/red 0.png: this is one picture (PNG)\n"
+        "hint: name the folder that holds one sub-folder of pictures per class, here perhaps photos\n"
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from classifold.cli.main import cli
 from classifold.cli.runner import run
 from classifold.errors import DiskError
 from classifold.names import install
+from made_terminal import run_on_terminal
 
 Classifold = Callable[..., Any]
 HEAVY = (
@@ -387,6 +389,25 @@ def test_predict_into_a_file_leaves_it_whole_or_not_at_all(
     assert list(output.parent.iterdir()) == [output]
 
 
+def test_predict_says_what_it_wrote_into_a_file_whose_ending_gives_the_format(
+    classifold: Classifold, colour_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = draw_colours(tmp_path / "pictures", count=1)
+    (folder / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    output = tmp_path / "names.json"
+    answer = classifold("predict", colour_run, folder, "--output", output)
+    assert (answer.code, answer.out) == (1, "")
+    assert [bool(row["error"]) for row in json.loads(output.read_text())].count(True) == 1
+    written, unreadable = answer.err.splitlines()[-2:]
+    assert written == f"3 pictures were classified; the answers are in {output}"
+    assert unreadable.startswith(f"1 picture could not be read: {folder}/red/broken.png: ")
+    answer = classifold("predict", colour_run, folder, "--output", output, "--format", "csv")
+    assert output.read_text().startswith("path,predicted_class,")
+    assert answer.err.splitlines()[-1] == (
+        f"note: {output} gets the format 'csv', as --format says, although its ending is that of 'json'"
+    )
+
+
 def test_a_run_that_is_none_is_one_error_with_a_cure(classifold: Classifold, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     for run_dir in (tmp_path, tmp_path / "nowhere"):
@@ -593,6 +614,8 @@ def test_a_plain_table_is_aligned_by_what_the_terminal_shows() -> None:
 def test_a_table_too_wide_for_the_terminal_keeps_its_names_whole() -> None:
     table = Table("Jobs", ["job", "state", "cost"], [["a-job-with-a-long-name", "Stopped", "$1.00"]])
     assert format_table(table, width=38) == format_table(table)
+    titled = Table("All jobs of this project", ["job"], [["a-1"]])
+    assert format_table(titled, width=18) == "All jobs of this\n  project\njob\na-1"
     assert format_table(table, width=37) == "\n".join(
         [
             "Jobs",
@@ -602,6 +625,40 @@ def test_a_table_too_wide_for_the_terminal_keeps_its_names_whole() -> None:
             "  Stopped  $1.00",
         ]
     )
+
+
+TITLE = "Scores on the 88 pictures of the evaluation set, which were not used in training"
+SHOWN = f"""
+import sys
+from pathlib import Path
+from classifold.cli.answers import Table, print_table, show_place, show_sentences
+print_table(Table({TITLE!r}, ["score", "value"], [["accuracy", "0.875"]]))
+show_sentences("The model named 77 of 88 evaluation pictures correctly: 88 % (95 % interval: 81 % to 94 %).")
+show_place("The three sets are in", Path("/data/a folder/with quite a long name/photos-split"))
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_titles_and_sentences_break_at_blanks_on_a_terminal_and_a_path_not_at_all(
+    tmp_path: Path, columns: int
+) -> None:
+    shown = run_on_terminal(SHOWN, cwd=tmp_path, COLUMNS=str(columns))
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
+    place = "The three sets are in /data/a folder/with quite a long name/photos-split"
+    if columns == 100:
+        assert lines[0] == TITLE
+        assert lines[-1] == place
+        assert lines[-2].startswith("The model named ")
+    else:
+        assert lines[:2] == [
+            "Scores on the 88 pictures of the evaluation set, which were",
+            "  not used in training",
+        ]
+        assert lines[-2:] == ["The three sets are in", f"  {place.partition(' in ')[2]}"]
+        assert lines[-4:-2] == [
+            "The model named 77 of 88 evaluation pictures correctly:",
+            "  88 % (95 % interval: 81 % to 94 %).",
+        ]
 
 
 def test_the_table_of_counts_has_zeros_and_sums() -> None:

@@ -42,9 +42,9 @@ def test_a_folder_of_pictures_becomes_a_run_and_the_settings_file_gives_the_same
     assert answer.err.startswith("dividing the pictures of photos into three sets\n")
     assert sorted(path.name for path in Path().iterdir()) == ["photos", "photos-split", "runs"]
     [run_dir] = Path("runs").iterdir()
-    sentence = [line for line in answer.out.splitlines() if line.startswith("The model names ")]
+    sentence = [line for line in answer.out.splitlines() if line.startswith("The model named ")]
     assert len(sentence) == 1
-    assert "that were not used in training." in sentence[0]
+    assert "evaluation pictures correctly" in sentence[0]
     assert f"Run folder: {run_dir}" in answer.out
     # There is no browser here, which is not an error.
     assert "note: no browser could be opened; open " in answer.err
@@ -70,13 +70,26 @@ def test_a_folder_of_pictures_becomes_a_run_and_the_settings_file_gives_the_same
 def test_a_second_train_does_not_split_again_and_a_split_is_trained_on_as_it_is(
     classifold: Classifold, photos: Path, options: list[str]
 ) -> None:
+    Path("photos", CLASSES[0], "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert classifold("split", "photos").code == 0
     shutil.rmtree("photos")
     answer = classifold("train", "photos-split", "--json", *options)
     assert answer.code == 0, answer.err
     assert "dividing" not in answer.err
-    assert json.loads(answer.out)["run_dir"].startswith("runs/")
+    said = json.loads(answer.out)
+    assert said["run_dir"].startswith("runs/")
+    # What the split left out is part of what a script reads.
+    assert any("damaged.png" in note for note in said["notes"])
     assert sorted(path.name for path in Path().iterdir()) == ["photos-split", "runs"]
+    # Without the pictures of the run, its report keeps those that it shows, and says so.
+    page = Path(said["run_dir"], "report.html")
+    before = page.read_text().count("data:image/jpeg")
+    shutil.rmtree("photos-split")
+    answer = classifold("report", said["run_dir"], "--json")
+    [note] = json.loads(answer.out)["notes"]
+    assert note.startswith("no folder holds exactly the pictures of this run: ")
+    assert f"note: {note}\n" in answer.err
+    assert page.read_text().count("data:image/jpeg") == before > 0
 
 
 def test_a_listing_is_split_packed_and_trained_on(

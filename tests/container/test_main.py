@@ -133,8 +133,8 @@ def test_a_job_leaves_every_artefact_and_says_what_it_does(job: Job, tmp_path: P
     assert lines[1] == "job colours-job: 3 classes; 24 training, 9 validation, 12 evaluation pictures"
     assert lines[2].startswith("starting TensorFlow (")
     assert lines[3] == "reading 24 training pictures"
-    assert [line.split()[1] for line in lines if line.startswith("stage=")] == [
-        f"epoch={n}" for n in (1, 2, 3, 4)
+    assert [line.partition(":")[0] for line in lines if line.startswith(("head ", "fine-tuning "))] == [
+        f"{stage} epoch {n} of 2" for stage in ("head", "fine-tuning") for n in (1, 2)
     ]
     assert lines[-2].startswith("evaluation: ")
     assert lines[-1] == f"done: the run is in {job.ml.model_dir}, checked"
@@ -190,7 +190,7 @@ def test_a_mistake_of_our_own_shows_the_end_of_the_traceback_first(job: Job) -> 
 def test_a_stopped_job_leaves_the_best_model_and_goes_on_when_it_is_started_again(job: Job) -> None:
     job.set(EPOCHS=60)
     job.start()
-    job.wait_for("epoch=12 ")
+    job.wait_for("fine-tuning epoch 10 of ")
     asked = time.monotonic()
     job.process.send_signal(signal.SIGTERM)
     assert job.wait() == 143, job.log()
@@ -201,7 +201,7 @@ def test_a_stopped_job_leaves_the_best_model_and_goes_on_when_it_is_started_agai
     assert f"stopped: the best model so far is in {job.ml.model_dir}" in job.log()
 
     assert job.run() == 0, job.log()
-    assert "epoch=11 " not in job.log()
+    assert "\nfine-tuning epoch 9 of " not in job.log()
     assert job.files() == set(names.ARTEFACTS)
     with (job.ml.model_dir / "history.csv").open(newline="") as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 63))

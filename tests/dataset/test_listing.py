@@ -359,12 +359,17 @@ def test_what_is_not_known_of_a_table_is_said_with_what_was_seen(read, name):
 
 
 OTHERS = {
-    "xlsx": (b"PK\x03\x04\x14\0", "a workbook or a ZIP archive", "save the table as CSV"),
+    "xlsx": (b"PK\x03\x04\x14\0[Content_Types].xml", "a workbook", "save the table as CSV"),
+    "zip": (b"PK\x03\x04\x14\0", "expected a folder or a listing, got a ZIP archive", "unpack it first"),
+    "rar": (b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
+    "tar": (b"photos/".ljust(257, b"\0") + b"ustar\0", "got a tar archive", "unpack it first"),
+    "tar.gz": (gzip.compress(bytes(257) + b"ustar  \0"), "got a tar archive", "unpack it first"),
+    "video": (b"\0\0\0\x20ftypisom" + bytes(99), "got a video", "save its frames as pictures"),
     "xls": (b"\xd0\xcf\x11\xe0\0\0", "a workbook of Excel", "save the table as CSV"),
     "sqlite": (b"SQLite format 3\0", "an SQLite database", "CSV"),
     "orc": (b"ORC\x01\0\0", "an ORC file", "CSV or Parquet"),
     "xz": (b"\xfd7zXZ\0rest", "compressed by xz", "gzip"),
-    "picture": (PNG + bytes(99), "a picture (PNG)", "DATA_MANIFEST"),
+    "picture": (PNG + bytes(99), "this is one picture (PNG)", "one sub-folder of pictures per class"),
     "pdf": (b"%PDF-1.7\n", "a PDF document", "DATA_MANIFEST"),
     "damaged UTF-16": (b"\xff\xfe" + "path,label".encode("utf-16-le") + b"\0", "utf-16", "UTF-8"),
 }

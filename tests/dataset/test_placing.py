@@ -39,11 +39,12 @@ def test_changing_a_picture_of_the_split_leaves_the_original_as_it_was(folder, s
 
 def test_the_last_note_says_what_the_files_are(folder, split):
     size = sum(path.stat().st_size for path in pictures_of(folder))
-    note = f"files of their own, which take {size / 1e6:,.1f} MB of disk space"
-    assert split(folder, SPLIT_FILES="copy").notes[-1] == f"of the split's files, 16 pictures are {note}"
+    copied = split(folder, SPLIT_FILES="copy")
+    where = copied.split_dir.name
+    assert copied.notes[-1] == f"16 pictures were copied into {where} ({size / 1e6:,.1f} MB)"
     linked = split(folder, SPLIT_FILES="link")
-    note = "16 pictures are hard links: changing one in place changes the original"
-    assert linked.notes[-1] == f"of the split's files, {note}"
+    what = "hard links, which take no disk space: changing one changes its original"
+    assert linked.notes[-1] == f"16 pictures are in {where} as {what}"
     assert inodes(linked.split_dir) == inodes(folder)
 
 
@@ -113,12 +114,13 @@ def test_copies_that_take_more_than_half_of_the_room_are_hard_links(mount, make_
         place = pets / path.relative_to(tmp_path / "drawn")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(path.read_bytes() + bytes(150_000))  # what follows the end of a PNG is nothing
-    assert "8 pictures are files of their own" in split(pets).notes[-1]  # 1.2 of 2.8 MB
+    assert "8 pictures were copied into " in split(pets).notes[-1]  # 1.2 of 2.8 MB
     for path in pictures_of(disk / "pets-split"):
         path.unlink()
     (disk / "pets-split" / "split.json").unlink()
     (disk / "filler").write_bytes(bytes(900_000))
-    assert "8 pictures are hard links" in split(pets, SPLIT_LOCAL_DIR=str(disk / "other")).notes[-1]
+    linked = split(pets, SPLIT_LOCAL_DIR=str(disk / "other"))
+    assert "8 pictures are in other as hard links" in linked.notes[-1]
     (disk / "filler").write_bytes(bytes(2_200_000))
     with pytest.raises(DiskError) as caught:
         split(pets, SPLIT_LOCAL_DIR=str(disk / "third"), SPLIT_FILES="copy")
@@ -132,7 +134,7 @@ def test_why_pictures_on_another_disk_are_not_linked_is_told(mount, make_classes
     disk = mount("size=4m")
     settings = {"SPLIT_LOCAL_DIR": str(disk / "sets"), "SPLIT_FILES": "link"}
     why = "hard links cannot cross disks, and the pictures are on another one"
-    assert split(folder, **settings).notes[-1].endswith(f" MB of disk space ({why})")
+    assert split(folder, **settings).notes[-1].endswith(f" MB: {why})")
     for path in pictures_of(folder):
         path.write_bytes(path.read_bytes() + bytes(1_000_000))
     with pytest.raises(DiskError) as caught:
@@ -158,8 +160,8 @@ def test_where_the_disk_has_clones_they_take_no_room(mount_image, make_classes, 
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
     for _ in range(2):
         summary = split(disk / "pets")
-        note = "10 pictures are clones, which share space with the originals until either is changed"
-        assert summary.notes[-1] == f"of the split's files, {note}"
+        what = "clones, which take disk space only where they or the originals change"
+        assert summary.notes[-1] == f"10 pictures were copied into {summary.split_dir.name} ({what})"
     os.sync()
     assert free - os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize < 5_000_000
     assert not inodes(summary.split_dir) & inodes(disk / "pets")

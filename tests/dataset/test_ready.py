@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from classifold.dataset.ready import ensure_split
+from classifold.dataset.ready import ensure_split, load_split_notes
 from classifold.dataset.split import split_dataset
 from classifold.errors import DataError
 from classifold.locks import reading_folder
@@ -193,3 +193,12 @@ def test_a_split_that_a_training_reads_is_not_replaced(photos: Path) -> None:
             ensure_split(settings(), is_renewed=True)
         assert Path("photos-split/split.json").exists()
     assert ensure_split(settings(), is_renewed=True) is not None
+
+
+def test_the_notes_of_a_split_can_be_read_later(photos: Path) -> None:
+    assert load_split_notes(Path("photos-split")) == []
+    (photos / "red" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    summary = ensure_split(settings(), is_renewed=True)
+    assert summary is not None
+    assert any("damaged.png" in note for note in summary.notes)
+    assert load_split_notes(Path("photos-split")) == list(summary.notes)

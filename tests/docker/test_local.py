@@ -216,7 +216,7 @@ def test_the_image_trains_here_as_it_would_there(image: str, project, tmp_path: 
         "job": run_dir.name,
     }
     assert sum(line.startswith("head 1/1: regularization 0.1: ") for line in lines) == 1
-    assert sum(line.startswith("stage=fine_tune epoch=2 ") for line in lines) == 1
+    assert sum(line.startswith("fine-tuning epoch 1 of 1: ") for line in lines) == 1
     assert json.loads((run_dir / "config.json").read_text())["IMAGE_SIZE"] == 16
     assert run_dir.name not in list_containers()
 
@@ -250,7 +250,7 @@ def test_a_job_on_a_terminal_prints_plain_lines_and_leaves_nothing_of_its_own_in
     assert done.returncode == 0, done.stdout
     assert (ml_dir / "model" / "model.onnx").is_file()
     said = done.stdout.decode().replace("\r\n", "\n")
-    assert re.search(r"^head 1/\d+: regularization ", said, re.MULTILINE)
+    assert re.search(r"^head (1/\d+: regularization|epoch 1 of) ", said, re.MULTILINE)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", said)
     # ONNX Runtime would write an identifier of the machine there.
     assert [str(path.relative_to(home)) for path in home.rglob("*") if ".keras" not in path.parts] == []
@@ -337,7 +337,7 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_best_model_so_far(image: str, project, tmp_path: Path) -> None:
     with training(project(EPOCHS=100_000), image) as process:
-        read_until(process, "epoch=4 ")
+        read_until(process, "fine-tuning epoch 3 of ")
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
         assert process.wait(60) == 0
@@ -421,7 +421,8 @@ def test_two_containers_train_together_without_rights_or_a_way_out(
     assert "algo-2: reading 12 training pictures" in lines
     told = [line.partition(":")[0] for line in lines if "head 1/1: regularization " in line]
     assert told == ["head 1/1"]
-    assert [line.partition(" ")[0] for line in lines if "stage=" in line] == ["stage=fine_tune"]
+    (told,) = [line for line in lines if re.search(r"(?<!kept )fine-tuning epoch \d+ of ", line)]
+    assert told.startswith("fine-tuning epoch 1 of 1: ")
     assert not any(name.startswith(run_dir.name) for name in list_containers() | list_networks())
 
 
@@ -432,7 +433,7 @@ def test_a_container_that_dies_ends_the_others_with_the_reason(
     killed, before = list[float](), list_networks()
 
     def tell(line: str) -> None:
-        if "stage=fine_tune epoch=3 " in line and not killed:
+        if "fine-tuning epoch 2 of " in line and not killed:
             (name,) = [one for one in list_containers() if one.endswith("-algo-2")]
             killed.append(time.monotonic())
             subprocess.run([find_docker(), "kill", name], capture_output=True, check=True)

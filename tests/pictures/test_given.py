@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from PIL import Image, ImageOps
 
 from classifold.errors import UsageError
 from classifold.pictures.decode import load_picture
-from classifold.pictures.given import as_pixels, check_given, load_given, name_given
+from classifold.pictures.given import check_given, load_given, name_given, read_open_file
 from classifold.pictures.limits import PictureError
 
 SIZE = 48
@@ -130,7 +133,9 @@ def test_an_array_that_is_a_view_is_read_in_its_own_order() -> None:
         (noise(8, 8, 3).astype(np.float32), ("float32", "array.round().astype('uint8')")),
         (noise(8, 8, 3).astype(np.int64), ("int64", "hint: array.astype('uint8')")),
         (noise(8, 8, 3).astype(np.uint16) * 200, ("uint16", "scale the values to 0..255 first")),
-        (np.ones((8, 8), bool), ("bool", "a path, the bytes of a file")),
+        (np.ones((8, 8), bool), ("bool", "if True is white: array.astype('uint8') * 255")),
+        (np.ones((8, 8), complex), ("complex128", "a path, the bytes of a file")),
+        (np.ma.masked_equal(noise(8, 8, 3), 0), ("a masked array", "array.filled(0)")),
         (noise(3, 40, 50), ("got (3, 40, 50)", "np.moveaxis(array, 0, -1)")),
         (noise(2, 40, 50, 3), ("got shape (2, 40, 50, 3)", "list(array)")),
         (noise(40, 50, 5), ("got (40, 50, 5)",)),
@@ -157,9 +162,56 @@ def test_what_is_no_picture_in_any_form_is_refused(source: Any, words: str) -> N
         check_given(source)
 
 
-def test_an_open_file_is_refused_with_the_cure(photo: Path) -> None:
-    with photo.open("rb") as file, pytest.raises(UsageError, match=r"pass file.read\(\)"):
-        as_pixels(file)
+def test_an_open_file_is_read_from_its_beginning_and_stays_where_it_was(photo: Path) -> None:
+    content = photo.read_bytes()
+    with (
+        photo.open("rb") as file,
+        photo.open("rb", buffering=0) as bare,
+        tempfile.NamedTemporaryFile() as named,
+    ):
+        named.write(content)
+        for one in (file, bare, io.BytesIO(content), named):
+            one.seek(7)
+            check_given(one)
+            assert read_open_file(one, max_pixels=10**6) == content
+            assert one.tell() == 7
+
+
+def test_a_stream_that_cannot_be_rewound_is_read_once() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"content")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        assert read_open_file(file, max_pixels=10**6) == b"content"
+
+
+def test_a_file_open_as_text_is_refused_with_the_cure(photo: Path) -> None:
+    with photo.open() as text:  # JPEG is not UTF-8
+        for file in (text, io.StringIO("text")):
+            check_given(file)
+            with pytest.raises(UsageError, match=r"open\(path, 'rb'\)"):
+                read_open_file(file, max_pixels=10**6)  # type: ignore[arg-type]
+
+
+def test_an_open_file_that_cannot_be_read_has_a_reason(photo: Path, tmp_path: Path) -> None:
+    closed, large = photo.open("rb"), io.BytesIO(bytes(70 << 20))
+    closed.close()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(photo, "photo.jpg")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[1000] ^= 255  # its check sum is wrong now
+    (tmp_path / "a.zip").write_bytes(content)
+    with (
+        (tmp_path / "written").open("wb") as writing,
+        zipfile.ZipFile(tmp_path / "a.zip") as archive,
+        archive.open("photo.jpg") as member,
+    ):
+        for file in (closed, large, writing, member):
+            with pytest.raises(PictureError) as caught:
+                read_open_file(file, max_pixels=10)  # type: ignore[arg-type]
+            assert caught.value.reason
+    with Path("/dev/zero").open("rb") as endless, pytest.raises(PictureError, match="MAX_PIXELS"):
+        read_open_file(endless, max_pixels=10)
 
 
 def test_damaged_and_too_large_pictures_have_a_reason(photo: Path, tmp_path: Path) -> None:
@@ -183,6 +235,45 @@ def test_values_without_a_range_are_refused_as_in_a_file() -> None:
         load(Image.fromarray(np.random.default_rng(0).random((8, 8)).astype(np.float32)))
 
 
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_an_image_of_32_bits_is_refused_whatever_its_values(mode: str) -> None:
+    with pytest.raises(PictureError, match="no fixed range"):
+        load(Image.fromarray(noise(8, 8)).convert(mode))
+
+
+def test_sixteen_bits_that_a_program_filled_with_eight_are_refused_and_not_black(tmp_path: Path) -> None:
+    grey = Image.fromarray(noise(8, 8) | 1)
+    with pytest.raises(PictureError, match=r"0\.\.65535, and these reach only \d+.*astype\('uint8'\)"):
+        load(grey.convert("I;16"))
+    expected = load(grey)
+    made = grey.convert("I;16")
+    assert np.array_equal(load_given(made, size=SIZE, max_pixels=100, sample_bits=8), expected)
+    assert np.array_equal(load(np.asarray(made).astype("uint8")), expected)
+    assert not load(Image.new("I;16", (8, 8))).any()  # black in either way
+    # A file says what it holds, so its image gives what training reads.
+    made.save(tmp_path / "dark.png")
+    with Image.open(tmp_path / "dark.png") as opened:
+        opened.load()
+        assert np.array_equal(load(opened), load(tmp_path / "dark.png"))
+
+
+def test_a_16_bit_pgm_that_was_opened_is_read_as_its_file(tmp_path: Path) -> None:
+    samples = np.random.default_rng(5).integers(0, 65536, (8, 9)).astype(">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5 9 8 65535\n" + samples.tobytes())
+    with Image.open(tmp_path / "a.pgm") as image:
+        image.load()
+        assert np.array_equal(load(image), load(tmp_path / "a.pgm"))
+
+
+def test_a_path_object_may_give_bytes(photo: Path) -> None:
+    class Entry:
+        def __fspath__(self) -> bytes:
+            return os.fsencode(photo)
+
+    check_given(Entry())
+    assert np.array_equal(load(Entry()), load(photo))
+
+
 def test_threads_may_read_one_opened_image_at_once(photo: Path) -> None:
     expected, found = load(photo), []
     with Image.open(photo) as image:
@@ -203,6 +294,7 @@ def test_threads_may_read_one_opened_image_at_once(photo: Path) -> None:
         (lambda: b"", "picture from bytes"),
         (lambda: Image.new("L", (3, 4)), "Pillow image of 3 x 4 pixels"),
         (lambda: noise(3, 4), "array of pixels"),
+        (lambda: io.BytesIO(), "picture from an open file"),
     ],
 )
 def test_a_message_says_which_picture_it_is_about(make: Callable[[], Any], name: str) -> None:

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.predict.output import OUTPUT_FORMATS, OutputFormat, rank_classes, write_predictions
+from classifold.predict.output import (
+    OUTPUT_FORMATS,
+    OutputFormat,
+    choose_format,
+    describe_contradiction,
+    rank_classes,
+    write_predictions,
+)
 from classifold.predict.predictor import Prediction
 
 NAMES = ("daisy", "roses", "tulips")
@@ -36,10 +43,10 @@ def printed(
     class_names: tuple[str, ...] = NAMES,
 ) -> tuple[str, int]:
     stream = io.StringIO()
-    unreadable = write_predictions(
+    written = write_predictions(
         predictions, output_format=output_format, top_k=top_k, class_names=class_names, stream=stream
     )
-    return stream.getvalue(), unreadable
+    return stream.getvalue(), written.unreadable
 
 
 def test_text_is_aligned_with_the_best_name_first() -> None:
@@ -208,3 +215,28 @@ def test_whatever_the_names_are_csv_and_json_read_back(
 
     text, _ = printed(given_, "text", 2, tuple(names))
     assert len(text.splitlines()) == len(given_)
+
+
+def test_the_ending_of_the_file_gives_the_format_unless_one_is_named() -> None:
+    assert choose_format(None, None) == "text"
+    assert choose_format(None, Path("names.CSV")) == "csv"
+    assert choose_format(None, Path("names.json")) == "json"
+    assert choose_format(None, Path("names.txt")) == "text"
+    assert choose_format("text", Path("names.csv")) == "text"
+    assert describe_contradiction("csv", Path("names.csv")) == ""
+    assert describe_contradiction("text", Path("names")) == ""
+    assert describe_contradiction("json", None) == ""
+    assert describe_contradiction("json", Path("names.csv")) == (
+        "names.csv gets the format 'json', as --format says, although its ending is that of 'csv'"
+    )
+
+
+def test_what_was_written_is_told_with_the_first_reasons() -> None:
+    broken = [Prediction(Path(f"{number}.jpg"), error="cut short") for number in range(5)]
+    written = write_predictions(
+        [PREDICTIONS[0], *broken], output_format="csv", top_k=1, class_names=NAMES, stream=io.StringIO()
+    )
+    assert written.describe(Path("names.csv")) == [
+        "1 picture was classified; the answers are in names.csv",
+        "5 pictures could not be read: 0.jpg: cut short; 1.jpg: cut short; 2.jpg: cut short; and 2 more",
+    ]

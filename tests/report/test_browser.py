@@ -127,3 +127,14 @@ def test_the_keyboard_reaches_the_content_and_every_wide_table(
     hidden = "[...document.querySelectorAll('details .scroll')].length"
     wide = page.evaluate("document.querySelectorAll('.scroll').length") - page.evaluate(hidden)
     assert len(reached - {-1}) == wide
+
+
+def test_a_phone_shows_what_the_scores_mean_and_every_interval(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    page, _ = show(write_report(make_run(pictures=False).run_dir), width=400)
+    for cells in ("td.meaning", "td.interval"):
+        shown = page.locator(cells)
+        assert shown.count() > 0
+        assert all(shown.nth(place).is_visible() for place in range(shown.count()))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -59,6 +59,14 @@ def test_the_kept_epoch_and_the_stages_border_are_where_they_belong(epochs: list
     assert points(validation)[11][0] < float(border.attrib["x1"]) < points(validation)[12][0]
 
 
+def test_the_numbers_below_a_curve_begin_again_with_fine_tuning(
+    history_rows: Callable[..., list[dict[str, Any]]],
+) -> None:
+    drawing = draw(epochs_of(history_rows(3, 4, best=5)))
+    ticks = [str(tick.text) for tick in of_class(drawing, "text", "tick")]
+    assert ticks[-7:] == ["1", "2", "3", "1", "2", "3", "4"]
+
+
 def test_a_figure_that_is_no_number_breaks_the_curve(epochs: list[Epoch]) -> None:
     epochs[5] = replace(epochs[5], val_loss=None)
     parts = of_class(draw(epochs), "polyline", "curve validation")
@@ -83,7 +91,7 @@ def test_a_drawing_says_in_words_what_it_shows(epochs: list[Epoch]) -> None:
     told = {part.attrib["id"]: part.text for part in drawing if "id" in part.attrib}
     assert drawing.attrib["role"] == "img"
     assert told[ids[0]] == "accuracy by epoch"
-    assert "epoch 18 was kept" in str(told[ids[1]])
+    assert "epoch 6 of fine-tuning was kept" in str(told[ids[1]])
 
 
 @settings(max_examples=60, deadline=None)

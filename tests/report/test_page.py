@@ -149,6 +149,46 @@ def test_pictures_that_have_moved_are_found_where_the_user_says(make_run: Make, 
     assert "--data DIR" not in html
 
 
+def test_a_report_without_its_pictures_says_so_and_those_of_the_earlier_report_are_kept(
+    make_run: Make, tmp_path: Path
+) -> None:
+    made = make_run()
+    said: list[str] = []
+    page = write_report(made.run_dir, tell=said.append)
+    assert said == []
+    html = page.read_text(encoding="utf-8")
+    # The split has changed since.
+    write_record(made.data_dir / "split.json", {"fingerprint": "another"}, {})
+    count = len(read(page)[1].all("img"))
+    assert write_report(made.run_dir, tell=said.append).read_text(encoding="utf-8") == html
+    why = "no folder holds exactly the pictures of this run: "
+    why += f"{made.data_dir} has changed since, or is not there"
+    assert said == [f"{why}; the report shows {count} of {count} pictures, those of the earlier report"]
+    page.unlink()
+    write_report(made.run_dir, tell=said.append)
+    cure = f"to show them: classifold report {made.run_dir} --data DIR"
+    assert said[1:] == [f"{why}; the report shows 0 of {count} pictures; {cure}"]
+    (tmp_path / "empty").mkdir()
+    write_report(made.run_dir, data_dir=tmp_path / "empty", tell=said.append)
+    assert said[2].startswith(
+        f"the picture files were looked for in {tmp_path / 'empty'}; the report shows 0 "
+    )
+
+
+def test_nothing_but_a_thumbnail_is_taken_from_an_earlier_report(make_run: Make) -> None:
+    made = make_run(pictures=False)
+    page = write_report(made.run_dir)
+    html = page.read_text(encoding="utf-8")
+    tile = '<div class="absent">picture not here</div>'
+    for image in ("file:///etc/passwd", "https://example.org/x.jpg", "data:image/svg+xml;base64,AAAA"):
+        page.write_text(html.replace(tile, f'<img src="{image}" alt="">'), encoding="utf-8")
+        assert not read(write_report(made.run_dir))[1].all("img")
+    page.write_text(html.replace(tile, '<img src="data:image/jpeg;base64,AAAA" alt="">'), encoding="utf-8")
+    assert read(write_report(made.run_dir))[1].all("img")
+    page.write_bytes(b"\xff")
+    assert not read(write_report(made.run_dir))[1].all("img")
+
+
 @pytest.mark.parametrize("is_same", [True, False])
 def test_a_run_that_was_trained_elsewhere_finds_the_same_sets_at_home(
     make_run: Make, tmp_path: Path, is_same: bool
@@ -167,6 +207,7 @@ def test_a_run_from_elsewhere_shows_no_pictures_of_a_folder_that_it_names(make_r
     record = made.data_dir / "split.json"
     for change in (record.unlink, lambda: write_record(record, {"fingerprint": "another"}, {})):
         change()
+        (made.run_dir / "report.html").unlink(missing_ok=True)
         assert not read(write_report(made.run_dir))[1].all("img")
         assert read(write_report(made.run_dir, data_dir=made.data_dir))[1].all("img")
         assert read(write_report_of_training(made.run_dir))[1].all("img")
@@ -192,6 +233,7 @@ def test_a_split_of_the_users_own_is_known_by_its_files(make_run: Make) -> None:
     assert read(write_report(made.run_dir))[1].all("img")
     picture = next((made.data_dir / "training").rglob("*.jpg"))
     picture.write_bytes(picture.read_bytes() + b"more")
+    (made.run_dir / "report.html").unlink()
     assert not read(write_report(made.run_dir))[1].all("img")
 
 
@@ -205,6 +247,7 @@ def test_a_run_sets_no_bound_above_the_default_to_the_pictures_that_are_read(mak
     ):
         settings = json.loads((made.run_dir / "config.json").read_text()) | {"MAX_PIXELS": stated}
         (made.run_dir / "config.json").write_text(json.dumps(settings))
+        (made.run_dir / "report.html").unlink(missing_ok=True)
         page = read(write_report(made.run_dir, max_pixels=given))[1]
         assert bool(page.all("img")) == is_shown
 
@@ -267,6 +310,17 @@ def test_changed_settings_stand_beside_their_defaults(make_run: Make) -> None:
     assert ["IMAGE_SIZE", "224"] in outline.rows
 
 
+def test_what_a_recipe_decided_is_not_told_as_the_users_choice(make_run: Make) -> None:
+    run_dir = make_run(pictures=False).run_dir
+    settings = json.loads((run_dir / "config.json").read_text())
+    settings |= {"RECIPE": "best", "EPOCHS": 16, "IMAGE_SIZE": 256}
+    (run_dir / "config.json").write_text(json.dumps(settings))
+    _, outline = read(write_report(run_dir))
+    assert ["EPOCHS", "16 (by RECIPE)", "10"] in outline.rows
+    assert ["IMAGE_SIZE", "256", "224"] in outline.rows
+    assert ["RECIPE", '"best"', '"balanced"'] in outline.rows
+
+
 def test_skipped_pictures_are_named_with_their_reason(make_run: Make) -> None:
     made = make_run(pictures=False)
     path = made.run_dir / "metrics.json"
@@ -307,7 +361,7 @@ def test_the_strengths_tried_for_the_head_are_in_a_table_of_their_own_and_not_dr
     epochs = page.partition("<summary>The figures of every epoch</summary>")[2].partition("</details>")[0]
     assert re.findall(r'<th scope="row" class="number">([^<]+)', search) == ["1", "0.3", "0.1"]
     assert search.count("<td>yes</td>") == 1
-    assert re.findall(r'<th scope="row" class="number">([^<]+)', epochs) == ["4", "5", "6", "7"]
+    assert re.findall(r'<th scope="row" class="number">([^<]+)', epochs) == ["1", "2", "3", "4"]
     assert set(re.findall(r"<td>(head|fine[^<]*)</td>", epochs)) == {"fine-tuning"}
     assert "4 epochs; training loss ended" in page
 

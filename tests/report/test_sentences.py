@@ -66,6 +66,21 @@ def test_a_good_model_on_many_pictures_needs_no_caution() -> None:
     assert "most frequent class would reach 50.0 %" in summary
 
 
+def test_the_answer_counts_the_evaluation_pictures_and_names_the_most_frequent_mistake() -> None:
+    metrics = metrics_of([[45, 5], [6, 32]], low=0.8072, high=0.9364)
+    assert sentences.build_answer(metrics) == (
+        "The model named 77 of 88 evaluation pictures correctly: 88 % (95 % interval: 81 % to 94 %). "
+        "Its most frequent mistake: it took class b for class a in 6 of 38 pictures."
+    )
+    assert sentences.build_answer(metrics_of([[9, 0], [0, 9]], low=0.82, high=1.0)) == (
+        "The model named all 18 evaluation pictures correctly (95 % interval: 82 % to 100 %)."
+    )
+
+
+def test_one_picture_was_named_correctly() -> None:
+    assert "1 was named correctly." in sentences.build_summary(metrics_of([[1, 3], [1, 0]]))
+
+
 def test_a_small_evaluation_set_is_called_small_with_the_number_that_would_do() -> None:
     [caution] = sentences.find_cautions(metrics_of([[30, 8], [7, 30]], low=0.71, high=0.89))
     assert "75 pictures" in caution
@@ -133,7 +148,7 @@ def test_the_learning_curves_are_put_into_words(history_rows: Callable[..., list
         return sentences.describe_history([Epoch(**(row | {"best": row["best"] == "true"})) for row in rows])
 
     assert sentences.describe_history([]) == "No epochs were recorded."
-    assert told(best=4).startswith("6 epochs of training. Epoch 4 was kept")
+    assert told(best=4).startswith("6 epochs of training. Epoch 1 of fine-tuning was kept")
     assert "more epochs may help" in told(best=6)
     rows = history_rows(3, 3, best=6)
     rows[1]["val_loss"] = 0.0  # an earlier epoch had the smaller loss, so there is no trend to follow
@@ -150,7 +165,7 @@ def test_the_search_for_the_head_is_told_as_a_search(
     told = sentences.describe_history([*tries, *rows[3:]])
     assert told.startswith(
         "The head was computed with 3 strengths of regularization; 0.01 was best on the validation pictures. "
-        "3 epochs of training. Epoch 5 was kept"
+        "3 epochs of training. Epoch 2 of fine-tuning was kept"
     )
     kept = [replace(tries[0], best=True), *tries[1:]]
     later = [replace(row, best=False) for row in rows[3:]]

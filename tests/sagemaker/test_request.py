@@ -22,7 +22,7 @@ from classifold.sagemaker.request import draft_request, list_hyperparameters, wr
 from classifold.sagemaker.template import read_template
 from classifold.settings.config import HOME_SETTINGS, JOB_SETTINGS, Config
 from classifold.settings.loader import build_config, read_hyperparameters
-from classifold.training.journal import EpochRow, print_choice, print_epoch, print_penalty
+from classifold.training.journal import EpochRow, print_choice, print_epoch, print_kept, print_penalty
 
 GIVEN = {
     "job_name": "efficientnet-lite0-2026-01-02-03-04-05",
@@ -196,7 +196,7 @@ def test_the_metrics_find_their_figures_in_the_lines_that_training_prints(
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     row = EpochRow("head", 3, value, 0.25, value + 1, 0.75, value, 2.0)
-    print_epoch(row, num_pictures=100)
+    print_epoch(row, number=3, last=10, num_pictures=100)
     found = {
         one["Name"]: re.findall(one["Regex"], stream.getvalue())
         for one in build()["AlgorithmSpecification"]["MetricDefinitions"]
@@ -221,8 +221,8 @@ def test_the_metrics_find_the_scores_of_the_heads_search_and_nothing_in_other_li
     row = EpochRow("head", 3, 0.5, 0.25, value, 0.75, 0.0, 2.0, penalty=0.03)
     print_penalty(row, number=3, most=5)
     print_choice(row, monitor="val_loss", reason="the next 2 were no better")
-    print_choice(row, monitor="val_accuracy", reason="all of them were tried")
-    for line in ("fine-tuning, epoch 6 of 15: 320 of 3,350 pictures, 9.7/s, 5 min 12 s left", "evaluating"):
+    print_kept(row, number=3, last=10, stage="head", reason="the lowest training loss")
+    for line in ("fine-tuning epoch 6/15: 32 of 335 pictures, 9.7/s, 5 min 12 s left in all", "evaluating"):
         say(line)
     found = {name: re.findall(regex, stream.getvalue()) for name, regex in names.METRICS.items()}
     assert found.pop("val_accuracy") == ["0.750"] * 3

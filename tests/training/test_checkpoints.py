@@ -152,6 +152,13 @@ def test_a_line_says_where_the_run_goes_on(folder):
     assert line == "resumed from epoch 3 of the head (checkpoint of 2026-01-02 03:04:05 UTC)"
 
 
+def test_epochs_of_fine_tuning_and_tries_of_the_head_are_each_counted_from_1():
+    tries = tuple(replace(make().rows[0], epoch=n, penalty=0.1**n) for n in (1, 2))
+    tuned = tuple(replace(make().rows[0], epoch=n, stage="fine_tune") for n in (3, 4, 5))
+    assert replace(make(), rows=tries).describe() == "try 2 of the head (regularization 0.01)"
+    assert replace(make(), rows=(*tries, *tuned)).describe() == "epoch 3 of fine-tuning"
+
+
 def test_two_generations_are_kept_in_two_plain_files_each(folder):
     checkpoints = save(folder, make(1))
     for number in (2, 3, 4):
@@ -686,7 +693,7 @@ def test_a_line_names_the_batch_where_a_run_goes_on(folder):
     assert (
         load(folder)[0]
         .describe()
-        .startswith("resumed from batch 17 of epoch 3 of fine-tuning (checkpoint of ")
+        .startswith("resumed from batch 17 of epoch 1 of fine-tuning (checkpoint of ")
     )
 
 
@@ -751,8 +758,9 @@ class Killer:
     def write(self, text):
         self.stream.write(text)
         self.stream.flush()
-        self.count += text.startswith("stage=")
-        if self.count == order["line"] and text.startswith("stage="):
+        is_epoch = text.startswith(("head epoch ", "fine-tuning epoch "))
+        self.count += is_epoch
+        if self.count == order["line"] and is_epoch:
             os.kill(os.getpid(), order["signal"])
 
 if order["line"]:
@@ -804,8 +812,8 @@ def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_
     _, err = process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL
     assert "note: resumed from epoch 3 of the head (checkpoint of 20" in err
-    assert next(line for line in err.splitlines() if line.startswith("stage=")).startswith(
-        "stage=head epoch=4 "
+    assert next(line for line in err.splitlines() if " epoch " in line and " of 4: " in line).startswith(
+        "head epoch 4 of 4: "
     )
 
     # 3. SIGTERM while every format is written.
@@ -827,8 +835,8 @@ def test_a_run_interrupted_killed_and_stopped_in_its_export_is_the_straight_run_
     process = drive()
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
-    assert "resumed from epoch 7 of fine-tuning" in err
-    assert "\nstage=" not in err
+    assert "resumed from epoch 3 of fine-tuning" in err
+    assert "\nfine-tuning epoch " not in err
     run = Path(out.strip())
     assert files(tmp_path / "runs") == ["run"]
     expect_same_runs(run, finished.run_dir, keras)

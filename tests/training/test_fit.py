@@ -436,3 +436,38 @@ def test_the_mean_of_weights_is_taken_array_by_array():
     np.testing.assert_array_equal(mean[0], [2, 4])
     assert mean[1] == 3
     assert average([one])[0] is one[0]
+
+
+@pytest.mark.parametrize(
+    ("losses", "why"),
+    [
+        ([0.5, 0.3], "the lowest validation loss"),
+        ([0.3, 0.35], "the latest whose difference from the lowest validation loss may be chance"),
+        ([0.9], "no later epoch was better"),
+    ],
+)
+def test_why_an_epoch_is_kept_is_told(tiny: Callable[..., Config], losses: list[float], why: str) -> None:
+    from classifold.training.fit import Selection
+    from classifold.training.journal import EpochRow
+
+    def row(value: float, stage: str = "fine_tune") -> EpochRow:
+        return EpochRow(stage, 1, 0.0, 0.0, value, 1 - value, 0.0, 0.0, False, 0.1, 100)
+
+    selection = Selection(tiny(CHECKPOINT_TOLERANCE=1.0), weights=[], before=row(0.45, "head"))
+    for loss in losses:
+        selection.offer(row(loss), [])
+    assert selection.explain(stage="fine_tune") == why
+
+
+def test_a_stage_ends_by_saying_which_of_its_epochs_is_kept(fit, capfd) -> None:
+    from classifold.training.feed import Reached
+    from classifold.training.journal import EpochRow
+
+    earlier = [EpochRow("fit", number, 9.0, 0.0, 9.0, 0.0, 0.0, 0.0) for number in range(1, 6)]
+    _, reached = fit(Data(), num_epochs=2, reached=Reached(earlier), CHECKPOINT_TOLERANCE=0.0)
+    *_, first, second, kept = capfd.readouterr().err.splitlines()
+    assert first.startswith("head epoch 1 of 2: validation loss ")
+    assert second.startswith("head epoch 2 of 2: validation loss ")
+    number = next(row.epoch for row in reached.rows if row.best) - 5
+    assert kept.startswith(f"kept head epoch {number} of 2: validation loss ")
+    assert kept.endswith("(the lowest validation loss)")

@@ -120,19 +120,17 @@ def test_the_kept_penalty_is_that_of_the_smallest_validation_loss(find):
 
 def test_a_log_is_told_what_was_tried_what_was_chosen_and_why_the_search_ended(find, capfd):
     _, reached, _, _ = find(HEAD_PENALTIES=(3.0, 1.0, 0.3, 0.1, 0.03, 0.001, 1e-4), LABEL_SMOOTHING=0.0)
-    *tried, chosen = [line for line in capfd.readouterr().err.splitlines() if " trying " not in line]
+    *tried, chosen = [line for line in capfd.readouterr().err.splitlines() if "fitting " not in line]
     assert [line.partition(":")[0] for line in tried] == [f"head {n}/7" for n in range(1, len(tried) + 1)]
     assert len(tried) == len(reached.rows)
     best, ended = reached.best, "; the next 2 were no better"
     assert f"regularization {best.penalty:g}: validation loss {best.val_loss:.3f}, " in "\n".join(tried)
-    assert chosen.startswith(
-        f"head: chosen: regularization {best.penalty:g}, validation loss {best.val_loss:.3f}"
-    )
-    assert chosen.endswith(f": the lowest validation loss{ended}")
+    assert chosen.startswith(f"chosen: regularization {best.penalty:g}: validation loss {best.val_loss:.3f}")
+    assert chosen.endswith(f" (the lowest validation loss{ended})")
 
     find(HEAD_PENALTIES=(3.0, 1.0), CHECKPOINT_MONITOR="val_accuracy")
     chosen = capfd.readouterr().err.splitlines()[-1]
-    assert chosen.endswith(": the highest validation accuracy; all of them were tried")
+    assert chosen.endswith(" (the highest validation accuracy; all of them were tried)")
 
 
 def test_weaker_penalties_are_left_out_after_two_that_are_no_better(find):

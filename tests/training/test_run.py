@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import re
 import shutil
 import signal
 import tarfile
@@ -63,8 +64,15 @@ def test_a_log_saw_what_begins_and_one_line_per_epoch_and_nothing_else(finished)
     looking, starting, *lines = leave_out_progress(finished.err)
     assert looking.startswith("looking for the pictures in ")
     assert starting.startswith("starting TensorFlow (")
-    assert len(lines) == 7
-    assert all(line.startswith("stage=") for line in lines)
+    epochs = [f"head epoch {n} of 4" for n in range(1, 5)] + [
+        f"fine-tuning epoch {n} of 3" for n in range(1, 4)
+    ]
+    told = [line.partition(":")[0] for line in lines]
+    assert [line for line in told if not line.startswith("kept ")] == epochs
+    # Each stage ends with the epoch that is kept.
+    assert [line.startswith("kept ") for line in told].index(True) == 4
+    assert told[-1].startswith("kept ")
+    assert len(told) == 9
 
 
 def test_what_was_learned_shows_in_the_evaluation(finished):
@@ -157,15 +165,19 @@ def fit_key(path: Path, keras: Any) -> list[np.ndarray]:
     return keras.models.load_model(path / "model.keras", compile=False).get_weights()
 
 
+# A line about an epoch, or about the one that is kept at the end of a stage.
+EPOCH = re.compile(r"(kept )?(head|fine-tuning) ")
+
+
 def is_log(started: Any, stage: str, count: int = 1) -> Callable[[], bool]:
-    return lambda: started.stderr().count(f"stage={stage} ") >= count
+    return lambda: f"\n{stage} epoch {count} of " in started.stderr()
 
 
 def expect_interrupted(started: Any, code: int) -> Path:
     """Return the folder that was kept, once the command ended as it should."""
     assert code == 130, started.stderr()
     looking, starting, *lines = [
-        line for line in leave_out_progress(started.stderr()) if not line.startswith("stage=")
+        line for line in leave_out_progress(started.stderr()) if not EPOCH.match(line)
     ]
     assert looking.startswith("looking for the pictures in ")
     assert starting.startswith("starting ")
@@ -181,7 +193,7 @@ def expect_interrupted(started: Any, code: int) -> Path:
         "history.csv",
         "model.keras",
     ]
-    assert lines[1].endswith(f": classifold train --resume {name}")
+    assert re.search(rf": classifold train .*--resume {name}$", lines[1])
     return kept
 
 
@@ -213,7 +225,7 @@ def test_ctrl_c_keeps_the_best_so_far_and_its_hint_goes_on_until_sigterm_ends_th
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
 
     second = start_train(BACKBONE_WEIGHTS=str(kept), HEAD_EPOCHS=0, EPOCHS=100_000, EARLY_STOPPING_PATIENCE=0)
-    second.wait_for(is_log(second, "fine_tune", 2))
+    second.wait_for(is_log(second, "fine-tuning", 2))
     again = expect_interrupted(second, second.end(signal.SIGTERM))
     # It went on from where the first was: the frozen part has its very weights.
     np.testing.assert_array_equal(fit_key(again, keras)[0], fit_key(kept, keras)[0])
@@ -227,7 +239,7 @@ def test_jax_trains_both_stages_as_quietly_and_its_model_is_tensorflows_too(star
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")
     started = start_train(BACKEND="jax", EPOCHS=100_000, EARLY_STOPPING_PATIENCE=0)
-    started.wait_for(is_log(started, "fine_tune", 2))
+    started.wait_for(is_log(started, "fine-tuning", 2))
     kept = expect_interrupted(started, started.end(signal.SIGINT))
     rows = read_rows(kept / "history.csv")
     assert {row["stage"] for row in rows} == {"head", "fine_tune"}

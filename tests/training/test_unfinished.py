@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from classifold.asking import asked_for
 from classifold.cli.options import check_train_options, choose_beginning
 from classifold.errors import RunError, UsageError
 from classifold.settings.config import Config
@@ -149,11 +151,28 @@ def test_from_is_a_setting_like_any_other_and_resume_knows_no_docker(runs_dir: P
         check_train_options(in_docker=True, resumed="")
 
 
+def test_the_note_on_a_stopped_run_repeats_the_options_of_that_run_and_not_todays(tmp_path: Path) -> None:
+    folder = leave(tmp_path, "old", seconds_ago=60)
+    facts = {"settings": {}, "versions": {}, "backend": "tensorflow"}
+    with asked_for("photos", options=["--set", "EPOCHS=3"]):
+        save_beginning(folder, facts)
+    said: list[str] = []
+    with asked_for("photos", options=["--set", "EPOCHS=9"]):
+        tell_unfinished(tmp_path, data="x", tell=said.append)
+    assert said[0].endswith("; classifold train photos --set EPOCHS=3 --resume old resumes it")
+
+
 # Runs
 
 
 def find_states(started: Any) -> list[Path]:
     return list(started.runs_dir.glob(".*.checkpoint"))
+
+
+def find_printed_call(text: str) -> list[str]:
+    """The words after `classifold train` in the hint that says how to resume."""
+    (line,) = (line for line in text.splitlines() if "to resume where it stopped" in line)
+    return shlex.split(line.rpartition(": classifold train ")[2])
 
 
 def read_rows(started: Any) -> list[Any]:
@@ -202,8 +221,8 @@ def test_a_run_killed_at_a_random_moment_and_in_its_export_is_the_straight_run_i
     # 3. To the end, without an epoch more.
     started = start_train("--resume", again=started)
     assert started.process.wait(600) == 0, started.stderr()
-    assert "note: resumed from epoch 7 of fine-tuning" in started.stderr()
-    assert "\nstage=" not in started.stderr()
+    assert "note: resumed from epoch 3 of fine-tuning" in started.stderr()
+    assert "\nfine-tuning epoch " not in started.stderr()
     assert [path.name for path in started.runs_dir.iterdir()] == [name]
     expect_same_runs(started.runs_dir / name, finished.run_dir, keras)
 
@@ -211,9 +230,9 @@ def test_a_run_killed_at_a_random_moment_and_in_its_export_is_the_straight_run_i
 def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_refused(
     start_train: Callable[..., Any],
 ):
-    endless = {"HEAD_EPOCHS": 100_000, "EARLY_STOPPING_PATIENCE": 0, "CHECKPOINT_MINUTES": 60.0}
-    started = start_train(**endless)
-    started.wait_for(lambda: started.stderr().count("stage=head ") >= 4)
+    endless = {"EARLY_STOPPING_PATIENCE": 0, "CHECKPOINT_MINUTES": 60.0}
+    started = start_train("--set", "HEAD_EPOCHS=100000", **endless)
+    started.wait_for(lambda: "\nhead epoch 4 of " in started.stderr())
     started.process.send_signal(signal.SIGINT)
     time.sleep(0.01)
     assert started.end(signal.SIGINT) == 130
@@ -222,26 +241,26 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
     (state,) = find_states(started)
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
     looking, starting, *lines = [
-        line for line in leave_out_progress(started.stderr()) if not line.startswith("stage=")
+        line for line in leave_out_progress(started.stderr()) if not line.startswith("head epoch ")
     ]
     assert looking.startswith("looking for the pictures in ")
     assert starting.startswith("starting TensorFlow (")
-    num_epochs = started.stderr().count("stage=head ")
+    num_epochs = started.stderr().count("\nhead epoch ")
     where = rf"(batch \d of epoch {num_epochs + 1}|epoch {num_epochs}) of the head"
     assert re.match(f"error: training: interrupted after {where}", lines[0])
-    assert lines[1].endswith(f"classifold train --resume {name}")
+    assert lines[1].endswith(f" --set HEAD_EPOCHS=100000 --resume {name}")
     assert len(lines) == 2
     # By time alone only the first epoch would be there.
     assert len(read_rows(started)) == num_epochs
 
-    # Interrupted again, before it trains.
-    again = start_train("--resume", again=started, **endless)
+    # Interrupted again, before it trains. The printed command has all that was given.
+    again = start_train(*find_printed_call(started.stderr()), again=started, **endless)
     again.wait_for(lambda: list(again.runs_dir.glob(".*.partial")))
     assert again.end(signal.SIGINT) == 130
-    assert again.stderr().splitlines()[-1].endswith(f"classifold train --resume {name}"), again.stderr()
+    assert find_printed_call(again.stderr()) == find_printed_call(started.stderr())
     assert len(read_rows(again)) == num_epochs
 
-    again = start_train("--resume", again=started, **{**endless, "HEAD_EPOCHS": 99})
+    again = start_train("--resume", again=started, **endless, HEAD_EPOCHS=99)
     assert again.process.wait(600) == 1
     assert "error: setting HEAD_EPOCHS: the checkpoint in" in again.stderr()
     assert "was made with 100000, got 99" in again.stderr()
@@ -265,7 +284,7 @@ def test_a_run_that_fails_after_its_training_keeps_what_was_learned_and_one_that
         "note: what was learned until epoch 1 of the head is kept; to resume where it stopped"
         in failed.stderr()
     )
-    assert f": classifold train --resume {name}\n" in failed.stderr()
+    assert find_printed_call(failed.stderr())[-2:] == ["--resume", name]
 
     other = start_train(SPLIT_LOCAL_DIR=str(sets), BACKBONE="no_such_preset", again=failed)
     assert other.process.wait(600) == 1

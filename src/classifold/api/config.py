@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from classifold.errors import Fault, SettingsError
 from classifold.settings import config as settings
 from classifold.settings.loader import build_config
 
@@ -11,7 +12,8 @@ from classifold.settings.loader import build_config
 class Config(settings.Config):
     """The settings of a project: the defaults, changed by keyword arguments; docs/settings.md lists them.
 
-    It is immutable. `check`, `split` and `train` take it as `config=`; their keyword arguments override it.
+    It cannot be changed once it is made. `check`, `split` and `train` take it as `config=`; their keyword
+    arguments override it.
 
     Raises:
         ClassifoldError: A setting does not exist, or its value is not accepted; names every mistake.
@@ -32,3 +34,9 @@ class Config(settings.Config):
         # Reports each mistake in our own words, and applies recipes and the rules between settings.
         checked = build_config(values)
         super().__init__(**checked.model_dump(exclude_unset=True))
+
+    if not TYPE_CHECKING:  # a checker would not refuse the assignment any more, as it does for a frozen model
+
+        def __setattr__(self, name: str, value: object) -> NoReturn:
+            hint = f"make a new one, Config({name}=...), or pass {name}=... together with config="
+            raise SettingsError(Fault(f"setting {name}", "a Config cannot be changed", hint=hint))

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast, overload
 
+from classifold.api.paths import parse_path
 from classifold.errors import DataError, Fault, UsageError
 from classifold.machine import count_cores
-from classifold.pictures.given import Given, check_given, load_given, name_given
+from classifold.model_card import MOST_IMAGE_SIZE
+from classifold.pictures.given import (
+    Given,
+    GivenOrFile,
+    check_given,
+    is_open_file,
+    load_given,
+    name_given,
+    read_open_file,
+)
 from classifold.pictures.limits import PictureError
-from classifold.pictures.samples import SampleBits
+from classifold.pictures.samples import LEAST_BITS, MOST_BITS, SampleBits
 from classifold.predict.output import rank_probabilities
 from classifold.predict.predictor import Predictor, find_sources, load_predictor, map_ordered
+from classifold.processes import expand_home
 from classifold.settings.config import Config
+from classifold.settings.words import describe_field, shorten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +41,18 @@ _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 _AHEAD = 4
 
 
+class _Probabilities(dict[str, float]):
+    """A dict that cannot be changed; unlike a `MappingProxyType`, it can be pickled and written as JSON."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("probabilities cannot be changed; copy them first: dict(prediction.probabilities)")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:  # copying and unpickling would set the items one by one
+        return type(self), (dict(self),)
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What the model says about one picture.
@@ -35,7 +60,8 @@ class Prediction:
     Attributes:
         label: Name of the most probable class; None where the picture cannot be read.
         probability: Its probability, 0..1; None where the picture cannot be read.
-        probabilities: Probability of each class by name, the most probable first; at most `top_k`.
+        probabilities: Probability of each class by name, the most probable first; at most `top_k`. A dict
+            that cannot be changed.
         error: Why the picture cannot be read; empty where it can.
         path: The picture's path; None if it was not given as a path.
 
@@ -50,7 +76,7 @@ class Prediction:
 
     label: str | None
     probability: float | None
-    probabilities: Mapping[str, float]
+    probabilities: Mapping[str, float] = field(hash=False)
     error: str = ""
     path: Path | None = None
 
@@ -59,6 +85,15 @@ class Prediction:
         if self.label is None or self.probability is None:
             return f"Prediction(error={self.error!r}{where})"
         return f"Prediction({self.label!r}, {self.probability:.3f}{where})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A picture of the caller's, ready for a thread; `error` says why it cannot be read, if that is known."""
+
+    picture: Given
+    path: Path | None = None
+    error: str = ""
 
 
 class Model:
@@ -102,14 +137,14 @@ class Model:
     # A `str` is an iterable of `str`, and an array one of arrays, so the overloads overlap: the first wins.
     @overload
     def predict(  # type: ignore[overload-overlap]
-        self, source: Given, *, top_k: int | None = None
+        self, source: GivenOrFile, *, top_k: int | None = None
     ) -> Prediction: ...
 
     @overload
-    def predict(self, source: Iterable[Given], *, top_k: int | None = None) -> list[Prediction]: ...
+    def predict(self, source: Iterable[GivenOrFile], *, top_k: int | None = None) -> list[Prediction]: ...
 
     def predict(
-        self, source: Given | Iterable[Given], *, top_k: int | None = None
+        self, source: GivenOrFile | Iterable[GivenOrFile], *, top_k: int | None = None
     ) -> Prediction | list[Prediction]:
         """Return the prediction for one picture, or a list of them for several.
 
@@ -117,10 +152,10 @@ class Model:
         transparency on white, resized to the model's square.
 
         Args:
-            source: One picture: a path, the bytes of a file, a Pillow image, or a NumPy array of values
-                0..255, uint8, of shape (height, width) for grey, (height, width, 3) for RGB, or
-                (height, width, 4) with an alpha channel. Or a list of pictures, in any mix of these forms; a
-                folder's path in the list stands for all pictures below it.
+            source: One picture: a path, the bytes of a file, a file open in binary mode, a Pillow image, or a
+                NumPy array of values 0..255, uint8, of shape (height, width) for grey, (height, width, 3) for
+                RGB, or (height, width, 4) with an alpha channel. Or a list of pictures, in any mix of these
+                forms; a folder's path in the list stands for all pictures below it.
             top_k: Number of classes in `Prediction.probabilities`; None means all.
 
         Returns:
@@ -141,20 +176,22 @@ class Model:
             >>> [one.label for one in model.predict(["photo.jpg", "photo.jpg"])]
             ['green', 'green']
         """
-        _check_top_k(top_k)
+        top_k = _check_top_k(top_k)
         if not _is_one(source):
-            return list(self.predict_iter(cast(Iterable[Given], source), top_k=top_k))
-        one = cast(Given, source)
-        check_given(one)
-        if _is_folder(one):
+            return list(self.predict_iter(cast(Iterable[GivenOrFile], source), top_k=top_k))
+        one = cast(GivenOrFile, source)
+        taken = self._take(one)
+        if _is_folder(taken.path):
             hint = "put it into a list: model.predict([folder])"
             raise UsageError(Fault(name_given(one), "expected one picture", got="a folder", hint=hint))
-        prediction = self._answer(one, top_k)
+        prediction = self._answer(taken, top_k)
         if prediction.error:
             raise DataError(Fault(name_given(one), prediction.error))
         return prediction
 
-    def predict_iter(self, sources: Iterable[Given], *, top_k: int | None = None) -> Iterator[Prediction]:
+    def predict_iter(
+        self, sources: Iterable[GivenOrFile], *, top_k: int | None = None
+    ) -> Iterator[Prediction]:
         """Yield one prediction per picture, in their order, for any number of pictures.
 
         One thread per core reads and classifies pictures, a few ahead of the caller, so memory does not
@@ -173,26 +210,55 @@ class Model:
             >>> sum(one.label == "green" for one in model.predict_iter(["photos/green"])) > 8
             True
         """
-        _check_top_k(top_k)
+        top_k = _check_top_k(top_k)
         if _is_one(sources):
-            sources = [cast(Given, sources)]
+            sources = [cast(GivenOrFile, sources)]
         num_workers = count_cores()
         return map_ordered(
-            lambda source: self._answer(source, top_k),
-            _spread(sources),
+            lambda taken: self._answer(taken, top_k),
+            self._spread(sources),
             num_workers=num_workers,
             ahead=_AHEAD * num_workers,
         )
 
-    def _answer(self, source: Given, top_k: int | None) -> Prediction:
-        path = Path(source) if isinstance(source, str | os.PathLike) else None
+    def _spread(self, sources: Iterable[GivenOrFile]) -> Iterator[_Taken]:
+        """Yield the pictures, those of a folder one by one; each is checked before a thread gets it."""
+        for source in sources:
+            taken = self._take(source)
+            if taken.path is not None and _is_folder(taken.path):
+                yield from (_Taken(path, path) for path in find_sources([taken.path]))
+            else:
+                yield taken
+
+    def _take(self, source: GivenOrFile) -> _Taken:
+        """Return a picture for a thread; an open file is read here, since the caller may close it next.
+
+        Raises:
+            UsageError: It is no picture in any form.
+        """
+        check_given(source)
+        if isinstance(source, str | os.PathLike):
+            path = _parse_picture_path(source)
+            return _Taken(path, path)
+        if not is_open_file(source):
+            return _Taken(cast(Given, source))
         try:
-            probabilities = self._predictor.predict_given(source)
+            return _Taken(read_open_file(cast(IO[bytes], source), max_pixels=self._predictor.max_pixels))
         except PictureError as error:
-            return Prediction(None, None, {}, error=error.reason, path=path)
+            return _Taken(b"", error=error.reason)
+
+    def _answer(self, taken: _Taken, top_k: int | None) -> Prediction:
+        path, reason = taken.path, taken.error
+        if not reason:
+            try:
+                probabilities = self._predictor.predict_given(taken.picture)
+            except PictureError as error:
+                reason = error.reason
+        if reason:
+            return Prediction(None, None, _Probabilities(), error=reason, path=path)
         ranking = rank_probabilities(probabilities, self.class_names, top_k=top_k or len(self.class_names))
         label, probability = ranking[0]
-        return Prediction(label, probability, dict(ranking), path=path)
+        return Prediction(label, probability, _Probabilities(ranking), path=path)
 
 
 def load(run: str | os.PathLike[str] | Run, *, max_pixels: int | None = None) -> Model:
@@ -213,12 +279,14 @@ def load(run: str | os.PathLike[str] | Run, *, max_pixels: int | None = None) ->
         >>> classifold.load("runs/first").class_names
         ('blue', 'green', 'red stripes')
     """
-    path = Path(getattr(run, "path", run))
+    if max_pixels is not None:
+        max_pixels = _check_count("max_pixels", max_pixels, "a number of pixels from 1")
+    path = parse_path(run, where="classifold.load")
     return Model(load_predictor(path, max_pixels=max_pixels), path)
 
 
 def load_picture(
-    source: Given,
+    source: GivenOrFile,
     size: int = 224,
     *,
     max_pixels: int = _DEFAULT_MAX_PIXELS,
@@ -228,15 +296,15 @@ def load_picture(
 
     Args:
         source: A picture in any form that `Model.predict` takes.
-        size: The square's side in pixels: `image_size` in the run's classes.json.
+        size: The square's side in pixels, 1 to 2048: `image_size` in the run's classes.json.
         max_pixels: Pictures with more pixels are refused.
-        sample_bits: The run's setting SAMPLE_BITS, for 16-bit samples.
+        sample_bits: The run's setting SAMPLE_BITS, for 16-bit samples: 8 to 16, or "auto".
 
     Returns:
         Values 0..255, RGB, shape (size, size, 3), uint8.
 
     Raises:
-        ClassifoldError: The picture cannot be read, with the reason.
+        ClassifoldError: The picture cannot be read, with the reason; or an argument is out of range.
 
     Example:
         >>> import classifold
@@ -245,21 +313,57 @@ def load_picture(
         ((224, 224, 3), dtype('uint8'))
     """
     check_given(source)
-    if not isinstance(size, int) or size < 1:
-        raise UsageError(Fault("size", "expected a number of pixels from 1", got=repr(size)))
+    size = _check_count("size", size, f"a number of pixels from 1 to {MOST_IMAGE_SIZE}", most=MOST_IMAGE_SIZE)
+    max_pixels = _check_count("max_pixels", max_pixels, "a number of pixels from 1")
+    if sample_bits != "auto":
+        wanted = describe_field(Config.model_fields["SAMPLE_BITS"])
+        sample_bits = _check_count("sample_bits", sample_bits, wanted, least=LEAST_BITS, most=MOST_BITS)
     try:
-        return load_given(source, size=size, max_pixels=max_pixels, sample_bits=sample_bits)
+        if isinstance(source, str | os.PathLike):
+            picture: Given = _parse_picture_path(source)
+        elif is_open_file(source):
+            picture = read_open_file(cast(IO[bytes], source), max_pixels=max_pixels)
+        else:
+            picture = cast(Given, source)
+        return load_given(picture, size=size, max_pixels=max_pixels, sample_bits=sample_bits)
     except PictureError as error:
         raise DataError(Fault(name_given(source), error.reason)) from error
 
 
-def _check_top_k(top_k: int | None) -> None:
-    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-        raise UsageError(Fault("top_k", "expected a number of classes from 1", got=repr(top_k)))
+def _check_top_k(top_k: int | None) -> int | None:
+    return top_k if top_k is None else _check_count("top_k", top_k, "a number of classes from 1")
+
+
+def _check_count(name: str, value: object, wanted: str, *, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number of any library as an int.
+
+    Raises:
+        UsageError: It is none, is True or False, or is out of range.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least or (most is not None and number > most):
+        raise UsageError(Fault(name, f"expected {wanted}", got=shorten(value)))
+    return number
+
+
+def _parse_picture_path(source: str | os.PathLike[str]) -> Path:
+    """Return the path of a picture; unlike a run's it may be any, since reading it says what is wrong."""
+    text = os.fsdecode(source)
+    return Path(text if "\0" in text else expand_home(text))
 
 
 def _is_one(source: Any) -> bool:
-    """Tell one picture, or what is meant to be one, from an iterable of them."""
+    """Tell one picture, or what is meant to be one, from an iterable of them.
+
+    Raises:
+        UsageError: It is a dict, whose keys or values may be the pictures.
+    """
+    if isinstance(source, Mapping):
+        hint = "pass a list: list(pictures.values()), or list(pictures) if its keys are the pictures"
+        raise UsageError(Fault("picture", "expected a picture or a list of them", got="a dict", hint=hint))
     if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
         return True
     # Ask the type: asking a Pillow image itself would load it, and it would then differ from its file.
@@ -267,18 +371,12 @@ def _is_one(source: Any) -> bool:
     if hasattr(kind, "__array_interface__") or hasattr(kind, "__array__"):
         # A column of a DataFrame is an array of paths; an image and a tensor are arrays of numbers.
         return getattr(getattr(source, "dtype", None), "kind", "u") not in "OUST"
-    return not isinstance(source, Iterable)
+    # An open file is an iterable of lines.
+    return is_open_file(source) or not isinstance(source, Iterable)
 
 
-def _is_folder(source: object) -> bool:
-    return isinstance(source, str | os.PathLike) and bool(os.fspath(source)) and Path(source).is_dir()
-
-
-def _spread(sources: Iterable[Given]) -> Iterator[Given]:
-    """Yield the pictures, those of a folder one by one; each is checked before a thread gets it."""
-    for source in sources:
-        if isinstance(source, str | os.PathLike) and _is_folder(source):
-            yield from find_sources([Path(source)])
-        else:
-            check_given(source)
-            yield source
+def _is_folder(path: Path | None) -> bool:
+    try:
+        return path is not None and path.is_dir()
+    except (OSError, ValueError):  # it may not be looked up, or its name is too long: reading it says so
+        return False

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from classifold import names
+from classifold.errors import ClassifoldError
 from classifold.printable import make_printable
 from classifold.report.build import build_score
 from classifold.report.records import read_metrics
@@ -43,6 +44,11 @@ def draw_run(run_dir: Path) -> str:
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         f"{_draw_report(run_dir, name)}</div>"
     )
+
+
+def draw_error(error: ClassifoldError) -> str:
+    """Return HTML for a notebook that says why a run cannot be shown."""
+    return f"<pre>{escape(str(error))}</pre>"
 
 
 def _draw_report(run_dir: Path, name: str) -> str:

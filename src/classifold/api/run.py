@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifold import names
 from classifold.api.browser import open_page
+from classifold.api.paths import PathLike, parse_path
 from classifold.api.tables import read_history, read_predictions
-from classifold.errors import Fault, RunError
+from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.progress import say
 from classifold.report.records import read_metrics, read_object
 
@@ -46,11 +46,15 @@ class Run:
         'green'
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = _check_folder(Path(path))
+    def __init__(self, path: PathLike) -> None:
+        self._path = _check_folder(parse_path(path, where="classifold.Run"))
 
     def __repr__(self) -> str:
-        return f"Run({str(self._path)!r}, accuracy {self.accuracy:.3f})"
+        try:
+            score = f"accuracy {self.accuracy:.3f}"
+        except Exception:  # a debugger or a log that shows the object must not fail, whatever the file holds
+            score = "its scores cannot be read"
+        return f"Run({str(self._path)!r}, {score})"
 
     def __fspath__(self) -> str:
         return str(self._path)
@@ -191,9 +195,12 @@ class Run:
         return load(self._path)
 
     def _repr_html_(self) -> str:
-        from classifold.api.notebook import draw_run
+        from classifold.api.notebook import draw_error, draw_run
 
-        return draw_run(self._path)
+        try:
+            return draw_run(self._path)
+        except ClassifoldError as error:
+            return draw_error(error)
 
 
 def _check_folder(path: Path) -> Path:

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classifold.api.paths import PathLike, parse_path
 from classifold.api.run import Run
 from classifold.asking import asked_for
 from classifold.counts import count_of
 from classifold.errors import Fault, Interrupted, UsageError
 from classifold.names import SETS
-from classifold.processes import expand_home
-from classifold.settings.config import Config
+from classifold.settings.config import RECIPES, Config
 from classifold.settings.folder import is_made_by_split
 from classifold.settings.loader import choose_config
-
-PathLike = str | os.PathLike[str]
+from classifold.settings.words import shorten
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,7 +30,7 @@ class Check:
             "unreadable"; None for a class whose pictures were not all read.
         counts: Number of pictures by set and class after a split; None where splitting would fail.
         notes: Remarks on the pictures, one sentence each.
-        problems: Reasons why splitting would fail, each with its cure; empty if it would succeed.
+        faults: Reasons why splitting would fail, each with its cure; empty if it would succeed.
 
     Example:
         >>> import classifold
@@ -44,15 +43,15 @@ class Check:
     classes: Mapping[str, Mapping[str, int | None]]
     counts: Mapping[str, Mapping[str, int]] | None
     notes: Sequence[str]
-    problems: Sequence[str]
+    faults: Sequence[str]
 
     @property
     def is_ready(self) -> bool:
         """Whether the pictures can be split and trained on."""
-        return not self.problems
+        return not self.faults
 
     def __repr__(self) -> str:
-        state = "ready" if self.is_ready else count_of(len(self.problems), "problem")
+        state = "ready" if self.is_ready else count_of(len(self.faults), "problem")
         return f"Check({str(self.source)!r}, {count_of(len(self.classes), 'class', 'classes')}, {state})"
 
 
@@ -93,13 +92,13 @@ def check(folder: PathLike, *, config: Config | PathLike | None = None, **settin
         settings: Settings by name that override those of `config`, such as `PERCENTAGE_EVAL=0.2`.
 
     Raises:
-        ClassifoldError: A setting is wrong. Mistakes in the pictures are in `Check.problems` instead.
+        ClassifoldError: A setting is wrong. Mistakes in the pictures are in `Check.faults` instead.
 
     Example:
         >>> import classifold
         >>> classifold.check("photos")
         Check('photos', 3 classes, ready)
-        >>> print(classifold.check("no/such/folder").problems[0])
+        >>> print(classifold.check("no/such/folder").faults[0])
         error: no/such/folder: there is no such folder
         hint: ...
     """
@@ -108,8 +107,8 @@ def check(folder: PathLike, *, config: Config | PathLike | None = None, **settin
     from classifold.dataset.check import check_data
 
     found = check_data(chosen)
-    problems = [fault.format() for fault in found.faults]
-    return Check(source, found.classes, found.counts, list(found.notes), problems)
+    faults = [fault.format() for fault in found.faults]
+    return Check(source, found.classes, found.counts, list(found.notes), faults)
 
 
 def split(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Split:
@@ -181,11 +180,12 @@ def train(
         >>> run.paths["model.onnx"].exists()
         True
     """
-    source = Path(expand_home(os.fspath(folder)))
-    _refuse_empty(folder, "train")
+    source = _parse_folder(folder, "train")
+    options = _list_arguments(config, settings, archive=archive, time_limit=time_limit)
     if time_limit is not None:
+        _check_time_limit(time_limit, settings)
         settings["TIME_LIMIT"] = time_limit
-    with asked_for(folder, in_python=True):
+    with asked_for(os.fsdecode(folder), in_python=True, options=options, start=start):
         chosen, name = _choose_beginning(source, config, settings, resume=resume, start=start)
         try:
             return _train(chosen, source, name=name, archive=archive)
@@ -225,16 +225,68 @@ def _choose_beginning(
     chosen = _choose_settings(source, config, settings)
     runs_dir = Path(chosen.RUNS_DIR)
     if start is not None:
-        weights = find_start(runs_dir, expand_home(os.fspath(start)))
+        if "BACKBONE_WEIGHTS" in settings:
+            what = "start and BACKBONE_WEIGHTS both name the weights to start from"
+            raise UsageError(Fault("classifold.train", what, hint="leave one out"))
+        weights = find_start(runs_dir, str(parse_path(start, where="start")))
         chosen = _choose_settings(source, config, {**settings, "BACKBONE_WEIGHTS": weights})
     if resume is None or resume is False:
         return chosen, None
-    return chosen, find_unfinished(runs_dir, "" if resume is True else os.fspath(resume))
+    return chosen, find_unfinished(
+        runs_dir, "" if resume is True else str(parse_path(resume, where="resume"))
+    )
+
+
+def _list_arguments(
+    config: Config | PathLike | None, settings: Mapping[str, Any], *, archive: bool, time_limit: float | None
+) -> list[str]:
+    """Return the arguments of a call of `train` as Python text, for a hint that repeats it."""
+    words = []
+    if isinstance(config, Config):
+        recipe = RECIPES.get(config.RECIPE, {})
+        chosen = config.model_dump(exclude_unset=True).items()
+        own = [_show_argument(name, one) for name, one in chosen if name not in recipe or one != recipe[name]]
+        words.append(f"config=classifold.Config({', '.join(own)})")
+    elif config is not None:
+        words.append(_show_argument("config", config))
+    if archive:
+        words.append("archive=True")
+    if time_limit is not None:
+        words.append(_show_argument("time_limit", time_limit))
+    return [*words, *(_show_argument(name, one) for name, one in settings.items())]
+
+
+def _show_argument(name: str, value: object) -> str:
+    # A Path is shown as its text, since the user's program may not have imported Path.
+    shown = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return f"{name}={shown!r}"
 
 
 def _choose_settings(folder: Path, config: Config | PathLike | None, settings: Mapping[str, Any]) -> Config:
-    given = config if config is None or isinstance(config, Config) else Path(expand_home(os.fspath(config)))
+    _refuse_dict(config)
+    given = config if config is None or isinstance(config, Config) else parse_path(config, where="config")
     return choose_config(given, settings, folder=folder)
+
+
+def _refuse_dict(config: object) -> None:
+    if isinstance(config, Mapping):
+        hint = "classifold.Config(**values) makes one of a dict, and every setting is also a keyword argument"
+        raise UsageError(Fault("config", "expected a Config or the path of a file", got="a dict", hint=hint))
+
+
+def _check_time_limit(minutes: object, settings: Mapping[str, Any]) -> None:
+    """Refuse a limit that is no time, or given twice; the setting's own limits are checked with the others.
+
+    Raises:
+        UsageError: It is 0 or less, which the setting takes for no limit; or TIME_LIMIT is given as well.
+    """
+    if "TIME_LIMIT" in settings:
+        got = f"time_limit={shorten(minutes)} and TIME_LIMIT={shorten(settings['TIME_LIMIT'])}"
+        what = "the time limit is given twice"
+        raise UsageError(Fault("classifold.train", what, got=got, hint="leave one out"))
+    if isinstance(minutes, int | float) and not isinstance(minutes, bool) and minutes <= 0:
+        hint = "leave it out for no limit"
+        raise UsageError(Fault("time_limit", "expected minutes above 0", got=repr(minutes), hint=hint))
 
 
 def _find_pictures(folder: PathLike, function: str) -> Path:
@@ -243,8 +295,7 @@ def _find_pictures(folder: PathLike, function: str) -> Path:
     Raises:
         UsageError: It is a split already, or its name is empty.
     """
-    _refuse_empty(folder, function)
-    source = Path(expand_home(os.fspath(folder)))
+    source = _parse_folder(folder, function)
     if is_made_by_split(source):
         what = "expected a folder of pictures, got a split of one, or its shards"
         hint = f"name the folder of its pictures; to train on it as it is: classifold.train({str(source)!r})"
@@ -252,7 +303,8 @@ def _find_pictures(folder: PathLike, function: str) -> Path:
     return source
 
 
-def _refuse_empty(folder: PathLike, function: str) -> None:
-    if not os.fspath(folder):
+def _parse_folder(folder: PathLike, function: str) -> Path:
+    if folder == "":
         hint = "name the folder of your pictures; the current one is '.'"
         raise UsageError(Fault(f"classifold.{function}", "the folder's name is empty", hint=hint))
+    return parse_path(folder, where=f"classifold.{function}")

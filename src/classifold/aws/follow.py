@@ -23,9 +23,7 @@ from classifold.aws.spot import (
     list_interruptions,
     read_beginning,
 )
-from classifold.errors import AwsError, Fault, Interrupted, MissingError, SettingsError
-from classifold.settings.config import JOB_SETTINGS
-from classifold.settings.loader import build_config, read_hyperparameters
+from classifold.errors import AwsError, Fault, Interrupted, MissingError
 
 _Answer = TypeVar("_Answer")
 _POLL_SECONDS = 4.0
@@ -34,7 +32,11 @@ _LAST_LINES_SECONDS = 12.0
 # How long AWS may be out of reach, or the credentials expired, before following gives up.
 _PATIENCE_SECONDS = 3600.0
 _LONGEST_WAIT = 60.0
-_EPOCH = re.compile(r"\bstage=(\w+) epoch=([0-9]{1,9}) .*\bseconds=([0-9]+(?:\.[0-9]+)?)(?![0-9.])")
+_EPOCH = re.compile(
+    r"^(?P<stage>head|fine-tuning) epoch (?P<number>[0-9]{1,9}) of (?P<last>[0-9]{1,9}): "
+    r"validation loss (?P<loss>[-+.0-9a-z]+), accuracy (?P<accuracy>[-+.0-9a-z]+); "
+    r".* \((?P<seconds>[0-9]{1,9}(?:\.[0-9]{1,9})?) s, [^()]* pictures/s\)"
+)
 
 
 @dataclass(frozen=True)
@@ -177,13 +179,12 @@ class _Follower:
         job_name = str(job["TrainingJobName"])
         for name in self.ask(lambda aws: find_streams(aws, job_name)):
             self.streams.setdefault(name, LogStream(name))
-        totals = _total_epochs(job.get("HyperParameters") or {})
         num_hosts = len({stream.host for stream in self.streams.values()})
         told = 0
         for stream in self.streams.values():
             prefix = f"{stream.host}: " if num_hosts > 1 else ""
             for line in self._read_new(stream):
-                self.tell(prefix + format_line(line.text, totals))
+                self.tell(prefix + format_line(line.text))
                 told += 1
         return told
 
@@ -207,39 +208,25 @@ class _Follower:
         self._tell_returns(job)
 
 
-def _total_epochs(hyperparameters: Mapping[str, str]) -> int:
-    """Return the largest number of epochs of a job, from its hyperparameters and the defaults."""
-    known = {name: text for name, text in hyperparameters.items() if name in JOB_SETTINGS}
-    try:
-        return read_hyperparameters(known, fixed={}).most_epochs
-    except SettingsError:  # the job is from another version of Classifold
-        return build_config({}).most_epochs
-
-
-def format_line(line: str, num_epochs: int) -> str:
+def format_line(line: str) -> str:
     """Return a log line for a person: an epoch's line shortened to progress and scores, others unchanged.
 
     Args:
         line: The line as it is in the log.
-        num_epochs: Number of epochs of the whole job, at most.
     """
     found = _EPOCH.search(line)
     if found is None:
         return line
-    stage, epoch, seconds = found[1], int(found[2]), float(found[3])
-    shown = "".join(
-        f"{name} {_shorten(said[1])}, "
-        for name in ("val_loss", "val_accuracy")
-        if (said := re.search(names.METRICS[name], line))
-    )
-    left = max(num_epochs - epoch, 0) * seconds / 60
+    stage, number, last, seconds = found["stage"], int(found["number"]), int(found["last"]), found["seconds"]
+    left = max(last - number, 0) * float(seconds) / 60
     # Only in the last stage is the time left an upper bound: stages differ in speed and may end early.
-    more = f", up to {left:.0f} min left" if stage == "fine_tune" and left >= 1 else ""
-    return f"epoch {epoch}/{num_epochs} {stage}: {shown}{seconds:.1f} s{more}"
+    more = f", up to {left:.0f} min left" if stage == "fine-tuning" and left >= 1 else ""
+    scores = f"loss {_shorten(found['loss'])}, accuracy {_shorten(found['accuracy'])}"
+    return f"{stage} epoch {number} of {last}: validation {scores} ({float(seconds):.1f} s{more})"
 
 
 def _shorten(figure: str) -> str:
-    """Return a figure with three decimals, so that an epoch's line fits 80 columns."""
+    """Return a figure with three decimals, as a terminal shows it during training."""
     try:
         return f"{float(figure):.3f}"
     except ValueError:

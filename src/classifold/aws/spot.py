@@ -17,7 +17,7 @@ _ON_MACHINE = ("Downloading", "Training", "Uploading")
 _LEARNS = "Training"
 _ENDS = ("Completed", "Failed", "Stopped")
 _CHECKPOINT = re.compile(r"\(checkpoint of ([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}) UTC\)")
-_FIRST_EPOCH = re.compile(r"\bstage=\w+ epoch=1 |\bhead 1/[0-9]+: regularization ")
+_FIRST_EPOCH = re.compile(r"(?<!kept )\b(?:head|fine-tuning) epoch 1 of |\bhead 1/[0-9]+: regularization ")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,10 +15,12 @@ import click
 from rich.cells import cell_len
 
 from classifold import names
+from classifold.asking import ask_train
 from classifold.atomic import write_whole
 from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
+from classifold.wrapping import find_width, wrap_line
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from classifold.dataset.check import CheckReport
     from classifold.dataset.division import SplitSummary
     from classifold.packing.pack import ShardSummary
+    from classifold.predict.output import OutputFormat, Written
     from classifold.training.run import RunSummary
 
 _SCORE_TITLES = {
@@ -69,6 +72,9 @@ def print_table(table: Table) -> None:
     console = Console()
     drawn = _draw_table(table)
     if Measurement.get(console, console.options.update(max_width=10_000), drawn).maximum <= console.width:
+        # Above the table and not as its title, which rich would break at the table's width.
+        for line in wrap_line(table.printable().title, console.width):
+            click.secho(line, bold=True)
         console.print(drawn)
         return
     click.echo(format_table(table, width=console.width))
@@ -79,7 +85,7 @@ def _draw_table(table: Table) -> RichTable:
     from rich.table import Table as RichTable
 
     table = table.printable()
-    drawn = RichTable(title=escape(table.title), title_justify="left", title_style="bold")
+    drawn = RichTable()
     for index, name in enumerate(table.header):
         drawn.add_column(escape(name), justify="right" if index else "left")
     for row in table.rows:
@@ -92,8 +98,8 @@ def format_table(table: Table, *, width: int | None = None) -> str:
 
     Args:
         table: The table.
-        width: Columns of the terminal. If the table is wider, the first cell of each row gets its own line.
-            None for no limit.
+        width: Columns of the terminal. If the table is wider, the first cell of each row gets its own line;
+            a wider title is broken at blanks. None for no limit.
     """
     table = table.printable()
     lines = [table.header, *table.rows]
@@ -102,7 +108,8 @@ def format_table(table: Table, *, width: int | None = None) -> str:
     if width is not None and max(map(cell_len, text)) > width:
         # The empty first cell keeps the others aligned, and sets them off from the name above.
         text = [f"{line[0]}\n{_align(['', *line[1:]], [0, *widths[1:]])}" for line in lines]
-    return "\n".join([table.title, *text])
+    title = [table.title] if width is None else wrap_line(table.title, width)
+    return "\n".join([*title, *text])
 
 
 def _align(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -127,11 +134,11 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
         return
     _print_notes(summary.notes)
     print_table(build_counts_table(summary.counts))
-    show(f"The three sets are in {summary.split_dir}")
+    show_place("The three sets are in", summary.split_dir)
 
 
 def print_check(report: CheckReport, *, as_json: bool) -> None:
-    """Print one row per class, the sets that split would make, notes, and every fault."""
+    """Print one row per class, the sets that split would make, notes, every fault, and the next step."""
     if as_json:
         faults = [{"where": one.where, "what": one.what, "hint": one.hint} for one in report.faults]
         _print_json(
@@ -145,14 +152,21 @@ def print_check(report: CheckReport, *, as_json: bool) -> None:
     from classifold.dataset.check import STATUS_WORDS
 
     _print_notes(report.notes)
-    rows = [[name, *map(_show_count, row.values())] for name, row in report.classes.items()]
-    if rows:
+    # Without a single figure, as where the folder has one class only, a table would say nothing.
+    if any(count is not None for row in report.classes.values() for count in row.values()):
+        rows = [[name, *map(_show_count, row.values())] for name, row in report.classes.items()]
         print_table(Table(f"Pictures of {report.source}", ["class", *STATUS_WORDS.values()], rows))
         click.echo()
-        print_table(build_counts_table(report.counts, report.classes))
+    if report.counts is not None:
+        print_table(build_counts_table(report.counts, title="What split would make"))
+        click.echo()
     for fault in report.faults:
         for line in fault.format().split("\n"):
             say(line)
+    if report.faults:
+        show(f"not ready: {count_of(len(report.faults), 'problem')}")
+    else:
+        show(f"ready: {ask_train()}")
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
@@ -174,33 +188,37 @@ def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
         f"{count_of(num_shards, 'shard')}, {summary.num_bytes / 1e6:,.1f} MB; "
         f"{len(summary.written)} {choose(len(summary.written), 'was', 'were')} written"
     )
-    show(f"The shards are in {summary.shards_dir}")
+    show_place("The shards are in", summary.shards_dir)
 
 
-def build_counts_table(
-    counts: Mapping[str, Mapping[str, int]] | None, class_names: Iterable[str] = ()
-) -> Table:
+def build_counts_table(counts: Mapping[str, Mapping[str, int]], *, title: str = "Pictures") -> Table:
     """Return the table of pictures: one row per class, one column per set, the sums last.
 
     Args:
-        counts: Number of pictures by set and class; None if they are not known, which shows as dashes.
-        class_names: Names of the classes if `counts` is None.
+        counts: Number of pictures by set and class.
+        title: Title of the table.
     """
-    if counts is None:
-        rows = [[name, *[_UNKNOWN] * len(names.SETS)] for name in [*sorted(class_names), "all"]]
-        return Table("Pictures", ["class", *names.SETS], rows)
     class_names = sorted({name for of_set in counts.values() for name in of_set})
     rows = [[name, *(str(of_set.get(name, 0)) for of_set in counts.values())] for name in class_names]
     rows.append(["all", *(str(sum(of_set.values())) for of_set in counts.values())])
-    return Table("Pictures", ["class", *counts], rows)
+    return Table(title, ["class", *counts], rows)
 
 
 def _show_count(count: int | None) -> str:
     return _UNKNOWN if count is None else str(count)
 
 
-def print_run(summary: RunSummary, *, is_opened: bool = False, as_json: bool) -> None:
-    """Print the scores of a finished run and where its files are; open its report if that was asked for."""
+def print_run(
+    summary: RunSummary, *, split_notes: Sequence[str] = (), is_opened: bool = False, as_json: bool
+) -> None:
+    """Print the scores of a finished run and where its files are; open its report if that was asked for.
+
+    Args:
+        summary: The run.
+        split_notes: Notes on the split that it was trained on, for the JSON; the others were told before.
+        is_opened: Whether to open the report.
+        as_json: Whether to print JSON.
+    """
     if is_opened:
         open_report(summary.run_dir)
     if as_json:
@@ -208,7 +226,7 @@ def print_run(summary: RunSummary, *, is_opened: bool = False, as_json: bool) ->
         _print_json(
             run_dir=str(summary.run_dir),
             archive=archive,
-            notes=summary.notes,
+            notes=list(dict.fromkeys([*split_notes, *summary.notes])),
             seconds=summary.seconds,
             metrics=summary.metrics,
         )
@@ -235,13 +253,22 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
     for table in build_score_tables(metrics):
         print_table(table)
         click.echo()
-    show(build_answer(Metrics.model_validate(metrics)))
+    show_sentences(build_answer(Metrics.model_validate(metrics)))
     click.echo()
     show(f"Run folder: {run_dir}")
     if archive is not None:
         show(f"Archive:    {archive}")
     show(f"Report:     {run_dir / names.REPORT_HTML}")
     show(f"Predict:    classifold predict {shlex.quote(str(run_dir))} PICTURE...")
+
+
+def print_report(page: Path, *, notes: Sequence[str], as_json: bool) -> None:
+    """Print where a run's report is; what is missing from it goes to standard error as well."""
+    _print_notes(notes)
+    if as_json:
+        _print_json(report=str(page), notes=list(notes))
+        return
+    show(str(page))
 
 
 def open_report(run_dir: Path) -> None:
@@ -288,14 +315,43 @@ def _interval(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
+def print_written(written: Written, path: Path, *, output_format: OutputFormat) -> None:
+    """Say on standard error what is in a file of predictions, which pictures are not, and what is odd."""
+    from classifold.predict.output import describe_contradiction
+
+    for line in written.describe(path):
+        say(line)
+    if note := describe_contradiction(output_format, path):
+        _print_notes([note])
+
+
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
         say(f"note: {note}")
 
 
 def show(line: str) -> None:
-    """Print a line of an answer; control characters in it are escaped."""
+    """Print a line of an answer; control characters in it are escaped.
+
+    A terminal breaks a long one where its width ends, so that a path or a command can be copied in one piece.
+    """
     click.echo(make_printable(line))
+
+
+def show_sentences(text: str) -> None:
+    """Print sentences of an answer; a terminal gets them broken at blanks."""
+    line = make_printable(text)
+    lines = wrap_line(line, find_width(sys.stdout)) if is_terminal(sys.stdout) else [line]
+    click.echo("\n".join(lines))
+
+
+def show_place(text: str, path: Path) -> None:
+    """Print where something is; on a terminal too narrow for both, the path gets a line of its own."""
+    line = make_printable(f"{text} {path}")
+    if is_terminal(sys.stdout) and cell_len(line) > find_width(sys.stdout):
+        show(text)
+        line = make_printable(f"  {path}")
+    click.echo(line)
 
 
 def _print_json(**answer: object) -> None:

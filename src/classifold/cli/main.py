@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,6 +29,7 @@ from classifold.cli.data import check, shards
 from classifold.cli.new_project import init
 from classifold.cli.options import (
     PATH,
+    TRAIN_BEGINNINGS,
     check_is_pictures,
     check_settings,
     check_train_options,
@@ -36,6 +37,7 @@ from classifold.cli.options import (
     chosen_max_pixels,
     folder_argument,
     json_option,
+    list_given_options,
     load_pictures_settings,
     load_project,
     load_settings,
@@ -45,6 +47,7 @@ from classifold.cli.runner import OrderedGroup, run
 from classifold.cli.values import Number, OneOf, WholeNumber
 
 if TYPE_CHECKING:
+    from classifold.predict.output import OutputFormat
     from classifold.settings.config import Config
 
 
@@ -169,7 +172,10 @@ def train(
     crash or a power cut, --resume continues from the last checkpoint.
     """
     check_train_options(in_docker=in_docker, resumed=resumed)
-    click.get_current_context().with_resource(asked_for(folder))
+    context = click.get_current_context()
+    context.with_resource(
+        asked_for(folder, options=list_given_options(context, TRAIN_BEGINNINGS), start=start)
+    )
     if time_limit is not None:
         overrides = (*overrides, f"TIME_LIMIT={time_limit:g}")
 
@@ -179,11 +185,13 @@ def train(
     config, name = choose_beginning(load, overrides, resumed=resumed, start=start)
     from classifold.api.prepare import prepare_sets
     from classifold.cli.answers import print_run
+    from classifold.dataset.ready import load_split_notes
 
     if not in_docker and num_hosts in (None, 1):
         from classifold.training.backend import check_engine, choose_backend
 
         check_engine(choose_backend(config))  # before the pictures are divided, which may take long
+    split_dir = config.split_dir  # of a listing, training reads shards in another folder
     config = prepare_sets(config, folder=folder, is_resumed=resumed is not None)
     if in_docker:
         train_in_docker(
@@ -195,6 +203,7 @@ def train(
 
         print_run(
             train_on_hosts(config, num_hosts, archive=archive, name=name),
+            split_notes=load_split_notes(split_dir),
             is_opened=is_opened,
             as_json=as_json,
         )
@@ -206,7 +215,7 @@ def train(
         config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
     )
     if summary is not None:
-        print_run(summary, is_opened=is_opened, as_json=as_json)
+        print_run(summary, split_notes=load_split_notes(split_dir), is_opened=is_opened, as_json=as_json)
 
 
 @click.command()
@@ -222,27 +231,32 @@ def report(
     """Write a run's report again: one page that opens offline.
 
     RUN is a run folder that train wrote. Pictures come from the folder that it was trained on, or from this
-    project's, if that holds exactly the sets of the run; --data names another folder.
+    project's, if that holds exactly the sets of the run; --data names another folder. Pictures that are not
+    found are taken from the report that is there already; a note says how many are missing, and why.
     """
     config = load_settings(config_path, overrides)
-    from classifold.cli.answers import show
-    from classifold.printable import format_json
+    from classifold.cli.answers import print_report
     from classifold.report.page import write_report
 
+    notes: list[str] = []
     page = write_report(
-        run_dir, data_dir=data_dir, home_dir=config.split_dir, max_pixels=chosen_max_pixels(config)
+        run_dir,
+        data_dir=data_dir,
+        home_dir=config.split_dir,
+        max_pixels=chosen_max_pixels(config),
+        tell=notes.append,
     )
-    if as_json:
-        click.echo(format_json({"report": str(page)}))
-    else:
-        show(str(page))
+    print_report(page, notes=notes, as_json=as_json)
 
 
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=PATH)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
 @click.option(
-    "--format", "output_format", type=OneOf(["text", "csv", "json"]), default="text", show_default=True
+    "--format",
+    "output_format",
+    type=OneOf(["text", "csv", "json"]),
+    help="Format of the answers (default: that of FILE's ending .csv or .json, else text).",
 )
 @click.option(
     "--top-k",
@@ -261,7 +275,7 @@ def report(
 def predict(
     run_dir: Path,
     paths: tuple[Path, ...],
-    output_format: Any,
+    output_format: OutputFormat | None,
     top_k: int | None,
     output_path: Path | None,
     config_path: Path | None,
@@ -271,25 +285,29 @@ def predict(
 
     RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. If a picture
     cannot be read, the others are still classified, and the exit code is 1. A picture with more pixels
-    than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it.
+    than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it. With --output, the numbers of pictures
+    that were classified and that could not be read are printed on standard error.
     """
     config = load_settings(config_path, overrides)
-    from classifold.cli.answers import open_answer
-    from classifold.predict.output import write_predictions
+    from classifold.cli.answers import open_answer, print_written
+    from classifold.predict.output import choose_format, write_predictions
     from classifold.predict.predictor import load_predictor
 
     predictor = load_predictor(run_dir, max_pixels=chosen_max_pixels(config))
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
     predictions = predictor.predict_paths(paths, batch_size=config.batch_size, num_workers=workers)
+    chosen = choose_format(output_format, output_path)
     with open_answer(output_path) as stream:
-        unreadable = write_predictions(
+        written = write_predictions(
             predictions,
-            output_format=output_format,
+            output_format=chosen,
             top_k=top_k or config.TOP_K,
             class_names=predictor.class_names,
             stream=stream,
         )
-    return 1 if unreadable else 0
+    if output_path is not None:
+        print_written(written, output_path, output_format=chosen)
+    return 1 if written.unreadable else 0
 
 
 @click.command()

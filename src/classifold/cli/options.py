@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ class _PathType(click.Path):
 
 
 PATH = _PathType(path_type=Path)
+# The parameters of `train` that say how a run begins; a hint that repeats the command names them anew.
+TRAIN_BEGINNINGS = ("resumed", "start")
 folder_argument = click.argument("folder", metavar="[FOLDER]", required=False, type=PATH)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
@@ -152,6 +154,26 @@ def check_is_pictures(folder: Path | None, *, command: str) -> None:
         what = "expected a folder of pictures, got a split of one, or its shards"
         hint = f"name the folder of its pictures; to train on it as it is: classifold train {folder}"
         raise UsageError(Fault(f"{command} {folder}", what, hint=hint))
+
+
+def list_given_options(context: click.Context, without: Collection[str]) -> list[str]:
+    """Return the options of a command line as words, for a hint that repeats it.
+
+    Args:
+        context: The command's context.
+        without: Names of parameters that are left out.
+    """
+    words = []
+    for param in context.command.params:
+        value = context.params.get(str(param.name))
+        if not isinstance(param, click.Option) or param.name in without or value in (None, False, ()):
+            continue
+        if value is True:
+            words.append(param.opts[0])
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [param.opts[0], f"{one:g}" if isinstance(one, float) else str(one)]
+    return words
 
 
 def check_train_options(*, in_docker: bool, resumed: str | None) -> None:

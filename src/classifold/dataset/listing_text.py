@@ -26,11 +26,17 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_FOLDER_HINT = "name the folder that holds one sub-folder of pictures per class"
+_UNPACK_HINT = "unpack it first, and name the folder that holds one sub-folder of pictures per class"
+# Workbooks and other office documents are ZIP archives too; these are the first members of theirs.
+_OFFICE_MEMBERS = (b"[Content_Types].xml", b"_rels/.rels", b"mimetypeapplication/vnd.")
+_TAR_MAGIC = slice(257, 262)  # place of "ustar" in the header of a tar file (POSIX.1-1988)
 _OTHER_FILES = (
-    (b"PK\x03\x04", "it is a workbook or a ZIP archive", "open it and save the table as CSV"),
     (b"\xd0\xcf\x11\xe0", "it is a workbook of Excel", "open it and save the table as CSV"),
     (b"SQLite format 3", "it is an SQLite database", "write the table as CSV"),
     (b"ORC", "it is an ORC file", "write the inventory as CSV or Parquet"),
+    (b"Rar!", "it is a RAR archive", _UNPACK_HINT),
+    (b"7z\xbc\xaf\x27\x1c", "it is a 7-Zip archive", _UNPACK_HINT),
     (b"BZh", "it is compressed by bzip2", "unpack it, or compress it with gzip"),
     (b"\xfd7zXZ\0", "it is compressed by xz", "unpack it, or compress it with gzip"),
     (b"\x28\xb5\x2f\xfd", "it is compressed by zstd", "unpack it, or compress it with gzip"),
@@ -69,6 +75,8 @@ def read_as_text(file: IO[bytes], head: bytes, path: Path) -> io.TextIOWrapper:
     Raises:
         DataError: It is not text.
     """
+    if other := _describe_other(head, path):
+        raise DataError(other)
     encoding = _find_encoding(head)
     if encoding == "utf-8-sig":
         _check_text(head, path)
@@ -145,9 +153,34 @@ def _check_text(head: bytes, path: Path) -> None:
     for mark, what, hint in _OTHER_FILES:
         if head.startswith(mark) and _is_binary(head):
             raise DataError(Fault(str(path), f"the listing cannot be read: {what}", hint=hint))
-    kind = identify_format(head)
-    content = f"a picture ({FORMAT_NAMES[kind]})" if kind else name_content(head)
-    if kind or (head and content != NO_PICTURE):
+    content = name_content(head)
+    if head and content != NO_PICTURE:
         raise DataError(
             Fault(str(path), f"the listing cannot be read: it holds {content}", hint=LISTING_HINT)
         )
+
+
+def _describe_other(head: bytes, path: Path) -> Fault | None:
+    """Return the fault for a picture, an archive or a video in place of a folder or a listing.
+
+    Args:
+        head: The first bytes of the file, unpacked.
+        path: Path of the file.
+    """
+    if any(head.startswith(mark) for mark, _ in _MARKS):
+        return None
+    if kind := identify_format(head):
+        above = path.parent.parent
+        hint = f"{_FOLDER_HINT}, here perhaps {above}" if len(path.parts) > 2 else _FOLDER_HINT
+        return Fault(str(path), f"this is one picture ({FORMAT_NAMES[kind]})", hint=hint)
+    if head[_TAR_MAGIC] == b"ustar":
+        return Fault(str(path), "expected a folder or a listing, got a tar archive", hint=_UNPACK_HINT)
+    if head.startswith(b"PK\x03\x04"):
+        if any(member in head for member in _OFFICE_MEMBERS):
+            what, hint = "it is a workbook or another office document", "open it and save the table as CSV"
+            return Fault(str(path), f"the listing cannot be read: {what}", hint=hint)
+        return Fault(str(path), "expected a folder or a listing, got a ZIP archive", hint=_UNPACK_HINT)
+    if name_content(head) == "a video":
+        hint = f"save its frames as pictures, and {_FOLDER_HINT}"
+        return Fault(str(path), "expected a folder or a listing, got a video", hint=hint)
+    return None

@@ -12,6 +12,8 @@ from classifold.counts import choose, count_of
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.class_layout import describe_inner
+from classifold.dataset.evaluation_size import describe_evaluation
+from classifold.dataset.index import count_sets
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import Placement
@@ -253,7 +255,7 @@ def _count_bits(index: sqlite3.Connection, which: str) -> tuple[int, str]:
 def describe_division(
     index: sqlite3.Connection, config: Config, *, moved: list[str], redrawn: bool
 ) -> list[str]:
-    """Say where the division differs from the plain draw."""
+    """Say where the division differs from the plain draw, and where its evaluation set is too small."""
     lines = []
     count, some = _count(index, "SELECT name AS text FROM vanished")
     if count:
@@ -283,10 +285,10 @@ def describe_division(
             f"SPLIT_GROUP_PATTERN puts {count_of(pictures, 'picture')} in {count_of(groups, 'group')}, "
             "each whole in one set"
         )
-    return lines
+    return [*lines, *describe_evaluation(count_sets(index))]
 
 
-def describe_placement(placement: Placement) -> list[str]:
+def describe_placement(placement: Placement, *, split_dir: Path) -> list[str]:
     """Say which pictures have other names in the split, and whether its files are copies or links."""
     lines = []
     if placement.renamed:
@@ -297,24 +299,36 @@ def describe_placement(placement: Placement) -> list[str]:
             f"{placement.example}"
             + (f"; and {placement.renamed - 1} more in {SPLIT_RECORD}" if placement.renamed > 1 else "")
         )
-    kinds = [_describe_way(way, placement) for way in ("clone", "copy", "link") if placement.counts[way]]
-    return [*lines, f"of the split's files, {'; '.join(kinds)}"]
+    where = clean_name(split_dir.name)
+    kinds = [
+        _describe_way(way, placement, where=where)
+        for way in ("clone", "copy", "link")
+        if placement.counts[way]
+    ]
+    return [*lines, "; ".join(kinds)]
 
 
-def _describe_way(way: str, placement: Placement) -> str:
-    """Say how many files came in one way, and what that means."""
+def _describe_way(way: str, placement: Placement, *, where: str) -> str:
+    """Say how many files came in one way, and what that means.
+
+    Args:
+        way: "clone", "copy" or "link".
+        placement: How the pictures came into the split.
+        where: Name of the split's folder.
+    """
     count = placement.counts[way]
+    pictures = count_of(count, "picture")
     if way == "clone":
-        what = choose(count, "is a clone, which shares", "are clones, which share")
-        text = f"{what} space with the originals until either is changed"
-    elif way == "copy":
-        what = choose(count, "is a file of its own, which takes", "are files of their own, which take")
-        why = f" ({placement.no_links})" if placement.no_links else ""
-        text = f"{what} {placement.num_bytes / 1e6:,.1f} MB of disk space{why}"
-    else:
-        what = choose(count, "is a hard link", "are hard links")
-        text = f"{what}: changing one in place changes the original"
-    return f"{count_of(count, 'picture')} {text}"
+        why = choose(count, "a clone, which takes", "clones, which take")
+        what = f"({why} disk space only where {choose(count, 'it', 'they')} or the originals change)"
+        return f"{pictures} {choose(count, 'was', 'were')} copied into {where} {what}"
+    if way == "copy":
+        why = f": {placement.no_links}" if placement.no_links else ""
+        size = f"{placement.num_bytes / 1e6:,.1f} MB"
+        return f"{pictures} {choose(count, 'was', 'were')} copied into {where} ({size}{why})"
+    links = choose(count, "is in", "are in")
+    what = choose(count, "a hard link, which takes", "hard links, which take")
+    return f"{pictures} {links} {where} as {what} no disk space: changing one changes its original"
 
 
 def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str]:

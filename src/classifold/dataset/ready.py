@@ -59,6 +59,12 @@ def has_content(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
+def load_split_notes(split_dir: Path) -> list[str]:
+    """Return the notes that were told when a split was made; none for sets of the user's own."""
+    notes = (read_record_head(split_dir / SPLIT_RECORD) or {}).get("notes")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
 def describe_counts(summary: SplitSummary) -> str:
     """Return the number of classes, and of pictures in each set, as one line."""
     total = {name: sum(of_set.values()) for name, of_set in summary.counts.items()}

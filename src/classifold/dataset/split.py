@@ -97,7 +97,7 @@ def split_dataset(config: Config) -> SplitSummary:
             ),
             *notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS),
             *notes.describe_division(index, config, moved=moved, redrawn=is_redrawn),
-            *notes.describe_placement(placement),
+            *notes.describe_placement(placement, split_dir=split_dir),
         ]
         summary = SplitSummary(
             split_dir=split_dir,

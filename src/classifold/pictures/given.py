@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,16 @@ from PIL import Image, ImageFile
 
 from classifold.errors import Fault, UsageError
 from classifold.pictures.decode import load_image, load_picture
-from classifold.pictures.limits import check_bytes
+from classifold.pictures.limits import PictureError, check_bytes
 from classifold.pictures.samples import SampleBits
 
 Given = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+"""A picture as `load_given` takes it."""
+GivenOrFile = Given | IO[bytes]
+"""The same, or a file that is open for reading, of which `read_open_file` makes bytes."""
 
-_FORMS = "a path, the bytes of a file, a Pillow image, or an array of pixels"
+_FORMS = "a path, the bytes of a file, a file open for reading, a Pillow image, or an array of pixels"
+_READ_AT_ONCE = 1 << 20
 # Mode of the Pillow image with the same content as an array, by the array's number of channels.
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Pillow reads an image's file when its pixels are first needed, and two threads must not do that at once.
@@ -51,7 +55,7 @@ def load_given(
     """
     limits: dict[str, Any] = {"size": size, "max_pixels": max_pixels, "sample_bits": sample_bits}
     if isinstance(source, str | os.PathLike):
-        return load_picture(Path(source), **limits)
+        return load_picture(Path(os.fsdecode(source)), **limits)  # a path object may give bytes
     if isinstance(source, bytes | bytearray | memoryview):
         return load_picture(bytes(source), **limits)
     if not isinstance(source, Image.Image):
@@ -75,7 +79,61 @@ def check_given(source: object) -> None:
         if not os.fspath(source):
             raise _refuse("the path is empty", hint="name a picture file")
         return
-    as_pixels(source)
+    if not is_open_file(source):
+        as_pixels(source)
+
+
+def is_open_file(source: Any) -> bool:
+    """Tell a file that a program has opened, or what can be read like one, from the other forms."""
+    # Asked of the object, since the wrapper of a temporary file has `read` only there.
+    return not isinstance(source, Image.Image) and callable(getattr(source, "read", None))
+
+
+def read_open_file(file: IO[bytes], *, max_pixels: int) -> bytes:
+    """Return all bytes of an open file, from its beginning, and leave its position where it was.
+
+    What cannot be rewound, such as a download, is read from where it is, and is used up.
+
+    Args:
+        file: A file open for reading in binary mode, an `io.BytesIO`, or the like.
+        max_pixels: Limit of the pixels; what is too large for such a picture is refused.
+
+    Raises:
+        PictureError: It cannot be read, for instance since it is closed, or is too large.
+        UsageError: It was opened in text mode.
+    """
+    try:
+        if not file.seekable():
+            return _read_pieces(file, max_pixels=max_pixels)
+        place = file.tell()
+        try:
+            check_bytes(file.seek(0, os.SEEK_END), max_pixels=max_pixels)
+            file.seek(0)
+            return _read_pieces(file, max_pixels=max_pixels)
+        finally:
+            file.seek(place)
+    except (PictureError, UsageError):
+        raise
+    except UnicodeDecodeError:
+        raise _refuse_text(file) from None
+    except Exception as error:  # downloads, archives and decompressors raise their own types
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"the open file cannot be read: {reason}") from error
+
+
+def _read_pieces(file: IO[bytes], *, max_pixels: int) -> bytes:
+    content = bytearray()
+    while piece := file.read(_READ_AT_ONCE):
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise _refuse_text(file)
+        content += piece
+        check_bytes(len(content), max_pixels=max_pixels)
+    return bytes(content)
+
+
+def _refuse_text(file: object) -> UsageError:
+    hint = "open the file in binary mode: open(path, 'rb')"
+    return _refuse("expected a file open in binary mode", got=type(file).__name__, hint=hint)
 
 
 def as_pixels(source: Any) -> NDArray[np.uint8]:
@@ -88,8 +146,10 @@ def as_pixels(source: Any) -> NDArray[np.uint8]:
         UsageError: It is no array, or its type or shape is another one.
     """
     if not hasattr(source, "__array__"):
-        hint = "read the file first: pass file.read()" if hasattr(source, "read") else ""
-        raise _refuse(f"expected {_FORMS}", got=type(source).__name__, hint=hint)
+        raise _refuse(f"expected {_FORMS}", got=type(source).__name__)
+    if isinstance(source, np.ma.MaskedArray):
+        hint = "give the masked pixels a value first: array.filled(0)"
+        raise _refuse("expected an array without a mask", got="a masked array", hint=hint)
     pixels = np.asarray(source)
     if pixels.dtype != np.uint8:
         raise _refuse(
@@ -114,7 +174,9 @@ def name_given(source: object) -> str:
         return os.fsdecode(source)
     if isinstance(source, Image.Image):
         return f"Pillow image of {source.width} x {source.height} pixels"
-    return "picture from bytes" if isinstance(source, bytes | bytearray | memoryview) else "array of pixels"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "picture from bytes"
+    return "picture from an open file" if is_open_file(source) else "array of pixels"
 
 
 def _to_image(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -157,6 +219,8 @@ def _show_range(pixels: NDArray[Any]) -> str:
 
 def _find_conversion(pixels: NDArray[Any]) -> str:
     """Return how to make the array one of uint8, where its values tell."""
+    if pixels.dtype == np.bool_:
+        return "if True is white: array.astype('uint8') * 255"
     if pixels.dtype.kind not in "fiu" or not pixels.size:
         return f"pass {_FORMS}"
     low, high = float(pixels.min()), float(pixels.max())

@@ -27,6 +27,7 @@ from classifold.pictures.packed_tiff import Packed, decode_packed_tiff
 from classifold.pictures.pillow_warnings import quiet_pillow
 from classifold.pictures.raw_files import is_raw_tiff
 from classifold.pictures.samples import (
+    LEAST_BITS,
     MOST_BITS,
     SampleBits,
     choose_depth,
@@ -128,12 +129,33 @@ def convert_image(image: Image.Image, *, max_pixels: int, sample_bits: SampleBit
         sample_bits: The setting SAMPLE_BITS.
 
     Raises:
-        PictureError: It is too large, or has values without a fixed range.
+        PictureError: It is too large, has values without a fixed range, or 16-bit values that are all black.
         Exception: Its file is damaged; readers raise many types.
     """
     check_size(*image.size, max_pixels=max_pixels)
+    # Only a file says which range the values of these modes have: `convert` and `fromarray` keep any value.
+    is_made = not isinstance(image, ImageFile.ImageFile)
+    if is_made and image.mode == "I":
+        raise PictureError("32-bit values have no fixed range; pass an array of values 0..255, uint8")
     with quiet_pillow(), taking_turns(*image.size):
-        return _Reading(b"", "image", image, sample_bits=sample_bits, measured=False).convert()
+        raster = _Reading(b"", "image", image, sample_bits=sample_bits, measured=False).convert()
+    if is_made and sample_bits == "auto" and raster.used_bits == LEAST_BITS and raster.deep is not None:
+        _refuse_dark(raster.deep)
+    return raster
+
+
+def _refuse_dark(values: NDArray[Any]) -> None:
+    """Refuse 16-bit values that would all become black, as after `image.convert("I;16")`.
+
+    Raises:
+        PictureError: No value is above 255, and some are above 0.
+    """
+    most = int(values.max(initial=0))
+    if most:
+        raise PictureError(
+            f"16-bit values are read as 0..65535, and these reach only {most}, which is black; "
+            "if 255 is white, pass numpy.asarray(image).astype('uint8')"
+        )
 
 
 def _open_reader(kind: str, data: bytes) -> ImageFile.ImageFile:

@@ -7,13 +7,15 @@ import csv
 import io
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TextIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.counts import choose, count_of
 from classifold.predict.predictor import Prediction
 from classifold.printable import format_json, make_printable
 from classifold.progress import Advance, counting, is_terminal, show_progress
@@ -22,7 +24,64 @@ OutputFormat = Literal["text", "csv", "json"]
 OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormat)
 
 _UNREADABLE = "unreadable"
+_EXAMPLES = 3
+_ENDINGS: Mapping[str, OutputFormat] = {".csv": "csv", ".json": "json"}
 Ranking = list[tuple[str, float]]
+
+
+@dataclass
+class Written:
+    """What was written.
+
+    Attributes:
+        classified: Number of pictures that were classified.
+        unreadable: Number of pictures that could not be read.
+        examples: The first of these, each as path and reason.
+    """
+
+    classified: int = 0
+    unreadable: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add_unreadable(self, prediction: Prediction) -> None:
+        """Count a picture that could not be read."""
+        self.unreadable += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(f"{_path_text(prediction.path)}: {prediction.error}")
+
+    def describe(self, path: Path) -> list[str]:
+        """Return lines that say what is in the file that was written.
+
+        Args:
+            path: The file.
+        """
+        lines = [
+            f"{count_of(self.classified, 'picture')} {choose(self.classified, 'was', 'were')} classified; "
+            f"the answers are in {path}"
+        ]
+        if self.unreadable:
+            more = self.unreadable - len(self.examples)
+            examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
+            lines.append(f"{count_of(self.unreadable, 'picture')} could not be read: {examples}")
+        return lines
+
+
+def choose_format(given: OutputFormat | None, path: Path | None) -> OutputFormat:
+    """Return the format that was asked for; without one, that of the file's ending, else text.
+
+    Args:
+        given: The format that the user named; None for none.
+        path: The file to write; None for standard output.
+    """
+    return given or _ENDINGS.get("" if path is None else path.suffix.lower(), "text")
+
+
+def describe_contradiction(chosen: OutputFormat, path: Path | None) -> str:
+    """Return a note if a file's ending promises another format than it gets, else an empty text."""
+    promised = None if path is None else _ENDINGS.get(path.suffix.lower())
+    if promised in (None, chosen):
+        return ""
+    return f"{path} gets the format {chosen!r}, as --format says, although its ending is that of {promised!r}"
 
 
 def write_predictions(
@@ -32,8 +91,8 @@ def write_predictions(
     top_k: int,
     class_names: Sequence[str],
     stream: TextIO,
-) -> int:
-    r"""Write predictions to `stream` as they arrive, and return how many pictures were unreadable.
+) -> Written:
+    r"""Write predictions to `stream` as they arrive, and return how many there were.
 
     - `text`: one line per picture: names and probabilities in percent, the best first, then the file.
     - `csv`: a header and one row per picture: `path,predicted_class,confidence`, then
@@ -46,7 +105,7 @@ def write_predictions(
     Confidences are probabilities 0..1 with six significant digits. Bytes of a path that are not UTF-8 are
     written as `\xNN`. In `text`, in `json`, and in `csv` on a terminal, characters that cannot be printed are
     written as escapes; in `csv` elsewhere names are exact. A command that prints these should end with exit
-    code 1 if the count is not 0.
+    code 1 if some were unreadable.
 
     Args:
         predictions: The predictions, as `Predictor.predict_paths` yields them.
@@ -56,17 +115,18 @@ def write_predictions(
         stream: A text stream that accepts all of Unicode.
     """
     rows = _open_rows(output_format, stream, class_names=class_names, top_k=min(top_k, len(class_names)))
-    unreadable = 0
+    written = Written()
     with _showing(stream) as advance:
         for prediction in counting(predictions, advance):
             if prediction.probabilities is None:
-                unreadable += 1
+                written.add_unreadable(prediction)
                 rows.write_unreadable(prediction.path, prediction.error)
             else:
+                written.classified += 1
                 rows.write_ranking(prediction.path, rank_classes(prediction, class_names, top_k=top_k))
         rows.close()
     stream.flush()
-    return unreadable
+    return written
 
 
 def _showing(stream: TextIO) -> contextlib.AbstractContextManager[Advance]:

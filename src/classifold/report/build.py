@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from classifold import names
 from classifold.counts import choose
+from classifold.dataset.evaluation_size import FEW_PICTURES
 from classifold.dataset.walk import Picture
 from classifold.pictures.samples import SampleBits
 from classifold.report import charts, sentences
@@ -27,6 +28,8 @@ from classifold.report.records import (
     RunRecords,
     Score,
     iter_predictions,
+    name_stage,
+    number_epochs,
 )
 from classifold.report.sentences import NBSP, percent
 from classifold.report.view import (
@@ -49,14 +52,19 @@ from classifold.report.view import (
     TimeRow,
     TryRow,
 )
-from classifold.settings.config import Config
+from classifold.settings.config import RECIPES, Config
 
 NUM_WRONG, NUM_UNSURE, NUM_SKIPPED, NUM_PAIRS = 24, 8, 50, 10
 LEGIBLE_CLASSES = 30  # a matrix of more classes is drawn without numbers, beside its most frequent mistakes
 
 
 def build_page(
-    records: RunRecords, *, data_dir: Path | None, max_pixels: int, follows_links: bool = False
+    records: RunRecords,
+    *,
+    data_dir: Path | None,
+    max_pixels: int,
+    follows_links: bool = False,
+    earlier: Mapping[str, str] | None = None,
 ) -> Page:
     """Return the content of report.html.
 
@@ -65,6 +73,7 @@ def build_page(
         data_dir: Folder of the evaluation pictures; None shows no pictures.
         max_pixels: Limit of the pixels; larger pictures are not shown.
         follows_links: True to follow links that lead out of `data_dir`.
+        earlier: Thumbnails of the run's earlier report by key, for pictures that are not found.
 
     Raises:
         RunError: predictions.csv is damaged.
@@ -73,11 +82,9 @@ def build_page(
     picked = pick_pictures(iter_predictions(records.run_dir), num_wrong=NUM_WRONG, num_unsure=NUM_UNSURE)
     keys = [row.key for row in (*picked.wrong, *picked.unsure)]
     found = find_pictures(keys, data_dir=data_dir, follows_links=follows_links)
+    bits = _read_sample_bits(records.settings)
     wrong, unsure = (
-        [
-            _build_picture(row, found, max_pixels=max_pixels, sample_bits=_read_sample_bits(records.settings))
-            for row in rows
-        ]
+        [_build_picture(row, found, earlier or {}, max_pixels=max_pixels, sample_bits=bits) for row in rows]
         for rows in (picked.wrong, picked.unsure)
     )
     changed, others = _build_settings(records.settings)
@@ -178,7 +185,7 @@ def _build_class(row: ClassScores) -> ClassRow:
         bar=charts.draw_interval(row.recall, row.recall_low, row.recall_high) if row.support else Markup(""),
         precision=percent(row.precision, decimals=0),
         f1=percent(row.f1, decimals=0),
-        is_small=row.support < sentences.FEW_PICTURES,
+        is_small=row.support < FEW_PICTURES,
     )
 
 
@@ -242,8 +249,8 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
         )
     rows = [
         EpochRow(
-            epoch=epoch.epoch,
-            stage=epoch.stage.replace("_", "-").replace("fine-tune", "fine-tuning"),
+            epoch=number,
+            stage=name_stage(epoch.stage),
             loss=_number(epoch.loss),
             val_loss=_number(epoch.val_loss),
             accuracy=percent(epoch.accuracy),
@@ -251,7 +258,7 @@ def _build_learning(history: Sequence[Epoch]) -> Learning:
             learning_rate="-" if epoch.learning_rate is None else f"{epoch.learning_rate:.2g}",
             best=epoch.best,
         )
-        for epoch in epochs
+        for number, epoch in zip(number_epochs(epochs), epochs, strict=True)
     ]
     return Learning(sentences.describe_history(history), drawings, rows, _build_tries(history))
 
@@ -283,14 +290,19 @@ def _read_sample_bits(settings: dict[str, Any]) -> SampleBits:
 
 
 def _build_picture(
-    row: PredictedPicture, found: Mapping[str, Picture], *, max_pixels: int, sample_bits: SampleBits
+    row: PredictedPicture,
+    found: Mapping[str, Picture],
+    earlier: Mapping[str, str],
+    *,
+    max_pixels: int,
+    sample_bits: SampleBits,
 ) -> PictureTile:
     picture = found.get(row.key)
     image = None
     if picture is not None:
         image = read_thumbnail(picture, max_pixels=max_pixels, sample_bits=sample_bits)
     return PictureTile(
-        image=image,
+        image=image or earlier.get(row.key),
         key=row.key,
         true_class=row.true_class,
         predicted_class=row.predicted_class,
@@ -351,6 +363,7 @@ def _describe_time(environment: Environment) -> str:
 
 def _build_settings(settings: dict[str, Any]) -> tuple[list[SettingRow], list[SettingRow]]:
     """Return the settings that differ from the defaults, and the others."""
+    recipe = RECIPES.get(str(settings.get("RECIPE")), {})
     changed, others = [], []
     for name, value in settings.items():
         field = Config.model_fields.get(name)
@@ -359,7 +372,8 @@ def _build_settings(settings: dict[str, Any]) -> tuple[list[SettingRow], list[Se
         if field is None or text == default:
             others.append(SettingRow(name, text, ""))
         else:
-            changed.append(SettingRow(name, text, default))
+            is_by_recipe = name in recipe and _setting_text(recipe[name]) == text
+            changed.append(SettingRow(name, f"{text} (by RECIPE)" if is_by_recipe else text, default))
     return changed, others
 
 

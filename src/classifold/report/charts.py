@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from classifold.report.records import Epoch, ReliabilityBin
+from classifold.report.records import Epoch, ReliabilityBin, name_stage, number_epochs
 
 WIDTH, HEIGHT = 400, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 28, 40
@@ -65,7 +65,7 @@ def draw_learning_curve(epochs: Sequence[Epoch], *, figure: str, title: str, nam
     return drawing(
         [
             *_draw_grid(ticks, up, as_text),
-            *_draw_epoch_axis(numbers, along),
+            *_draw_epoch_axis(epochs, along),
             *_draw_stages(epochs, along, label_y=HEIGHT - _BOTTOM - 8 if figure == "accuracy" else _TOP + 12),
             *[part for curve in curves for part in _draw_curve(curve, numbers, along, up)],
             *_draw_best(epochs, figure, along, up),
@@ -106,11 +106,15 @@ def _draw_grid(ticks: Sequence[float], up: Scale, as_text: Callable[[float], str
     return parts
 
 
-def _draw_epoch_axis(numbers: Sequence[int], along: Scale) -> list[Markup]:
-    stride = max(1, math.ceil(len(numbers) / 8))
-    shown = numbers[::stride]
+def _draw_epoch_axis(epochs: Sequence[Epoch], along: Scale) -> list[Markup]:
+    """Draw the numbers of the epochs, which begin again at 1 with each stage."""
+    stride = max(1, math.ceil(len(epochs) / 8))
+    shown = list(zip(number_epochs(epochs), epochs, strict=True))[::stride]
     y = HEIGHT - _BOTTOM + 17
-    parts = [text(str(number), along(number), y, class_="tick", text_anchor="middle") for number in shown]
+    parts = [
+        text(str(number), along(epoch.epoch), y, class_="tick", text_anchor="middle")
+        for number, epoch in shown
+    ]
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     return [*parts, text("epoch", middle, HEIGHT - 4, class_="axis", text_anchor="middle")]
 
@@ -122,7 +126,7 @@ def _draw_stages(epochs: Sequence[Epoch], along: Scale, *, label_y: float) -> li
         if before.stage != after.stage:
             x = (along(before.epoch) + along(after.epoch)) / 2
             near_end = x > WIDTH * 0.7
-            label = after.stage.replace("_", "-").replace("fine-tune", "fine-tuning")
+            label = name_stage(after.stage)
             label = f"← {label}" if near_end else f"{label} →"
             parts.append(line(x, _TOP - 2, x, HEIGHT - _BOTTOM, class_="border"))
             anchor = "end" if near_end else "start"
@@ -186,8 +190,11 @@ def _describe_curve(epochs: Sequence[Epoch], figure: str, as_text: Callable[[flo
     for label, value in (("training", getattr(last, figure)), ("validation", getattr(last, f"val_{figure}"))):
         if value is not None:
             words.append(f"{label} {figure} ended at {as_text(value)}")
-    kept = [epoch.epoch for epoch in epochs if epoch.best]
-    words += [f"epoch {kept[0]} was kept"] if kept else []
+    numbered = zip(number_epochs(epochs), epochs, strict=True)
+    kept = [
+        f"epoch {number} of {name_stage(epoch.stage)} was kept" for number, epoch in numbered if epoch.best
+    ]
+    words += kept[:1]
     return "; ".join(words) + "."
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import heapq
+import html
 import io
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 288  # pixels of the longer side: twice what is shown, for sharp screens
 _JPEG_QUALITY = 78
+_MOST_PAGE_BYTES = 64 * 2**20
+# A tile of the gallery in templates/parts.html.j2. Its image can be nothing but the characters of Base64.
+_SHOWN = re.compile(
+    r'<li><figure>\s*<img src="(?P<image>data:image/jpeg;base64,[A-Za-z0-9+/=]+)"'
+    r'(?:(?!</li>).)*?<span class="file" title="(?P<key>[^"]*)">',
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,20 @@ def _iter_evaluation_dirs(data_dir: Path) -> Iterator[Path]:
                 yield folder
         with contextlib.suppress(DataError):
             yield from (path for name, path in (find_own_split(data_dir) or {}).items() if name == EVALUATION)
+
+
+def read_earlier_thumbnails(page: Path) -> dict[str, str]:
+    """Return the thumbnails of a report, by their keys; none if it is missing, too large or not ours.
+
+    They are text of the page itself: nothing on this machine is opened because of them.
+    """
+    try:
+        if page.stat().st_size > _MOST_PAGE_BYTES:
+            return {}
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {html.unescape(found["key"]): found["image"] for found in _SHOWN.finditer(text)}
 
 
 def read_thumbnail(picture: Picture, *, max_pixels: int, sample_bits: SampleBits = "auto") -> str | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from classifold import names
 from classifold.atomic import write_whole
+from classifold.counts import choose, count_of
 from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
 from classifold.printable import make_printable
 from classifold.report.build import build_page
+from classifold.report.mistakes import read_earlier_thumbnails
 from classifold.report.records import DataRecord, RunRecords, read_records
 from classifold.report.view import Page
 from classifold.settings.config import Config
@@ -25,11 +29,13 @@ def write_report(
     data_dir: Path | None = None,
     home_dir: Path | None = None,
     max_pixels: int | None = None,
+    tell: Callable[[str], None] = lambda _note: None,
 ) -> Path:
     """Write report.html from the other files of a run folder, and return its path.
 
     The run may come from somebody else, so its files must not choose pictures of this machine: pictures of
-    the folder that it names are shown only if that folder holds the sets on which the run was trained.
+    the folder that it names are shown only if that folder holds the sets on which the run was trained. A
+    picture that is not found is taken from the report that is there already.
 
     Args:
         run_dir: The run folder.
@@ -39,6 +45,7 @@ def write_report(
             sets; used if `data_dir` is None and the folder that the run names does not hold them.
         max_pixels: Limit of a picture's pixels; None means the value in the run's settings, or the default
             of MAX_PIXELS if that is smaller.
+        tell: Called with each note for the user, such as that pictures are missing from the page.
 
     Raises:
         RunError: A file is missing or damaged; every such file is named.
@@ -51,7 +58,12 @@ def write_report(
     records = read_records(run_dir)
     folder = data_dir or _find_data_dir(records.environment.data, home_dir)
     limit = max_pixels or min(_read_max_pixels(records), _DEFAULT_MAX_PIXELS)
-    return _write_page(run_dir, build_page(records, data_dir=folder, max_pixels=limit))
+    earlier = read_earlier_thumbnails(run_dir / names.REPORT_HTML)
+    page = build_page(records, data_dir=folder, max_pixels=limit, earlier=earlier)
+    path = _write_page(run_dir, page)
+    if note := _describe_pictures(page, run_dir, folder, records.environment.data.dir):
+        tell(note)
+    return path
 
 
 def write_report_of_training(run_dir: Path) -> Path:
@@ -78,6 +90,30 @@ def _write_page(run_dir: Path, page: Page) -> Path:
     with write_whole(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8", errors="backslashreplace", newline="\n")
     return path
+
+
+def _describe_pictures(page: Page, run_dir: Path, folder: Path | None, named: str) -> str:
+    """Return the note on pictures that were not found; empty if all were.
+
+    Args:
+        page: The page.
+        run_dir: The run folder.
+        folder: Where the pictures were looked for; None if no folder was sure to hold them.
+        named: The folder that the run names.
+    """
+    tiles = [*page.wrong, *page.unsure]
+    absent = sum(tile.image is None for tile in tiles)
+    if not tiles or (folder is not None and not absent):
+        return ""
+    why = f"the picture files were looked for in {folder}"
+    if folder is None:
+        why = "no folder holds exactly the pictures of this run"
+        why += f": {named} has changed since, or is not there" if named else ""
+    shown = f"the report shows {len(tiles) - absent} of {count_of(len(tiles), 'picture')}"
+    if folder is None and len(tiles) > absent:
+        shown += f", {choose(len(tiles) - absent, 'the one', 'those')} of the earlier report"
+    cure = f"to show them: classifold report {shlex.quote(str(run_dir))} --data DIR"
+    return "; ".join((why, shown, cure) if absent else (why, shown))
 
 
 def _read_max_pixels(records: RunRecords) -> int:

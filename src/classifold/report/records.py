@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -347,6 +348,21 @@ def _parse_epoch(row: dict[str, str]) -> Epoch:
         # A head that is trained step by step has 0 there, and a run of an older version no such column.
         penalty=parse_figure(row.get("penalty") or "") or None,
     )
+
+
+def number_epochs(history: Sequence[Epoch]) -> list[int]:
+    """Return the number of each epoch within its stage, from 1, as training told it."""
+    seen: Counter[str] = Counter()
+    numbers = []
+    for epoch in history:
+        seen[epoch.stage] += 1
+        numbers.append(seen[epoch.stage])
+    return numbers
+
+
+def name_stage(stage: str) -> str:
+    """Return the name of a stage for a person: "head" or "fine-tuning"."""
+    return "fine-tuning" if stage == "fine_tune" else stage.replace("_", "-")
 
 
 def parse_figure(cell: str) -> float | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from classifold.report.records import Epoch, Metrics
+from classifold.counts import choose
+from classifold.dataset.evaluation_size import (
+    FEW_PICTURES,
+    WIDE_INTERVAL,
+    count_for_five_points,
+    describe_small_classes,
+    list_names,
+)
+from classifold.report.records import Epoch, Metrics, name_stage, number_epochs
 
-# A class with fewer pictures, or an accuracy with a wider interval, gets a warning.
-FEW_PICTURES = 5
-WIDE_INTERVAL = 0.10
 NBSP = "\u00a0"  # keeps a figure and its unit on one line
-_Z_95 = 1.96  # two-sided 95 % of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,10 @@ def build_summary(metrics: Metrics) -> str:
     """Return the sentences under the headline: number of pictures, interval, and baseline."""
     accuracy = metrics.scores["accuracy"]
     right, total = count_right(metrics), metrics.num_pictures
-    words = [f"Measured on {_pictures(total)} that were not used in training: {right} were named correctly."]
+    verb = choose(right, "was", "were")
+    words = [
+        f"Measured on {_pictures(total)} that were not used in training: {right:,} {verb} named correctly."
+    ]
     if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
         words.append(
             f"With 95 % confidence, its accuracy on pictures like these "
@@ -60,17 +66,16 @@ def build_summary(metrics: Metrics) -> str:
 def build_answer(metrics: Metrics) -> str:
     """Return the sentences that end a run: how good the model is, and its most frequent mistake."""
     right, total, accuracy = count_right(metrics), metrics.num_pictures, metrics.scores["accuracy"]
-    share = "all" if right == total else f"{_in_hundred(right, total)} of 100"
+    pictures = f"evaluation picture{'' if total == 1 else 's'}"
+    named = f"all {total:,} {pictures}" if right == total else f"{right:,} of {total:,} {pictures}"
+    share = "" if right == total else f": {_in_hundred(right, total)} %"
     interval = ""
     if accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.high:
         low, high = (percent(share, decimals=0).replace(NBSP, " ") for share in (accuracy.low, accuracy.high))
         interval = f" (95 % interval: {low} to {high})"
-    words = [
-        f"The model names {share} pictures correctly{interval}, measured on {_pictures(total)} "
-        "that were not used in training."
-    ]
+    words = [f"The model named {named} correctly{share}{interval}."]
     words += [
-        f"Its most frequent mistake: it takes {pair.true_class} for {pair.predicted_class}, "
+        f"Its most frequent mistake: it took {pair.true_class} for {pair.predicted_class} in "
         f"{pair.count} of {_pictures(pair.support)}."
         for pair in find_confused_pairs(metrics, limit=1)
     ]
@@ -114,8 +119,10 @@ def describe_history(history: Sequence[Epoch]) -> str:
     if kept is None and any(one.best for one in tries):
         words.append("The head alone was kept: no epoch was clearly better on the validation pictures.")
     if kept:
+        number = number_epochs(history)[history.index(kept)]
         words.append(
-            f"Epoch {kept.epoch} was kept: no other one was clearly better on the validation pictures."
+            f"Epoch {number} of {name_stage(kept.stage)} was kept: "
+            "no other one was clearly better on the validation pictures."
         )
         words += _training_hints(history, kept)
     if any(epoch.loss is None for epoch in history):
@@ -171,15 +178,9 @@ def _too_few_pictures(metrics: Metrics) -> str:
     return (
         f"The evaluation set is small: with {_pictures(total)}, the interval of the accuracy is {points:.0f} "
         f"points wide, so a difference of a few points between two models means nothing. "
-        f"About {_pictures_for_five_points(accuracy.value or 0):,} pictures "
+        f"About {count_for_five_points(accuracy.value or 0):,} pictures "
         f"would narrow it to ±{NBSP}5{NBSP}points."
     )
-
-
-def _pictures_for_five_points(accuracy: float) -> int:
-    """Return the number of pictures for an interval of ± 5 points (normal approximation), rounded up."""
-    spread = max(accuracy * (1 - accuracy), 0.01)
-    return 10 * math.ceil(_Z_95**2 * spread / 0.05**2 / 10)
 
 
 def _no_better_than_guessing(metrics: Metrics) -> str:
@@ -196,16 +197,12 @@ def _small_classes(metrics: Metrics) -> str:
     small = [row.class_name for row in metrics.per_class if row.support < FEW_PICTURES]
     if not small:
         return ""
-    verb = "class has" if len(small) == 1 else "classes have"
-    return (
-        f"{len(small)} {verb} fewer than {FEW_PICTURES} evaluation pictures ({_list_names(small)}): "
-        "figures for so few pictures say little."
-    )
+    return f"{describe_small_classes(small)}."
 
 
 def _never_recognised(metrics: Metrics) -> str:
     never = [row.class_name for row in metrics.per_class if row.support and row.recall == 0]
-    return f"Not one picture of {_list_names(never)} was recognised." if never else ""
+    return f"Not one picture of {list_names(never)} was recognised." if never else ""
 
 
 def _frequent_classes_favoured(metrics: Metrics) -> str:
@@ -234,11 +231,6 @@ def _misjudged(metrics: Metrics) -> str:
 
 def _majority_share(metrics: Metrics) -> float:
     return max(sum(row) for row in metrics.confusion_matrix) / max(metrics.num_pictures, 1)
-
-
-def _list_names(class_names: Sequence[str]) -> str:
-    shown = ", ".join(class_names[:6])
-    return f"{shown} and {len(class_names) - 6} more" if len(class_names) > 6 else shown
 
 
 def _pictures(count: int) -> str:

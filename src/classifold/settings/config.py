@@ -423,12 +423,6 @@ class Config(BaseModel):
         return _BATCH_SIZE if self.BATCH_SIZE == "auto" else self.BATCH_SIZE
 
     @property
-    def most_epochs(self) -> int:
-        """Largest number of epochs of both stages; a head that is fitted counts one per penalty."""
-        is_found = self.HEAD_EPOCHS and self.HEAD_PENALTIES and not self.HEAD_LAYERS
-        return (len(self.HEAD_PENALTIES) if is_found else self.HEAD_EPOCHS) + self.EPOCHS
-
-    @property
     def is_sharded_by_key(self) -> bool:
         """Whether a job's machines get the training shards shared out among them."""
         return self.INPUT_DISTRIBUTION == names.SHARDED_BY_KEY

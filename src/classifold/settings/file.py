@@ -16,9 +16,12 @@ from classifold.settings.user_code import importing_beside
 
 # The file's name as a module, which dataclasses, pickle and typing look up.
 _MODULE = "classifold_settings"
+_HINT = "run the command in the project's folder, or name the file with --config PATH"
 
 
-def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fault]) -> dict[str, Any]:
+def read_config_file(
+    path: Path, *, known: Mapping[str, object], faults: list[Fault], hint: str = _HINT
+) -> dict[str, Any]:
     """Return the UPPER_CASE constants of a settings file; add to `faults` why it cannot be read.
 
     Left out are the user's own: names that begin with `_`, modules, classes, and imported names that are not
@@ -29,11 +32,11 @@ def read_config_file(path: Path, *, known: Mapping[str, object], faults: list[Fa
         path: The settings file; it belongs to the user and is run as Python.
         known: The names of all settings.
         faults: Faults are added to this list, which also collects those of other sources.
+        hint: What to do where the file cannot be read.
     """
     try:
         source = path.read_bytes()
     except OSError as error:
-        hint = "run the command in the project's folder, or name the file with --config PATH"
         missing = isinstance(error, FileNotFoundError)
         what = (
             "the settings file does not exist"

@@ -75,7 +75,8 @@ def choose_config(given: Config | Path | None, chosen: Mapping[str, Any], *, fol
     """
     faults: list[Fault] = []
     if isinstance(given, Path):
-        layers = {str(given): read_config_file(given, known=Config.model_fields, faults=faults)}
+        hint = "config= takes the path of a settings file, from the folder in which Python runs"
+        layers = {str(given): read_config_file(given, known=Config.model_fields, faults=faults, hint=hint)}
     else:
         layers = {} if given is None else {"config": _list_own(given, chosen)}
     return _merge_over(layers, chosen, folder, faults, source="argument")

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from classifold.asking import record_asked
 from classifold.atomic import write_whole
 from classifold.errors import disk_errors
 
 # Beside the checkpoints, in the folder of the run's state.
 _FILE = "began.json"
+_ASKED = "asked"
 
 
 def save_beginning(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -27,7 +29,8 @@ def save_beginning(folder: Path, facts: Mapping[str, Any]) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with write_whole(folder / _FILE) as partial:
-        partial.write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
+        record = {**facts, _ASKED: record_asked()}
+        partial.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_beginning(folder: Path) -> dict[str, Any] | None:
@@ -41,3 +44,9 @@ def load_beginning(folder: Path) -> dict[str, Any] | None:
         isinstance(facts.get(one), kind) for one, kind in wanted.items()
     )
     return facts if is_whole else None
+
+
+def load_asked(folder: Path) -> dict[str, Any] | None:
+    """Return how a run was started, for `asking.asked_as`; None if its folder does not say so."""
+    asked = (load_beginning(folder) or {}).get(_ASKED)
+    return asked if isinstance(asked, dict) else None

@@ -138,15 +138,15 @@ def export_all(run_dir: Path, model: Any = None, *, tell: Callable[[str], object
     card = (run_dir / names.CLASSES_JSON).read_text(encoding="utf-8")
     model = model or keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
     tell(names.MODEL_KERAS)
-    with show_progress(f"writing {names.MODEL_H5}", None), quiet_export():
+    with show_progress(f"writing the model for older Keras: {names.MODEL_H5}", None), quiet_export():
         model.save(run_dir / names.MODEL_H5)
     _put_card_in_h5(run_dir / names.MODEL_H5, card)
     tell(names.MODEL_H5)
-    with show_progress(f"writing {names.CHECKPOINT_DIR}/, the SavedModel", None):
+    with show_progress(f"writing the model for TensorFlow: {names.CHECKPOINT_DIR}/", None):
         export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
         (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
     tell(names.CHECKPOINT_DIR)
-    with show_progress(f"writing {names.MODEL_ONNX}", None):
+    with show_progress(f"writing the model for predictions: {names.MODEL_ONNX}", None):
         export_onnx(model, run_dir / names.MODEL_ONNX)
         finish_onnx(run_dir / names.MODEL_ONNX, card)
     tell(names.MODEL_ONNX)

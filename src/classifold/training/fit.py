@@ -20,7 +20,14 @@ from classifold.training.batch_size import choose_batch_size
 from classifold.training.budget import Budget
 from classifold.training.feed import Feed, Reached, read_ahead
 from classifold.training.interruption import holding_back
-from classifold.training.journal import EpochRow, describe_epoch, print_epoch
+from classifold.training.journal import (
+    EpochRow,
+    describe_epoch,
+    name_best,
+    number_epoch,
+    print_epoch,
+    print_kept,
+)
 from classifold.training.recipe import Stage, build_loss, build_optimizer, learning_rate_at
 from classifold.training.scaling import Scaling
 from classifold.training.scores import measure
@@ -120,6 +127,18 @@ class Selection:
         if value <= self._best.monitored(self._monitor) + margin:
             self.weights, self.row = weights, row
 
+    def explain(self, *, stage: str) -> str:
+        """Return why the kept epoch is kept.
+
+        Args:
+            stage: The stage that ends; an epoch of another one was kept from before it.
+        """
+        if self.row is None or self.row.stage != stage:
+            return "no later epoch was better"
+        if self.row is self._best:
+            return name_best(self._monitor)
+        return f"the latest whose difference from {name_best(self._monitor)} may be chance"
+
 
 class StageTraining:
     """A stage that is being trained: `steps` trains it, `take_state` returns its state after any step.
@@ -215,7 +234,9 @@ class StageTraining:
         total = self.stage.num_epochs * self.num_draws
         with show_progress(self._describe_epoch(), total, done=done) as advance:
             while self.epoch < self.stage.num_epochs and self._is_worthwhile():
-                advance.describe(self._describe_epoch())
+                advance.begin_part(
+                    self._describe_epoch(), size=self.num_draws, start=self.epoch * self.num_draws
+                )
                 self.started = time.perf_counter() - self.seconds
                 self.feed.begin_epoch(self.epoch)
                 # Several hosts stop after the same step, or those that continue would wait for ever.
@@ -234,11 +255,18 @@ class StageTraining:
         self.learning.set_weights(list(self.selection.weights))
         if self.scaled is not None:
             self.scaled.scaling.fold(self.scaled.first)
+        if self.hosts.is_first:
+            self._tell_kept()
 
     def _describe_epoch(self) -> str:
-        done = len(self.reached.rows)
-        last = done - self.epoch + self.stage.num_epochs
-        return describe_epoch(self.stage.name, number=done + 1, last=last)
+        return describe_epoch(self.stage.name, number=self.epoch + 1, last=self.stage.num_epochs)
+
+    def _tell_kept(self) -> None:
+        """Say which epoch is kept; without any, an error says so later."""
+        row, stage = self.selection.row, self.stage
+        if row is not None and self.epoch:
+            number, reason = number_epoch(row, self.reached.rows), self.selection.explain(stage=stage.name)
+            print_kept(row, number=number, last=stage.num_epochs, stage=stage.name, reason=reason)
 
     def take_state(self) -> StageState | None:
         """Return the state after the latest step; None where there is nothing to resume from yet."""
@@ -254,7 +282,8 @@ class StageTraining:
         with holding_back():  # the row and what is kept change together
             self._keep_epoch(weights, averaged, scores)
             if self.hosts.is_first:
-                print_epoch(self.reached.rows[-1], num_pictures=self.num_draws)
+                row, last = self.reached.rows[-1], self.stage.num_epochs
+                print_epoch(row, number=self.epoch, last=last, num_pictures=self.num_draws)
         if self.epoch == 1:
             self._plan(advance)
 

@@ -45,7 +45,7 @@ def compile_frozen(frozen: keras.Model | None, scratch_dir: Path) -> Compute:
     try:
         with (
             tempfile.TemporaryDirectory(dir=scratch_dir) as folder,
-            show_progress("preparing the backbone for this machine", None),
+            show_progress("converting the pretrained network to a faster form", None),
         ):
             path = Path(folder) / "frozen.onnx"
             export_onnx(in_single_precision(frozen), path)
@@ -121,8 +121,8 @@ class Activations:
 
     def _describe_version(self) -> str:
         """Return what is computed for this epoch, in words."""
-        which = f", version {self._variant + 1} of {self.num_variants}" if self.num_variants > 1 else ""
-        return f"computing features of the training pictures{which}"
+        which = f", version {self._variant + 1}/{self.num_variants}" if self.num_variants > 1 else ""
+        return f"computing training features{which}"  # short, for a terminal of 60 columns
 
     def _make_room(self) -> None:
         """Find a place for the activations of this epoch's version."""
@@ -174,6 +174,6 @@ def compute_plain(
     cached = cache.open((len(reader), *shape), np.float32, name=f"{name}-plain")
     if cached is None:
         return lambda indices: compute(reader.read(indices))
-    with show_progress("computing features of the validation pictures", len(reader)) as advance:
+    with show_progress("computing validation features", len(reader)) as advance:
         cached.fill(lambda indices: compute(reader.read(indices)), advance=advance)
     return lambda indices: np.asarray(cached.array[indices])

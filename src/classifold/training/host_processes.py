@@ -13,12 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from classifold import errors, names
+from classifold.asking import asked_as, record_asked
 from classifold.errors import KILLED_FOR_MEMORY, ClassifoldError, Fault, HostError, Interrupted, UsageError
 from classifold.processes import PYTHON
 from classifold.progress import hide_progress, log_plainly, say
@@ -45,6 +46,7 @@ class Order:
         rank: Number of this host, from 0.
         count: Number of hosts.
         address: `HOST:PORT` where they meet.
+        asked: How the training was started, as `record_asked` returns it, for hints.
     """
 
     settings: dict[str, Any]
@@ -53,6 +55,7 @@ class Order:
     rank: int
     count: int
     address: str
+    asked: dict[str, Any] = field(default_factory=dict)
 
 
 def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | None) -> RunSummary:
@@ -79,7 +82,8 @@ def train_on_hosts(config: Config, count: int, *, archive: bool, name: str | Non
         raise UsageError(crowded)
     say(f"starting {count} hosts on this machine")
     name = name or choose_run_dir(config, None, datetime.now().astimezone()).name
-    order = Order(config.model_dump(mode="json"), name, archive, 0, count, f"{names.LOOPBACK}:{_find_port()}")
+    settings, address = config.model_dump(mode="json"), f"{names.LOOPBACK}:{_find_port()}"
+    order = Order(settings, name, archive, 0, count, address, record_asked())
     with contextlib.ExitStack() as stack, collecting_signals() as signals:
         stack.callback(_remove_left, Path(config.RUNS_DIR) / name, count)
         hosts = [stack.enter_context(_start(order, rank)) for rank in range(count)]
@@ -194,7 +198,7 @@ def _raise_first(hosts: Sequence[_Process], name: str) -> None:
         raise stops[0]
     for one in killed:
         one.tell_log()
-    raise _explain_deaths(killed, name, len(hosts)) if killed else known[0]
+    raise _explain_deaths(killed, name) if killed else known[0]
 
 
 def _build_error(one: _Process) -> ClassifoldError | None:
@@ -210,7 +214,7 @@ def _build_error(one: _Process) -> ClassifoldError | None:
     return error
 
 
-def _explain_deaths(killed: Sequence[_Process], name: str, num_hosts: int) -> HostError:
+def _explain_deaths(killed: Sequence[_Process], name: str) -> HostError:
     from classifold.training.unfinished import explain_resume
 
     # One that aborts does so because another was gone.
@@ -223,7 +227,7 @@ def _explain_deaths(killed: Sequence[_Process], name: str, num_hosts: int) -> Ho
         what = KILLED_FOR_MEMORY
     elif code < 0:
         what = f"it ended in the middle of a library ({signal.Signals(-code).name})"
-    hint = f"{explain_resume(name)} --hosts {num_hosts}; fewer hosts take less memory"
+    hint = f"fewer hosts take less memory; {explain_resume(name)}"
     return HostError(Fault(f"host {first.rank + 1}", what, hint=hint))
 
 
@@ -243,7 +247,8 @@ def main() -> int:
     # What libraries print is no answer, and nothing that the user should know: hosts greet each other there.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        said = _train(order)
+        with asked_as(order.asked):
+            said = _train(order)
         code = 0
     except ClassifoldError as error:
         kept = getattr(error, "kept", None)

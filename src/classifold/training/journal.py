@@ -13,7 +13,8 @@ from classifold.progress import is_notebook, is_terminal, say
 from classifold.step_line import format_seconds
 
 _STAGE_NAMES = {"head": "the head", "fine_tune": "fine-tuning"}
-_STAGE_VERBS = {"head": "training the head", "fine_tune": "fine-tuning"}
+# As they begin a line about an epoch; `follow` and `spot` read these lines.
+_STAGE_TITLES = {"head": "head", "fine_tune": "fine-tuning"}
 _BEST_WORDS = {
     "val_loss": "the lowest validation loss",
     "val_accuracy": "the highest validation accuracy",
@@ -65,34 +66,61 @@ def name_stage(stage: str) -> str:
     return _STAGE_NAMES.get(stage, stage)
 
 
-def describe_epoch(stage: str, *, number: int, last: int) -> str:
-    """Return what is being done in an epoch, for instance "fine-tuning, epoch 6 of 15".
-
-    Args:
-        stage: The stage that it belongs to.
-        number: The epoch among those of the run, from 1.
-        last: The number of the stage's last epoch.
-    """
-    return f"{_STAGE_VERBS.get(stage, stage)}, epoch {number} of {last}"
-
-
-def print_epoch(row: EpochRow, *, num_pictures: int) -> None:
-    """Say what an epoch reached: in words on a terminal, as `name=value` in a log, for SageMaker's metrics.
+def number_epoch(row: EpochRow, rows: Sequence[EpochRow]) -> int:
+    """Return the number of an epoch within its stage, from 1; `row.epoch` counts those of all stages.
 
     Args:
         row: The epoch.
+        rows: All epochs so far; those of its stage are counted up to it.
+    """
+    return sum(one.stage == row.stage and one.epoch <= row.epoch for one in rows)
+
+
+def describe_epoch(stage: str, *, number: int, last: int) -> str:
+    """Return what is being done in an epoch, for instance "fine-tuning epoch 3/10"; it must fit 60 columns.
+
+    Args:
+        stage: The stage that it belongs to.
+        number: The number of the epoch within the stage, from 1.
+        last: The number of the stage's last epoch.
+    """
+    return f"{_STAGE_TITLES.get(stage, stage)} epoch {number}/{last}"
+
+
+def print_epoch(row: EpochRow, *, number: int, last: int, num_pictures: int) -> None:
+    """Say what an epoch reached; a log gets more figures, which SageMaker's metrics are read from.
+
+    Args:
+        row: The epoch.
+        number: The number of the epoch within the stage, from 1.
+        last: The number of the stage's last epoch.
         num_pictures: Number of pictures that were learned from in it.
     """
-    rate = num_pictures / max(row.seconds, 1e-9)
+    begin = f"{_STAGE_TITLES.get(row.stage, row.stage)} epoch {number} of {last}: validation "
     if _is_shown_to_a_person():
-        say(f"epoch {row.epoch}: validation {_format_scores(row)} ({format_seconds(row.seconds)})")
+        say(f"{begin}{_format_scores(row)} ({format_seconds(row.seconds)})")
         return
-    line = (
-        f"stage={row.stage} epoch={row.epoch} loss={row.loss:.4f} accuracy={row.accuracy:.4f} "
-        f"val_loss={row.val_loss:.4f} val_accuracy={row.val_accuracy:.4f} "
-        f"learning_rate={row.learning_rate:.3g} seconds={row.seconds:.2f} pictures_per_second={rate:.1f}"
-    )
-    say(line)
+    training = f"training loss {row.loss:.4f}, accuracy {row.accuracy:.4f}"
+    speed = f"{row.seconds:.2f} s, {num_pictures / max(row.seconds, 1e-9):.1f} pictures/s"
+    scores = f"{_format_scores(row, decimals=4)}; {training}; learning rate {row.learning_rate:.3g}"
+    say(f"{begin}{scores} ({speed})")
+
+
+def print_kept(row: EpochRow, *, number: int, last: int, stage: str, reason: str) -> None:
+    """Say which epoch's weights are kept at the end of a stage, and why.
+
+    Args:
+        row: The kept epoch, of this stage or of the one before.
+        number: The number of the kept epoch within its stage, from 1.
+        last: The number of the last epoch of the stage.
+        stage: The stage that ends.
+        reason: Why this one is kept.
+    """
+    if row.stage == stage:
+        what = f"{_STAGE_TITLES.get(stage, stage)} epoch {number} of {last}"
+    else:
+        what = f"{name_stage(row.stage)} as it was before {name_stage(stage)}"
+    say(f"kept {what}: validation {_format_scores(row)} ({reason})")
 
 
 def print_penalty(row: EpochRow, *, number: int, most: int) -> None:
@@ -103,12 +131,9 @@ def print_penalty(row: EpochRow, *, number: int, most: int) -> None:
         number: Which one of the strengths it is, from 1.
         most: How many there are; not all of them are tried.
     """
-    line = f"head {number}/{most}: regularization {row.penalty:g}: validation "
-    if _is_shown_to_a_person():
-        say(f"{line}loss {row.val_loss:.3f}")
-        return
     # `spot` finds the first of these lines, and SageMaker's metrics the scores in all of them.
-    say(f"{line}{_format_scores(row)} ({row.seconds:.1f} s)")
+    took = format_seconds(row.seconds) if _is_shown_to_a_person() else f"{row.seconds:.1f} s"
+    say(f"head {number}/{most}: regularization {row.penalty:g}: validation {_format_scores(row)} ({took})")
 
 
 def print_choice(row: EpochRow, *, monitor: str, reason: str) -> None:
@@ -119,21 +144,23 @@ def print_choice(row: EpochRow, *, monitor: str, reason: str) -> None:
         monitor: CHECKPOINT_MONITOR, by which it was chosen.
         reason: Why no further one was tried.
     """
-    if _is_shown_to_a_person():
-        say(f"chosen: regularization {row.penalty:g}, {_BEST_WORDS[monitor]}")
-        return
     # The scores come once more: they are to be the last ones among the job's metrics where no epoch follows.
     scores = f"validation {_format_scores(row)}"
-    say(f"head: chosen: regularization {row.penalty:g}, {scores}: {_BEST_WORDS[monitor]}; {reason}")
+    say(f"chosen: regularization {row.penalty:g}: {scores} ({name_best(monitor)}; {reason})")
+
+
+def name_best(monitor: str) -> str:
+    """Return what the best epoch has, for instance "the lowest validation loss"."""
+    return _BEST_WORDS[monitor]
 
 
 def _is_shown_to_a_person() -> bool:
-    """Tell whether lines go to a terminal or a notebook; they have at most 60 columns there."""
+    """Tell whether lines go to a terminal or a notebook."""
     return is_terminal() or is_notebook()
 
 
-def _format_scores(row: EpochRow) -> str:
-    return f"loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}"
+def _format_scores(row: EpochRow, *, decimals: int = 3) -> str:
+    return f"loss {row.val_loss:.{decimals}f}, accuracy {row.val_accuracy:.{decimals}f}"
 
 
 _COLUMNS = [*[field.name for field in fields(EpochRow)][:9], "penalty"]

@@ -239,7 +239,7 @@ def _showing(fits: Iterator[HeadFit], done: Sequence[EpochRow], config: Config) 
     penalties = _list_penalties(config)
     while len(done) < len(penalties):
         strength = f"regularization {penalties[len(done)]:g}"
-        with show_progress(f"head {len(done) + 1}/{len(penalties)}: trying {strength}", None):
+        with show_progress(f"fitting the head {len(done) + 1}/{len(penalties)} with {strength}", None):
             fit = next(fits)
         yield fit
 
@@ -271,7 +271,7 @@ def _gather_examples(feed: Feed, config: Config, buffer: NDArray[np.float32]) ->
     """Fill the buffer with scaled features of augmented pictures; return the examples and the scaling."""
     labels, num_classes = feed.training_labels, len(feed.class_weights)
     versions = len(buffer) // len(labels)
-    with show_progress("collecting features for the head", len(buffer)) as advance:
+    with show_progress("preparing the features to learn from", len(buffer)) as advance:
         for version in range(versions):
             feed.begin_epoch(version)
             for indices in blocks(len(labels)):

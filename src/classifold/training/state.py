@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import Fault, RunError
-from classifold.training.journal import EpochRow, name_stage
+from classifold.training.journal import EpochRow, name_stage, number_epoch
 from classifold.training.scaling import Scaling
 
 Arrays = Sequence[NDArray[Any]]
@@ -85,14 +85,15 @@ class RunState:
     def describe(self) -> str:
         """Return where this is, in words."""
         if self.inside is not None and self.inside.step:
-            where = f"batch {self.inside.step} of epoch {len(self.rows) + 1}"
-            return f"{where} of {name_stage(self.inside.stage)}"
+            number = 1 + sum(row.stage == self.inside.stage for row in self.rows)
+            return f"batch {self.inside.step} of epoch {number} of {name_stage(self.inside.stage)}"
         if not self.rows:
             return "the beginning"
         last = self.rows[-1]
+        number = number_epoch(last, self.rows)
         if last.penalty:
-            return f"regularization {last.penalty:g} of the head"
-        return f"epoch {last.epoch} of {name_stage(last.stage)}"
+            return f"try {number} of the head (regularization {last.penalty:g})"
+        return f"epoch {number} of {name_stage(last.stage)}"
 
 
 def copy_arrays(variables: Sequence[Any]) -> list[NDArray[Any]]:

@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 from classifold import names
-from classifold.asking import ask_resume, ask_start, ask_train
+from classifold.asking import ask_resume, ask_start, ask_train, asked_as
 from classifold.errors import Fault, Interrupted, RunError, disk_errors
 from classifold.locks import hold_lock
-from classifold.training.beginning import load_beginning
+from classifold.training.beginning import load_asked, load_beginning
 
 _CHECKPOINT, _OUTPUTS = ".checkpoint", "outputs"
 _LOG = logging.getLogger(__name__)
@@ -172,8 +172,15 @@ def tell_unfinished(runs_dir: Path, *, data: str, tell: Callable[[str], None]) -
     which = f"{found[0].name} stopped" if len(found) == 1 else f"{len(found)} runs stopped"
     tell(
         f"{which} before the end ({size:.0f} MB in hidden folders of {runs_dir}); "
-        f"{ask_resume(found[0].name)} resumes it"
+        f"{_ask_resume(runs_dir, found[0].name)} resumes it"
     )
+
+
+def _ask_resume(runs_dir: Path, name: str) -> str:
+    """Return the call that resumes an earlier run: with the options that it was started with, not today's."""
+    asked = load_asked(checkpoint_of(runs_dir / name))
+    with contextlib.nullcontext() if asked is None else asked_as(asked):
+        return ask_resume(name)
 
 
 def remove_state(run_dir: Path) -> None:
