@@ -20,21 +20,29 @@ def read_descriptions_once() -> Iterator[None]:
     """Let botocore's sessions share its descriptions of the services: reading them is what a test waits for.
 
     Every test has a session of its own, for its own credentials; each would read the same megabytes of JSON,
-    and make the same classes with hundreds of methods of them.
+    make the same classes with hundreds of methods of them, and look up the same names of events.
     """
     import botocore.client
     import botocore.hooks
     import botocore.session
 
     make_class = botocore.client.ClientCreator._create_client_class
+    find_name = botocore.hooks.EventAliaser._alias_event_name
     classes: dict[str, Any] = {}
+    names: dict[str, str] = {}
 
     def make_class_once(creator: Any, service_name: str, service_model: Any) -> Any:
         if service_name not in classes:
             classes[service_name] = make_class(creator, service_name, service_model)
         return classes[service_name]
 
+    def find_name_once(aliaser: Any, event_name: str) -> str:
+        if event_name not in names:
+            names[event_name] = find_name(aliaser, event_name)
+        return names[event_name]
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.hooks.EventAliaser, "_alias_event_name", find_name_once)
         patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
         patch.setattr(botocore.client.ClientCreator, "_create_client_class", make_class_once)
         patch.setattr(

@@ -2,6 +2,8 @@
 
 Most of those tests are known by a fixture that they take; the others carry a marker. A test of a quick run
 that does such a thing all the same fails, in this process or in one that it started, so that none is missed.
+
+Of the examples that Hypothesis makes for a test it tries a quarter; the whole run tries all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from quick_guard import sitecustomize
@@ -25,6 +28,7 @@ _BY_FIXTURE = {
     "registry": "docker",
     "browser": "browser",
 }
+_FEWEST_EXAMPLES = 15
 _NOTES = pytest.StashKey[Path]()
 
 
@@ -45,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Func
     config.hook.pytest_deselected(items=left_out)
     gone = set(left_out)
     items[:] = [item for item in items if item not in gone]
+    for item in items:
+        chosen = getattr(item.obj, "_hypothesis_internal_use_settings", None)
+        if chosen is not None:
+            fewer = max(_FEWEST_EXAMPLES, chosen.max_examples // 4)
+            fewer = min(chosen.max_examples, fewer)
+            item.obj._hypothesis_internal_use_settings = hypothesis.settings(chosen, max_examples=fewer)
 
 
 @pytest.fixture(scope="session", autouse=True)

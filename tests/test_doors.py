@@ -62,10 +62,15 @@ def test_project_manager_without_a_flag_shows_its_help(root: Path, run_python: R
 
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_step_without_credentials_says_how_to_get_some(
-    root: Path, run_python: RunPython, project: Path, draw_colours: Callable[..., Path], flag: str
+    root: Path,
+    run_python: RunPython,
+    project: Path,
+    draw_colours: Callable[..., Path],
+    classifold: Callable[..., Any],
+    flag: str,
 ) -> None:
     draw_colours(project / "data" / "flowers", count=20)
-    assert run_python(root / "data_handler.py", cwd=project).code == 0
+    assert classifold("split").code == 0
     answer = run_python(root / "project_manager.py", flag, cwd=project, env=NO_CREDENTIALS)
     assert answer.code == 1
     assert answer.out == ""
