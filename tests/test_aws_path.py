@@ -204,7 +204,7 @@ def test_the_readme_as_typed_from_the_split_to_a_prediction(shell: Shell, lab: C
         "BOOTSTRAP_SAMPLES": "100",
     }
     followed = shell("classifold follow")
-    assert "epoch 4/4 fine_tune: " in followed
+    assert "fine-tuning epoch 1 of 1: validation loss " in followed
     assert f"{name}: Completed" in followed
     assert {"loss", "val_loss", "val_accuracy", "accuracy"} <= set(
         json.loads(shell("classifold jobs --json"))[0]["metrics"]
