@@ -232,7 +232,7 @@ class StageTraining:
         """
         done = self.epoch * self.num_draws + int(self.num_each[: self.step].sum())
         total = self.stage.num_epochs * self.num_draws
-        with show_progress(self._describe_epoch(), total, done=done) as advance:
+        with self._show_epochs(total, done) as advance:
             while self.epoch < self.stage.num_epochs and self._is_worthwhile():
                 advance.begin_part(
                     self._describe_epoch(), size=self.num_draws, start=self.epoch * self.num_draws
@@ -257,6 +257,12 @@ class StageTraining:
             self.scaled.scaling.fold(self.scaled.first)
         if self.hosts.is_first:
             self._tell_kept()
+
+    def _show_epochs(self, total: int, done: int) -> contextlib.AbstractContextManager[Advance]:
+        """Show the progress of all epochs, on one of several hosts alone: they take the same steps."""
+        if not self.hosts.is_first:
+            return contextlib.nullcontext(Advance())
+        return show_progress(self._describe_epoch(), total, done=done)
 
     def _describe_epoch(self) -> str:
         return describe_epoch(self.stage.name, number=self.epoch + 1, last=self.stage.num_epochs)
