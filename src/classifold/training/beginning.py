@@ -35,18 +35,23 @@ def save_beginning(folder: Path, facts: Mapping[str, Any]) -> None:
 
 def load_beginning(folder: Path) -> dict[str, Any] | None:
     """Return what a run began with; None if its folder does not say so in a readable file."""
-    try:
-        facts = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    wanted = {"settings": dict, "versions": dict, "backend": str}
-    is_whole = isinstance(facts, dict) and all(
-        isinstance(facts.get(one), kind) for one, kind in wanted.items()
-    )
-    return facts if is_whole else None
+    record = _load_record(folder)
+    return None if record is None else {name: one for name, one in record.items() if name != _ASKED}
 
 
 def load_asked(folder: Path) -> dict[str, Any] | None:
     """Return how a run was started, for `asking.asked_as`; None if its folder does not say so."""
-    asked = (load_beginning(folder) or {}).get(_ASKED)
+    asked = (_load_record(folder) or {}).get(_ASKED)
     return asked if isinstance(asked, dict) else None
+
+
+def _load_record(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    wanted = {"settings": dict, "versions": dict, "backend": str}
+    is_whole = isinstance(record, dict) and all(
+        isinstance(record.get(one), kind) for one, kind in wanted.items()
+    )
+    return record if is_whole else None
