@@ -24,6 +24,7 @@ needs_mkdocs = pytest.mark.skipif(
     importlib.util.find_spec("material") is None, reason="no mkdocs-material: scripts/docs installs it"
 )
 needs_browser = [
+    pytest.mark.browser,
     needs_mkdocs,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
     pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright"),

@@ -307,7 +307,7 @@ def test_a_split_json_that_is_a_link_is_not_carried_into_the_shards(in_files, li
 
 def test_without_dask_its_install_is_named(listed, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"classifold\[shards\]"):
+    with pytest.raises(MissingExtraError, match="pip install distributed"):
         pack(listed, "shards", num_workers=2)
 
 
@@ -353,7 +353,9 @@ def test_several_workers_pack_on_a_disk_without_locks(listed, run_python, poor_d
     done = run_python(tmp_path / "pack.py", listed, tmp_path / "shards", env=environment)
     assert done.out == "60\n", done.err
     said = "does not support locks: let no other run write there now"
-    assert done.err == f"note: the disk of {tmp_path / 'shards'} {said}\n"
+    # A slow machine gets lines of progress as well.
+    notes = [line for line in done.err.splitlines() if not line.startswith("packing: ")]
+    assert notes == [f"note: the disk of {tmp_path / 'shards'} {said}"]
 
 
 def test_a_disk_that_keeps_open_files_when_they_are_deleted(listed, mount_image):
