@@ -235,7 +235,7 @@ def find_top(page: Any) -> dict[str, float]:
 
 
 def find_mistakes(page: Any) -> dict[str, float] | None:
-    """Return the first rows of the pictures that were named wrongly; None where there are none."""
+    """Return the first misclassified pictures as rows; None if there are none."""
     mistakes = page.locator("section#mistakes")
     if not mistakes.locator("img").count():
         return None

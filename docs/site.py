@@ -64,7 +64,7 @@ def convert_links(markdown: str, *, source: str, repository: str) -> str:
 
 
 def _find_place(target: str, written: str, repository: str) -> str:
-    """Return the place of a file in the site; `written` where there is none, which MkDocs refuses."""
+    """Return a file's path in the site; `written` if it has none, which MkDocs then reports."""
     if target in OUTSIDE:
         return OUTSIDE[target]
     path = ROOT / target

@@ -53,14 +53,19 @@ def reading_folder(folder: Path) -> Iterator[None]:
         os.close(number)
 
 
-def is_being_read(folder: Path) -> bool:
-    """Return whether a process has marked a folder with `reading_folder`."""
+def is_locked(folder: Path, *, is_shared: bool = False) -> bool:
+    """Return whether another process holds a folder's lock; False if the folder cannot be opened.
+
+    Args:
+        folder: The folder.
+        is_shared: True to disregard locks that are shared.
+    """
     try:
         number = os.open(folder, os.O_RDONLY)
     except OSError:
         return False
     try:
-        hold_lock(number)
+        hold_lock(number, is_shared=is_shared)
     except BlockingIOError:
         return True
     finally:

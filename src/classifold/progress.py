@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 # A step shorter than this writes no line to a log.
 _FIRST_SECONDS = 2.0
-# A log gets a line after so many seconds without one; in a step of hours, after up to five minutes.
+# Seconds between lines in a log; the interval grows to at most five minutes in steps that take hours.
 _QUIET_SECONDS, _MOST_QUIET_SECONDS = 15.0, 300.0
 _TICK_SECONDS = 0.5
 # Width in columns of the line in a notebook, whose own width cannot be found out.

@@ -66,7 +66,7 @@ def test_the_examples_in_a_docstring_do_what_they_say(
 
 
 def passages_of(page: str) -> list[tuple[str, str]]:
-    """Return each block of Python in a page with the output that follows it; empty where there is none."""
+    """Return each Python block of a page with the output that follows it; "" if no output follows."""
     path = ROOT / page
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return re.findall(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```)?", text, re.MULTILINE | re.DOTALL)

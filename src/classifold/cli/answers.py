@@ -272,7 +272,7 @@ def print_report(page: Path, *, notes: Sequence[str], as_json: bool) -> None:
 
 
 def open_report(run_dir: Path) -> None:
-    """Open a run's report in the user's browser; where there is none, say how to look at it."""
+    """Open a run's report in the user's browser; without a browser, say where the report is."""
     from classifold.api.browser import open_page
 
     page = (run_dir / names.REPORT_HTML).resolve()

@@ -28,7 +28,7 @@ class _PathType(click.Path):
 
 
 PATH = _PathType(path_type=Path)
-# The parameters of `train` that say how a run begins; a hint that repeats the command names them anew.
+# The parameters of `train` that say how a run begins; a hint that repeats the command sets them itself.
 TRAIN_BEGINNINGS = ("resumed", "start")
 folder_argument = click.argument("folder", metavar="[FOLDER]", required=False, type=PATH)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")

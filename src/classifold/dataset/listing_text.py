@@ -28,7 +28,7 @@ _MARKS = (
 )
 _FOLDER_HINT = "name the folder that holds one sub-folder of pictures per class"
 _UNPACK_HINT = "unpack it first, and name the folder that holds one sub-folder of pictures per class"
-# Workbooks and other office documents are ZIP archives too; these are the first members of theirs.
+# Office documents such as workbooks are ZIP archives too; these are the names of their first members.
 _OFFICE_MEMBERS = (b"[Content_Types].xml", b"_rels/.rels", b"mimetypeapplication/vnd.")
 _TAR_MAGIC = slice(257, 262)  # place of "ustar" in the header of a tar file (POSIX.1-1988)
 _OTHER_FILES = (

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from classifold.atomic import is_mount_point, move_folder
 from classifold.errors import DataError, DiskError, Fault, disk_errors
-from classifold.locks import hold_lock, is_being_read
+from classifold.locks import hold_lock, is_locked
 
 _LOG = logging.getLogger(__name__)
 _LOCK = ".classifold-lock"
@@ -150,7 +150,7 @@ def _clear(target: Path, *, new: Path, old: Path) -> None:
 
 def _check_unread(target: Path) -> None:
     """Refuse to take the pictures away from a training that reads them."""
-    if is_being_read(target):
+    if is_locked(target):
         what = "a training is reading this folder, so it is not replaced now"
         raise DataError(Fault(str(target), what, hint="wait until it has ended, or stop it with Ctrl-C"))
 

@@ -51,7 +51,7 @@ def build_readme(config: Config, *, install: str) -> str:
 
     Args:
         config: The project's settings.
-        install: Name of the file with the requirements; empty where there is none.
+        install: Name of the requirements file; empty if there is none.
     """
     return _README.format(
         name=config.PROJECT_NAME,

@@ -119,7 +119,7 @@ def _suggest_name(config: Config) -> str:
 
 
 def derive_project_name(text: str, *, limit: int) -> str:
-    """Return the most similar name that a project can have; empty where there is none.
+    """Return the closest valid project name; empty if there is none.
 
     Args:
         text: Any text, such as the name of a folder.

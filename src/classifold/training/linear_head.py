@@ -24,7 +24,7 @@ from classifold.training.state import StageState, taking_state
 
 # Maximum L-BFGS iterations; from the solution of the previous penalty, a few dozen are enough.
 _MOST_STEPS = 200
-# The search ends after so many penalties in a row that were no better than the best one.
+# The search stops after this many penalties in a row without an improvement.
 _PATIENCE = 2
 _STAGE = "head"
 # Number of examples converted to double precision at a time.

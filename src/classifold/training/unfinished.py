@@ -14,7 +14,7 @@ from pathlib import Path
 from classifold import names
 from classifold.asking import ask_resume, ask_start, ask_train, asked_as
 from classifold.errors import Fault, Interrupted, RunError, disk_errors
-from classifold.locks import hold_lock
+from classifold.locks import hold_lock, is_locked
 from classifold.training.beginning import load_asked, load_beginning
 
 _CHECKPOINT, _OUTPUTS = ".checkpoint", "outputs"
@@ -234,17 +234,7 @@ def _count_bytes(folder: Path) -> int:
 
 def _is_running(run_dir: Path) -> bool:
     """Tell whether a process holds the run's working folder."""
-    try:
-        folder = os.open(partial_of(run_dir), os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        hold_lock(folder, is_shared=True)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(folder)
-    return False
+    return is_locked(partial_of(run_dir), is_shared=True)
 
 
 @contextlib.contextmanager
