@@ -71,9 +71,24 @@ def read_record_list(path: Path, name: str) -> Iterator[Any]:
     raise ValueError(f"{path} ends in the middle")
 
 
+class UnorderedHash:
+    """A hash of texts that does not depend on their order; memory stays flat."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def add(self, text: bytes) -> None:
+        """Add a text."""
+        self._total += int.from_bytes(hashlib.sha256(text).digest())
+
+    def format(self) -> str:
+        """Return the hash in hexadecimal."""
+        return f"{self._total % 2**256:064x}"
+
+
 def listing_hash(rows: Iterable[tuple[str, int]]) -> str:
     """Return a hash of files' (key, size in bytes) that does not depend on their order; memory stays flat."""
-    total = 0
+    found = UnorderedHash()
     for key, size in rows:
-        total += int.from_bytes(hashlib.sha256(f"{key}\0{size}".encode()).digest())
-    return f"{total % 2**256:064x}"
+        found.add(f"{key}\0{size}".encode())
+    return found.format()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from classifold import __version__
 from classifold.dataset.class_layout import read_layout
+from classifold.dataset.record import UnorderedHash
 from classifold.dataset.walk import check_folder, iter_pictures
 from classifold.settings.config import Config
 
@@ -29,59 +29,50 @@ class Source(NamedTuple):
     path: str
 
 
-class SourceHash:
+class SourceHash(UnorderedHash):
     """A hash of pictures' (key, size in bytes, time of change), which does not depend on their order."""
 
-    def __init__(self) -> None:
-        self._total = 0
-
-    def add(self, source: Source) -> None:
+    def add_source(self, source: Source) -> None:
         """Add a picture; a file that has vanished in the meantime counts as empty."""
         try:
             status = os.stat(source.path)  # noqa: PTH116 - a Path per file is slow
             size, mtime_ns = status.st_size, status.st_mtime_ns
         except OSError:
             size = mtime_ns = 0
-        text = f"{source.key}\0{size}\0{mtime_ns}"
-        self._total += int.from_bytes(hashlib.sha256(text.encode()).digest())
-
-    def format(self) -> str:
-        """Return the hash in hexadecimal."""
-        return f"{self._total % 2**256:064x}"
+        self.add(f"{source.key}\0{size}\0{mtime_ns}".encode())
 
 
 def describe_sources(config: Config) -> dict[str, Any]:
     """Return what a split of these pictures or this listing is made from, for the head of split.json.
 
+    The order of a listing's lines makes no difference, as it makes none to the split; the pictures in it are
+    not looked at.
+
     Raises:
         DataError: The folder is missing, cannot be read, or is not one of classes.
     """
     if config.DATA_MANIFEST:
-        return describe_listing(config)
+        return describe_hashed(config, _hash_listing(Path(config.DATA_MANIFEST)))
     pictures = SourceHash()
     for source in _iter_sources(Path(config.DATA_LOCAL_DIR)):
-        pictures.add(source)
-    return describe_pictures(config, pictures)
+        pictures.add_source(source)
+    return describe_hashed(config, pictures)
 
 
-def describe_pictures(config: Config, pictures: SourceHash) -> dict[str, Any]:
-    """Return what a split is made from, for pictures whose hash is known."""
+def describe_hashed(config: Config, pictures: UnorderedHash) -> dict[str, Any]:
+    """Return what a split is made from, for pictures or lines whose hash is known."""
     settings = {name: getattr(config, name) for name in _SETTINGS}
     # Another version of Classifold may read more pictures.
     return {"pictures": pictures.format(), "classifold": __version__, **settings}
 
 
-def describe_listing(config: Config) -> dict[str, Any]:
-    """Return what a split of DATA_MANIFEST is made from; the pictures in the listing are not looked at.
-
-    The order of its lines makes no difference, as it makes none to the split.
-    """
-    total = 0
-    with Path(config.DATA_MANIFEST).open("rb") as file:
+def _hash_listing(listing: Path) -> UnorderedHash:
+    lines = UnorderedHash()
+    with listing.open("rb") as file:
         # A binary file may have no lines: it is hashed in pieces of 1 MB.
         for line in iter(lambda: file.readline(1 << 20), b""):
-            total += int.from_bytes(hashlib.sha256(line.rstrip(b"\r\n")).digest())
-    return {**describe_pictures(config, SourceHash()), "pictures": f"{total % 2**256:064x}"}
+            lines.add(line.rstrip(b"\r\n"))
+    return lines
 
 
 def _iter_sources(data_dir: Path) -> Iterator[Source]:

@@ -35,7 +35,7 @@ from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.record import read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
-from classifold.dataset.sources import MADE_FROM, Source, SourceHash, describe_pictures
+from classifold.dataset.sources import MADE_FROM, Source, SourceHash, describe_hashed
 from classifold.dataset.split_listing import split_listing
 from classifold.dataset.split_place import check_apart, check_same_source, naming_setting
 from classifold.dataset.target_disk import check_class_names
@@ -108,7 +108,7 @@ def split_dataset(config: Config) -> SplitSummary:
         )
         head = {
             **_describe(config, summary, own=own, passed_over=passed_over),
-            MADE_FROM: describe_pictures(config, sources),
+            MADE_FROM: describe_hashed(config, sources),
             "skipped_classes": list_skipped(index),
             "listing": placement.listing,
         }
@@ -182,7 +182,7 @@ def _hash_sources(rows: Iterator[Row], sources: SourceHash) -> Iterator[Row]:
     """Yield the rows, each added to `sources`."""
     for row in rows:
         set_name = "" if row.given is None else SET_RANKS[row.given]
-        sources.add(Source(f"{set_name}/{row.key}", os.fsdecode(row.path)))
+        sources.add_source(Source(f"{set_name}/{row.key}", os.fsdecode(row.path)))
         yield row
 
 
