@@ -12,7 +12,7 @@ from classifold.asking import (
     ask_train,
     asked_as,
     asked_for,
-    explain_anew,
+    explain_start_over,
     record_asked,
 )
 
@@ -44,9 +44,11 @@ def test_calls_within_each_other_go_back_to_the_outer_one() -> None:
 
 
 def test_a_new_run_is_explained_in_the_same_words_with_the_options_of_each() -> None:
-    assert explain_anew().startswith("without --resume a run starts from scratch, and with --from RUN")
+    assert explain_start_over().startswith("without --resume a run starts from scratch, and with --from RUN")
     with asked_for("photos", in_python=True):
-        assert explain_anew().startswith("without resume= a run starts from scratch, and with start=RUN")
+        assert explain_start_over().startswith(
+            "without resume= a run starts from scratch, and with start=RUN"
+        )
 
 
 def test_every_hint_repeats_the_options_that_were_given_quoted_for_a_shell():

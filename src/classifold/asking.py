@@ -123,7 +123,7 @@ def _write_call(more: Sequence[str]) -> str:
     return shlex.join(["classifold", "train", *folder, *asked.options, *more])
 
 
-def explain_anew() -> str:
+def explain_start_over() -> str:
     """Return how to start a new run instead of resuming one."""
     resume, start = ("resume=", "start=RUN") if _asked.get().in_python else ("--resume", "--from RUN")
     return f"without {resume} a run starts from scratch, and with {start} from an earlier one's weights"

@@ -703,11 +703,11 @@ def test_what_one_host_found_another_has_bit_for_bit(folder):
     save(folder, replace(state, inside=replace(state.inside, step=4, sums=sums, stage="head")))
     found = load(folder)[0]
     other = unpack_saved(pack_saved(found))
-    assert (other.folder, other.facts, other.written, other.anew) == (
+    assert (other.folder, other.facts, other.written, other.start_over) == (
         found.folder,
         found.facts,
         found.written,
-        found.anew,
+        found.start_over,
     )
     assert str(other.state.rows) == str(found.state.rows)  # nan is not equal to itself
     assert other.state.inside.step == 4

@@ -55,7 +55,7 @@ class SavedRun:
         facts: Settings, data and versions of the process that saved it.
         written: When it was saved.
         seconds: Seconds of every phase until then.
-        anew: How to start the run again instead, for hints.
+        start_over: How to start the run again instead, for hints.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class SavedRun:
     facts: dict[str, Any]
     written: datetime
     seconds: dict[str, float]
-    anew: str
+    start_over: str
 
     def describe(self) -> str:
         """Return the line that says where the run resumes."""
@@ -77,11 +77,11 @@ class Checkpoints:
     Args:
         folder: The folder; it is created where it is missing.
         host: This machine's name, where several share the folder: each has files of its own.
-        anew: How to start again instead, for hints; by default by removing the folder.
+        start_over: How to start again instead, for hints; by default by removing the folder.
     """
 
-    def __init__(self, folder: Path, *, host: str = "", anew: str = "") -> None:
-        self.folder, self.anew = folder, anew or f"remove {folder} to start from scratch"
+    def __init__(self, folder: Path, *, host: str = "", start_over: str = "") -> None:
+        self.folder, self.start_over = folder, start_over or f"remove {folder} to start from scratch"
         self._prefix = f"{host}-checkpoint-" if host else "checkpoint-"
         self._good: list[int] = []
         self._last = 0
@@ -155,7 +155,7 @@ class Checkpoints:
     def _read(self, number: int) -> SavedRun:
         text, head = _read_head(self._path(number, "json"))
         if head.get("format") != _FORMAT:
-            hint = f"use the version of Classifold that wrote it, or: {self.anew}"
+            hint = f"use the version of Classifold that wrote it, or: {self.start_over}"
             what = "this checkpoint is of another version"
             raise RunError(Fault(str(self._path(number, "json")), what, hint=hint))
         path = self._path(number, "bin")
@@ -163,7 +163,7 @@ class Checkpoints:
         if fault := find_head_fault(text, num_bytes=len(data)):
             raise _DamagedError(f"it is damaged ({fault})")
         groups = dict(_split_arrays(data, head["arrays"]))
-        return _build_saved(head, groups, folder=self.folder, anew=self.anew)
+        return _build_saved(head, groups, folder=self.folder, start_over=self.start_over)
 
 
 def pack_saved(saved: SavedRun) -> bytes:
@@ -171,7 +171,9 @@ def pack_saved(saved: SavedRun) -> bytes:
     groups = dict(_list_groups(saved.state))
     head = _build_head(saved.state, groups, written=saved.written, facts=saved.facts, seconds=saved.seconds)
     content = io.BytesIO()
-    content.write(json.dumps({**head, "folder": str(saved.folder), "anew": saved.anew}).encode() + b"\n")
+    content.write(
+        json.dumps({**head, "folder": str(saved.folder), "start_over": saved.start_over}).encode() + b"\n"
+    )
     _write_arrays(groups, content)
     return content.getvalue()
 
@@ -181,7 +183,7 @@ def unpack_saved(packed: bytes) -> SavedRun:
     line, _, arrays = packed.partition(b"\n")
     head = json.loads(line)
     groups = dict(_split_arrays(arrays, head["arrays"]))
-    return _build_saved(head, groups, folder=Path(head["folder"]), anew=head["anew"])
+    return _build_saved(head, groups, folder=Path(head["folder"]), start_over=head["start_over"])
 
 
 def _build_head(
@@ -206,7 +208,7 @@ def _build_head(
 
 
 def _build_saved(
-    head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, anew: str
+    head: Mapping[str, Any], groups: Mapping[str, Arrays], *, folder: Path, start_over: str
 ) -> SavedRun:
     return SavedRun(
         folder=folder,
@@ -214,7 +216,7 @@ def _build_saved(
         facts=head["facts"],
         written=datetime.fromisoformat(head["written"]),
         seconds=head["seconds"],
-        anew=anew,
+        start_over=start_over,
     )
 
 

@@ -48,17 +48,19 @@ def check_facts(saved: SavedRun, facts: Mapping[str, Any]) -> list[str]:
         RunError: With everything that differs.
     """
     made = f"the checkpoint in {saved.folder} was made with"
-    return compare_facts(saved.facts, facts, made=made, anew=saved.anew)
+    return compare_facts(saved.facts, facts, made=made, start_over=saved.start_over)
 
 
-def compare_facts(before: Mapping[str, Any], facts: Mapping[str, Any], *, made: str, anew: str) -> list[str]:
+def compare_facts(
+    before: Mapping[str, Any], facts: Mapping[str, Any], *, made: str, start_over: str
+) -> list[str]:
     """Refuse to resume with other settings, other data or another engine; return notes on versions and hosts.
 
     Args:
         before: The facts of the earlier part of the run.
         facts: The facts of this part; only what is in both is compared.
         made: How a fault begins, such as "the checkpoint was made with".
-        anew: How to begin another run instead, for hints.
+        start_over: How to begin another run instead, for hints.
 
     Raises:
         RunError: With everything that differs.
@@ -66,12 +68,12 @@ def compare_facts(before: Mapping[str, Any], facts: Mapping[str, Any], *, made: 
     faults = []
     for name, value in facts["settings"].items():
         if name in before["settings"] and before["settings"][name] != value:
-            hint = f"set it back to resume from there; or: {anew}"
+            hint = f"set it back to resume from there; or: {start_over}"
             what = f"{made} {_show(before['settings'][name])}"
             faults.append(Fault(f"setting {name}", what, got=_show(value), hint=hint))
     for name, words in _COMPARED.items():
         if name in before and name in facts and before[name] != facts[name]:
-            hint = f"restore what was there to resume; or: {anew}"
+            hint = f"restore what was there to resume; or: {start_over}"
             faults.append(Fault("training", f"{made} {words}", hint=hint))
     if faults:
         raise RunError(*faults)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold import names
-from classifold.asking import explain_anew
+from classifold.asking import explain_start_over
 from classifold.atomic import move_folder
 from classifold.dataset.scan import Sets, load_sets
 from classifold.errors import DiskError, Fault, RunError, disk_errors
@@ -168,7 +168,7 @@ def _find_checkpoints(
     if this_host.rank:
         return None
     if is_resumable:
-        return Checkpoints(checkpoint_of(run_dir), anew=explain_anew())
+        return Checkpoints(checkpoint_of(run_dir), start_over=explain_start_over())
     return None if folder is None else Checkpoints(folder, host=host)
 
 
@@ -190,7 +190,7 @@ def _find_saved(run: Run) -> None:
         run.clock.go_on_from(saved.seconds)
     elif began is not None:
         made = f"{run.run_dir.name} began with"
-        run.notes.tell_all(compare_facts(began, run.facts, made=made, anew=run.checkpoints.anew))
+        run.notes.tell_all(compare_facts(began, run.facts, made=made, start_over=run.checkpoints.start_over))
         tell("there is no checkpoint to resume from: the run starts from scratch")
     run.writer = CheckpointWriter(
         run.checkpoints,
