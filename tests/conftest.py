@@ -230,16 +230,6 @@ def cloud() -> Iterator[Cloud]:
     running.stop()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cloud_from_the_start(clean_environment: None, request: pytest.FixtureRequest) -> None:
-    """Start the stand-in before any test, where some test needs it.
-
-    Late in a worker that has trained much, one that was started there ended at once.
-    """
-    if any("cloud" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("cloud")
-
-
 @pytest.fixture
 def aws_account(cloud: Cloud, read_descriptions_once: None, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """Return the stand-in with an empty account, and let boto3, here and in processes, reach it."""

@@ -310,7 +310,7 @@ def _break(environ: dict[str, Any]) -> None:
 
 
 def serve(port: int) -> None:
-    """Serve until standard input says stop, or ends together with the process that started this one."""
+    """Serve until standard input ends, which it does when the process that started this one does."""
     import logging
 
     from werkzeug.serving import make_server
@@ -325,12 +325,8 @@ def serve(port: int) -> None:
     server = make_server("127.0.0.1", port, lab, threaded=True, request_handler=KeptConnection)
     lab.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    starter = os.getppid()
     print(json.dumps({"url": lab.address}), flush=True)
-    # In a worker of many tests the pipe alone has ended before the worker did.
-    if not sys.stdin.readline():
-        while os.getppid() == starter:
-            time.sleep(0.2)
+    sys.stdin.read()
     lab.sagemaker.reset()
     if lab.relay:
         lab.relay.close()
