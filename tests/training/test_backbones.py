@@ -123,6 +123,8 @@ def test_weights_that_cannot_be_downloaded_say_so_at_once_with_a_cure(keras, mon
     # Nothing answers there, whether this machine has a network or not.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    # urllib keeps what it read at its first request: neither an earlier test's nor this one's may stay.
+    monkeypatch.setattr("urllib.request._opener", None)
     started = time.monotonic()
     with pytest.raises(BackboneError) as error:
         build_backbone("MobileNetV2", image_size=32, weights="imagenet")

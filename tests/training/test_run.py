@@ -306,11 +306,12 @@ def test_a_limit_of_time_shortens_the_training_and_a_report_that_fails_leaves_no
     fine_tuned = 3e-3  # LEARNING_RATE of the tiny run
     with pytest.raises(RuntimeError, match="no page"):
         train(add_report=fail, HEAD_EPOCHS=4, TIME_LIMIT=0.15, EPOCHS=100_000, EARLY_STOPPING_PATIENCE=0)
-    # The learning rate comes to its end with the last epoch, so that many were planned.
+    # The learning rate falls with the epochs that were planned: of 100,000 it would still be whole. On a slow
+    # machine these are two or three, whose last step is not yet near zero.
     tuned = [row for row in rows if row["stage"] == "fine_tune"]
     assert len(tuned) < 100_000
     if tuned:
-        assert float(tuned[-1]["learning_rate"]) < 1e-2 * fine_tuned or len(tuned) == 1
+        assert float(tuned[-1]["learning_rate"]) < 0.2 * fine_tuned or len(tuned) == 1
     # The run was whole by then: every form was written and verified.
     assert set(names.ARTEFACTS) - {"report.html"} <= seen
     assert left_over(tmp_path) == []
