@@ -14,10 +14,12 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = (
     {"ground"},
     {"settings", "pictures"},
+    {"likeness"},
     {"dataset", "example"},
     {"packing", "sagemaker", "init"},
     {"report", "predict"},
     {"training", "docker"},
+    {"datacheck"},
     {"container", "aws"},
     {"api"},
     {"cli"},

@@ -1,0 +1,51 @@
+"""One picture as the data check knows it: what was measured while it was decoded once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """What is known of one readable picture.
+
+    Attributes:
+        key: Its key, as in `findings.Key`.
+        class_name: Its class.
+        set_name: Its set, "" where none is known.
+        path: Path of its file.
+        size: Width and height in pixels, upright.
+        num_bytes: Size of the file.
+        format: Kind of file by its content: "jpeg", "png", ...
+        mode: How colours are stored: "RGB", "grey", "CMYK", "palette", "alpha", "16 bit".
+        jpeg_quality: Estimated from the quantization tables, 1 to 100; None for other formats.
+        camera: Make and model from the EXIF data; "" where there is none.
+        taken: When it was taken, seconds since 1970 by the camera's own clock; None where unknown.
+        mean: Mean of each channel, 0 to 255, (3,).
+        border: Mean of each channel of the outermost tenth, 0 to 255, (3,).
+        contrast: Standard deviation of the grey values, 0 to 127.5.
+        sharpness: How much fine detail there is at full size; compare within one folder only.
+        is_plain: Nearly all pixels have one colour.
+        profile: Name of an embedded colour profile that is far from sRGB; "" without one.
+    """
+
+    key: str
+    class_name: str
+    set_name: str
+    path: str
+    size: tuple[int, int]
+    num_bytes: int
+    format: str
+    mode: str
+    jpeg_quality: int | None
+    camera: str
+    taken: float | None
+    mean: NDArray[np.float32]
+    border: NDArray[np.float32]
+    contrast: float
+    sharpness: float
+    is_plain: bool = False
+    profile: str = ""
