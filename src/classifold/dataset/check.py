@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,13 @@ class _Look:
         return len(self.index.execute("SELECT DISTINCT class_name FROM picture LIMIT 2").fetchall()) == 2
 
 
-def check_data(config: Config) -> CheckReport:
+def check_data(config: Config, *, examine: Callable[[sqlite3.Connection], None] | None = None) -> CheckReport:
     """Check DATA_MANIFEST or DATA_LOCAL_DIR; only a temporary index is written.
 
     Args:
         config: The settings.
+        examine: Called at the end with the index, in which all pictures were read and, if split would
+            succeed, have their sets.
 
     Raises:
         DiskError: There is no room for the index.
@@ -102,6 +104,8 @@ def check_data(config: Config) -> CheckReport:
         look = _Look(index, config)
         with look.going_on():
             (_look_at_listing if config.DATA_MANIFEST else _look_at_folder)(look)
+        if examine is not None:
+            examine(index)
         counts = None if look.faults else count_sets(index)
         return CheckReport(source, _count_classes(index), counts, look.notes, tuple(look.faults))
 
