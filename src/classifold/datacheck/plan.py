@@ -1,0 +1,258 @@
+"""The plan of a check: one row per picture says what to do with it; any spreadsheet can edit it."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from classifold.atomic import write_whole
+from classifold.errors import DataError, Fault, limit_faults
+from classifold.findings import Findings, Group
+
+Action = Literal["keep", "quarantine", "move"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+COLUMNS = ("file", "action", "to", "reason", "certainty")
+# From this certainty on the plan moves a picture to the suggested class; below, it only suggests it.
+SURE = 0.95
+# Kinds of `PictureFinding` that no training can read.
+UNREADABLE_KINDS = frozenset({"unreadable", "undecodable", "cannot be decoded"})
+# A spreadsheet takes a cell that begins so for a formula, also behind blanks. Such a cell gets an apostrophe
+# in front; so does one that begins with an apostrophe, so that reading can always take one away.
+# See OWASP, CSV Injection; \uff1d and the like are full-width forms, which Excel takes in Japanese.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'", "\t", "\r", "\n", " ")
+_SEPARATORS = ",;\t"
+_MAX_BYTES = 2**30
+_HINT = "write the plan again with `check --plan`, and keep its first line"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row of a plan.
+
+    Attributes:
+        file: Key of the picture, as in `findings.Key`.
+        action: "keep" does nothing, "quarantine" moves it out of the data, "move" moves it to another class.
+        to: For "move" the class. For "keep" the class that would be suggested, if any.
+        reason: What was found about the picture.
+        certainty: Probability, 0 to 1, that the action is right; None where it is not known.
+        row: Number of the row in the file, from 1 for the header; 0 for a step that was not read.
+    """
+
+    file: str
+    action: Action
+    to: str = ""
+    reason: str = ""
+    certainty: float | None = None
+    row: int = 0
+
+
+# The action of a picture that several findings are about is the one with the highest rank.
+_RANKS: dict[Action, int] = {"keep": 0, "move": 1, "quarantine": 2}
+
+
+def build_plan(findings: Findings) -> list[Step]:
+    """Return what to do about the findings: one step per picture, the most harmful finding first.
+
+    The plan is careful: it only does by itself what is right almost always.
+
+    - A picture that cannot be read goes to quarantine.
+    - Of exact copies of one class, all but the first go to quarantine.
+    - Of near copies within one set all stay, since the split keeps them together. Across sets of the user's
+      own, those that are in another set than the first go to quarantine.
+    - The same picture under two labels stays: only a person can tell which label is right.
+    - A label that is wrong with a certainty of at least `SURE` is changed; any other suspect stays, with the
+      suggested class in `to`, so that writing "move" is enough.
+    - Bursts across sets and unusual pictures stay, with the reason. Bursts within a set have no row.
+
+    Args:
+        findings: What the check found.
+    """
+    steps: dict[str, Step] = {}
+    for found in findings.pictures:
+        if found.kind in UNREADABLE_KINDS:
+            _add(steps, Step(found.file, "quarantine", reason=f"{found.kind}: {found.reason}", certainty=1.0))
+    for group in findings.groups:
+        for step in _plan_group(group):
+            _add(steps, step)
+    for suspect in findings.labels:
+        action: Action = "move" if suspect.certainty >= SURE else "keep"
+        reason = f"labelled {suspect.label}, probably {suspect.suggested}"
+        _add(steps, Step(suspect.file, action, suspect.suggested, reason, suspect.certainty))
+    for found in findings.pictures:
+        if found.kind not in UNREADABLE_KINDS:
+            _add(steps, Step(found.file, "keep", reason=f"{found.kind}: {found.reason}"))
+    return list(steps.values())
+
+
+def _plan_group(group: Group) -> list[Step]:
+    if group.kind == "burst" and not group.across:
+        return []
+    first, why = group.files[0], group.reason or f"{group.kind}: {len(group.files)} pictures"
+    if group.kind == "conflict":
+        others = " and ".join(sorted(set(group.labels)))
+        return [Step(file, "keep", reason=f"the same picture is under {others}") for file in group.files]
+    steps = []
+    for place, file in enumerate(group.files):
+        leaks = bool(group.across) and group.sets[place : place + 1] != group.sets[:1]
+        goes = place > 0 and (group.kind == "exact" or (group.kind == "near" and leaks))
+        change = group.changes[place] if place < len(group.changes) else ""
+        reason = why if place == 0 else f"{group.kind} copy of {first}{f' ({change})' if change else ''}"
+        if group.kind == "burst":
+            reason = why
+        certainty = 1.0 if goes and group.kind == "exact" else None
+        steps.append(Step(file, "quarantine" if goes else "keep", reason=reason, certainty=certainty))
+    return steps
+
+
+def _add(steps: dict[str, Step], step: Step) -> None:
+    """Add a step; where the picture has one already, the stronger action wins and both reasons are told."""
+    earlier = steps.setdefault(step.file, step)
+    if earlier is step:
+        return
+    strong = max(earlier, step, key=lambda one: _RANKS[one.action])
+    reason = earlier.reason if step.reason in earlier.reason else f"{earlier.reason}; {step.reason}"
+    to = strong.to or (step.to if strong.action == "keep" else "")
+    certainty = strong.certainty
+    if certainty is None and strong.action == "keep":
+        certainty = step.certainty
+    steps[step.file] = Step(step.file, strong.action, to, reason, certainty)
+
+
+def write_plan(path: Path, steps: Iterable[Step]) -> None:
+    """Write a plan as CSV: comma, UTF-8 with a byte order mark (without it Excel garbles other alphabets).
+
+    Args:
+        path: The file to create or to replace.
+        steps: The rows.
+
+    Raises:
+        DiskError: The file cannot be written.
+    """
+    with write_whole(path) as partial, partial.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for step in steps:
+            certainty = "" if step.certainty is None else f"{step.certainty:.3g}"
+            cells = (step.file, step.action, step.to, step.reason, certainty)
+            writer.writerow([escape_cell(one) for one in cells])
+
+
+def escape_cell(text: str) -> str:
+    """Return a cell's text such that no spreadsheet takes it for a formula; `unescape_cell` undoes it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def unescape_cell(text: str) -> str:
+    """Return what `escape_cell` was given. A spreadsheet may have taken the apostrophe away already."""
+    return text.removeprefix("'")
+
+
+def read_plan(path: Path) -> list[Step]:
+    """Return the rows of a plan, as it was written or as a spreadsheet has saved it.
+
+    Separators may be commas, semicolons or tabs; the columns are found by their names in the first line, in
+    any order, and other columns are ignored. Only `file` and `action` are needed. Empty rows are skipped, and
+    an empty action is "keep".
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It cannot be read, or rows are wrong; every one is named.
+    """
+    reader, columns = _open_rows(path)
+    steps: list[Step] = []
+    faults: list[Fault] = []
+    seen: dict[str, int] = {}
+    for row, cells in _number_rows(reader):
+        step = _read_row(path, row, cells, columns, faults)
+        if step is None:
+            continue
+        if step.file in seen:
+            what = f"it names the same file as row {seen[step.file]}"
+            faults.append(Fault(f"{path}, row {row}", what, hint="keep one of the two rows", got=step.file))
+        seen.setdefault(step.file, row)
+        steps.append(step)
+    if faults:
+        raise DataError(*limit_faults(faults, noun="row", what="wrong as well"))
+    return steps
+
+
+def _open_rows(path: Path) -> tuple[list[list[str]], dict[str, int]]:
+    """Return the rows of a plan, and the place of each column that is known.
+
+    Raises:
+        DataError: The file cannot be read, is not text, or has no such columns.
+    """
+    text = _read_text(path)
+    head = text.partition("\n")[0]
+    separator = max(_SEPARATORS, key=head.count)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        raise DataError(Fault(str(path), f"it is not a table ({error})", hint=_HINT)) from error
+    names = [name.strip().casefold() for name in rows[0]] if rows else []
+    columns = {name: names.index(name) for name in COLUMNS if name in names}
+    missing = [name for name in COLUMNS[:2] if name not in columns]
+    if missing:
+        what = f"its first line does not name the column {missing[0]}"
+        raise DataError(Fault(str(path), what, hint=_HINT, got=f"{head.strip():.80}"))
+    return rows, columns
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(Fault(str(path), "it is too large for a plan", hint=_HINT))
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(Fault(str(path), f"the plan cannot be read: {error.strerror}", hint=_HINT)) from error
+    # "Unicode Text" of Excel is UTF-16; other sheets keep the UTF-8 that the plan was written in.
+    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        what, hint = "the plan is not UTF-8", 'save it as "CSV UTF-8" in the spreadsheet'
+        raise DataError(Fault(str(path), what, hint=hint)) from error
+
+
+def _number_rows(rows: Sequence[list[str]]) -> Iterable[tuple[int, list[str]]]:
+    """Yield the rows below the header that hold something, numbered as a spreadsheet numbers them."""
+    return ((number, cells) for number, cells in enumerate(rows[1:], start=2) if any(map(str.strip, cells)))
+
+
+def _read_row(
+    path: Path, row: int, cells: Sequence[str], columns: dict[str, int], faults: list[Fault]
+) -> Step | None:
+    """Return a row as a step; None, with the faults added, where it is wrong."""
+    where = f"{path}, row {row}"
+    values = {
+        name: unescape_cell(cells[place]) if place < len(cells) else "" for name, place in columns.items()
+    }
+    before = len(faults)
+    action = values["action"].strip().casefold() or "keep"
+    if action not in ACTIONS:
+        near = difflib.get_close_matches(action, ACTIONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "write keep, quarantine or move"
+        faults.append(Fault(where, "the action is not known", hint=hint, got=repr(values["action"])))
+    if not values["file"]:
+        faults.append(Fault(where, "it names no file", hint="name the file, or delete the row"))
+    certainty = _read_certainty(values.get("certainty", ""))
+    if len(faults) > before:
+        return None
+    to, reason = values.get("to", ""), values.get("reason", "")
+    return Step(values["file"], cast("Action", action), to, reason, certainty, row)
+
+
+def _read_certainty(text: str) -> float | None:
+    """Return the number in a cell, None for any other text: it is shown only, and decides nothing."""
+    try:
+        value = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
