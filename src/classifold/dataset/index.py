@@ -50,12 +50,16 @@ CREATE TABLE picture (
 );
 CREATE TABLE component (
     name TEXT PRIMARY KEY,
-    low REAL NOT NULL,            -- smallest and largest draw of its units
-    high REAL NOT NULL,
+    draw REAL NOT NULL,
     earlier INTEGER,              -- rank in the split before, NULL for a new one
     rank INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, component)) WITHOUT ROWID;
+CREATE TABLE member (
+    component TEXT,
+    class_name TEXT,
+    count INTEGER NOT NULL,       -- of the component's pictures in this class
+    PRIMARY KEY (component, class_name)
+) WITHOUT ROWID;
 CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE skipped (class_name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
