@@ -30,6 +30,11 @@ class Photo:
         sharpness: How much fine detail there is at full size; compare within one folder only.
         is_plain: Nearly all pixels have one colour.
         profile: Name of an embedded colour profile that is far from sRGB; "" without one.
+        darkest: Grey value that 1 of 100 pixels are below, 0 to 255.
+        lightest: Grey value that 1 of 100 pixels are above, 0 to 255.
+        colour: Mean difference between the largest and the smallest channel, 0 to 255; 0 in a grey picture.
+        main_share: Share of the pixels that have the most frequent colour, nearly, 0 to 1.
+        num_colours: Number of clearly different colours that each cover at least 1 of 200 pixels.
     """
 
     key: str
@@ -49,3 +54,8 @@ class Photo:
     sharpness: float
     is_plain: bool = False
     profile: str = ""
+    darkest: float = 0.0
+    lightest: float = 255.0
+    colour: float = 255.0
+    main_share: float = 0.0
+    num_colours: float = 4096.0
