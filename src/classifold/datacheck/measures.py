@@ -42,6 +42,9 @@ _LINES = 16
 _NOISE = 6
 # Distance in pixels of the coarse differences that fine detail is compared with.
 _COARSE = 4
+# Where one grey value has this share, the picture may be a text or a placeholder. Grey values so close to each
+# other may be one colour that a JPEG changed a little.
+_MAIN_SHARE, _NEAR = 0.5, 8
 _GREYS = np.arange(256)
 _SQUARES = _GREYS**2
 _TABLES = """
@@ -59,7 +62,16 @@ CREATE TABLE photo (              -- measures of the readable pictures; the colu
 );
 """
 # After mean and border in the column `measures`, in this order.
-_NUMBERS = ("contrast", "darkest", "lightest", "colour", "main_share", "num_colours", "sharpness")
+_NUMBERS = (
+    "contrast",
+    "darkest",
+    "lightest",
+    "colour",
+    "main_share",
+    "second_share",
+    "off_line",
+    "sharpness",
+)
 
 
 class Measured(NamedTuple):
@@ -158,8 +170,7 @@ def take_sample(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def measure_sample(sample: NDArray[np.uint8]) -> list[Any]:
     """Return the measures that need no fine detail, in the order in which the index keeps them.
 
-    They are the three of `Photo.mean`, the three of `Photo.border`, and the numbers of `_NUMBERS` up to
-    `num_colours`.
+    They are the three of `Photo.mean`, the three of `Photo.border`, and the numbers of `_NUMBERS` but sharpness.
 
     Args:
         sample: Shape (height, width, 3), RGB, uint8.
@@ -178,7 +189,8 @@ def measure_sample(sample: NDArray[np.uint8]) -> list[Any]:
     mean = np.dot(counts, _GREYS) / spread.size
     contrast = max(np.dot(counts, _SQUARES) / spread.size - mean**2, 0.0) ** 0.5
     darkest, lightest = np.searchsorted(counts.cumsum(), (spread.size * 0.01, spread.size * 0.99))
-    colours = np.bincount((red & 0xF0) << 4 | (green & 0xF0) | blue >> 4, minlength=4096)
+    main_share = counts.max() / spread.size
+    others = _measure_others(planes, counts) if main_share >= _MAIN_SHARE else (0.0, 255.0)
     return [
         *(total / spread.size),
         *border,
@@ -186,9 +198,26 @@ def measure_sample(sample: NDArray[np.uint8]) -> list[Any]:
         darkest,
         lightest,
         spread.sum(dtype=np.uint32) / spread.size,
-        colours.max() / spread.size,
-        np.count_nonzero(colours * 200 >= spread.size),
+        main_share,
+        *others,
     ]
+
+
+def _measure_others(planes: NDArray[np.uint8], counts: NDArray[np.intp]) -> tuple[float, float]:
+    """Return `Photo.second_share` and `Photo.off_line` of a picture that has one grey value at most places.
+
+    Args:
+        planes: Red, green and blue, shape (3, height, width), uint8.
+        counts: How often each grey value occurs, shape (256,).
+    """
+    main = int(counts.argmax())
+    rest = counts.copy()
+    rest[max(main - _NEAR, 0) : main + _NEAR + 1] = 0
+    below = np.concatenate([[0], rest.cumsum()])
+    second = (below[2 * _NEAR :] - below[: -2 * _NEAR]).max() / max(int(below[-1]), 1)
+    # The two smaller variances along the main axes of the colours are what a straight line leaves out.
+    variances = np.linalg.eigvalsh(np.cov(planes.reshape(3, -1)))
+    return float(second), float(max(variances[0] + variances[1], 0.0) ** 0.5)
 
 
 def measure_sharpness(pixels: NDArray[np.uint8]) -> float:

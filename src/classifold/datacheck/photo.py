@@ -33,8 +33,10 @@ class Photo:
         darkest: Grey value that 1 of 100 pixels are below, 0 to 255.
         lightest: Grey value that 1 of 100 pixels are above, 0 to 255.
         colour: Mean difference between the largest and the smallest channel, 0 to 255; 0 in a grey picture.
-        main_share: Share of the pixels that have the most frequent colour, nearly, 0 to 1.
-        num_colours: Number of clearly different colours that each cover at least 1 of 200 pixels.
+        main_share: Share of the pixels that have the most frequent grey value, 0 to 1.
+        second_share: Share of all other pixels whose grey values lie close together, 0 to 1; measured where
+            `main_share` is at least a half, as `off_line`.
+        off_line: How far the colours are from a straight line between two colours, 0 to 255: near 0 in a text.
     """
 
     key: str
@@ -58,4 +60,5 @@ class Photo:
     lightest: float = 255.0
     colour: float = 255.0
     main_share: float = 0.0
-    num_colours: float = 4096.0
+    second_share: float = 0.0
+    off_line: float = 255.0
