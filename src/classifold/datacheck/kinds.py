@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.counts import count_of
 from classifold.datacheck.photo import Photo
-from classifold.findings import PictureFinding
+from classifold.findings import KindCost, PictureFinding
+from classifold.names import EVALUATION
 from classifold.pictures.formats import FORMAT_NAMES
+from classifold.report.records import iter_predictions
 
 # A kind that more of the pictures have is how this folder is: in a folder of scans, grey is no finding.
 _UNUSUAL = 1 / 3
@@ -24,13 +27,17 @@ _BLACK, _WHITE = 56, 225
 _BLANK_CONTRAST = 4
 # Chroma of a grey photograph: rounding gives up to 1.
 _GREY = 2.0
-# A text or placeholder has one flat colour at most places, and mixtures of it with one other colour. A subject
-# that was cut out has many; a black shoe before white has not, but it is not flat either, nor is it as sharp as
-# thin strokes are.
+# A text or placeholder has one flat colour at most places, and mixtures of it with one other colour. What was
+# cut out of a photograph has many; a black shoe before white has not, but it is not flat either, nor is it as
+# sharp as thin strokes are.
 _TEXT_SHARE, _PLACEHOLDER_SHARE, _SECOND_SHARE, _OFF_LINE, _STROKES = 0.5, 0.8, 0.3, 8.0, 2.2
 # A picture that is enlarged this often shows the model less than the folder's others.
 _ENLARGED = 2
 _ASPECT, _ASPECT_TO_USUAL = 3.0, 2.0
+# An outlier's similarity to its nearest neighbours is this many robust standard deviations below what is
+# usual in its class, which must have some pictures. Neighbours come from a sample of a class with very many.
+_OUTLYING, _LEAST_OF_CLASS, _MOST_OF_CLASS, _NEAREST = 5.0, 20, 5_000, 5
+_CHUNK = 1_000
 _MODES = {
     "CMYK": "colours are stored as CMYK, for print; they are converted without its profile",
     "16 bit": "samples have 16 bits; they are scaled to 8 by the range of 16 (see SAMPLE_BITS)",
@@ -135,9 +142,7 @@ def _list_kinds(table: NDArray[Any], image_size: int) -> Iterator[_Kind]:
     yield _Kind(
         "text or placeholder",
         placeholder,
-        lambda photo: (
-            f"{photo.main_share:.0%} of it has one flat colour, and the rest is mixed with one other"
-        ),
+        lambda photo: f"{photo.main_share:.0%} of it has one flat colour, and the rest mixes it with another",
     )
     yield from _list_detail_kinds(table, whole)
     yield from _list_shape_kinds(table, image_size)
@@ -222,3 +227,89 @@ def _kind_of(reason: str) -> str:
     if "MAX_PIXELS" in reason and "more than" in reason:
         return "too large"
     return "wrong type" if reason.startswith("the file holds") else "undecodable"
+
+
+def find_outliers(
+    keys: Sequence[str], labels: Sequence[str], features: NDArray[np.float32]
+) -> list[PictureFinding]:
+    """Return the pictures that look like no other of their class, sorted by key.
+
+    Args:
+        keys: Keys of the pictures, (N,).
+        labels: Their classes, (N,).
+        features: Features of a frozen backbone, (N, D).
+    """
+    classes = np.asarray(labels)
+    found = []
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
+        if len(members) < _LEAST_OF_CLASS:
+            continue
+        nearest = _similarity_to_nearest(np.asarray(features[members], np.float32))
+        usual = float(np.median(nearest))
+        # 1.4826 makes the median of absolute deviations a standard deviation where these are normal.
+        spread = 1.4826 * float(np.median(np.abs(nearest - usual)))
+        for at in np.flatnonzero(nearest < usual - _OUTLYING * max(spread, 1e-3)):
+            reason = (
+                f"it looks like no other picture of {label}: the most similar ones have a cosine similarity "
+                f"of {nearest[at]:.2f}, and {usual:.2f} is usual"
+            )
+            found.append(PictureFinding(file=keys[members[at]], kind="outlier of its class", reason=reason))
+    return sorted(found, key=lambda one: one.file)
+
+
+def _similarity_to_nearest(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each picture's mean cosine similarity to the nearest others of its class, (N,).
+
+    Args:
+        features: Of one class, (N, D). The neighbours come from an even sample of a large one.
+    """
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    sample = unit[:: -(-len(unit) // _MOST_OF_CLASS)]
+    count = min(_NEAREST, len(sample) - 1)
+    means = []
+    for start in range(0, len(unit), _CHUNK):
+        similarity = unit[start : start + _CHUNK] @ sample.T
+        best = -np.partition(-similarity, count, axis=1)[:, : count + 1]
+        # The best one is the picture itself where that is in the sample, else a copy or the nearest one.
+        means.append(np.sort(best, axis=1)[:, :count].mean(axis=1))
+    return np.concatenate(means)
+
+
+def costs(
+    findings: Iterable[PictureFinding], run_dir: Path, *, places: Mapping[str, str] | None = None
+) -> list[KindCost]:
+    """Return how a finished run does on the evaluation pictures of each kind, sorted by kind.
+
+    Args:
+        findings: What is odd about which picture.
+        run_dir: The run folder, with its predictions.csv.
+        places: Keys below the evaluation folder of the pictures whose key in the split differs, by key.
+
+    Raises:
+        RunError: predictions.csv is missing or damaged.
+    """
+    kinds: dict[str, set[str]] = {}
+    for one in findings:
+        key = (places or {}).get(one.file, one.file.removeprefix(f"{EVALUATION}/"))
+        kinds.setdefault(key, set()).add(one.kind)
+    counts: dict[str, list[int]] = {kind: [0, 0] for one in kinds.values() for kind in one}
+    total = correct = 0
+    for row in iter_predictions(run_dir):
+        total, correct = total + 1, correct + row.correct
+        for kind in kinds.get(row.key, ()):
+            counts[kind][0] += 1
+            counts[kind][1] += row.correct
+    return [
+        KindCost(kind=kind, count=count, correct=right, others=(correct - right) / (total - count))
+        for kind, (count, right) in sorted(counts.items())
+        if 0 < count < total
+    ]
+
+
+def describe_cost(cost: KindCost) -> str:
+    """Return a cost as a sentence: "blurred: the model gets 4 of 12 pictures right, 91 % elsewhere"."""
+    pictures = count_of(cost.count, "picture")
+    return (
+        f"{cost.kind}: the model gets {cost.correct} of {pictures} right, {100 * cost.others:.0f} % elsewhere"
+    )

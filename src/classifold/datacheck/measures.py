@@ -42,8 +42,8 @@ _LINES = 16
 _NOISE = 6
 # Distance in pixels of the coarse differences that fine detail is compared with.
 _COARSE = 4
-# Where one grey value has this share, the picture may be a text or a placeholder. Grey values so close to each
-# other may be one colour that a JPEG changed a little.
+# Where one grey value has this share, the picture may be a text or a placeholder. Grey values so close to
+# each other may be one colour that a JPEG changed a little.
 _MAIN_SHARE, _NEAR = 0.5, 8
 _GREYS = np.arange(256)
 _SQUARES = _GREYS**2
@@ -170,7 +170,7 @@ def take_sample(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def measure_sample(sample: NDArray[np.uint8]) -> list[Any]:
     """Return the measures that need no fine detail, in the order in which the index keeps them.
 
-    They are the three of `Photo.mean`, the three of `Photo.border`, and the numbers of `_NUMBERS` but sharpness.
+    They are the three of `Photo.mean`, the three of `Photo.border`, and those of `_NUMBERS` but sharpness.
 
     Args:
         sample: Shape (height, width, 3), RGB, uint8.
@@ -216,7 +216,7 @@ def _measure_others(planes: NDArray[np.uint8], counts: NDArray[np.intp]) -> tupl
     below = np.concatenate([[0], rest.cumsum()])
     second = (below[2 * _NEAR :] - below[: -2 * _NEAR]).max() / max(int(below[-1]), 1)
     # The two smaller variances along the main axes of the colours are what a straight line leaves out.
-    variances = np.linalg.eigvalsh(np.cov(planes.reshape(3, -1)))
+    variances = np.linalg.eigvalsh(np.cov(planes.reshape(3, -1), bias=True))
     return float(second), float(max(variances[0] + variances[1], 0.0) ** 0.5)
 
 

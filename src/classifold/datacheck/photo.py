@@ -36,7 +36,7 @@ class Photo:
         main_share: Share of the pixels that have the most frequent grey value, 0 to 1.
         second_share: Share of all other pixels whose grey values lie close together, 0 to 1; measured where
             `main_share` is at least a half, as `off_line`.
-        off_line: How far the colours are from a straight line between two colours, 0 to 255: near 0 in a text.
+        off_line: How far the colours are from a straight line between two, 0 to 255: near 0 in a text.
     """
 
     key: str
