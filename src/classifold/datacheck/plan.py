@@ -137,9 +137,13 @@ def write_plan(path: Path, steps: Iterable[Step]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for step in steps:
-            certainty = "" if step.certainty is None else f"{step.certainty:.3g}"
-            cells = (step.file, step.action, step.to, step.reason, certainty)
+            cells = (step.file, step.action, step.to, step.reason, format_certainty(step.certainty))
             writer.writerow([escape_cell(one) for one in cells])
+
+
+def format_certainty(certainty: float | None) -> str:
+    """Return a certainty as a plan has it, "" for None."""
+    return "" if certainty is None else f"{certainty:.3g}"
 
 
 def escape_cell(text: str) -> str:

@@ -141,7 +141,7 @@ def _holds_sets(folder: Path, fingerprint: str) -> bool:
         return False
 
 
-def _without_control(value: object) -> object:
+def without_control(value: object) -> object:
     """Return a text of the page with control characters and marks of direction as escapes."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
@@ -157,7 +157,7 @@ def render_page(page: Page) -> str:
     templates = Templates(
         loader=PackageLoader("classifold.report", "templates"),
         autoescape=True,
-        finalize=_without_control,
+        finalize=without_control,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
