@@ -130,7 +130,7 @@ def _tie_units(index: sqlite3.Connection) -> None:
         UPDATE picture
             SET component = COALESCE((SELECT component FROM tie WHERE tie.unit = picture.unit), unit)
             WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0;
-        CREATE INDEX picture_component ON picture (component);
+        CREATE INDEX picture_component ON picture (component, class_name, status);
         INSERT INTO member SELECT component, class_name, COUNT(*) FROM picture
             WHERE status = 'kept' AND component NOT NULL GROUP BY component, class_name;
         CREATE INDEX member_class ON member (class_name, component);

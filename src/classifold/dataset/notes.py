@@ -297,8 +297,8 @@ def _describe_unmet(index: sqlite3.Connection, config: Config) -> list[str]:
     cure = "since pictures that belong together stay in one set"
     if index.execute("SELECT 1 FROM earlier LIMIT 1").fetchone():
         cure = (
-            f"since pictures keep the sets they had: delete {config.split_dir} to divide from scratch; models "
-            "from before may then know evaluation pictures"
+            f"since pictures keep the sets they had: delete {config.split_dir} to divide from scratch; "
+            "models from before may then know evaluation pictures"
         )
     return describe_unmet(index, shares, cure=cure)
 
