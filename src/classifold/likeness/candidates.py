@@ -25,7 +25,7 @@ from classifold.likeness.hashes import (
     turn,
 )
 
-# Windows that are looked up: the whole picture, and with its upper or lower edge left out, where captions are.
+# Windows that are looked up: the whole picture, and without its upper or lower edge, where captions are.
 LOOKED_UP = (0, 10, 15)
 # Beyond so many pictures only the whole picture is looked up, to keep the time in bounds.
 _MANY = 200_000
@@ -35,7 +35,7 @@ _WEAK_SLOPE, _EQUAL_SLOPES = 0.15, 0.7
 # A picture whose lowest frequencies have less than this strength, of 255, is blank to the hash.
 _BLANK = 0.35
 # Hashes of the same photograph differ in at most so many bits of 61.
-_MAX_DISTANCE = 13
+_MAX_DISTANCE = 12
 _NUM_FLIPS, _NUM_WEAK = 32, 10
 # Of the windows with the same first bits, only so many whose next bits are the nearest are compared.
 _BUCKET = 64
@@ -113,8 +113,7 @@ def find_candidates(hashes: Hashes, *, max_partners: int = MAX_PARTNERS) -> Cand
     num_bits = count_key_bits(len(hashes.entries))
     index = _Index(hashes, num_bits)
     found = [index.look_up(chunk) for chunk in _iter_chunks(hashes)]
-    best = _join(found, max_partners=max_partners)
-    return best
+    return _join(found, max_partners=max_partners)
 
 
 def _hash_table(table: NDArray[Any], start: int, *, num_bits: int, looked_up: tuple[int, ...]) -> Hashes:
@@ -246,7 +245,9 @@ def _rank_within(values: NDArray[Any]) -> NDArray[np.intp]:
     """Return how many equal values stand before each one."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(values) else []
+    is_new = np.ones(len(values), np.bool_)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    starts = np.flatnonzero(is_new)
     lengths = np.diff(np.append(starts, len(values)))
     ranks = np.empty(len(values), np.intp)
     ranks[order] = np.arange(len(values)) - np.repeat(starts, lengths)
