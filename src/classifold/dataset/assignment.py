@@ -80,7 +80,8 @@ def mark_copies(index: sqlite3.Connection) -> None:
 def assign_sets(index: sqlite3.Connection, shares: Shares) -> tuple[list[str], list[Shortage]]:
     """Give every kept picture its set, in `picture.rank`.
 
-    Pictures that must stay together (copies, one group, groups that share a picture) are one component. A
+    Pictures that must stay together (copies, near copies, bursts, one group, groups that share a picture) are
+    one component. A
     component that was in evaluation or validation before stays there; the others go by their draw, and where
     their units disagree evaluation comes before validation before training. Then every class that has nothing
     in a set is given the component nearest to that set's threshold.
@@ -108,7 +109,7 @@ def draw(seed: int, unit: str) -> float:
 
 
 def _tie_units(index: sqlite3.Connection) -> None:
-    """Join the units that share a content, by bytes or pixels, into components named by their smallest unit.
+    """Join the units that share a content or have near copies into components named by their smallest unit.
 
     Only units that share something are held in memory.
     """
@@ -126,12 +127,17 @@ def _tie_units(index: sqlite3.Connection) -> None:
             unit = parent
         return unit
 
+    def join(first: str, second: str) -> None:
+        low, high = sorted((root(first), root(second)))
+        parents[high] = low
+
     first_content, first_unit = None, ""
     for content, unit in index.execute(query):
         if content != first_content:
             first_content, first_unit = content, unit
-        low, high = sorted((root(first_unit), root(unit)))
-        parents[high] = low
+        join(first_unit, unit)
+    for one, other in index.execute(_NEAR_UNITS):
+        join(one, other)
     index.executemany("INSERT INTO tie VALUES (?, ?)", [(unit, root(unit)) for unit in list(parents)])
     index.executescript(
         """
@@ -143,6 +149,13 @@ def _tie_units(index: sqlite3.Connection) -> None:
             WHERE status = 'kept' AND component NOT NULL ORDER BY class_name, component;
         """
     )
+
+
+_NEAR_UNITS = """
+    SELECT one.unit, other.unit FROM near JOIN picture AS one ON one.id = near.first
+    JOIN picture AS other ON other.id = near.second
+    WHERE one.status = 'kept' AND COALESCE(one.given, 0) = 0 AND one.unit != other.unit
+        AND other.status = 'kept' AND COALESCE(other.given, 0) = 0"""
 
 
 def _draw_components(index: sqlite3.Connection, shares: Shares) -> None:

@@ -137,7 +137,8 @@ def measure(laid: Overlays, boxes: Boxes) -> Agreement:
     counted = is_counted.astype(np.float32)
     number = _sum_blocks(counted, blocks)
     squares = [_sum_blocks(one * one * counted, blocks) for one in (first, second)]
-    correlation = _sum_blocks(first * second * counted, blocks) / np.sqrt(squares[0] * squares[1] + 1e-6)
+    product = _sum_blocks(first * second * counted, blocks)
+    correlation = product / np.sqrt(squares[0] * squares[1] + 1e-6)
     # Either picture may have had its contrast reduced.
     strength = np.sqrt(np.maximum(*squares) / np.maximum(number, 1))
     is_full = number > _LEAST_COUNTED * (n // blocks) ** 2
@@ -157,12 +158,14 @@ def _even_out(square: Grey) -> Grey:
     radius = max(3, square.shape[-1] // (12 if square.shape[-1] <= SIDES[1] else 16))
     soft = _soften(square)
     detail: Grey = soft - _average(soft, radius)
-    return 30 * detail / np.sqrt(_average(detail * detail, radius) + 9)
+    strength: Grey = np.sqrt(_average(detail * detail, radius) + np.float32(9))
+    return detail / strength * np.float32(30)
 
 
 def _detail(square: Grey) -> Grey:
     soft = _soften(square)
-    return soft - _average(soft, 3)
+    detail: Grey = soft - _average(soft, 3)
+    return detail
 
 
 def _is_exposed(square: Grey) -> NDArray[np.bool_]:
@@ -180,9 +183,9 @@ def _average(square: Grey, radius: int) -> Grey:
     """Return the mean over a window of 2 * radius + 1 pixels in each direction."""
     width = 2 * radius + 1
     edge = (radius + 1, radius)
-    total = np.pad(square, ((0, 0), edge, edge), mode="edge").cumsum(1)
-    total = (total[:, width:] - total[:, :-width]).cumsum(2)
-    mean: Grey = (total[:, :, width:] - total[:, :, :-width]) / width**2
+    rows: Grey = np.pad(square, ((0, 0), edge, edge), mode="edge").cumsum(1, dtype=np.float32)
+    columns: Grey = (rows[:, width:] - rows[:, :-width]).cumsum(2, dtype=np.float32)
+    mean: Grey = (columns[:, :, width:] - columns[:, :, :-width]) * np.float32(1 / width**2)
     return mean
 
 

@@ -34,6 +34,8 @@ _MANY = 200_000
 _WEAK_SLOPE, _EQUAL_SLOPES = 0.15, 0.7
 # A picture whose lowest frequencies have less than this strength, of 255, is blank to the hash.
 _BLANK = 0.35
+# A picture with a shorter side has too little detail to tell it from others that look like it.
+LEAST_SIDE = 64
 # Hashes of the same photograph differ in at most so many bits of 61.
 _MAX_DISTANCE = 12
 _NUM_FLIPS, _NUM_WEAK = 32, 10
@@ -54,7 +56,7 @@ class Hashes(NamedTuple):
         pictures: Number of the picture of each of them, ascending, shape (L,).
         windows: Their windows, an index of `entries`' second axis, shape (L,).
         weak: Their least certain bits, the weakest first, shape (L, 10), uint8.
-        is_blank: Pictures with too little contrast to be compared, shape (N,).
+        is_mute: Pictures with too little in them to be compared, shape (N,).
     """
 
     entries: NDArray[np.uint64]
@@ -62,7 +64,7 @@ class Hashes(NamedTuple):
     pictures: NDArray[np.uint32]
     windows: NDArray[np.uint8]
     weak: NDArray[np.uint8]
-    is_blank: NDArray[np.bool_]
+    is_mute: NDArray[np.bool_]
 
 
 class Candidates(NamedTuple):
@@ -121,19 +123,20 @@ def _hash_table(table: NDArray[Any], start: int, *, num_bits: int, looked_up: tu
     upright = set_upright(coefficients)
     strength = np.abs(upright[:, 0]).copy()
     strength[:, 0, 0] = 0
-    is_blank = np.sqrt((strength**2).sum(axis=(1, 2))) < _BLANK
+    is_mute = np.sqrt((strength**2).sum(axis=(1, 2))) < _BLANK
+    is_mute |= np.minimum(table["width"], table["height"]) < LEAST_SIDE
     numbers = np.arange(start, start + len(table), dtype=np.uint32)
     rows = []
     for window in looked_up:
         for variant, is_tried in _iter_orientations(upright[:, window]):
-            chosen = is_tried & ~is_blank
+            chosen = is_tried & ~is_mute
             some = variant[chosen]
             weak = rank_weak_bits(some, num_bits=num_bits, count=_NUM_WEAK)
             windows = np.full(len(some), window, np.uint8)
             rows.append((hash_signs(some), numbers[chosen], windows, weak))
     lookups, pictures, windows, weak = (np.concatenate(field) for field in zip(*rows, strict=True))
     order = np.argsort(pictures, kind="stable")
-    return Hashes(hash_signs(upright), lookups[order], pictures[order], windows[order], weak[order], is_blank)
+    return Hashes(hash_signs(upright), lookups[order], pictures[order], windows[order], weak[order], is_mute)
 
 
 def _iter_orientations(upright: Coefficients) -> Iterator[tuple[Coefficients, NDArray[np.bool_]]]:
@@ -165,7 +168,7 @@ class _Index:
         self._hashes = hashes
         self._shift = np.uint64(64 - num_bits)
         flat = hashes.entries.reshape(-1)
-        usable = np.flatnonzero(np.repeat(~hashes.is_blank, NUM_WINDOWS)).astype(np.uint32)
+        usable = np.flatnonzero(np.repeat(~hashes.is_mute, NUM_WINDOWS)).astype(np.uint32)
         # Sorting numbers that hold the first bits and the place is many times as fast as `argsort`.
         place_bits = np.uint64(max(int(flat.size - 1).bit_length(), 1))
         packed = (flat[usable] >> place_bits) << place_bits

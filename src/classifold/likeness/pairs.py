@@ -65,12 +65,12 @@ class Pairs(NamedTuple):
 
     Attributes:
         pairs: Enough pairs to connect each group, sorted; not all within large groups.
-        num_blank: Pictures with too little contrast to be compared.
+        num_mute: Pictures that are too small or too plain to be compared.
         num_cut: Pictures that resemble so many others that not all of these were compared.
     """
 
     pairs: list[Pair]
-    num_blank: int
+    num_mute: int
     num_cut: int
 
 
@@ -93,7 +93,7 @@ def find_pairs(
     tables = (descriptions[start : start + _TABLE] for start in range(0, len(descriptions), _TABLE))
     hashes = hash_pictures(tables, num_pictures=len(descriptions))
     candidates = find_candidates(hashes)
-    num_blank = int(hashes.is_blank.sum())
+    num_mute = int(hashes.is_mute.sum())
     del hashes
     search = _Search(descriptions, candidates, read)
     groups = Groups()
@@ -108,7 +108,7 @@ def find_pairs(
                         groups.join(pair.first, pair.second)
             if advance is not None:
                 advance(len(batch))
-    return Pairs(sorted(found), num_blank, candidates.num_cut)
+    return Pairs(sorted(found), num_mute, candidates.num_cut)
 
 
 class _Promising(NamedTuple):
