@@ -31,6 +31,8 @@ PERCENTAGE_VAL = 0.15  # share of the pictures for validation
 PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
 SPLIT_SEED = 0  # seed; the same seed divides the pictures into the same sets
 SPLIT_GROUP_PATTERN = ""  # regular expression on <class>/<file>; pictures with the same match stay in one set
+# near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or do not look for them
+NEAR_COPIES = "together"
 SMALL_CLASSES = "fail"  # classes with too few pictures for three sets: stop, or leave them out with a note
 UNREADABLE_PICTURES = "skip"  # pictures that cannot be read: name and skip them, or stop
 MAX_PIXELS = 100_000_000  # pictures with more pixels are not decoded but treated as unreadable

@@ -16,6 +16,7 @@ from classifold.dataset.assignment import mark_copies
 from classifold.dataset.class_layout import read_layout
 from classifold.dataset.division import check_readable, check_shares, divide, read_earlier
 from classifold.dataset.index import count_sets, open_index
+from classifold.dataset.near_copies import describe_listed, find_near_copies
 from classifold.dataset.split import check_found, compare_vanished, find_pictures, read_pictures
 from classifold.dataset.split_listing import MADE, check_lines, check_listed, describe_listing, find_listed
 from classifold.dataset.split_place import check_apart, check_writable
@@ -142,6 +143,9 @@ def _look_at_listing(look: _Look) -> None:
             head = read_earlier(index, config.split_dir, kind=findings.kind)
     if made == MADE:
         mark_copies(index)
+    if not look.faults:
+        describe_listed(index, config)
+        find_near_copies(index, config)
     look.notes += notes.describe_pictures(index, is_recorded=False)
     if len(look.faults) == small:
         look.divide(made, head)
@@ -179,6 +183,7 @@ def _look_at_folder(look: _Look) -> None:
                 compare_vanished(index, config, made=made)
     if own is None:
         mark_copies(index)
+    find_near_copies(index, config)
     look.notes += notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS, is_recorded=False)
     if len(look.faults) == small:
         look.divide(made, head)

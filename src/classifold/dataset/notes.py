@@ -16,6 +16,7 @@ from classifold.dataset.evaluation_size import describe_evaluation
 from classifold.dataset.index import SET_RANKS, count_sets
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.name_bytes import clean_name
+from classifold.dataset.near_copies import describe_near_copies
 from classifold.dataset.placing import Placement
 from classifold.dataset.set_names import is_auxiliary, name_set
 from classifold.dataset.shares import Shares, describe_unmet
@@ -276,9 +277,10 @@ def describe_division(
         lines.append(f"one picture or group was moved to where a class had nothing: {_some(moved)}")
     if redrawn:
         lines.append(
-            "SPLIT_SEED or SPLIT_GROUP_PATTERN changed, but pictures keep the sets they had: "
+            "SPLIT_SEED, SPLIT_GROUP_PATTERN or NEAR_COPIES changed, but pictures keep the sets they had: "
             f"delete {config.split_dir} to divide from scratch"
         )
+    lines += describe_near_copies(index)
     if config.SPLIT_GROUP_PATTERN:
         query = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM picture WHERE status = 'kept' AND unit LIKE 'g:%'"
         groups, pictures = index.execute(query).fetchone()

@@ -32,6 +32,7 @@ from classifold.dataset.division import (
 from classifold.dataset.index import RANK_OF, SET_RANKS, Row, add_pictures, count_sets, open_index, read_all
 from classifold.dataset.layout import describe_place
 from classifold.dataset.name_bytes import clean_name
+from classifold.dataset.near_copies import find_near_copies, list_near_copies
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.record import read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
@@ -87,9 +88,10 @@ def split_dataset(config: Config) -> SplitSummary:
         read_pictures(index, config)
         if head is not None:
             compare_vanished(index, config, made=made)
+        if own is None:
+            mark_copies(index)
+        find_near_copies(index, config)
         with show_progress("dividing the pictures", None):
-            if own is None:
-                mark_copies(index)
             moved, is_redrawn = divide(index, config, made=made, head=head)
         placement = place_pictures(index, folder, files=config.SPLIT_FILES, split_dir=split_dir)
         lines = [
@@ -200,6 +202,7 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
         num_workers=_count_workers(config),
         max_pixels=config.MAX_PIXELS,
         sample_bits=config.SAMPLE_BITS,
+        described=config.NEAR_COPIES == "together",
     )
     check_readable(index, config)
 
@@ -257,4 +260,5 @@ def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Itera
         ),
         **list_left_out(index),
         **list_held_out_pixels(index),
+        **list_near_copies(index),
     }

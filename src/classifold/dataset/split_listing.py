@@ -38,6 +38,7 @@ from classifold.dataset.index import RANK_OF, SET_RANKS, ListedRow, add_listed, 
 from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, write_manifest
+from classifold.dataset.near_copies import describe_listed, find_near_copies, list_near_copies
 from classifold.dataset.placing import rename_twins
 from classifold.dataset.record import listing_hash, read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
@@ -75,9 +76,11 @@ def split_listing(config: Config) -> SplitSummary:
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         findings, made = read_listing(index, config)
         head = read_earlier(index, split_dir, kind=findings.kind)
+        if made == MADE:
+            mark_copies(index)
+        describe_listed(index, config)
+        find_near_copies(index, config)
         with show_progress("dividing the pictures", None):
-            if made == MADE:
-                mark_copies(index)
             moved, is_redrawn = divide(index, config, made=made, head=head)
             rename_twins(index)
         with show_progress("writing the three manifests", None):
@@ -94,14 +97,14 @@ def split_listing(config: Config) -> SplitSummary:
             ],
             fingerprint=compute_fingerprint(index),
         )
-        left_out = list_left_out(index, name="identity")
+        lists = {**list_left_out(index, name="identity"), **list_near_copies(index)}
         files = [describe_file(folder / set_manifest(name)) for name in SETS]
         head = {
             **_describe(index, config, summary, findings, made),
             MADE_FROM: describe_sources(config),
             "files": files,
         }
-        write_record(folder / SPLIT_RECORD, head, left_out)
+        write_record(folder / SPLIT_RECORD, head, lists)
         (folder / _INDEX).unlink()
     return summary
 

@@ -149,6 +149,11 @@ class Config(BaseModel):
     SPLIT_GROUP_PATTERN: Annotated[str, Group.PICTURES, Scope.HERE] = Field(
         "", description="regular expression on <class>/<file>; pictures with the same match stay in one set"
     )
+    NEAR_COPIES: Annotated[Literal["together", "ignore"], Group.PICTURES, Scope.HERE] = Field(
+        "together",
+        description="near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or do "
+        "not look for them",
+    )
     SMALL_CLASSES: Annotated[Literal["fail", "skip"], Group.PICTURES, Scope.HERE] = Field(
         "fail",
         description="classes with too few pictures for three sets: stop, or leave them out with a note",
