@@ -151,13 +151,16 @@ def run_module(module: str, *arguments: Path) -> None:
 
 
 @contextlib.contextmanager
-def start_process(words: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+def start_process(
+    words: Sequence[str], *, pass_fds: Sequence[int] = (), **options: Any
+) -> Iterator[subprocess.Popen[Any]]:
     """Start a Python process beside this one; it ends with the context, or when this process is killed.
 
     Ctrl-C reaches only this process, which may pass it on. The new process must call `end_with_parent`.
 
     Args:
         words: The command line, which begins with `PYTHON`.
+        pass_fds: Open files that the new process gets under the same numbers.
         options: Further arguments of `subprocess.Popen`.
     """
     import subprocess
@@ -168,7 +171,7 @@ def start_process(words: Sequence[str], **options: Any) -> Iterator[subprocess.P
             process = subprocess.Popen(  # noqa: S603 - our own module
                 words,
                 start_new_session=True,
-                pass_fds=(child_end,),
+                pass_fds=(child_end, *pass_fds),
                 env={**os.environ, _PIPE: str(child_end)},
                 **options,
             )

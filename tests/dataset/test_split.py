@@ -64,8 +64,8 @@ def _bmp(text: bytes) -> bytes:
     return header + b"".join(value.to_bytes(size, "little") for value, size in info) + row
 
 
-EXPECTED_COUNTS = {"training": 66, "validation": 10, "evaluation": 4}
-EXPECTED_FINGERPRINT = "ec6fe3cc6be4d55532eb44ec0b0f4cba94e46b74b229bf8ec68295266c9bbe06"
+EXPECTED_COUNTS = {"training": 56, "validation": 12, "evaluation": 12}
+EXPECTED_FINGERPRINT = "59eb4e71c6eb126b4a53efb537033083bb5fb1a49f4a826a47a7b3a295e78d71"
 
 
 def test_adding_renaming_and_other_shares_move_nothing_into_training(make_classes, split, contents):
@@ -80,6 +80,39 @@ def test_adding_renaming_and_other_shares_move_nothing_into_training(make_classe
         for data, name in before.items():
             assert name == "training" or after[data] == name
         before = after
+
+
+def test_every_class_has_its_share_and_more_pictures_or_a_larger_share_keep_it(make_classes, split):
+    folder = make_classes({"cat": 87, "dog": 141})
+    assert count_held_out(split(folder)) == {"cat": (13, 13), "dog": (21, 21)}
+    make_classes({"cat": 30, "eel": 10})
+    assert count_held_out(split(folder)) == {"cat": (18, 18), "dog": (21, 21), "eel": (2, 2)}
+    larger = split(folder, PERCENTAGE_EVAL=0.3)
+    assert count_held_out(larger) == {"cat": (18, 35), "dog": (21, 42), "eel": (2, 3)}
+    assert not any("not divided by the shares" in note for note in larger.notes)
+
+
+def test_a_split_that_an_earlier_version_made_unevenly_is_kept_and_told(make_classes, split, contents):
+    folder = make_classes({"cat": 80, "dog": 80})
+    first = split(folder, PERCENTAGE_VAL=0.05)
+    before = where_is(contents, first.split_dir)
+    record = first.split_dir / "split.json"  # earlier versions drew for each picture alone
+    record.write_text(record.read_text().replace('"validation": 0.05', '"validation": 0.15'))
+    again = split(folder)
+    assert where_is(contents, again.split_dir) == before
+    (note,) = [note for note in again.notes if "not divided by the shares" in note]
+    assert note.startswith(
+        "2 classes are not divided by the shares ('cat' has 4 of 80 in validation, its share"
+    )
+    assert f"since pictures keep the sets they had: delete {first.split_dir}" in note
+    make_classes({"cat": 20})
+    assert count_held_out(split(folder)) == {"cat": (10, 15), "dog": (4, 12)}
+
+
+def count_held_out(summary):
+    """Return {class: (pictures in validation, in evaluation)}."""
+    validation, evaluation = summary.counts["validation"], summary.counts["evaluation"]
+    return {name: (validation[name], evaluation[name]) for name in summary.counts["training"]}
 
 
 def test_another_seed_divides_anew_only_when_the_folder_is_gone(make_classes, split, contents):

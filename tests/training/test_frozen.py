@@ -171,10 +171,10 @@ def test_activations_too_large_for_half_precision_stay_finite(activate):
 @pytest.mark.parametrize("memory", [1e9, 0])
 def test_plain_activations_are_of_the_pictures_as_they_are(memory, reader):
     from classifold.training.array_cache import ArrayCache
-    from classifold.training.frozen import compute_plain
+    from classifold.training.frozen import compute_plain, take_kept
 
     means = Means()
-    read = compute_plain(reader, means, shape=SHAPE, cache=ArrayCache(memory, None))
+    read = compute_plain(reader, take_kept(reader, means, None), shape=SHAPE, cache=ArrayCache(memory, None))
     for _ in range(2):
         np.testing.assert_array_equal(read(np.array([3, 1])), Means()(reader.read([3, 1])))
     assert means.count == (7 if memory else 4)

@@ -30,6 +30,13 @@ class Photo:
         sharpness: How much fine detail there is at full size; compare within one folder only.
         is_plain: Nearly all pixels have one colour.
         profile: Name of an embedded colour profile that is far from sRGB; "" without one.
+        darkest: Grey value that 1 of 100 pixels are below, 0 to 255.
+        lightest: Grey value that 1 of 100 pixels are above, 0 to 255.
+        colour: Mean difference between the largest and the smallest channel, 0 to 255; 0 in a grey picture.
+        main_share: Share of the pixels that have the most frequent grey value, 0 to 1.
+        second_share: Share of all other pixels whose grey values lie close together, 0 to 1; measured where
+            `main_share` is at least a half, as `off_line`.
+        off_line: How far the colours are from a straight line between two, 0 to 255: near 0 in a text.
     """
 
     key: str
@@ -49,3 +56,9 @@ class Photo:
     sharpness: float
     is_plain: bool = False
     profile: str = ""
+    darkest: float = 0.0
+    lightest: float = 255.0
+    colour: float = 255.0
+    main_share: float = 0.0
+    second_share: float = 0.0
+    off_line: float = 255.0

@@ -1,48 +1,34 @@
-"""Which set each picture goes to: drawn from its content, kept from the split before, fair to small classes.
+"""Which set each picture goes to: every class gets its share, by draws from content; held-out ones stay.
 
-A draw is a number from 0 to 1 made of SPLIT_SEED and the picture's content, or its group's name. Below
-PERCENTAGE_EVAL it means evaluation, in the topmost PERCENTAGE_VAL validation, else training. So a picture
-that is added, renamed or copied changes nothing for others, and a larger share only takes from training.
+A draw is a number from 0 to 1 made of SPLIT_SEED and the picture's content, or its group's name. In the order
+of these draws the first pictures of a class are for evaluation, the last for validation, the others for
+training, so many that each set has its share of the class to within one picture. So names and order
+change nothing, and a picture that is added or removed moves at most one other across each threshold.
+
+If there is an earlier split, then what it held out stays where it was, and what it had in training stays in
+training, unless the share of a set was raised since: then that set takes the training pictures next to its
+threshold. New pictures fill the sets up. A set that is far below its share, since an earlier version made the
+split or since pictures were deleted, takes at most twice its share of the new pictures at a time, so that
+training gets some of them. A set that has more than its share keeps it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
-from classifold.dataset.index import PIXELS, RANK_OF, SET_RANKS
+from classifold.dataset.index import PIXELS, RANK_OF, SET_RANKS, together
+from classifold.dataset.shares import Shares
 from classifold.names import EVALUATION, SETS, TRAINING, VALIDATION
 
 _TRAINING, _VALIDATION, _EVALUATION = (RANK_OF[name] for name in (TRAINING, VALIDATION, EVALUATION))
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """How the pictures are divided.
-
-    Attributes:
-        validation: Share of the pictures, 0 to 1.
-        evaluation: Share of the pictures, 0 to 1.
-        seed: Another number, another division.
-        made: The sets that are made here; the others are the user's own and stay as they are.
-        keep_training: True to keep training pictures of the earlier split there, since draws have changed.
-    """
-
-    validation: float
-    evaluation: float
-    seed: int
-    made: Collection[str] = SETS
-    keep_training: bool = False
-
-    def choose(self, draw: float) -> int:
-        """Return the rank of the set that a draw means."""
-        if draw < self.evaluation and EVALUATION in self.made:
-            return _EVALUATION
-        if draw >= 1 - self.validation and VALIDATION in self.made:
-            return _VALIDATION
-        return _TRAINING
+# A set that lacks pictures takes at most so many times its share of the new ones.
+_CATCHING_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +66,22 @@ def mark_copies(index: sqlite3.Connection) -> None:
 def assign_sets(index: sqlite3.Connection, shares: Shares) -> tuple[list[str], list[Shortage]]:
     """Give every kept picture its set, in `picture.rank`.
 
-    Pictures that must stay together (copies, one group, groups that share a picture) are one component. A
-    component that was in evaluation or validation before stays there; the others go by their draw, and where
-    their units disagree evaluation comes before validation before training. Then every class that has nothing
-    in a set is given the component nearest to that set's threshold.
+    Pictures that must stay together (copies, one group, groups that share a picture) are one component, which
+    has one draw, that of its name. A component that was in evaluation or validation before stays there; of
+    the others evaluation takes the lowest draws and validation the highest, up to each class's quota. A
+    component of several pictures, or of several classes, is taken where that brings its classes nearer to
+    their quotas, all together; so the quotas are met to within half of such a component, as a rule. Where
+    these are so large that a class has nothing in a set, the smallest that can be spared is moved there.
 
     Returns:
-        What was moved for the sake of a class, one line each, and the classes with too few pictures.
+        What was moved for the sake of a class, the class and the set of each, and the classes with too few
+        pictures.
     """
     _tie_units(index)
     _draw_components(index, shares)
+    for rank in (_EVALUATION, _VALIDATION):
+        if SET_RANKS[rank] in shares.made:
+            _fill_set(index, shares, rank)
     moved = _supply_classes(index, shares)
     index.executescript(
         """
@@ -138,31 +130,31 @@ def _tie_units(index: sqlite3.Connection) -> None:
         UPDATE picture
             SET component = COALESCE((SELECT component FROM tie WHERE tie.unit = picture.unit), unit)
             WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0;
-        CREATE INDEX picture_component ON picture (component);
-        INSERT INTO member SELECT DISTINCT class_name, component FROM picture
-            WHERE status = 'kept' AND component NOT NULL ORDER BY class_name, component;
+        CREATE INDEX picture_component ON picture (component, class_name, status);
+        INSERT INTO member SELECT component, class_name, COUNT(*) FROM picture
+            WHERE status = 'kept' AND component NOT NULL GROUP BY component, class_name;
+        CREATE INDEX member_class ON member (class_name, component);
         """
     )
 
 
 def _draw_components(index: sqlite3.Connection, shares: Shares) -> None:
-    """Fill the table of components: their draws, where they were before, and the set that follows."""
+    """Fill the table of components: their draws, and where they were before; new ones begin in training."""
     index.create_function("draw", 1, lambda unit: draw(shares.seed, unit), deterministic=True)
-    index.create_function("choose", 1, shares.choose, deterministic=True)
     held = ", ".join(str(RANK_OF[name]) for name in SET_RANKS if name in shares.made or name == TRAINING)
     index.execute(
         f"""
         INSERT INTO component
-        SELECT component, MIN(draw(unit)), MAX(draw(unit)),
+        SELECT component, draw(component),
                (SELECT MAX(earlier.rank) FROM picture AS own JOIN earlier ON earlier.hash = own.hash
                 WHERE own.component = picture.component AND earlier.rank IN ({held})),
-               MAX(choose(draw(unit)))
+               {_TRAINING}
         FROM picture WHERE component NOT NULL GROUP BY component
         """  # noqa: S608 - numbers of ours
     )
     _hold_out_resaved(index, held)
-    kept = _TRAINING if shares.keep_training else _VALIDATION
-    index.execute("UPDATE component SET rank = earlier WHERE earlier >= ?", (kept,))
+    index.execute("UPDATE component SET rank = earlier WHERE earlier >= ?", (_VALIDATION,))
+    index.execute("CREATE INDEX component_draw ON component (draw)")
 
 
 def _hold_out_resaved(index: sqlite3.Connection, held: str) -> None:
@@ -184,6 +176,60 @@ def _hold_out_resaved(index: sqlite3.Connection, held: str) -> None:
     )
 
 
+def _fill_set(index: sqlite3.Connection, shares: Shares, rank: int) -> None:
+    """Move components from training to a held-out set, in the order of their draws, up to its quotas.
+
+    Reading ends as soon as no class lacks anything, so that of a million pictures only a share is looked at.
+    """
+    may_move = f"component.rank = {_TRAINING}"
+    if SET_RANKS[rank] not in shares.raised:
+        may_move += " AND component.earlier IS NULL"
+    lacking = _count_lacking(index, shares, rank, may_move=may_move)
+    order = "draw, name" if rank == _EVALUATION else "draw DESC, name DESC"
+    # CROSS JOIN makes SQLite read the components along the index of their draws.
+    query = f"""SELECT name, class_name, count FROM component CROSS JOIN member ON member.component = name
+                WHERE {may_move} ORDER BY {order}"""  # noqa: S608 - ours
+    # A table of its own, since the rows that are being read must not change.
+    index.execute("CREATE TEMP TABLE chosen (name TEXT PRIMARY KEY) WITHOUT ROWID")
+    with together(index):
+        names = _choose_components(index.execute(query), lacking)
+        index.executemany("INSERT INTO chosen VALUES (?)", ((name,) for name in names))
+        index.execute("UPDATE component SET rank = ? WHERE name IN (SELECT name FROM chosen)", (rank,))
+    index.execute("DROP TABLE chosen")
+
+
+def _count_lacking(index: sqlite3.Connection, shares: Shares, rank: int, *, may_move: str) -> dict[str, int]:
+    """Return how many pictures each class may add to a set; negative where it has more than its quota."""
+    query = f"""
+        SELECT class_name, SUM(count), SUM(count * (component.rank = {rank})), SUM(count * ({may_move}))
+        FROM member JOIN component ON name = component GROUP BY class_name"""  # noqa: S608 - ours
+    lacking = {}
+    for class_name, total, num_held, num_free in index.execute(query):
+        most = math.ceil(_CATCHING_UP * shares.of(rank) * num_free)
+        lacking[class_name] = min(shares.count_quotas(total).get(rank, 0) - num_held, most)
+    return lacking
+
+
+def _choose_components(rows: Iterable[tuple[str, str, int]], lacking: dict[str, int]) -> Iterator[str]:
+    """Yield the components to take, each of which brings its classes nearer to what they lack.
+
+    Args:
+        rows: (component, class, number of its pictures); a component's rows follow each other.
+        lacking: How many pictures each class may add; what is taken is subtracted.
+    """
+    num_open = sum(count > 0 for count in lacking.values())
+    for name, members in groupby(rows, key=itemgetter(0)):
+        if not num_open:
+            return
+        left = {
+            class_name: (lacking[class_name], lacking[class_name] - size) for _, class_name, size in members
+        }
+        if sum(abs(before) - abs(after) for before, after in left.values()) > 0:
+            num_open += sum((after > 0) - (before > 0) for before, after in left.values())
+            lacking |= {class_name: after for class_name, (_, after) in left.items()}
+            yield name
+
+
 def _supply_classes(index: sqlite3.Connection, shares: Shares) -> list[str]:
     """Move components so that every class has one in every set, training first; say what was moved."""
     moved: list[str] = []
@@ -195,7 +241,7 @@ def _supply_classes(index: sqlite3.Connection, shares: Shares) -> list[str]:
         for class_name in _classes_without(index, wanted):
             if (component := _find_spare(index, class_name, wanted)) is not None:
                 index.execute("UPDATE component SET rank = ? WHERE name = ?", (wanted, component))
-                moved.append(f"class {class_name!r} had nothing for {SET_RANKS[wanted]} by the draw")
+                moved.append(f"{class_name!r} in {SET_RANKS[wanted]}")
         if len(moved) > num_moved:
             _fill_classes(index)
     return moved
@@ -219,7 +265,7 @@ def _classes_without(index: sqlite3.Connection, rank: int) -> list[str]:
 
 
 # A component that was not held out before may leave its set if each of its classes keeps another there.
-# Training gives first; between evaluation and validation only new ones move.
+# Training gives first, and the smallest component: it is needed where the components are large.
 _SPARE = """
     SELECT name FROM member JOIN component ON name = component
     WHERE class_name = :class_name AND rank != :wanted AND COALESCE(earlier, 0) = 0 AND NOT EXISTS (
@@ -229,8 +275,8 @@ _SPARE = """
             AND other.name != component.name
         )
     )
-    ORDER BY rank, {nearest}, name LIMIT 1"""
-_NEAREST = {_EVALUATION: "low", _VALIDATION: "high DESC", _TRAINING: "IIF(rank = 2, -low, high)"}
+    ORDER BY rank, count, {nearest}, name LIMIT 1"""
+_NEAREST = {_EVALUATION: "draw", _VALIDATION: "draw DESC", _TRAINING: "IIF(rank = 2, -draw, draw)"}
 
 
 def _find_spare(index: sqlite3.Connection, class_name: str, wanted: int) -> str | None:

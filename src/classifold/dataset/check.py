@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from classifold.errors import ClassifoldError, Fault
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 
+ReadPictures = Callable[[sqlite3.Connection, Config], None]
 # Status of a picture in the index, with the title of its column.
 STATUS_WORDS = {"kept": "usable", "copy": "copies", "conflict": "in two classes", "unreadable": "unreadable"}
 
@@ -54,12 +55,13 @@ class _Look:
     Attributes:
         index: The pictures.
         config: The settings.
+        read: Reads every picture of a folder.
         notes: What the user should know, one line each.
         faults: What keeps the pictures from being split.
     """
 
-    def __init__(self, index: sqlite3.Connection, config: Config) -> None:
-        self.index, self.config = index, config
+    def __init__(self, index: sqlite3.Connection, config: Config, read: ReadPictures) -> None:
+        self.index, self.config, self.read = index, config, read
         self.notes: list[str] = []
         self.faults: list[Fault] = []
 
@@ -88,20 +90,30 @@ class _Look:
         return len(self.index.execute("SELECT DISTINCT class_name FROM picture LIMIT 2").fetchall()) == 2
 
 
-def check_data(config: Config) -> CheckReport:
+def check_data(
+    config: Config,
+    *,
+    read: ReadPictures = read_pictures,
+    examine: Callable[[sqlite3.Connection], None] | None = None,
+) -> CheckReport:
     """Check DATA_MANIFEST or DATA_LOCAL_DIR; only a temporary index is written.
 
     Args:
         config: The settings.
+        read: Reads every picture of a folder once, as `read_pictures` does, and may measure more.
+        examine: Called at the end with the index, in which all pictures were read and, if split would
+            succeed, have their sets.
 
     Raises:
         DiskError: There is no room for the index.
     """
     source = config.DATA_MANIFEST or config.DATA_LOCAL_DIR
     with tempfile.TemporaryDirectory() as scratch, open_index(Path(scratch) / "index.sqlite") as index:
-        look = _Look(index, config)
+        look = _Look(index, config, read)
         with look.going_on():
             (_look_at_listing if config.DATA_MANIFEST else _look_at_folder)(look)
+        if examine is not None:
+            examine(index)
         counts = None if look.faults else count_sets(index)
         return CheckReport(source, _count_classes(index), counts, look.notes, tuple(look.faults))
 
@@ -159,7 +171,7 @@ def _look_at_folder(look: _Look) -> None:
         return
     head = None
     with look.going_on():
-        read_pictures(index, config)
+        look.read(index, config)
     if not others:
         with look.going_on():
             head = read_earlier(index, config.split_dir)

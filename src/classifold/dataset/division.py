@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from classifold.counts import choose, count_of
-from classifold.dataset.assignment import Shares, Shortage, assign_sets
+from classifold.dataset.assignment import Shortage, assign_sets
 from classifold.dataset.causes import find_cures
 from classifold.dataset.class_checks import check_two_classes, describe_few, skip_classes
 from classifold.dataset.index import PIXELS, SET_RANKS, add_earlier, add_earlier_pixels
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.record import read_record_head, read_record_list
+from classifold.dataset.shares import Shares
 from classifold.dataset.standing import check_standing
 from classifold.errors import DataError, Fault, SettingsError, limit_faults
 from classifold.names import EVALUATION, SETS, SPLIT_RECORD, VALIDATION, set_manifest
@@ -193,7 +194,7 @@ def divide(
         evaluation=config.PERCENTAGE_EVAL,
         seed=config.SPLIT_SEED,
         made=made,
-        keep_training=head is not None and not _same_rule(config, head),
+        raised=SETS if head is None else _list_raised(config, head),
     )
     moved, shortages = assign_sets(index, shares)
     while small := _find_small(config, shortages, made):
@@ -205,7 +206,7 @@ def divide(
         raise DataError(
             *limit_faults([_shortage_fault(index, config, item, made=made) for item in shortages])
         )
-    return moved, shares.keep_training
+    return moved, head is not None and not _same_rule(config, head)
 
 
 def _find_small(config: Config, shortages: Iterable[Shortage], made: Collection[str]) -> dict[str, int]:
@@ -220,7 +221,7 @@ def _undo_assignment(index: sqlite3.Connection) -> None:
     index.executescript(
         """
         DELETE FROM tie; DELETE FROM member; DELETE FROM component; DELETE FROM filled;
-        DROP INDEX picture_component;
+        DROP INDEX picture_component; DROP INDEX member_class; DROP INDEX component_draw;
         UPDATE picture SET component = NULL, rank = NULL;
         """
     )
@@ -271,8 +272,21 @@ def describe_rule(config: Config) -> dict[str, Any]:
 
 
 def _same_rule(config: Config, head: Mapping[str, Any]) -> bool:
-    """Return whether the earlier split drew in the same way; if not, its training pictures stay as well."""
+    """Return whether the earlier split drew in the same way."""
     return all(head.get(key) == value for key, value in describe_rule(config).items())
+
+
+def _list_raised(config: Config, head: Mapping[str, Any]) -> list[str]:
+    """Return the sets that may take training pictures of the earlier split, as their share was raised since.
+
+    A set that was the user's own in the earlier split had no share. Where other draws are made now, nothing
+    says which training pictures should leave, so all of them stay.
+    """
+    if not _same_rule(config, head):
+        return []
+    own, before = head.get("own_split", ()), head.get("shares", {})
+    now = {VALIDATION: config.PERCENTAGE_VAL, EVALUATION: config.PERCENTAGE_EVAL}
+    return [name for name, share in now.items() if name in own or share > before.get(name, share)]
 
 
 def compute_fingerprint(index: sqlite3.Connection) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import sqlite3
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from classifold.errors import DiskError, Fault
 from classifold.names import EVALUATION, TRAINING, VALIDATION
 from classifold.pictures.decode import hash_pixels, inspect_picture
 from classifold.pictures.limits import PictureError, read_bytes
 from classifold.pictures.samples import SampleBits
+from classifold.pictures.workers import Workers, start_workers
 from classifold.progress import show_progress
 
 # In the order of their claim to a picture: where two sets want it, the later one has it.
@@ -50,12 +50,16 @@ CREATE TABLE picture (
 );
 CREATE TABLE component (
     name TEXT PRIMARY KEY,
-    low REAL NOT NULL,            -- smallest and largest draw of its units
-    high REAL NOT NULL,
+    draw REAL NOT NULL,
     earlier INTEGER,              -- rank in the split before, NULL for a new one
     rank INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE member (class_name TEXT, component TEXT, PRIMARY KEY (class_name, component)) WITHOUT ROWID;
+CREATE TABLE member (
+    component TEXT,
+    class_name TEXT,
+    count INTEGER NOT NULL,       -- of the component's pictures in this class
+    PRIMARY KEY (component, class_name)
+) WITHOUT ROWID;
 CREATE TABLE filled (class_name TEXT, rank INTEGER, PRIMARY KEY (class_name, rank)) WITHOUT ROWID;
 CREATE TABLE earlier (hash BLOB PRIMARY KEY, rank INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE skipped (class_name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
@@ -85,7 +89,6 @@ CREATE TABLE placed (             -- where each picture is in the new split
     way TEXT NOT NULL             -- clone, copy or link
 );
 """
-T = TypeVar("T")
 _BATCH = 16
 
 
@@ -274,26 +277,25 @@ def read_all(
     Args:
         index: The pictures; readings are added to it.
         total: Number of pictures, for the progress bar.
-        num_workers: Number of threads.
+        num_workers: Number of processes.
         max_pixels: A picture with more pixels counts as unreadable.
         sample_bits: The setting SAMPLE_BITS.
     """
 
-    def read(number: int, path: str) -> Reading:
-        return read_one(number, path, max_pixels=max_pixels, sample_bits=sample_bits)
-
-    with show_progress("reading the pictures", total) as advance:
-        for readings in map_batches(iter_files(index, batch=_BATCH), read, num_workers=num_workers):
-            add_readings(index, readings)
-            advance(len(readings))
-    _compare_jpegs(index, num_workers=num_workers, max_pixels=max_pixels)
+    read = functools.partial(read_one, max_pixels=max_pixels, sample_bits=sample_bits)
+    with start_workers(num_workers) as workers:
+        with show_progress("reading the pictures", total) as advance:
+            for readings in workers.map(iter_files(index, batch=_BATCH), read, failed=_fail_to_read):
+                add_readings(index, readings)
+                advance(len(readings))
+        _compare_jpegs(index, workers, max_pixels=max_pixels)
     index_readings(index)
 
 
 def read_one(number: int, path: str, *, max_pixels: int, sample_bits: SampleBits = "auto") -> Reading:
     """Return a file's size, its SHA-256, what its pixels are known by, or why it cannot be read."""
     try:
-        data = read_bytes(Path(path), max_pixels=max_pixels)
+        data = read_bytes(path, max_pixels=max_pixels)
         found = inspect_picture(data, max_pixels=max_pixels, sample_bits=sample_bits)
     except PictureError as error:
         return Reading(id=number, size=0, hash=None, reason=error.reason)
@@ -311,38 +313,26 @@ def read_one(number: int, path: str, *, max_pixels: int, sample_bits: SampleBits
     )
 
 
-def _compare_jpegs(index: sqlite3.Connection, *, num_workers: int, max_pixels: int) -> None:
+def _fail_to_read(number: int, reason: str) -> Reading:
+    return Reading(id=number, size=0, hash=None, reason=reason)
+
+
+def _compare_jpegs(index: sqlite3.Connection, workers: Workers, *, max_pixels: int) -> None:
     """Decode in full the JPEGs that may have the pixels of another file; a shrunk decode is not enough."""
-
-    def read(number: int, path: str) -> tuple[int, bytes] | None:
-        try:
-            return number, hash_pixels(read_bytes(Path(path), max_pixels=max_pixels), max_pixels=max_pixels)
-        except PictureError:  # changed in the meantime: then its SHA-256 is all that is known
-            return None
-
     candidates = iter_candidates(index, batch=_BATCH)
+    read = functools.partial(_read_pixels, max_pixels=max_pixels)
     with show_progress("comparing pictures that may be equal", None) as advance:
-        for found in map_batches(candidates, read, num_workers=num_workers):
+        for found in workers.map(candidates, read, failed=_fail_to_compare):
             add_pixels(index, [one for one in found if one is not None])
             advance(len(found))
 
 
-def map_batches(
-    batches: Iterable[list[tuple[int, str]]], work: Callable[[int, str], T], *, num_workers: int
-) -> Iterator[list[T]]:
-    """Yield what `work` gives for the pictures of every batch, with few batches in progress at a time."""
-
-    def work_off(files: list[tuple[int, str]]) -> list[T]:
-        return [work(number, path) for number, path in files]
-
-    running: deque[Future[list[T]]] = deque()
-    threads = ThreadPoolExecutor(num_workers, thread_name_prefix="reading")
+def _read_pixels(number: int, path: str, *, max_pixels: int) -> tuple[int, bytes] | None:
     try:
-        for files in batches:
-            running.append(threads.submit(work_off, files))
-            if len(running) > 2 * num_workers:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        threads.shutdown(cancel_futures=True)
+        return number, hash_pixels(read_bytes(path, max_pixels=max_pixels), max_pixels=max_pixels)
+    except PictureError:  # changed in the meantime: then its SHA-256 is all that is known
+        return None
+
+
+def _fail_to_compare(_number: int, _reason: str) -> None:
+    """Leave a JPEG that a full decode cannot read with its SHA-256 alone."""

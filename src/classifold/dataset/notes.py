@@ -13,11 +13,12 @@ from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
 from classifold.dataset.class_layout import describe_inner
 from classifold.dataset.evaluation_size import describe_evaluation
-from classifold.dataset.index import count_sets
+from classifold.dataset.index import SET_RANKS, count_sets
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.placing import Placement
 from classifold.dataset.set_names import is_auxiliary, name_set
+from classifold.dataset.shares import Shares, describe_unmet
 from classifold.dataset.twin_names import describe_twins
 from classifold.dataset.walk import Oddities, find_classes, find_loose_pictures
 from classifold.names import SPLIT_RECORD
@@ -255,7 +256,7 @@ def _count_bits(index: sqlite3.Connection, which: str) -> tuple[int, str]:
 def describe_division(
     index: sqlite3.Connection, config: Config, *, moved: list[str], redrawn: bool
 ) -> list[str]:
-    """Say where the division differs from the plain draw, and where its evaluation set is too small."""
+    """Say where the division differs from the shares, and where its evaluation set is too small."""
     lines = []
     count, some = _count(index, "SELECT name AS text FROM vanished")
     if count:
@@ -272,7 +273,7 @@ def describe_division(
             f"{choose(len(skipped), 'was', 'were')} left out (SMALL_CLASSES): {some}"
         )
     if moved:
-        lines.append(f"one picture or group was moved for each of: {_some(moved)}")
+        lines.append(f"one picture or group was moved to where a class had nothing: {_some(moved)}")
     if redrawn:
         lines.append(
             "SPLIT_SEED or SPLIT_GROUP_PATTERN changed, but pictures keep the sets they had: "
@@ -285,7 +286,21 @@ def describe_division(
             f"SPLIT_GROUP_PATTERN puts {count_of(pictures, 'picture')} in {count_of(groups, 'group')}, "
             "each whole in one set"
         )
-    return [*lines, *describe_evaluation(count_sets(index))]
+    return [*lines, *_describe_unmet(index, config), *describe_evaluation(count_sets(index))]
+
+
+def _describe_unmet(index: sqlite3.Connection, config: Config) -> list[str]:
+    """Say which classes are not divided by the shares: their pictures keep earlier sets, or stay together."""
+    given = {rank for (rank,) in index.execute("SELECT DISTINCT given FROM picture WHERE given > 0")}
+    made = [name for rank, name in enumerate(SET_RANKS) if rank and rank not in given]
+    shares = Shares(config.PERCENTAGE_VAL, config.PERCENTAGE_EVAL, config.SPLIT_SEED, made)
+    cure = "since pictures that belong together stay in one set"
+    if index.execute("SELECT 1 FROM earlier LIMIT 1").fetchone():
+        cure = (
+            f"since pictures keep the sets they had: delete {config.split_dir} to divide from scratch; "
+            "models from before may then know evaluation pictures"
+        )
+    return describe_unmet(index, shares, cure=cure)
 
 
 def describe_placement(placement: Placement, *, split_dir: Path) -> list[str]:

@@ -52,9 +52,10 @@ _INDEX = ".index.sqlite"
 def split_dataset(config: Config) -> SplitSummary:
     """Divide DATA_LOCAL_DIR into the three sets of the split folder, which is replaced atomically.
 
-    A picture's set follows from its content, so that splitting again, after adding or renaming pictures or
-    changing the shares, never moves a picture from evaluation or validation into training. Exact copies
-    within a class are written once. A picture in two classes is left out, since neither label can be trusted.
+    Every class gets its share of each set. Which pictures these are follows from their content and from the
+    split before, so that splitting again, after adding or renaming pictures or changing the shares, never
+    moves a picture from evaluation or validation into training. Exact copies within a class are written once.
+    A picture in two classes is left out, since neither label can be trusted.
     Sets of the user's own are used as they are, and a missing one is made from training. A split folder with
     files that the user added or changed is not replaced.
 

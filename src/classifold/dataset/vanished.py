@@ -7,16 +7,18 @@ only done to files that left the data folder: splitting an unchanged folder agai
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from classifold.dataset.index import RANK_OF, map_batches, together
+from classifold.dataset.index import RANK_OF, together
 from classifold.pictures.decode import hash_pixels
 from classifold.pictures.formats import HEAD_BYTES, identify_format
 from classifold.pictures.limits import PictureError, read_bytes
+from classifold.pictures.workers import start_workers
 from classifold.progress import show_progress
 
 _BATCH = 16
@@ -34,7 +36,7 @@ def add_vanished_pixels(
         index: All pictures read, and the earlier split.
         split_dir: The folder of the earlier split.
         made: The sets that are made here; the user's own stay as they are.
-        num_workers: Threads.
+        num_workers: Number of processes.
         max_pixels: A larger picture cannot be read.
     """
     ranks = ", ".join(str(RANK_OF[name]) for name in made)
@@ -48,17 +50,12 @@ def add_vanished_pixels(
         """  # noqa: S608 - numbers of ours
     )
 
-    def read(number: int, path: str) -> tuple[int, bytes, bytes | None]:
-        try:
-            data = read_bytes(path, max_pixels=max_pixels)
-            is_jpeg = identify_format(data[:HEAD_BYTES]) == "jpeg"
-            pixels = hash_pixels(data, max_pixels=max_pixels) if is_jpeg else None
-        except PictureError:
-            return number, b"", None
-        return number, hashlib.sha256(data).digest(), pixels
-
-    with show_progress("comparing with the pictures of the split before", None) as advance:
-        for found in map_batches(_iter_vanished(index, split_dir), read, num_workers=num_workers):
+    read = functools.partial(_read_vanished, max_pixels=max_pixels)
+    with (
+        start_workers(num_workers) as workers,
+        show_progress("comparing with the pictures of the split before", None) as advance,
+    ):
+        for found in workers.map(_iter_vanished(index, split_dir), read, failed=_fail_to_read):
             with together(index):
                 query = "UPDATE vanished SET is_intact = 1, pixels = ?3 WHERE id = ?1 AND hash = ?2"
                 index.executemany(query, found)
@@ -73,6 +70,24 @@ def add_vanished_pixels(
     )
     is_other = " AND ".join(f"LOWER(name) NOT LIKE '%{ending}'" for ending in _JPEG_ENDINGS)
     index.execute(f"DELETE FROM vanished WHERE {is_other}")  # noqa: S608 - ours
+
+
+def _read_vanished(number: int, path: str, *, max_pixels: int) -> tuple[int, bytes, bytes | None]:
+    """Return the number, the file's SHA-256 and, for a JPEG, the hash of its pixels.
+
+    The SHA-256 is empty for a file that cannot be read.
+    """
+    try:
+        data = read_bytes(path, max_pixels=max_pixels)
+        is_jpeg = identify_format(data[:HEAD_BYTES]) == "jpeg"
+        pixels = hash_pixels(data, max_pixels=max_pixels) if is_jpeg else None
+    except PictureError:
+        return number, b"", None
+    return number, hashlib.sha256(data).digest(), pixels
+
+
+def _fail_to_read(number: int, _: str) -> tuple[int, bytes, bytes | None]:
+    return number, b"", None
 
 
 def _iter_vanished(index: sqlite3.Connection, split_dir: Path) -> Iterator[list[tuple[int, str]]]:

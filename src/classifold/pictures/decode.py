@@ -183,9 +183,9 @@ def inspect_picture(data: bytes, *, max_pixels: int, sample_bits: SampleBits = "
         PictureError: The file cannot be read as a picture.
     """
     stored = _read_stored(data, max_pixels=max_pixels, min_side=1, sample_bits=sample_bits, measured=True)
-    digest = _hash_upright(stored)
     raster = stored.raster
     if raster is None:
+        digest = _hash_upright(stored)
         is_shrunk = stored.pixels.shape[1::-1] != stored.size
         # Shrinking may remove fine detail, so the full picture decides.
         is_plain = is_nearly_one_colour(stored.pixels) and (
@@ -193,8 +193,39 @@ def inspect_picture(data: bytes, *, max_pixels: int, sample_bits: SampleBits = "
         )
         size = _turn_size(stored.size or (0, 0), stored.orientation)
         return Inspection(size, None if is_shrunk else digest, digest if is_shrunk else None, is_plain)
+    return _inspect_raster(stored, raster)
+
+
+def inspect_whole(
+    data: bytes, *, max_pixels: int, sample_bits: SampleBits = "auto"
+) -> tuple[Inspection, NDArray[np.uint8]]:
+    """Return the facts about a picture and its pixels, upright, by one full decode.
+
+    Of a JPEG, `pixels` and `sketch` are None: hashing all pixels takes half as long as decoding them.
+
+    Args:
+        data: The whole file.
+        max_pixels: Limit of the pixels; a larger picture is refused.
+        sample_bits: The setting SAMPLE_BITS.
+
+    Returns:
+        The facts, and a view of the pixels, shape (height, width, 3), RGB, uint8.
+
+    Raises:
+        PictureError: The file cannot be read as a picture.
+    """
+    stored = _read_stored(data, max_pixels=max_pixels, min_side=None, sample_bits=sample_bits, measured=True)
+    upright = _turn_upright(stored.pixels, stored.orientation)
+    if stored.raster is not None:
+        return _inspect_raster(stored, stored.raster), upright
+    size = (upright.shape[1], upright.shape[0])
+    return Inspection(size, None, None, is_nearly_one_colour(stored.pixels)), upright
+
+
+def _inspect_raster(stored: _Stored, raster: Raster) -> Inspection:
     size = _turn_size((raster.pixels.shape[1], raster.pixels.shape[0]), raster.orientation)
     is_plain = is_nearly_one_colour(raster.pixels)
+    digest = _hash_upright(stored)
     return Inspection(size, digest, None, is_plain, raster.used_bits, raster.ignores_alpha)
 
 
@@ -219,7 +250,7 @@ def is_nearly_one_colour(pixels: NDArray[np.uint8]) -> bool:
     if greens[len(greens) * 3 // 4] - greens[len(greens) // 4] > 2 * _COLOUR_TOLERANCE:
         return False
     sample = flat[:: -(-len(flat) // _COLOUR_SAMPLE)]
-    median = np.sort(sample, axis=0)[len(sample) // 2].astype(np.int16)
+    median = np.partition(sample, len(sample) // 2, axis=0)[len(sample) // 2].astype(np.int16)
     differs = (np.abs(sample - median) > _COLOUR_TOLERANCE).any(axis=1)
     return int(np.count_nonzero(differs)) < _OTHER_COLOURS * len(sample)
 

@@ -6,14 +6,15 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # An uncompressed picture of three 16-bit channels has 6 bytes per pixel; metadata come on top.
 _BYTES_A_PIXEL = 6
 _ROOM_FOR_METADATA = 64 * 2**20
 _LARGE_PIXELS = 25_000_000
-_large_pictures = threading.Lock()
+_large_pictures: contextlib.AbstractContextManager[object] = threading.Lock()
+_announce: Callable[[int], None] | None = None
 
 
 class PictureError(Exception):
@@ -26,6 +27,17 @@ class PictureError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def share_turns(turn: contextlib.AbstractContextManager[object], *, announce: Callable[[int], None]) -> None:
+    """Let this process take turns with others that read pictures, and say how large each picture is.
+
+    Args:
+        turn: Entered while a large picture is decoded; only one process is in it at a time.
+        announce: Called with the number of pixels before a picture is decoded.
+    """
+    global _large_pictures, _announce
+    _large_pictures, _announce = turn, announce
 
 
 def check_size(width: int, height: int, *, max_pixels: int) -> None:
@@ -41,6 +53,8 @@ def check_size(width: int, height: int, *, max_pixels: int) -> None:
             f"{width} x {height} pixels is more than MAX_PIXELS = {max_pixels}; shrink it or raise MAX_PIXELS"
         )
         raise PictureError(reason)
+    if _announce is not None:
+        _announce(width * height)
 
 
 @contextlib.contextmanager

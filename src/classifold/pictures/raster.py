@@ -111,7 +111,7 @@ def decode_raster(
             raise PictureError(f"the file holds {RAW_PICTURE}; save it as JPEG or PNG")
         if kind == "tiff" and (packed := decode_packed_tiff(data, max_pixels=max_pixels)):
             return _convert_packed(packed)
-        with _open_reader(kind, data) as image:
+        with open_reader(kind, data) as image:
             check_size(*image.size, max_pixels=max_pixels)
             if kind == "tiff":
                 _skip_thumbnail(image)
@@ -158,7 +158,17 @@ def _refuse_dark(values: NDArray[Any]) -> None:
         )
 
 
-def _open_reader(kind: str, data: bytes) -> ImageFile.ImageFile:
+def open_reader(kind: str, data: bytes) -> ImageFile.ImageFile:
+    """Return Pillow's reader of a file, which has read its header only.
+
+    Args:
+        kind: The format, a key of `FORMAT_NAMES`.
+        data: The whole file.
+
+    Raises:
+        PictureError: The decoder is missing.
+        Exception: The file is damaged; readers raise many types.
+    """
     if kind == "tiff":
         silence_libtiff()
     feature, content = _OPTIONAL_DECODERS.get(kind, ("", ""))
@@ -366,7 +376,7 @@ class _Reading:
 
         In the other byte order Pillow takes a sample's lower byte for its upper one.
         """
-        with _open_reader(self._kind, self._data) as image:
+        with open_reader(self._kind, self._data) as image:
             image.seek(self._page)
             is_grey = self._raw_mode.startswith("LA")
             _change_raw_mode(image, (lambda _: "RGBA") if is_grey else _swap_bytes)

@@ -18,6 +18,7 @@ from classifold.dataset.evaluation_size import FEW_PICTURES
 from classifold.dataset.walk import Picture
 from classifold.pictures.samples import SampleBits
 from classifold.report import charts, sentences
+from classifold.report.data_check import build_check_rows, describe_check, describe_spoilers
 from classifold.report.mistakes import Picked, find_pictures, pick_pictures, read_thumbnail
 from classifold.report.records import (
     ClassScores,
@@ -93,7 +94,9 @@ def build_page(
         made=_format_moment(environment.started),
         headline=sentences.build_headline(metrics),
         summary=sentences.build_summary(metrics),
-        cautions=sentences.find_cautions(metrics),
+        cautions=[*describe_spoilers(records.findings), *sentences.find_cautions(metrics)],
+        check_rows=build_check_rows(records.findings),
+        check_note=describe_check(records.findings),
         tiles=_build_tiles(metrics, environment),
         scores=[build_score(name, score, metrics) for name, score in metrics.scores.items()],
         classes=[_build_class(row) for row in sorted(metrics.per_class, key=_weakness)],

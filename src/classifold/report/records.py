@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from classifold import names
 from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
+from classifold.findings import Findings
 from classifold.run_folder import MAX_JSON_BYTES
 
 _CURE = "copy or fetch the run folder again; if it was never complete, train again"
@@ -163,17 +164,21 @@ class PredictedPicture:
 
 @dataclass(frozen=True, slots=True)
 class RunRecords:
-    """The records of a run folder, except predictions.csv, which is read row by row."""
+    """The records of a run folder, except predictions.csv, which is read row by row.
+
+    `findings` is what the data check found before the training; None where there was no check.
+    """
 
     run_dir: Path
     metrics: Metrics
     history: tuple[Epoch, ...]
     settings: dict[str, Any]
     environment: Environment
+    findings: Findings | None = None
 
 
 def read_records(run_dir: Path) -> RunRecords:
-    """Read and check metrics.json, history.csv, config.json and environment.json of a run folder.
+    """Read and check the JSON files and history.csv of a run folder.
 
     Raises:
         RunError: Files are missing or damaged; with every such file.
@@ -186,11 +191,13 @@ def read_records(run_dir: Path) -> RunRecords:
     history = _attempt(lambda: _read_history(run_dir / names.HISTORY_CSV), faults)
     settings = _attempt(lambda: read_object(run_dir / names.CONFIG_JSON), faults)
     environment = _attempt(lambda: _read_model(run_dir / names.ENVIRONMENT_JSON, Environment), faults)
+    check = run_dir / names.CHECK_JSON
+    findings = _attempt(lambda: _read_model(check, Findings), faults) if check.exists() else None
     if not (run_dir / names.PREDICTIONS_CSV).is_file():
         faults.append(_missing(run_dir / names.PREDICTIONS_CSV))
     if faults or metrics is None or history is None or settings is None or environment is None:
         raise RunError(*faults)
-    return RunRecords(run_dir, metrics, history, settings, environment)
+    return RunRecords(run_dir, metrics, history, settings, environment, findings)
 
 
 def read_metrics(run_dir: Path) -> Metrics:

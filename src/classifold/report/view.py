@@ -186,6 +186,15 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One thing that the data check found: what, how much of it, and what it does to the scores."""
+
+    what: str
+    count: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """The whole report."""
 
@@ -194,6 +203,8 @@ class Page:
     headline: str
     summary: str
     cautions: Sequence[str]
+    check_rows: Sequence[CheckRow]
+    check_note: str
     tiles: Sequence[Tile]
     scores: Sequence[ScoreRow]
     classes: Sequence[ClassRow]

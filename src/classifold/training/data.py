@@ -254,6 +254,7 @@ def _choose_flips(
                 readers.labels[0],
                 config,
                 compute=compute,
+                read_plain=store.read_plain_features(reader),
                 num_classes=len(sets.class_names),
                 hosts=hosts,
             )

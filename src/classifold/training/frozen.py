@@ -17,10 +17,12 @@ from classifold.progress import show_progress
 from classifold.training.array_cache import ArrayCache, CachedArray
 from classifold.training.backend import in_single_precision
 from classifold.training.export import export_onnx
+from classifold.training.feature_cache import FeatureCache
 from classifold.training.pipeline import PictureReader
 from classifold.training.scores import build_forward
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -154,9 +156,34 @@ def _halve(activations: NDArray[np.float32]) -> NDArray[np.float16]:
     return np.clip(activations, -_LARGEST, _LARGEST).astype(np.float16)
 
 
+def take_kept(reader: PictureReader, compute: Compute, kept: FeatureCache | None) -> Read:
+    """Return the function from indices to the features of unaugmented pictures.
+
+    Those that the data check kept are taken from there; they are the same to the last bit, since ONNX Runtime
+    computes each picture of a batch by itself.
+
+    Args:
+        reader: The set.
+        compute: From pixels to features.
+        kept: The features of this network that an earlier command kept; None: there are none.
+    """
+    if not kept:
+        return lambda indices: compute(reader.read(indices))
+
+    def read(indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        found = kept.find(reader.hash_files(indices))
+        missing = np.array([place for place in range(len(indices)) if place not in found], np.intp)
+        if len(missing):
+            computed = compute(reader.read(np.asarray(indices)[missing]))
+            found |= dict(zip(missing.tolist(), computed, strict=True))
+        return np.stack([found[place] for place in range(len(indices))])
+
+    return read
+
+
 def compute_plain(
     reader: PictureReader,
-    compute: Compute,
+    compute: Read,
     *,
     shape: tuple[int, ...],
     cache: ArrayCache,
@@ -166,14 +193,14 @@ def compute_plain(
 
     Args:
         reader: The set.
-        compute: From pixels to activations.
+        compute: From indices to activations, see `take_kept`.
         shape: Of the activations of one picture.
         cache: Where they are kept.
         name: Of what computes them, for what is kept.
     """
     cached = cache.open((len(reader), *shape), np.float32, name=f"{name}-plain")
     if cached is None:
-        return lambda indices: compute(reader.read(indices))
+        return compute
     with show_progress("computing validation features", len(reader)) as advance:
-        cached.fill(lambda indices: compute(reader.read(indices)), advance=advance)
+        cached.fill(compute, advance=advance)
     return lambda indices: np.asarray(cached.array[indices])

@@ -31,6 +31,7 @@ _CHANGED_SHARE, _SIGNIFICANCE = 0.5, 0.01
 _STRENGTHS = (0.01, 0.1, 1.0)
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def find_changes(
     *,
     compute: Compute,
     num_classes: int,
+    read_plain: Read | None = None,
     hosts: Hosts | None = None,
 ) -> list[Change]:
     """Return the classes that mirroring changes, by leave-one-out validation on the frozen features.
@@ -79,6 +81,7 @@ def find_changes(
         config: RANDOM_SEED and AUGMENTATION_VARIANTS.
         compute: From pixels (N, size, size, 3) to features (N, F).
         num_classes: Number of classes, C.
+        read_plain: From indices to the features of plain pictures, where some are kept; None: computed.
         hosts: The hosts that share the pictures; all of them get the same answer. None: this one alone.
     """
     hosts = hosts or Hosts()
@@ -88,7 +91,7 @@ def find_changes(
     with show_progress("testing whether mirrored pictures keep their class", len(places)) as advance:
         for block in blocks(len(places)):
             pixels = reader.read(places[block])
-            plain.append(compute(pixels))
+            plain.append(compute(pixels) if read_plain is None else read_plain(places[block]))
             mirrored.append(compute(np.flip(pixels, axis).copy()))
             advance(len(pixels))
     if not hosts.agree(bool(plain)):

@@ -17,6 +17,7 @@ from classifold.pictures.limits import PictureError
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.array_cache import ArrayCache, blocks
+from classifold.training.feature_cache import hash_content
 
 # The most faulty pictures that are named one by one.
 # Weights of red, green and blue in the brightness that a person sees (ITU-R BT.601).
@@ -136,6 +137,16 @@ class PictureReader:
             hint = "leave the pictures as they are, and run the command again"
             raise DataError(Fault(picture.where, what, hint=hint))
         return answer
+
+    def hash_files(self, indices: Sequence[int] | NDArray[np.intp]) -> list[bytes]:
+        """Return the hash of each picture's file by which its features are kept; b"" where it is gone."""
+        return list(self._pool.map(self._hash_file, [self.pictures[index] for index in indices]))
+
+    def _hash_file(self, picture: Picture) -> bytes:
+        try:
+            return hash_content(picture.read_bytes(max_pixels=self._config.MAX_PIXELS))
+        except (PictureError, OSError):
+            return b""
 
     def read_augmented(self, indices: Sequence[int] | NDArray[np.intp], variant: int) -> NDArray[np.uint8]:
         """Return augmented pictures, (N, size, size, 3) uint8.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,9 +19,17 @@ from classifold.settings.config import Config
 from classifold.training.array_cache import ArrayCache, blocks
 from classifold.training.backbones import finish_weights
 from classifold.training.budget import Budget
+from classifold.training.feature_cache import FeatureCache, open_cache
 from classifold.training.feed import Feed, Reached
 from classifold.training.fit import ScaledHead, begin_training
-from classifold.training.frozen import Activations, Compute, compile_frozen, compute_plain
+from classifold.training.frozen import (
+    Activations,
+    Compute,
+    Read,
+    compile_frozen,
+    compute_plain,
+    take_kept,
+)
 from classifold.training.linear_head import HeadSearch
 from classifold.training.model import Classifier, Parts, split_parts
 from classifold.training.pipeline import PictureReader
@@ -28,8 +37,6 @@ from classifold.training.recipe import Stage
 from classifold.training.scaling import Scaling, measure_scaling
 from classifold.training.sharing import Share
 from classifold.training.state import RunState, StageState, assign_arrays, list_seeds, taking_state
-
-Read = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 
 
 def plan_stages(config: Config) -> list[Stage]:
@@ -96,6 +103,24 @@ class ActivationStore:
         columns = parts.features
         return None if columns is None else lambda pixels: compute(pixels)[:, columns]
 
+    def read_plain_features(self, reader: PictureReader) -> Read | None:
+        """Return the function from indices to the head's features (N, F) of a reader's unaugmented pictures.
+
+        None where no stage has the head's features in what it computes.
+        """
+        parts, _ = self._compile(self._shares[0])
+        compute = self.build_features()
+        return None if compute is None else take_kept(reader, compute, self._find_kept(parts))
+
+    def _find_kept(self, parts: Parts) -> FeatureCache | None:
+        """Return the features that the data check kept, where the frozen part gives exactly them."""
+        # Where fine-tuning follows, the features are a by-product of another network, whose last digits
+        # can differ; on JAX they can differ by a picture's place in the batch.
+        is_same = parts.frozen is not None and parts.features == slice(None)
+        if not is_same or keras.backend.backend() != "tensorflow":
+            return None
+        return open_cache(self._config, backend="tensorflow")
+
     def open(self, stage: Stage) -> Source:
         """Return what a stage is fed."""
         parts, compute = self._compile(stage.share)
@@ -139,7 +164,8 @@ class ActivationStore:
             name=name,
             is_identity=parts.frozen is None,
         )
-        plain = compute_plain(validation, compute, shape=shape, cache=cache, name=name)
+        read = take_kept(validation, compute, self._find_kept(parts))
+        plain = compute_plain(validation, read, shape=shape, cache=cache, name=name)
         return Source(activations, plain, parts.features, cache)
 
 

@@ -1,0 +1,240 @@
+"""What the other pictures say of each picture's class: cross-validated regression, and nearest neighbours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Each picture is judged by models that never saw it, in this many divisions into folds, whose mean is taken:
+# one division alone costs two points of average precision in finding wrong labels.
+NUM_FOLDS, NUM_REPEATS = 5, 3
+# Inverse L2 strengths of the regression, on features of unit mean square.
+_STRENGTHS = (0.003, 0.01, 0.03, 0.1)
+_MOST_STEPS = 150
+# How much weaker the penalty is once doubtful labels weigh little.
+_TRUSTED = 3.0
+# The least probability: no single picture decides about a model.
+_LEAST = 1e-6
+# Directions of largest variance that are kept, and pictures by which they are found.
+_NUM_DIRECTIONS, _DIRECTION_SAMPLE = 256, 2000
+# Above this many pictures one division into folds is enough, and so many teach each model.
+_MANY, _MOST_TEACHERS = 20_000, 20_000
+# Neighbours that vote, and how fast a vote loses weight with the distance in cosine similarity.
+NUM_NEIGHBOURS, _FOCUS = 15, 8.0
+# Pictures that can be neighbours, where there are more; comparing grows with their number.
+_MOST_CANDIDATES = 50_000
+_COMPARED = 1024
+
+
+def reduce_features(rows: NDArray[np.float32], *, seed: int) -> Floats:
+    """Return features on their directions of largest variance, shape (N, at most 256), of unit mean square.
+
+    Args:
+        rows: Features, shape (N, F).
+        seed: Chooses the pictures by which the directions are found, where there are many.
+    """
+    mean, spread = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    spread = np.where(spread > 1e-6 * max(1e-12, float(spread.max())), spread, np.inf)
+    sample = np.arange(len(rows))
+    if len(rows) > _DIRECTION_SAMPLE:
+        chosen = np.random.default_rng(seed).permutation(len(rows))[:_DIRECTION_SAMPLE]
+        sample = np.sort(chosen)
+    scaled = (rows[sample] - mean) / spread
+    # The small matrix of inner products has the same directions as the large one of covariances.
+    strengths, vectors = np.linalg.eigh(scaled @ scaled.T)
+    keep = np.flatnonzero(strengths > 1e-9 * max(strengths[-1], 1e-300))[::-1][:_NUM_DIRECTIONS]
+    directions = scaled.T @ (vectors[:, keep] / np.sqrt(strengths[keep]))
+    reduced = np.empty((len(rows), len(keep)))
+    for start in range(0, len(rows), _COMPARED):
+        part = slice(start, start + _COMPARED)
+        reduced[part] = ((rows[part] - mean) / spread) @ directions
+    return reduced / max(1e-12, float(np.sqrt((reduced**2).mean())))
+
+
+def number_groups(groups: Sequence[Sequence[int]], count: int) -> NDArray[np.intp]:
+    """Return the number of each picture's group, shape (count,): its own for a picture in none.
+
+    Args:
+        groups: Indices of the pictures of each group; groups that share a picture become one.
+        count: Number of pictures.
+    """
+    numbers = np.arange(count)
+    for members in groups:
+        joined = np.isin(numbers, numbers[list(members)])
+        numbers[joined] = numbers[joined].min(initial=count)
+    return np.unique(numbers, return_inverse=True)[1].astype(np.intp)
+
+
+class Folds:
+    """Logistic regression on all pictures but those that it judges.
+
+    Stratified folds that keep groups together; the mean over several divisions. The penalty is chosen within
+    the training part of each fold of the first division; all others take the middle one of those.
+
+    Args:
+        reduced: Features, shape (N, D), see `reduce_features`.
+        labels: Class indices, shape (N,).
+        group_numbers: Pictures of equal numbers share a fold, shape (N,).
+        num_classes: C.
+        seed: Of the divisions.
+    """
+
+    def __init__(
+        self,
+        reduced: Floats,
+        labels: NDArray[np.intp],
+        group_numbers: NDArray[np.intp],
+        *,
+        num_classes: int,
+        seed: int,
+    ) -> None:
+        self._reduced, self._labels, self._groups = reduced, labels, group_numbers
+        self._num_classes, self._seed = num_classes, seed
+        self._strengths: list[float] = []
+
+    def predict(self, *, trust: Floats | None = None) -> Floats:
+        """Return the logarithm of each class's probability, shape (N, C), by models that saw other pictures.
+
+        Args:
+            trust: Weight of each picture where it is learned from, shape (N,); None: all weigh the same.
+        """
+        num_repeats = NUM_REPEATS if len(self._labels) <= _MANY else 1
+        total = np.zeros((len(self._labels), self._num_classes))
+        for repeat in range(num_repeats):
+            # Other divisions for each question: the mean of two answers is then better than either.
+            seed = self._seed + repeat + (0 if trust is None else num_repeats)
+            for inside, outside in divide_folds(self._labels, self._groups, seed=seed):
+                thinned = _thin(inside, seed=seed)
+                total[outside] += self._fit(thinned, outside, self._choose(thinned, repeat, trust), trust)
+        return normalize(total / num_repeats)
+
+    def _choose(self, inside: NDArray[np.intp], repeat: int, trust: Floats | None) -> float:
+        """Return the inverse L2 strength with the least log loss on a fifth of a fold's training part."""
+        if trust is not None:  # what spoilt the data hardly counts any more: less penalty is needed
+            return _TRUSTED * float(np.median(self._strengths))
+        if repeat:
+            return float(np.median(self._strengths))
+        labels = self._labels[inside]
+        within = divide_folds(labels, self._groups[inside], seed=self._seed)[0]
+        teachers, judges = inside[within[0]], inside[within[1]]
+        losses = []
+        for strength in _STRENGTHS:
+            answers = self._fit(teachers, judges, strength, None)
+            losses.append(-answers[np.arange(len(judges)), self._labels[judges]].mean())
+        self._strengths.append(_STRENGTHS[int(np.argmin(losses))])
+        return self._strengths[-1]
+
+    def _fit(
+        self, inside: NDArray[np.intp], outside: NDArray[np.intp], strength: float, trust: Floats | None
+    ) -> Floats:
+        """Return log probabilities (n, C) of the pictures outside, by a regression on those inside."""
+        from sklearn.linear_model import LogisticRegression
+
+        # A class that is not inside gets what no picture ever reaches.
+        answers = np.full((len(outside), self._num_classes), np.log(_LEAST))
+        present = np.unique(self._labels[inside])
+        if len(present) < 2:
+            answers[:, present] = 0.0
+            return answers
+        model = LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=1e-3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of too few steps: the answer is good enough then, too
+            weights = None if trust is None else trust[inside]
+            model.fit(self._reduced[inside], self._labels[inside], weights)
+        shares = model.predict_proba(self._reduced[outside])
+        answers[:, model.classes_] = np.log(np.maximum(shares, _LEAST))
+        return answers
+
+
+def divide_folds(
+    labels: NDArray[np.intp], group_numbers: NDArray[np.intp], *, seed: int, num_folds: int = NUM_FOLDS
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return (inside, outside) of each fold's training part: indices, stratified, groups kept together."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes with fewer pictures than folds
+        return [(a, b) for a, b in splitter.split(labels, labels, group_numbers) if len(b)]
+
+
+def _thin(inside: NDArray[np.intp], *, seed: int) -> NDArray[np.intp]:
+    if len(inside) <= _MOST_TEACHERS:
+        return inside
+    return np.sort(np.random.default_rng(seed).permutation(inside)[:_MOST_TEACHERS])
+
+
+def normalize(logits: Floats) -> Floats:
+    """Return the logarithms of the probabilities that logits (N, C) stand for."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), np.float64)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The most similar pictures of each picture, none of its own group.
+
+    Attributes:
+        indices: Shape (N, k), nearest first.
+        similarities: Cosine similarity, shape (N, k); minus infinity where there are not so many.
+    """
+
+    indices: NDArray[np.intp]
+    similarities: Floats
+
+    def vote(self, labels: NDArray[np.intp], num_classes: int, *, trust: Floats | None = None) -> Floats:
+        """Return the logarithm of each class's share of the votes, shape (N, C), rare classes made up for.
+
+        Args:
+            labels: Class indices, shape (N,).
+            num_classes: C.
+            trust: Weight of each picture's vote, shape (N,); None: all weigh the same.
+        """
+        # Where a picture has no neighbour at all, both are minus infinity.
+        with np.errstate(invalid="ignore"):
+            distances = self.similarities - self.similarities[:, :1]
+        weights = np.nan_to_num(np.exp(_FOCUS * distances))
+        if trust is not None:
+            weights = weights * trust[self.indices]
+        votes = np.full((len(self.indices), num_classes), 0.5 / num_classes)
+        given = labels[self.indices]
+        for label in range(num_classes):
+            votes[:, label] += (weights * (given == label)).sum(axis=1)
+        shares = np.bincount(labels, minlength=num_classes) / len(labels)
+        return normalize(np.log(votes) - 0.5 * np.log(np.maximum(shares, 1e-9)))
+
+
+def find_neighbours(
+    reduced: Floats, group_numbers: NDArray[np.intp], *, seed: int, count: int = NUM_NEIGHBOURS
+) -> Neighbours:
+    """Return each picture's nearest neighbours among the others; its own group cannot speak for it.
+
+    Args:
+        reduced: Features, shape (N, D).
+        group_numbers: Shape (N,), see `number_groups`.
+        seed: Chooses the candidates where there are more than 50,000 pictures.
+        count: k.
+    """
+    unit = (reduced / np.maximum(1e-12, np.linalg.norm(reduced, axis=1, keepdims=True))).astype(np.float32)
+    candidates = np.arange(len(unit))
+    if len(unit) > _MOST_CANDIDATES:
+        candidates = np.sort(np.random.default_rng(seed).permutation(len(unit))[:_MOST_CANDIDATES])
+    count = min(count, len(candidates))
+    indices = np.empty((len(unit), count), np.intp)
+    similarities = np.empty((len(unit), count))
+    for start in range(0, len(unit), _COMPARED):
+        part = slice(start, start + _COMPARED)
+        near = unit[part] @ unit[candidates].T
+        near[group_numbers[part, None] == group_numbers[candidates]] = -np.inf
+        best = np.argpartition(-near, count - 1, axis=1)[:, :count]
+        values = np.take_along_axis(near, best, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        indices[part] = candidates[np.take_along_axis(best, order, axis=1)]
+        similarities[part] = np.take_along_axis(values, order, axis=1)
+    return Neighbours(indices, similarities)

@@ -1,0 +1,253 @@
+"""Finds the pairs of pictures whose hashes are nearly equal, among millions, in bounded memory.
+
+Every window of every picture lies in one sorted list. Each whole picture is looked up in it by the first bits
+of its hash, with the least certain of these bits flipped as well (multi-probe hashing, Lv et al., 2007), and
+what is found is compared in all bits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.likeness.description import DESCRIPTION
+from classifold.likeness.hashes import (
+    NUM_WINDOWS,
+    Coefficients,
+    hash_signs,
+    rank_weak_bits,
+    set_upright,
+    transform,
+    turn,
+)
+
+# Windows that are looked up: the whole picture, and with its upper or lower edge left out, where captions are.
+LOOKED_UP = (0, 10, 15)
+# Beyond so many pictures only the whole picture is looked up, to keep the time in bounds.
+_MANY = 200_000
+# Orientations that are tried beside the standard one, where a slope is too weak to tell: the weaker slope
+# below this share of the strength of the lowest frequencies, or above this share of the other slope.
+_WEAK_SLOPE, _EQUAL_SLOPES = 0.15, 0.7
+# A picture whose lowest frequencies have less than this strength, of 255, is blank to the hash.
+_BLANK = 0.35
+# Hashes of the same photograph differ in at most so many bits of 61.
+_MAX_DISTANCE = 13
+_NUM_FLIPS, _NUM_WEAK = 32, 10
+# Of the windows with the same first bits, only so many whose next bits are the nearest are compared.
+_BUCKET = 64
+# Candidates kept for one picture, those with the fewest different bits.
+MAX_PARTNERS = 24
+# Pictures that are looked up at once. It bounds the memory.
+_CHUNK = 8192
+
+
+class Hashes(NamedTuple):
+    """Hashes of N pictures.
+
+    Attributes:
+        entries: Hash of every window, shape (N, NUM_WINDOWS), uint64.
+        lookups: Hashes to look up, shape (L,), uint64.
+        pictures: Number of the picture of each of them, ascending, shape (L,).
+        windows: Their windows, an index of `entries`' second axis, shape (L,).
+        weak: Their least certain bits, the weakest first, shape (L, 10), uint8.
+        is_blank: Pictures with too little contrast to be compared, shape (N,).
+    """
+
+    entries: NDArray[np.uint64]
+    lookups: NDArray[np.uint64]
+    pictures: NDArray[np.uint32]
+    windows: NDArray[np.uint8]
+    weak: NDArray[np.uint8]
+    is_blank: NDArray[np.bool_]
+
+
+class Candidates(NamedTuple):
+    """Pairs of pictures that may be near copies, the most similar first.
+
+    Attributes:
+        pairs: Numbers of the picture that was looked up and of the one it was found in, shape (P, 2).
+        windows: The window of the first one, and the one of the second that resembles it, shape (P, 2).
+        distances: Bits that differ, shape (P,).
+        num_cut: Pictures that resemble too many others, so that not all were compared.
+    """
+
+    pairs: NDArray[np.uint32]
+    windows: NDArray[np.uint8]
+    distances: NDArray[np.uint8]
+    num_cut: int
+
+
+def count_key_bits(num_pictures: int) -> int:
+    """Return how many first bits of a hash are looked up: more for many pictures, so that few share them."""
+    return int(np.clip(np.log2(max(num_pictures, 1) * NUM_WINDOWS) - 1, 12, 24))
+
+
+def hash_pictures(tables: Iterable[NDArray[Any]], *, num_pictures: int) -> Hashes:
+    """Return the hashes of pictures, from their descriptions in tables of `DESCRIPTION` in turn.
+
+    Args:
+        tables: Descriptions, a few thousand in each table.
+        num_pictures: How many there are in all; decides how they are looked up.
+    """
+    num_bits = count_key_bits(num_pictures)
+    looked_up = LOOKED_UP if num_pictures <= _MANY else LOOKED_UP[:1]
+    parts: list[Hashes] = []
+    start = 0
+    for table in tables:
+        parts.append(_hash_table(table, start, num_bits=num_bits, looked_up=looked_up))
+        start += len(table)
+    if not parts:
+        parts = [_hash_table(np.zeros(0, DESCRIPTION), 0, num_bits=num_bits, looked_up=looked_up)]
+    return Hashes(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+def find_candidates(hashes: Hashes, *, max_partners: int = MAX_PARTNERS) -> Candidates:
+    """Return the pairs of pictures whose hashes are nearly equal.
+
+    Memory is about 30 bytes for each window of each picture, and 100 MB.
+    """
+    num_bits = count_key_bits(len(hashes.entries))
+    index = _Index(hashes, num_bits)
+    found = [index.look_up(chunk) for chunk in _iter_chunks(hashes)]
+    best = _join(found, max_partners=max_partners)
+    return best
+
+
+def _hash_table(table: NDArray[Any], start: int, *, num_bits: int, looked_up: tuple[int, ...]) -> Hashes:
+    coefficients = transform(table["grey"])
+    upright = set_upright(coefficients)
+    strength = np.abs(upright[:, 0]).copy()
+    strength[:, 0, 0] = 0
+    is_blank = np.sqrt((strength**2).sum(axis=(1, 2))) < _BLANK
+    numbers = np.arange(start, start + len(table), dtype=np.uint32)
+    rows = []
+    for window in looked_up:
+        for variant, is_tried in _iter_orientations(upright[:, window]):
+            chosen = is_tried & ~is_blank
+            some = variant[chosen]
+            weak = rank_weak_bits(some, num_bits=num_bits, count=_NUM_WEAK)
+            windows = np.full(len(some), window, np.uint8)
+            rows.append((hash_signs(some), numbers[chosen], windows, weak))
+    lookups, pictures, windows, weak = (np.concatenate(field) for field in zip(*rows, strict=True))
+    order = np.argsort(pictures, kind="stable")
+    return Hashes(hash_signs(upright), lookups[order], pictures[order], windows[order], weak[order], is_blank)
+
+
+def _iter_orientations(upright: Coefficients) -> Iterator[tuple[Coefficients, NDArray[np.bool_]]]:
+    """Yield coefficients in each orientation that may be the standard one, and for which pictures."""
+    stronger, weaker = upright[:, 0, 1], upright[:, 1, 0]
+    lowest = upright[:, :3, :3].copy()
+    lowest[:, 0, 0] = 0
+    total = np.sqrt((lowest**2).sum(axis=(1, 2))) + 1e-6
+    yield upright, np.ones(len(upright), np.bool_)
+    yield turn(upright, across=False, down=True, transposed=False), weaker < _WEAK_SLOPE * total
+    yield turn(upright, across=False, down=False, transposed=True), weaker > _EQUAL_SLOPES * stronger
+
+
+def list_flips(*, num_weak: int, count: int) -> list[tuple[int, ...]]:
+    """Return which of the weakest bits to flip together, the likeliest errors first, starting with none.
+
+    Args:
+        num_weak: How many weak bits there are.
+        count: How many sets to return.
+    """
+    sets = [one for size in range(5) for one in itertools.combinations(range(num_weak), size)]
+    return sorted(sets, key=lambda one: (sum(rank + 1.5 for rank in one), one))[:count]
+
+
+class _Index:
+    """The sorted hashes of every window, and the search in them."""
+
+    def __init__(self, hashes: Hashes, num_bits: int) -> None:
+        self._hashes = hashes
+        self._shift = np.uint64(64 - num_bits)
+        flat = hashes.entries.reshape(-1)
+        usable = np.flatnonzero(np.repeat(~hashes.is_blank, NUM_WINDOWS)).astype(np.uint32)
+        # Sorting numbers that hold the first bits and the place is many times as fast as `argsort`.
+        place_bits = np.uint64(max(int(flat.size - 1).bit_length(), 1))
+        packed = (flat[usable] >> place_bits) << place_bits
+        packed |= usable
+        packed.sort()
+        self._places = (packed & ((np.uint64(1) << place_bits) - np.uint64(1))).astype(np.uint32)
+        self._sorted = flat[self._places]
+        self._flips = list_flips(num_weak=_NUM_WEAK, count=_NUM_FLIPS)
+
+    def look_up(self, chunk: slice) -> tuple[NDArray[Any], ...]:
+        """Return what the pictures of a chunk resemble: columns as in `Candidates`, and who was cut."""
+        rows = np.arange(chunk.start, chunk.stop)
+        probes = self._probe(chunk)
+        low = np.searchsorted(self._sorted, (probes >> self._shift) << self._shift)
+        high = np.searchsorted(self._sorted, probes | ((np.uint64(1) << self._shift) - np.uint64(1)), "right")
+        is_cut = high - low > _BUCKET
+        if is_cut.any():
+            at = np.searchsorted(self._sorted, probes[is_cut])
+            low[is_cut] = np.clip(at - _BUCKET // 2, low[is_cut], high[is_cut] - _BUCKET)
+            high[is_cut] = low[is_cut] + _BUCKET
+        sizes = (high - low).reshape(-1)
+        source = np.repeat(np.tile(rows, len(self._flips)), sizes)
+        offsets = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        places = self._places[np.repeat(low.reshape(-1), sizes) + offsets]
+        found = self._compare(source, places)
+        cut = np.unique(self._hashes.pictures[chunk][is_cut.any(axis=0)])
+        return (*found, cut)
+
+    def _probe(self, chunk: slice) -> NDArray[np.uint64]:
+        """Return the hashes with every set of weak bits flipped, shape (flips, lookups)."""
+        bits = np.uint64(1) << (np.uint64(63) - self._hashes.weak[chunk].astype(np.uint64))
+        lookups = self._hashes.lookups[chunk]
+        probes = np.empty((len(self._flips), len(lookups)), np.uint64)
+        for row, flips in zip(probes, self._flips, strict=True):
+            row[:] = lookups
+            for rank in flips:
+                row ^= bits[:, rank]
+        return probes
+
+    def _compare(self, source: NDArray[np.intp], places: NDArray[np.uint32]) -> tuple[NDArray[Any], ...]:
+        hashes = self._hashes
+        pictures, windows = np.divmod(places, np.uint32(NUM_WINDOWS))
+        distances = np.bitwise_count(hashes.lookups[source] ^ hashes.entries.reshape(-1)[places])
+        mine = hashes.pictures[source]
+        near = (distances <= _MAX_DISTANCE) & (mine != pictures)
+        columns = (mine[near], pictures[near], hashes.windows[source[near]], windows[near].astype(np.uint8))
+        return (*columns, distances[near])
+
+
+def _iter_chunks(hashes: Hashes) -> Iterator[slice]:
+    for start in range(0, len(hashes.lookups), _CHUNK):
+        yield slice(start, min(start + _CHUNK, len(hashes.lookups)))
+
+
+def _join(found: list[tuple[NDArray[Any], ...]], *, max_partners: int) -> Candidates:
+    """Return each pair once, by its most similar windows, and of each picture its nearest partners."""
+    if not found:
+        none = np.zeros((0, 2))
+        return Candidates(none.astype(np.uint32), none.astype(np.uint8), np.zeros(0, np.uint8), 0)
+    mine, other, window, of_other, distances, cut = (
+        np.concatenate(field) for field in zip(*found, strict=True)
+    )
+    low, high = np.minimum(mine, other), np.maximum(mine, other)
+    order = np.lexsort((distances, high, low))
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    best = order[is_first]
+    best = best[np.argsort(distances[best], kind="stable")]
+    best = best[_rank_within(low[best]) < max_partners]
+    best = best[_rank_within(high[best]) < max_partners]
+    pairs = np.stack([mine[best], other[best]], axis=1)
+    windows = np.stack([window[best], of_other[best]], axis=1)
+    return Candidates(pairs, windows, distances[best], len(np.unique(cut)))
+
+
+def _rank_within(values: NDArray[Any]) -> NDArray[np.intp]:
+    """Return how many equal values stand before each one."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(values) else []
+    lengths = np.diff(np.append(starts, len(values)))
+    ranks = np.empty(len(values), np.intp)
+    ranks[order] = np.arange(len(values)) - np.repeat(starts, lengths)
+    return ranks
