@@ -280,7 +280,7 @@ def test_a_copy_to_another_disk_keeps_content_time_and_mode(
 # A child process is killed before its n-th change of the disk, for every n; then the plan is finished or
 # taken back. Changes are counted by an audit hook, so the code runs as it is.
 KILLED = """
-import json, os, shutil, signal, sys
+import errno, json, os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_apply import make_folder, tree_of
@@ -292,26 +292,35 @@ root, far = Path(sys.argv[2]), Path(sys.argv[3])
 plan, files = root / "plan.csv", json.loads(sys.argv[4])
 EVENTS = {"os.link", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.utime", "shutil.copyfile"}
 
-def fork(call, step):
+def fork(call, step, how):
+    # Returns 0, something else for an exception, or the signal that killed it.
     child = os.fork()
     if child:
-        return os.waitpid(child, 0)[1] == signal.SIGKILL
+        return os.waitpid(child, 0)[1]
     left = [step]
     def hook(event, arguments):
         if event in EVENTS:
             left[0] -= 1
-            if left[0] < 0:
+            if left[0] == -1 and how == "Ctrl-C":
+                raise KeyboardInterrupt
+            if left[0] == -1 and how == "full disk":
+                raise OSError(errno.ENOSPC, "no space", str(arguments[0]))
+            if left[0] < 0 and how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
     sys.stderr = open(os.devnull, "w")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         call()
+    except BaseException:
+        os._exit(1)
     finally:
         os._exit(0)
 
 wrong, steps = [], 0
 for quarantine in (root / "q", far):
-    for way in ("apply, apply", "apply, undo", "undo, undo", "undo, apply"):
+    ways = ("apply, apply", "apply, undo", "undo, undo", "undo, apply")
+    for way in ways if quarantine == far else ways[1:3]:
         for step in range(1000):
             for place in (root / "data", quarantine):
                 shutil.rmtree(place, ignore_errors=True)
@@ -322,7 +331,7 @@ for quarantine in (root / "q", far):
                   "undo": lambda: undo(folder, quarantine=quarantine)}
             if first == "undo":
                 do["apply"]()
-            killed = fork(do[first], step)
+            killed = fork(do[first], step, "kill") == signal.SIGKILL
             both = {one[0] for tree in (tree_of(folder), tree_of(quarantine)) for one in tree.values()}
             if not both >= {one[0] for one in before.values()}:
                 wrong.append((str(quarantine), way, step, "a file is lost"))
@@ -346,6 +355,23 @@ for quarantine in (root / "q", far):
             if not killed:
                 break
             steps += 1
+# What the process itself notices is taken back at once.
+for quarantine, how in ((root / "q", "Ctrl-C"), (far, "full disk")):
+    for step in range(1000):
+        for place in (root / "data", quarantine):
+            shutil.rmtree(place, ignore_errors=True)
+        folder = make_folder(root / "data", files)
+        before = tree_of(folder)
+        code = fork(lambda: apply_plan(folder, plan, quarantine=quarantine), step, how)
+        if code == 0:
+            if len(tree_of(folder)) != 2:
+                wrong.append((str(quarantine), how, step, "not applied"))
+            undo(folder, quarantine=quarantine)
+        if tree_of(folder) != before or quarantine.exists():
+            wrong.append((str(quarantine), how, step, sorted(tree_of(folder)), quarantine.exists()))
+        if code == 0:
+            break
+        steps += 1
 print(json.dumps([steps, wrong]))
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +59,21 @@ class Undone:
     num_left: int
 
 
-def apply_plan(folder: Path, plan: Path, *, quarantine: Path | None = None) -> Applied:
+def apply_plan(
+    folder: Path,
+    plan: Path,
+    *,
+    quarantine: Path | None = None,
+    class_folders: Mapping[str, str] | None = None,
+) -> Applied:
     """Move the files of a folder as a plan says; none is deleted or replaced.
 
     Args:
         folder: The data folder that was checked.
         plan: Path of the plan.
         quarantine: The folder for pictures that leave the data; None means the one of `quarantine_of`.
+        class_folders: Folder of each class below the data folder or a set's, with / between its parts, where
+            classes are nested folders; None where a class's folder has its name.
 
     Raises:
         DataError: Rows are wrong, files are missing or another process uses the folder; nothing was moved.
@@ -80,9 +88,10 @@ def apply_plan(folder: Path, plan: Path, *, quarantine: Path | None = None) -> A
         if last is not None and last.digest == digest:
             was_applying = last.state == "applying"
             return _describe(last.moves, place, is_finished=was_applying, is_repeated=not was_applying)
-        moves = find_moves(folder, read_plan(plan), plan=plan, quarantine=place)
+        steps = read_plan(plan)
+        moves = find_moves(folder, steps, plan=plan, quarantine=place, class_folders=class_folders)
         if moves:
-            _carry_out(journal, journal.begin(moves, digest=digest))
+            _carry_out(journal, moves, digest=digest)
         return _describe(moves, place)
 
 
@@ -151,17 +160,23 @@ def _finish(journal: Journal) -> Entry | None:
     return entry
 
 
-def _carry_out(journal: Journal, entry: Entry) -> None:
+def _carry_out(journal: Journal, moves: Sequence[Move], *, digest: str) -> None:
     """Move every file; if one cannot be moved, or on Ctrl-C, move back those that were."""
+    earlier = journal.count()
     try:
-        _move_all(entry, entry.moves)
+        entry = journal.begin(moves, digest=digest)
+        _move_all(entry, moves)
+        journal.mark(entry, "applied")
     except BaseException:
         try:
-            _take_back(journal, entry)
+            # As the disk has it: an exception can come before a new entry or state is known here, or after.
+            last = journal.read_last()
+            if last is not None and journal.count() > earlier:
+                _take_back(journal, last)
+            journal.tidy()
         except BaseException as other:
             say(f"note: not all files could be moved back ({other}): {_RESUME_HINT}")
         raise
-    journal.mark(entry, "applied")
 
 
 def _take_back(journal: Journal, entry: Entry) -> None:

@@ -6,7 +6,7 @@ import difflib
 import functools
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -61,7 +61,14 @@ def quarantine_of(folder: Path) -> Path:
     return real / ".quarantine" if is_mount_point(real) else real.with_name(f"{real.name}-quarantine")
 
 
-def find_moves(folder: Path, steps: Iterable[Step], *, plan: Path, quarantine: Path) -> list[Move]:
+def find_moves(
+    folder: Path,
+    steps: Iterable[Step],
+    *,
+    plan: Path,
+    quarantine: Path,
+    class_folders: Mapping[str, str] | None = None,
+) -> list[Move]:
     """Return the moves that a plan asks for.
 
     A picture that is moved keeps its path below the class folder. Where that name is taken in the new class,
@@ -72,6 +79,7 @@ def find_moves(folder: Path, steps: Iterable[Step], *, plan: Path, quarantine: P
         steps: The rows of the plan.
         plan: Path of the plan, for messages.
         quarantine: The folder for pictures that leave the data.
+        class_folders: Folder of each class below the data folder or a set's, where it is not its name.
 
     Raises:
         DataError: The folder cannot be changed, or rows cannot be followed; with every fault.
@@ -81,7 +89,7 @@ def find_moves(folder: Path, steps: Iterable[Step], *, plan: Path, quarantine: P
         if (folder / name).is_file() and (name == SHARD_INDEX or read_any_head(folder / name)):
             said = f"the folder holds {what} made by classifold"
             raise DataError(Fault(str(folder), said, hint=_MADE_HINT))
-    places, moves = _Places(folder, quarantine), list[Move]()
+    places, moves = _Places(folder, quarantine, class_folders or {}), list[Move]()
     faults: list[tuple[int, _RowError]] = []
     for step in steps:
         try:
@@ -119,11 +127,13 @@ class _Places:
     Args:
         folder: The data folder.
         quarantine: The folder for pictures that leave the data.
+        class_folders: Folder of each class, where it is not its name.
     """
 
-    def __init__(self, folder: Path, quarantine: Path) -> None:
+    def __init__(self, folder: Path, quarantine: Path, class_folders: Mapping[str, str]) -> None:
         self.root = folder.resolve()
         self.quarantine = quarantine
+        self.class_folders = class_folders
         self.own = find_own_split(self.root) or {}
         self.taken: dict[str, int] = {}
         self._read_names = functools.lru_cache(maxsize=256)(_read_names)
@@ -138,7 +148,7 @@ class _Places:
             return None
         parts = _split_key(step.file)
         base, inner = self._find_base(parts)
-        source = self._find_source(base, inner, step.file)
+        source = self._find_source(base, self._unfold(inner), step.file)
         state = self._look_at(source, step.file)
         if step.action == "quarantine":
             target = self.quarantine / source.relative_to(self.root)
@@ -159,6 +169,10 @@ class _Places:
             if tuple(parts[: len(inside)]) == inside and name not in parts[:1]:
                 return place, parts[len(inside) :]
         return self.root, parts
+
+    def _unfold(self, inner: Sequence[str]) -> list[str]:
+        """Return a path below a set with the class replaced by its folder."""
+        return [*self.class_folders.get(inner[0], inner[0]).split("/"), *inner[1:]] if inner else []
 
     def _find_source(self, base: Path, inner: Sequence[str], key: str) -> Path:
         """Return the path whose clean name is the key: the disk may spell it in another Unicode form."""
@@ -208,14 +222,14 @@ class _Places:
 
     def _find_class(self, base: Path, named: Sequence[str], to: str) -> Path:
         place = base
-        for part in named:
+        for part in self._unfold(named):
             names = self._read_names(str(place)).get(clean_name(part), ())
             folders = [one for one in names if (place / one).is_dir()]
             if len(folders) != 1:
-                known = self._list_classes(place)
+                known = sorted({*self._list_classes(place), *self.class_folders})
                 near = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
                 listed = f"the classes are {', '.join(known[:8])}{' ...' if len(known) > 8 else ''}"
-                hint = f"did you mean {near[0]}?" if near else f"create the folder, or {listed}"
+                hint = f"did you mean {near[0]}?" if near else f"{listed}; create the folder for a new one"
                 raise _RowError("there is no such class folder", hint, repr(to))
             place /= folders[0]
         if place.is_symlink() or place.resolve() != place:

@@ -19,8 +19,9 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 COLUMNS = ("file", "action", "to", "reason", "certainty")
 # From this certainty on the plan moves a picture to the suggested class; below, it only suggests it.
 SURE = 0.95
-# Kinds of `PictureFinding` that no training can read.
-UNREADABLE_KINDS = frozenset({"unreadable", "undecodable", "cannot be decoded"})
+# Kinds of `PictureFinding` that no training can read, see `kinds`. A picture that is only too large for
+# MAX_PIXELS is none of them: a setting cures it.
+UNREADABLE_KINDS = frozenset({"undecodable", "truncated", "wrong type"})
 # A spreadsheet takes a cell that begins so for a formula, also behind blanks. Such a cell gets an apostrophe
 # in front; so does one that begins with an apostrophe, so that reading can always take one away.
 # See OWASP, CSV Injection; \uff1d and the like are full-width forms, which Excel takes in Japanese.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from classifold.datacheck.cases import Case
 from classifold.datacheck.plan import UNREADABLE_KINDS
+from classifold.machine import count_cores
 from classifold.progress import show_progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def make_thumbnails(
     size = 0
     # A thread per core, as decoders let go of the interpreter; more would only hold more pixels in memory.
     with (
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads,
+        ThreadPoolExecutor(min(8, count_cores())) as threads,
         show_progress("making thumbnails", len(wanted)) as advance,
     ):
         for start in range(0, len(wanted), _BATCH):
