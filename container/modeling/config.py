@@ -20,6 +20,8 @@ TAGS = {
 # The pictures and their three sets
 DATA_NAME = "flowers"  # prefix in the bucket and name of the channel
 DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder per class
+# which of nested folders is the class: the first below DATA_LOCAL_DIR, or the last
+CLASS_FOLDER = "outermost"
 DATA_MANIFEST = ""  # a table or JSON file of the pictures, in place of DATA_LOCAL_DIR; no picture is copied
 # address of the folder whose sub-folders are a listing's classes; empty: a picture's own folder
 MANIFEST_ROOT = ""

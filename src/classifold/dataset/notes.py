@@ -11,7 +11,6 @@ from pathlib import Path
 from classifold.counts import choose, count_of
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
-from classifold.dataset.class_layout import describe_inner
 from classifold.dataset.evaluation_size import describe_evaluation
 from classifold.dataset.index import SET_RANKS, count_sets
 from classifold.dataset.layout import holds_class_folders, holds_pictures
@@ -55,7 +54,8 @@ def describe_folder(
     empty = _empty_classes(index, data_dir if own is None else None)
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
     if own is None:
-        lines += [*_describe_doubtful(index), *describe_inner(data_dir)]
+        lines += _describe_doubtful(index)
+    lines += oddities.nested
     return [*lines, *describe_links(oddities), *_describe_bytes(oddities), *_describe_names(data_dir, own)]
 
 
@@ -350,7 +350,8 @@ def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str
     if data_dir is None:
         return []
     found = {*_texts(index, "SELECT DISTINCT class_name FROM picture"), *list_skipped(index)}
-    return [name for name, _ in find_classes(data_dir) if name not in found]
+    # The class of a nested folder may have another name.
+    return [name for name, path in find_classes(data_dir) if name not in found and not holds_pictures(path)]
 
 
 def _texts(index: sqlite3.Connection, query: str) -> list[str]:
