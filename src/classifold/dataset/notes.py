@@ -51,7 +51,8 @@ def describe_folder(
     loose = _find_loose(data_dir, own)
     if loose:
         lines.append(f"pictures outside the class folders are left out: {_some(loose)}")
-    empty = _empty_classes(index, data_dir if own is None else None)
+    classes = find_classes(data_dir) if own is None else []
+    empty = [name for name, _ in classes if name not in oddities.outermost]
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
     if own is None:
         lines += _describe_doubtful(index)
@@ -344,14 +345,6 @@ def _describe_way(way: str, placement: Placement, *, where: str) -> str:
     links = choose(count, "is in", "are in")
     what = choose(count, "a hard link, which takes", "hard links, which take")
     return f"{pictures} {links} {where} as {what} no disk space: changing one changes its original"
-
-
-def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str]:
-    if data_dir is None:
-        return []
-    found = {*_texts(index, "SELECT DISTINCT class_name FROM picture"), *list_skipped(index)}
-    # The class of a nested folder may have another name.
-    return [name for name, path in find_classes(data_dir) if name not in found and not holds_pictures(path)]
 
 
 def _texts(index: sqlite3.Connection, query: str) -> list[str]:

@@ -140,6 +140,7 @@ def find_pictures(
     hashed = rows if sources is None else _hash_sources(rows, sources)
     with show_progress("looking for pictures", None) as advance:
         add_pictures(index, counting(hashed, advance))
+    oddities.outermost = set(_list_classes(index))
     if config.CLASS_FOLDER == "innermost":
         oddities.nested = name_innermost(index, pattern=config.SPLIT_GROUP_PATTERN)
     else:
