@@ -142,10 +142,10 @@ class Config(BaseModel):
         description="copy: clones or copies; link: hard links; auto: link if space is short",
     )
     PERCENTAGE_VAL: Annotated[Share, Group.PICTURES, Scope.HERE] = Field(
-        0.15, description="share of the pictures for validation"
+        0.15, description="share of each class for validation"
     )
     PERCENTAGE_EVAL: Annotated[Share, Group.PICTURES, Scope.HERE] = Field(
-        0.15, description="share of the pictures for evaluation"
+        0.15, description="share of each class for evaluation"
     )
     SPLIT_SEED: Annotated[Count, Group.PICTURES, Scope.HERE] = Field(
         0, description="seed; the same seed divides the pictures into the same sets"
