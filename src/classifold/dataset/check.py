@@ -155,7 +155,7 @@ def _look_at_folder(look: _Look) -> None:
     index, config = look.index, look.config
     data_dir = Path(config.DATA_LOCAL_DIR)
     check_folder(data_dir)
-    own = read_layout(data_dir)
+    own = read_layout(data_dir, class_folder=config.CLASS_FOLDER)
     made = tuple(name for name in MADE if own is None or name not in own)
     with look.going_on():
         check_apart(data_dir, config.split_dir)

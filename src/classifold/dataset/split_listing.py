@@ -35,6 +35,7 @@ from classifold.dataset.division import (
     read_earlier,
 )
 from classifold.dataset.index import RANK_OF, SET_RANKS, ListedRow, add_listed, count_sets, open_index
+from classifold.dataset.innermost import describe_nested, name_innermost
 from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, write_manifest
@@ -135,11 +136,16 @@ def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
     """Fill the index with the listing's sound lines; return what else is in it.
 
     Raises:
-        DataError: It cannot be read at all.
+        DataError: It cannot be read at all, or innermost folders of different names would give one class.
     """
     findings = Findings()
     with show_progress("reading the listing", None, unit="lines") as advance:
         add_listed(index, _iter_rows(config, findings, advance))
+    if config.MANIFEST_ROOT and not findings.columns.class_name:
+        if config.CLASS_FOLDER == "innermost":
+            findings.nested = name_innermost(index, pattern=config.SPLIT_GROUP_PATTERN)
+        else:
+            findings.nested = describe_nested(index)
     return findings
 
 
@@ -285,7 +291,7 @@ def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") 
 
 def describe_listing(findings: Findings, config: Config, *, made: Sequence[str]) -> list[str]:
     """Return the notes on a listing: which columns were used, what was skipped, and if copies are found."""
-    lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
+    lines = [*_describe_columns(findings, config, made=made), *findings.nested, *_describe_files(findings)]
     if findings.passed_over:
         counts = describe_counts(dict(sorted(findings.passed_over.items())))
         lines.append(f"skipped: {counts}")

@@ -116,6 +116,10 @@ class Config(BaseModel):
     DATA_LOCAL_DIR: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "data/flowers", min_length=1, description="the folder of pictures, one sub-folder per class"
     )
+    CLASS_FOLDER: Annotated[Literal["outermost", "innermost"], Group.PICTURES, Scope.HERE] = Field(
+        "outermost",
+        description="which of nested folders is the class: the first below DATA_LOCAL_DIR, or the last",
+    )
     DATA_MANIFEST: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "",
         description="a table or JSON file of the pictures, in place of DATA_LOCAL_DIR; no picture is copied",
@@ -138,10 +142,10 @@ class Config(BaseModel):
         description="copy: clones or copies; link: hard links; auto: link if space is short",
     )
     PERCENTAGE_VAL: Annotated[Share, Group.PICTURES, Scope.HERE] = Field(
-        0.15, description="share of the pictures for validation"
+        0.15, description="share of each class for validation"
     )
     PERCENTAGE_EVAL: Annotated[Share, Group.PICTURES, Scope.HERE] = Field(
-        0.15, description="share of the pictures for evaluation"
+        0.15, description="share of each class for evaluation"
     )
     SPLIT_SEED: Annotated[Count, Group.PICTURES, Scope.HERE] = Field(
         0, description="seed; the same seed divides the pictures into the same sets"
