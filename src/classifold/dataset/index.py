@@ -58,7 +58,8 @@ CREATE TABLE likeness (           -- what near copies are found by; apart, as it
 CREATE TABLE near (               -- pictures that show the same photograph ('near') or scene ('burst')
     first INTEGER NOT NULL,
     second INTEGER NOT NULL,
-    kind TEXT NOT NULL
+    kind TEXT NOT NULL,
+    changes TEXT NOT NULL         -- how the second differs from the first, in words
 );
 CREATE TABLE component (
     name TEXT PRIMARY KEY,

@@ -61,9 +61,26 @@ def describe_listed(index: sqlite3.Connection, config: Config) -> None:
 
 def find_near_copies(index: sqlite3.Connection, config: Config) -> None:
     """Write the near copies and bursts among the pictures that are divided to the table `near`."""
-    if config.NEAR_COPIES == "ignore":
-        return
-    with _open_descriptions(index) as (numbers, paths, descriptions, taken):
+    if config.NEAR_COPIES != "ignore":
+        _find_among(index, config, _DIVIDED)
+
+
+def find_all_near_copies(index: sqlite3.Connection, config: Config) -> None:
+    """Write those of all pictures to the table `near`, across the user's own sets, whatever NEAR_COPIES says.
+
+    The pictures must have their sets already, since the table decides which of them stay together.
+    """
+    is_known = (
+        config.NEAR_COPIES != "ignore"
+        and not index.execute("SELECT 1 FROM picture WHERE given > 0 LIMIT 1").fetchone()
+    )
+    if not is_known:
+        index.execute("DELETE FROM near")
+        _find_among(index, config, "picture.status = 'kept'")
+
+
+def _find_among(index: sqlite3.Connection, config: Config, which: str) -> None:
+    with _open_descriptions(index, which) as (numbers, paths, descriptions, taken):
 
         def read(number: int) -> NDArray[np.uint8] | None:
             try:
@@ -81,11 +98,11 @@ def find_near_copies(index: sqlite3.Connection, config: Config) -> None:
                 descriptions, read=read, num_workers=_count_workers(config), advance=advance
             ).pairs
         bursts = find_bursts(descriptions, taken=taken, cameras=None, names=paths, pairs=found)
-    kinds = {(pair.first, pair.second): "near" for pair in found if pair.is_same}
-    kinds |= dict.fromkeys(bursts, "burst")
-    rows = ((numbers[first], numbers[second], kind) for (first, second), kind in sorted(kinds.items()))
+    kinds = {(one.first, one.second): ("near", ", ".join(one.changes)) for one in found if one.is_same}
+    kinds |= dict.fromkeys(bursts, ("burst", ""))
+    rows = ((numbers[first], numbers[second], *kind) for (first, second), kind in sorted(kinds.items()))
     with together(index):
-        index.executemany("INSERT INTO near VALUES (?, ?, ?)", rows)
+        index.executemany("INSERT INTO near VALUES (?, ?, ?, ?)", rows)
 
 
 def list_near_copies(index: sqlite3.Connection) -> dict[str, Iterable[dict[str, str]]]:
@@ -116,14 +133,14 @@ def describe_near_copies(index: sqlite3.Connection) -> list[str]:
 
 @contextmanager
 def _open_descriptions(
-    index: sqlite3.Connection,
+    index: sqlite3.Connection, which: str
 ) -> Iterator[tuple[list[int], list[str], NDArray[Any], NDArray[np.float64]]]:
     """Yield number in the index, path, description and time of each picture, in the order of their contents.
 
     The descriptions lie in a temporary file, so that memory does not grow by a kilobyte per picture.
     """
     query = f"""SELECT id, path, taken, description FROM likeness JOIN picture USING (id)
-                WHERE {_DIVIDED} ORDER BY picture.hash, picture.key"""  # noqa: S608 - ours
+                WHERE {which} ORDER BY picture.hash, picture.key"""  # noqa: S608 - ours
     numbers: list[int] = []
     paths: list[str] = []
     taken: list[float] = []
