@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from classifold.datacheck.effect import measure_effect
 from classifold.datacheck.features import Network, compute_features, explain_missing
 from classifold.datacheck.groups import GroupedPictures, find_groups
+from classifold.datacheck.keys import name_key
 from classifold.datacheck.kinds import costs, explain_unreadable, find_odd_pictures, find_outliers
 from classifold.datacheck.labels import check_labels
 from classifold.datacheck.measures import StoredPhotos, add_sketches, read_and_measure
@@ -184,7 +185,7 @@ class _Looked:
     def _look_closely(
         self, stored: StoredPhotos, groups: GroupedPictures, *, counts: Mapping[str, Mapping[str, int]]
     ) -> list[PictureFinding]:
-        """Look at sets, labels, shortcuts and leaks; return the pictures that are like no other of their class."""
+        """Look at sets, labels, shortcuts and leaks; return the outliers of the classes."""
         reason = _QUICK if self.is_quick else explain_missing(self.config)
         if not reason and len(stored) < _FEWEST:
             reason = _FEW
@@ -193,13 +194,9 @@ class _Looked:
             self.found["sets"] = describe_sets(counts, stored)
             return []
         photos, rows, backgrounds, seconds = _compute(self.config, list(stored))
+        minutes = None if seconds is None else estimate_minutes(counts, self.config, seconds_each=seconds)
         self.found["sets"] = describe_sets(
-            counts,
-            photos,
-            training_minutes=None
-            if seconds is None
-            else estimate_minutes(counts, self.config, seconds_each=seconds),
-            estimate_job=self.estimate_job,
+            counts, photos, training_minutes=minutes, estimate_job=self.estimate_job
         )
         numbers = groups.number([one.key for one in photos])
         self._look_at_labels(photos, rows, numbers)
@@ -285,26 +282,21 @@ def _has_measures(index: sqlite3.Connection) -> bool:
     return index.execute(query).fetchone() is not None
 
 
-def _name_key(key: str, given: int | None) -> str:
-    """Return the key of a picture below the data folder, in which a set of the user's own is a folder."""
-    return key if given is None else f"{SET_RANKS[given]}/{key}"
-
-
 def _iter_unreadable(index: sqlite3.Connection) -> Iterator[tuple[str, str]]:
     query = "SELECT key, given, reason FROM picture WHERE reason NOT NULL ORDER BY key"
     for key, given, reason in index.execute(query):
-        yield _name_key(key, given), reason
+        yield name_key(key, given), reason
 
 
 def _find_places(index: sqlite3.Connection) -> dict[str, str]:
     """Return the keys below the evaluation folder of pictures whose key in the split differs, by key."""
     query = "SELECT key, given, place FROM picture WHERE place NOT NULL AND rank = ?"
     rank = SET_RANKS.index(EVALUATION)
-    return {_name_key(key, given): place for key, given, place in index.execute(query, (rank,))}
+    return {name_key(key, given): place for key, given, place in index.execute(query, (rank,))}
 
 
 def _find_paths(index: sqlite3.Connection, keys: Collection[str]) -> dict[str, str]:
     named = set(keys)
     query = index.execute("SELECT key, given, path FROM picture")
-    found = ((_name_key(key, given), path) for key, given, path in query)
+    found = ((name_key(key, given), path) for key, given, path in query)
     return {key: os.fsdecode(path) for key, path in found if key in named}

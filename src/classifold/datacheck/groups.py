@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from classifold.counts import count_of
+from classifold.datacheck.keys import name_key
 from classifold.dataset.index import SET_RANKS
 from classifold.findings import Group, GroupKind
 from classifold.likeness.grouping import group_pairs
@@ -93,8 +94,7 @@ def _iter_files(index: sqlite3.Connection) -> Iterator[_File]:
     for number, key, class_name, given, rank, content, digest, status in index.execute(query):
         set_rank = given if given is not None else rank
         set_name = "" if set_rank is None else SET_RANKS[set_rank]
-        name = key if given is None else f"{SET_RANKS[given]}/{key}"
-        yield _File(number, name, class_name, set_name, content, digest, status)
+        yield _File(number, name_key(key, given), class_name, set_name, content, digest, status)
 
 
 def _iter_near(index: sqlite3.Connection, kind: str) -> Iterator[tuple[int, int, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.counts import count_of
-from classifold.datacheck.photo import Photo
+from classifold.datacheck.photo import Photo, Photos
 from classifold.findings import KindCost, PictureFinding
 from classifold.names import EVALUATION
 from classifold.pictures.formats import FORMAT_NAMES
@@ -74,7 +74,7 @@ class _Kind:
     explain: Callable[[Photo], str]
 
 
-def find_odd_pictures(photos: Collection[Photo], *, image_size: int) -> list[PictureFinding]:
+def find_odd_pictures(photos: Photos, *, image_size: int) -> list[PictureFinding]:
     """Return what is unusual about readable pictures, sorted by kind and key.
 
     Args:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.datacheck.keys import name_key
 from classifold.datacheck.photo import Photo
 from classifold.dataset.index import (
     SET_RANKS,
@@ -367,8 +368,8 @@ class StoredPhotos:
         return count
 
     def __iter__(self) -> Iterator[Photo]:
-        query = """SELECT picture.key, given, class_name, COALESCE(given, rank), path, shape, size, format, mode,
-                   jpeg_quality, camera, taken, profile, is_plain, measures
+        query = """SELECT picture.key, given, class_name, COALESCE(given, rank), path, shape, size, format,
+                   mode, jpeg_quality, camera, taken, profile, is_plain, measures
                    FROM photo JOIN picture USING (id) ORDER BY picture.id"""
         for row in self._index.execute(query):
             yield _to_photo(row)
@@ -376,11 +377,12 @@ class StoredPhotos:
 
 def _to_photo(row: tuple[object, ...]) -> Photo:
     values: Any = row
-    key, class_name, rank, path, shape, num_bytes, kind, mode, quality, camera, taken, profile = values[:12]
-    numbers = np.frombuffer(values[13], np.float32)
+    key, given, class_name, rank, path, shape, num_bytes, kind = values[:8]
+    mode, quality, camera, taken, profile, is_plain, measures = values[8:]
+    numbers = np.frombuffer(measures, np.float32)
     width, _, height = shape.partition("x")
     return Photo(
-        key=key,
+        key=name_key(key, given),
         class_name=class_name,
         set_name="" if rank is None else SET_RANKS[rank],
         path=os.fsdecode(path),
@@ -392,7 +394,7 @@ def _to_photo(row: tuple[object, ...]) -> Photo:
         camera=camera,
         taken=taken,
         profile=profile,
-        is_plain=bool(values[12]),
+        is_plain=bool(is_plain),
         mean=numbers[:3],
         border=numbers[3:6],
         **dict(zip(_NUMBERS, numbers[6:].tolist(), strict=True)),

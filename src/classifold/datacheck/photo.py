@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,3 +64,13 @@ class Photo:
     main_share: float = 0.0
     second_share: float = 0.0
     off_line: float = 255.0
+
+
+class Photos(Protocol):
+    """Pictures that can be counted, and read again and again: a list, or those of an index."""
+
+    def __len__(self) -> int:
+        """Return their number."""
+
+    def __iter__(self) -> Iterator[Photo]:
+        """Yield them, always in the same order."""
