@@ -31,14 +31,15 @@ LOOKED_UP = (0, 10, 15)
 _MANY = 200_000
 # Orientations that are tried beside the standard one, where a slope is too weak to tell: the weaker slope
 # below this share of the strength of the lowest frequencies, or above this share of the other slope.
-_WEAK_SLOPE, _EQUAL_SLOPES = 0.15, 0.7
+_WEAK_SLOPE, _EQUAL_SLOPES = 0.2, 0.6
 # A picture whose lowest frequencies have less than this strength, of 255, is blank to the hash.
 _BLANK = 0.35
 # A picture with a shorter side has too little detail to tell it from others that look like it.
 LEAST_SIDE = 64
 # Hashes of the same photograph differ in at most so many bits of 61.
-_MAX_DISTANCE = 12
-_NUM_FLIPS, _NUM_WEAK = 32, 10
+_MAX_DISTANCE = 13
+# Sets of flipped bits for few and for many pictures.
+_FEW_FLIPS, _MANY_FLIPS, _NUM_WEAK = 16, 64, 10
 # Of the windows with the same first bits, only so many whose next bits are the nearest are compared.
 _BUCKET = 64
 # Candidates kept for one picture, those with the fewest different bits.
@@ -146,8 +147,15 @@ def _iter_orientations(upright: Coefficients) -> Iterator[tuple[Coefficients, ND
     lowest[:, 0, 0] = 0
     total = np.sqrt((lowest**2).sum(axis=(1, 2))) + 1e-6
     yield upright, np.ones(len(upright), np.bool_)
-    yield turn(upright, across=False, down=True, transposed=False), weaker < _WEAK_SLOPE * total
-    yield turn(upright, across=False, down=False, transposed=True), weaker > _EQUAL_SLOPES * stronger
+    is_weak, is_equal = weaker < _WEAK_SLOPE * total, weaker > _EQUAL_SLOPES * stronger
+    yield turn(upright, across=False, down=True, transposed=False), is_weak
+    yield turn(upright, across=False, down=False, transposed=True), is_equal
+    # With two weak slopes nothing is certain.
+    is_flat = stronger < _WEAK_SLOPE * total
+    yield turn(upright, across=True, down=False, transposed=False), is_flat
+    yield turn(upright, across=True, down=True, transposed=False), is_flat
+    yield turn(upright, across=False, down=True, transposed=True), is_flat & is_equal
+    yield turn(upright, across=True, down=False, transposed=True), (is_weak & is_equal) | is_flat
 
 
 def list_flips(*, num_weak: int, count: int) -> list[tuple[int, ...]]:
@@ -176,7 +184,8 @@ class _Index:
         packed.sort()
         self._places = (packed & ((np.uint64(1) << place_bits) - np.uint64(1))).astype(np.uint32)
         self._sorted = flat[self._places]
-        self._flips = list_flips(num_weak=_NUM_WEAK, count=_NUM_FLIPS)
+        is_large = len(hashes.entries) > _MANY
+        self._flips = list_flips(num_weak=_NUM_WEAK, count=_FEW_FLIPS if is_large else _MANY_FLIPS)
 
     def look_up(self, chunk: slice) -> tuple[NDArray[Any], ...]:
         """Return what the pictures of a chunk resemble: columns as in `Candidates`, and who was cut."""

@@ -31,13 +31,13 @@ from classifold.likeness.hashes import EDGES, FREQUENCY_WEIGHTS, cosine_basis, t
 ReadPicture = Callable[[int], NDArray[np.uint8] | None]
 
 ORIENTATIONS = tuple(Orientation(bool(code & 1), bool(code & 2), bool(code & 4)) for code in range(8))
-# From these on two pictures are the same photograph. In benchmarks/check_copies.py the worst changed copy has
-# 0.6 and 0.77, and the most similar photographs of different things have 0.4 and 0.5.
-_SAME_SHARE, _SAME_CORRELATION = 0.6, 0.75
+# From one of these shares and correlations on two pictures are the same photograph. In benchmarks/check_copies.py
+# nearly all changed copies have 0.75 and 0.9; the most similar photographs of different things have 0.5 and 0.5.
+_SAME = ((0.6, 0.75), (0.5, 0.9))
 # From these on they are so much alike that they may be of one burst.
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
 # Hashes further apart must at least have similar coefficients; a caption changes these, but few bits.
-_FEW_BITS, _SIMILAR = 8, 0.8
+_FEW_BITS, _SIMILAR = 8, 0.75
 # Pairs that are looked at together; between them, pictures known to be of one group are passed over.
 _BATCH = 256
 _TABLE = 4096
@@ -186,7 +186,7 @@ class _Search:
 
 
 def _is_same(found: Agreement) -> bool:
-    return bool(found.share[0] >= _SAME_SHARE and found.correlation[0] >= _SAME_CORRELATION)
+    return any(found.share[0] >= share and found.correlation[0] >= middle for share, middle in _SAME)
 
 
 def _compare_both_ways(first: View, second: View, boxes: Boxes) -> Agreement | None:
