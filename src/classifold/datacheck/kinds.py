@@ -24,13 +24,14 @@ _UNUSUAL = 1 / 3
 _BLURRED, _LESS_THAN_USUAL = 0.2, 1 / 3
 # Nearly everything is darker, or lighter, than these grey values.
 _BLACK, _WHITE = 56, 225
-_BLANK_CONTRAST = 4
+_BLANK_CONTRAST, _NOTHING = 4.0, 1.0
 # Chroma of a grey photograph: rounding gives up to 1.
 _GREY = 2.0
 # A text or placeholder has one flat colour at most places, and mixtures of it with one other colour. What was
 # cut out of a photograph has many; a black shoe before white has not, but it is not flat either, nor is it as
 # sharp as thin strokes are.
-_TEXT_SHARE, _PLACEHOLDER_SHARE, _SECOND_SHARE, _OFF_LINE, _STROKES = 0.5, 0.8, 0.3, 8.0, 2.2
+_TEXT_SHARE, _INK_SHARE, _STROKES = 0.5, 0.2, 1.8
+_PLACEHOLDER_SHARE, _SECOND_SHARE, _OFF_LINE = 0.8, 0.3, 8.0
 # A picture that is enlarged this often shows the model less than the folder's others.
 _ENLARGED = 2
 _ASPECT, _ASPECT_TO_USUAL = 3.0, 2.0
@@ -128,10 +129,13 @@ def _is_unusual(mask: NDArray[np.bool_]) -> bool:
 
 
 def _list_kinds(table: NDArray[Any], image_size: int) -> Iterator[_Kind]:
-    blank = table["is_plain"] | (table["contrast"] < _BLANK_CONTRAST)
-    dark = ~blank & (table["lightest"] < _BLACK)
-    bright = ~blank & (table["darkest"] > _WHITE)
-    is_text = (table["main_share"] >= _TEXT_SHARE) & (table["sharpness"] > _STROKES)
+    # What is left of an underexposed photograph is nearly one colour as well, and yet there is something.
+    something = table["contrast"] > _NOTHING
+    dark = something & (table["lightest"] < _BLACK)
+    bright = something & (table["darkest"] > _WHITE)
+    blank = (table["is_plain"] | (table["contrast"] < _BLANK_CONTRAST)) & ~(dark | bright)
+    is_ink = (table["second_share"] >= _INK_SHARE) & (table["sharpness"] > _STROKES)
+    is_text = (table["main_share"] >= _TEXT_SHARE) & is_ink
     is_flat = (table["main_share"] >= _PLACEHOLDER_SHARE) & (table["second_share"] >= _SECOND_SHARE)
     placeholder = ~(blank | dark | bright) & (table["off_line"] < _OFF_LINE) & (is_text | is_flat)
     # What such a picture lacks in detail and colour is told by its first kind.
