@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -315,6 +316,37 @@ def test_a_copy_to_another_disk_keeps_content_time_and_mode(
         assert not quarantine.exists()
     finally:
         shutil.rmtree(quarantine, ignore_errors=True)
+    assert tree_of(folder) == before
+
+
+POOR = """
+import errno, sys
+from pathlib import Path
+from classifold.datacheck.apply import apply_plan, undo
+
+def refuse(event, arguments):
+    if event == "os.link":
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+sys.addaudithook(refuse)
+folder, plan = map(Path, sys.argv[1:])
+apply_plan(folder, plan)
+print(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg")))
+undo(folder)
+"""
+
+
+def test_a_disk_without_locks_and_hard_links_will_do(
+    folder: Path,
+    plan_for: Callable[..., Path],
+    run_python: Callable[..., Any],
+    poor_disk: Callable[..., dict[str, str]],
+) -> None:
+    before = tree_of(folder)
+    plan = plan_for(("daisy/1.jpg", "move", "rose"), ("daisy/2.jpg", "quarantine"))
+    answer = run_python("-c", POOR, folder, plan, env=poor_disk(lock_error=errno.ENOLCK))
+    assert answer.code == 0, answer.err
+    assert answer.out.strip() == str(["daisy/sub/3.jpg", "rose/1-from-daisy.jpg", "rose/1.jpg", "rose/4.jpg"])
     assert tree_of(folder) == before
 
 
