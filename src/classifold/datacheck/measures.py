@@ -367,7 +367,7 @@ class StoredPhotos:
         return count
 
     def __iter__(self) -> Iterator[Photo]:
-        query = """SELECT picture.key, class_name, COALESCE(rank, given), path, shape, size, format, mode,
+        query = """SELECT picture.key, given, class_name, COALESCE(given, rank), path, shape, size, format, mode,
                    jpeg_quality, camera, taken, profile, is_plain, measures
                    FROM photo JOIN picture USING (id) ORDER BY picture.id"""
         for row in self._index.execute(query):

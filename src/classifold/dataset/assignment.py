@@ -66,12 +66,13 @@ def mark_copies(index: sqlite3.Connection) -> None:
 def assign_sets(index: sqlite3.Connection, shares: Shares) -> tuple[list[str], list[Shortage]]:
     """Give every kept picture its set, in `picture.rank`.
 
-    Pictures that must stay together (copies, one group, groups that share a picture) are one component, which
-    has one draw, that of its name. A component that was in evaluation or validation before stays there; of
-    the others evaluation takes the lowest draws and validation the highest, up to each class's quota. A
-    component of several pictures, or of several classes, is taken where that brings its classes nearer to
-    their quotas, all together; so the quotas are met to within half of such a component, as a rule. Where
-    these are so large that a class has nothing in a set, the smallest that can be spared is moved there.
+    Pictures that must stay together (copies, near copies, bursts, one group, groups that share a picture) are
+    one component, which has one draw, that of its name. A component that was in evaluation or validation
+    before stays there; of the others evaluation takes the lowest draws and validation the highest, up to each
+    class's quota. A component of several pictures, or of several classes, is taken where that brings its
+    classes nearer to their quotas, all together; so the quotas are met to within half of such a component, as
+    a rule. Where these are so large that a class has nothing in a set, the smallest that can be spared is
+    moved there.
 
     Returns:
         What was moved for the sake of a class, the class and the set of each, and the classes with too few
@@ -100,7 +101,7 @@ def draw(seed: int, unit: str) -> float:
 
 
 def _tie_units(index: sqlite3.Connection) -> None:
-    """Join the units that share a content, by bytes or pixels, into components named by their smallest unit.
+    """Join the units that share a content or have near copies into components named by their smallest unit.
 
     Only units that share something are held in memory.
     """
@@ -118,12 +119,17 @@ def _tie_units(index: sqlite3.Connection) -> None:
             unit = parent
         return unit
 
+    def join(first: str, second: str) -> None:
+        low, high = sorted((root(first), root(second)))
+        parents[high] = low
+
     first_content, first_unit = None, ""
     for content, unit in index.execute(query):
         if content != first_content:
             first_content, first_unit = content, unit
-        low, high = sorted((root(first_unit), root(unit)))
-        parents[high] = low
+        join(first_unit, unit)
+    for one, other in index.execute(_NEAR_UNITS):
+        join(one, other)
     index.executemany("INSERT INTO tie VALUES (?, ?)", [(unit, root(unit)) for unit in list(parents)])
     index.executescript(
         """
@@ -136,6 +142,13 @@ def _tie_units(index: sqlite3.Connection) -> None:
         CREATE INDEX member_class ON member (class_name, component);
         """
     )
+
+
+_NEAR_UNITS = """
+    SELECT one.unit, other.unit FROM near JOIN picture AS one ON one.id = near.first
+    JOIN picture AS other ON other.id = near.second
+    WHERE one.status = 'kept' AND COALESCE(one.given, 0) = 0 AND one.unit != other.unit
+        AND other.status = 'kept' AND COALESCE(other.given, 0) = 0"""
 
 
 def _draw_components(index: sqlite3.Connection, shares: Shares) -> None:

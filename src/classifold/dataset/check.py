@@ -16,6 +16,7 @@ from classifold.dataset.assignment import mark_copies
 from classifold.dataset.class_layout import read_layout
 from classifold.dataset.division import check_readable, check_shares, divide, read_earlier
 from classifold.dataset.index import count_sets, open_index
+from classifold.dataset.near_copies import describe_listed, find_near_copies
 from classifold.dataset.split import check_found, compare_vanished, find_pictures, read_pictures
 from classifold.dataset.split_listing import MADE, check_lines, check_listed, describe_listing, find_listed
 from classifold.dataset.split_place import check_apart, check_writable
@@ -24,7 +25,27 @@ from classifold.errors import ClassifoldError, Fault
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 
-ReadPictures = Callable[[sqlite3.Connection, Config], None]
+# What works on the index of a check, by the settings.
+Work = Callable[[sqlite3.Connection, Config], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a check reads the pictures of a folder.
+
+    Attributes:
+        read: Reads every picture once, as `read_pictures` does, and may measure more.
+        complete: Called when the earlier split is known; adds what a comparison with it needs and `read` left
+            out. None: nothing is missing.
+        examine: Called at the end, when all pictures were read and, if split would succeed, have their sets.
+    """
+
+    read: Work = read_pictures
+    complete: Work | None = None
+    examine: Work | None = None
+
+
+_PLAINLY = Reading()
 # Status of a picture in the index, with the title of its column.
 STATUS_WORDS = {"kept": "usable", "copy": "copies", "conflict": "in two classes", "unreadable": "unreadable"}
 
@@ -55,13 +76,13 @@ class _Look:
     Attributes:
         index: The pictures.
         config: The settings.
-        read: Reads every picture of a folder.
+        reading: How the pictures of a folder are read.
         notes: What the user should know, one line each.
         faults: What keeps the pictures from being split.
     """
 
-    def __init__(self, index: sqlite3.Connection, config: Config, read: ReadPictures) -> None:
-        self.index, self.config, self.read = index, config, read
+    def __init__(self, index: sqlite3.Connection, config: Config, reading: Reading) -> None:
+        self.index, self.config, self.reading = index, config, reading
         self.notes: list[str] = []
         self.faults: list[Fault] = []
 
@@ -90,30 +111,23 @@ class _Look:
         return len(self.index.execute("SELECT DISTINCT class_name FROM picture LIMIT 2").fetchall()) == 2
 
 
-def check_data(
-    config: Config,
-    *,
-    read: ReadPictures = read_pictures,
-    examine: Callable[[sqlite3.Connection], None] | None = None,
-) -> CheckReport:
+def check_data(config: Config, reading: Reading = _PLAINLY) -> CheckReport:
     """Check DATA_MANIFEST or DATA_LOCAL_DIR; only a temporary index is written.
 
     Args:
         config: The settings.
-        read: Reads every picture of a folder once, as `read_pictures` does, and may measure more.
-        examine: Called at the end with the index, in which all pictures were read and, if split would
-            succeed, have their sets.
+        reading: How the pictures of a folder are read, and what else is done with them.
 
     Raises:
         DiskError: There is no room for the index.
     """
     source = config.DATA_MANIFEST or config.DATA_LOCAL_DIR
     with tempfile.TemporaryDirectory() as scratch, open_index(Path(scratch) / "index.sqlite") as index:
-        look = _Look(index, config, read)
+        look = _Look(index, config, reading)
         with look.going_on():
             (_look_at_listing if config.DATA_MANIFEST else _look_at_folder)(look)
-        if examine is not None:
-            examine(index)
+        if reading.examine is not None:
+            reading.examine(index, config)
         counts = None if look.faults else count_sets(index)
         return CheckReport(source, _count_classes(index), counts, look.notes, tuple(look.faults))
 
@@ -142,6 +156,9 @@ def _look_at_listing(look: _Look) -> None:
             head = read_earlier(index, config.split_dir, kind=findings.kind)
     if made == MADE:
         mark_copies(index)
+    if not look.faults:
+        describe_listed(index, config)
+        find_near_copies(index, config)
     look.notes += notes.describe_pictures(index, is_recorded=False)
     if len(look.faults) == small:
         look.divide(made, head)
@@ -151,7 +168,7 @@ def _look_at_folder(look: _Look) -> None:
     index, config = look.index, look.config
     data_dir = Path(config.DATA_LOCAL_DIR)
     check_folder(data_dir)
-    own = read_layout(data_dir)
+    own = read_layout(data_dir, class_folder=config.CLASS_FOLDER)
     made = tuple(name for name in MADE if own is None or name not in own)
     with look.going_on():
         check_apart(data_dir, config.split_dir)
@@ -171,14 +188,17 @@ def _look_at_folder(look: _Look) -> None:
         return
     head = None
     with look.going_on():
-        look.read(index, config)
+        look.reading.read(index, config)
     if not others:
         with look.going_on():
             head = read_earlier(index, config.split_dir)
+            if head is not None and look.reading.complete is not None:
+                look.reading.complete(index, config)
             if head is not None:
                 compare_vanished(index, config, made=made)
     if own is None:
         mark_copies(index)
+    find_near_copies(index, config)
     look.notes += notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS, is_recorded=False)
     if len(look.faults) == small:
         look.divide(made, head)

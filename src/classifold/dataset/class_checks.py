@@ -56,7 +56,9 @@ def check_classes(
         check_two_classes(index, config)
         return
     lacking = _find_lacking(index) if own else {}
-    faults = [_describe_lacking(name, sets, own, classes) for name, sets in lacking.items() if own]
+    # A nested class has its folder at any depth.
+    below = "its folder in " if config.CLASS_FOLDER == "innermost" else ""
+    faults = [_describe_lacking(name, sets, own, classes, below) for name, sets in lacking.items() if own]
     faults += [
         describe_few(name, count, len(made) + 1) for name, count in small.items() if name not in lacking
     ]
@@ -106,9 +108,17 @@ def _find_lacking(index: sqlite3.Connection) -> dict[str, list[str]]:
 
 
 def _describe_lacking(
-    name: str, sets: Collection[str], own: Mapping[str, Path], classes: Mapping[str, int]
+    name: str, sets: Collection[str], own: Mapping[str, Path], classes: Mapping[str, int], below: str
 ) -> Fault:
-    """Return the fault for a class that training lacks: which sets have it, a similar name in training."""
+    """Return the fault for a class that training lacks: which sets have it, a similar name in training.
+
+    Args:
+        name: The class.
+        sets: The sets that have it.
+        own: Folder of each set.
+        classes: Number of training pictures by class.
+        below: Words before a set's folder where the class's own folder in it is not known, else "".
+    """
     trained = [other for other, count in classes.items() if count]
     twins = [
         other
@@ -117,9 +127,10 @@ def _describe_lacking(
         if name in (one, two) and other != name
     ]
     spelled = f", which has {show_name(twins[0])}" if twins else ""
-    folders = " and ".join(str(own[set_name] / name) for set_name in sets)
+    place = {set_name: f"{below}{path if below else path / name}" for set_name, path in own.items()}
+    folders = " and ".join(place[set_name] for set_name in sets)
     what = f"it has pictures for {' and '.join(sets)} and none for {TRAINING}{spelled}"
-    hint = f"add pictures of it to {own[TRAINING] / name}, or remove {folders}"
+    hint = f"add pictures of it to {place[TRAINING]}, or remove {folders}"
     hint = (
         f"give the class one name in all of {', '.join(name for name in SETS if name in own)}"
         if twins

@@ -25,23 +25,26 @@ from classifold.errors import DataError, Fault
 from classifold.names import TRAINING
 
 
-def read_layout(root: Path) -> dict[str, Path] | None:
+def read_layout(root: Path, *, class_folder: str = "outermost") -> dict[str, Path] | None:
     """Return the sets of the user's own split, None where `root` holds only classes.
 
     Args:
         root: The data folder.
+        class_folder: The setting CLASS_FOLDER; with "innermost" classes may be at any depth.
 
     Raises:
         DataError: See `find_own_split`; or the classes seem to be deeper than in `root`. Says what to do.
     """
     own = find_own_split(root)
     if own is None:
-        _check_classes(root, list_folders(root))
+        _check_classes(root, list_folders(root), is_innermost=class_folder == "innermost")
     return own
 
 
-def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
+def _check_classes(root: Path, folders: Sequence[Folder], *, is_innermost: bool) -> None:
     """Refuse folders whose sub-folders are the classes, or that hold a second copy of the classes.
+
+    Where the innermost folders are the classes, only sets in a place where none are looked for are refused.
 
     Raises:
         DataError: There are such folders; says what to do.
@@ -49,34 +52,13 @@ def _check_classes(root: Path, folders: Sequence[Folder]) -> None:
     inner = {folder.name: _list_inner(folder.path) for folder in folders}
     fault = (
         _find_sets_in_names(root, [folder.name for folder in folders])
-        or _find_common_folders(root, folders, inner)
-        or _find_copy(root, folders, inner)
+        or _find_common_folders(root, folders, inner, is_innermost=is_innermost)
+        or (None if is_innermost else _find_copy(root, folders, inner))
         or _find_inner_split(root, folders, inner)
-        or _find_wrapper(root, folders, inner)
+        or (None if is_innermost else _find_wrapper(root, folders, inner))
     )
     if fault:
         raise DataError(fault)
-
-
-def describe_inner(root: Path) -> list[str]:
-    """Return a note on class folders without pictures of their own that hold the same sub-folders, if any.
-
-    Where all of them look like classes `read_layout` refuses them; where only some do it is not clear.
-    """
-    holders: dict[str, list[str]] = {}
-    for folder in list_folders(root):
-        inner = _list_inner(folder.path)
-        if len(inner) > 1 and not find_loose_pictures(folder.path, limit=1):
-            for name in _drop_parts(inner):
-                holders.setdefault(name, []).append(folder.name)
-    shared = sorted(name for name, names in holders.items() if len(names) > 1)
-    if not shared:
-        return []
-    names = sorted({name for one in shared for name in holders[one]})
-    return [
-        f"class folders {name_some(names)} hold sub-folders of the same names ({name_some(shared)}), "
-        "which are not taken as classes"
-    ]
 
 
 def _drop_parts(names: Collection[str]) -> set[str]:
@@ -107,9 +89,12 @@ def _find_sets_in_names(root: Path, names: Sequence[str]) -> Fault | None:
 
 
 def _find_common_folders(
-    root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]]
+    root: Path, folders: Sequence[Folder], inner: Mapping[str, set[str]], *, is_innermost: bool
 ) -> Fault | None:
-    """Return the fault for folders that share sub-folders, such as cat and dog in camera1 and camera2."""
+    """Return the fault for folders that share sub-folders, such as cat and dog in camera1 and camera2.
+
+    If the innermost folders are the classes, they may share all but sets.
+    """
     full = [folder for folder in folders if holds_pictures(folder.path)]
     if len(full) < 2:
         return None
@@ -127,11 +112,14 @@ def _find_common_folders(
             one = min(meant)
             hint = f"swap the two levels: {one}/{full[0].name}, {one}/{full[1].name} and so on"
         return Fault(str(root), what, hint=hint)
+    if is_innermost:
+        return None
     what = f"all its folders ({children}) hold the same sub-folders ({shown}), which look like the classes"
     example = min(common)
     hint = (
         f"name one of them instead, for instance {first}, or merge them: {example}/{full[0].name}, "
-        f"{example}/{full[1].name} and so on; if {full[0].name} is a class, {AS_TABLE}"
+        f"{example}/{full[1].name} and so on; to make a class of each of them, set CLASS_FOLDER = "
+        f'"innermost"; if {full[0].name} is a class, {AS_TABLE}'
     )
     return Fault(str(root), what, hint=hint)
 

@@ -268,7 +268,11 @@ def _find_cure(index: sqlite3.Connection, class_name: str) -> str:
 
 def describe_rule(config: Config) -> dict[str, Any]:
     """Return the settings on which a draw depends, for split.json."""
-    return {"seed": config.SPLIT_SEED, "group_pattern": config.SPLIT_GROUP_PATTERN}
+    return {
+        "seed": config.SPLIT_SEED,
+        "group_pattern": config.SPLIT_GROUP_PATTERN,
+        "near_copies": config.NEAR_COPIES,
+    }
 
 
 def _same_rule(config: Config, head: Mapping[str, Any]) -> bool:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from classifold.errors import DiskError, Fault
+from classifold.likeness.description import SIDE, pack_description
 from classifold.names import EVALUATION, TRAINING, VALIDATION
 from classifold.pictures.decode import hash_pixels, inspect_picture
+from classifold.pictures.facts import read_facts
 from classifold.pictures.limits import PictureError, read_bytes
 from classifold.pictures.samples import SampleBits
 from classifold.pictures.workers import Workers, start_workers
@@ -47,6 +49,17 @@ CREATE TABLE picture (
     component TEXT,              -- units that share a picture, by the smallest of them
     rank INTEGER,                 -- the set it goes to
     place TEXT                    -- its key in the split, where that differs
+);
+CREATE TABLE likeness (           -- what near copies are found by; apart, as it is large
+    id INTEGER PRIMARY KEY,       -- of the picture
+    description BLOB NOT NULL,
+    taken REAL                    -- when it was taken, in seconds; NULL where unknown
+);
+CREATE TABLE near (               -- pictures that show the same photograph ('near') or scene ('burst')
+    first INTEGER NOT NULL,
+    second INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    changes TEXT NOT NULL         -- how the second differs from the first, in words
 );
 CREATE TABLE component (
     name TEXT PRIMARY KEY,
@@ -105,7 +118,7 @@ class Row(NamedTuple):
 class Reading(NamedTuple):
     """What reading a picture's file gave: its content's hash, or the reason why it cannot be read.
 
-    The other columns are those of the table; `pixels` is the hash of all upright pixels.
+    The other columns are those of the tables; `pixels` is the hash of all upright pixels.
     """
 
     id: int
@@ -118,6 +131,8 @@ class Reading(NamedTuple):
     used_bits: int | None = None
     is_plain: bool = False
     ignores_alpha: bool = False
+    description: bytes | None = None
+    taken: float | None = None
 
 
 class ListedRow(NamedTuple):
@@ -192,8 +207,16 @@ def add_readings(index: sqlite3.Connection, readings: Iterable[Reading]) -> None
     query = """UPDATE picture SET size = ?2, hash = ?3, reason = ?4, unit = COALESCE(unit, 'h:' || HEX(?3)),
                status = IIF(?4 IS NULL, 'kept', 'unreadable'), content = COALESCE(?5, ?3), sketch = ?6,
                shape = ?7, used_bits = ?8, is_plain = ?9, ignores_alpha = ?10 WHERE id = ?1"""
+    found = list(readings)
     with together(index):
-        index.executemany(query, readings)
+        index.executemany(query, (one[:10] for one in found))
+        add_descriptions(index, found)
+
+
+def add_descriptions(index: sqlite3.Connection, readings: Iterable[Reading]) -> None:
+    """Write down what near copies are found by."""
+    rows = ((one.id, one.description, one.taken) for one in readings if one.description is not None)
+    index.executemany("INSERT INTO likeness VALUES (?, ?, ?)", rows)
 
 
 def iter_candidates(index: sqlite3.Connection, *, batch: int) -> Iterator[list[tuple[int, str]]]:
@@ -271,6 +294,7 @@ def read_all(
     num_workers: int,
     max_pixels: int,
     sample_bits: SampleBits = "auto",
+    described: bool = False,
 ) -> None:
     """Read every picture in the index and write down what was found.
 
@@ -280,23 +304,27 @@ def read_all(
         num_workers: Number of processes.
         max_pixels: A picture with more pixels counts as unreadable.
         sample_bits: The setting SAMPLE_BITS.
+        described: Add what near copies are found by.
     """
 
-    read = functools.partial(read_one, max_pixels=max_pixels, sample_bits=sample_bits)
+    read = functools.partial(read_one, max_pixels=max_pixels, sample_bits=sample_bits, described=described)
     with start_workers(num_workers) as workers:
         with show_progress("reading the pictures", total) as advance:
-            for readings in workers.map(iter_files(index, batch=_BATCH), read, failed=_fail_to_read):
+            for readings in workers.map(iter_files(index, batch=_BATCH), read, failed=fail_to_read):
                 add_readings(index, readings)
                 advance(len(readings))
         _compare_jpegs(index, workers, max_pixels=max_pixels)
     index_readings(index)
 
 
-def read_one(number: int, path: str, *, max_pixels: int, sample_bits: SampleBits = "auto") -> Reading:
+def read_one(
+    number: int, path: str, *, max_pixels: int, sample_bits: SampleBits = "auto", described: bool = False
+) -> Reading:
     """Return a file's size, its SHA-256, what its pixels are known by, or why it cannot be read."""
+    side = SIDE if described else None
     try:
         data = read_bytes(path, max_pixels=max_pixels)
-        found = inspect_picture(data, max_pixels=max_pixels, sample_bits=sample_bits)
+        found = inspect_picture(data, max_pixels=max_pixels, sample_bits=sample_bits, miniature=side)
     except PictureError as error:
         return Reading(id=number, size=0, hash=None, reason=error.reason)
     return Reading(
@@ -310,10 +338,13 @@ def read_one(number: int, path: str, *, max_pixels: int, sample_bits: SampleBits
         used_bits=found.used_bits,
         is_plain=found.is_plain,
         ignores_alpha=found.ignores_alpha,
+        description=None if found.miniature is None else pack_description(found.miniature, found.size),
+        taken=read_facts(data).taken if described else None,
     )
 
 
-def _fail_to_read(number: int, reason: str) -> Reading:
+def fail_to_read(number: int, reason: str) -> Reading:
+    """Return the reading of a file that ended its worker."""
     return Reading(id=number, size=0, hash=None, reason=reason)
 
 

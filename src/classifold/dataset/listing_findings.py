@@ -81,6 +81,7 @@ class Findings:
         flags: Columns of zeros and ones where no column names a class.
         num_sets: Number of pictures whose line names a set.
         without_set: Pictures whose line names none, with what it has instead.
+        nested: Notes on class folders inside of others.
     """
 
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -105,6 +106,7 @@ class Findings:
     flags: tuple[str, ...] = ()
     num_sets: int = 0
     without_set: Examples = field(default_factory=Examples)
+    nested: list[str] = field(default_factory=list)
 
     def add_fault(self, fault: Fault) -> None:
         """Add a faulty line; only the first faults are kept in memory."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from classifold.counts import choose, count_of
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.class_checks import list_skipped
-from classifold.dataset.class_layout import describe_inner
 from classifold.dataset.evaluation_size import describe_evaluation
 from classifold.dataset.index import SET_RANKS, count_sets
 from classifold.dataset.layout import holds_class_folders, holds_pictures
 from classifold.dataset.name_bytes import clean_name
+from classifold.dataset.near_copies import describe_near_copies
 from classifold.dataset.placing import Placement
 from classifold.dataset.set_names import is_auxiliary, name_set
 from classifold.dataset.shares import Shares, describe_unmet
@@ -52,10 +52,12 @@ def describe_folder(
     loose = _find_loose(data_dir, own)
     if loose:
         lines.append(f"pictures outside the class folders are left out: {_some(loose)}")
-    empty = _empty_classes(index, data_dir if own is None else None)
+    classes = find_classes(data_dir) if own is None else []
+    empty = [name for name, _ in classes if name not in oddities.outermost]
     lines += [f"class folder {name!r} holds no pictures and was left out" for name in empty]
     if own is None:
-        lines += [*_describe_doubtful(index), *describe_inner(data_dir)]
+        lines += _describe_doubtful(index)
+    lines += oddities.nested
     return [*lines, *describe_links(oddities), *_describe_bytes(oddities), *_describe_names(data_dir, own)]
 
 
@@ -276,9 +278,10 @@ def describe_division(
         lines.append(f"one picture or group was moved to where a class had nothing: {_some(moved)}")
     if redrawn:
         lines.append(
-            "SPLIT_SEED or SPLIT_GROUP_PATTERN changed, but pictures keep the sets they had: "
+            "SPLIT_SEED, SPLIT_GROUP_PATTERN or NEAR_COPIES changed, but pictures keep the sets they had: "
             f"delete {config.split_dir} to divide from scratch"
         )
+    lines += describe_near_copies(index)
     if config.SPLIT_GROUP_PATTERN:
         query = "SELECT COUNT(DISTINCT unit), COUNT(*) FROM picture WHERE status = 'kept' AND unit LIKE 'g:%'"
         groups, pictures = index.execute(query).fetchone()
@@ -344,13 +347,6 @@ def _describe_way(way: str, placement: Placement, *, where: str) -> str:
     links = choose(count, "is in", "are in")
     what = choose(count, "a hard link, which takes", "hard links, which take")
     return f"{pictures} {links} {where} as {what} no disk space: changing one changes its original"
-
-
-def _empty_classes(index: sqlite3.Connection, data_dir: Path | None) -> list[str]:
-    if data_dir is None:
-        return []
-    found = {*_texts(index, "SELECT DISTINCT class_name FROM picture"), *list_skipped(index)}
-    return [name for name, _ in find_classes(data_dir) if name not in found]
 
 
 def _texts(index: sqlite3.Connection, query: str) -> list[str]:

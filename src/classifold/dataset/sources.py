@@ -17,8 +17,9 @@ from classifold.settings.config import Config
 MADE_FROM = "made_from"
 # Settings that decide which picture belongs to which set.
 _SETTINGS = (
-    *("PERCENTAGE_VAL", "PERCENTAGE_EVAL", "SPLIT_SEED", "SPLIT_GROUP_PATTERN", "SMALL_CLASSES"),
-    *("UNREADABLE_PICTURES", "MAX_PIXELS", "SAMPLE_BITS", "MANIFEST_ROOT", "MANIFEST_CLASS"),
+    *("PERCENTAGE_VAL", "PERCENTAGE_EVAL", "SPLIT_SEED", "SPLIT_GROUP_PATTERN", "NEAR_COPIES"),
+    *("CLASS_FOLDER", "SMALL_CLASSES", "UNREADABLE_PICTURES", "MAX_PIXELS", "SAMPLE_BITS"),
+    *("MANIFEST_ROOT", "MANIFEST_CLASS"),
 )
 
 
@@ -54,7 +55,7 @@ def describe_sources(config: Config) -> dict[str, Any]:
     if config.DATA_MANIFEST:
         return describe_hashed(config, _hash_listing(Path(config.DATA_MANIFEST)))
     pictures = SourceHash()
-    for source in _iter_sources(Path(config.DATA_LOCAL_DIR)):
+    for source in _iter_sources(config):
         pictures.add_source(source)
     return describe_hashed(config, pictures)
 
@@ -75,10 +76,11 @@ def _hash_listing(listing: Path) -> UnorderedHash:
     return lines
 
 
-def _iter_sources(data_dir: Path) -> Iterator[Source]:
+def _iter_sources(config: Config) -> Iterator[Source]:
     """Yield every picture of the data folder, in any order."""
+    data_dir = Path(config.DATA_LOCAL_DIR)
     check_folder(data_dir)
-    own = read_layout(data_dir)
+    own = read_layout(data_dir, class_folder=config.CLASS_FOLDER)
     for set_name, folder in {"": data_dir}.items() if own is None else own.items():
         for picture in iter_pictures(folder, ordered=False):
             yield Source(f"{set_name}/{picture.key}", os.fspath(picture.path))

@@ -30,8 +30,10 @@ from classifold.dataset.division import (
     read_earlier,
 )
 from classifold.dataset.index import RANK_OF, SET_RANKS, Row, add_pictures, count_sets, open_index, read_all
+from classifold.dataset.innermost import describe_nested, name_innermost
 from classifold.dataset.layout import describe_place
 from classifold.dataset.name_bytes import clean_name
+from classifold.dataset.near_copies import find_near_copies, list_near_copies
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.record import read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
@@ -75,7 +77,7 @@ def split_dataset(config: Config) -> SplitSummary:
     check_folder(data_dir)
     check_apart(data_dir, split_dir)
     check_same_source(config, read_record_head(split_dir / SPLIT_RECORD))
-    own = read_layout(data_dir)
+    own = read_layout(data_dir, class_folder=config.CLASS_FOLDER)
     made = tuple(name for name in (VALIDATION, EVALUATION) if own is None or name not in own)
     check_shares(config, made)
     oddities, sources = Oddities(os.path.realpath(data_dir)), SourceHash()
@@ -87,9 +89,10 @@ def split_dataset(config: Config) -> SplitSummary:
         read_pictures(index, config)
         if head is not None:
             compare_vanished(index, config, made=made)
+        if own is None:
+            mark_copies(index)
+        find_near_copies(index, config)
         with show_progress("dividing the pictures", None):
-            if own is None:
-                mark_copies(index)
             moved, is_redrawn = divide(index, config, made=made, head=head)
         placement = place_pictures(index, folder, files=config.SPLIT_FILES, split_dir=split_dir)
         lines = [
@@ -130,7 +133,8 @@ def find_pictures(
     """Add all pictures to the index, and to `sources`; return the number of skipped files, by reason.
 
     Raises:
-        DataError: A folder cannot be entered, or a name is not UTF-8.
+        DataError: A folder cannot be entered, a name is not UTF-8, or innermost folders of different names
+            would give one class.
     """
     counts = Counter[str]()
     data_dir = Path(config.DATA_LOCAL_DIR)
@@ -138,6 +142,11 @@ def find_pictures(
     hashed = rows if sources is None else _hash_sources(rows, sources)
     with show_progress("looking for pictures", None) as advance:
         add_pictures(index, counting(hashed, advance))
+    oddities.outermost = set(_list_classes(index))
+    if config.CLASS_FOLDER == "innermost":
+        oddities.nested = name_innermost(index, pattern=config.SPLIT_GROUP_PATTERN)
+    else:
+        oddities.nested = describe_nested(index)
     return dict(sorted(counts.items()))
 
 
@@ -200,6 +209,7 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
         num_workers=_count_workers(config),
         max_pixels=config.MAX_PIXELS,
         sample_bits=config.SAMPLE_BITS,
+        described=config.NEAR_COPIES == "together",
     )
     check_readable(index, config)
 
@@ -257,4 +267,5 @@ def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Itera
         ),
         **list_left_out(index),
         **list_held_out_pixels(index),
+        **list_near_copies(index),
     }

@@ -35,9 +35,11 @@ from classifold.dataset.division import (
     read_earlier,
 )
 from classifold.dataset.index import RANK_OF, SET_RANKS, ListedRow, add_listed, count_sets, open_index
+from classifold.dataset.innermost import describe_nested, name_innermost
 from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, write_manifest
+from classifold.dataset.near_copies import describe_listed, find_near_copies, list_near_copies
 from classifold.dataset.placing import rename_twins
 from classifold.dataset.record import listing_hash, read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
@@ -75,9 +77,11 @@ def split_listing(config: Config) -> SplitSummary:
     with naming_setting(config), replace_folder(split_dir) as folder, open_index(folder / _INDEX) as index:
         findings, made = read_listing(index, config)
         head = read_earlier(index, split_dir, kind=findings.kind)
+        if made == MADE:
+            mark_copies(index)
+        describe_listed(index, config)
+        find_near_copies(index, config)
         with show_progress("dividing the pictures", None):
-            if made == MADE:
-                mark_copies(index)
             moved, is_redrawn = divide(index, config, made=made, head=head)
             rename_twins(index)
         with show_progress("writing the three manifests", None):
@@ -94,14 +98,14 @@ def split_listing(config: Config) -> SplitSummary:
             ],
             fingerprint=compute_fingerprint(index),
         )
-        left_out = list_left_out(index, name="identity")
+        lists = {**list_left_out(index, name="identity"), **list_near_copies(index)}
         files = [describe_file(folder / set_manifest(name)) for name in SETS]
         head = {
             **_describe(index, config, summary, findings, made),
             MADE_FROM: describe_sources(config),
             "files": files,
         }
-        write_record(folder / SPLIT_RECORD, head, left_out)
+        write_record(folder / SPLIT_RECORD, head, lists)
         (folder / _INDEX).unlink()
     return summary
 
@@ -132,11 +136,16 @@ def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
     """Fill the index with the listing's sound lines; return what else is in it.
 
     Raises:
-        DataError: It cannot be read at all.
+        DataError: It cannot be read at all, or innermost folders of different names would give one class.
     """
     findings = Findings()
     with show_progress("reading the listing", None, unit="lines") as advance:
         add_listed(index, _iter_rows(config, findings, advance))
+    if config.MANIFEST_ROOT and not findings.columns.class_name:
+        if config.CLASS_FOLDER == "innermost":
+            findings.nested = name_innermost(index, pattern=config.SPLIT_GROUP_PATTERN)
+        else:
+            findings.nested = describe_nested(index)
     return findings
 
 
@@ -282,7 +291,7 @@ def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") 
 
 def describe_listing(findings: Findings, config: Config, *, made: Sequence[str]) -> list[str]:
     """Return the notes on a listing: which columns were used, what was skipped, and if copies are found."""
-    lines = [*_describe_columns(findings, config, made=made), *_describe_files(findings)]
+    lines = [*_describe_columns(findings, config, made=made), *findings.nested, *_describe_files(findings)]
     if findings.passed_over:
         counts = describe_counts(dict(sorted(findings.passed_over.items())))
         lines.append(f"skipped: {counts}")

@@ -82,6 +82,8 @@ class Oddities:
         links: The first link by name that was skipped for each reason, with its target.
         num_strange: Number of pictures whose names are not UTF-8.
         strange: Key of the first of them by name.
+        outermost: Names of the outermost class folders that hold pictures.
+        nested: Notes on class folders inside of others.
     """
 
     root: str
@@ -91,6 +93,8 @@ class Oddities:
     links: dict[str, str] = field(default_factory=dict)
     num_strange: int = 0
     strange: str = ""
+    outermost: set[str] = field(default_factory=set)
+    nested: list[str] = field(default_factory=list)
 
     def look_at(self, entry: os.DirEntry[str], key: str) -> None:
         """Note if a picture is a link to outside or its name is not UTF-8."""

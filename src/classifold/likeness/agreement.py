@@ -1,8 +1,8 @@
 """Decides whether two pictures are the same photograph: laid over each other, their details must agree.
 
-Two photographs that are alike, such as two white shirts on red cloth, agree in their layout, but not in creases,
-edges and grain. So both are compared block by block in what is finer than a thirtieth of the picture. A caption
-spoils a few blocks; another photograph spoils most.
+Two photographs that are alike, such as two white shirts on red cloth, agree in their layout, but not in
+creases, edges and grain. So both are compared block by block in what is finer than a thirtieth of the width.
+A caption spoils a few blocks; another photograph spoils most.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifold.likeness.alignment import Box, Grey, Overlay, align, overlay
+from classifold.likeness.alignment import Boxes, Grey, Overlays, align, overlay
 
-# Sides of the squares that are compared, the coarsest first. The last one that both pictures can fill decides.
+# Sides of the squares that are compared, the coarsest first. The last that both can fill decides.
 SIDES = (32, 64, 96, 128, 192)
 # The shortest side to which a picture may be shrunk before it is compared.
 VIEW_SIDE = SIDES[-1]
@@ -26,6 +26,8 @@ _BLOCKS = 12
 _DETAIL, _FAINT_DETAIL, _ENOUGH_BLOCKS = 2.0, 1.0, 12
 # Fewer blocks cannot tell two photographs apart.
 _LEAST_BLOCKS = 6
+# A block counts if this share of its pixels does.
+_LEAST_COUNTED = 0.7
 # A block agrees from this correlation on.
 _AGREES = 0.7
 # Pixels beyond these values are burnt out or sunk in black: there may have been detail in the original.
@@ -34,6 +36,14 @@ _DARKEST, _BRIGHTEST = 4, 250
 _FIRST_SHARE, _FIRST_CORRELATION = 0.5, 0.7
 # Mean difference of the largest and the smallest channel, of 255, below which a picture is grey.
 _GREY = 3.0
+
+
+class Orientation(NamedTuple):
+    """How a picture is turned into the orientation of another: mirrored, then rows and columns exchanged."""
+
+    across: bool = False
+    down: bool = False
+    transposed: bool = False
 
 
 class View(NamedTuple):
@@ -49,26 +59,24 @@ class View(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How far two pictures agree.
+    """How far the pictures of N pairs agree.
 
     Attributes:
-        share: Share of the blocks with detail that agree, 0 to 1.
-        correlation: Correlation of the middle one of them, -1 to 1.
-        num_blocks: Blocks with detail.
-        box: Where the first picture lies in the second one.
+        share: Share of the blocks with detail that agree, 0 to 1, shape (N,).
+        correlation: Correlation of the middle one of them, -1 to 1, shape (N,).
+        boxes: Where each first picture lies in the second one, shape (N, 4).
     """
 
-    share: float
-    correlation: float
-    num_blocks: int
-    box: Box
+    share: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    boxes: Boxes
 
 
 def view(pixels: NDArray[np.uint8]) -> View:
     """Return a picture in the form in which pictures are compared.
 
     Args:
-        pixels: RGB, shape (height, width, 3), uint8; both sides have `VIEW_SIDE` pixels where the picture does.
+        pixels: RGB, shape (height, width, 3), uint8; not below `VIEW_SIDE` pixels a side if the file is not.
     """
     grey = Image.fromarray(pixels).convert("L")
     sides = [side for side in SIDES[1:] if side <= max(min(pixels.shape[:2]), SIDES[1])]
@@ -78,79 +86,86 @@ def view(pixels: NDArray[np.uint8]) -> View:
     return View(squares, colours < _GREY)
 
 
-def view_miniature(grey: NDArray[np.uint8]) -> View:
-    """Return the miniature of a description, for a first look; shape (SIDE, SIDE), uint8."""
-    return View({len(grey): grey})
+def turn_view(seen: View, turned: Orientation) -> View:
+    """Return a mirrored or turned picture."""
+    return seen._replace(squares={side: turn_square(one, turned) for side, one in seen.squares.items()})
 
 
-def turn_view(seen: View, *, across: bool, down: bool, transposed: bool) -> View:
-    """Return a mirrored and turned picture, as in `hashes.turn`."""
-
-    def turn(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        turned = square[:: -1 if down else 1, :: -1 if across else 1]
-        return turned.T if transposed else turned
-
-    return seen._replace(squares={side: turn(square) for side, square in seen.squares.items()})
+def turn_square(square: NDArray[np.uint8], turned: Orientation) -> NDArray[np.uint8]:
+    """Return a mirrored or turned square, shape (n, n)."""
+    mirrored = square[:: -1 if turned.down else 1, :: -1 if turned.across else 1]
+    return mirrored.T if turned.transposed else mirrored
 
 
-def compare(first: View, second: View, box: Box) -> Agreement | None:
-    """Return how far two views agree after alignment; None where they plainly do not.
+def glance(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], boxes: Boxes
+) -> tuple[Agreement, NDArray[np.bool_]]:
+    """Align pairs of squares; return how far they agree, and which deserve a closer look.
+
+    Args:
+        first: Squares, shape (N, n, n).
+        second: The squares that they are probably parts of, in the same orientation.
+        boxes: Where they are thought to be, to within about a twentieth.
+    """
+    one, other = first.astype(np.float32), second.astype(np.float32)
+    fitted, is_found = align(_even_out(one), _even_out(other), boxes)
+    found = measure(overlay(one, other, fitted), fitted)
+    return found, is_found & (found.share >= _FIRST_SHARE) & (found.correlation >= _FIRST_CORRELATION)
+
+
+def compare(first: View, second: View, boxes: Boxes) -> Agreement | None:
+    """Return how far two views agree after alignment, as a single pair; None where they plainly do not.
 
     Args:
         first: A picture.
         second: The one that it is probably a part of, in the same orientation.
-        box: Where it is thought to be in the second one, to within about a twentieth.
+        boxes: Where it is thought to be in the second one, shape (1, 4).
     """
-    found = None
-    for side in _choose_sides([side for side in SIDES if side in first.squares and side in second.squares]):
-        one, other = (seen.squares[side].astype(np.float32) for seen in (first, second))
-        fitted = align(_even_out(one), _even_out(other), box)
-        if fitted is None:
-            return None
-        found = measure(overlay(one, other, fitted), fitted)
-        if side <= SIDES[1] and (found.share < _FIRST_SHARE or found.correlation < _FIRST_CORRELATION):
-            return None
-        box = fitted
-    return found
+    sides = sorted(first.squares.keys() & second.squares.keys())
+    found, is_promising = glance(first.squares[sides[0]][None], second.squares[sides[0]][None], boxes)
+    if is_promising[0] and len(sides) > 1:
+        found, _ = glance(first.squares[sides[-1]][None], second.squares[sides[-1]][None], found.boxes)
+    return found if is_promising[0] else None
 
 
-def measure(laid: Overlay, box: Box) -> Agreement:
-    """Return how far two pictures on one grid agree in their details."""
-    blocks = _BLOCKS if len(laid.first) > SIDES[0] else SIDES[0] // 4
+def measure(laid: Overlays, boxes: Boxes) -> Agreement:
+    """Return how far pictures on one grid agree in their details."""
+    n = laid.first.shape[-1]
+    blocks = _BLOCKS if n > SIDES[0] else SIDES[0] // 4
     first, second = _detail(laid.first), _detail(laid.second)
-    counted = (laid.is_shared & _is_exposed(laid.first) & _is_exposed(laid.raw)).astype(np.float32)
-    size = (len(counted) // blocks) ** 2
+    is_counted = laid.is_shared & _is_exposed(laid.first) & _is_exposed(laid.second)
+    counted = is_counted.astype(np.float32)
     number = _sum_blocks(counted, blocks)
     squares = [_sum_blocks(one * one * counted, blocks) for one in (first, second)]
-    correlation = _sum_blocks(first * second * counted, blocks) / np.sqrt(squares[0] * squares[1] + 1e-6)
+    product = _sum_blocks(first * second * counted, blocks)
+    correlation = product / np.sqrt(squares[0] * squares[1] + 1e-6)
+    # Either picture may have had its contrast reduced.
     strength = np.sqrt(np.maximum(*squares) / np.maximum(number, 1))
-    is_full = number > 0.7 * size
-    chosen = is_full & (strength > _DETAIL)
-    if np.count_nonzero(chosen) < _ENOUGH_BLOCKS:
-        chosen = is_full & (strength > _FAINT_DETAIL)
-    values = correlation[chosen]
-    if len(values) < _LEAST_BLOCKS:
-        return Agreement(0.0, 0.0, len(values), box)
-    return Agreement(float((values > _AGREES).mean()), float(np.median(values)), len(values), box)
-
-
-def _choose_sides(shared: list[int]) -> list[int]:
-    """Return the coarsest and the finest side."""
-    return sorted({*shared[:1], *shared[-1:]})
+    is_full = number > _LEAST_COUNTED * (n // blocks) ** 2
+    share, middle = np.zeros((2, len(boxes)))
+    for pair in range(len(boxes)):
+        chosen = is_full[pair] & (strength[pair] > _DETAIL)
+        if np.count_nonzero(chosen) < _ENOUGH_BLOCKS:
+            chosen = is_full[pair] & (strength[pair] > _FAINT_DETAIL)
+        values = correlation[pair][chosen]
+        if len(values) >= _LEAST_BLOCKS:
+            share[pair], middle[pair] = (values > _AGREES).mean(), np.median(values)
+    return Agreement(share, middle, boxes)
 
 
 def _even_out(square: Grey) -> Grey:
-    """Return the detail of a picture divided by its local strength, so that no edge outweighs the others."""
-    radius = max(3, len(square) // (12 if len(square) <= SIDES[1] else 16))
+    """Return the detail of pictures divided by its local strength, so that no edge outweighs the others."""
+    radius = max(3, square.shape[-1] // (12 if square.shape[-1] <= SIDES[1] else 16))
     soft = _soften(square)
-    detail = soft - _average(soft, radius)
-    evened: Grey = 30 * detail / np.sqrt(_average(detail * detail, radius) + 9)
-    return evened
+    detail: Grey = soft - _average(soft, radius)
+    strength: Grey = np.sqrt(_average(detail * detail, radius) + np.float32(9))
+    return detail / strength * np.float32(30)
 
 
 def _detail(square: Grey) -> Grey:
     soft = _soften(square)
-    return soft - _average(soft, 3)
+    detail: Grey = soft - _average(soft, 3)
+    return detail
 
 
 def _is_exposed(square: Grey) -> NDArray[np.bool_]:
@@ -158,24 +173,24 @@ def _is_exposed(square: Grey) -> NDArray[np.bool_]:
 
 
 def _soften(square: Grey) -> Grey:
-    padded = np.pad(square, 1, mode="edge")
-    rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
-    soft: Grey = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 4
+    padded = np.pad(square, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
+    soft: Grey = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 4  # type: ignore[assignment]
     return soft
 
 
 def _average(square: Grey, radius: int) -> Grey:
     """Return the mean over a window of 2 * radius + 1 pixels in each direction."""
     width = 2 * radius + 1
-    total = np.pad(square, ((radius + 1, radius), (radius + 1, radius)), mode="edge").cumsum(0)
-    rows = total[width:] - total[:-width]
-    total = rows.cumsum(1)
-    mean: Grey = (total[:, width:] - total[:, :-width]) / width**2
+    edge = (radius + 1, radius)
+    rows: Grey = np.pad(square, ((0, 0), edge, edge), mode="edge").cumsum(1, dtype=np.float32)
+    columns: Grey = (rows[:, width:] - rows[:, :-width]).cumsum(2, dtype=np.float32)
+    mean: Grey = (columns[:, :, width:] - columns[:, :, :-width]) * np.float32(1 / width**2)
     return mean
 
 
 def _sum_blocks(square: Grey, blocks: int) -> Grey:
-    side = len(square) // blocks
-    cut = square[: side * blocks, : side * blocks]
-    total: Grey = cut.reshape(blocks, side, blocks, side).sum(axis=(1, 3))
+    side = square.shape[-1] // blocks
+    cut = square[:, : side * blocks, : side * blocks]
+    total: Grey = cut.reshape(-1, blocks, side, blocks, side).sum(axis=(2, 4))
     return total

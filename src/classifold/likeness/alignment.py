@@ -1,8 +1,8 @@
-"""Lays one picture over another: which part of the one is the other, to a fraction of a pixel.
+"""Lays pictures over each other: which part of the one is the other, to a fraction of a pixel.
 
-The method is that of Lucas and Kanade ("An iterative image registration technique", 1981), from coarse to
-fine, with a scale and an offset for each direction and for the brightness. Pixels that disagree count little,
-so that a caption does not pull the result away.
+The method is that of Lucas and Kanade ("An iterative image registration technique", 1981) with an offset
+and a scale for each direction. Pixels that disagree count little, with the weights of Geman and McClure
+(1987), so that a caption does not pull the result away. Many pairs are aligned at once, as one array.
 """
 
 from __future__ import annotations
@@ -13,130 +13,119 @@ import numpy as np
 from numpy.typing import NDArray
 
 Grey = NDArray[np.float32]
-# Steps at the coarsest square, which may start a twentieth away, and at the finer ones.
+# Where pictures lie in others, shape (N, 4): the left, upper, right and lower edge as shares of the width and
+# height of the other.
+Boxes = NDArray[np.float64]
+# Steps at the coarsest squares, where a start is up to a twentieth away, and at finer ones.
 _COARSE_SIDE, _COARSE_STEPS, _FINE_STEPS = 32, 10, 5
 _LONGEST_STEP = 0.05
-# A step of less than this many pixels ends the search at one resolution.
+# A step of less than this many pixels ends the search.
 _SMALL_STEP = 0.02
-# A part of the other picture may reach beyond it by this share of it (a border), and leave out as much.
+# A picture may reach beyond the other one by this share of it (a border), and leave out as much.
 _REACH = 0.25
-# Residuals of so many times their median count for a quarter; 1.4826 medians are a normal distribution's
-# standard deviation. The weights are those of Geman and McClure (1987).
+# Pixels whose difference is twice the standard deviation, which is 1.4826 medians, count for a quarter.
 _OUTLIER = 2 * 1.4826
+_LEAST_SHARED = 1 / 3
 
 
-class Box(NamedTuple):
-    """Where a picture lies in another one: its edges as shares of the other's width and height."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def inverted(self) -> Box:
-        """Return where the other picture lies in this one."""
-        width, height = self.right - self.left, self.bottom - self.top
-        return Box(-self.left / width, -self.top / height, (1 - self.left) / width, (1 - self.top) / height)
-
-
-class Overlay(NamedTuple):
-    """Two pictures on one grid.
+class Overlays(NamedTuple):
+    """Pairs of pictures, each pair on one grid; all of shape (N, n, n).
 
     Attributes:
         first: Pixels of the first picture.
-        second: Pixels of the second one, with its brightness fitted.
-        raw: The same as they are.
+        second: Pixels of the second one.
         is_shared: True where both have pixels.
     """
 
     first: Grey
     second: Grey
-    raw: Grey
     is_shared: NDArray[np.bool_]
 
 
-def align(first: Grey, second: Grey, box: Box) -> Box | None:
-    """Return where the first picture lies in the second one, None if the search leaves the pictures.
+def invert_boxes(boxes: Boxes) -> Boxes:
+    """Return where the other pictures lie in these, shape (N, 4)."""
+    start, span = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    return np.concatenate([-start / span, (1 - start) / span], axis=1)
+
+
+def align(first: Grey, second: Grey, boxes: Boxes) -> tuple[Boxes, NDArray[np.bool_]]:
+    """Return where each first picture lies in the second one, and whether the search stayed within them.
 
     Args:
-        first: The picture squeezed to a square, shape (n, n).
-        second: The other one, at the same side.
-        box: Where the first one is thought to be.
+        first: Pictures squeezed to squares, shape (N, n, n).
+        second: The other ones, at the same side.
+        boxes: Where the first ones are thought to be in the second ones.
     """
-    return _refine(first, second, box)
-
-
-def overlay(first: Grey, second: Grey, box: Box) -> Overlay:
-    """Return both pictures on the grid of the first one.
-
-    Args:
-        first: Shape (n, n).
-        second: Shape (n, n).
-        box: Where the first one lies in the second one.
-    """
-    moved, shared, _, _ = _sample(second, box)
-    x, y = moved[shared], first[shared]
-    spread = float(x.std())
-    gain = float(((x - x.mean()) * (y - y.mean())).mean()) / max(spread**2, 1e-6)
-    return Overlay(first, (moved - x.mean()) * gain + y.mean(), moved, shared)
-
-
-def _refine(first: Grey, second: Grey, box: Box) -> Box | None:
-    n = len(first)
+    n = first.shape[-1]
+    boxes, is_found = boxes.copy(), np.ones(len(boxes), np.bool_)
     for _ in range(_COARSE_STEPS if n <= _COARSE_SIDE else _FINE_STEPS):
-        moved, shared, x, y = _sample(second, box)
-        if np.count_nonzero(shared) < n * n / 3:
-            return None
-        step = _solve(first, moved, shared, x, y)
-        if step is None:
-            return None
-        box = Box(*(float(old + change) for old, change in zip(box, step, strict=True)))
-        if not _is_near(box):
-            return None
-        if max(abs(step)) * n < _SMALL_STEP:
+        steps = _find_steps(overlay(first, second, boxes))
+        steps[~is_found] = 0
+        boxes += steps
+        is_found &= np.abs(boxes - (0, 0, 1, 1)).max(axis=1, initial=0) <= _REACH
+        if np.abs(steps).max(initial=0) * n < _SMALL_STEP:
             break
-    return box
+    return boxes, is_found
 
 
-def _is_near(box: Box) -> bool:
-    edges = (box.left, box.top, 1 - box.right, 1 - box.bottom)
-    return max(abs(edge) for edge in edges) <= _REACH
+def overlay(first: Grey, second: Grey, boxes: Boxes) -> Overlays:
+    """Return both pictures of each pair on the grid of the first one.
 
-
-def _sample(picture: Grey, box: Box) -> tuple[Grey, NDArray[np.bool_], Grey, Grey]:
-    """Return the part of a picture that a box names, where it lies inside, and the grid's coordinates 0 to 1."""
-    n = len(picture)
-    grid = ((np.arange(n) + 0.5) / n).astype(np.float32)
-    columns = (box.left + grid * (box.right - box.left)) * n - 0.5
-    rows = (box.top + grid * (box.bottom - box.top)) * n - 0.5
-    part = _interpolate(_interpolate(picture, rows).T, columns).T
+    Args:
+        first: Shape (N, n, n).
+        second: Shape (N, n, n).
+        boxes: Where the first ones lie in the second ones.
+    """
+    n = first.shape[-1]
+    grid = (np.arange(n) + 0.5) / n
+    columns, rows = (
+        (boxes[:, [axis]] + grid * (boxes[:, [axis + 2]] - boxes[:, [axis]])) * n - 0.5 for axis in (0, 1)
+    )
+    part = _interpolate(_interpolate(second, rows).swapaxes(1, 2), columns).swapaxes(1, 2)
     inside = [(at >= -0.5) & (at <= n - 0.5) for at in (rows, columns)]
-    return part, inside[0][:, None] & inside[1], grid[None, :], grid[:, None]
+    return Overlays(first, part, inside[0][:, :, None] & inside[1][:, None, :])
 
 
-def _interpolate(picture: Grey, rows: Grey) -> Grey:
-    rows = np.clip(rows, 0, len(picture) - 1)
-    above = np.minimum(rows.astype(np.intp), len(picture) - 2)
-    share = (rows - above).astype(np.float32)[:, None]
-    return picture[above] * (1 - share) + picture[above + 1] * share
+def _interpolate(pictures: Grey, rows: NDArray[np.float64]) -> Grey:
+    """Return the rows of pictures (N, n, n) at fractional places (N, n)."""
+    rows = np.clip(rows, 0, pictures.shape[-1] - 1)
+    above = np.minimum(rows.astype(np.intp), pictures.shape[-1] - 2)
+    share = (rows - above).astype(np.float32)[:, :, None]
+    each = np.arange(len(pictures))[:, None]
+    upper = pictures[each, above]
+    between: Grey = upper + (pictures[each, above + 1] - upper) * share
+    return between
 
 
-def _solve(first: Grey, moved: Grey, shared: NDArray[np.bool_], x: Grey, y: Grey) -> Grey | None:
-    """Return how far each edge of the box must move, as shares of the picture."""
-    n = len(first)
+def _find_steps(laid: Overlays) -> Boxes:
+    """Return how far each edge of each box must move, as shares of the picture."""
+    count, n, _ = laid.first.shape
     # Slopes per share of the width and height.
-    down, across = (slope * n for slope in np.gradient(moved))
-    rest = first - moved
-    typical = max(float(np.median(np.abs(rest[shared]))), 0.5)
-    weights = shared / (1 + (rest / (_OUTLIER * typical)) ** 2) ** 2
+    down, across = _slope(laid.second, 1) * n, _slope(laid.second, 2) * n
+    rest = np.where(laid.is_shared, laid.first - laid.second, 0).reshape(count, -1)
+    typical = np.maximum(np.median(np.abs(rest), axis=1, keepdims=True), 0.5)
+    weights = laid.is_shared.reshape(count, -1) / (1 + (rest / (_OUTLIER * typical)) ** 2) ** 2
+    grid = ((np.arange(n) + 0.5) / n).astype(np.float32)
+    x, y = grid[None, None, :], grid[None, :, None]
     # An edge's movement shifts the pixels beside it in full and those at the opposite edge not at all.
-    columns = [across * (1 - x), down * (1 - y), across * x, down * y, moved]
-    design = np.stack([column.reshape(-1) for column in columns])
-    weighted = design * weights.reshape(-1)
-    square = weighted @ design.T
-    square[np.diag_indices(len(square))] *= 1 + 1e-4
-    try:
-        step: Grey = np.linalg.solve(square, weighted @ rest.reshape(-1))[:4]
-    except np.linalg.LinAlgError:
-        return None
-    return np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+    # The last column is the contrast.
+    columns = [across * (1 - x), down * (1 - y), across * x, down * y, laid.second]
+    design = np.stack([column.reshape(count, -1) for column in columns], axis=1)
+    weighted = design * weights[:, None, :]
+    square = weighted @ design.swapaxes(1, 2)
+    # A little on the diagonal: where nothing is to be seen the step is 0, and every system can be solved.
+    diagonal = np.einsum("nii->ni", square)
+    diagonal *= 1 + 1e-4
+    diagonal += 1e-3
+    steps = np.linalg.solve(square.astype(np.float64), (weighted @ rest[:, :, None]).astype(np.float64))
+    steps[np.count_nonzero(laid.is_shared, axis=(1, 2)) < n * n * _LEAST_SHARED] = _LONGEST_STEP
+    return np.clip(steps[:, :4, 0], -_LONGEST_STEP, _LONGEST_STEP)
+
+
+def _slope(pictures: Grey, axis: int) -> Grey:
+    """Return the difference of the neighbours on either side, halved; 0 at the edges."""
+    slope = np.zeros_like(pictures)
+    inner = (slice(None),) * axis + (slice(1, -1),)
+    after, before = ((slice(None),) * axis + (part,) for part in (slice(2, None), slice(None, -2)))
+    slope[inner] = (pictures[after] - pictures[before]) / 2
+    return slope

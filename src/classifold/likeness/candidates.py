@@ -25,7 +25,7 @@ from classifold.likeness.hashes import (
     turn,
 )
 
-# Windows that are looked up: the whole picture, and with its upper or lower edge left out, where captions are.
+# Windows that are looked up: the whole picture, and without its upper or lower edge, where captions are.
 LOOKED_UP = (0, 10, 15)
 # Beyond so many pictures only the whole picture is looked up, to keep the time in bounds.
 _MANY = 200_000
@@ -34,8 +34,10 @@ _MANY = 200_000
 _WEAK_SLOPE, _EQUAL_SLOPES = 0.15, 0.7
 # A picture whose lowest frequencies have less than this strength, of 255, is blank to the hash.
 _BLANK = 0.35
+# A picture with a shorter side has too little detail to tell it from others that look like it.
+LEAST_SIDE = 64
 # Hashes of the same photograph differ in at most so many bits of 61.
-_MAX_DISTANCE = 13
+_MAX_DISTANCE = 12
 _NUM_FLIPS, _NUM_WEAK = 32, 10
 # Of the windows with the same first bits, only so many whose next bits are the nearest are compared.
 _BUCKET = 64
@@ -54,7 +56,7 @@ class Hashes(NamedTuple):
         pictures: Number of the picture of each of them, ascending, shape (L,).
         windows: Their windows, an index of `entries`' second axis, shape (L,).
         weak: Their least certain bits, the weakest first, shape (L, 10), uint8.
-        is_blank: Pictures with too little contrast to be compared, shape (N,).
+        is_mute: Pictures with too little in them to be compared, shape (N,).
     """
 
     entries: NDArray[np.uint64]
@@ -62,7 +64,7 @@ class Hashes(NamedTuple):
     pictures: NDArray[np.uint32]
     windows: NDArray[np.uint8]
     weak: NDArray[np.uint8]
-    is_blank: NDArray[np.bool_]
+    is_mute: NDArray[np.bool_]
 
 
 class Candidates(NamedTuple):
@@ -113,8 +115,7 @@ def find_candidates(hashes: Hashes, *, max_partners: int = MAX_PARTNERS) -> Cand
     num_bits = count_key_bits(len(hashes.entries))
     index = _Index(hashes, num_bits)
     found = [index.look_up(chunk) for chunk in _iter_chunks(hashes)]
-    best = _join(found, max_partners=max_partners)
-    return best
+    return _join(found, max_partners=max_partners)
 
 
 def _hash_table(table: NDArray[Any], start: int, *, num_bits: int, looked_up: tuple[int, ...]) -> Hashes:
@@ -122,19 +123,20 @@ def _hash_table(table: NDArray[Any], start: int, *, num_bits: int, looked_up: tu
     upright = set_upright(coefficients)
     strength = np.abs(upright[:, 0]).copy()
     strength[:, 0, 0] = 0
-    is_blank = np.sqrt((strength**2).sum(axis=(1, 2))) < _BLANK
+    is_mute = np.sqrt((strength**2).sum(axis=(1, 2))) < _BLANK
+    is_mute |= np.minimum(table["width"], table["height"]) < LEAST_SIDE
     numbers = np.arange(start, start + len(table), dtype=np.uint32)
     rows = []
     for window in looked_up:
         for variant, is_tried in _iter_orientations(upright[:, window]):
-            chosen = is_tried & ~is_blank
+            chosen = is_tried & ~is_mute
             some = variant[chosen]
             weak = rank_weak_bits(some, num_bits=num_bits, count=_NUM_WEAK)
             windows = np.full(len(some), window, np.uint8)
             rows.append((hash_signs(some), numbers[chosen], windows, weak))
     lookups, pictures, windows, weak = (np.concatenate(field) for field in zip(*rows, strict=True))
     order = np.argsort(pictures, kind="stable")
-    return Hashes(hash_signs(upright), lookups[order], pictures[order], windows[order], weak[order], is_blank)
+    return Hashes(hash_signs(upright), lookups[order], pictures[order], windows[order], weak[order], is_mute)
 
 
 def _iter_orientations(upright: Coefficients) -> Iterator[tuple[Coefficients, NDArray[np.bool_]]]:
@@ -166,7 +168,7 @@ class _Index:
         self._hashes = hashes
         self._shift = np.uint64(64 - num_bits)
         flat = hashes.entries.reshape(-1)
-        usable = np.flatnonzero(np.repeat(~hashes.is_blank, NUM_WINDOWS)).astype(np.uint32)
+        usable = np.flatnonzero(np.repeat(~hashes.is_mute, NUM_WINDOWS)).astype(np.uint32)
         # Sorting numbers that hold the first bits and the place is many times as fast as `argsort`.
         place_bits = np.uint64(max(int(flat.size - 1).bit_length(), 1))
         packed = (flat[usable] >> place_bits) << place_bits
@@ -246,7 +248,9 @@ def _rank_within(values: NDArray[Any]) -> NDArray[np.intp]:
     """Return how many equal values stand before each one."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(values) else []
+    is_new = np.ones(len(values), np.bool_)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    starts = np.flatnonzero(is_new)
     lengths = np.diff(np.append(starts, len(values)))
     ranks = np.empty(len(values), np.intp)
     ranks[order] = np.arange(len(values)) - np.repeat(starts, lengths)

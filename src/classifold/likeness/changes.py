@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from classifold.likeness.agreement import Agreement, View
-from classifold.likeness.alignment import Box
+from classifold.likeness.agreement import Agreement, Orientation, View
+
+
+class Box(NamedTuple):
+    """Where a picture lies in another one: its edges as shares of the other's width and height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
 
 # An edge that moved by more than this share of the picture was cropped or got a border.
 _MOVED = 0.012
@@ -15,14 +24,6 @@ _RESIZED = 1.03
 _LEVEL = 6.0
 # Below this share of agreeing blocks a part was covered, as by a caption.
 _COVERED = 0.97
-
-
-class Orientation(NamedTuple):
-    """How a picture is turned into the orientation of another: mirrored, then rows and columns exchanged."""
-
-    across: bool = False
-    down: bool = False
-    transposed: bool = False
 
 
 def describe_changes(
@@ -42,17 +43,16 @@ def describe_changes(
         turned: What was done to the first picture for that orientation.
         found: How they agree; its box says where the first lies in the second.
     """
-    words = [*_describe_turn(turned), *_describe_edges(found.box)]
+    box = Box(*found.boxes[0].tolist())
+    words = [*_describe_turn(turned), *_describe_edges(box)]
     size = sizes[0][::-1] if turned.transposed else sizes[0]
-    factors = [
-        other / (side / span) for side, other, span in zip(size, sizes[1], _spans(found.box), strict=True)
-    ]
+    factors = [other / (side / span) for side, other, span in zip(size, sizes[1], _spans(box), strict=True)]
     if not all(1 / _RESIZED < factor < _RESIZED for factor in factors):
         words.append("resized")
     if first.is_grey != second.is_grey:
         words.append("grey" if second.is_grey else "coloured")
     words += _describe_level(first, second)
-    if found.share < _COVERED:
+    if found.share[0] < _COVERED:
         words.append("partly covered")
     return tuple(words or ["saved again"])
 
@@ -75,12 +75,10 @@ def _describe_turn(turned: Orientation) -> list[str]:
 def _describe_edges(box: Box) -> list[str]:
     """Say which edges of the first picture lie inside the second (a border) or beyond it (a crop)."""
     inside = (box.left, box.top, 1 - box.right, 1 - box.bottom)
-    words = []
-    if min(inside) < -_MOVED:
-        words.append("cropped")
-    if max(inside) > _MOVED:
-        words.append("with more around it")
-    return words
+    is_cropped, is_extended = min(inside) < -_MOVED, max(inside) > _MOVED
+    if is_cropped and is_extended:
+        return ["shifted"]
+    return ["cropped"] * is_cropped + ["with more around it"] * is_extended
 
 
 def _describe_level(first: View, second: View) -> list[str]:

@@ -1,4 +1,4 @@
-"""A picture in 1,032 bytes: its size and a grey miniature, enough to find pictures that may be near copies."""
+"""A picture in 1,032 bytes: its size and a grey miniature, to find those that may be near copies."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from PIL import Image
 SIDE = 32
 DESCRIPTION = np.dtype([("width", "<u4"), ("height", "<u4"), ("grey", "u1", (SIDE, SIDE))])
 DESCRIPTION_BYTES = DESCRIPTION.itemsize
-# A decode with shorter sides would have to be enlarged; see `describe`.
-MIN_DECODED_SIDE = SIDE
 
 
-def describe(
-    pixels: NDArray[np.uint8], *, size: tuple[int, int], extent: tuple[float, float] | None = None
-) -> bytes:
+def describe(pixels: NDArray[np.uint8], *, size: tuple[int, int] | None = None) -> bytes:
     """Return the description of a picture, always `DESCRIPTION_BYTES` long.
 
     Args:
         pixels: The upright picture, RGB, shape (height, width, 3), uint8; may be decoded shrunk, as long as
-            both sides keep `MIN_DECODED_SIDE` pixels where the picture has them.
-        size: Width and height of the whole picture in pixels, upright.
-        extent: Width and height of the part of `pixels` that is the picture, in pixels; None: all of it.
+            both sides keep `SIDE` pixels where the picture has them.
+        size: Width and height of the whole picture in pixels, upright; None: those of `pixels`.
     """
     image = Image.fromarray(np.ascontiguousarray(pixels)).convert("L")
-    box = (0.0, 0.0, *(extent or image.size))
-    miniature = image.resize((SIDE, SIDE), Image.Resampling.BOX, box=box)
-    return struct.pack("<II", *size) + miniature.tobytes()
+    miniature = np.array(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return pack_description(miniature, size or image.size)
+
+
+def pack_description(miniature: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
+    """Return the description of a picture whose miniature is known.
+
+    Args:
+        miniature: The upright picture squeezed to a square, grey, shape (SIDE, SIDE), uint8.
+        size: Width and height of the whole picture in pixels, upright.
+    """
+    return struct.pack("<II", *size) + np.ascontiguousarray(miniature).tobytes()
 
 
 def join_descriptions(descriptions: Iterable[bytes]) -> NDArray[Any]:

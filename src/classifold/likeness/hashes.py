@@ -57,7 +57,8 @@ def transform(grey: NDArray[np.uint8]) -> Coefficients:
     basis = np.concatenate([cosine_basis(*edges) for edges in EDGES])
     both = basis @ grey.astype(np.float32) @ basis.T
     shape = (len(grey), len(EDGES), NUM_FREQUENCIES, len(EDGES), NUM_FREQUENCIES)
-    return both.reshape(shape).transpose(0, 1, 3, 2, 4).reshape(len(grey), NUM_WINDOWS, *shape[2::2])
+    windows: Coefficients = both.reshape(shape).transpose(0, 1, 3, 2, 4)
+    return windows.reshape(len(grey), NUM_WINDOWS, NUM_FREQUENCIES, NUM_FREQUENCIES)
 
 
 def _rank_frequencies() -> list[tuple[int, int]]:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.likeness.agreement import Agreement, View, compare, turn_view, view, view_miniature
-from classifold.likeness.alignment import Box
+from classifold.likeness.agreement import (
+    Agreement,
+    Orientation,
+    View,
+    compare,
+    glance,
+    turn_square,
+    turn_view,
+    view,
+)
+from classifold.likeness.alignment import Boxes, invert_boxes
 from classifold.likeness.candidates import Candidates, find_candidates, hash_pictures
-from classifold.likeness.changes import Orientation, describe_changes
+from classifold.likeness.changes import describe_changes
 from classifold.likeness.grouping import Groups
 from classifold.likeness.hashes import EDGES, FREQUENCY_WEIGHTS, cosine_basis, turn
 
@@ -42,7 +51,7 @@ class Pair(NamedTuple):
         first: Number of one picture.
         second: Number of the other, greater than `first`.
         changes: How the second differs from the first, in words.
-        is_same: They are the same photograph; otherwise they are only so much alike that they may be of a burst.
+        is_same: They are the same photograph; otherwise so much alike that they may be of one burst.
     """
 
     first: int
@@ -56,12 +65,12 @@ class Pairs(NamedTuple):
 
     Attributes:
         pairs: Enough pairs to connect each group, sorted; not all within large groups.
-        num_blank: Pictures with too little contrast to be compared.
+        num_mute: Pictures that are too small or too plain to be compared.
         num_cut: Pictures that resemble so many others that not all of these were compared.
     """
 
     pairs: list[Pair]
-    num_blank: int
+    num_mute: int
     num_cut: int
 
 
@@ -70,21 +79,21 @@ def find_pairs(
     *,
     read: ReadPicture,
     num_workers: int = 1,
-    advance: Callable[[int], object] = lambda count: None,
+    advance: Callable[[int], object] | None = None,
 ) -> Pairs:
     """Return the pairs of pictures that are near copies of each other, or much alike.
 
     Args:
         descriptions: A table as of `description.join_descriptions`, shape (N,); may be a memory map.
-        read: Reads one picture by its number; only called for pictures that may be near copies. Several threads
-            call it at once.
+        read: Reads one picture by its number; called for pictures that may be near copies only, by
+            several threads at once.
         num_workers: Threads.
         advance: Told how many pairs have been looked at, in steps.
     """
     tables = (descriptions[start : start + _TABLE] for start in range(0, len(descriptions), _TABLE))
     hashes = hash_pictures(tables, num_pictures=len(descriptions))
     candidates = find_candidates(hashes)
-    num_blank = int(hashes.is_blank.sum())
+    num_mute = int(hashes.is_mute.sum())
     del hashes
     search = _Search(descriptions, candidates, read)
     groups = Groups()
@@ -92,13 +101,23 @@ def find_pairs(
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
         for batch in search.iter_batches():
             open_ones = [one for one in batch if not groups.are_joined(*search.pair_of(one))]
-            for pair in threads.map(search.look, open_ones):
+            for pair in threads.map(search.look_closely, search.glance(open_ones)):
                 if pair is not None:
                     found.append(pair)
                     if pair.is_same:
                         groups.join(pair.first, pair.second)
-            advance(len(batch))
-    return Pairs(sorted(found), num_blank, candidates.num_cut)
+            if advance is not None:
+                advance(len(batch))
+    return Pairs(sorted(found), num_mute, candidates.num_cut)
+
+
+class _Promising(NamedTuple):
+    """A candidate whose miniatures agree; the boxes, shape (1, 4), say where the first lies in the second."""
+
+    first: int
+    second: int
+    turned: Orientation
+    boxes: Boxes
 
 
 class _Search:
@@ -121,39 +140,45 @@ class _Search:
         first, second = self._candidates.pairs[number].tolist()
         return first, second
 
-    def look(self, number: int) -> Pair | None:
-        """Return a candidate as a pair if its pictures are the same photograph or much alike."""
-        first, second = self.pair_of(number)
-        windows = self._candidates.windows[number].tolist()
-        grey = self._descriptions["grey"][[first, second]]
-        turned, similarity = _find_orientation(grey, windows)
-        if self._candidates.distances[number] > _FEW_BITS and similarity < _SIMILAR:
-            return None
-        seen = [view_miniature(one) for one in grey]
-        glance = compare(turn_view(seen[0], **turned._asdict()), seen[1], _box_between(*windows))
-        if glance is None:
-            return None
-        return self._look_closely(first, second, turned, glance.box)
+    def glance(self, numbers: Sequence[int]) -> list[_Promising]:
+        """Return the candidates whose miniatures agree, aligned."""
+        if not numbers:
+            return []
+        pairs = self._candidates.pairs[numbers]
+        windows = self._candidates.windows[numbers]
+        grey = self._descriptions["grey"][pairs]
+        ways, similarity = _find_orientations(grey, windows)
+        # A few hashes only are so close; their miniatures may disagree at first because of a border.
+        is_close = self._candidates.distances[numbers] <= _FEW_BITS
+        chosen = np.flatnonzero(is_close | (similarity >= _SIMILAR))
+        if not len(chosen):
+            return []
+        first = np.stack([turn_square(grey[one, 0], ORIENTATIONS[ways[one]]) for one in chosen])
+        boxes = np.array([_box_between(*windows[one].tolist()) for one in chosen])
+        found, is_promising = glance(first, grey[chosen, 1], boxes)
+        return [
+            _Promising(int(pairs[one, 0]), int(pairs[one, 1]), ORIENTATIONS[ways[one]], found.boxes[[place]])
+            for place, one in enumerate(chosen)
+            if is_promising[place] or is_close[one]
+        ]
 
-    def _look_closely(self, first: int, second: int, turned: Orientation, box: Box) -> Pair | None:
+    def look_closely(self, promising: _Promising) -> Pair | None:
+        """Return a candidate as a pair if its pictures are the same photograph or much alike."""
+        first, second, turned, boxes = promising
         if first > second:  # the same pair with its sides exchanged
-            first, second, box = second, first, box.inverted()
-            turned = _invert(turned)
+            first, second, turned, boxes = second, first, _invert(turned), invert_boxes(boxes)
         seen, other = self._view(first), self._view(second)
         if seen is None or other is None:
             return None
-        seen = turn_view(seen, **turned._asdict())
-        found = _compare_both_ways(seen, other, box)
-        if found is None or found.share < _ALIKE_SHARE or found.correlation < _ALIKE_CORRELATION:
+        seen = turn_view(seen, turned)
+        found = _compare_both_ways(seen, other, boxes)
+        if found is None or found.share[0] < _ALIKE_SHARE or found.correlation[0] < _ALIKE_CORRELATION:
             return None
-        is_same = _is_same(found)
+        if not _is_same(found):
+            return Pair(first, second, (), is_same=False)
         sizes = [(int(one["width"]), int(one["height"])) for one in self._descriptions[[first, second]]]
-        changes = (
-            describe_changes(seen, other, sizes=(sizes[0], sizes[1]), turned=turned, found=found)
-            if is_same
-            else ()
-        )
-        return Pair(first, second, changes, is_same)
+        changes = describe_changes(seen, other, sizes=(sizes[0], sizes[1]), turned=turned, found=found)
+        return Pair(first, second, changes, is_same=True)
 
     def _load_view(self, number: int) -> View | None:
         pixels = self._read(number)
@@ -161,18 +186,18 @@ class _Search:
 
 
 def _is_same(found: Agreement) -> bool:
-    return found.share >= _SAME_SHARE and found.correlation >= _SAME_CORRELATION
+    return bool(found.share[0] >= _SAME_SHARE and found.correlation[0] >= _SAME_CORRELATION)
 
 
-def _compare_both_ways(first: View, second: View, box: Box) -> Agreement | None:
+def _compare_both_ways(first: View, second: View, boxes: Boxes) -> Agreement | None:
     """Return the agreement of two views; laid over each other the other way round if that agrees better."""
-    found = compare(first, second, box)
+    found = compare(first, second, boxes)
     if found is not None and _is_same(found):
         return found
-    back = compare(second, first, box.inverted())
-    if back is None or (found is not None and found.share >= back.share):
+    back = compare(second, first, invert_boxes(boxes))
+    if back is None or (found is not None and found.share[0] >= back.share[0]):
         return found
-    return back._replace(box=back.box.inverted())
+    return back._replace(boxes=invert_boxes(back.boxes))
 
 
 def _invert(turned: Orientation) -> Orientation:
@@ -182,36 +207,33 @@ def _invert(turned: Orientation) -> Orientation:
     return Orientation(turned.down, turned.across, True)
 
 
-def _find_orientation(grey: NDArray[np.uint8], windows: list[int]) -> tuple[Orientation, float]:
-    """Return how to turn the first picture for the second, and the cosine similarity of both then.
+def _find_orientations(
+    grey: NDArray[np.uint8], windows: NDArray[np.uint8]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return how to turn the first picture of each pair, and the cosine similarity to the second one then.
 
     Args:
-        grey: Both miniatures, shape (2, SIDE, SIDE).
-        windows: The window of each that is compared.
+        grey: Miniatures of N pairs, shape (N, 2, SIDE, SIDE).
+        windows: The window of each that is compared, shape (N, 2).
+
+    Returns:
+        Indices of `ORIENTATIONS` and similarities, -1 to 1, each of shape (N,).
     """
-    first, second = (_weigh(one, window) for one, window in zip(grey, windows, strict=True))
-    similarities = [float((turn(first, **way._asdict()) * second).sum()) for way in ORIENTATIONS]
-    best = int(np.argmax(similarities))
-    return ORIENTATIONS[best], similarities[best]
+    basis = np.stack([cosine_basis(*edges) for edges in EDGES])
+    rows, columns = np.divmod(windows, len(EDGES))
+    weighed = (basis[rows] @ grey.astype(np.float32) @ basis[columns].swapaxes(-1, -2)) * FREQUENCY_WEIGHTS
+    unit = weighed / (np.linalg.norm(weighed, axis=(-1, -2), keepdims=True) + 1e-6)
+    first, second = unit[:, 0], unit[:, 1]
+    similarities = np.stack([(turn(first, **way._asdict()) * second).sum((1, 2)) for way in ORIENTATIONS])
+    return similarities.argmax(axis=0), similarities.max(axis=0)
 
 
-def _weigh(grey: NDArray[np.uint8], window: int) -> NDArray[np.float32]:
-    rows, columns = (cosine_basis(*EDGES[edge]) for edge in divmod(window, len(EDGES)))
-    weighed = (rows @ grey.astype(np.float32) @ columns.T) * FREQUENCY_WEIGHTS
-    unit: NDArray[np.float32] = weighed / (float(np.linalg.norm(weighed)) + 1e-6)
-    return unit
-
-
-def _box_of(window: int) -> Box:
-    (top, bottom), (left, right) = (EDGES[edge] for edge in divmod(window, len(EDGES)))
-    return Box(left, top, 1 - right, 1 - bottom)
-
-
-def _box_between(first: int, second: int) -> Box:
+def _box_between(first: int, second: int) -> tuple[float, float, float, float]:
     """Return about where a picture lies in another, if a window of it looks like a window of the other.
 
-    The window of the first is the whole of it, or all but its upper or lower edge, which alignment makes good.
+    The window of the first is the whole of it, or all but one of its edges, which alignment makes good.
     """
-    if first == 0:
-        return _box_of(second)
-    return Box(0.0, 0.0, 1.0, 1.0)
+    if first:
+        return 0.0, 0.0, 1.0, 1.0
+    (top, bottom), (left, right) = (EDGES[edge] for edge in divmod(second, len(EDGES)))
+    return left, top, 1 - right, 1 - bottom

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -159,6 +159,7 @@ class Inspection:
         is_plain: True if nearly all pixels have the same colour.
         used_bits: Bits of the largest sample, if samples have 16 bits and the file does not say which count.
         ignores_alpha: True if the alpha channel hides everything and was ignored.
+        miniature: The upright picture squeezed to a square, grey, if one was asked for.
     """
 
     size: tuple[int, int]
@@ -167,9 +168,12 @@ class Inspection:
     is_plain: bool = False
     used_bits: int | None = None
     ignores_alpha: bool = False
+    miniature: NDArray[np.uint8] | None = None
 
 
-def inspect_picture(data: bytes, *, max_pixels: int, sample_bits: SampleBits = "auto") -> Inspection:
+def inspect_picture(
+    data: bytes, *, max_pixels: int, sample_bits: SampleBits = "auto", miniature: int | None = None
+) -> Inspection:
     """Return the facts that a split needs about a picture, after reading all of its data.
 
     A JPEG is decoded at an eighth of its size, which finds damage as well as a full decode does.
@@ -178,11 +182,22 @@ def inspect_picture(data: bytes, *, max_pixels: int, sample_bits: SampleBits = "
         data: The whole file.
         max_pixels: Limit of the pixels; a larger picture is refused.
         sample_bits: The setting SAMPLE_BITS.
+        miniature: Side of the miniature to make, in pixels; None: make none.
 
     Raises:
         PictureError: The file cannot be read as a picture.
     """
     stored = _read_stored(data, max_pixels=max_pixels, min_side=1, sample_bits=sample_bits, measured=True)
+    found = _inspect_stored(stored, data, max_pixels=max_pixels)
+    if miniature is None:
+        return found
+    if stored.raster is None and min(stored.pixels.shape[:2]) < miniature <= min(found.size):
+        # An eighth of a small JPEG is too little; such a file is decoded again in no time.
+        stored = _read_stored(data, max_pixels=max_pixels, min_side=miniature, sample_bits=sample_bits)
+    return replace(found, miniature=_make_miniature(stored, miniature))
+
+
+def _inspect_stored(stored: _Stored, data: bytes, *, max_pixels: int) -> Inspection:
     raster = stored.raster
     if raster is None:
         digest = _hash_upright(stored)
@@ -227,6 +242,15 @@ def _inspect_raster(stored: _Stored, raster: Raster) -> Inspection:
     is_plain = is_nearly_one_colour(raster.pixels)
     digest = _hash_upright(stored)
     return Inspection(size, digest, None, is_plain, raster.used_bits, raster.ignores_alpha)
+
+
+def _make_miniature(stored: _Stored, side: int) -> NDArray[np.uint8]:
+    """Return the upright picture squeezed to a square, grey, each pixel the mean of what it covers."""
+    grey = Image.fromarray(np.ascontiguousarray(stored.pixels)).convert("L")
+    square = grey.resize((side, side), Image.Resampling.BOX, box=(0.0, 0.0, *stored.extent))
+    # A third axis, as of colours, for what turns pictures.
+    upright = _turn_upright(np.array(square)[:, :, None], stored.orientation)
+    return np.ascontiguousarray(upright[:, :, 0])
 
 
 def hash_pixels(data: bytes, *, max_pixels: int) -> bytes:

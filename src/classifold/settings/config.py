@@ -116,6 +116,10 @@ class Config(BaseModel):
     DATA_LOCAL_DIR: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "data/flowers", min_length=1, description="the folder of pictures, one sub-folder per class"
     )
+    CLASS_FOLDER: Annotated[Literal["outermost", "innermost"], Group.PICTURES, Scope.HERE] = Field(
+        "outermost",
+        description="which of nested folders is the class: the first below DATA_LOCAL_DIR, or the last",
+    )
     DATA_MANIFEST: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "",
         description="a table or JSON file of the pictures, in place of DATA_LOCAL_DIR; no picture is copied",
@@ -138,16 +142,21 @@ class Config(BaseModel):
         description="copy: clones or copies; link: hard links; auto: link if space is short",
     )
     PERCENTAGE_VAL: Annotated[Share, Group.PICTURES, Scope.HERE] = Field(
-        0.15, description="share of the pictures for validation"
+        0.15, description="share of each class for validation"
     )
     PERCENTAGE_EVAL: Annotated[Share, Group.PICTURES, Scope.HERE] = Field(
-        0.15, description="share of the pictures for evaluation"
+        0.15, description="share of each class for evaluation"
     )
     SPLIT_SEED: Annotated[Count, Group.PICTURES, Scope.HERE] = Field(
         0, description="seed; the same seed divides the pictures into the same sets"
     )
     SPLIT_GROUP_PATTERN: Annotated[str, Group.PICTURES, Scope.HERE] = Field(
         "", description="regular expression on <class>/<file>; pictures with the same match stay in one set"
+    )
+    NEAR_COPIES: Annotated[Literal["together", "ignore"], Group.PICTURES, Scope.HERE] = Field(
+        "together",
+        description="near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or do "
+        "not look for them",
     )
     SMALL_CLASSES: Annotated[Literal["fail", "skip"], Group.PICTURES, Scope.HERE] = Field(
         "fail",

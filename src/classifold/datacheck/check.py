@@ -1,0 +1,310 @@
+"""The data check from the pictures to the findings, from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.datacheck.effect import measure_effect
+from classifold.datacheck.features import Network, compute_features, explain_missing
+from classifold.datacheck.groups import GroupedPictures, find_groups
+from classifold.datacheck.kinds import costs, explain_unreadable, find_odd_pictures, find_outliers
+from classifold.datacheck.labels import check_labels
+from classifold.datacheck.measures import StoredPhotos, add_sketches, read_and_measure
+from classifold.datacheck.photo import Photo
+from classifold.datacheck.sets import EstimateJob, describe_sets, estimate_minutes
+from classifold.datacheck.shortcuts import choose_for_background, find_shortcuts, judge_background
+from classifold.dataset.check import CheckReport, Reading, check_data
+from classifold.dataset.division import check_readable
+from classifold.dataset.index import SET_RANKS, count_sets
+from classifold.dataset.near_copies import find_all_near_copies
+from classifold.dataset.sources import describe_sources
+from classifold.dataset.walk import Picture
+from classifold.errors import ClassifoldError
+from classifold.findings import Findings, PictureFinding
+from classifold.kept_findings import keep_findings
+from classifold.likeness.description import describe
+from classifold.machine import count_cores
+from classifold.names import EVALUATION
+from classifold.settings.config import Config
+
+# Why parts of the check did not run, for `Findings.skipped`.
+_QUICK = "left out by --quick"
+_LISTED = "the pictures of a listing are not opened by check; copies are told when they are split"
+_UNREAD = "the pictures could not be read or divided; mend what is named first"
+_FEW = "there are too few pictures: two classes of at least ten are needed"
+_FEWEST = 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The result of a check.
+
+    Attributes:
+        report: Classes, sets and faults: what split would do.
+        findings: What is wrong with the pictures.
+        paths: Path of each picture that the findings name, by its key.
+    """
+
+    report: CheckReport
+    findings: Findings
+    paths: Mapping[str, str]
+
+
+def choose_check_dir(config: Config) -> Path:
+    """Return the folder for check.html and check.json: beside the pictures, their name with -check."""
+    source = Path(config.DATA_MANIFEST or config.DATA_LOCAL_DIR).resolve()
+    stem = source.name.partition(".")[0] if config.DATA_MANIFEST else source.name
+    return source.with_name(f"{stem or 'pictures'}-check")
+
+
+def check_pictures(
+    config: Config,
+    *,
+    is_quick: bool = False,
+    run_dir: Path | None = None,
+    estimate_job: EstimateJob | None = None,
+) -> Checked:
+    """Check DATA_LOCAL_DIR or DATA_MANIFEST for what spoils the score of a model.
+
+    Args:
+        config: The settings.
+        is_quick: Leave out what needs features of the pictures: labels, shortcuts and the effect of leaks.
+        run_dir: A finished run on these pictures, to tell what each kind of picture costs it; None: none.
+        estimate_job: Time and price of a job on the configured machine; None: they are not told.
+
+    Raises:
+        RunError: The run's predictions cannot be read.
+        DiskError: There is no room for the index.
+    """
+    looked = _Looked(config, is_quick=is_quick, run_dir=run_dir, estimate_job=estimate_job)
+    reading = Reading(_measure, _complete, looked.examine)
+    report = check_data(config, reading)
+    findings = Findings(
+        source=report.source,
+        fingerprint=_find_fingerprint(config),
+        num_pictures=sum(count or 0 for row in report.classes.values() for count in row.values()),
+        skipped=looked.skipped,
+        notes=tuple(looked.notes),
+        **looked.found,
+    )
+    if not report.faults:
+        keep_findings(findings, kind="quick" if looked.skipped else "full")
+    return Checked(report, findings, looked.paths)
+
+
+def _find_fingerprint(config: Config) -> str:
+    with contextlib.suppress(ClassifoldError, OSError):  # of a folder that cannot be read there is none
+        return str(describe_sources(config)["pictures"])
+    return ""
+
+
+def _count_workers(config: Config) -> int:
+    return count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
+
+
+def _measure(index: sqlite3.Connection, config: Config) -> None:
+    """Read and measure every picture, and add what near copies are found by."""
+    total = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
+    read_and_measure(
+        index,
+        total=total,
+        num_workers=_count_workers(config),
+        max_pixels=config.MAX_PIXELS,
+        sample_bits=config.SAMPLE_BITS,
+        describe=describe,
+    )
+    index.execute(
+        """INSERT INTO likeness (id, description, taken)
+           SELECT id, description, taken FROM photo WHERE description NOT NULL"""
+    )
+    check_readable(index, config)
+
+
+def _complete(index: sqlite3.Connection, config: Config) -> None:
+    add_sketches(index, num_workers=_count_workers(config), max_pixels=config.MAX_PIXELS)
+
+
+@dataclass
+class _Looked:
+    """A check in progress.
+
+    Attributes:
+        config: The settings.
+        is_quick: Whether parts that need features are left out.
+        run_dir: A finished run; None: none.
+        estimate_job: Time and price of a job; None: they are not told.
+        found: Values of `Findings` by name, as far as they were found.
+        skipped: Parts that did not run, each with the reason and the cure.
+        notes: Remarks for the user.
+        paths: Path of each picture that the findings name, by its key.
+    """
+
+    config: Config
+    is_quick: bool
+    run_dir: Path | None
+    estimate_job: EstimateJob | None
+    found: dict[str, Any] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    paths: dict[str, str] = field(default_factory=dict)
+
+    def examine(self, index: sqlite3.Connection, config: Config) -> None:
+        """Look at all pictures of an index, in which their measures are."""
+        if config.DATA_MANIFEST:
+            self.skipped = dict.fromkeys(("leaks", "conflicts", "copies", "bursts"), _LISTED)
+            self.skipped |= dict.fromkeys(("labels", "shortcuts", "pictures"), _LISTED)
+            self.found["sets"] = describe_sets(count_sets(index), estimate_job=self.estimate_job)
+            return
+        if not _has_measures(index):
+            self.skipped = dict.fromkeys(("copies", "labels", "shortcuts", "pictures", "sets"), _UNREAD)
+            return
+        find_all_near_copies(index, config)
+        stored, groups = StoredPhotos(index), find_groups(index)
+        self.found["groups"] = groups.groups
+        pictures = [
+            *explain_unreadable(_iter_unreadable(index)),
+            *find_odd_pictures(stored, image_size=config.IMAGE_SIZE),
+        ]
+        pictures += self._look_closely(stored, groups, counts=count_sets(index))
+        self.found["pictures"] = tuple(sorted(pictures, key=lambda one: (one.kind, one.file)))
+        if self.run_dir is not None:
+            self.found["costs"] = tuple(costs(pictures, self.run_dir, places=_find_places(index)))
+        self.paths = _find_paths(index, self._list_named())
+
+    def _look_closely(
+        self, stored: StoredPhotos, groups: GroupedPictures, *, counts: Mapping[str, Mapping[str, int]]
+    ) -> list[PictureFinding]:
+        """Look at sets, labels, shortcuts and leaks; return the pictures that are like no other of their class."""
+        reason = _QUICK if self.is_quick else explain_missing(self.config)
+        if not reason and len(stored) < _FEWEST:
+            reason = _FEW
+        if reason:
+            self.skipped |= dict.fromkeys(("labels", "shortcuts"), reason)
+            self.found["sets"] = describe_sets(counts, stored)
+            return []
+        photos, rows, backgrounds, seconds = _compute(self.config, list(stored))
+        self.found["sets"] = describe_sets(
+            counts,
+            photos,
+            training_minutes=None
+            if seconds is None
+            else estimate_minutes(counts, self.config, seconds_each=seconds),
+            estimate_job=self.estimate_job,
+        )
+        numbers = groups.number([one.key for one in photos])
+        self._look_at_labels(photos, rows, numbers)
+        self._look_for_shortcuts(photos, rows, backgrounds, numbers)
+        copies = groups.number([one.key for one in photos], is_copies=True)
+        self.found["effect"] = measure_effect(photos, rows, groups=copies, seed=self.config.RANDOM_SEED)
+        return find_outliers([one.key for one in photos], [one.class_name for one in photos], rows)
+
+    def _look_at_labels(
+        self, photos: Sequence[Photo], rows: NDArray[np.float32], groups: Sequence[Sequence[int]]
+    ) -> None:
+        checked = check_labels(photos, rows, groups=groups, seed=self.config.RANDOM_SEED)
+        self.notes += checked.notes
+        if checked.skipped:
+            self.skipped["labels"] = checked.skipped
+            return
+        self.found |= {"labels": checked.suspects, "overlaps": checked.overlaps, "estimate": checked.estimate}
+
+    def _look_for_shortcuts(
+        self,
+        photos: Sequence[Photo],
+        rows: NDArray[np.float32],
+        backgrounds: Backgrounds,
+        groups: Sequence[Sequence[int]],
+    ) -> None:
+        seed = self.config.RANDOM_SEED
+        found = list(find_shortcuts(photos, groups=groups, seed=seed))
+        chosen, places = backgrounds.rows, backgrounds.places
+        order = {place: number for number, place in enumerate(places.tolist())}
+        within = [tuple(order[one] for one in group if one in order) for group in groups]
+        behind = judge_background(
+            [photos[place] for place in places],
+            rows[places],
+            chosen,
+            groups=[group for group in within if len(group) > 1],
+            seed=seed,
+        )
+        if behind is not None:
+            found.append(behind)
+        self.found["shortcuts"] = tuple(found)
+
+    def _list_named(self) -> set[str]:
+        """Return the keys of all pictures that the findings name."""
+        named = {key for group in self.found.get("groups", ()) for key in group.files}
+        named |= {one.file for one in self.found.get("pictures", ())}
+        for suspect in self.found.get("labels", ()):
+            named |= {suspect.file, *(one.file for one in suspect.neighbours)}
+        return named
+
+
+@dataclass(frozen=True)
+class Backgrounds:
+    """Features of pictures with the middle blanked.
+
+    Attributes:
+        rows: Shape (n, F).
+        places: Indices of these pictures among all, (n,), rising.
+    """
+
+    rows: NDArray[np.float32]
+    places: NDArray[np.intp]
+
+
+def _compute(
+    config: Config, photos: Sequence[Photo]
+) -> tuple[list[Photo], NDArray[np.float32], Backgrounds, float | None]:
+    """Return the pictures that have features, these, those of backgrounds, and the seconds of a picture."""
+    network = Network(config)
+    pictures = [Picture(Path(one.path), one.class_name, one.key) for one in photos]
+    started = time.perf_counter()
+    features = compute_features(pictures, network)
+    seconds = time.perf_counter() - started
+    kept = [photos[place] for place in features.places]
+    labels = np.unique([one.class_name for one in kept], return_inverse=True)[1]
+    chosen = choose_for_background(np.asarray(labels, np.intp), seed=config.RANDOM_SEED)
+    behind = compute_features([pictures[features.places[one]] for one in chosen], network, is_blanked=True)
+    each = seconds / features.num_computed if features.num_computed >= _FEWEST else None
+    return kept, features.rows, Backgrounds(behind.rows, chosen[behind.places]), each
+
+
+def _has_measures(index: sqlite3.Connection) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'photo'"
+    return index.execute(query).fetchone() is not None
+
+
+def _name_key(key: str, given: int | None) -> str:
+    """Return the key of a picture below the data folder, in which a set of the user's own is a folder."""
+    return key if given is None else f"{SET_RANKS[given]}/{key}"
+
+
+def _iter_unreadable(index: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    query = "SELECT key, given, reason FROM picture WHERE reason NOT NULL ORDER BY key"
+    for key, given, reason in index.execute(query):
+        yield _name_key(key, given), reason
+
+
+def _find_places(index: sqlite3.Connection) -> dict[str, str]:
+    """Return the keys below the evaluation folder of pictures whose key in the split differs, by key."""
+    query = "SELECT key, given, place FROM picture WHERE place NOT NULL AND rank = ?"
+    rank = SET_RANKS.index(EVALUATION)
+    return {_name_key(key, given): place for key, given, place in index.execute(query, (rank,))}
+
+
+def _find_paths(index: sqlite3.Connection, keys: Collection[str]) -> dict[str, str]:
+    named = set(keys)
+    query = index.execute("SELECT key, given, path FROM picture")
+    found = ((_name_key(key, given), path) for key, given, path in query)
+    return {key: os.fsdecode(path) for key, path in found if key in named}

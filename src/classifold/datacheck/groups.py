@@ -1,0 +1,163 @@
+"""Groups of pictures that show the same photograph or scene, from the index of a check."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from classifold.counts import count_of
+from classifold.dataset.index import SET_RANKS
+from classifold.findings import Group, GroupKind
+from classifold.likeness.grouping import group_pairs
+
+# The most harmful first.
+_ORDER: dict[str, int] = {"conflict": 0, "exact": 1, "near": 2, "burst": 3}
+
+
+@dataclass(frozen=True)
+class GroupedPictures:
+    """The groups of a check.
+
+    Attributes:
+        groups: As in `Findings.groups`.
+        keys: For each group of copies or burst, the keys of its pictures; pictures that are copies of each
+            other by bytes, by pixels or by likeness are in one of these, whatever their classes.
+    """
+
+    groups: tuple[Group, ...]
+    keys: tuple[tuple[str, ...], ...]
+
+    def number(self, keys: Sequence[str], *, is_copies: bool = False) -> list[tuple[int, ...]]:
+        """Return the groups as indices of these keys; a group with fewer than two of them is left out.
+
+        Args:
+            keys: Keys of pictures.
+            is_copies: Leave bursts out.
+        """
+        places = {key: place for place, key in enumerate(keys)}
+        copies = [one.files for one in self.groups if one.kind != "burst"]
+        groups = copies if is_copies else self.keys
+        numbered = (tuple(places[key] for key in group if key in places) for group in groups)
+        return [group for group in numbered if len(group) > 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A picture of the index; `content` is the hash of its bytes or pixels."""
+
+    number: int
+    key: str
+    class_name: str
+    set_name: str
+    content: bytes
+    hash: bytes
+    status: str
+
+
+def find_groups(index: sqlite3.Connection) -> GroupedPictures:
+    """Return the groups of an index in which all pictures were read, compared and, if possible, divided."""
+    files = {one.number: one for one in _iter_files(index)}
+    equal = defaultdict[bytes, list[int]](list)
+    for one in files.values():
+        equal[one.content].append(one.number)
+    exact = [numbers for numbers in equal.values() if len(numbers) > 1]
+    chains = [pair for numbers in exact for pair in itertools.pairwise(numbers)]
+    near, bursts = (list(_iter_near(index, kind)) for kind in ("near", "burst"))
+    changes = {(first, second): words for first, second, words in near}
+    groups: list[Group] = []
+    groups += [
+        _describe_copies([files[number] for number in numbers], changes)
+        for numbers in group_pairs([*chains, *((first, second) for first, second, _ in near)])
+    ]
+    groups += [
+        _describe_burst([files[number] for number in numbers])
+        for numbers in group_pairs((first, second) for first, second, _ in bursts)
+    ]
+    together = group_pairs([*chains, *((first, second) for first, second, _ in (*near, *bursts))])
+    keys = tuple(tuple(files[number].key for number in numbers) for numbers in together)
+    return GroupedPictures(tuple(sorted(groups, key=_harm)), keys)
+
+
+def _iter_files(index: sqlite3.Connection) -> Iterator[_File]:
+    """Yield the pictures that may be in a group: those with a copy, and those that are like another."""
+    query = """
+        SELECT id, key, class_name, given, rank, content, hash, status FROM picture
+        WHERE reason IS NULL AND content NOT NULL AND (
+            content IN (SELECT content FROM picture WHERE reason IS NULL AND content NOT NULL
+                        GROUP BY content HAVING COUNT(*) > 1)
+            OR id IN (SELECT first FROM near UNION SELECT second FROM near)
+        ) ORDER BY id"""
+    for number, key, class_name, given, rank, content, digest, status in index.execute(query):
+        set_rank = given if given is not None else rank
+        set_name = "" if set_rank is None else SET_RANKS[set_rank]
+        name = key if given is None else f"{SET_RANKS[given]}/{key}"
+        yield _File(number, name, class_name, set_name, content, digest, status)
+
+
+def _iter_near(index: sqlite3.Connection, kind: str) -> Iterator[tuple[int, int, str]]:
+    """Yield (number, number, changes) of the pairs of a kind."""
+    yield from index.execute("SELECT first, second, changes FROM near WHERE kind = ?", (kind,))
+
+
+def _describe_copies(files: Sequence[_File], changes: dict[tuple[int, int], str]) -> Group:
+    files = sorted(files, key=_claim)
+    first = files[0]
+    labels = {one.class_name for one in files}
+    is_exact = len({one.content for one in files}) == 1
+    kind: GroupKind = "conflict" if len(labels) > 1 else "exact" if is_exact else "near"
+    words = ["", *(_compare(first, one, changes) for one in files[1:])]
+    count = count_of(len(files), "file")
+    what = "the same picture" if is_exact else "the same photograph, changed"
+    reason = f"{count} show {what}"
+    if kind == "conflict":
+        reason += f", under the labels {' and '.join(sorted(labels))}"
+    return _build(kind, files, changes=words, reason=reason)
+
+
+def _describe_burst(files: Sequence[_File]) -> Group:
+    files = sorted(files, key=lambda one: one.key)
+    return _build("burst", files, changes=(), reason=f"{count_of(len(files), 'photograph')} of one scene")
+
+
+def _build(kind: GroupKind, files: Sequence[_File], *, changes: Iterable[str], reason: str) -> Group:
+    sets = tuple(one.set_name for one in files)
+    # What split leaves out has no set, and copies of it are no leak.
+    named = [one.set_name for one in files if one.set_name]
+    across = tuple(name for name in SET_RANKS if name in named) if len(set(named)) > 1 else ()
+    if across:
+        reason += f", in {' and '.join(across)}"
+    return Group(
+        kind=kind,
+        files=tuple(one.key for one in files),
+        labels=tuple(one.class_name for one in files),
+        sets=sets if any(sets) else (),
+        across=across,
+        changes=tuple(changes),
+        reason=reason,
+    )
+
+
+def _compare(first: _File, other: _File, changes: dict[tuple[int, int], str]) -> str:
+    """Return how a file differs from the first of its group."""
+    if first.hash == other.hash:
+        return "equal bytes"
+    if first.content == other.content:
+        return "equal pixels"
+    pair = (first.number, other.number)
+    if pair in changes:
+        return changes[pair]
+    # The words of a pair tell how its second differs from its first; the other way round they may be wrong.
+    return "changed"
+
+
+def _claim(one: _File) -> tuple[int, int, str]:
+    """Return a sort key: what the split keeps first, held-out sets before training."""
+    rank = SET_RANKS.index(one.set_name) if one.set_name else -1
+    return (one.status != "kept", -rank, one.key)
+
+
+def _harm(group: Group) -> tuple[bool, int, str]:
+    return (not group.across and group.kind != "conflict", _ORDER[group.kind], group.files[0])
