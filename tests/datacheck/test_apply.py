@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from classifold.datacheck.apply import apply_plan, undo
 from classifold.datacheck.journal import Journal
-from classifold.datacheck.places import list_quarantines
+from classifold.datacheck.places import find_class_folders, list_quarantines
 from classifold.datacheck.plan import Step, write_plan
 from classifold.errors import ClassifoldError, DataError
 
@@ -146,7 +146,9 @@ def test_classes_in_nested_folders_are_found_by_their_names(
     folder = make_folder(tmp_path / "fruit", {"Apple/Gala/1.jpg": "1", "Pear/Abate/2.jpg": "2"})
     before = tree_of(folder)
     plan = plan_for(("Gala/1.jpg", "move", "Abate"), ("Abate/2.jpg", "quarantine"))
-    apply_plan(folder, plan, class_folders={"Gala": "Apple/Gala", "Abate": "Pear/Abate"})
+    class_folders = find_class_folders(folder)
+    assert class_folders == {"Gala": "Apple/Gala", "Abate": "Pear/Abate"}
+    apply_plan(folder, plan, class_folders=class_folders)
     assert set(tree_of(folder)) == {"Pear/Abate/1.jpg"}
     undo(folder)
     assert tree_of(folder) == before

@@ -73,7 +73,8 @@ def apply_plan(
         plan: Path of the plan.
         quarantine: The folder for pictures that leave the data; None means the one of `list_quarantines`.
         class_folders: Folder of each class below the data folder or a set's, with / between its parts, where
-            classes are nested folders; None where a class's folder has its name.
+            classes are nested folders, as `find_class_folders` returns it; None where a class's folder has
+            its name.
 
     Raises:
         DataError: Rows are wrong, files are missing or another process uses the folder; nothing was moved.

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from classifold.atomic import is_mount_point
 from classifold.counts import count_of
 from classifold.datacheck.plan import Step
+from classifold.dataset.innermost import choose_names
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.record import read_any_head
-from classifold.dataset.walk import check_folder
+from classifold.dataset.walk import check_folder, iter_pictures
 from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import SHARD_INDEX, SPLIT_RECORD
 
@@ -62,6 +63,21 @@ def list_quarantines(folder: Path) -> tuple[Path, Path]:
     real = folder.resolve()
     places = (real.with_name(f"{real.name}-quarantine"), real / ".quarantine")
     return places if not is_mount_point(real) else (places[1], places[0])
+
+
+def find_class_folders(folder: Path) -> dict[str, str]:
+    """Return the folder of each class where the innermost folders are the classes, see CLASS_FOLDER.
+
+    Args:
+        folder: The data folder; in sets of the user's own the folders are those below a set's.
+
+    Raises:
+        DataError: Folders cannot be read, or two would give classes of one name.
+    """
+    root = folder.resolve()
+    bases = (find_own_split(root) or {"": root}).values()
+    folders = {one.key.rpartition("/")[0] for base in bases for one in iter_pictures(base, ordered=False)}
+    return {name: place for place, name in choose_names(folders).items()}
 
 
 def find_moves(
