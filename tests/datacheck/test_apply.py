@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from classifold.datacheck.apply import apply_plan, undo
 from classifold.datacheck.journal import Journal
-from classifold.datacheck.places import quarantine_of
+from classifold.datacheck.places import find_class_folders, list_quarantines
 from classifold.datacheck.plan import Step, write_plan
-from classifold.errors import ClassifoldError
+from classifold.errors import ClassifoldError, DataError
+
+
+def quarantine_of(folder: Path) -> Path:
+    return list_quarantines(folder)[0]
+
 
 ROOT_USER = os.geteuid() == 0
 
@@ -108,6 +116,42 @@ def test_the_same_plan_again_does_nothing(folder: Path, plan_for: Callable[..., 
     after = tree_of(folder)
     assert apply_plan(folder, plan).is_repeated
     assert tree_of(folder) == after
+
+
+def test_a_plan_applied_in_a_container_is_undone_outside_of_it(
+    folder: Path, plan_for: Callable[..., Path]
+) -> None:
+    before = tree_of(folder)
+    _, inside = list_quarantines(folder)  # where it is while the folder is a volume of its own
+    apply_plan(folder, plan_for(("daisy/1.jpg", "quarantine")), quarantine=inside)
+    assert (folder / ".quarantine/daisy/1.jpg").is_file()
+    apply_plan(folder, plan_for(("daisy/2.jpg", "quarantine"), name="second.csv"))
+    assert (folder / ".quarantine/daisy/2.jpg").is_file()
+    assert undo(folder).num_left == 1
+    undo(folder)
+    assert tree_of(folder) == before
+
+
+def test_the_plan_of_another_folder_is_told_in_one_sentence(
+    folder: Path, plan_for: Callable[..., Path]
+) -> None:
+    plan = plan_for(*((f"other/{number}.jpg", "quarantine") for number in range(50)))
+    told = faults_of(lambda: apply_plan(folder, plan))
+    assert [what for _, what, _ in told] == [f"none of its 50 files is in {folder}"]
+
+
+def test_classes_in_nested_folders_are_found_by_their_names(
+    tmp_path: Path, plan_for: Callable[..., Path]
+) -> None:
+    folder = make_folder(tmp_path / "fruit", {"Apple/Gala/1.jpg": "1", "Pear/Abate/2.jpg": "2"})
+    before = tree_of(folder)
+    plan = plan_for(("Gala/1.jpg", "move", "Abate"), ("Abate/2.jpg", "quarantine"))
+    class_folders = find_class_folders(folder)
+    assert class_folders == {"Gala": "Apple/Gala", "Abate": "Pear/Abate"}
+    apply_plan(folder, plan, class_folders=class_folders)
+    assert set(tree_of(folder)) == {"Pear/Abate/1.jpg"}
+    undo(folder)
+    assert tree_of(folder) == before
 
 
 def test_every_row_that_cannot_be_followed_is_named_and_nothing_moves(
@@ -275,6 +319,77 @@ def test_a_copy_to_another_disk_keeps_content_time_and_mode(
     finally:
         shutil.rmtree(quarantine, ignore_errors=True)
     assert tree_of(folder) == before
+
+
+POOR = """
+import errno, sys
+from pathlib import Path
+from classifold.datacheck.apply import apply_plan, undo
+
+def refuse(event, arguments):
+    if event == "os.link":
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+sys.addaudithook(refuse)
+folder, plan = map(Path, sys.argv[1:])
+apply_plan(folder, plan)
+print(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg")))
+undo(folder)
+"""
+
+
+def test_a_disk_without_locks_and_hard_links_will_do(
+    folder: Path,
+    plan_for: Callable[..., Path],
+    run_python: Callable[..., Any],
+    poor_disk: Callable[..., dict[str, str]],
+) -> None:
+    before = tree_of(folder)
+    plan = plan_for(("daisy/1.jpg", "move", "rose"), ("daisy/2.jpg", "quarantine"))
+    answer = run_python("-c", POOR, folder, plan, env=poor_disk(lock_error=errno.ENOLCK))
+    assert answer.code == 0, answer.err
+    assert answer.out.strip() == str(["daisy/sub/3.jpg", "rose/1-from-daisy.jpg", "rose/1.jpg", "rose/4.jpg"])
+    assert tree_of(folder) == before
+
+
+NAMES = ("a/1.jpg", "a/2.jpg", "a/x/1.jpg", "b/1.jpg", "b/2.jpg", "c/1.jpg")
+ROWS = st.tuples(
+    st.sampled_from((*NAMES, "a/gone.jpg", "../1.jpg")),
+    st.sampled_from(("keep", "quarantine", "quarantine", "move", "move", "move")),
+    st.sampled_from(("a", "b", "c", "c", "none")),
+)
+
+
+@settings(max_examples=60)
+@given(plans=st.lists(st.lists(ROWS, max_size=5, unique_by=lambda row: row[0]), min_size=1, max_size=3))
+def test_whatever_plans_say_no_file_is_lost_and_all_can_be_undone(
+    tmp_path_factory: pytest.TempPathFactory, plans: list[list[tuple[str, Any, str]]]
+) -> None:
+    root = tmp_path_factory.mktemp("plans")
+    folder = make_folder(root / "data", {name: f"the content of {name}" for name in NAMES})
+    states = [tree_of(folder)]
+    for number, rows in enumerate(plans):
+        plan = root / f"{number}.csv"
+        write_plan(plan, [Step(*row) for row in rows])
+        before = tree_of(root)
+        try:
+            done = apply_plan(folder, plan)
+        except DataError:
+            assert tree_of(root) == before
+            continue
+        if done.num_moved + done.num_quarantined and not done.is_repeated:
+            states.append(tree_of(folder))
+        files = {
+            **tree_of(folder),
+            **{f"q/{key}": one for key, one in tree_of(quarantine_of(folder)).items()},
+        }
+        contents = sorted(one[0] for key, one in files.items() if ".plans" not in key)
+        assert contents == sorted(f"the content of {name}".encode() for name in NAMES)
+    for state in reversed(states[:-1]):
+        undo(folder)
+        assert tree_of(folder) == state
+    assert not quarantine_of(folder).exists()
+    shutil.rmtree(root)
 
 
 # A child process is killed before its n-th change of the disk, for every n; then the plan is finished or

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from classifold.datacheck import thumbnails
 from classifold.datacheck.cases import Case, CaseFile, build_cases
-from classifold.datacheck.page import encode_json, write_check_page
+from classifold.datacheck.page import encode_json, read_thumbnails, write_check_page
 from classifold.datacheck.thumbnails import make_thumbnails
 from classifold.findings import Findings
 from made_findings import HOSTILE, make_findings, make_hostile
@@ -131,6 +131,19 @@ def test_a_picture_of_several_findings_is_read_once(tmp_path: Path) -> None:
     assert len(data["thumbs"]) == len(set(data["keys"])) - 1  # the one that cannot be read has none
     small = Findings(source=findings.source, pictures=findings.pictures)
     assert data_of(write(tmp_path, small, paths=paths))["thumbs"].keys() == {"1"}
+
+
+def test_thumbnails_of_an_earlier_page_are_kept_while_the_pictures_are_the_same(tmp_path: Path) -> None:
+    findings, paths = make_findings(tmp_path / "own")
+    first = data_of(write(tmp_path, findings, paths=paths))
+    for path in paths.values():
+        path.write_bytes(b"")  # they cannot be read again
+    assert data_of(write(tmp_path, findings, paths=paths))["thumbs"] == first["thumbs"]
+    changed = findings.model_copy(update={"fingerprint": "f2"})
+    assert data_of(write(tmp_path, changed, paths=paths))["thumbs"] == {}
+    for content in ("", "no page", '<script type="application/json" id="data">[1]</script>'):
+        (tmp_path / "check.html").write_text(content)
+        assert read_thumbnails(tmp_path / "check.html", "f1") == {}
 
 
 def test_thumbnails_are_bounded_and_every_kind_gets_some(

@@ -139,6 +139,10 @@ def test_keys_and_buttons_go_through_the_findings_and_decide(
     assert page.inner_text("#status") == "evaluation/daisy/7.jpg: keep"
     page.click("[data-command=j]")
     page.keyboard.press("j")
+    page.keyboard.press("x")  # of a wrong label, the change is the move to the suggested class
+    assert page.inner_text("#status") == "training/daisy/4.jpg: move to rose"
+    page.keyboard.press("x")
+    assert page.inner_text("#status") == "training/daisy/4.jpg: keep"
     page.keyboard.press("k")
     assert current(page) == "1"
     page.click("[data-command=k]")
@@ -207,6 +211,11 @@ def test_all_findings_shown_can_be_decided_together(
     page.select_option("#bulk", "keep")
     page.click("#bulk-apply")
     assert {step.action for step in read_plan(save(page, tmp_path / "plan.csv"))} == {"keep"}
+    page.select_option("#filter-kind", "label")
+    page.select_option("#bulk", "move")
+    page.click("#bulk-apply")
+    moved = [(s.file, s.to) for s in read_plan(save(page, tmp_path / "plan.csv")) if s.action == "move"]
+    assert moved == [("training/daisy/3.jpg", "rose"), ("training/daisy/4.jpg", "rose")]
     page.select_option("#filter-kind", "leak")
     page.select_option("#bulk", "quarantine")
     page.click("#bulk-apply")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from classifold.datacheck.journal import Entry, Journal, sync_folders
 from classifold.datacheck.moving import is_unchanged, move_file, reverse
-from classifold.datacheck.places import Move, find_moves, quarantine_of
+from classifold.datacheck.places import Move, find_moves, list_quarantines
 from classifold.datacheck.plan import read_plan
 from classifold.dataset.walk import check_folder
 from classifold.errors import DataError, Fault, disk_errors, limit_faults
@@ -71,17 +71,18 @@ def apply_plan(
     Args:
         folder: The data folder that was checked.
         plan: Path of the plan.
-        quarantine: The folder for pictures that leave the data; None means the one of `quarantine_of`.
+        quarantine: The folder for pictures that leave the data; None means the one of `list_quarantines`.
         class_folders: Folder of each class below the data folder or a set's, with / between its parts, where
-            classes are nested folders; None where a class's folder has its name.
+            classes are nested folders, as `find_class_folders` returns it; None where a class's folder has
+            its name.
 
     Raises:
         DataError: Rows are wrong, files are missing or another process uses the folder; nothing was moved.
         DiskError: The disk refuses; what was moved was moved back.
     """
     check_folder(folder)
-    place = (quarantine or quarantine_of(folder)).resolve()
-    journal = Journal(place)
+    journal = _open_journal(folder, quarantine)
+    place = journal.quarantine
     with _locked(folder), disk_errors(place):
         digest = hashlib.sha256(_read(plan)).hexdigest()
         last = _finish(journal)
@@ -108,7 +109,7 @@ def undo(folder: Path, *, quarantine: Path | None = None) -> Undone:
         DiskError: The disk refuses; run it again to continue.
     """
     check_folder(folder)
-    journal = Journal((quarantine or quarantine_of(folder)).resolve())
+    journal = _open_journal(folder, quarantine)
     with _locked(folder), disk_errors(journal.quarantine):
         entry = journal.read_last()
         if entry is None:
@@ -119,6 +120,13 @@ def undo(folder: Path, *, quarantine: Path | None = None) -> Undone:
             _check_undo(entry)
         _take_back(journal, entry)
         return Undone(len(entry.moves), journal.count())
+
+
+def _open_journal(folder: Path, quarantine: Path | None) -> Journal:
+    """Return the folder's journal: the one that holds plans, else the one where a new plan belongs."""
+    places = (quarantine.resolve(),) if quarantine else list_quarantines(folder)
+    journals = [Journal(place) for place in places]
+    return next((one for one in journals if one.count()), journals[0])
 
 
 @contextlib.contextmanager

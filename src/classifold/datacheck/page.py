@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 # Cases that a browser without JavaScript shows.
 _FIRST = 50
+# What may be an earlier page of ours, and its thumbnails.
+_MOST_PAGE_BYTES = 256 * 2**20
+_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +110,38 @@ def write_check_page(
         DiskError: The file cannot be written.
     """
     found, cases = paths or {}, build_cases(findings)
-    thumbnails = make_thumbnails(cases, found, max_pixels=max_pixels, sample_bits=sample_bits)
+    earlier = read_thumbnails(path, findings.fingerprint)
+    thumbnails = make_thumbnails(
+        cases, found, max_pixels=max_pixels, sample_bits=sample_bits, earlier=earlier
+    )
     page = build_check_page(findings, cases=cases, thumbnails=thumbnails, paths=found, folder=path.parent)
     with write_whole(path) as partial:
         partial.write_text(render_page(page), encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def read_thumbnails(path: Path, fingerprint: str) -> dict[str, str]:
+    """Return the thumbnails of an earlier check.html by key, if it shows the same pictures, unchanged.
+
+    Args:
+        path: The page; it may be missing.
+        fingerprint: The fingerprint of the pictures as they are now.
+    """
+    try:
+        if not fingerprint or path.stat().st_size > _MOST_PAGE_BYTES:
+            return {}
+        found = _DATA.search(path.read_text(encoding="utf-8"))
+        data = json.loads(found[1]) if found else {}
+        if data.get("store") != _name_store(fingerprint):
+            return {}
+        named = {data["keys"][int(place)]: jpeg for place, jpeg in data["thumbs"].items()}
+        return {key: jpeg for key, jpeg in named.items() if _BASE64.fullmatch(jpeg)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}  # not a page of ours: the thumbnails are made again
+
+
+def _name_store(fingerprint: str) -> str:
+    """Return the name under which a browser keeps the choices for these pictures."""
+    return f"classifold check {fingerprint}"
 
 
 def build_check_page(
@@ -235,7 +268,7 @@ def _build_data(
     labels = [known.get(place, ("", "")) for place in range(len(keys))]
     found = [links.find(key) for key in keys]
     return {
-        "store": f"classifold check {findings.fingerprint or findings.source}",
+        "store": _name_store(findings.fingerprint or findings.source),
         "kinds": [[kind, title_of(kind), count] for kind, count in kinds.items()],
         "keys": keys,
         "classOf": [classes.find(label) if label else -1 for label, _ in labels],

@@ -13,14 +13,16 @@ from pathlib import Path, PurePosixPath
 from classifold.atomic import is_mount_point
 from classifold.counts import count_of
 from classifold.datacheck.plan import Step
+from classifold.dataset.innermost import choose_names
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.record import read_any_head
-from classifold.dataset.walk import check_folder
+from classifold.dataset.walk import check_folder, iter_pictures
 from classifold.errors import DataError, Fault, limit_faults
 from classifold.names import SHARD_INDEX, SPLIT_RECORD
 
+_GONE = "there is no such file: it was moved, renamed or deleted"
 _MADE_HINT = "apply the plan to the data folder it was made from, then run `classifold split` again"
 
 
@@ -51,14 +53,31 @@ class _RowError(Exception):
         self.what, self.hint, self.got = what, hint, got
 
 
-def quarantine_of(folder: Path) -> Path:
-    """Return the folder for pictures that leave a data folder: `<folder>-quarantine` beside it.
+def list_quarantines(folder: Path) -> tuple[Path, Path]:
+    """Return where the pictures that leave a data folder may be: where they go now, then the other place.
 
-    A folder that is a disk of its own, such as a volume in a container, has it inside, hidden: beside it
-    would be another disk, which may be small, or gone when the container ends.
+    That is `<folder>-quarantine` beside it. A folder that is a disk of its own, such as a volume in a
+    container, has it inside, hidden: beside it would be another disk, which may be small, or gone when the
+    container ends. Outside of the container the same folder is no disk of its own.
     """
     real = folder.resolve()
-    return real / ".quarantine" if is_mount_point(real) else real.with_name(f"{real.name}-quarantine")
+    places = (real.with_name(f"{real.name}-quarantine"), real / ".quarantine")
+    return places if not is_mount_point(real) else (places[1], places[0])
+
+
+def find_class_folders(folder: Path) -> dict[str, str]:
+    """Return the folder of each class where the innermost folders are the classes, see CLASS_FOLDER.
+
+    Args:
+        folder: The data folder; in sets of the user's own the folders are those below a set's.
+
+    Raises:
+        DataError: Folders cannot be read, or two would give classes of one name.
+    """
+    root = folder.resolve()
+    bases = (find_own_split(root) or {"": root}).values()
+    folders = {one.key.rpartition("/")[0] for base in bases for one in iter_pictures(base, ordered=False)}
+    return {name: place for place, name in choose_names(folders).items()}
 
 
 def find_moves(
@@ -99,6 +118,10 @@ def find_moves(
             continue
         if move is not None:
             moves.append(move)
+    if len(faults) > 1 and not moves and {error.what for _, error in faults} == {_GONE}:
+        what = f"none of its {len(faults):,} files is in {folder}"
+        hint = "check that it is the plan of this folder, and that it was not applied before"
+        raise DataError(Fault(str(plan), what, hint=hint))
     if faults:
         raise DataError(*limit_faults(_join_faults(faults, plan), noun="row", what="wrong as well"))
     return moves
@@ -186,7 +209,7 @@ class _Places:
                 raise _RowError("several files could be meant", "rename one of them", key)
             if not names:
                 hint = "run `classifold check` again, or delete the row"
-                raise _RowError("there is no such file: it was moved, renamed or deleted", hint, key)
+                raise _RowError(_GONE, hint, key)
             place /= names[0]
         return place
 

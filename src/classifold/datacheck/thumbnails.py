@@ -32,6 +32,7 @@ def make_thumbnails(
     *,
     max_pixels: int,
     sample_bits: SampleBits = "auto",
+    earlier: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return thumbnails by key, JPEG in Base64: at most `MAX_NUMBER`, together at most `MAX_BYTES`.
 
@@ -42,7 +43,9 @@ def make_thumbnails(
         paths: Paths of the pictures by key; pictures that are missing here get no thumbnail.
         max_pixels: Limit of a picture's pixels.
         sample_bits: How 16-bit samples are read.
+        earlier: Thumbnails of the same pictures, unchanged, by key.
     """
+    known = earlier or {}
     wanted = list(itertools.islice((key for key in _order(cases) if key in paths), MAX_NUMBER))
     found: dict[str, str] = {}
     size = 0
@@ -56,7 +59,10 @@ def make_thumbnails(
             for key, jpeg in zip(
                 batch,
                 threads.map(
-                    lambda key: _make(paths[key], max_pixels=max_pixels, sample_bits=sample_bits), batch
+                    lambda key: (
+                        known.get(key) or _make(paths[key], max_pixels=max_pixels, sample_bits=sample_bits)
+                    ),
+                    batch,
                 ),
                 strict=True,
             ):

@@ -203,7 +203,8 @@
     choose(file, action);
     for (const item of document.querySelectorAll(`li[data-file="${file}"] .actions`)) item.update();
     count();
-    say(`${printable(data.keys[file])}: ${action}`);
+    const to = action === "move" ? ` to ${printable(planned(file)[1]) || "a class to be named"}` : "";
+    say(`${printable(data.keys[file])}: ${action}${to}`);
   }
   const totals = { quarantine: 0, move: 0 };
   function count() {
@@ -221,6 +222,10 @@
       files.forEach((entry, index) => {
         const file = fileOf(entry);
         if (way === "suggested") chosen.delete(file);
+        else if (way === "move") {
+          const to = suggested.get(file)?.[1];
+          if (to) choose(file, "move", to);
+        }
         else choose(file, way === "keep" || (index === 0 && files.length > 1) ? "keep" : "quarantine");
       });
     }
@@ -248,7 +253,8 @@
     const files = item[3].map(fileOf);
     const file = inside ? Number(inside.dataset.file)
       : files.find((one) => (suggested.get(one) ?? ["keep"])[0] !== "keep") ?? files[files.length - 1];
-    decide(file, planned(file)[0] === "quarantine" ? "keep" : "quarantine");
+    const change = data.kinds[item[0]][0] === "label" && suggested.get(file)?.[1] ? "move" : "quarantine";
+    decide(file, planned(file)[0] === change ? "keep" : change);
   }
   const commands = { j: () => go(current + 1), k: () => go(current - 1), x: toggle };
   document.addEventListener("keydown", (event) => {
