@@ -64,11 +64,20 @@ def number_groups(groups: Sequence[Sequence[int]], count: int) -> NDArray[np.int
         groups: Indices of the pictures of each group; groups that share a picture become one.
         count: Number of pictures.
     """
-    numbers = np.arange(count)
+    parents = list(range(count))
+
+    def find(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]  # shortens the way for those who come later
+            index = parents[index]
+        return index
+
     for members in groups:
-        joined = np.isin(numbers, numbers[list(members)])
-        numbers[joined] = numbers[joined].min(initial=count)
-    return np.unique(numbers, return_inverse=True)[1].astype(np.intp)
+        for other in members[1:]:
+            first, second = sorted((find(members[0]), find(other)))
+            parents[second] = first
+    roots = np.array([find(index) for index in range(count)], np.intp)
+    return np.unique(roots, return_inverse=True)[1].astype(np.intp)
 
 
 class Folds:
@@ -111,7 +120,15 @@ class Folds:
             seed = self._seed + repeat + (0 if trust is None else num_repeats)
             for inside, outside in divide_folds(self._labels, self._groups, seed=seed):
                 thinned = _thin(inside, seed=seed)
-                total[outside] += self._fit(thinned, outside, self._choose(thinned, repeat, trust), trust)
+                total[outside] += _fit(
+                    self._reduced,
+                    self._labels,
+                    thinned,
+                    outside,
+                    strength=self._choose(thinned, repeat, trust),
+                    num_classes=self._num_classes,
+                    trust=trust,
+                )
         return normalize(total / num_repeats)
 
     def _choose(self, inside: NDArray[np.intp], repeat: int, trust: Floats | None) -> float:
@@ -120,48 +137,127 @@ class Folds:
             return _TRUSTED * float(np.median(self._strengths))
         if repeat:
             return float(np.median(self._strengths))
-        labels = self._labels[inside]
-        within = divide_folds(labels, self._groups[inside], seed=self._seed)[0]
+        within = divide_folds(self._labels[inside], self._groups[inside], seed=self._seed)[0]
         teachers, judges = inside[within[0]], inside[within[1]]
-        losses = []
-        for strength in _STRENGTHS:
-            answers = self._fit(teachers, judges, strength, None)
-            losses.append(-answers[np.arange(len(judges)), self._labels[judges]].mean())
-        self._strengths.append(_STRENGTHS[int(np.argmin(losses))])
-        return self._strengths[-1]
+        found = _find_strength(self._reduced, self._labels, teachers, judges, num_classes=self._num_classes)
+        self._strengths.append(found)
+        return found
 
-    def _fit(
-        self, inside: NDArray[np.intp], outside: NDArray[np.intp], strength: float, trust: Floats | None
-    ) -> Floats:
-        """Return log probabilities (n, C) of the pictures outside, by a regression on those inside."""
-        from sklearn.linear_model import LogisticRegression
 
-        # A class that is not inside gets what no picture ever reaches.
-        answers = np.full((len(outside), self._num_classes), np.log(_LEAST))
-        present = np.unique(self._labels[inside])
-        if len(present) < 2:
-            answers[:, present] = 0.0
-            return answers
-        model = LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=1e-3)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of too few steps: the answer is good enough then, too
-            weights = None if trust is None else trust[inside]
-            model.fit(self._reduced[inside], self._labels[inside], weights)
-        shares = model.predict_proba(self._reduced[outside])
-        answers[:, model.classes_] = np.log(np.maximum(shares, _LEAST))
+def _fit(
+    reduced: Floats,
+    labels: NDArray[np.intp],
+    inside: NDArray[np.intp],
+    outside: NDArray[np.intp],
+    *,
+    strength: float,
+    num_classes: int,
+    trust: Floats | None = None,
+) -> Floats:
+    """Return log probabilities (n, C) of the pictures outside, by a regression on those inside."""
+    from sklearn.linear_model import LogisticRegression
+
+    # A class that is not inside gets what no picture ever reaches.
+    answers = np.full((len(outside), num_classes), np.log(_LEAST))
+    present = np.unique(labels[inside])
+    if len(present) < 2:
+        answers[:, present] = 0.0
         return answers
+    model = LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of too few steps: the answer is good enough then, too
+        model.fit(reduced[inside], labels[inside], None if trust is None else trust[inside])
+    shares = model.predict_proba(reduced[outside])
+    answers[:, model.classes_] = np.log(np.maximum(shares, _LEAST))
+    return answers
+
+
+def _find_strength(
+    reduced: Floats,
+    labels: NDArray[np.intp],
+    teachers: NDArray[np.intp],
+    judges: NDArray[np.intp],
+    *,
+    num_classes: int,
+) -> float:
+    """Return the inverse L2 strength with the least log loss on the judges."""
+    losses = []
+    for strength in _STRENGTHS:
+        answers = _fit(reduced, labels, teachers, judges, strength=strength, num_classes=num_classes)
+        losses.append(-answers[np.arange(len(judges)), labels[judges]].mean())
+    return _STRENGTHS[int(np.argmin(losses))]
+
+
+def fit_head(
+    reduced: Floats,
+    labels: NDArray[np.intp],
+    *,
+    training: NDArray[np.intp],
+    validation: NDArray[np.intp],
+    asked: NDArray[np.intp],
+    num_classes: int,
+    seed: int,
+) -> Floats:
+    """Return log probabilities (n, C) by a regression on the training pictures.
+
+    Args:
+        reduced: Features of the pictures of all sets, shape (N, D).
+        labels: Class indices, shape (N,).
+        training: Indices of the pictures that teach.
+        validation: Indices of those that choose the penalty; without any it is the middle one.
+        asked: Indices of those that are asked about, n of them.
+        num_classes: C.
+        seed: Chooses the pictures that teach where there are more than 20,000.
+    """
+    training = _thin(training, seed=seed)
+    strength = _STRENGTHS[len(_STRENGTHS) // 2]
+    if len(validation):
+        strength = _find_strength(reduced, labels, training, validation, num_classes=num_classes)
+    return _fit(reduced, labels, training, asked, strength=strength, num_classes=num_classes)
 
 
 def divide_folds(
-    labels: NDArray[np.intp], group_numbers: NDArray[np.intp], *, seed: int, num_folds: int = NUM_FOLDS
+    labels: NDArray[np.intp], group_numbers: NDArray[np.intp], *, seed: int
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Return (inside, outside) of each fold's training part: indices, stratified, groups kept together."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    """Return the indices inside and outside of each fold's training part; see `assign_folds`."""
+    folds = assign_folds(labels, group_numbers, seed=seed)
+    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(NUM_FOLDS)]
+    return [(inside, outside) for inside, outside in parts if len(inside) and len(outside)]
 
-    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed % 2**32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes with fewer pictures than folds
-        return [(a, b) for a, b in splitter.split(labels, labels, group_numbers) if len(b)]
+
+def assign_folds(labels: NDArray[np.intp], group_numbers: NDArray[np.intp], *, seed: int) -> NDArray[np.intp]:
+    """Return the fold of each picture, shape (N,): groups stay together, each class is spread evenly.
+
+    The same as scikit-learn's StratifiedGroupKFold, which looks at every group in turn and so takes longer
+    than the regressions; here only groups of several pictures are, and the others fill the folds up.
+
+    Args:
+        labels: Class indices, shape (N,).
+        group_numbers: Pictures of equal numbers share a fold, shape (N,).
+        seed: Of the order.
+    """
+    generator = np.random.default_rng([seed, len(labels)])
+    num_classes = int(labels.max()) + 1
+    filled = np.zeros((NUM_FOLDS, num_classes), np.intp)
+    folds = np.full(len(labels), -1, np.intp)
+    _, places, sizes = np.unique(group_numbers, return_inverse=True, return_counts=True)
+    shared = np.flatnonzero(sizes[places] > 1)
+    members: dict[int, list[int]] = {}
+    for index in shared[np.argsort(-sizes[places[shared]], kind="stable")].tolist():
+        members.setdefault(int(places[index]), []).append(index)
+    for indices in members.values():
+        counts = np.bincount(labels[indices], minlength=num_classes)
+        # The fold with the fewest of the group's main class, and among those with the fewest pictures.
+        fold = int(np.lexsort((filled.sum(axis=1), filled[:, counts.argmax()]))[0])
+        folds[indices] = fold
+        filled[fold] += counts
+    for label in range(num_classes):
+        single = generator.permutation(np.flatnonzero((labels == label) & (folds < 0)))
+        levels = filled[:, label, None] + np.arange(len(single))
+        order = generator.permutation(NUM_FOLDS)  # which fold gets what is left over
+        lowest = np.argsort(levels[order].ravel(), kind="stable")[: len(single)]
+        folds[single] = order[lowest // max(1, len(single))]
+    return folds
 
 
 def _thin(inside: NDArray[np.intp], *, seed: int) -> NDArray[np.intp]:

@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.datacheck.facts import Facts, gather_facts
-from classifold.datacheck.out_of_fold import NUM_FOLDS, Folds, number_groups, reduce_features
+from classifold.datacheck.out_of_fold import NUM_FOLDS, Folds, assign_folds, number_groups, reduce_features
 from classifold.datacheck.photo import Photo
 from classifold.findings import Shortcut
 
-# A shortcut is reported where chance would do as well in fewer than one of a thousand folders.
-_SIGNIFICANCE = 0.001
-_NUM_PERMUTATIONS = 300
+# A shortcut is reported where chance would do as well in fewer than one of a hundred folders; besides, it
+# must tell the class far better than chance (`Facts.least_gain`).
+_SIGNIFICANCE = 0.01
+_NUM_PERMUTATIONS = 200
 # The search for chance ends early where it did as well so often.
 _ENOUGH = 5
 # More pictures than this are drawn from: trees of a few leaves need no more.
 _MOST_PICTURES = 2000
 # The background is reported where it tells the class nearly as well as the whole picture, and well at all.
-_BACKGROUND_SHARE, _BACKGROUND_GAIN = 0.85, 0.4
+_BACKGROUND_SHARE, _BACKGROUND_GAIN = 0.9, 0.4
 _MOST_BACKGROUNDS = 4000
 
 
@@ -63,7 +64,7 @@ def find_shortcuts(
     if len(class_names) < 2:
         return ()
     facts = gather_facts([photos[index] for index in chosen.tolist()])
-    folds = _divide(labels, seed=seed)
+    folds = assign_folds(labels, np.arange(len(labels)), seed=seed)
     tested = []
     for group in facts:
         score = _judge(group.columns, labels, folds)
@@ -105,16 +106,6 @@ def _choose_pictures(
     kept = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.intp)
     names, numbered = np.unique(given[kept], return_inverse=True)
     return firsts[kept].astype(np.intp), numbered.astype(np.intp), [str(name) for name in names]
-
-
-def _divide(labels: NDArray[np.intp], *, seed: int) -> NDArray[np.intp]:
-    """Return the fold of each picture, shape (N,), each class spread evenly."""
-    generator = np.random.default_rng(seed)
-    folds = np.empty(len(labels), np.intp)
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        folds[members] = (np.arange(len(members)) + generator.integers(NUM_FOLDS)) % NUM_FOLDS
-    return folds
 
 
 def _judge(columns: NDArray[np.float32], labels: NDArray[np.intp], folds: NDArray[np.intp]) -> _Score:
