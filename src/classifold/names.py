@@ -77,6 +77,7 @@ ARTEFACTS = (
 )
 # What the data check found before the training; a run has it only where there was a check.
 CHECK_JSON = "check.json"
+CHECK_HTML = "check.html"
 MODEL_ARCHIVE = "model.tar.gz"
 # End of the name of a run folder that holds the best model so far of a run that was stopped.
 INTERRUPTED_ENDING = ".interrupted"

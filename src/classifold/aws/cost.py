@@ -89,6 +89,16 @@ def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
     return Price(usd, f"a table of list prices collected on {table.collected}, approximate{bound}")
 
 
+def find_list_price(region: str, instance_type: str) -> float | None:
+    """Return the US dollars per hour of a machine in the bundled table; nobody is asked. None if it lacks it.
+
+    Args:
+        region: AWS's name of the region, such as eu-west-1.
+        instance_type: SageMaker's name of the machine.
+    """
+    return _load_table().find(region, instance_type)
+
+
 def _ask_price(aws: Aws, instance_type: str) -> float | None:
     """Return the US dollars per hour in AWS's price list; None if it cannot be read or lacks the machine."""
     if aws.partition != "aws":

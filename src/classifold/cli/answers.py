@@ -15,7 +15,6 @@ import click
 from rich.cells import cell_len
 
 from classifold import names
-from classifold.asking import ask_train
 from classifold.atomic import write_whole
 from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
@@ -25,7 +24,6 @@ from classifold.wrapping import find_width, wrap_line
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from classifold.dataset.check import CheckReport
     from classifold.dataset.division import SplitSummary
     from classifold.packing.pack import ShardSummary
     from classifold.predict.output import OutputFormat, Written
@@ -124,7 +122,7 @@ def _align(line: Sequence[str], widths: Sequence[int]) -> str:
 def print_split(summary: SplitSummary, *, as_json: bool) -> None:
     """Print how many pictures of each class are in each set, and what was skipped."""
     if as_json:
-        _print_json(
+        print_json(
             split_dir=str(summary.split_dir),
             counts=summary.counts,
             unreadable=[{"path": one.key, "reason": one.reason} for one in summary.unreadable],
@@ -132,48 +130,16 @@ def print_split(summary: SplitSummary, *, as_json: bool) -> None:
             fingerprint=summary.fingerprint,
         )
         return
-    _print_notes(summary.notes)
+    print_notes(summary.notes)
     print_table(build_counts_table(summary.counts))
     show_place("The three sets are in", summary.split_dir)
-
-
-def print_check(report: CheckReport, *, as_json: bool) -> None:
-    """Print one row per class, the sets that split would make, notes, every fault, and the next step."""
-    if as_json:
-        faults = [{"where": one.where, "what": one.what, "hint": one.hint} for one in report.faults]
-        _print_json(
-            source=report.source,
-            classes=report.classes,
-            counts=report.counts,
-            notes=list(report.notes),
-            faults=faults,
-        )
-        return
-    from classifold.dataset.check import STATUS_WORDS
-
-    _print_notes(report.notes)
-    # Without a single figure, as where the folder has one class only, a table would say nothing.
-    if any(count is not None for row in report.classes.values() for count in row.values()):
-        rows = [[name, *map(_show_count, row.values())] for name, row in report.classes.items()]
-        print_table(Table(f"Pictures of {report.source}", ["class", *STATUS_WORDS.values()], rows))
-        click.echo()
-    if report.counts is not None:
-        print_table(build_counts_table(report.counts, title="What split would make"))
-        click.echo()
-    for fault in report.faults:
-        for line in fault.format().split("\n"):
-            say(line)
-    if report.faults:
-        show(f"not ready: {count_of(len(report.faults), 'problem')}")
-    else:
-        show(f"ready: {ask_train()}")
 
 
 def print_shards(summary: ShardSummary, *, as_json: bool) -> None:
     """Print the number of shards, and how many of them were written this time."""
     num_shards = sum(name.endswith(".tar") for name in summary.files)
     if as_json:
-        _print_json(
+        print_json(
             shards_dir=str(summary.shards_dir),
             shards=num_shards,
             written=list(summary.written),
@@ -223,7 +189,7 @@ def print_run(
         open_report(summary.run_dir)
     if as_json:
         archive = None if summary.archive is None else str(summary.archive)
-        _print_json(
+        print_json(
             run_dir=str(summary.run_dir),
             archive=archive,
             notes=list(dict.fromkeys([*split_notes, *summary.notes])),
@@ -241,7 +207,7 @@ def print_run_folder(run_dir: Path, *, archive: Path | None, is_opened: bool = F
     metrics = json.loads((run_dir / names.METRICS_JSON).read_text(encoding="utf-8"))
     if as_json:
         packed = None if archive is None else str(archive)
-        _print_json(run_dir=str(run_dir), archive=packed, metrics=metrics)
+        print_json(run_dir=str(run_dir), archive=packed, metrics=metrics)
         return
     _print_scores(run_dir, metrics, archive=archive)
 
@@ -264,9 +230,9 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
 
 def print_report(page: Path, *, notes: Sequence[str], as_json: bool) -> None:
     """Print where a run's report is; what is missing from it goes to standard error as well."""
-    _print_notes(notes)
+    print_notes(notes)
     if as_json:
-        _print_json(report=str(page), notes=list(notes))
+        print_json(report=str(page), notes=list(notes))
         return
     show(str(page))
 
@@ -322,10 +288,11 @@ def print_written(written: Written, path: Path, *, output_format: OutputFormat) 
     for line in written.describe(path):
         say(line)
     if note := describe_contradiction(output_format, path):
-        _print_notes([note])
+        print_notes([note])
 
 
-def _print_notes(notes: Sequence[str]) -> None:
+def print_notes(notes: Sequence[str]) -> None:
+    """Print notes for the user on standard error, one line each."""
     for note in notes:
         say(f"note: {note}")
 
@@ -354,7 +321,8 @@ def show_place(text: str, path: Path) -> None:
     click.echo(line)
 
 
-def _print_json(**answer: object) -> None:
+def print_json(**answer: object) -> None:
+    """Print an answer as one JSON object."""
     click.echo(format_json(answer, indent=2))
 
 

@@ -1,4 +1,4 @@
-"""The commands on data alone: check it before it is split, and pack a split into shards."""
+"""The command on data alone that packs a split into shards."""
 
 from __future__ import annotations
 
@@ -6,41 +6,12 @@ from pathlib import Path
 
 import click
 
-from classifold.asking import asked_for
 from classifold.cli.options import (
-    check_is_pictures,
-    folder_argument,
     json_option,
-    list_given_options,
-    load_pictures_settings,
     load_settings,
     takes_settings,
 )
 from classifold.cli.values import WholeNumber
-
-
-@click.command()
-@folder_argument
-@json_option
-@takes_settings
-def check(folder: Path | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
-    """Check the pictures, and show what split would do.
-
-    Reads FOLDER (default: DATA_LOCAL_DIR), or a listing, named as FOLDER or by DATA_MANIFEST, and writes
-    nothing. Shows classes, copies, unreadable and skipped files, and every reason why the data cannot be
-    split; if there is one, the exit code is 1. The last line says whether the data is ready, and the command
-    that trains on it.
-    """
-    check_is_pictures(folder, command="classifold check")
-    config = load_pictures_settings("classifold check", folder, config_path, overrides)
-    from classifold.cli.answers import print_check
-    from classifold.dataset.check import check_data
-
-    report = check_data(config)
-    context = click.get_current_context()
-    with asked_for(folder, options=list_given_options(context, ("as_json",))):
-        print_check(report, as_json=as_json)
-    return 1 if report.faults else 0
 
 
 def _parse_share(_context: click.Context, _param: click.Parameter, text: str | None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import click
 
 from classifold import __version__, names
 from classifold.asking import asked_for
+from classifold.cli.check import check
 from classifold.cli.cloud import (
     destroy,
     fetch,
@@ -25,7 +26,7 @@ from classifold.cli.cloud import (
     train_in_docker,
     upload,
 )
-from classifold.cli.data import check, shards
+from classifold.cli.data import shards
 from classifold.cli.new_project import init
 from classifold.cli.options import (
     PATH,

@@ -35,7 +35,8 @@ from classifold.findings import Findings, PictureFinding
 from classifold.kept_findings import keep_findings
 from classifold.likeness.description import describe
 from classifold.machine import count_cores
-from classifold.names import EVALUATION
+from classifold.names import ENVIRONMENT_JSON, EVALUATION, PREDICTIONS_CSV
+from classifold.report.records import read_object
 from classifold.settings.config import Config
 
 # Why parts of the check did not run, for `Findings.skipped`.
@@ -66,6 +67,25 @@ def choose_check_dir(config: Config) -> Path:
     source = Path(config.DATA_MANIFEST or config.DATA_LOCAL_DIR).resolve()
     stem = source.name.partition(".")[0] if config.DATA_MANIFEST else source.name
     return source.with_name(f"{stem or 'pictures'}-check")
+
+
+def find_newest_run(config: Config) -> Path | None:
+    """Return the newest finished run in RUNS_DIR that was trained on the split of these pictures, if any."""
+    found = []
+    with contextlib.suppress(OSError):
+        for folder in Path(config.RUNS_DIR).iterdir():
+            if (folder / PREDICTIONS_CSV).is_file() and _is_of_split(folder, config):
+                found.append(((folder / PREDICTIONS_CSV).stat().st_mtime_ns, folder))
+    return max(found)[1] if found else None
+
+
+def _is_of_split(run_dir: Path, config: Config) -> bool:
+    try:
+        data = read_object(run_dir / ENVIRONMENT_JSON).get("data")
+    except ClassifoldError:
+        return False
+    folder = data.get("dir") if isinstance(data, dict) else None
+    return isinstance(folder, str) and Path(folder).absolute() == config.split_dir.absolute()
 
 
 def check_pictures(
