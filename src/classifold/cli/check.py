@@ -88,9 +88,9 @@ def check(
 ) -> int:
     """Check the pictures: find what spoils the scores, and mend it.
 
-    Reads FOLDER (default: DATA_LOCAL_DIR), or a listing, named as FOLDER or by DATA_MANIFEST. Finds copies and
-    leaks, labels that are probably wrong, shortcuts, unusual pictures, and sets that are too small, and shows
-    what split would do. Writes a page that opens offline, check.html, and check.json to FOLDER-check; with
+    Reads FOLDER (default: DATA_LOCAL_DIR), or a listing, named as FOLDER or by DATA_MANIFEST. Finds copies
+    and leaks, labels that are probably wrong, shortcuts, unusual pictures, and sets that are too small, and
+    shows what split would do. Writes a page that opens offline, check.html, and check.json to FOLDER-check; with
     --json, only where --output names a folder. No picture is changed.
 
     --plan writes a plan as CSV: edit it in any spreadsheet. --apply then moves pictures to another class or
@@ -154,10 +154,8 @@ def _write_page(checked: Checked, config: Config, output_dir: Path | None) -> Pa
     try:
         return write_output(checked, config, choose_check_dir(config))
     except DiskError as error:  # as on a read-only disk: the answer below is still of use
-        reason = error.faults[0]
-        say(
-            f"note: the page was not written: {reason.where}: {reason.what}; --output DIR names another folder"
-        )
+        why = f"{error.faults[0].where}: {error.faults[0].what}"
+        say(f"note: the page was not written: {why}; --output DIR names another folder")
         return None
 
 

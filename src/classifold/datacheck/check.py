@@ -71,12 +71,12 @@ def choose_check_dir(config: Config) -> Path:
 
 def find_newest_run(config: Config) -> Path | None:
     """Return the newest finished run in RUNS_DIR that was trained on the split of these pictures, if any."""
-    found = []
-    with contextlib.suppress(OSError):
-        for folder in Path(config.RUNS_DIR).iterdir():
-            if (folder / PREDICTIONS_CSV).is_file() and _is_of_split(folder, config):
-                found.append(((folder / PREDICTIONS_CSV).stat().st_mtime_ns, folder))
-    return max(found)[1] if found else None
+    try:
+        finished = [one for one in Path(config.RUNS_DIR).iterdir() if (one / PREDICTIONS_CSV).is_file()]
+        finished.sort(key=lambda one: (one / PREDICTIONS_CSV).stat().st_mtime_ns, reverse=True)
+    except OSError:  # there are no runs, or they cannot be listed
+        return None
+    return next((one for one in finished if _is_of_split(one, config)), None)
 
 
 def _is_of_split(run_dir: Path, config: Config) -> bool:

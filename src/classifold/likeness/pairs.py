@@ -31,8 +31,9 @@ from classifold.likeness.hashes import EDGES, FREQUENCY_WEIGHTS, cosine_basis, t
 ReadPicture = Callable[[int], NDArray[np.uint8] | None]
 
 ORIENTATIONS = tuple(Orientation(bool(code & 1), bool(code & 2), bool(code & 4)) for code in range(8))
-# From one of these shares and correlations on two pictures are the same photograph. In benchmarks/check_copies.py
-# nearly all changed copies have 0.75 and 0.9; the most similar photographs of different things have 0.5 and 0.5.
+# From one of these shares and correlations on two pictures are the same photograph. In the benchmark
+# check_copies.py nearly all changed copies have 0.75 and 0.9; the most similar photographs of different
+# things have 0.5 and 0.5.
 _SAME = ((0.6, 0.75), (0.5, 0.9))
 # From these on they are so much alike that they may be of one burst.
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
