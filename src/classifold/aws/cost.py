@@ -89,6 +89,18 @@ def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
     return Price(usd, f"a table of list prices collected on {table.collected}, approximate{bound}")
 
 
+def find_list_price(region: str, instance_type: str) -> Price | None:
+    """Return the price of a machine in the bundled table, without asking AWS; None if the table lacks it.
+
+    Args:
+        region: AWS's name of the region.
+        instance_type: SageMaker's name of the machine, such as ml.g4dn.xlarge.
+    """
+    table = _load_table()
+    usd = table.find(region, instance_type)
+    return None if usd is None else Price(usd, f"a table of list prices collected on {table.collected}")
+
+
 def _ask_price(aws: Aws, instance_type: str) -> float | None:
     """Return the US dollars per hour in AWS's price list; None if it cannot be read or lacks the machine."""
     if aws.partition != "aws":
