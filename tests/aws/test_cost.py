@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifold.aws.clients import Aws
-from classifold.aws.cost import CostEstimate, estimate_cost, find_price, fit_budget, read_product
+from classifold.aws.cost import (
+    CostEstimate,
+    estimate_cost,
+    find_list_price,
+    find_price,
+    fit_budget,
+    read_product,
+)
 from classifold.errors import JobError, MissingError
 from classifold.settings.loader import build_config
 
@@ -207,3 +214,12 @@ def test_the_default_machine_has_a_price_in_the_default_region(aws_account: Clou
     aws_account.fail("GetProducts")
     config = build_config({})
     assert find_price(Aws(config), config.INSTANCE_TYPE, spot=False).usd_per_hour > 0
+
+
+def test_a_list_price_is_found_without_any_connection():
+    price = find_list_price("us-east-1", "ml.m5.xlarge")
+    assert price is not None
+    assert price.usd_per_hour == 0.23
+    assert "list prices collected on" in price.source
+    assert find_list_price("us-east-1", "ml.no.such") is None
+    assert find_list_price("mars-north-1", "ml.m5.xlarge") is None

@@ -89,14 +89,16 @@ def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
     return Price(usd, f"a table of list prices collected on {table.collected}, approximate{bound}")
 
 
-def find_list_price(region: str, instance_type: str) -> float | None:
-    """Return the US dollars per hour of a machine in the bundled table; nobody is asked. None if it lacks it.
+def find_list_price(region: str, instance_type: str) -> Price | None:
+    """Return the price of a machine in the bundled table, without asking AWS; None if the table lacks it.
 
     Args:
-        region: AWS's name of the region, such as eu-west-1.
-        instance_type: SageMaker's name of the machine.
+        region: AWS's name of the region.
+        instance_type: SageMaker's name of the machine, such as ml.g4dn.xlarge.
     """
-    return _load_table().find(region, instance_type)
+    table = _load_table()
+    usd = table.find(region, instance_type)
+    return None if usd is None else Price(usd, f"a table of list prices collected on {table.collected}")
 
 
 def _ask_price(aws: Aws, instance_type: str) -> float | None:

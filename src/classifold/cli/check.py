@@ -90,8 +90,8 @@ def check(
 
     Reads FOLDER (default: DATA_LOCAL_DIR), or a listing, named as FOLDER or by DATA_MANIFEST. Finds copies
     and leaks, labels that are probably wrong, shortcuts, unusual pictures, and sets that are too small, and
-    shows what split would do. Writes a page that opens offline, check.html, and check.json to FOLDER-check; with
-    --json, only where --output names a folder. No picture is changed.
+    shows what split would do. Writes a page that opens offline, check.html, and check.json to FOLDER-check;
+    with --json, only where --output names a folder. No picture is changed.
 
     --plan writes a plan as CSV: edit it in any spreadsheet. --apply then moves pictures to another class or
     to FOLDER-quarantine, and --undo takes that back. The exit code is 1 if the data cannot be split, or if
@@ -133,7 +133,7 @@ def _price(config: Config) -> EstimateJob:
     def estimate(minutes: float) -> tuple[float | None, float | None]:
         there = scale_to_machine(minutes, config.INSTANCE_TYPE, num_cores=count_cores())
         price = find_list_price(config.PROJECT_REGION, config.INSTANCE_TYPE)
-        return there, None if there is None or price is None else there / 60 * price
+        return there, None if there is None or price is None else there / 60 * price.usd_per_hour
 
     return estimate
 

@@ -48,7 +48,7 @@ _COARSE = 4
 _MAIN_SHARE, _NEAR = 0.5, 8
 _GREYS = np.arange(256)
 _SQUARES = _GREYS**2
-_TABLES = """
+TABLES = """
 CREATE TABLE photo (              -- measures of the readable pictures; the columns are those of Photo
     id INTEGER PRIMARY KEY,
     format TEXT NOT NULL,
@@ -108,7 +108,7 @@ def read_and_measure(
         describe: A function of a module that describes the upright pixels, shape (height, width, 3), uint8;
             None leaves the column `description` empty.
     """
-    index.executescript(_TABLES)
+    index.executescript(TABLES)
     read = functools.partial(measure_one, max_pixels=max_pixels, sample_bits=sample_bits, describe=describe)
     with start_workers(num_workers) as workers:
         with show_progress("reading and measuring the pictures", total) as advance:
