@@ -105,13 +105,13 @@ def main() -> None:
         print(folder.name, json.dumps(results[folder.name], indent=2), flush=True)
         if args.sheets:
             draw_sheet(folder, args.sheets)
-    report = {
-        "command": "python benchmarks/check_pictures.py",
-        "when": time.strftime("%Y-%m-%d"),
-        "planted": COUNT,
-        "folders": results,
-    }
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        report = {
+            "command": "python benchmarks/check_pictures.py",
+            "when": time.strftime("%Y-%m-%d"),
+            "planted": COUNT,
+            "folders": results,
+        }
+        RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def measure(folder: Path, kind: str, *, peers: Path | None) -> dict[str, Any]:
