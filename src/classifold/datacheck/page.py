@@ -203,8 +203,8 @@ def _describe_absent(count: int, total: int, *, has_paths: bool) -> str:
         return "The pictures are not files of this machine, so they are only named."
     verb = choose(count, "has", "have")
     return (
-        f"{count_of(count, 'picture')} of {total:,} {verb} no thumbnail: it cannot be read, or the page would "
-        "become too large. The names lead to the files."
+        f"{count_of(count, 'picture')} of {total:,} {verb} no thumbnail: {choose(count, 'it', 'they')} cannot be "
+        "read, or the page would become too large. The names lead to the files."
     )
 
 
