@@ -201,10 +201,10 @@ def _describe_absent(count: int, total: int, *, has_paths: bool) -> str:
         return ""
     if not has_paths:
         return "The pictures are not files of this machine, so they are only named."
-    verb = choose(count, "has", "have")
+    verb, word = choose(count, "has", "have"), choose(count, "it", "they")
     return (
-        f"{count_of(count, 'picture')} of {total:,} {verb} no thumbnail: {choose(count, 'it', 'they')} cannot be "
-        "read, or the page would become too large. The names lead to the files."
+        f"{count_of(count, 'picture')} of {total:,} {verb} no thumbnail: {word} cannot be read, or the page "
+        "would become too large. The names lead to the files."
     )
 
 
