@@ -45,7 +45,7 @@ def make_photos(labels: Any, generator: np.random.Generator, **changes: Any) -> 
 def make_features(
     labels: Any, generator: np.random.Generator, *, distance: float, size: int = 40
 ) -> np.ndarray:
-    """Return normally distributed features (N, size), whose classes are so many deviations from the middle."""
+    """Return normally distributed features (N, size); each class is shifted by so many deviations."""
     features = generator.normal(size=(len(labels), size))
     features[np.arange(len(labels)), labels] += distance
     return features.astype(np.float32)

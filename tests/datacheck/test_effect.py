@@ -22,9 +22,8 @@ def leaking():
     groups = [[index, 240 + index] for index in range(30)]
     for first, second in groups:
         features[second] = features[first]
-    photos = [
-        replace(one, set_name=name) for one, name in zip(make_photos(labels, generator), sets, strict=True)
-    ]
+    drawn = make_photos(labels, generator)
+    photos = [replace(one, set_name=name) for one, name in zip(drawn, sets, strict=True)]
     return photos, features, groups
 
 

@@ -49,7 +49,7 @@ def test_a_picture_never_judges_itself_nor_its_copies():
     generator = np.random.default_rng(0)
     labels = np.arange(60) % 2
     # Without any signal: who sees a copy of the picture in training knows its class.
-    features = generator.normal(size=(60, 30)).astype(np.float32)
+    features = generator.normal(size=(60, 300)).astype(np.float32)
     features, labels = np.vstack([features, features]), np.append(labels, labels)
     groups = number_groups([[index, index + 60] for index in range(60)], 120)
     reduced = reduce_features(features, seed=0)
