@@ -131,6 +131,7 @@ def test_features_that_say_nothing_make_no_suspect():
     labels = np.arange(100) % 2
     found = check_labels(make_photos(labels, generator), np.ones((100, 8), np.float32))
     assert found.suspects == ()
+    assert "hardly tells the classes apart" in found.skipped
 
 
 def test_a_confident_example_reaches_the_mean_of_its_class():
