@@ -142,10 +142,11 @@ def main() -> None:
             kind: sorted({n for one in found for n in one["others"]}) for kind, found in kinds.items()
         },
         "seconds": round(seconds, 1),
-        "cleanlab": check_peer(args.peer, args.peer_folders) if args.peer else None,
     }
-    print(json.dumps(report["cleanlab"], indent=1))
     args.output.parent.mkdir(exist_ok=True)
+    if args.peer:
+        report["cleanlab"] = check_peer(args.peer, args.peer_folders)
+        print(json.dumps(report["cleanlab"], indent=1))
     args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

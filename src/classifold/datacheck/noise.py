@@ -1,4 +1,4 @@
-"""How many labels are wrong, and which: class overlap and the model's own errors are told apart from noise."""
+"""How many labels are wrong, and which: noise is told from overlapping classes and the errors of a model."""
 
 from __future__ import annotations
 
