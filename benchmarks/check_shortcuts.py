@@ -16,8 +16,9 @@ below its own threshold counts as reported.
 
 --background takes photographs in a folder of classes instead, three times: as they are; with a frame of
 coloured noise around each, of another colour for each class; and with such frames whose colours have nothing
-to do with the class. Only the second may be reported. Its answer is added to the results. Writes benchmarks/results/check_shortcuts.json. About ten minutes
-on two cores.
+to do with the class. Only the second may be reported. Its answer is added to the results.
+
+Writes benchmarks/results/check_shortcuts.json. About ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -271,7 +272,7 @@ def check_backgrounds(folder: Path, *, most: int = 40) -> dict[str, Any]:
 
 
 def frame(path: Path, colour: int | None, generator: Any) -> Image.Image:
-    """Return a photograph of 256 pixels, around it a frame of noise in one of some colours; None: no frame."""
+    """Return a photograph of 256 pixels, with a frame of noise in one of some colours; None: no frame."""
     image = Image.open(path).convert("RGB").resize((256, 256))
     if colour is None:
         return image
