@@ -132,8 +132,8 @@ def _look_at_listing(look: _Look) -> None:
     if made == MADE:
         mark_copies(index)
     if not look.faults:
-        describe_listed(index, config)
-        find_near_copies(index, config)
+        describe_listed(index, config, made=made)
+        find_near_copies(index, config, made=made)
     look.notes += notes.describe_pictures(index, is_recorded=False)
     if len(look.faults) == small:
         look.divide(made, head)
@@ -171,7 +171,7 @@ def _look_at_folder(look: _Look) -> None:
                 compare_vanished(index, config, made=made)
     if own is None:
         mark_copies(index)
-    find_near_copies(index, config)
+    find_near_copies(index, config, made=made)
     look.notes += notes.describe_pictures(index, sample_bits=config.SAMPLE_BITS, is_recorded=False)
     if len(look.faults) == small:
         look.divide(made, head)

@@ -6,7 +6,7 @@ import math
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ _KINDS = (
 _DIVIDED = "picture.status = 'kept' AND COALESCE(picture.given, 0) = 0"
 
 
-def describe_listed(index: sqlite3.Connection, config: Config) -> None:
+def describe_listed(index: sqlite3.Connection, config: Config, *, made: Collection[str]) -> None:
     """Read the files of a listing that are on this machine; of others near copies are not known."""
-    if config.NEAR_COPIES == "ignore":
+    if config.NEAR_COPIES == "ignore" or not made:
         return
     query = f"SELECT id, path FROM picture WHERE {_DIVIDED} AND INSTR(path, '://') = 0 ORDER BY id"  # noqa: S608
     rows = [(number, os.fsdecode(path)) for number, path in index.execute(query)]
@@ -57,9 +57,15 @@ def describe_listed(index: sqlite3.Connection, config: Config) -> None:
             advance(len(readings))
 
 
-def find_near_copies(index: sqlite3.Connection, config: Config) -> None:
-    """Write the near copies and bursts among the pictures that are divided to the table `near`."""
-    if config.NEAR_COPIES == "ignore":
+def find_near_copies(index: sqlite3.Connection, config: Config, *, made: Collection[str]) -> None:
+    """Write the near copies and bursts among the pictures that are divided to the table `near`.
+
+    Args:
+        index: All pictures read, copies marked.
+        config: The settings.
+        made: Names of the sets to create; without any nothing is divided.
+    """
+    if config.NEAR_COPIES == "ignore" or not made:
         return
     with _open_descriptions(index) as (numbers, paths, descriptions, taken):
 

@@ -89,7 +89,7 @@ def split_dataset(config: Config) -> SplitSummary:
             compare_vanished(index, config, made=made)
         if own is None:
             mark_copies(index)
-        find_near_copies(index, config)
+        find_near_copies(index, config, made=made)
         with show_progress("dividing the pictures", None):
             moved, is_redrawn = divide(index, config, made=made, head=head)
         placement = place_pictures(index, folder, files=config.SPLIT_FILES, split_dir=split_dir)

@@ -78,8 +78,8 @@ def split_listing(config: Config) -> SplitSummary:
         head = read_earlier(index, split_dir, kind=findings.kind)
         if made == MADE:
             mark_copies(index)
-        describe_listed(index, config)
-        find_near_copies(index, config)
+        describe_listed(index, config, made=made)
+        find_near_copies(index, config, made=made)
         with show_progress("dividing the pictures", None):
             moved, is_redrawn = divide(index, config, made=made, head=head)
             rename_twins(index)

@@ -25,8 +25,8 @@ from classifold.likeness.hashes import (
     turn,
 )
 
-# Windows that are looked up: the whole picture, and without its upper or lower edge, where captions are.
-LOOKED_UP = (0, 10, 15)
+# Windows that are looked up: the whole picture, without its upper or lower edge, and both halves.
+LOOKED_UP = (0, 10, 15, NUM_WINDOWS - 2, NUM_WINDOWS - 1)
 # Beyond so many pictures only the whole picture is looked up, to keep the time in bounds.
 _MANY = 200_000
 # Orientations that are tried beside the standard one, where a slope is too weak to tell: the weaker slope

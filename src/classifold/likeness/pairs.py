@@ -24,15 +24,15 @@ from classifold.likeness.alignment import Boxes, invert_boxes
 from classifold.likeness.candidates import Candidates, find_candidates, hash_pictures
 from classifold.likeness.changes import describe_changes
 from classifold.likeness.grouping import Groups
-from classifold.likeness.hashes import EDGES, FREQUENCY_WEIGHTS, cosine_basis, turn
+from classifold.likeness.hashes import FREQUENCY_WEIGHTS, WINDOWS, cosine_basis, turn
 
 # Returns a picture's pixels: upright, RGB, (height, width, 3), uint8, decoded to no fewer than
 # `agreement.VIEW_SIDE` pixels a side where it has them; None where it cannot be read any more.
 ReadPicture = Callable[[int], NDArray[np.uint8] | None]
 
 ORIENTATIONS = tuple(Orientation(bool(code & 1), bool(code & 2), bool(code & 4)) for code in range(8))
-# From one of these shares and correlations on two pictures are the same photograph. In benchmarks/check_copies.py
-# nearly all changed copies have 0.75 and 0.9; the most similar photographs of different things have 0.5 and 0.5.
+# From one of these shares and correlations on two pictures are the same photograph. In the benchmark
+# check_copies.py most changed copies have 0.75 and 0.9, and the most similar other photographs 0.5 and 0.5.
 _SAME = ((0.6, 0.75), (0.5, 0.9))
 # From these on they are so much alike that they may be of one burst.
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
@@ -219,9 +219,9 @@ def _find_orientations(
     Returns:
         Indices of `ORIENTATIONS` and similarities, -1 to 1, each of shape (N,).
     """
-    basis = np.stack([cosine_basis(*edges) for edges in EDGES])
-    rows, columns = np.divmod(windows, len(EDGES))
-    weighed = (basis[rows] @ grey.astype(np.float32) @ basis[columns].swapaxes(-1, -2)) * FREQUENCY_WEIGHTS
+    rows, columns = (np.stack([cosine_basis(*edges[axis]) for edges in WINDOWS]) for axis in (0, 1))
+    both = rows[windows] @ grey.astype(np.float32) @ columns[windows].swapaxes(-1, -2)
+    weighed = both * FREQUENCY_WEIGHTS
     unit = weighed / (np.linalg.norm(weighed, axis=(-1, -2), keepdims=True) + 1e-6)
     first, second = unit[:, 0], unit[:, 1]
     similarities = np.stack([(turn(first, **way._asdict()) * second).sum((1, 2)) for way in ORIENTATIONS])
@@ -231,9 +231,9 @@ def _find_orientations(
 def _box_between(first: int, second: int) -> tuple[float, float, float, float]:
     """Return about where a picture lies in another, if a window of it looks like a window of the other.
 
-    The window of the first is the whole of it, or all but one of its edges, which alignment makes good.
+    Halves resemble each other where nothing was cut off.
     """
     if first:
         return 0.0, 0.0, 1.0, 1.0
-    (top, bottom), (left, right) = (EDGES[edge] for edge in divmod(second, len(EDGES)))
+    (top, bottom), (left, right) = WINDOWS[second]
     return left, top, 1 - right, 1 - bottom
