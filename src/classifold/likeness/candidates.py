@@ -36,8 +36,9 @@ _WEAK_SLOPE, _EQUAL_SLOPES = 0.2, 0.6
 _BLANK = 0.35
 # A picture with a shorter side has too little detail to tell it from others that look like it.
 LEAST_SIDE = 64
-# Hashes of the same photograph differ in at most so many bits of 61.
-_MAX_DISTANCE = 13
+# Bits of 61 in which hashes of one photograph may differ, by the number of pictures: the more there are, the
+# more of them resemble each other by chance. Of cropped copies 1 in 20 differs in 8 bits or more.
+_MAX_DISTANCES = ((4_000, 13), (30_000, 11), (1 << 62, 8))
 # Sets of flipped bits for few and for many pictures.
 _FEW_FLIPS, _MANY_FLIPS, _NUM_WEAK = 16, 64, 10
 # Of the windows with the same first bits, only so many whose next bits are the nearest are compared.
@@ -87,6 +88,11 @@ class Candidates(NamedTuple):
 def count_key_bits(num_pictures: int) -> int:
     """Return how many first bits of a hash are looked up: more for many pictures, so that few share them."""
     return int(np.clip(np.log2(max(num_pictures, 1) * NUM_WINDOWS) - 1, 12, 24))
+
+
+def choose_distance(num_pictures: int) -> int:
+    """Return in how many bits the hashes of candidates may differ."""
+    return next(distance for limit, distance in _MAX_DISTANCES if num_pictures <= limit)
 
 
 def hash_pictures(tables: Iterable[NDArray[Any]], *, num_pictures: int) -> Hashes:
@@ -175,6 +181,7 @@ class _Index:
     def __init__(self, hashes: Hashes, num_bits: int) -> None:
         self._hashes = hashes
         self._shift = np.uint64(64 - num_bits)
+        self._max_distance = choose_distance(len(hashes.entries))
         flat = hashes.entries.reshape(-1)
         usable = np.flatnonzero(np.repeat(~hashes.is_mute, NUM_WINDOWS)).astype(np.uint32)
         # Sorting numbers that hold the first bits and the place is many times as fast as `argsort`.
@@ -222,7 +229,7 @@ class _Index:
         pictures, windows = np.divmod(places, np.uint32(NUM_WINDOWS))
         distances = np.bitwise_count(hashes.lookups[source] ^ hashes.entries.reshape(-1)[places])
         mine = hashes.pictures[source]
-        near = (distances <= _MAX_DISTANCE) & (mine != pictures)
+        near = (distances <= self._max_distance) & (mine != pictures)
         columns = (mine[near], pictures[near], hashes.windows[source[near]], windows[near].astype(np.uint8))
         return (*columns, distances[near])
 

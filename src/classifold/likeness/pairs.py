@@ -38,8 +38,10 @@ _SAME = ((0.6, 0.75), (0.5, 0.9))
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
 # Hashes further apart must at least have similar coefficients; a caption changes these, but few bits.
 _FEW_BITS, _SIMILAR = 8, 0.75
+# Up to so many pictures, those few bits apart are looked at closely whatever their miniatures say.
+_FEW_PICTURES = 4_000
 # Pairs that are looked at together; between them, pictures known to be of one group are passed over.
-_BATCH = 256
+_BATCH, _GLANCES = 256, 64
 _TABLE = 4096
 _NUM_VIEWS = 768  # kept views, of 66 KB each
 
@@ -101,7 +103,9 @@ def find_pairs(
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
         for batch in search.iter_batches():
             open_ones = [one for one in batch if not groups.are_joined(*search.pair_of(one))]
-            for pair in threads.map(search.look_closely, search.glance(open_ones)):
+            parts = [open_ones[start : start + _GLANCES] for start in range(0, len(open_ones), _GLANCES)]
+            promising = [one for part in threads.map(search.glance, parts) for one in part]
+            for pair in threads.map(search.look_closely, promising):
                 if pair is not None:
                     found.append(pair)
                     if pair.is_same:
@@ -148,7 +152,7 @@ class _Search:
         windows = self._candidates.windows[numbers]
         grey = self._descriptions["grey"][pairs]
         ways, similarity = _find_orientations(grey, windows)
-        # A few hashes only are so close; their miniatures may disagree at first because of a border.
+        # Few hashes are so close. The miniatures may disagree at first because of a border.
         is_close = self._candidates.distances[numbers] <= _FEW_BITS
         chosen = np.flatnonzero(is_close | (similarity >= _SIMILAR))
         if not len(chosen):
@@ -159,7 +163,7 @@ class _Search:
         return [
             _Promising(int(pairs[one, 0]), int(pairs[one, 1]), ORIENTATIONS[ways[one]], found.boxes[[place]])
             for place, one in enumerate(chosen)
-            if is_promising[place] or is_close[one]
+            if is_promising[place] or (is_close[one] and len(self._descriptions) <= _FEW_PICTURES)
         ]
 
     def look_closely(self, promising: _Promising) -> Pair | None:
@@ -192,10 +196,10 @@ def _is_same(found: Agreement) -> bool:
 def _compare_both_ways(first: View, second: View, boxes: Boxes) -> Agreement | None:
     """Return the agreement of two views; laid over each other the other way round if that agrees better."""
     found = compare(first, second, boxes)
-    if found is not None and _is_same(found):
+    if found is None or _is_same(found):
         return found
     back = compare(second, first, invert_boxes(boxes))
-    if back is None or (found is not None and found.share[0] >= back.share[0]):
+    if back is None or found.share[0] >= back.share[0]:
         return found
     return back._replace(boxes=invert_boxes(back.boxes))
 
