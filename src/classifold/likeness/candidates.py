@@ -38,13 +38,13 @@ _BLANK = 0.35
 LEAST_SIDE = 64
 # Bits of 61 in which hashes of one photograph may differ, by the number of pictures: the more there are, the
 # more of them resemble each other by chance. Of cropped copies 1 in 20 differs in 8 bits or more.
-_MAX_DISTANCES = ((4_000, 13), (30_000, 11), (1 << 62, 8))
+_MAX_DISTANCES = ((3_000, 13), (30_000, 10), (1 << 62, 8))
 # Sets of flipped bits for few and for many pictures.
 _FEW_FLIPS, _MANY_FLIPS, _NUM_WEAK = 16, 64, 10
 # Of the windows with the same first bits, only so many whose next bits are the nearest are compared.
 _BUCKET = 64
 # Candidates kept for one picture, those with the fewest different bits.
-MAX_PARTNERS = 24
+MAX_PARTNERS = 10
 # Pictures that are looked up at once. It bounds the memory.
 _CHUNK = 8192
 
