@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import simplejpeg
 
+from classifold.dataset.keys import name_key
 from classifold.findings import PictureFinding
 from classifold.pictures.limits import check_size, read_bytes
 from classifold.pictures.workers import start_workers
@@ -27,10 +28,11 @@ def find_unreadable(index: sqlite3.Connection, *, num_workers: int, max_pixels: 
         num_workers: Number of processes.
         max_pixels: A larger picture is not decoded.
     """
-    query = "SELECT key, reason FROM picture WHERE reason NOT NULL"
-    reasons: dict[str, str] = dict(index.execute(query))
+    query = index.execute("SELECT key, given, reason FROM picture WHERE reason NOT NULL")
+    reasons: dict[str, str] = {name_key(key, given): reason for key, given, reason in query}
     measure = functools.partial(_measure_shown, max_pixels=max_pixels)
-    keys = dict(index.execute("SELECT id, key FROM picture WHERE reason LIKE ?", (f"%{_CUT}%",)))
+    query = index.execute("SELECT id, key, given FROM picture WHERE reason LIKE ?", (f"%{_CUT}%",))
+    keys = {number: name_key(key, given) for number, key, given in query}
     with start_workers(num_workers) as workers:
         for found in workers.map(_iter_cut(index), measure, failed=_fail_to_measure):
             for number, share in found:
