@@ -19,6 +19,7 @@ from classifold.likeness.agreement import (
     turn_square,
     turn_view,
     view,
+    weigh,
 )
 from classifold.likeness.alignment import Boxes, invert_boxes
 from classifold.likeness.candidates import Candidates, find_candidates, hash_pictures
@@ -31,10 +32,7 @@ from classifold.likeness.hashes import FREQUENCY_WEIGHTS, WINDOWS, cosine_basis,
 ReadPicture = Callable[[int], NDArray[np.uint8] | None]
 
 ORIENTATIONS = tuple(Orientation(bool(code & 1), bool(code & 2), bool(code & 4)) for code in range(8))
-# From one of these shares and correlations on two pictures are the same photograph. In the benchmark
-# check_copies.py most changed copies have 0.75 and 0.9, and the most similar other photographs 0.5 and 0.5.
-_SAME = ((0.6, 0.75), (0.5, 0.9))
-# From these on they are so much alike that they may be of one burst.
+# Share of blocks and middle correlation from which on pictures are so much alike that they may be of one burst.
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
 # Hashes further apart must at least have similar coefficients; a caption changes these, but few bits.
 _FEW_BITS, _SIMILAR = 8, 0.75
@@ -175,10 +173,11 @@ class _Search:
         if seen is None or other is None:
             return None
         seen = turn_view(seen, turned)
-        found = _compare_both_ways(seen, other, boxes)
-        if found is None or found.share[0] < _ALIKE_SHARE or found.correlation[0] < _ALIKE_CORRELATION:
+        answer = _compare_both_ways(seen, other, boxes)
+        if answer is None:
             return None
-        if not _is_same(found):
+        found, is_same = answer
+        if not is_same:
             return Pair(first, second, (), is_same=False)
         sizes = [(int(one["width"]), int(one["height"])) for one in self._descriptions[[first, second]]]
         changes = describe_changes(seen, other, sizes=(sizes[0], sizes[1]), turned=turned, found=found)
@@ -189,19 +188,26 @@ class _Search:
         return None if pixels is None else view(pixels)
 
 
-def _is_same(found: Agreement) -> bool:
-    return any(found.share[0] >= share and found.correlation[0] >= middle for share, middle in _SAME)
+def _compare_both_ways(first: View, second: View, boxes: Boxes) -> tuple[Agreement, bool] | None:
+    """Return how far two views agree and whether they are one photograph; None where they plainly differ.
+
+    A picture and a part of it do not agree equally well both ways.
+    """
+    found = _compare(first, second, boxes)
+    if found is None or found[1]:
+        return found
+    back = _compare(second, first, invert_boxes(found[0].boxes))
+    if back is None or not back[1]:
+        return found
+    return back[0]._replace(boxes=invert_boxes(back[0].boxes)), True
 
 
-def _compare_both_ways(first: View, second: View, boxes: Boxes) -> Agreement | None:
-    """Return the agreement of two views; laid over each other the other way round if that agrees better."""
+def _compare(first: View, second: View, boxes: Boxes) -> tuple[Agreement, bool] | None:
     found = compare(first, second, boxes)
-    if found is None or _is_same(found):
-        return found
-    back = compare(second, first, invert_boxes(boxes))
-    if back is None or found.share[0] >= back.share[0]:
-        return found
-    return back._replace(boxes=invert_boxes(back.boxes))
+    if found is None or found.share[0] < _ALIKE_SHARE or found.correlation[0] < _ALIKE_CORRELATION:
+        return None
+    evidence = weigh(first, second, found.boxes)
+    return (found, evidence.is_same) if evidence.is_rich else None
 
 
 def _invert(turned: Orientation) -> Orientation:
