@@ -284,7 +284,7 @@ def measure_hashes(count: int) -> dict[str, Any]:
         "planted": num_planted,
         "planted_found": len(hits),
         "candidate_pairs": len(found.pairs),
-        "pictures_cut": found.num_cut,
+        "pictures_cut": len(found.cut),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6),
     }
 

@@ -46,9 +46,23 @@ RESULTS = HERE / "results" / "check_drawn.json"
 DATA = HERE.parents[1] / "shared" / "data"
 FOLDERS = [DATA / name for name in ("flowers5_500", "trashnet_600", "clothing10_713")]
 MAX_PIXELS = 100_000_000
-WORDS = "the of and picture class is to in model a for with data on that each set run as by it from".split()
+WORDS = (
+    "the",
+    "of",
+    "and",
+    "picture",
+    "class",
+    "is",
+    "to",
+    "in",
+    "model",
+    "for",
+    "with",
+    "data",
+    "on",
+    "each",
+)
 Random = np.random.Generator
-Points = list[tuple[float, float]]
 
 
 def draw_blocks(chance: Random) -> Image.Image:

@@ -1,8 +1,8 @@
 """Decides whether what agrees in two pictures is enough to call them one photograph.
 
-Charts in one frame, pages of text, icons on one plate or blocks on one grid agree in most places without being
-copies. A copy differs from its original in one place at most (a caption, a border), agrees everywhere else
-nearly perfectly and equally strongly, and has details there that no straight edge or outline gives.
+Charts in one frame, pages of text, icons on one plate or blocks on one grid agree in most places without
+being copies. A copy differs from its original in one place at most (a caption, a border), agrees everywhere
+else nearly perfectly and equally strongly, and has details there that no straight edge or outline gives.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -32,12 +33,17 @@ from classifold.likeness.hashes import FREQUENCY_WEIGHTS, WINDOWS, cosine_basis,
 ReadPicture = Callable[[int], NDArray[np.uint8] | None]
 
 ORIENTATIONS = tuple(Orientation(bool(code & 1), bool(code & 2), bool(code & 4)) for code in range(8))
-# Share of blocks and middle correlation from which on pictures are so much alike that they may be of one burst.
+# Share of blocks and middle correlation from which on pictures may be of one burst.
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
 # Hashes further apart must at least have similar coefficients; a caption changes these, but few bits.
 _FEW_BITS, _SIMILAR = 8, 0.75
 # Up to so many pictures, those few bits apart are looked at closely whatever their miniatures say.
 _FEW_PICTURES = 4_000
+# Where all pictures look alike, most looks find nothing. So many pairs of miniatures and of pictures are looked
+# at in vain for each picture of the folder, and so many at least; of one picture, so many.
+_VAIN_GLANCES, _VAIN_LOOKS, _LEAST_GLANCES, _LEAST_LOOKS, _VAIN_LOOKS_OF_ONE = 2.0, 0.2, 20_000, 2_000, 8
+# Only a pair that agrees so well one way is compared the other way round.
+_NEARLY = 0.85
 # Pairs that are looked at together; between them, pictures known to be of one group are passed over.
 _BATCH, _GLANCES = 256, 64
 _TABLE = 4096
@@ -96,21 +102,28 @@ def find_pairs(
     num_mute = int(hashes.is_mute.sum())
     del hashes
     search = _Search(descriptions, candidates, read)
+    limits = _Limits(len(descriptions))
+    limits.cut.update(candidates.cut.tolist())
     groups = Groups()
     found: list[Pair] = []
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
         for batch in search.iter_batches():
             open_ones = [one for one in batch if not groups.are_joined(*search.pair_of(one))]
-            parts = [open_ones[start : start + _GLANCES] for start in range(0, len(open_ones), _GLANCES)]
+            chosen = limits.choose_glances(open_ones, search.pair_of)
+            parts = [chosen[start : start + _GLANCES] for start in range(0, len(chosen), _GLANCES)]
             promising = [one for part in threads.map(search.glance, parts) for one in part]
-            for pair in threads.map(search.look_closely, promising):
+            limits.count_glances(len(chosen) - len(promising))
+            promising = limits.choose_looks(promising)
+            for tried, pair in zip(promising, threads.map(search.look_closely, promising), strict=True):
                 if pair is not None:
                     found.append(pair)
-                    if pair.is_same:
-                        groups.join(pair.first, pair.second)
+                if pair is not None and pair.is_same:
+                    groups.join(pair.first, pair.second)
+                else:
+                    limits.count_look(tried.first, tried.second)
             if advance is not None:
                 advance(len(batch))
-    return Pairs(sorted(found), num_mute, candidates.num_cut)
+    return Pairs(sorted(found), num_mute, len(limits.cut))
 
 
 class _Promising(NamedTuple):
@@ -120,6 +133,49 @@ class _Promising(NamedTuple):
     second: int
     turned: Orientation
     boxes: Boxes
+
+
+class _Limits:
+    """How many looks at pairs may find nothing; counts, not seconds, so that every machine finds the same.
+
+    Attributes:
+        cut: Numbers of the pictures with pairs that were not looked at.
+    """
+
+    def __init__(self, num_pictures: int) -> None:
+        self.cut: set[int] = set()
+        self._glances = max(_LEAST_GLANCES, round(_VAIN_GLANCES * num_pictures))
+        self._looks = max(_LEAST_LOOKS, round(_VAIN_LOOKS * num_pictures))
+        self._looks_of: Counter[int] = Counter()
+
+    def choose_glances(
+        self, numbers: Sequence[int], pair_of: Callable[[int], tuple[int, int]]
+    ) -> Sequence[int]:
+        """Return the candidates to glance at, and note the pictures of the others."""
+        count = max(self._glances, 0) if self._looks > 0 else 0
+        for number in numbers[count:]:
+            self.cut.update(pair_of(number))
+        return numbers[:count]
+
+    def count_glances(self, count: int) -> None:
+        """Count glances that found nothing."""
+        self._glances -= count
+
+    def choose_looks(self, promising: Sequence[_Promising]) -> list[_Promising]:
+        """Return the pairs to look at closely, and note the pictures of the others."""
+        chosen: list[_Promising] = []
+        for one in promising:
+            tried = max(self._looks_of[one.first], self._looks_of[one.second])
+            if tried < _VAIN_LOOKS_OF_ONE and len(chosen) < max(self._looks, 0):
+                chosen.append(one)
+            else:
+                self.cut.update((one.first, one.second))
+        return chosen
+
+    def count_look(self, first: int, second: int) -> None:
+        """Count a close look that found no copy."""
+        self._looks -= 1
+        self._looks_of.update((first, second))
 
 
 class _Search:
@@ -194,7 +250,7 @@ def _compare_both_ways(first: View, second: View, boxes: Boxes) -> tuple[Agreeme
     A picture and a part of it do not agree equally well both ways.
     """
     found = _compare(first, second, boxes)
-    if found is None or found[1]:
+    if found is None or found[1] or found[0].correlation[0] < _NEARLY:
         return found
     back = _compare(second, first, invert_boxes(found[0].boxes))
     if back is None or not back[1]:
