@@ -46,22 +46,7 @@ RESULTS = HERE / "results" / "check_drawn.json"
 DATA = HERE.parents[1] / "shared" / "data"
 FOLDERS = [DATA / name for name in ("flowers5_500", "trashnet_600", "clothing10_713")]
 MAX_PIXELS = 100_000_000
-WORDS = (
-    "the",
-    "of",
-    "and",
-    "picture",
-    "class",
-    "is",
-    "to",
-    "in",
-    "model",
-    "for",
-    "with",
-    "data",
-    "on",
-    "each",
-)
+WORDS = ("the", "of", "and", "picture", "class", "is", "to", "in", "model", "for", "with", "data", "each")
 Random = np.random.Generator
 
 

@@ -23,13 +23,13 @@ _LEAST_SHARED, _LEAST_COUNTED = 0.7, 0.2
 _BURNT, _BRIGHT, _SUNK, _DARK = 250, 150, 4, 12
 # As in `agreement`: root mean square of a block's detail from which on it counts, and where few blocks do.
 _DETAIL, _FAINT_DETAIL, _ENOUGH_BLOCKS = 2.0, 1.0, 12
-# A caption lies within two rows or columns of blocks.
-_BAND = 2
-# What the other blocks must show: the share of them whose correlation is above the first value, the
-# correlation of the middle one, and that of all as one, which is low if edges agree but not their strengths.
-# In benchmarks/check_drawn.py and check_copies.py copies have 0.88, 0.95 and 0.96 at least, nearly all 0.99,
-# and other pictures that pass one of the limits miss another.
-_AGREES, _LEAST_SHARE, _LEAST_MIDDLE, _LEAST_WHOLE = 0.7, 0.85, 0.95, 0.95
+# A caption lies within two rows or columns of blocks, or within three. What the other blocks must show then:
+# the correlation of the middle one and that of all as one, which is low if edges agree but not their strengths.
+# In benchmarks/check_drawn.py and check_copies.py nearly all copies have 0.99; other pictures that pass one of
+# the limits miss another.
+_LIMITS = {2: (0.95, 0.95), 3: (0.98, 0.97)}
+# A block agrees from the first value on, and such a share of the blocks must.
+_AGREES, _LEAST_SHARE = 0.7, 0.85
 # So many agreeing blocks must have detail in more than one direction: the weaker eigenvalue of the structure
 # tensor at least this share of their mean. Copies of photographs have 11 and more; outlines of shapes 0 to 2.
 _LEAST_RICH, _RICH = 8, 0.1
@@ -68,19 +68,25 @@ def weigh_evidence(laid: Overlays) -> Evidence:
         laid: One pair, each picture of shape (1, n, n).
     """
     blocks = _sum_details(laid)
-    correlation = blocks.correlation
-    agrees = correlation > _AGREES
-    rest = blocks.is_chosen & _choose_kept(blocks.is_chosen & ~agrees)
     is_rich = np.minimum(_rate_richness(laid.first), _rate_richness(laid.second)) > _RICH
+    found = [_judge(blocks, is_rich, band) for band in _LIMITS]
+    return Evidence(any(one.is_same for one in found), any(one.is_rich for one in found))
+
+
+def _judge(blocks: _Blocks, is_rich: NDArray[np.bool_], band: int) -> Evidence:
+    """Return what the blocks show without one band of that width, or without the ring."""
+    correlation, (least_middle, least_whole) = blocks.correlation, _LIMITS[band]
+    agrees = correlation > _AGREES
+    rest = blocks.is_chosen & _choose_kept(blocks.is_chosen & ~agrees, band)
     if np.count_nonzero(rest & agrees & is_rich) < _LEAST_RICH:
         return Evidence(is_same=False, is_rich=False)
     first, second, product = (float(one[rest].sum()) for one in blocks[:3])
     is_same = (
         float(agrees[rest].mean()) >= _LEAST_SHARE
-        and float(np.median(correlation[rest])) >= _LEAST_MIDDLE
-        and product >= _LEAST_WHOLE * np.sqrt(first * second)
+        and float(np.median(correlation[rest])) >= least_middle
+        and product >= least_whole * np.sqrt(first * second)
     )
-    return Evidence(is_same=bool(is_same), is_rich=True)
+    return Evidence(bool(is_same), is_rich=True)
 
 
 def _sum_details(laid: Overlays) -> _Blocks:
@@ -105,24 +111,25 @@ def _is_clipped(first: Grey, second: Grey) -> NDArray[np.bool_]:
     return clipped
 
 
-def _list_masks() -> NDArray[np.bool_]:
+def _list_masks(width: int) -> NDArray[np.bool_]:
     """Return the blocks that stay if one band or the outermost ring is left out, shape (M, 12, 12)."""
     ring = np.zeros((_BLOCKS, _BLOCKS), np.bool_)
     ring[1:-1, 1:-1] = True
     masks = [np.ones_like(ring), ring]
-    for start in range(_BLOCKS - _BAND + 1):
+    for start in range(_BLOCKS - width + 1):
         band = np.ones_like(ring)
-        band[start : start + _BAND] = False
+        band[start : start + width] = False
         masks += [band, band.T]
     return np.array(masks)
 
 
-_MASKS = _list_masks()
+_MASKS = {width: _list_masks(width) for width in _LIMITS}
 
 
-def _choose_kept(disagrees: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _choose_kept(disagrees: NDArray[np.bool_], band: int) -> NDArray[np.bool_]:
     """Return the blocks outside of the band or ring that holds most of what disagrees."""
-    kept: NDArray[np.bool_] = _MASKS[(_MASKS & disagrees).sum(axis=(1, 2)).argmin()]
+    masks = _MASKS[band]
+    kept: NDArray[np.bool_] = masks[(masks & disagrees).sum(axis=(1, 2)).argmin()]
     return kept
 
 

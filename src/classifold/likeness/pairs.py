@@ -39,8 +39,8 @@ _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
 _FEW_BITS, _SIMILAR = 8, 0.75
 # Up to so many pictures, those few bits apart are looked at closely whatever their miniatures say.
 _FEW_PICTURES = 4_000
-# Where all pictures look alike, most looks find nothing. So many pairs of miniatures and of pictures are looked
-# at in vain for each picture of the folder, and so many at least; of one picture, so many.
+# Where all pictures look alike, most looks find nothing. So many pairs of miniatures and of pictures are
+# looked at in vain for each picture of the folder, and so many at least; of one picture, so many.
 _VAIN_GLANCES, _VAIN_LOOKS, _LEAST_GLANCES, _LEAST_LOOKS, _VAIN_LOOKS_OF_ONE = 2.0, 0.2, 20_000, 2_000, 8
 # Only a pair that agrees so well one way is compared the other way round.
 _NEARLY = 0.85
