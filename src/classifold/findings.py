@@ -116,7 +116,7 @@ class Shortcut(_Value):
 
 
 class PictureFinding(_Value):
-    """Something unusual about one picture: its key, the kind ("blurred", "truncated", ...) and the reason."""
+    """Something unusual about one picture: its key, the kind ("blurred", "cut short", ...) and the reason."""
 
     file: Key
     kind: str

@@ -119,7 +119,7 @@ def check(
         write_plan(plan_path, build_plan(checked.findings))
     context = click.get_current_context()
     with asked_for(folder, options=list_given_options(context, _OWN)):
-        answer = CheckAnswer(checked, reasons=reasons, page=page, plan=plan_path, folder=folder)
+        answer = CheckAnswer(checked, reasons=reasons, page=page, plan=plan_path)
         print_checked(answer, is_opened=is_opened, as_json=as_json)
     return 1 if checked.report.faults or reasons else 0
 
@@ -188,5 +188,8 @@ def _mend(config: Config, applied: Path | None, *, is_undone: bool, as_json: boo
         print_new_listing(written, as_json=as_json)
     else:
         from classifold.datacheck.apply import apply_plan
+        from classifold.datacheck.places import find_class_folders
 
-        print_applied(apply_plan(data_dir, applied), as_json=as_json)
+        # Classes of nested folders are named by the last one, so a plan does not say where they are.
+        nested = find_class_folders(data_dir) if config.CLASS_FOLDER == "innermost" else None
+        print_applied(apply_plan(data_dir, applied, class_folders=nested), as_json=as_json)
