@@ -102,12 +102,12 @@ def test_a_changed_copy_is_near_and_its_change_is_told(index, put):
     assert group.reason == "2 files show the same photograph, changed"
 
 
-def test_a_change_is_not_told_the_wrong_way_round(index, put):
+def test_a_change_is_told_from_the_kept_picture_to_the_other(index, put):
     small, whole = put("cat/a.jpg", b"1", own=TRAINING), put("cat/b.jpg", b"2", own=EVALUATION)
-    pair(index, small, whole, words="with more around it")
+    pair(index, small, whole, words="mirrored, with more around it")
     (group,) = find_groups(index).groups
     assert group.files[0] == "evaluation/cat/b.jpg"
-    assert group.changes == ("", "changed")
+    assert group.changes == ("", "mirrored, cropped")
 
 
 def test_exact_and_near_copies_of_one_picture_are_one_group(index, put):

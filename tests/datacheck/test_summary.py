@@ -31,7 +31,9 @@ def group(kind: GroupKind, *files: str, across: tuple[str, ...] = ()) -> Group:
 LEAK = group("near", "evaluation/a/1.jpg", "training/a/2.jpg", across=("training", "evaluation"))
 OTHER_LEAK = group("exact", "validation/a/3.jpg", "training/a/4.jpg", across=("training", "validation"))
 CONFLICT = group("conflict", "a/5.jpg", "b/6.jpg")
-EXACT, NEAR, BURST = (group(kind, f"a/{kind} 1.jpg", f"a/{kind} 2.jpg") for kind in ("exact", "near", "burst"))
+EXACT, NEAR, BURST = (
+    group(kind, f"a/{kind} 1.jpg", f"a/{kind} 2.jpg") for kind in ("exact", "near", "burst")
+)
 SUSPECT = LabelSuspect(file="a/7.jpg", label="a", suggested="b", certainty=0.91)
 
 
@@ -75,7 +77,11 @@ def test_leaks_that_leave_the_evaluation_set_alone_are_not_said_to_be_of_it():
 def test_what_leaks_do_to_the_accuracy_is_told():
     interval = Interval(value=0.9, low=0.8, high=1)
     effect = Effect(
-        accuracy=interval, without_leaks=interval, num_leaks=2, num_evaluation=9, reason="accuracy 90.0 %; ..."
+        accuracy=interval,
+        without_leaks=interval,
+        num_leaks=2,
+        num_evaluation=9,
+        reason="accuracy 90.0 %; ...",
     )
     assert "leaks, what they do: accuracy 90.0 %; ..." in describe_findings(found(effect=effect))
 

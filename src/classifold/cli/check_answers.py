@@ -165,7 +165,8 @@ def print_undone(done: Undone, *, as_json: bool) -> None:
         print_json(files=done.num_files, left=done.num_left)
         return
     more = f"; {count_of(done.num_left, 'earlier plan')} can still be taken back" if done.num_left else ""
-    click.echo(f"{count_of(done.num_files, 'picture')} moved back to where it was{more}.")
+    were = choose(done.num_files, "it was", "they were")
+    click.echo(f"{count_of(done.num_files, 'picture')} moved back to where {were}{more}.")
 
 
 def print_new_listing(written: NewListing, *, as_json: bool) -> None:
