@@ -72,7 +72,8 @@ def print_checked(answer: CheckAnswer, *, is_opened: bool, as_json: bool) -> Non
     if report.counts is not None:
         print_table(build_counts_table(report.counts, title="What split would make"))
         click.echo()
-    _print_findings(answer)
+    if not answer.checked.is_empty:
+        _print_findings(answer)
     if answer.page is not None:
         show_place("The pictures that were found are shown in", answer.page)
         if is_opened:
