@@ -31,7 +31,7 @@ from classifold.dataset.keys import name_key
 from classifold.dataset.near_copies import compare_pictures
 from classifold.dataset.sources import describe_sources
 from classifold.dataset.walk import Picture
-from classifold.errors import ClassifoldError
+from classifold.errors import ClassifoldError, RunError
 from classifold.findings import Findings, PictureFinding
 from classifold.kept_findings import keep_findings
 from classifold.likeness.description import describe
@@ -102,10 +102,10 @@ def check_pictures(
         config: The settings.
         is_quick: Leave out what needs features of the pictures: labels, shortcuts and the effect of leaks.
         run_dir: A finished run on these pictures, to tell what each kind of picture costs it; None: none.
+            Where its predictions cannot be read, a note says so.
         estimate_job: Time and price of a job on the configured machine; None: they are not told.
 
     Raises:
-        RunError: The run's predictions cannot be read.
         DiskError: There is no room for the index.
     """
     looked = _Looked(config, is_quick=is_quick, run_dir=run_dir, estimate_job=estimate_job)
@@ -201,7 +201,7 @@ class _Looked:
         pictures += self._look_closely(stored, groups, counts=count_sets(index))
         self.found["pictures"] = tuple(sorted(pictures, key=lambda one: (one.kind, one.file)))
         if self.run_dir is not None:
-            self.found["costs"] = tuple(costs(pictures, self.run_dir, places=_find_places(index)))
+            self._look_at_run(pictures, self.run_dir, places=_find_places(index))
         self.paths = _find_paths(index, self._list_named())
 
     def _look_closely(
@@ -259,6 +259,15 @@ class _Looked:
         if behind is not None:
             found.append(behind)
         self.found["shortcuts"] = tuple(found)
+
+    def _look_at_run(
+        self, pictures: Sequence[PictureFinding], run_dir: Path, *, places: Mapping[str, str]
+    ) -> None:
+        try:
+            self.found["costs"] = tuple(costs(pictures, run_dir, places=places))
+        except RunError as error:  # the rest of the check is of use without it
+            why = f"{error.faults[0].where}: {error.faults[0].what}"
+            self.notes.append(f"what each kind of picture costs a run is not told: {why}")
 
     def _list_named(self) -> set[str]:
         """Return the keys of all pictures that the findings name."""

@@ -61,6 +61,7 @@ def describe_quickly(findings: Findings) -> str:
 
 def _describe_leaks(findings: Findings) -> list[str]:
     groups = [one for one in findings.groups if one.across and one.kind in ("exact", "near")]
+    groups.sort(key=lambda one: EVALUATION not in one.across)
     bursts = [one for one in findings.groups if one.across and one.kind == "burst"]
     lines = []
     if groups:
@@ -126,7 +127,7 @@ def _describe_kinds(findings: Findings) -> list[str]:
             right = f"{cost.correct} of {cost.count} right"
             told = f"; the model gets {right}, {100 * cost.others:.0f} % elsewhere"
         shown = f"{', '.join(examples[kind][:_SHOWN])}{_more(count)}"
-        lines.append(f"pictures: {count:,} {kind}: {shown}{told}")
+        lines.append(f"pictures: {kind} ({count:,}): {shown}{told}")
     return lines
 
 
