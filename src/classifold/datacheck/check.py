@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +112,7 @@ def check_pictures(
     report = check_data(config, reading)
     findings = Findings(
         source=report.source,
-        fingerprint=_find_fingerprint(config),
+        fingerprint=find_fingerprint(config),
         num_pictures=sum(count or 0 for row in report.classes.values() for count in row.values()),
         skipped=looked.skipped,
         notes=tuple(looked.notes),
@@ -124,7 +123,8 @@ def check_pictures(
     return Checked(report, findings, looked.paths)
 
 
-def _find_fingerprint(config: Config) -> str:
+def find_fingerprint(config: Config) -> str:
+    """Return the hash of the pictures' names, sizes and times; empty if they cannot be listed."""
     with contextlib.suppress(ClassifoldError, OSError):  # of a folder that cannot be read there is none
         return str(describe_sources(config)["pictures"])
     return ""
@@ -297,15 +297,12 @@ def _compute(
     """Return the pictures that have features, these, those of backgrounds, and the seconds of a picture."""
     network = Network(config)
     pictures = [Picture(Path(one.path), one.class_name, one.key) for one in photos]
-    started = time.perf_counter()
     features = compute_features(pictures, network)
-    seconds = time.perf_counter() - started
     kept = [photos[place] for place in features.places]
     labels = np.unique([one.class_name for one in kept], return_inverse=True)[1]
     chosen = choose_for_background(np.asarray(labels, np.intp), seed=config.RANDOM_SEED)
     behind = compute_features([pictures[features.places[one]] for one in chosen], network, is_blanked=True)
-    each = seconds / features.num_computed if features.num_computed >= _FEWEST else None
-    return kept, features.rows, Backgrounds(behind.rows, chosen[behind.places]), each
+    return kept, features.rows, Backgrounds(behind.rows, chosen[behind.places]), features.seconds_each
 
 
 def _has_measures(index: sqlite3.Connection) -> bool:
