@@ -100,19 +100,20 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="a Python with cleanvision")
     parser.add_argument("--sheets", type=Path, help="folder for the sheets")
     args = parser.parse_args()
-    results = {}
+    # Folders that are not given keep their results.
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))["folders"] if RESULTS.exists() else {}
     for folder in args.folders:
         results[folder.name] = {kind: measure(folder, kind, peers=args.peers) for kind in KINDS}
         print(folder.name, json.dumps(results[folder.name], indent=2), flush=True)
         if args.sheets:
             draw_sheet(folder, args.sheets)
-    report = {
-        "command": "python benchmarks/check_pictures.py",
-        "when": time.strftime("%Y-%m-%d"),
-        "planted": COUNT,
-        "folders": results,
-    }
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        report = {
+            "command": "python benchmarks/check_pictures.py",
+            "when": time.strftime("%Y-%m-%d"),
+            "planted": COUNT,
+            "folders": results,
+        }
+        RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def measure(folder: Path, kind: str, *, peers: Path | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which planted shortcuts the data check finds, and how often it raises a false alarm on noise.
 
     python benchmarks/check_shortcuts.py [--folders 200] [--seeds 5] [--peer PYTHON] [--peer-folders 20]
+    python benchmarks/check_shortcuts.py --background FOLDER
 
 Folders are made up: what is measured of each picture (size, format, camera, time, colours, name...) is drawn
 as in a folder of phone and camera photographs, without regard to the class. A folder of noise has 60 to 1,500
@@ -11,8 +12,13 @@ others. It counts as found if it is reported under its own name.
 PYTHON is one that has cleanlab with Datalab for pictures (`pip install "cleanlab[image]"`): its check for
 spurious correlations gets small pictures that are drawn from the same numbers, in --peer-folders folders of
 noise and in those kinds of shortcut that show in the pixels. It reports a score for each property; a score
-below its own threshold counts as reported. Writes benchmarks/results/check_shortcuts.json. About ten minutes
-on two cores.
+below its own threshold counts as reported.
+
+--background takes photographs in a folder of classes instead, three times: as they are; with a frame of
+coloured noise around each, of another colour for each class; and with such frames whose colours have nothing
+to do with the class. Only the second may be reported. Its answer is added to the results.
+
+Writes benchmarks/results/check_shortcuts.json. About ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ import json
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +38,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from classifold.datacheck.features import Network, compute_features
 from classifold.datacheck.photo import Photo
-from classifold.datacheck.shortcuts import find_shortcuts
+from classifold.datacheck.shortcuts import find_shortcuts, judge_background
+from classifold.dataset.scan import scan_folder
+from classifold.settings.config import Config
 from decode import ask_versions, describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "check_shortcuts.json"
@@ -119,8 +129,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="folders for each kind of shortcut")
     parser.add_argument("--peer", help="a Python that has cleanlab[image]")
     parser.add_argument("--peer-folders", type=int, default=20)
+    parser.add_argument(
+        "--background", type=Path, metavar="FOLDER", help="photographs in a folder of classes"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
+    if args.background:
+        add_backgrounds(args.background, args.output)
+        return
     started = time.perf_counter()
     alarms = [found for seed in range(args.folders) if (found := check_noise(seed))]
     print(f"{len(alarms)} false alarms in {args.folders} folders of noise: {alarms}", flush=True)
@@ -142,10 +158,11 @@ def main() -> None:
             kind: sorted({n for one in found for n in one["others"]}) for kind, found in kinds.items()
         },
         "seconds": round(seconds, 1),
-        "cleanlab": check_peer(args.peer, args.peer_folders) if args.peer else None,
     }
-    print(json.dumps(report["cleanlab"], indent=1))
     args.output.parent.mkdir(exist_ok=True)
+    if args.peer:
+        report["cleanlab"] = check_peer(args.peer, args.peer_folders)
+        print(json.dumps(report["cleanlab"], indent=1))
     args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
@@ -211,6 +228,59 @@ def check_kind(kind: str, seed: int) -> dict[str, Any]:
     names = {one.name for one in find_shortcuts(make_kind(kind, seed), seed=seed)}
     right = set(KINDS[kind][1])
     return {"found": bool(names & right), "others": sorted(names - right)}
+
+
+def add_backgrounds(folder: Path, output: Path) -> None:
+    """Add to the results what is reported of photographs with and without a frame that tells the class."""
+    report = json.loads(output.read_text(encoding="utf-8"))
+    report["background"] = check_backgrounds(folder)
+    print(json.dumps(report["background"], indent=1))
+    output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def check_backgrounds(folder: Path, *, most: int = 40) -> dict[str, Any]:
+    """Return what is reported of photographs as they are, with a telling frame, and with one that is not.
+
+    Args:
+        folder: A folder of classes.
+        most: Pictures of each class that are taken.
+    """
+    seen: Counter[str] = Counter()
+    pictures = []
+    for picture in scan_folder(folder).pictures:
+        seen[picture.class_name] += 1
+        if seen[picture.class_name] <= most:
+            pictures.append(picture)
+    network, classes, found = Network(Config()), sorted(seen), {}
+    for kind in ("as they are", "frame of its class", "any frame"):
+        generator = np.random.default_rng(5)
+        with tempfile.TemporaryDirectory() as scratch:
+            changed = []
+            for number, picture in enumerate(pictures):
+                place = classes.index(picture.class_name)
+                colours = {"frame of its class": place, "any frame": int(generator.integers(len(classes)))}
+                path = Path(scratch) / f"{number}.jpg"
+                frame(picture.path, colours.get(kind), generator).save(path, quality=95)
+                changed.append(replace(picture, path=path))
+            whole, behind = (
+                compute_features(changed, network, is_blanked=blanked).rows for blanked in (False, True)
+            )
+        photos = [replace(make_photo(one.class_name, generator), key=one.key) for one in pictures]
+        shortcut = judge_background(photos, whole, behind)
+        found[kind] = None if shortcut is None else shortcut.model_dump(mode="json")
+    return {"folder": folder.name, "pictures": len(pictures), **found}
+
+
+def frame(path: Path, colour: int | None, generator: Any) -> Image.Image:
+    """Return a photograph of 256 pixels, with a frame of noise in one of some colours; None: no frame."""
+    image = Image.open(path).convert("RGB").resize((256, 256))
+    if colour is None:
+        return image
+    tint = np.random.default_rng(colour).integers(40, 216, 3)
+    noise = np.clip(generator.normal(0, 25, (366, 366, 3)) + tint, 0, 255).astype(np.uint8)
+    framed = Image.fromarray(noise)
+    framed.paste(image, (55, 55))
+    return framed
 
 
 def check_peer(python: str, num_folders: int) -> dict[str, Any]:

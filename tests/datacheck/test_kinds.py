@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 from classifold.datacheck.kinds import (
     costs,
     describe_cost,
-    explain_unreadable,
     find_odd_pictures,
     find_outliers,
 )
@@ -156,25 +155,6 @@ def test_how_a_file_is_stored_is_told_with_what_it_means() -> None:
     }
     assert found["e.JPG"].reason == "it is named .JPG, but the file is a PNG"
     assert "Adobe RGB (1998)" in found["d.jpg"].reason
-
-
-def test_files_that_cannot_be_read_have_the_kind_of_their_reason() -> None:
-    reasons = {
-        "a": "the JPEG is cut short: rows are missing; copy or download it again",
-        "b": "20000 x 20000 pixels is more than MAX_PIXELS = 100000000; shrink it or raise MAX_PIXELS",
-        "c": "the file holds a video",
-        "d": "its decoder crashed (SIGSEGV); save it again with another program",
-        "e": "the file is empty",
-    }
-    found = explain_unreadable(reasons.items())
-    assert {one.file: one.kind for one in found} == {
-        "a": "cut short",
-        "b": "too large",
-        "c": "wrong file type",
-        "d": "unreadable",
-        "e": "unreadable",
-    }
-    assert all(reasons[one.file] == one.reason for one in found)
 
 
 def test_a_picture_far_from_all_others_of_its_class_is_an_outlier() -> None:

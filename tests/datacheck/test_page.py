@@ -115,6 +115,12 @@ def test_embedded_json_says_the_same_and_cannot_end_its_element(value: object) -
     assert not set("<>&\u2028\u2029") & set(text)
 
 
+def test_what_has_no_thumbnail_is_said_and_why(tmp_path: Path) -> None:
+    findings, paths = make_findings(tmp_path / "own")
+    assert "1 picture of 10 has no thumbnail" in write(tmp_path, findings, paths=paths)
+    assert "not files of this machine" in write(tmp_path, findings)
+
+
 def test_pictures_are_named_by_addresses_relative_to_the_page(tmp_path: Path) -> None:
     findings, paths = make_findings(tmp_path / "own")
     paths["training/rose/4.jpg"] = tmp_path / "javascript:x"

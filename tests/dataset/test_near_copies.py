@@ -1,67 +1,159 @@
-"""Near copies and bursts of all pictures, for a check: across own sets too, and whatever the settings say."""
+"""Near copies and bursts stay in one set, also those that come later, unless a setting says otherwise."""
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-from typing import Any
+import json
 
+import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
-from classifold.dataset.check import CheckReport, Reading, check_data
-from classifold.dataset.near_copies import find_all_near_copies
-from classifold.settings.config import Config
+from classifold.dataset.check import check_data
+from classifold.dataset.index import read_one
+from classifold.dataset.split import split_dataset
+from classifold.likeness.description import DESCRIPTION_BYTES, describe, join_descriptions
+from classifold.pictures.decode import read_picture
 from classifold.settings.loader import build_config
-from made_scenes import draw_classes, draw_own_sets, draw_scene, plant_problems
 
-Pairs = set[tuple[str, str, str]]
-
-
-def find(folder: Path, **settings: Any) -> tuple[Pairs, Pairs, CheckReport]:
-    """Return the pairs that the split knows, those of all pictures, and the report."""
-    found: list[Pairs] = []
-
-    def look(index: sqlite3.Connection, config: Config) -> None:
-        found.append(list_pairs(index))
-        find_all_near_copies(index, config)
-        found.append(list_pairs(index))
-
-    values = {"DATA_LOCAL_DIR": str(folder), "NUM_WORKERS": 2, **settings}
-    report = check_data(build_config(values), Reading(examine=look))
-    return found[0], found[1], report
+LIMIT = 10**7
 
 
-def list_pairs(index: sqlite3.Connection) -> Pairs:
-    query = """SELECT kind, one.key, other.key FROM near JOIN picture AS one ON one.id = first
-               JOIN picture AS other ON other.id = second"""
-    return {(kind, *sorted(keys)) for kind, *keys in index.execute(query)}
+def draw_scene(number, size=(160, 120)):
+    noise = np.random.default_rng(number)
+    total = np.zeros((size[1], size[0]))
+    for cells in (3, 6, 12, 24, 48):
+        coarse = (noise.normal(size=(cells, cells)) * 120 / cells**0.7).astype(np.float32)
+        total += np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+    return Image.fromarray(np.clip(128 + total, 8, 247).astype(np.uint8)).convert("RGB")
 
 
 @pytest.fixture(scope="module")
-def own_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_own_sets(tmp_path_factory.mktemp("near") / "sets")
+def scenes():
+    return [draw_scene(number) for number in range(24)]
 
 
-def test_pairs_across_own_sets_are_found_though_the_split_ties_nothing_to_them(own_sets: Path) -> None:
-    tied, every, _ = find(own_sets)
-    assert tied == set()
-    assert every == {
-        ("near", "cat/100.jpg", "cat/leak.jpg"),
-        ("near", "dog/200.jpg", "dog/equal.jpg"),
-        ("burst", "dog/burst.jpg", "dog/burst.jpg"),
-    }
+@pytest.fixture
+def photos(tmp_path, scenes):
+    """Two classes of twelve photographs each."""
+    for number, image in enumerate(scenes):
+        folder = tmp_path / "photos" / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"scene-{number:02}.jpg", quality=92)
+    return tmp_path / "photos"
 
 
-def test_what_the_split_found_is_not_looked_for_again(tmp_path: Path) -> None:
-    tied, every, report = find(plant_problems(draw_classes(tmp_path / "photos")))
-    assert tied == every
-    assert {kind for kind, *_ in every} == {"near", "burst"}
-    assert any("stay in one set with them (NEAR_COPIES)" in note for note in report.notes)
+def divide(folder, **settings):
+    return split_dataset(build_config({"DATA_LOCAL_DIR": str(folder), "NUM_WORKERS": 2, **settings}))
 
 
-def test_a_folder_without_near_copies_has_no_pairs_and_no_note(tmp_path: Path) -> None:
-    folder = draw_classes(tmp_path / "photos", count=5)
-    draw_scene(999).save(folder / "cat" / "other.png")
-    tied, every, report = find(folder)
-    assert tied == every == set()
-    assert not any("NEAR_COPIES" in note for note in report.notes)
+def sets_of(summary):
+    record = json.loads((summary.split_dir / "split.json").read_text())
+    return {entry["key"]: entry["set"] for entry in record["pictures"]}, record
+
+
+def save_copies(photos, scenes):
+    """Add a mirrored, a cropped and a small copy of each of eight photographs."""
+    for number in range(8):
+        folder = photos / ("cat" if number % 2 else "dog")
+        image = scenes[number]
+        ImageOps.mirror(image).save(folder / f"m{number}.jpg", quality=80)
+        image.crop((8, 3, 152, 112)).save(folder / f"c{number}.png")
+        image.resize((112, 84)).save(folder / f"s{number}.jpg", quality=60)
+
+
+def test_near_copies_stay_in_one_set_and_are_told_and_recorded(photos, scenes):
+    save_copies(photos, scenes)
+    found, record = sets_of(summary := divide(photos))
+    for number in range(8):
+        name = "cat" if number % 2 else "dog"
+        files = (f"scene-{number:02}.jpg", f"m{number}.jpg", f"c{number}.png", f"s{number}.jpg")
+        assert len({found[f"{name}/{file}"] for file in files}) == 1
+    (note,) = [note for note in summary.notes if "near copies" in note]
+    assert note.startswith("32 pictures are near copies of others and stay in one set with them")
+    assert {entry["kind"] for entry in record["groups"]} == {"near"}
+
+
+def test_the_setting_ignores_them(photos, scenes):
+    save_copies(photos, scenes)
+    found, record = sets_of(summary := divide(photos, NEAR_COPIES="ignore", PERCENTAGE_EVAL=0.4))
+    assert not any("near cop" in note for note in summary.notes)
+    assert record["groups"] == []
+    assert any(found[f"dog/scene-{number:02}.jpg"] != found[f"dog/m{number}.jpg"] for number in (0, 2, 4, 6))
+
+
+def test_a_copy_that_comes_later_joins_the_set_of_its_held_out_original(photos, scenes):
+    before, _ = sets_of(divide(photos))
+    for key, image in zip(sorted(before, key=lambda one: one[-6:]), scenes, strict=True):
+        class_name, _, file = key.partition("/")
+        ImageOps.mirror(image).save(photos / class_name / f"later-{file}", quality=70)
+    after, _ = sets_of(divide(photos))
+    held_out = {key: name for key, name in before.items() if name != "training"}
+    assert held_out.items() <= after.items()
+    assert {key.replace("/", "/later-"): name for key, name in held_out.items()}.items() <= after.items()
+    assert all(after[key] == after[key.replace("/", "/later-")] for key in before)
+
+
+def test_a_burst_stays_in_one_set(photos, scenes):
+    for second in range(3):
+        frame = scenes[0].copy()
+        frame.paste(scenes[5].resize((60, 50)), (20 + 25 * second, 40))
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2024:05:01 12:00:0{second * 2}"
+        frame.save(photos / "dog" / f"frame-{'abc'[second]}.jpg", exif=exif)
+    found, record = sets_of(summary := divide(photos))
+    assert len({found[f"dog/frame-{letter}.jpg"] for letter in "abc"}) == 1
+    assert "burst" in {entry["kind"] for entry in record["groups"]}
+    assert any("of bursts and stay in one set" in note for note in summary.notes)
+
+
+def test_what_a_check_counts_is_what_split_makes(photos, scenes):
+    save_copies(photos, scenes)
+    report = check_data(build_config({"DATA_LOCAL_DIR": str(photos), "NUM_WORKERS": 1}))
+    assert report.counts == divide(photos).counts
+    assert any("near copies" in note for note in report.notes)
+
+
+def test_sets_of_the_users_own_stay_as_they_are(tmp_path, photos, scenes):
+    own = tmp_path / "own"
+    for number, set_name in enumerate(("training", "validation", "evaluation")):
+        for class_name in ("cat", "dog"):
+            (own / set_name / class_name).mkdir(parents=True)
+            scenes[number].rotate(180 * (class_name == "cat")).save(own / set_name / class_name / "a.png")
+    summary = divide(own)
+    assert all(sum(counts.values()) == 2 for counts in summary.counts.values())
+    assert not any("stay in one set" in note for note in summary.notes)
+
+
+def test_near_copies_in_a_listing_are_found_where_the_files_are_here(tmp_path, photos, scenes):
+    save_copies(photos, scenes)
+    lines = ["key,label"]
+    lines += [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in sorted(photos.rglob("*.*"))]
+    listing = tmp_path / "listing.csv"
+    listing.write_text("\n".join(lines) + "\n")
+    settings = {"DATA_MANIFEST": str(listing), "SPLIT_LOCAL_DIR": str(tmp_path / "sets"), "NUM_WORKERS": 2}
+    summary = split_dataset(build_config(settings))
+    assert any(note.startswith("32 pictures are near copies") for note in summary.notes)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(160, 120), (643, 481)])
+def test_a_jpeg_is_described_as_it_is_seen_although_it_is_decoded_shrunk(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    draw_scene(1, size).save(path, exif=exif, quality=95)
+    reading = read_one(1, str(path), max_pixels=LIMIT, described=True)
+    upright = read_picture(path, max_pixels=LIMIT)
+    found, expected = (join_descriptions([one])[0] for one in (reading.description, describe(upright)))
+    assert (found["width"], found["height"]) == (expected["width"], expected["height"])
+    difference = np.abs(found["grey"].astype(int) - expected["grey"].astype(int))
+    assert difference.mean() <= 4  # mirrored or moved by a pixel it would be 15 and more
+
+
+def test_a_picture_is_described_only_if_asked_for(tmp_path):
+    path = tmp_path / "a.png"
+    draw_scene(1).save(path)
+    assert read_one(1, str(path), max_pixels=LIMIT).description is None
+    described = read_one(1, str(path), max_pixels=LIMIT, described=True).description
+    assert described is not None
+    assert len(described) == DESCRIPTION_BYTES

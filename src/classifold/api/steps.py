@@ -198,15 +198,15 @@ def train(
 
 def _train(config: Config, source: Path, *, name: str | None, archive: bool) -> Run:
     from classifold.api.prepare import prepare_sets
+    from classifold.datacheck.quick import tell_quick_check, with_findings
     from classifold.report.page import write_report_of_training
     from classifold.training.backend import check_engine, choose_backend
     from classifold.training.run import train_model
 
     check_engine(choose_backend(config))  # before the pictures are divided, which may take long
     config = prepare_sets(config, folder=source, is_resumed=name is not None)
-    summary = train_model(
-        config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
-    )
+    add_report = with_findings(tell_quick_check(config), write_report_of_training)
+    summary = train_model(config, archive=archive, add_report=add_report, name=name, is_resumable=True)
     if summary is None:
         raise RuntimeError("a run of one host has a result")
     return Run(summary.run_dir)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,19 @@ from numpy.typing import NDArray
 
 from classifold.datacheck.effect import measure_effect
 from classifold.datacheck.features import Network, compute_features, explain_missing
-from classifold.datacheck.groups import GroupedPictures, find_groups
-from classifold.datacheck.keys import name_key
-from classifold.datacheck.kinds import costs, explain_unreadable, find_odd_pictures, find_outliers
+from classifold.datacheck.kinds import costs, find_odd_pictures, find_outliers
 from classifold.datacheck.labels import check_labels
 from classifold.datacheck.measures import StoredPhotos, add_sketches, read_and_measure
 from classifold.datacheck.photo import Photo
 from classifold.datacheck.sets import EstimateJob, describe_sets, estimate_minutes
 from classifold.datacheck.shortcuts import choose_for_background, find_shortcuts, judge_background
+from classifold.datacheck.unreadable import find_unreadable
 from classifold.dataset.check import CheckReport, Reading, check_data
 from classifold.dataset.division import check_readable
+from classifold.dataset.groups import GroupedPictures, find_groups
 from classifold.dataset.index import SET_RANKS, count_sets
-from classifold.dataset.near_copies import find_all_near_copies
+from classifold.dataset.keys import name_key
+from classifold.dataset.near_copies import compare_pictures
 from classifold.dataset.sources import describe_sources
 from classifold.dataset.walk import Picture
 from classifold.errors import ClassifoldError, RunError
@@ -117,7 +117,7 @@ def check_pictures(
     report = check_data(config, reading)
     findings = Findings(
         source=report.source,
-        fingerprint=_find_fingerprint(config),
+        fingerprint=find_fingerprint(config),
         num_pictures=sum(count or 0 for row in report.classes.values() for count in row.values()),
         skipped=looked.skipped,
         notes=tuple(looked.notes),
@@ -128,7 +128,8 @@ def check_pictures(
     return Checked(report, findings, looked.paths)
 
 
-def _find_fingerprint(config: Config) -> str:
+def find_fingerprint(config: Config) -> str:
+    """Return the hash of the pictures' names, sizes and times; empty if they cannot be listed."""
     with contextlib.suppress(ClassifoldError, OSError):  # of a folder that cannot be read there is none
         return str(describe_sources(config)["pictures"])
     return ""
@@ -194,11 +195,12 @@ class _Looked:
         if not _has_measures(index):
             self.skipped = dict.fromkeys(("copies", "labels", "shortcuts", "pictures", "sets"), _UNREAD)
             return
-        find_all_near_copies(index, config)
+        if config.NEAR_COPIES == "ignore":  # else they are known since before the pictures were divided
+            compare_pictures(index, config)
         stored, groups = StoredPhotos(index), find_groups(index)
         self.found["groups"] = groups.groups
         pictures = [
-            *explain_unreadable(_iter_unreadable(index)),
+            *find_unreadable(index, num_workers=_count_workers(config), max_pixels=config.MAX_PIXELS),
             *find_odd_pictures(stored, image_size=config.IMAGE_SIZE),
         ]
         pictures += self._look_closely(stored, groups, counts=count_sets(index))
@@ -300,26 +302,17 @@ def _compute(
     """Return the pictures that have features, these, those of backgrounds, and the seconds of a picture."""
     network = Network(config)
     pictures = [Picture(Path(one.path), one.class_name, one.key) for one in photos]
-    started = time.perf_counter()
     features = compute_features(pictures, network)
-    seconds = time.perf_counter() - started
     kept = [photos[place] for place in features.places]
     labels = np.unique([one.class_name for one in kept], return_inverse=True)[1]
     chosen = choose_for_background(np.asarray(labels, np.intp), seed=config.RANDOM_SEED)
     behind = compute_features([pictures[features.places[one]] for one in chosen], network, is_blanked=True)
-    each = seconds / features.num_computed if features.num_computed >= _FEWEST else None
-    return kept, features.rows, Backgrounds(behind.rows, chosen[behind.places]), each
+    return kept, features.rows, Backgrounds(behind.rows, chosen[behind.places]), features.seconds_each
 
 
 def _has_measures(index: sqlite3.Connection) -> bool:
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'photo'"
     return index.execute(query).fetchone() is not None
-
-
-def _iter_unreadable(index: sqlite3.Connection) -> Iterator[tuple[str, str]]:
-    query = "SELECT key, given, reason FROM picture WHERE reason NOT NULL ORDER BY key"
-    for key, given, reason in index.execute(query):
-        yield name_key(key, given), reason
 
 
 def _find_places(index: sqlite3.Connection) -> dict[str, str]:

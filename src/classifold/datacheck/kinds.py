@@ -221,24 +221,6 @@ def _name_colour(photo: Photo) -> str:
     return "white" if min(red, green, blue) > 224 else f"one colour (red {red}, green {green}, blue {blue})"
 
 
-def explain_unreadable(files: Iterable[tuple[str, str]]) -> list[PictureFinding]:
-    """Return findings for files that cannot be read, sorted by kind and key.
-
-    Args:
-        files: Key, and the reason why it cannot be read, as the index has it.
-    """
-    found = [PictureFinding(file=key, kind=_kind_of(reason), reason=reason) for key, reason in files]
-    return sorted(found, key=lambda one: (one.kind, one.file))
-
-
-def _kind_of(reason: str) -> str:
-    if "cut short" in reason:
-        return "cut short"
-    if "MAX_PIXELS" in reason and "more than" in reason:
-        return "too large"
-    return "wrong file type" if reason.startswith("the file holds") else "unreadable"
-
-
 def find_outliers(
     keys: Sequence[str], labels: Sequence[str], features: NDArray[np.float32]
 ) -> list[PictureFinding]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.datacheck.noise import Noise, measure_noise
 from classifold.datacheck.out_of_fold import (
     NUM_FOLDS,
     Floats,
@@ -31,13 +32,8 @@ _SHOWN_NEIGHBOURS = 5
 _OVERLAP_COUNT, _OVERLAP_SHARE = 4, 0.04
 # A label that is certainly wrong still weighs a little: with none, a class could be left without pictures.
 _LEAST_TRUST = 0.02
-# Shares of wrong labels that are weighed against each other, beside none at all.
-_RATES = np.geomspace(1e-4, 0.5, 60)
-# The mixture is fitted to at most so many pictures: the interval is then as wide as for that number.
-_MIXTURE_SAMPLE = 3000
-# Half of the 95 % quantile of chi-squared with one degree of freedom: a log likelihood this much lower
-# (Wilks 1938) does not speak against a value.
-_WITHIN = 1.92
+# Who tells the classes apart hardly better than chance cannot judge labels: the least gain, 0 to 1.
+_LEAST_GAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,25 +58,6 @@ class LabelCheck:
     accuracy: float | None = None
     skipped: str = ""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Noise:
-    """How many labels are wrong, and with which probability each of them is.
-
-    Attributes:
-        rate: Share of wrong labels, 0 to 1.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-        wrong: For every picture the probability that its label is wrong, shape (N,).
-        clean: Logarithm of each class's probability, shape (N, C), as if no label were wrong.
-    """
-
-    rate: float
-    low: float
-    high: float
-    wrong: Floats
-    clean: Floats
 
 
 def check_labels(
@@ -116,6 +93,10 @@ def check_labels(
         numbers[judged],
         seed=seed,
     )
+    recall = evidence.balanced_accuracy
+    if recall < 1 / len(kept) + _LEAST_GAIN * (1 - 1 / len(kept)):
+        what = f"cross-validation hardly tells the classes apart ({100 * recall:.0f} % balanced accuracy)"
+        return LabelCheck(skipped=f"{what}, so it cannot judge labels", notes=notes)
     scores = np.full(len(photos), np.nan)
     scores[judged] = evidence.noise.wrong
     ready = [photos[index] for index in judged.tolist()]
@@ -159,6 +140,12 @@ class Evidence:
         """The class that the others speak for, shape (N,)."""
         return np.asarray(self.noise.clean.argmax(axis=1), np.intp)
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean share of a class's pictures that the others foretell, 0 to 1."""
+        is_right = self.predicted == self.labels
+        return float((np.bincount(self.labels, is_right) / np.bincount(self.labels)).mean())
+
 
 def gather_evidence(
     features: NDArray[np.float32],
@@ -186,111 +173,6 @@ def gather_evidence(
     second = normalize((regression + folds.predict(trust=trust)) / 2)
     votes = neighbours.vote(labels, num_classes, trust=trust)
     return Evidence(labels, regression, neighbours, measure_noise(second, votes, labels, seed=seed))
-
-
-def measure_noise(regression: Floats, votes: Floats, labels: NDArray[np.intp], *, seed: int) -> Noise:
-    """Return the share of wrong labels and each label's probability to be wrong.
-
-    A given label is either drawn from the class probabilities of its picture, which explains all doubt
-    between classes that look alike, or it was replaced by any other class, which nothing in the picture
-    explains:
-
-        P(label) = (1 - rate) p(label) + rate (1 - p(label)) / (C - 1)
-
-    where p is proportional to exp(sharpness (regression + trust votes)). Sharpness, trust and rate are those
-    of the largest likelihood. Labels that cross-validation does not foretell are therefore not counted as
-    wrong where the model doubts such pictures anyway. The interval comes from the profile likelihood of the
-    rate. Noise of this kind: Natarajan et al. 2013, "Learning with Noisy Labels".
-
-    Args:
-        regression: Log probabilities, shape (N, C), of models that did not see the picture.
-        votes: The neighbours' log probabilities, shape (N, C).
-        labels: Class indices as given, shape (N,).
-        seed: Chooses the pictures where there are more than 3,000.
-    """
-    sample = np.random.default_rng(seed).permutation(len(labels))[:_MIXTURE_SAMPLE]
-    mixture = _Mixture(regression[sample], votes[sample], labels[sample])
-    start = mixture.fit(0.0, np.array([0.0, 0.4]))
-    path = [start]
-    for rate in _RATES:
-        path.append(mixture.fit(float(rate), path[-1].shape))
-    rates = np.array([0.0, *_RATES])
-    losses = np.array([fit.loss for fit in path])
-    best = int(losses.argmin())
-    clean = _shape_logits(path[best].shape, regression, votes)
-    weights = _weigh(rates, losses)
-    own = np.exp(clean[np.arange(len(labels)), labels])
-    wrong = sum(
-        weight * _blame(own, float(rate), clean.shape[1])
-        for rate, weight in zip(rates, weights, strict=True)
-        if weight > 1e-4
-    )
-    low, high = _bound(rates, losses)
-    middle = float(np.interp(0.5, np.cumsum(weights) - weights / 2, rates))
-    return Noise(min(max(middle, low), high), low, high, np.asarray(wrong, np.float64), clean)
-
-
-def _weigh(rates: Floats, losses: Floats) -> Floats:
-    """Return how probable each rate is, where each was equally probable before."""
-    widths = np.gradient(rates)
-    weights = np.exp(losses.min() - losses) * widths
-    return np.asarray(weights / weights.sum(), np.float64)
-
-
-def _bound(rates: Floats, losses: Floats) -> tuple[float, float]:
-    """Return the ends of the interval of rates that the likelihood does not speak against."""
-    limit = losses.min() + _WITHIN
-    inside = np.flatnonzero(losses <= limit)
-    first, last = int(inside[0]), int(inside[-1])
-    low = rates[first]
-    if first:  # between two rates of the grid
-        low = np.interp(-limit, -losses[first - 1 : first + 1], rates[first - 1 : first + 1])
-    high = rates[last]
-    if last + 1 < len(rates):
-        high = np.interp(limit, losses[last : last + 2], rates[last : last + 2])
-    return float(low), float(high)
-
-
-def _blame(own: Floats, rate: float, num_classes: int) -> Floats:
-    """Return the probability that each label was replaced, from the probability of that label (N,)."""
-    replaced = rate * (1 - own) / (num_classes - 1)
-    return np.asarray(replaced / np.maximum((1 - rate) * own + replaced, 1e-300), np.float64)
-
-
-def _shape_logits(shape: Floats, regression: Floats, votes: Floats) -> Floats:
-    """Return log probabilities (N, C); `shape` holds the sharpness's logarithm and the trust's root."""
-    return normalize(np.exp(shape[0]) * (regression + shape[1] ** 2 * votes))
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """The best shape for a rate: the sharpness's logarithm and the trust's root, and the loss."""
-
-    shape: Floats
-    loss: float
-
-
-class _Mixture:
-    """The negative log likelihood of labels, see `measure_noise`."""
-
-    def __init__(self, regression: Floats, votes: Floats, labels: NDArray[np.intp]) -> None:
-        self._regression, self._votes, self._labels = regression, votes, labels
-        self._rows = np.arange(len(labels))
-
-    def fit(self, rate: float, start: Floats) -> _Fit:
-        """Return the shape of the largest likelihood under a rate of wrong labels."""
-        from scipy.optimize import minimize
-
-        found = minimize(
-            self._lose, start, (rate,), method="Nelder-Mead", options={"xatol": 3e-3, "fatol": 3e-3}
-        )
-        return _Fit(found.x, float(found.fun))
-
-    def _lose(self, shape: Floats, rate: float) -> float:
-        logits = _shape_logits(shape, self._regression, self._votes)
-        own = np.exp(logits[self._rows, self._labels])
-        mixed = (1 - rate) * own + rate * (1 - own) / (logits.shape[1] - 1)
-        return float(-np.log(np.maximum(mixed, 1e-300)).sum())
 
 
 def count_confident(probabilities: Floats, labels: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.datacheck.keys import name_key
 from classifold.datacheck.photo import Photo
 from classifold.dataset.index import (
     SET_RANKS,
@@ -23,6 +22,7 @@ from classifold.dataset.index import (
     iter_files,
     together,
 )
+from classifold.dataset.keys import name_key
 from classifold.pictures.decode import hash_pixels, inspect_picture, inspect_whole
 from classifold.pictures.facts import Facts, read_facts
 from classifold.pictures.limits import PictureError, read_bytes

@@ -49,6 +49,8 @@ def reduce_features(rows: NDArray[np.float32], *, seed: int) -> Floats:
     # The small matrix of inner products has the same directions as the large one of covariances.
     strengths, vectors = np.linalg.eigh(scaled @ scaled.T)
     keep = np.flatnonzero(strengths > 1e-9 * max(strengths[-1], 1e-300))[::-1][:_NUM_DIRECTIONS]
+    if not len(keep):  # all pictures have the same features
+        return np.zeros((len(rows), 1))
     directions = scaled.T @ (vectors[:, keep] / np.sqrt(strengths[keep]))
     reduced = np.empty((len(rows), len(keep)))
     for start in range(0, len(rows), _COMPARED):

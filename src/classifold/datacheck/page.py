@@ -17,7 +17,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from classifold.atomic import write_whole
-from classifold.counts import count_of
+from classifold.counts import choose, count_of
 from classifold.datacheck import overview
 from classifold.datacheck.cases import Case, CaseFile, build_cases, count_kinds, title_of
 from classifold.datacheck.plan import Step, build_plan, format_certainty
@@ -50,8 +50,7 @@ class CheckPage:
         advice: What to do, the most harmful first.
         cases: The first cases, for a browser without JavaScript.
         thumbnails: Thumbnails by key, JPEG in Base64.
-        num_without_thumbnail: How many pictures of the cases have none.
-        thumbnail_note: A sentence on them.
+        thumbnail_note: A sentence on pictures without one; "" if all have one.
         set_names: Names of the sets.
         classes: The rows of the table of classes.
         class_drawing: The classes as bars.
@@ -68,7 +67,6 @@ class CheckPage:
     advice: Sequence[overview.Advice]
     cases: Sequence[Case]
     thumbnails: Mapping[str, str]
-    num_without_thumbnail: int
     thumbnail_note: str
     set_names: Sequence[str]
     classes: Sequence[overview.ClassRow]
@@ -176,9 +174,7 @@ def build_check_page(
         advice=advice,
         cases=cases[:_FIRST],
         thumbnails=thumbnails,
-        num_without_thumbnail=absent,
-        thumbnail_note=f"To keep this page small, {count_of(absent, 'picture')} of {len(shown):,} have no "
-        "thumbnail here, or cannot be read; their names lead to the files.",
+        thumbnail_note=_describe_absent(absent, len(shown), has_paths=bool(paths)),
         set_names=set_names,
         classes=classes,
         class_drawing=overview.draw_classes(set_names, classes),
@@ -190,6 +186,25 @@ def build_check_page(
         data=Markup(encode_json(data)),  # noqa: S704 - the function escapes what could end the element
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    )
+
+
+def _describe_absent(count: int, total: int, *, has_paths: bool) -> str:
+    """Return the note on pictures without a thumbnail, "" if all have one.
+
+    Args:
+        count: How many have none.
+        total: Number of all pictures of the cases.
+        has_paths: Whether the page knows the files of pictures at all.
+    """
+    if not count:
+        return ""
+    if not has_paths:
+        return "The pictures are not files of this machine, so they are only named."
+    verb, word = choose(count, "has", "have"), choose(count, "it", "they")
+    return (
+        f"{count_of(count, 'picture')} of {total:,} {verb} no thumbnail: {word} cannot be read, or the page "
+        "would become too large. The names lead to the files."
     )
 
 

@@ -18,7 +18,7 @@ from classifold.findings import Shortcut
 # A shortcut is reported where chance would do as well in fewer than one of a hundred folders; besides, it
 # must tell the class far better than chance (`Facts.least_gain`).
 _SIGNIFICANCE = 0.01
-_NUM_PERMUTATIONS = 200
+_NUM_PERMUTATIONS, _FEWEST_PERMUTATIONS = 200, 50
 # The search for chance ends early where it did as well so often.
 _ENOUGH = 5
 # More pictures than this are drawn from: trees of a few leaves need no more.
@@ -164,7 +164,7 @@ def _compare_chance(
         shuffled = np.ascontiguousarray(columns[generator.permutation(len(columns))])
         gains.append(_judge(shuffled, labels, folds).gain)
         num_reached += gains[-1] >= score.gain
-        if num_reached >= _ENOUGH:
+        if num_reached >= _ENOUGH or _is_plain(gains, score.gain):
             break
     num_told = int(labels.max()) + 1 if score.label is None else 2
     mean = float(np.mean(gains))
@@ -172,6 +172,13 @@ def _compare_chance(
     if num_reached:
         return (1 + num_reached) / (1 + len(gains)), chance
     return _gumbel_tail(score.gain, mean, float(np.std(gains, ddof=1))), chance
+
+
+def _is_plain(gains: Sequence[float], gain: float) -> bool:
+    """Tell whether a gain is so far above those of chance that more of them would change nothing."""
+    if len(gains) != _FEWEST_PERMUTATIONS or max(gains) >= gain:
+        return False
+    return _gumbel_tail(gain, float(np.mean(gains)), float(np.std(gains, ddof=1))) < _SIGNIFICANCE / 1000
 
 
 def _gumbel_tail(value: float, mean: float, deviation: float) -> float:

@@ -7,7 +7,7 @@ import math
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,20 +30,20 @@ from classifold.settings.config import Config
 
 _BATCH = 16
 _EXAMPLES = 3
-_PICTURES = "SELECT first FROM near WHERE kind = :kind UNION SELECT second FROM near WHERE kind = :kind"
+# Pictures of the user's own validation and evaluation sets stay there: they are tied to nothing.
+_PICTURES = """SELECT id FROM picture WHERE COALESCE(given, 0) = 0 AND id IN (
+               SELECT first FROM near WHERE kind = :kind UNION SELECT second FROM near WHERE kind = :kind)"""
 _KINDS = (
     ("near", "is a near copy of another", "are near copies of others"),
     ("burst", "is of a burst", "are of bursts"),
 )
-# Pictures of the user's own validation and evaluation sets stay there, so nothing can be tied to them.
-_DIVIDED = "picture.status = 'kept' AND COALESCE(picture.given, 0) = 0"
 
 
 def describe_listed(index: sqlite3.Connection, config: Config) -> None:
     """Read the files of a listing that are on this machine; of others near copies are not known."""
     if config.NEAR_COPIES == "ignore":
         return
-    query = f"SELECT id, path FROM picture WHERE {_DIVIDED} AND INSTR(path, '://') = 0 ORDER BY id"  # noqa: S608
+    query = "SELECT id, path FROM picture WHERE status = 'kept' AND INSTR(path, '://') = 0 ORDER BY id"
     rows = [(number, os.fsdecode(path)) for number, path in index.execute(query)]
     batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
     read = functools.partial(
@@ -60,27 +60,21 @@ def describe_listed(index: sqlite3.Connection, config: Config) -> None:
 
 
 def find_near_copies(index: sqlite3.Connection, config: Config) -> None:
-    """Write the near copies and bursts among the pictures that are divided to the table `near`."""
-    if config.NEAR_COPIES != "ignore":
-        _find_among(index, config, _DIVIDED)
+    """Write near copies and bursts among the readable pictures to the table `near`, unless they are ignored.
 
+    Those of the user's own sets are in it as well: they cannot be tied to each other, but a check tells them.
 
-def find_all_near_copies(index: sqlite3.Connection, config: Config) -> None:
-    """Write those of all pictures to the table `near`, across the user's own sets, whatever NEAR_COPIES says.
-
-    The pictures must have their sets already, since the table decides which of them stay together.
+    Args:
+        index: All pictures read, copies marked.
+        config: The settings.
     """
-    is_known = (
-        config.NEAR_COPIES != "ignore"
-        and not index.execute("SELECT 1 FROM picture WHERE given > 0 LIMIT 1").fetchone()
-    )
-    if not is_known:
-        index.execute("DELETE FROM near")
-        _find_among(index, config, "picture.status = 'kept'")
+    if config.NEAR_COPIES != "ignore":
+        compare_pictures(index, config)
 
 
-def _find_among(index: sqlite3.Connection, config: Config, which: str) -> None:
-    with _open_descriptions(index, which) as (numbers, paths, descriptions, taken):
+def compare_pictures(index: sqlite3.Connection, config: Config) -> None:
+    """Write the near copies and bursts to the table `near`, whatever NEAR_COPIES says."""
+    with _open_descriptions(index) as (numbers, paths, descriptions, taken):
 
         def read(number: int) -> NDArray[np.uint8] | None:
             try:
@@ -105,17 +99,11 @@ def _find_among(index: sqlite3.Connection, config: Config, which: str) -> None:
         index.executemany("INSERT INTO near VALUES (?, ?, ?, ?)", rows)
 
 
-def list_near_copies(index: sqlite3.Connection) -> dict[str, Iterable[dict[str, str]]]:
-    """Return the list of split.json about near copies and bursts, read while it is written."""
-    query = """SELECT one.key, other.key, near.kind FROM near JOIN picture AS one ON one.id = near.first
-               JOIN picture AS other ON other.id = near.second ORDER BY one.key, other.key"""
-    return {
-        "near_copies": ({"key": key, "like": like, "kind": kind} for key, like, kind in index.execute(query))
-    }
-
-
 def describe_near_copies(index: sqlite3.Connection) -> list[str]:
-    """Return the note on near copies and bursts."""
+    """Return the notes on near copies and bursts that stay together; none where no picture was divided."""
+    divided = "SELECT 1 FROM picture WHERE status = 'kept' AND rank != COALESCE(given, -1) LIMIT 1"
+    if not index.execute(divided).fetchone():
+        return []
     lines = []
     for kind, one, several in _KINDS:
         count = index.execute(f"SELECT COUNT(*) FROM ({_PICTURES})", {"kind": kind}).fetchone()[0]  # noqa: S608
@@ -133,14 +121,14 @@ def describe_near_copies(index: sqlite3.Connection) -> list[str]:
 
 @contextmanager
 def _open_descriptions(
-    index: sqlite3.Connection, which: str
+    index: sqlite3.Connection,
 ) -> Iterator[tuple[list[int], list[str], NDArray[Any], NDArray[np.float64]]]:
     """Yield number in the index, path, description and time of each picture, in the order of their contents.
 
     The descriptions lie in a temporary file, so that memory does not grow by a kilobyte per picture.
     """
-    query = f"""SELECT id, path, taken, description FROM likeness JOIN picture USING (id)
-                WHERE {which} ORDER BY picture.hash, picture.key"""  # noqa: S608 - ours
+    query = """SELECT id, path, taken, description FROM likeness JOIN picture USING (id)
+               WHERE status = 'kept' ORDER BY picture.hash, picture.key"""
     numbers: list[int] = []
     paths: list[str] = []
     taken: list[float] = []

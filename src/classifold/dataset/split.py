@@ -29,11 +29,12 @@ from classifold.dataset.division import (
     list_left_out,
     read_earlier,
 )
+from classifold.dataset.groups import GROUPS, list_groups
 from classifold.dataset.index import RANK_OF, SET_RANKS, Row, add_pictures, count_sets, open_index, read_all
 from classifold.dataset.innermost import describe_nested, name_innermost
 from classifold.dataset.layout import describe_place
 from classifold.dataset.name_bytes import clean_name
-from classifold.dataset.near_copies import find_near_copies, list_near_copies
+from classifold.dataset.near_copies import find_near_copies
 from classifold.dataset.placing import iter_placed, place_pictures
 from classifold.dataset.record import read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
@@ -243,7 +244,7 @@ def _describe(
         "own_split": sorted(own) if own else [],
         "shares": {VALIDATION: config.PERCENTAGE_VAL, EVALUATION: config.PERCENTAGE_EVAL},
         **describe_rule(config),
-        "lists": ["held_out_pixels"],
+        "lists": ["held_out_pixels", GROUPS],
         "fingerprint": summary.fingerprint,
         "counts": summary.counts,
         "passed_over": passed_over,
@@ -267,5 +268,5 @@ def _list_pictures(index: sqlite3.Connection, data_dir: Path) -> dict[str, Itera
         ),
         **list_left_out(index),
         **list_held_out_pixels(index),
-        **list_near_copies(index),
+        **list_groups(index),
     }

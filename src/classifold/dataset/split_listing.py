@@ -34,12 +34,13 @@ from classifold.dataset.division import (
     list_left_out,
     read_earlier,
 )
+from classifold.dataset.groups import list_groups
 from classifold.dataset.index import RANK_OF, SET_RANKS, ListedRow, add_listed, count_sets, open_index
 from classifold.dataset.innermost import describe_nested, name_innermost
 from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_findings import Findings
 from classifold.dataset.manifest import ManifestLine, write_manifest
-from classifold.dataset.near_copies import describe_listed, find_near_copies, list_near_copies
+from classifold.dataset.near_copies import describe_listed, find_near_copies
 from classifold.dataset.placing import rename_twins
 from classifold.dataset.record import listing_hash, read_record_head, write_record
 from classifold.dataset.replacement import replace_folder
@@ -98,7 +99,7 @@ def split_listing(config: Config) -> SplitSummary:
             ],
             fingerprint=compute_fingerprint(index),
         )
-        lists = {**list_left_out(index, name="identity"), **list_near_copies(index)}
+        lists = {**list_left_out(index, name="identity"), **list_groups(index)}
         files = [describe_file(folder / set_manifest(name)) for name in SETS]
         head = {
             **_describe(index, config, summary, findings, made),

@@ -176,8 +176,8 @@ def _soften(square: Grey) -> Grey:
     padded: Grey = np.pad(square, ((0, 0), (1, 1), (1, 1)), mode="edge")
     half, quarter = np.float32(0.5), np.float32(0.25)
     rows = half * padded[:, 1:-1] + quarter * (padded[:, :-2] + padded[:, 2:])
-    soft: Grey = half * rows[:, :, 1:-1] + quarter * (rows[:, :, :-2] + rows[:, :, 2:])  # type: ignore[assignment]
-    return soft
+    soft = half * rows[:, :, 1:-1] + quarter * (rows[:, :, :-2] + rows[:, :, 2:])
+    return soft.astype(np.float32, copy=False)
 
 
 def _average(square: Grey, radius: int) -> Grey:

@@ -1,4 +1,4 @@
-"""Perceptual hashes of a picture and of 24 windows of it, the same for all eight orientations.
+"""Perceptual hashes of a picture and of 26 windows of it, the same for all eight orientations.
 
 The hash is the sign of each of the lowest frequencies of a discrete cosine transform, as in pHash (Zauner,
 "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010). Two things are added. It is taken
@@ -21,7 +21,15 @@ NUM_FREQUENCIES = 8
 # Shares of the width or height that a window leaves out on either side. A crop of up to a tenth is nowhere
 # further than 0.025 from one of these.
 EDGES = ((0.0, 0.0), (0.025, 0.025), (0.025, 0.075), (0.075, 0.025), (0.075, 0.075))
-NUM_WINDOWS = len(EDGES) ** 2
+# The upper and the lower half are windows as well: a caption is in one of them only.
+HALVES = ((0.0, 0.5), (0.5, 0.0))
+_ROW_EDGES = (*EDGES, *HALVES)
+# What each window leaves out above and below, and left and right; the first one is the whole picture.
+WINDOWS = (
+    *((rows, columns) for rows in EDGES for columns in EDGES),
+    *((rows, EDGES[0]) for rows in HALVES),
+)
+NUM_WINDOWS = len(WINDOWS)
 Coefficients = NDArray[np.float32]
 
 
@@ -54,11 +62,13 @@ def transform(grey: NDArray[np.uint8]) -> Coefficients:
         Shape (N, NUM_WINDOWS, NUM_FREQUENCIES, NUM_FREQUENCIES): vertical frequency before horizontal. The
         first window is the whole picture.
     """
-    basis = np.concatenate([cosine_basis(*edges) for edges in EDGES])
-    both = basis @ grey.astype(np.float32) @ basis.T
-    shape = (len(grey), len(EDGES), NUM_FREQUENCIES, len(EDGES), NUM_FREQUENCIES)
-    windows: Coefficients = both.reshape(shape).transpose(0, 1, 3, 2, 4)
-    return windows.reshape(len(grey), NUM_WINDOWS, NUM_FREQUENCIES, NUM_FREQUENCIES)
+    rows, columns = (np.concatenate([cosine_basis(*one) for one in edges]) for edges in (_ROW_EDGES, EDGES))
+    both = rows @ grey.astype(np.float32) @ columns.T
+    shape = (len(grey), len(_ROW_EDGES), NUM_FREQUENCIES, len(EDGES), NUM_FREQUENCIES)
+    split = both.reshape(shape).transpose(0, 1, 3, 2, 4)
+    places = np.array([(_ROW_EDGES.index(above), EDGES.index(beside)) for above, beside in WINDOWS])
+    windows: Coefficients = split[:, places[:, 0], places[:, 1]]
+    return windows
 
 
 def _rank_frequencies() -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ from classifold.likeness.alignment import Boxes, invert_boxes
 from classifold.likeness.candidates import Candidates, find_candidates, hash_pictures
 from classifold.likeness.changes import describe_changes
 from classifold.likeness.grouping import Groups
-from classifold.likeness.hashes import EDGES, FREQUENCY_WEIGHTS, cosine_basis, turn
+from classifold.likeness.hashes import FREQUENCY_WEIGHTS, WINDOWS, cosine_basis, turn
 
 # Returns a picture's pixels: upright, RGB, (height, width, 3), uint8, decoded to no fewer than
 # `agreement.VIEW_SIDE` pixels a side where it has them; None where it cannot be read any more.
@@ -32,15 +32,16 @@ ReadPicture = Callable[[int], NDArray[np.uint8] | None]
 
 ORIENTATIONS = tuple(Orientation(bool(code & 1), bool(code & 2), bool(code & 4)) for code in range(8))
 # From one of these shares and correlations on two pictures are the same photograph. In the benchmark
-# check_copies.py nearly all changed copies have 0.75 and 0.9; the most similar photographs of different
-# things have 0.5 and 0.5.
+# check_copies.py most changed copies have 0.75 and 0.9, and the most similar other photographs 0.5 and 0.5.
 _SAME = ((0.6, 0.75), (0.5, 0.9))
 # From these on they are so much alike that they may be of one burst.
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
 # Hashes further apart must at least have similar coefficients; a caption changes these, but few bits.
 _FEW_BITS, _SIMILAR = 8, 0.75
+# Up to so many pictures, those few bits apart are looked at closely whatever their miniatures say.
+_FEW_PICTURES = 4_000
 # Pairs that are looked at together; between them, pictures known to be of one group are passed over.
-_BATCH = 256
+_BATCH, _GLANCES = 256, 64
 _TABLE = 4096
 _NUM_VIEWS = 768  # kept views, of 66 KB each
 
@@ -102,7 +103,9 @@ def find_pairs(
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
         for batch in search.iter_batches():
             open_ones = [one for one in batch if not groups.are_joined(*search.pair_of(one))]
-            for pair in threads.map(search.look_closely, search.glance(open_ones)):
+            parts = [open_ones[start : start + _GLANCES] for start in range(0, len(open_ones), _GLANCES)]
+            promising = [one for part in threads.map(search.glance, parts) for one in part]
+            for pair in threads.map(search.look_closely, promising):
                 if pair is not None:
                     found.append(pair)
                     if pair.is_same:
@@ -149,7 +152,7 @@ class _Search:
         windows = self._candidates.windows[numbers]
         grey = self._descriptions["grey"][pairs]
         ways, similarity = _find_orientations(grey, windows)
-        # A few hashes only are so close; their miniatures may disagree at first because of a border.
+        # Few hashes are so close. The miniatures may disagree at first because of a border.
         is_close = self._candidates.distances[numbers] <= _FEW_BITS
         chosen = np.flatnonzero(is_close | (similarity >= _SIMILAR))
         if not len(chosen):
@@ -160,7 +163,7 @@ class _Search:
         return [
             _Promising(int(pairs[one, 0]), int(pairs[one, 1]), ORIENTATIONS[ways[one]], found.boxes[[place]])
             for place, one in enumerate(chosen)
-            if is_promising[place] or is_close[one]
+            if is_promising[place] or (is_close[one] and len(self._descriptions) <= _FEW_PICTURES)
         ]
 
     def look_closely(self, promising: _Promising) -> Pair | None:
@@ -193,10 +196,10 @@ def _is_same(found: Agreement) -> bool:
 def _compare_both_ways(first: View, second: View, boxes: Boxes) -> Agreement | None:
     """Return the agreement of two views; laid over each other the other way round if that agrees better."""
     found = compare(first, second, boxes)
-    if found is not None and _is_same(found):
+    if found is None or _is_same(found):
         return found
     back = compare(second, first, invert_boxes(boxes))
-    if back is None or (found is not None and found.share[0] >= back.share[0]):
+    if back is None or found.share[0] >= back.share[0]:
         return found
     return back._replace(boxes=invert_boxes(back.boxes))
 
@@ -220,9 +223,9 @@ def _find_orientations(
     Returns:
         Indices of `ORIENTATIONS` and similarities, -1 to 1, each of shape (N,).
     """
-    basis = np.stack([cosine_basis(*edges) for edges in EDGES])
-    rows, columns = np.divmod(windows, len(EDGES))
-    weighed = (basis[rows] @ grey.astype(np.float32) @ basis[columns].swapaxes(-1, -2)) * FREQUENCY_WEIGHTS
+    rows, columns = (np.stack([cosine_basis(*edges[axis]) for edges in WINDOWS]) for axis in (0, 1))
+    both = rows[windows] @ grey.astype(np.float32) @ columns[windows].swapaxes(-1, -2)
+    weighed = both * FREQUENCY_WEIGHTS
     unit = weighed / (np.linalg.norm(weighed, axis=(-1, -2), keepdims=True) + 1e-6)
     first, second = unit[:, 0], unit[:, 1]
     similarities = np.stack([(turn(first, **way._asdict()) * second).sum((1, 2)) for way in ORIENTATIONS])
@@ -232,9 +235,9 @@ def _find_orientations(
 def _box_between(first: int, second: int) -> tuple[float, float, float, float]:
     """Return about where a picture lies in another, if a window of it looks like a window of the other.
 
-    The window of the first is the whole of it, or all but one of its edges, which alignment makes good.
+    Halves resemble each other where nothing was cut off.
     """
     if first:
         return 0.0, 0.0, 1.0, 1.0
-    (top, bottom), (left, right) = (EDGES[edge] for edge in divmod(second, len(EDGES)))
+    (top, bottom), (left, right) = WINDOWS[second]
     return left, top, 1 - right, 1 - bottom

@@ -30,9 +30,11 @@ SLOT = struct.Struct("qqd")
 # A decoder that uses more processor time is taken to hang. The slowest that are in use, of JPEG 2000 and
 # HEIC, need about a second for 5,000,000 pixels on a slow machine.
 SECONDS, UNITS_PER_SECOND = 5.0, 2_000_000
-# Bytes that decoding may take besides the file: Pillow and NumPy hold a 16-bit picture with alpha in several
-# forms at once. Each thread of a decoder takes room for its stack as well.
+# Bytes that decoding may take besides the file, which only Linux watches over. Pillow and NumPy hold a 16-bit
+# picture with alpha in several forms at once, which takes 44 a pixel. Each thread of a decoder takes room for
+# its stack as well.
 _ROOM, _ROOM_PER_CORE, _ROOM_PER_PIXEL = 512 * 2**20, 8 * 2**20, 48
+_LARGE = 4_000_000
 
 
 class _Guard:
@@ -48,11 +50,13 @@ class _Guard:
         self._view = mmap.mmap(board, (slot + 1) * SLOT.size)
         self._now = (0, -1)
         self._pixels = self._bytes = 0
-        self._room = _used_memory() + _ROOM + _ROOM_PER_CORE * (os.cpu_count() or 1)
+        self._room = _find_room()
         self._hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
 
     def begin(self, order: int, position: int, path: str) -> None:
         """Note that the next file is being read."""
+        if self._pixels > _LARGE:
+            self._room = _find_room()  # what it left behind must not be missing to the next one
         self._now, self._pixels = (order, position), 0
         try:
             self._bytes = os.stat(path).st_size  # noqa: PTH116 - a Path for each file is slow
@@ -92,6 +96,11 @@ class _Guard:
 
     def __exit__(self, *_: object) -> None:
         fcntl.lockf(self._board, fcntl.LOCK_UN)
+
+
+def _find_room() -> int:
+    """Return the bytes that this process may have while it decodes a picture without pixels."""
+    return _used_memory() + _ROOM + _ROOM_PER_CORE * (os.cpu_count() or 1)
 
 
 def _used_memory() -> int:

@@ -216,7 +216,7 @@ class Config(BaseModel):
         description="number format in training; auto: float32, and bfloat16 on GPUs that have it",
     )
     NUM_WORKERS: Annotated[Positive | Literal["auto"], Group.TRAINING, Scope.JOB] = Field(
-        "auto", description="threads that read pictures"
+        "auto", description="threads or processes that read pictures"
     )
     CACHE_GB: Annotated[float, Group.TRAINING, Scope.JOB] = Field(
         1.0, ge=0, description="memory for pictures and activations that are not kept in files between epochs"

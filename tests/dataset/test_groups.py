@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from classifold.datacheck.groups import GroupedPictures, find_groups
+from classifold.dataset.groups import GroupedPictures, find_groups
 from classifold.dataset.index import SET_RANKS, open_index
 from classifold.names import EVALUATION, TRAINING, VALIDATION
 

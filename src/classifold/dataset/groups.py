@@ -7,14 +7,19 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from classifold.counts import count_of
-from classifold.datacheck.keys import name_key
 from classifold.dataset.index import SET_RANKS
+from classifold.dataset.keys import name_key
+from classifold.dataset.record import read_record_head, read_record_list
 from classifold.findings import Group, GroupKind
 from classifold.likeness.changes import turn_round
 from classifold.likeness.grouping import group_pairs
 
+# Name of the list in split.json.
+GROUPS = "groups"
 # The most harmful first.
 _ORDER: dict[str, int] = {"conflict": 0, "exact": 1, "near": 2, "burst": 3}
 
@@ -162,3 +167,20 @@ def _claim(one: _File) -> tuple[int, int, str]:
 
 def _harm(group: Group) -> tuple[bool, int, str]:
     return (not group.across and group.kind != "conflict", _ORDER[group.kind], group.files[0])
+
+
+def list_groups(index: sqlite3.Connection) -> dict[str, Iterable[Any]]:
+    """Return the list of split.json about copies and bursts, one entry for each group, as in check.json."""
+    return {GROUPS: (one.model_dump(mode="json") for one in find_groups(index).groups)}
+
+
+def read_groups(record: Path) -> tuple[Group, ...]:
+    """Return the groups that a split.json lists; none where it was written by an earlier version.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    head = read_record_head(record) or {}
+    if GROUPS not in head.get("lists", ()):
+        return ()
+    return tuple(Group.model_validate(one) for one in read_record_list(record, GROUPS))
