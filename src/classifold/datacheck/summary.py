@@ -38,7 +38,7 @@ def describe_quickly(findings: Findings) -> str:
     """Return what a quick check found in one line, for commands that run it by themselves."""
     counts = [
         (
-            sum(bool(one.across) and one.kind != "burst" for one in findings.groups),
+            sum(bool(one.across) and one.kind in ("exact", "near") for one in findings.groups),
             "group of copies across sets",
             "groups of copies across sets",
         ),
