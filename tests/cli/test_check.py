@@ -99,7 +99,7 @@ def test_output_names_the_folder_of_the_page_with_json_too(
     classifold: Classifold, project: Path, photos: Path
 ) -> None:
     answer = classifold("check", "my photos", "--quick", "--json", "--output", "out/check")
-    assert json.loads(answer.out)["page"] == os.path.join("out", "check", CHECK_HTML)
+    assert json.loads(answer.out)["page"] == str(Path("out", "check", CHECK_HTML))
     assert read_findings(project / "out" / "check" / CHECK_JSON).groups
     assert not (project / "my photos-check").exists()
 

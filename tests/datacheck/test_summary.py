@@ -119,6 +119,13 @@ def test_unusual_pictures_are_told_by_kind_with_what_they_cost_a_run():
     ]
 
 
+def test_pictures_that_cannot_be_read_come_before_more_that_are_only_unusual():
+    kinds = ("grey", "grey", "blurred", "cut short")
+    pictures = [PictureFinding(file=f"a/{n}.jpg", kind=kind, reason="") for n, kind in enumerate(kinds)]
+    starts = [line.partition(" (")[0] for line in describe_findings(found(pictures=pictures))]
+    assert starts == ["pictures: cut short", "pictures: grey", "pictures: blurred"]
+
+
 def test_shortcuts_drift_and_overlaps_are_told():
     shortcut = Shortcut(name="size", accuracy=0.9, chance=0.5, p=0.001, reason="size tells b from a")
     drift = Drift(set_name="evaluation", what="size", p=0.001, reason="evaluation pictures are smaller")

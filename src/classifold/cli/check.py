@@ -132,7 +132,9 @@ def check(
     run = run_dir or find_newest_run(config)
     checked = check_pictures(config, is_quick=is_quick, run_dir=run, estimate_job=_price(config))
     reasons = find_reasons(checked.findings, sorts, baseline=baseline)
-    page = _write_page(checked, config, output_dir) if output_dir is not None or not as_json else None
+    # A page without a picture would help nobody, least of all beside a folder whose name was misspelt.
+    is_shown = output_dir is not None or not (as_json or checked.is_empty)
+    page = _write_page(checked, config, output_dir) if is_shown else None
     if plan_path is not None:
         from classifold.datacheck.plan import build_plan, write_plan
 

@@ -72,11 +72,9 @@ def print_checked(answer: CheckAnswer, *, is_opened: bool, as_json: bool) -> Non
     if report.counts is not None:
         print_table(build_counts_table(report.counts, title="What split would make"))
         click.echo()
-    _print_findings(answer)
-    if answer.page is not None:
-        show_place("The pictures that were found are shown in", answer.page)
-        if is_opened:
-            _open(answer.page)
+    if not answer.checked.is_empty:
+        _print_findings(answer)
+    _print_page(answer.page, is_opened=is_opened)
     _print_plan(answer)
     for fault in report.faults:
         for line in fault.format().split("\n"):
@@ -113,6 +111,14 @@ def _print_findings(answer: CheckAnswer) -> None:
             f"Training takes about {max(sets.training_minutes, 1):.0f} minutes here{there}{price}."
         )
     click.echo()
+
+
+def _print_page(page: Path | None, *, is_opened: bool) -> None:
+    if page is None:
+        return
+    show_place("The pictures that were found are shown in", page)
+    if is_opened:
+        _open(page)
 
 
 def _print_plan(answer: CheckAnswer) -> None:

@@ -61,6 +61,11 @@ class Checked:
     findings: Findings
     paths: Mapping[str, str]
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no picture could be looked at, as in a folder that has no classes."""
+        return set(self.findings.skipped.values()) == {_UNREAD}
+
 
 def choose_check_dir(config: Config) -> Path:
     """Return the folder for check.html and check.json: beside the pictures, their name with -check."""

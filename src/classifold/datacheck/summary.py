@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from classifold.counts import choose, count_of
+from classifold.datacheck.plan import UNREADABLE_KINDS
 from classifold.findings import Findings, Group, LabelSuspect
 from classifold.names import EVALUATION
 
@@ -120,7 +121,11 @@ def _describe_kinds(findings: Findings) -> list[str]:
     for one in findings.pictures:
         examples.setdefault(one.kind, []).append(one.file)
     lines = []
-    for kind, count in Counter(one.kind for one in findings.pictures).most_common():
+    counts = Counter(one.kind for one in findings.pictures)
+    # What cannot be read first, then the kinds with the most pictures.
+    order = sorted(counts, key=lambda kind: (kind not in UNREADABLE_KINDS, -counts[kind], kind))
+    for kind in order:
+        count = counts[kind]
         cost = costs.get(kind)
         told = ""
         if cost is not None:
