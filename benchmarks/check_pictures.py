@@ -3,11 +3,12 @@
     python benchmarks/check_pictures.py FOLDER [FOLDER ...] [--peers PYTHON] [--sheets DIR]
 
 In a copy of each folder, 60 photographs are added that were blurred, made grey, near black, near white,
-blank, tiny or stretched, or 60 pages of text. Each kind is planted alone, since what is usual in a folder
-counts. "Found" are planted pictures that are told as this kind; "others" are pictures of the folder itself
-that are told as it, some of them rightly: a folder of photographs has a few grey ones. Beside it, cleanvision
-with its defaults, in the Python that --peers names. With --sheets, everything that is told of the folders as
-they are is put on a sheet, to be looked at. Writes benchmarks/results/check_pictures.json. Minutes.
+blank, tiny or long and narrow, or 60 pages of text. Each kind is planted alone, since what is usual in a
+folder counts. "Found" are planted pictures that are told as this kind; "others" are pictures of the folder
+itself that are told as it, some of them rightly: a folder of photographs has a few grey ones. Beside it,
+cleanvision with its defaults, in the Python that --peers names. With --sheets, everything that is told of the
+folders as they are is put on a sheet, to be looked at. Writes benchmarks/results/check_pictures.json.
+Minutes.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ KINDS: dict[str, tuple[Callable[..., Image.Image], tuple[str, ...]]] = {
     ),
     "text or placeholder": (draw_text, ("is_low_information_issue", "is_light_issue")),
     "tiny": (shrink, ("is_odd_size_issue",)),
-    "stretched": (stretch, ("is_odd_aspect_ratio_issue",)),
+    "long and narrow": (stretch, ("is_odd_aspect_ratio_issue",)),
 }
 
 

@@ -78,7 +78,7 @@ def make_findings(folder: Path) -> tuple[Findings, dict[str, Path]]:
         shortcuts=(Shortcut(name="size", accuracy=0.9, chance=0.5, p=0.001, reason="Roses are larger."),),
         pictures=(
             PictureFinding(file="training/rose/4.jpg", kind="blurred", reason="Little detail."),
-            PictureFinding(file="training/rose/5.jpg", kind="undecodable", reason="The file ends too early."),
+            PictureFinding(file="training/rose/5.jpg", kind="unreadable", reason="The file ends too early."),
         ),
         costs=(KindCost(kind="blurred", count=12, correct=4, others=0.91),),
         sets=SetFindings(

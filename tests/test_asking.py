@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from classifold.asking import (
+    ask_check,
     ask_resume,
     ask_start,
     ask_train,
@@ -26,6 +27,12 @@ def test_the_commands_name_the_folder_only_where_the_user_named_it() -> None:
     with asked_for(Path("my photos")):
         assert ask_train() == "classifold train 'my photos'"
         assert ask_resume("run") == "classifold train 'my photos' --resume run"
+
+
+def test_a_check_is_repeated_with_its_settings_and_more_options() -> None:
+    assert ask_check("--undo") == "classifold check --undo"
+    with asked_for("my photos", options=["--set", "EPOCHS=3"]):
+        assert ask_check("--plan", "p.csv") == "classifold check 'my photos' --set EPOCHS=3 --plan p.csv"
 
 
 def test_in_python_the_call_is_shown_as_python() -> None:

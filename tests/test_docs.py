@@ -358,11 +358,11 @@ def test_the_architecture_has_one_line_for_every_file_and_for_no_other() -> None
     assert sorted(named) == expected
 
 
-def test_the_glossary_has_at_most_thirty_terms_and_each_is_used_in_the_code() -> None:
+def test_the_glossary_has_at_most_forty_terms_and_each_is_used_in_the_code() -> None:
     page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", page.partition("|---|")[2], re.MULTILINE)
     terms = [term for term, _ in rows]
-    assert 20 <= len(terms) == len(set(terms)) <= 30
+    assert 20 <= len(terms) == len(set(terms)) <= 40
     assert all(re.fullmatch(r"[A-Z][^.]*\.", meaning) for _, meaning in rows)
     files = (ROOT / "src" / "classifold").rglob("*.py")
     code = " ".join(" ".join(path.read_text(encoding="utf-8") for path in files).split()).lower()

@@ -91,6 +91,13 @@ def ask_train() -> str:
     return ask_start(_asked.get().start)
 
 
+def ask_check(*more: str) -> str:
+    """Return the command that checks the same pictures with the same settings, and with more options."""
+    asked = _asked.get()
+    folder = [asked.folder] if asked.folder else []
+    return shlex.join(["classifold", "check", *folder, *asked.options, *more])
+
+
 def ask_resume(name: str) -> str:
     """Return the call that resumes the run of this name, which must be the newest interrupted one."""
     start = _asked.get().start

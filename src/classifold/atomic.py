@@ -32,8 +32,7 @@ def write_whole(path: Path) -> Iterator[Path]:
         DiskError: The folder does not exist, or the disk is full, read-only or forbidden. The error names
             `path`, never the temporary file.
     """
-    if not path.parent.is_dir():
-        raise DiskError(Fault(str(path.parent), "no such folder", hint="create it, or choose another one"))
+    check_has_folder(path)
     name = os.fsencode(path.name)[:_NAME_BYTES].decode("utf-8", "ignore")
     partial = path.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(3)}.partial")
     with disk_errors(path), _named_as(path, partial):
@@ -42,6 +41,16 @@ def write_whole(path: Path) -> Iterator[Path]:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def check_has_folder(path: Path) -> None:
+    """Refuse a path whose folder does not exist; worth asking before work whose result goes there.
+
+    Raises:
+        DiskError: The folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise DiskError(Fault(str(path.parent), "no such folder", hint="create it, or choose another one"))
 
 
 @contextlib.contextmanager

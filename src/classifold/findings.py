@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from classifold import __version__
 from classifold.errors import DataError, Fault
@@ -116,7 +117,7 @@ class Shortcut(_Value):
 
 
 class PictureFinding(_Value):
-    """Something unusual about one picture: its key, the kind ("blurred", "truncated", ...) and the reason."""
+    """Something unusual about one picture: its key, the kind ("blurred", "cut short", ...) and the reason."""
 
     file: Key
     kind: str
@@ -261,10 +262,12 @@ def read_findings(path: Path) -> Findings:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(Fault(str(path), "it is too large for a check.json", hint=hint))
-        found = Findings.model_validate_json(path.read_bytes())
+        # Python's own parser: pydantic's refuses the half characters that stand for bytes of a name that is
+        # not UTF-8.
+        found = Findings.model_validate(json.loads(path.read_bytes()))
     except OSError as error:
         raise DataError(Fault(str(path), f"it cannot be read: {error.strerror}", hint=hint)) from error
-    except ValidationError as error:
+    except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError
         raise DataError(Fault(str(path), "it is damaged, or not a check.json", hint=hint)) from error
     if found.format != FORMAT:
         raise DataError(Fault(str(path), f"it has format {found.format}, expected {FORMAT}", hint=hint))

@@ -32,7 +32,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_check_says_what_is_there_and_what_splitting_would_do(photos: Path) -> None:
-    found = check(photos)
+    found = check(photos, quick=True)
     assert found.is_ready
     assert found.source == photos
     assert {name: row["kept"] for name, row in found.classes.items()} == dict.fromkeys(found.classes, 10)
@@ -132,9 +132,9 @@ def test_a_path_object_may_give_bytes_and_a_tilde_is_the_home_folder(
         def __fspath__(self) -> bytes:
             return b"photos"
 
-    assert check(Entry()).is_ready  # type: ignore[arg-type]
+    assert check(Entry(), quick=True).is_ready  # type: ignore[arg-type]
     monkeypatch.setenv("HOME", str(Path.cwd()))
-    assert check("~/photos").source == Path.cwd() / "photos"
+    assert check("~/photos", quick=True).source == Path.cwd() / "photos"
 
 
 @pytest.mark.parametrize("function", [check, split, train])
@@ -217,7 +217,7 @@ def test_a_settings_file_is_read_only_where_it_is_named(photos: Path) -> None:
     file = Path("container/modeling/config.py")
     file.parent.mkdir(parents=True)
     file.write_text("EPOCHS = 3\n_ = open('it was run', 'w').close()\n")
-    check(photos)
+    check(photos, quick=True)
     assert not Path("it was run").exists()
     assert _choose_settings(photos, str(file), {"BATCH_SIZE": 2}).EPOCHS == 3
     assert Path("it was run").exists()

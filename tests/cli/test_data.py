@@ -62,7 +62,7 @@ def test_check_ends_with_its_verdict_and_the_command_that_trains(
     classifold: Any, project: Any, draw_colours: Any
 ) -> None:
     draw_colours(project / "my photos", count=8)
-    answer = classifold("check", "my photos", "--set", "EPOCHS=3")
+    answer = classifold("check", "my photos", "--quick", "--set", "EPOCHS=3")
     assert answer.code == 0, answer.err
     assert answer.out.splitlines()[-1] == "ready: classifold train 'my photos' --set EPOCHS=3"
     assert "\nWhat split would make\n" in answer.out
@@ -79,6 +79,7 @@ def test_check_shows_no_table_where_nothing_was_read(
     answer = classifold("check", "photos")
     assert answer.code == 1
     assert answer.out == "not ready: 1 problem\n"
+    assert not (project / "photos-check").exists()
     assert "error: photos: a classifier needs at least two classes" in answer.err
 
 

@@ -42,7 +42,7 @@ def test_only_the_sorts_that_were_asked_for_count(found: Findings) -> None:
     assert find_reasons(found, ["conflicts", "bursts"]) == []
     assert find_reasons(found, ["leaks", "pictures"]) == [
         "leaks: 1 finding: near: training/daisy/0.jpg, evaluation/daisy/7.jpg",
-        "pictures: 2 findings: training/rose/4.jpg is blurred; training/rose/5.jpg is undecodable",
+        "pictures: 2 findings: training/rose/4.jpg: blurred; training/rose/5.jpg: unreadable",
     ]
 
 

@@ -104,7 +104,7 @@ CHANGES = {
     "near white": lambda picture: picture.point(lambda value: 228 + value // 10),
     "blank": lambda picture: Image.new("RGB", picture.size, (250, 250, 250)),
     "tiny": lambda picture: picture.resize((80, 60), Image.Resampling.NEAREST),
-    "stretched": lambda picture: picture.resize((900, 200)),
+    "long and narrow": lambda picture: picture.resize((900, 200)),
     "text or placeholder": draw_text,
 }
 
@@ -129,7 +129,7 @@ def test_what_was_cut_out_before_one_colour_is_no_placeholder(folder: list[Photo
     assert find_odd_pictures([*folder, measure(cut, "dog/cut.jpg")], image_size=224) == []
 
 
-@pytest.mark.parametrize("kind", ["blurred", "grey", "near black", "tiny", "stretched"])
+@pytest.mark.parametrize("kind", ["blurred", "grey", "near black", "tiny", "long and narrow"])
 def test_what_is_usual_in_a_folder_is_no_finding(kind: str) -> None:
     photos = [measure(CHANGES[kind](photograph(seed)), f"dog/{seed:03}.jpg") for seed in range(30)]
     assert [one.kind for one in find_odd_pictures(photos, image_size=224)] == []
@@ -147,11 +147,11 @@ def test_how_a_file_is_stored_is_told_with_what_it_means() -> None:
     usual = [dataclasses.replace(USUAL, key=f"{number}.jpg") for number in range(20)]
     found = {one.file: one for one in find_odd_pictures([*odd, *usual], image_size=224)}
     assert {file: one.kind for file, one in found.items()} == {
-        "a.jpg": "CMYK colours",
-        "b.png": "16 bit colours",
-        "c.png": "alpha colours",
-        "d.jpg": "far profile",
-        "e.JPG": "misnamed",
+        "a.jpg": "print colours (CMYK)",
+        "b.png": "16-bit colours",
+        "c.png": "transparency",
+        "d.jpg": "unusual colour profile",
+        "e.JPG": "wrong file extension",
     }
     assert found["e.JPG"].reason == "it is named .JPG, but the file is a PNG"
     assert "Adobe RGB (1998)" in found["d.jpg"].reason
@@ -167,8 +167,8 @@ def test_a_picture_far_from_all_others_of_its_class_is_an_outlier() -> None:
     features[7], features[70] = noise.normal(size=(2, 64))
     found = find_outliers(keys, labels, features)
     assert [(one.file, one.kind) for one in found] == [
-        ("cat/7", "outlier of its class"),
-        ("dog/70", "outlier of its class"),
+        ("cat/7", "unlike its class"),
+        ("dog/70", "unlike its class"),
     ]
     assert find_outliers(keys[:15], labels[:15], features[:15]) == []
 

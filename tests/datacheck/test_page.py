@@ -71,7 +71,7 @@ def test_the_most_harmful_finding_is_the_headline_and_the_first_advice(tmp_path:
 def test_cases_come_in_the_order_of_harm(tmp_path: Path) -> None:
     findings, _ = make_findings(tmp_path)
     kinds = [case.kind for case in build_cases(findings)]
-    assert kinds == ["leak", "label", "label", "undecodable", "exact", "blurred"]
+    assert kinds == ["leak", "label", "label", "unreadable", "exact", "blurred"]
 
 
 def test_nothing_found_is_said_so(tmp_path: Path) -> None:

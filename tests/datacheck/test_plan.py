@@ -68,7 +68,7 @@ def test_a_picture_has_one_row_with_the_strongest_action_and_every_reason() -> N
         labels=[LabelSuspect(file="a/2", label="a", suggested="b", certainty=0.99)],
         pictures=[
             PictureFinding(file="a/2", kind="blurred", reason="little detail"),
-            PictureFinding(file="a/9", kind="undecodable", reason="the file ends too early"),
+            PictureFinding(file="a/9", kind="unreadable", reason="the file ends too early"),
         ],
     )
     assert len(plan) == 3

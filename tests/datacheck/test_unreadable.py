@@ -24,11 +24,11 @@ def test_files_that_cannot_be_read_have_the_kind_of_their_reason() -> None:
     }
     found = explain_unreadable(reasons.items())
     assert {one.file: one.kind for one in found} == {
-        "a": "truncated",
+        "a": "cut short",
         "b": "too large",
-        "c": "wrong type",
-        "d": "undecodable",
-        "e": "undecodable",
+        "c": "wrong file type",
+        "d": "unreadable",
+        "e": "unreadable",
     }
     assert all(reasons[one.file] == one.reason for one in found)
 
@@ -58,10 +58,10 @@ def test_it_is_told_how_much_of_a_cut_jpeg_can_be_shown(tmp_path: Path, ending: 
         read_all(index, total=len(rows), num_workers=1, max_pixels=10**6)
         found = {one.file: one for one in find_unreadable(index, num_workers=1, max_pixels=10**6)}
     assert {name: one.kind for name, one in found.items()} == {
-        "half.jpg": "truncated",
-        "progressive.jpg": "truncated",
-        "header.jpg": "truncated",
-        "video.jpg": "wrong type",
+        "half.jpg": "cut short",
+        "progressive.jpg": "cut short",
+        "header.jpg": "cut short",
+        "video.jpg": "wrong file type",
     }
     share = int(found["half.jpg"].reason.partition("about ")[2].partition(" %")[0])
     assert 40 <= share <= 60

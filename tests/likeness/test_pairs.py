@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from classifold.likeness.changes import turn_round
 from classifold.likeness.description import describe, join_descriptions
 from classifold.likeness.pairs import find_pairs
 
@@ -63,6 +64,14 @@ def test_the_change_is_told_from_the_first_to_the_second(scene, pairs_of):
     small = crop(scene(3), 0.05, 0.05, 0.05, 0.05)
     (pair,) = pairs_of([small, scene(3)])
     assert pair.changes == ("with more around it",)
+
+
+def test_a_change_can_be_told_from_either_side(scene, pairs_of):
+    small = ImageEnhance.Brightness(ImageOps.mirror(crop(scene(3), 0.05, 0.05, 0.05, 0.05))).enhance(0.7)
+    (there,), (back,) = pairs_of([scene(3), small]), pairs_of([small, scene(3)])
+    assert there.changes == ("mirrored", "cropped", "darker")
+    assert turn_round(there.changes) == back.changes
+    assert turn_round(back.changes) == there.changes
 
 
 def test_different_photographs_are_no_pairs(scene, pairs_of):

@@ -67,7 +67,7 @@ def test_the_accuracy_without_leaks_is_told_where_it_is_known():
         without_leaks=Interval(value=0.88, low=0.8, high=0.93),
         num_leaks=41,
         num_evaluation=300,
-        reason="accuracy 96 %; without the 41 evaluation pictures that have a twin in training 88 %",
+        reason="accuracy 96 %; without the 41 evaluation pictures that have a copy in training 88 %",
     )
     (line,) = describe_spoilers(found(groups=(LEAK,), effect=effect))
     assert line == f"Data check: {effect.reason}."

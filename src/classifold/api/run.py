@@ -121,7 +121,7 @@ class Run:
             >>> predictions = classifold.Run("runs/first").predictions
             >>> wrong = predictions[~predictions["correct"]]
             >>> len(predictions), len(wrong)
-            (12, 0)
+            (9, 0)
         """
         return read_predictions(self._path)
 

@@ -6,18 +6,22 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from classifold.api.paths import PathLike, parse_path
 from classifold.api.run import Run
 from classifold.asking import asked_for
 from classifold.counts import count_of
 from classifold.errors import Fault, Interrupted, UsageError
+from classifold.findings import Findings
 from classifold.names import SETS
 from classifold.settings.config import RECIPES, Config
 from classifold.settings.folder import is_made_by_split
 from classifold.settings.loader import choose_config
 from classifold.settings.words import shorten
+
+if TYPE_CHECKING:
+    from classifold.datacheck.check import Checked
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,10 +35,12 @@ class Check:
         counts: Number of pictures by set and class after a split; None where splitting would fail.
         notes: Remarks on the pictures, one sentence each.
         faults: Reasons why splitting would fail, each with its cure; empty if it would succeed.
+        findings: What spoils the scores: copies and leaks, wrong labels, shortcuts, unusual pictures, the
+            sets; the content of check.json, with the same names. docs/check.md describes it.
 
     Example:
         >>> import classifold
-        >>> found = classifold.check("photos")
+        >>> found = classifold.check("photos", quick=True)
         >>> found.classes["green"]["kept"]
         20
     """
@@ -44,11 +50,51 @@ class Check:
     counts: Mapping[str, Mapping[str, int]] | None
     notes: Sequence[str]
     faults: Sequence[str]
+    findings: Findings
+    _checked: tuple[Checked, Config]
 
     @property
     def is_ready(self) -> bool:
         """Whether the pictures can be split and trained on."""
         return not self.faults
+
+    def write_page(self, folder: PathLike) -> Path:
+        """Write check.html, which shows the pictures that were found, and check.json; return the page's path.
+
+        Args:
+            folder: The folder to write to; it is made if it is not there.
+
+        Raises:
+            ClassifoldError: The folder cannot be written.
+
+        Example:
+            >>> import classifold
+            >>> classifold.check("photos", quick=True).write_page("photos-check").name
+            'check.html'
+        """
+        from classifold.datacheck.output import write_output
+
+        return write_output(*self._checked, parse_path(folder, where="folder"))
+
+    def write_plan(self, path: PathLike) -> Path:
+        """Write a plan that mends what was found, as CSV, and return its path; docs/check.md describes it.
+
+        Args:
+            path: The file to create or to replace.
+
+        Raises:
+            ClassifoldError: The file cannot be written.
+
+        Example:
+            >>> import classifold
+            >>> classifold.check("photos", quick=True).write_plan("plan.csv").name
+            'plan.csv'
+        """
+        from classifold.datacheck.plan import build_plan, write_plan
+
+        chosen = parse_path(path, where="path")
+        write_plan(chosen, build_plan(self.findings))
+        return chosen
 
     def __repr__(self) -> str:
         state = "ready" if self.is_ready else count_of(len(self.faults), "problem")
@@ -82,13 +128,26 @@ class Split:
         return f"Split({str(self.path)!r}, {totals})"
 
 
-def check(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Check:
-    """Check a folder of pictures, and return what `split` would do; nothing is written.
+def check(
+    folder: PathLike,
+    *,
+    config: Config | PathLike | None = None,
+    quick: bool = False,
+    run: PathLike | Run | None = None,
+    **settings: Any,
+) -> Check:
+    """Check a folder of pictures for what spoils the scores, and return what `split` would do.
+
+    No picture is changed, and no page is written; `Check.write_page` writes it. Labels and shortcuts are
+    checked where the extra `train` is installed; `Check.findings.skipped` says what was left out, and why.
 
     Args:
         folder: The folder, with one sub-folder of pictures per class, or with sets of your own; or a listing
             of pictures.
         config: A `Config`, or the path of a settings file, which is run as Python; None for the defaults.
+        quick: Leave out labels and shortcuts, which need features of every picture.
+        run: A finished run on these pictures, to tell what each kind of picture costs it; None: the newest
+            one in RUNS_DIR, if any.
         settings: Settings by name that override those of `config`, such as `PERCENTAGE_EVAL=0.2`.
 
     Raises:
@@ -96,19 +155,26 @@ def check(folder: PathLike, *, config: Config | PathLike | None = None, **settin
 
     Example:
         >>> import classifold
-        >>> classifold.check("photos")
+        >>> found = classifold.check("photos", quick=True)
+        >>> found
         Check('photos', 3 classes, ready)
+        >>> found.findings.groups
+        ()
         >>> print(classifold.check("no/such/folder").faults[0])
         error: no/such/folder: there is no such folder
         hint: ...
     """
     source = _find_pictures(folder, "check")
     chosen = _choose_settings(source, config, settings)
-    from classifold.dataset.check import check_data
+    from classifold.datacheck.check import check_pictures, find_newest_run
 
-    found = check_data(chosen)
-    faults = [fault.format() for fault in found.faults]
-    return Check(source, found.classes, found.counts, list(found.notes), faults)
+    run_dir = find_newest_run(chosen) if run is None else parse_path(run, where="run")
+    checked = check_pictures(chosen, is_quick=quick, run_dir=run_dir)
+    report = checked.report
+    faults = [fault.format() for fault in report.faults]
+    found = checked.findings
+    kept = (checked, chosen)
+    return Check(source, report.classes, report.counts, list(report.notes), faults, found, kept)
 
 
 def split(folder: PathLike, *, config: Config | PathLike | None = None, **settings: Any) -> Split:
@@ -198,15 +264,15 @@ def train(
 
 def _train(config: Config, source: Path, *, name: str | None, archive: bool) -> Run:
     from classifold.api.prepare import prepare_sets
+    from classifold.datacheck.quick import tell_quick_check, with_findings
     from classifold.report.page import write_report_of_training
     from classifold.training.backend import check_engine, choose_backend
     from classifold.training.run import train_model
 
     check_engine(choose_backend(config))  # before the pictures are divided, which may take long
     config = prepare_sets(config, folder=source, is_resumed=name is not None)
-    summary = train_model(
-        config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
-    )
+    add_report = with_findings(tell_quick_check(config), write_report_of_training)
+    summary = train_model(config, archive=archive, add_report=add_report, name=name, is_resumable=True)
     if summary is None:
         raise RuntimeError("a run of one host has a result")
     return Run(summary.run_dir)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,6 +30,17 @@ _OWN = (
     *("as_json", "is_quick", "is_opened", "output_dir", "run_dir", "plan_path"),
     *("applied", "is_undone", "fail_on", "baseline_path"),
 )
+# Options that change the data, and those of a check, by parameter.
+_MENDING = {"applied": "--apply", "is_undone": "--undo"}
+_CHECKING = {
+    "is_quick": "--quick",
+    "is_opened": "--open",
+    "output_dir": "--output",
+    "run_dir": "--run",
+    "plan_path": "--plan",
+    "fail_on": "--fail-on",
+    "baseline_path": "--baseline",
+}
 
 
 @click.command()
@@ -99,29 +111,65 @@ def check(
     """
     check_is_pictures(folder, command="classifold check")
     config = load_pictures_settings("classifold check", folder, config_path, overrides)
+    _check_together(click.get_current_context().params)
     if is_undone or applied is not None:
-        _mend(config, applied, is_undone=is_undone, as_json=as_json)
+        _mend(config, applied, as_json=as_json)
         return 0
+    from classifold.atomic import check_has_folder
     from classifold.cli.check_answers import CheckAnswer, print_checked
     from classifold.datacheck.baseline import find_reasons, parse_fail_on
     from classifold.datacheck.check import check_pictures, find_newest_run
     from classifold.findings import read_findings
+    from classifold.report.records import iter_predictions
 
+    # What is wrong with the options is told before the pictures are read, which may take hours.
     sorts = () if fail_on is None else parse_fail_on(fail_on)
+    if plan_path is not None:
+        check_has_folder(plan_path)
+    if run_dir is not None:
+        next(iter_predictions(run_dir), None)
     baseline = None if baseline_path is None else read_findings(baseline_path)
     run = run_dir or find_newest_run(config)
     checked = check_pictures(config, is_quick=is_quick, run_dir=run, estimate_job=_price(config))
     reasons = find_reasons(checked.findings, sorts, baseline=baseline)
-    page = _write_page(checked, config, output_dir) if output_dir is not None or not as_json else None
+    # A page without a picture would help nobody, least of all beside a folder whose name was misspelt.
+    is_shown = output_dir is not None or not (as_json or checked.is_empty)
+    page = _write_page(checked, config, output_dir) if is_shown else None
     if plan_path is not None:
         from classifold.datacheck.plan import build_plan, write_plan
 
         write_plan(plan_path, build_plan(checked.findings))
     context = click.get_current_context()
     with asked_for(folder, options=list_given_options(context, _OWN)):
-        answer = CheckAnswer(checked, reasons=reasons, page=page, plan=plan_path, folder=folder)
+        answer = CheckAnswer(checked, reasons=reasons, page=page, plan=plan_path)
         print_checked(answer, is_opened=is_opened, as_json=as_json)
     return 1 if checked.report.faults or reasons else 0
+
+
+def _check_together(values: Mapping[str, Any]) -> None:
+    """Refuse options that make no sense together.
+
+    Args:
+        values: Value of each parameter of `check`.
+
+    Raises:
+        UsageError: --apply or --undo has options of a check beside it, or --baseline is without --fail-on.
+    """
+    mending = [option for name, option in _MENDING.items() if values[name]]
+    others = [option for name, option in _CHECKING.items() if values[name]]
+    if len(mending) > 1:
+        fault = Fault("classifold check", f"{' and '.join(mending)} exclude each other", hint="leave one out")
+    elif mending and others:
+        what = f"{mending[0]} moves pictures and checks none, so {others[0]} does nothing here"
+        fault = Fault("classifold check", what, hint=f"leave out {others[0]}, and check again afterwards")
+    elif values["baseline_path"] and not values["fail_on"]:
+        what = "--baseline does nothing without --fail-on"
+        fault = Fault(
+            "classifold check", what, hint="name what must not be new, such as --fail-on leaks,labels"
+        )
+    else:
+        return
+    raise UsageError(fault)
 
 
 def _price(config: Config) -> EstimateJob:
@@ -159,13 +207,10 @@ def _write_page(checked: Checked, config: Config, output_dir: Path | None) -> Pa
         return None
 
 
-def _mend(config: Config, applied: Path | None, *, is_undone: bool, as_json: bool) -> None:
-    """Carry out a plan, or take the last one back."""
+def _mend(config: Config, applied: Path | None, *, as_json: bool) -> None:
+    """Carry out a plan; None takes the last one back."""
     from classifold.cli.check_answers import print_applied, print_new_listing, print_undone
 
-    if is_undone and applied is not None:
-        hint = "leave one out"
-        raise UsageError(Fault("classifold check", "--apply and --undo exclude each other", hint=hint))
     data_dir = Path(config.DATA_LOCAL_DIR)
     if applied is None:
         from classifold.datacheck.apply import undo
@@ -188,5 +233,8 @@ def _mend(config: Config, applied: Path | None, *, is_undone: bool, as_json: boo
         print_new_listing(written, as_json=as_json)
     else:
         from classifold.datacheck.apply import apply_plan
+        from classifold.datacheck.places import find_class_folders
 
-        print_applied(apply_plan(data_dir, applied), as_json=as_json)
+        # Classes of nested folders are named by the last one, so a plan does not say where they are.
+        nested = find_class_folders(data_dir) if config.CLASS_FOLDER == "innermost" else None
+        print_applied(apply_plan(data_dir, applied, class_folders=nested), as_json=as_json)

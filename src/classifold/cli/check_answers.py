@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from classifold.asking import ask_train
+from classifold.asking import ask_check, ask_train
 from classifold.cli.answers import (
     Table,
     build_counts_table,
@@ -41,14 +41,12 @@ class CheckAnswer:
         reasons: Why --fail-on makes it fail; empty if it passes.
         page: Path of check.html; None if it was not written.
         plan: Path of the plan; None if none was asked for.
-        folder: The folder as the user named it; None if only the settings name it.
     """
 
     checked: Checked
     reasons: Sequence[str]
     page: Path | None
     plan: Path | None
-    folder: Path | None
 
 
 def print_checked(answer: CheckAnswer, *, is_opened: bool, as_json: bool) -> None:
@@ -74,11 +72,9 @@ def print_checked(answer: CheckAnswer, *, is_opened: bool, as_json: bool) -> Non
     if report.counts is not None:
         print_table(build_counts_table(report.counts, title="What split would make"))
         click.echo()
-    _print_findings(answer)
-    if answer.page is not None:
-        show_place("The pictures that were found are shown in", answer.page)
-        if is_opened:
-            _open(answer.page)
+    if not answer.checked.is_empty:
+        _print_findings(answer)
+    _print_page(answer.page, is_opened=is_opened)
     _print_plan(answer)
     for fault in report.faults:
         for line in fault.format().split("\n"):
@@ -117,13 +113,20 @@ def _print_findings(answer: CheckAnswer) -> None:
     click.echo()
 
 
+def _print_page(page: Path | None, *, is_opened: bool) -> None:
+    if page is None:
+        return
+    show_place("The pictures that were found are shown in", page)
+    if is_opened:
+        _open(page)
+
+
 def _print_plan(answer: CheckAnswer) -> None:
-    folder = "" if answer.folder is None else f" {answer.folder}"
     if answer.plan is not None:
         show_place("The plan is in", answer.plan)
-        show(f"edit it, then: classifold check{folder} --apply {answer.plan}")
+        show(f"edit it, then: {ask_check('--apply', str(answer.plan))}")
     elif any((answer.checked.findings.groups, answer.checked.findings.labels)):
-        show(f"to mend it: classifold check{folder} --plan plan.csv")
+        show(f"to mend it: {ask_check('--plan', 'plan.csv')}")
 
 
 def _open(page: Path) -> None:
@@ -168,7 +171,8 @@ def print_undone(done: Undone, *, as_json: bool) -> None:
         print_json(files=done.num_files, left=done.num_left)
         return
     more = f"; {count_of(done.num_left, 'earlier plan')} can still be taken back" if done.num_left else ""
-    click.echo(f"{count_of(done.num_files, 'picture')} moved back to where it was{more}.")
+    were = choose(done.num_files, "it was", "they were")
+    click.echo(f"{count_of(done.num_files, 'picture')} moved back to where {were}{more}.")
 
 
 def print_new_listing(written: NewListing, *, as_json: bool) -> None:

@@ -60,11 +60,13 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
     from classifold.aws.roles import ensure_role
     from classifold.aws.upload import upload_data
     from classifold.cli.cloud_answers import print_upload
+    from classifold.datacheck.quick import tell_quick_check
     from classifold.dataset.scan import load_sets
 
     # Checked first, so that nothing is created on AWS for pictures that cannot be trained on.
     with show_progress("looking for the pictures", None):
         load_sets(config.split_dir)
+    tell_quick_check(config)
     aws = _open_aws(config)
     ensure_buckets(aws, tell=_tell)
     ensure_role(aws, tell=_tell)
@@ -159,7 +161,9 @@ def start_job(
     """
     from classifold.aws.job import launch_job
     from classifold.cli.cloud_answers import print_launch
+    from classifold.datacheck.quick import tell_quick_check
 
+    tell_quick_check(config)
     aws = _prepare_aws(config) if is_dry else _open_aws(config)
     launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
     if is_answer:

@@ -209,12 +209,12 @@ def train(
             as_json=as_json,
         )
         return
+    from classifold.datacheck.quick import tell_quick_check, with_findings
     from classifold.report.page import write_report_of_training
     from classifold.training.run import train_model
 
-    summary = train_model(
-        config, archive=archive, add_report=write_report_of_training, name=name, is_resumable=True
-    )
+    add_report = with_findings(tell_quick_check(config), write_report_of_training)
+    summary = train_model(config, archive=archive, add_report=add_report, name=name, is_resumable=True)
     if summary is not None:
         print_run(summary, split_notes=load_split_notes(split_dir), is_opened=is_opened, as_json=as_json)
 

@@ -113,7 +113,7 @@ def _find_shortcuts(findings: Findings) -> _Named:
 
 
 def _find_pictures(findings: Findings) -> _Named:
-    return {(one.file, one.kind): f"{one.file} is {one.kind}" for one in findings.pictures}
+    return {(one.file, one.kind): f"{one.file}: {one.kind}" for one in findings.pictures}
 
 
 def _find_sets(findings: Findings) -> _Named:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from classifold.dataset.keys import name_key
 from classifold.dataset.near_copies import compare_pictures
 from classifold.dataset.sources import describe_sources
 from classifold.dataset.walk import Picture
-from classifold.errors import ClassifoldError
+from classifold.errors import ClassifoldError, RunError
 from classifold.findings import Findings, PictureFinding
 from classifold.kept_findings import keep_findings
 from classifold.likeness.description import describe
@@ -61,6 +60,11 @@ class Checked:
     report: CheckReport
     findings: Findings
     paths: Mapping[str, str]
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no picture could be looked at, as in a folder that has no classes."""
+        return set(self.findings.skipped.values()) == {_UNREAD}
 
 
 def choose_check_dir(config: Config) -> Path:
@@ -102,10 +106,10 @@ def check_pictures(
         config: The settings.
         is_quick: Leave out what needs features of the pictures: labels, shortcuts and the effect of leaks.
         run_dir: A finished run on these pictures, to tell what each kind of picture costs it; None: none.
+            Where its predictions cannot be read, a note says so.
         estimate_job: Time and price of a job on the configured machine; None: they are not told.
 
     Raises:
-        RunError: The run's predictions cannot be read.
         DiskError: There is no room for the index.
     """
     looked = _Looked(config, is_quick=is_quick, run_dir=run_dir, estimate_job=estimate_job)
@@ -113,7 +117,7 @@ def check_pictures(
     report = check_data(config, reading)
     findings = Findings(
         source=report.source,
-        fingerprint=_find_fingerprint(config),
+        fingerprint=find_fingerprint(config),
         num_pictures=sum(count or 0 for row in report.classes.values() for count in row.values()),
         skipped=looked.skipped,
         notes=tuple(looked.notes),
@@ -124,7 +128,8 @@ def check_pictures(
     return Checked(report, findings, looked.paths)
 
 
-def _find_fingerprint(config: Config) -> str:
+def find_fingerprint(config: Config) -> str:
+    """Return the hash of the pictures' names, sizes and times; empty if they cannot be listed."""
     with contextlib.suppress(ClassifoldError, OSError):  # of a folder that cannot be read there is none
         return str(describe_sources(config)["pictures"])
     return ""
@@ -201,7 +206,7 @@ class _Looked:
         pictures += self._look_closely(stored, groups, counts=count_sets(index))
         self.found["pictures"] = tuple(sorted(pictures, key=lambda one: (one.kind, one.file)))
         if self.run_dir is not None:
-            self.found["costs"] = tuple(costs(pictures, self.run_dir, places=_find_places(index)))
+            self._look_at_run(pictures, self.run_dir, places=_find_places(index))
         self.paths = _find_paths(index, self._list_named())
 
     def _look_closely(
@@ -260,6 +265,15 @@ class _Looked:
             found.append(behind)
         self.found["shortcuts"] = tuple(found)
 
+    def _look_at_run(
+        self, pictures: Sequence[PictureFinding], run_dir: Path, *, places: Mapping[str, str]
+    ) -> None:
+        try:
+            self.found["costs"] = tuple(costs(pictures, run_dir, places=places))
+        except RunError as error:  # the rest of the check is of use without it
+            why = f"{error.faults[0].where}: {error.faults[0].what}"
+            self.notes.append(f"what each kind of picture costs a run is not told: {why}")
+
     def _list_named(self) -> set[str]:
         """Return the keys of all pictures that the findings name."""
         named = {key for group in self.found.get("groups", ()) for key in group.files}
@@ -288,15 +302,12 @@ def _compute(
     """Return the pictures that have features, these, those of backgrounds, and the seconds of a picture."""
     network = Network(config)
     pictures = [Picture(Path(one.path), one.class_name, one.key) for one in photos]
-    started = time.perf_counter()
     features = compute_features(pictures, network)
-    seconds = time.perf_counter() - started
     kept = [photos[place] for place in features.places]
     labels = np.unique([one.class_name for one in kept], return_inverse=True)[1]
     chosen = choose_for_background(np.asarray(labels, np.intp), seed=config.RANDOM_SEED)
     behind = compute_features([pictures[features.places[one]] for one in chosen], network, is_blanked=True)
-    each = seconds / features.num_computed if features.num_computed >= _FEWEST else None
-    return kept, features.rows, Backgrounds(behind.rows, chosen[behind.places]), each
+    return kept, features.rows, Backgrounds(behind.rows, chosen[behind.places]), features.seconds_each
 
 
 def _has_measures(index: sqlite3.Connection) -> bool:

@@ -1,4 +1,4 @@
-"""What leaks do to the score: the accuracy with and without evaluation pictures that have a twin."""
+"""What leaks do to the score: the accuracy with and without evaluation pictures that have a copy."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def measure_effect(
     groups: Sequence[Sequence[int]],
     seed: int = 0,
 ) -> Effect | None:
-    """Return the accuracy on all evaluation pictures, and on those without a twin in training or validation.
+    """Return the accuracy on all evaluation pictures, and on those without a copy in training or validation.
 
     A head of logistic regression is fitted to the kept features of the training pictures; the validation
     pictures choose its penalty. That takes seconds, and its accuracy is near that of a head-only run; a
-    fine-tuned model is better on both, and remembers twins at least as well.
+    fine-tuned model is better on both, and remembers copies at least as well.
 
     Args:
         photos: The pictures of all three sets, N of them, each with its set.
@@ -38,7 +38,7 @@ def measure_effect(
         seed: Chooses pictures where there are very many.
 
     Returns:
-        None where no evaluation picture has a twin in training or validation, or a set or class is missing.
+        None where no evaluation picture has a copy in training or validation, or a set or class is missing.
     """
     sets = np.array([photo.set_name for photo in photos], dtype=np.str_)
     is_evaluation = sets == names.EVALUATION
@@ -66,7 +66,7 @@ def measure_effect(
     every, without, num_leaks = describe_share(right), describe_share(clean), int(leaks.sum())
     reason = (
         f"accuracy {_percent(every.value)}; without the {count_of(num_leaks, 'evaluation picture')} with a "
-        f"twin in training or validation {_percent(without.value)}, by a head on frozen features"
+        f"copy in training or validation {_percent(without.value)}, by a head on frozen features"
     )
     return Effect(
         accuracy=every,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -215,11 +216,16 @@ def _order(photos: Sequence[Photo]) -> Facts | None:
 
 def _counts_for_itself(photos: Sequence[Photo], numbers: NDArray[np.float64]) -> bool:
     """Tell whether a class shares most of its numbers with others: each is then numbered by itself."""
+    numbered = [
+        (photo, number)
+        for photo, number in zip(photos, numbers.tolist(), strict=True)
+        if not math.isnan(number)  # a name without a number
+    ]
     holders: dict[float, set[str]] = {}
-    for photo, number in zip(photos, numbers.tolist(), strict=True):
+    for photo, number in numbered:
         holders.setdefault(number, set()).add(photo.class_name)
     shared, total = Counter[str](), Counter[str]()
-    for photo, number in zip(photos, numbers.tolist(), strict=True):
+    for photo, number in numbered:
         total[photo.class_name] += 1
         shared[photo.class_name] += len(holders[number]) > 1
     return any(shared[name] >= 0.5 * count for name, count in total.items())

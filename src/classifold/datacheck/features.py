@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _BLANKED_SHARE = 0.7
 _GREY = 127
 # Pictures of which the features are written to the disk together: about 10 MB.
 _SAVED_ROWS = 1024
+# From so many pictures on, the time of one is told.
+_FEWEST_TIMED = 128
 # What the features and what is done with them need; any of them comes with the extra `train`.
 _NEEDED = ("keras", "sklearn", "scipy", "cv2")
 
@@ -45,11 +48,14 @@ class Features:
         rows: Shape (N, F), float32, one row per picture.
         places: Index of each row's picture among those that were given, shape (N,), rising.
         num_computed: Rows that were computed now; the others were kept from an earlier command.
+        seconds_each: Seconds for one picture, read and computed, once the network runs; None if too few
+            were computed to tell.
     """
 
     rows: NDArray[np.float32]
     places: NDArray[np.intp]
     num_computed: int
+    seconds_each: float | None = None
 
 
 def explain_missing(config: Config) -> str:
@@ -130,6 +136,9 @@ class _Work:
         self._rows: dict[int, NDArray[np.float32]] = {}
         self._unsaved: list[tuple[bytes, NDArray[np.float32]]] = []
         self._num_computed = 0
+        # When the first and the latest rows were computed, and how many came after the first.
+        self._started = self._ended = 0.0
+        self._num_timed = 0
 
     def close(self) -> None:
         """End the threads, and keep what was computed."""
@@ -187,6 +196,11 @@ class _Work:
         for (index, digest, _), row in zip(fresh, rows, strict=True):
             self._rows[index] = row
             self._unsaved.append((digest, row))
+        self._ended = time.perf_counter()
+        if self._num_computed:
+            self._num_timed += len(fresh)
+        else:
+            self._started = self._ended
         self._num_computed += len(fresh)
         if len(self._unsaved) >= _SAVED_ROWS:
             self._save()
@@ -213,7 +227,8 @@ class _Work:
         places = np.array(sorted(self._rows), np.intp)
         rows = [self._rows[index] for index in places.tolist()]
         stacked = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
-        return Features(stacked, places, self._num_computed)
+        each = (self._ended - self._started) / self._num_timed if self._num_timed >= _FEWEST_TIMED else None
+        return Features(stacked, places, self._num_computed, each)
 
 
 def _blank_middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

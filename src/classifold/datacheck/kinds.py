@@ -39,10 +39,17 @@ _ASPECT, _ASPECT_TO_USUAL = 3.0, 2.0
 # usual in its class, which must have some pictures. Neighbours come from a sample of a class with very many.
 _OUTLYING, _LEAST_OF_CLASS, _MOST_OF_CLASS, _NEAREST = 5.0, 20, 5_000, 5
 _CHUNK = 1_000
+# For each `Photo.mode` that may be odd the kind and its reason; one kind for all would hide which is unusual.
 _MODES = {
-    "CMYK": "colours are stored as CMYK, for print; they are converted without its profile",
-    "16 bit": "samples have 16 bits; they are scaled to 8 by the range of 16 (see SAMPLE_BITS)",
-    "alpha": "it has an alpha channel; transparent parts are read as white",
+    "CMYK": (
+        "print colours (CMYK)",
+        "its colours are stored as CMYK, for print; they are converted without its profile",
+    ),
+    "16 bit": (
+        "16-bit colours",
+        "samples have 16 bits; they are scaled to 8 by the range of 16 (see SAMPLE_BITS)",
+    ),
+    "alpha": ("transparency", "it has an alpha channel; transparent parts are read as white"),
 }
 _ENDINGS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -177,19 +184,18 @@ def _list_shape_kinds(table: NDArray[Any], image_size: int) -> Iterator[_Kind]:
     # An aspect is how many times the longer side is as long as the shorter one.
     aspect = np.exp(np.abs(np.log(width / height)))
     limit = max(_ASPECT, _ASPECT_TO_USUAL * float(np.median(aspect)))
-    yield _Kind("stretched", aspect >= limit, _explain_aspect)
+    yield _Kind("long and narrow", aspect >= limit, _explain_aspect)
 
 
 def _list_file_kinds(table: NDArray[Any]) -> Iterator[_Kind]:
-    for number, (mode, reason) in enumerate(_MODES.items()):
-        # The names of modes are those of Photo.mode; one kind for all would hide which are unusual.
-        yield _Kind(f"{mode} colours", table["mode"] == number, lambda _, reason=reason: reason)  # type: ignore[misc]
+    for number, (name, reason) in enumerate(_MODES.values()):
+        yield _Kind(name, table["mode"] == number, lambda _, reason=reason: reason)  # type: ignore[misc]
     yield _Kind(
-        "far profile",
+        "unusual colour profile",
         table["is_far"],
         lambda photo: f"its colour profile, {photo.profile}, is far from sRGB and is not applied",
     )
-    yield _Kind("misnamed", table["is_misnamed"], _explain_name)
+    yield _Kind("wrong file extension", table["is_misnamed"], _explain_name)
 
 
 def _say_size(photo: Photo) -> str:
@@ -240,7 +246,7 @@ def find_outliers(
                 f"it looks like no other picture of {label}: the most similar ones have a cosine similarity "
                 f"of {nearest[at]:.2f}, and {usual:.2f} is usual"
             )
-            found.append(PictureFinding(file=keys[members[at]], kind="outlier of its class", reason=reason))
+            found.append(PictureFinding(file=keys[members[at]], kind="unlike its class", reason=reason))
     return sorted(found, key=lambda one: one.file)
 
 

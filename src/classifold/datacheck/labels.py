@@ -125,7 +125,7 @@ class Evidence:
 
     Attributes:
         labels: Class indices as given, shape (N,).
-        regression: Log probabilities of the regression's first look, out of fold, shape (N, C).
+        regression: Out-of-fold log probabilities of the regression's first look, shape (N, C).
         neighbours: The most similar pictures.
         noise: The wrong labels.
     """

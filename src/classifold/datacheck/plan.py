@@ -21,7 +21,7 @@ COLUMNS = ("file", "action", "to", "reason", "certainty")
 SURE = 0.95
 # Kinds of `PictureFinding` that no training can read, see `kinds`. A picture that is only too large for
 # MAX_PIXELS is none of them: a setting cures it.
-UNREADABLE_KINDS = frozenset({"undecodable", "truncated", "wrong type"})
+UNREADABLE_KINDS = frozenset({"unreadable", "cut short", "wrong file type"})
 # A spreadsheet takes a cell that begins so for a formula, also behind blanks. Such a cell gets an apostrophe
 # in front; so does one that begins with an apostrophe, so that reading can always take one away.
 # See OWASP, CSV Injection; \uff1d and the like are full-width forms, which Excel takes in Japanese.

@@ -230,7 +230,13 @@ def _compare(
         level = _without_class(values, columns.table["class"])
         effect, p = compare_numbers(level[one], level[other])
         here, there = (_say(what, float(np.median(values[mask]))) for mask in (other, one))
-        yield name, what, effect, p, f"its {what} is {here} at the median, and {there} in training"
+        yield name, what, effect, p, _describe_medians(what, name, here, there)
+
+
+def _describe_medians(what: str, name: str, here: str, there: str) -> str:
+    if here == there:
+        return f"the {what} varies otherwise in {name} than in training; the median is {here} in both"
+    return f"the median {what} is {here} in {name} and {there} in training"
 
 
 def _say(what: str, value: float) -> str:

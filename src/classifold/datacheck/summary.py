@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from classifold.counts import choose, count_of
+from classifold.datacheck.plan import UNREADABLE_KINDS
 from classifold.findings import Findings, Group, LabelSuspect
 from classifold.names import EVALUATION
 
@@ -37,7 +38,7 @@ def describe_quickly(findings: Findings) -> str:
     """Return what a quick check found in one line, for commands that run it by themselves."""
     counts = [
         (
-            sum(bool(one.across) and one.kind != "burst" for one in findings.groups),
+            sum(bool(one.across) and one.kind in ("exact", "near") for one in findings.groups),
             "group of copies across sets",
             "groups of copies across sets",
         ),
@@ -61,6 +62,7 @@ def describe_quickly(findings: Findings) -> str:
 
 def _describe_leaks(findings: Findings) -> list[str]:
     groups = [one for one in findings.groups if one.across and one.kind in ("exact", "near")]
+    groups.sort(key=lambda one: EVALUATION not in one.across)
     bursts = [one for one in findings.groups if one.across and one.kind == "burst"]
     lines = []
     if groups:
@@ -119,14 +121,18 @@ def _describe_kinds(findings: Findings) -> list[str]:
     for one in findings.pictures:
         examples.setdefault(one.kind, []).append(one.file)
     lines = []
-    for kind, count in Counter(one.kind for one in findings.pictures).most_common():
+    counts = Counter(one.kind for one in findings.pictures)
+    # What cannot be read first, then the kinds with the most pictures.
+    order = sorted(counts, key=lambda kind: (kind not in UNREADABLE_KINDS, -counts[kind], kind))
+    for kind in order:
+        count = counts[kind]
         cost = costs.get(kind)
         told = ""
         if cost is not None:
             right = f"{cost.correct} of {cost.count} right"
             told = f"; the model gets {right}, {100 * cost.others:.0f} % elsewhere"
         shown = f"{', '.join(examples[kind][:_SHOWN])}{_more(count)}"
-        lines.append(f"pictures: {count:,} {kind}: {shown}{told}")
+        lines.append(f"pictures: {kind} ({count:,}): {shown}{told}")
     return lines
 
 

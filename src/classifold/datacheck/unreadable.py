@@ -53,10 +53,10 @@ def explain_unreadable(files: Iterable[tuple[str, str]]) -> list[PictureFinding]
 
 def _kind_of(reason: str) -> str:
     if _CUT in reason:
-        return "truncated"
+        return "cut short"
     if "MAX_PIXELS" in reason and "more than" in reason:
         return "too large"
-    return "wrong type" if reason.startswith("the file holds") else "undecodable"
+    return "wrong file type" if reason.startswith("the file holds") else "unreadable"
 
 
 def _iter_cut(index: sqlite3.Connection) -> Iterator[list[tuple[int, str]]]:

@@ -15,6 +15,7 @@ from classifold.dataset.index import SET_RANKS
 from classifold.dataset.keys import name_key
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.findings import Group, GroupKind
+from classifold.likeness.changes import turn_round
 from classifold.likeness.grouping import group_pairs
 
 # Name of the list in split.json.
@@ -73,6 +74,7 @@ def find_groups(index: sqlite3.Connection) -> GroupedPictures:
     chains = [pair for numbers in exact for pair in itertools.pairwise(numbers)]
     near, bursts = (list(_iter_near(index, kind)) for kind in ("near", "burst"))
     changes = {(first, second): words for first, second, words in near}
+    changes |= {(second, first): ", ".join(turn_round(words.split(", "))) for first, second, words in near}
     groups: list[Group] = []
     groups += [
         _describe_copies([files[number] for number in numbers], changes)
@@ -154,8 +156,7 @@ def _compare(first: _File, other: _File, changes: dict[tuple[int, int], str]) ->
     pair = (first.number, other.number)
     if pair in changes:
         return changes[pair]
-    # The words of a pair tell how its second differs from its first; the other way round they may be wrong.
-    return "changed"
+    return "changed"  # it is like another picture of the group
 
 
 def _claim(one: _File) -> tuple[int, int, str]:

@@ -100,7 +100,10 @@ def compare_pictures(index: sqlite3.Connection, config: Config) -> None:
 
 
 def describe_near_copies(index: sqlite3.Connection) -> list[str]:
-    """Return the note on near copies and bursts."""
+    """Return the notes on near copies and bursts that stay together; none where no picture was divided."""
+    divided = "SELECT 1 FROM picture WHERE status = 'kept' AND rank != COALESCE(given, -1) LIMIT 1"
+    if not index.execute(divided).fetchone():
+        return []
     lines = []
     for kind, one, several in _KINDS:
         count = index.execute(f"SELECT COUNT(*) FROM ({_PICTURES})", {"kind": kind}).fetchone()[0]  # noqa: S608

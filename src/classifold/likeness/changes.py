@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from classifold.likeness.agreement import Agreement, Orientation, View
@@ -24,6 +25,20 @@ _RESIZED = 1.03
 _LEVEL = 6.0
 # Below this share of agreeing blocks a part was covered, as by a caption.
 _COVERED = 0.97
+# What each word becomes if the pictures change places; others stay.
+_OPPOSITES = {
+    "cropped": "with more around it",
+    "with more around it": "cropped",
+    "grey": "coloured",
+    "coloured": "grey",
+    "brighter": "darker",
+    "darker": "brighter",
+}
+
+
+def turn_round(words: Sequence[str]) -> tuple[str, ...]:
+    """Return how the first picture differs from the second, from how the second differs from the first."""
+    return tuple(_OPPOSITES.get(word, word) for word in words)
 
 
 def describe_changes(
