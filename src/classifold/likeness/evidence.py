@@ -31,13 +31,13 @@ _LIMITS = {2: (0.95, 0.95), 3: (0.98, 0.97)}
 # Strong compression lowers the correlations of all blocks alike: if all agree, nine in ten of them with the
 # first value, the limits are lower by the second one. In X-rays of different people nine in ten have 0.87.
 _EVEN, _EASED = 0.9, 0.02
-# If more than this share of the blocks disagrees elsewhere, as the bars of a chart do, this whole is asked for.
+# If more than this share of the blocks disagrees elsewhere, as a bar of a chart does, the whole must be this.
 _SCATTERED, _WHOLE_IF_SCATTERED = 0.03, 0.975
 # A block agrees from the first value on, and such a share of the blocks must.
 _AGREES, _LEAST_SHARE = 0.7, 0.85
 # So many agreeing blocks must have detail in more than one direction: the weaker eigenvalue of the structure
 # tensor at least this share of their mean. Copies of photographs have 11 and more; outlines of shapes 0 to 2.
-_LEAST_RICH, _RICH = 8, 0.1
+_LEAST_RICH, _RICH = 10, 0.1
 
 
 class Evidence(NamedTuple):
