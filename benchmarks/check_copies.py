@@ -147,7 +147,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         truth, kinds = build(Path(scratch), args.folders, seed=args.seed, each=args.each)
-        keep("ours", {"seed": args.seed, **judge(*find_ours(Path(scratch), args.sheet, truth), truth, kinds)})
+        ours = "ours" if args.seed == 14 else f"ours, seed {args.seed}"
+        keep(ours, {"seed": args.seed, **judge(*find_ours(Path(scratch), args.sheet, truth), truth, kinds)})
         for peer in PEERS if args.peers else ():
             found = ask_peer(args.peers, peer, Path(scratch))
             keep(peer, found if "failed" in found else judge(found["pairs"], found["seconds"], truth, kinds))
