@@ -114,7 +114,7 @@ def test_unusual_pictures_are_told_by_kind_with_what_they_cost_a_run():
     pictures.append(PictureFinding(file="a/3.jpg", kind="unusual colour profile", reason=""))
     costs = (KindCost(kind="blurred", count=12, correct=4, others=0.91),)
     assert describe_findings(found(pictures=pictures, costs=costs)) == [
-        "pictures: blurred (2): a/0.jpg, a/1.jpg; the model gets 4 of 12 right, 91 % elsewhere",
+        "pictures: blurred (2): a/0.jpg, a/1.jpg; the model gets 4 of 12 right, and 91 % of the other pictures",
         "pictures: unusual colour profile (1): a/3.jpg",
     ]
 
