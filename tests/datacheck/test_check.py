@@ -225,7 +225,7 @@ def test_what_a_leak_does_to_the_accuracy_is_measured(looked_closely: tuple[Chec
     effect = looked_closely[0].findings.effect
     assert effect is not None
     assert (effect.num_leaks, effect.num_evaluation) == (1, 16)
-    assert "without the 1 evaluation picture with a copy in training or validation" in effect.reason
+    assert "without the 1 that have a copy in training or validation" in effect.reason
 
 
 def test_a_colour_that_tells_the_class_is_a_shortcut(looked_closely: tuple[Checked, Path]) -> None:
