@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.counts import count_of
 from classifold.datacheck.out_of_fold import fit_head, reduce_features
 from classifold.datacheck.photo import Photo
 from classifold.findings import Effect, Interval
@@ -65,8 +64,9 @@ def measure_effect(
         return None
     every, without, num_leaks = describe_share(right), describe_share(clean), int(leaks.sum())
     reason = (
-        f"accuracy {_percent(every.value)}; without the {count_of(num_leaks, 'evaluation picture')} with a "
-        f"copy in training or validation {_percent(without.value)}, by a head on frozen features"
+        f"a head on frozen features has an accuracy of {_percent(every.value)} on all evaluation "
+        f"pictures, and of {_percent(without.value)} without the {num_leaks:,} that have a copy in "
+        "training or validation"
     )
     return Effect(
         accuracy=every,

@@ -127,12 +127,12 @@ def _describe_kinds(findings: Findings) -> list[str]:
     for kind in order:
         count = counts[kind]
         cost = costs.get(kind)
-        told = ""
+        words = ""
         if cost is not None:
             right = f"{cost.correct} of {cost.count} right"
-            told = f"; the model gets {right}, {100 * cost.others:.0f} % elsewhere"
+            words = f"; the model gets {right}, and {100 * cost.others:.0f} % of the other pictures"
         shown = f"{', '.join(examples[kind][:_SHOWN])}{_more(count)}"
-        lines.append(f"pictures: {kind} ({count:,}): {shown}{told}")
+        lines.append(f"pictures: {kind} ({count:,}): {shown}{words}")
     return lines
 
 
