@@ -24,9 +24,9 @@ _BURNT, _BRIGHT, _SUNK, _DARK = 250, 150, 4, 12
 # As in `agreement`: root mean square of a block's detail from which on it counts, and where few blocks do.
 _DETAIL, _FAINT_DETAIL, _ENOUGH_BLOCKS = 2.0, 1.0, 12
 # A caption lies within two rows or columns of blocks, or within three. What the other blocks must show then:
-# the correlation of the middle one and that of all as one, which is low if edges agree but not their strengths.
-# In benchmarks/check_drawn.py and check_copies.py nearly all copies have 0.99; other pictures that pass one of
-# the limits miss another.
+# the correlation of the middle one and that of all as one, which is low if edges agree but not their
+# strengths. In benchmarks/check_drawn.py and check_copies.py nearly all copies have 0.99; other pictures that
+# pass one of the limits miss another.
 _LIMITS = {2: (0.95, 0.95), 3: (0.98, 0.97)}
 # A block agrees from the first value on, and such a share of the blocks must.
 _AGREES, _LEAST_SHARE = 0.7, 0.85
