@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from classifold.dataset.index import map_batches, read_one
+from classifold.dataset.index import fail_to_read, read_one
 from classifold.likeness.agreement import VIEW_SIDE
 from classifold.likeness.candidates import find_candidates, hash_pictures
 from classifold.likeness.description import DESCRIPTION, SIDE, join_descriptions
@@ -44,6 +44,7 @@ from classifold.likeness.grouping import group_pairs
 from classifold.likeness.pairs import Pair, find_pairs
 from classifold.machine import count_cores
 from classifold.pictures.decode import read_picture
+from classifold.pictures.workers import start_workers
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "check_copies.json"
@@ -183,7 +184,8 @@ def find_ours(
     numbered = [(number, str(path)) for number, path in enumerate(files)]
     batches = (numbered[at : at + 16] for at in range(0, len(numbered), 16))
     read = functools.partial(read_one, max_pixels=MAX_PIXELS, described=True)
-    readings = [one for batch in map_batches(batches, read, num_workers=count_cores()) for one in batch]
+    with start_workers(count_cores()) as workers:
+        readings = [one for done in workers.map(batches, read, failed=fail_to_read) for one in done]
     reading = time.perf_counter() - start
 
     def look_again(number: int) -> NDArray[np.uint8]:
@@ -282,7 +284,7 @@ def measure_hashes(count: int) -> dict[str, Any]:
         "planted": num_planted,
         "planted_found": len(hits),
         "candidate_pairs": len(found.pairs),
-        "pictures_cut": found.num_cut,
+        "pictures_cut": len(found.cut),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6),
     }
 

@@ -119,6 +119,26 @@ def test_a_default_place_that_refuses_costs_only_the_page_and_a_named_one_is_an_
     assert "hint: name another folder with --output" in answer.err
 
 
+def test_pictures_on_a_read_only_disk_are_checked(
+    classifold: Classifold, problems: Path, project: Path, mount: Callable[..., Path]
+) -> None:
+    disk = mount("size=20m")
+    shutil.copytree(problems, disk / "photos")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    answer = classifold("check", disk / "photos", "--quick", "--set", "SPLIT_LOCAL_DIR=sets")
+    assert answer.code == 0, answer.err
+    assert "note: the page was not written: " in answer.err
+    assert "Read-only file system" in answer.err
+    assert "two labels: 1 picture in more than one class" in answer.out
+    words = ("--quick", "--output", "out", "--plan", "plan.csv", "--set", "SPLIT_LOCAL_DIR=sets")
+    assert classifold("check", disk / "photos", *words).code == 0
+    assert (project / "out" / CHECK_HTML).is_file()
+    answer = classifold("check", disk / "photos", "--apply", "plan.csv")
+    assert answer.code == 1
+    assert "Traceback" not in answer.err
+    assert "read-only" in answer.err.lower()
+
+
 def test_a_plan_is_written_applied_and_taken_back_byte_for_byte(
     classifold: Classifold, project: Path, photos: Path
 ) -> None:

@@ -96,10 +96,8 @@ def test_a_quick_check_says_what_it_left_out_and_is_kept_for_other_commands(chec
 
 def test_near_copies_are_told_even_where_split_may_divide_them(photos: Path) -> None:
     checked = check(photos, NEAR_COPIES="ignore")
-    assert names_of(checked, "near") == [("cat/101.jpg", "cat/near.jpg")] or any(
-        set(files) == {"cat/101.jpg", "cat/near.jpg"} for files in names_of(checked, "near")
-    )
-    assert names_of(checked, "burst")
+    assert set(*names_of(checked, "near")) == {"cat/101.jpg", "cat/near.jpg"}
+    assert set(*names_of(checked, "burst")) == {"dog/burst a.jpg", "dog/burst b.jpg"}
 
 
 def test_a_folder_that_cannot_be_split_is_checked_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -202,7 +200,8 @@ def looked_closely(
     keras: Any, own_backbone: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Checked, Path]:
     """A whole check, on a tiny backbone, of own sets with a leak and a wrong label."""
-    folder = draw_sets(tmp_path_factory.mktemp("closely") / "sets")
+    # Enough pictures for the time of one to be measured.
+    folder = draw_sets(tmp_path_factory.mktemp("closely") / "sets", counts=(60, 12, 12))
     shutil.copy(folder / TRAINING / "blue" / "1.png", folder / EVALUATION / "blue" / "leak.png")
     paint("blue", 777).save(folder / TRAINING / "green" / "wrong.png")
     config = configure(folder, **{**tiny_settings(own_backbone), "RUNS_DIR": str(folder.parent / "runs")})
@@ -224,7 +223,7 @@ def test_a_wrong_label_is_the_first_suspect_and_the_right_class_is_suggested(
 def test_what_a_leak_does_to_the_accuracy_is_measured(looked_closely: tuple[Checked, Path]) -> None:
     effect = looked_closely[0].findings.effect
     assert effect is not None
-    assert (effect.num_leaks, effect.num_evaluation) == (1, 16)
+    assert (effect.num_leaks, effect.num_evaluation) == (1, 37)
     assert "without the 1 that have a copy in training or validation" in effect.reason
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from classifold.dataset.check import check_data
+from classifold.dataset.check import Reading, check_data
 from classifold.dataset.index import read_one
 from classifold.dataset.split import split_dataset
 from classifold.likeness.description import DESCRIPTION_BYTES, describe, join_descriptions
 from classifold.pictures.decode import read_picture
 from classifold.settings.loader import build_config
+from made_scenes import draw_own_sets
 
 LIMIT = 10**7
 
@@ -122,6 +123,28 @@ def test_sets_of_the_users_own_stay_as_they_are(tmp_path, photos, scenes):
     summary = divide(own)
     assert all(sum(counts.values()) == 2 for counts in summary.counts.values())
     assert not any("stay in one set" in note for note in summary.notes)
+
+
+def list_pairs(index):
+    query = """SELECT kind, one.key, other.key FROM near JOIN picture AS one ON one.id = first
+               JOIN picture AS other ON other.id = second"""
+    return {(kind, *sorted(keys)) for kind, *keys in index.execute(query)}
+
+
+def test_pairs_across_own_sets_are_found_and_nothing_is_said_to_stay_together(tmp_path):
+    values = {"DATA_LOCAL_DIR": str(draw_own_sets(tmp_path / "own")), "NUM_WORKERS": 2}
+    found = []
+    report = check_data(
+        build_config(values), Reading(examine=lambda index, config: found.append(list_pairs(index)))
+    )
+    assert found == [
+        {
+            ("near", "cat/100.jpg", "cat/leak.jpg"),
+            ("near", "dog/200.jpg", "dog/equal.jpg"),
+            ("burst", "dog/burst.jpg", "dog/burst.jpg"),
+        }
+    ]
+    assert not any("stay in one set" in note for note in report.notes)
 
 
 def test_near_copies_in_a_listing_are_found_where_the_files_are_here(tmp_path, photos, scenes):

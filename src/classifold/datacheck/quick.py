@@ -16,7 +16,6 @@ from classifold.dataset.groups import find_groups, read_groups
 from classifold.dataset.index import count_sets
 from classifold.dataset.keys import name_key
 from classifold.dataset.layout import find_own_split
-from classifold.dataset.near_copies import compare_pictures
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.dataset.sources import MADE_FROM
 from classifold.errors import ClassifoldError
@@ -102,14 +101,14 @@ def _look_at_own(config: Config) -> Findings:
     values = {"DATA_LOCAL_DIR": str(config.split_dir), "DATA_MANIFEST": "", "SPLIT_LOCAL_DIR": ""}
     own = config.model_copy(update=values)
     fingerprint = find_fingerprint(own)
+    # A check looks for near copies even if the split ignores them; the pictures are read for that.
+    own = own.model_copy(update={"NEAR_COPIES": "together"})
     for kind in ("full", "quick"):
         if (kept := find_kept(fingerprint, kind=kind)) is not None:
             return kept
     looked: list[Findings] = []
 
     def examine(index: sqlite3.Connection, _: Config) -> None:
-        if own.NEAR_COPIES == "ignore":
-            compare_pictures(index, own)
         query = index.execute("SELECT key, given, reason FROM picture WHERE reason NOT NULL")
         unreadable = [(name_key(key, given), reason) for key, given, reason in query]
         counts = count_sets(index)

@@ -1,4 +1,4 @@
-"""Decides whether two pictures are the same photograph: laid over each other, their details must agree.
+"""Tells how far two pictures agree that are laid over each other, and whether they are one photograph.
 
 Two photographs that are alike, such as two white shirts on red cloth, agree in their layout, but not in
 creases, edges and grain. So both are compared block by block in what is finer than a thirtieth of the width.
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifold.likeness.alignment import Boxes, Grey, Overlays, align, overlay
+from classifold.likeness.evidence import Evidence, weigh_evidence
+from classifold.likeness.filters import average, find_detail, soften, sum_blocks
 
 # Sides of the squares that are compared, the coarsest first. The last that both can fill decides.
 SIDES = (32, 64, 96, 128, 192)
@@ -128,16 +130,29 @@ def compare(first: View, second: View, boxes: Boxes) -> Agreement | None:
     return found if is_promising[0] else None
 
 
+def weigh(first: View, second: View, boxes: Boxes) -> Evidence:
+    """Return whether two aligned views are one photograph.
+
+    Args:
+        first: A picture.
+        second: The other one, in the same orientation.
+        boxes: Where the first lies in the second one, shape (1, 4).
+    """
+    side = max(first.squares.keys() & second.squares.keys())
+    one, other = (seen.squares[side][None].astype(np.float32) for seen in (first, second))
+    return weigh_evidence(overlay(one, other, boxes))
+
+
 def measure(laid: Overlays, boxes: Boxes) -> Agreement:
     """Return how far pictures on one grid agree in their details."""
     n = laid.first.shape[-1]
     blocks = _BLOCKS if n > SIDES[0] else SIDES[0] // 4
-    first, second = _detail(laid.first), _detail(laid.second)
+    first, second = find_detail(laid.first), find_detail(laid.second)
     is_counted = laid.is_shared & _is_exposed(laid.first) & _is_exposed(laid.second)
     counted = is_counted.astype(np.float32)
-    number = _sum_blocks(counted, blocks)
-    squares = [_sum_blocks(one * one * counted, blocks) for one in (first, second)]
-    product = _sum_blocks(first * second * counted, blocks)
+    number = sum_blocks(counted, blocks)
+    squares = [sum_blocks(one * one * counted, blocks) for one in (first, second)]
+    product = sum_blocks(first * second * counted, blocks)
     correlation = product / np.sqrt(squares[0] * squares[1] + 1e-6)
     # Either picture may have had its contrast reduced.
     strength = np.sqrt(np.maximum(*squares) / np.maximum(number, 1))
@@ -156,42 +171,11 @@ def measure(laid: Overlays, boxes: Boxes) -> Agreement:
 def _even_out(square: Grey) -> Grey:
     """Return the detail of pictures divided by its local strength, so that no edge outweighs the others."""
     radius = max(3, square.shape[-1] // (12 if square.shape[-1] <= SIDES[1] else 16))
-    soft = _soften(square)
-    detail: Grey = soft - _average(soft, radius)
-    strength: Grey = np.sqrt(_average(detail * detail, radius) + np.float32(9))
+    soft = soften(square)
+    detail: Grey = soft - average(soft, radius)
+    strength: Grey = np.sqrt(average(detail * detail, radius) + np.float32(9))
     return detail / strength * np.float32(30)
-
-
-def _detail(square: Grey) -> Grey:
-    soft = _soften(square)
-    detail: Grey = soft - _average(soft, 3)
-    return detail
 
 
 def _is_exposed(square: Grey) -> NDArray[np.bool_]:
     return (square >= _DARKEST) & (square <= _BRIGHTEST)
-
-
-def _soften(square: Grey) -> Grey:
-    padded: Grey = np.pad(square, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    half, quarter = np.float32(0.5), np.float32(0.25)
-    rows = half * padded[:, 1:-1] + quarter * (padded[:, :-2] + padded[:, 2:])
-    soft = half * rows[:, :, 1:-1] + quarter * (rows[:, :, :-2] + rows[:, :, 2:])
-    return soft.astype(np.float32, copy=False)
-
-
-def _average(square: Grey, radius: int) -> Grey:
-    """Return the mean over a window of 2 * radius + 1 pixels in each direction."""
-    width = 2 * radius + 1
-    edge = (radius + 1, radius)
-    rows: Grey = np.pad(square, ((0, 0), edge, edge), mode="edge").cumsum(1, dtype=np.float32)
-    columns: Grey = (rows[:, width:] - rows[:, :-width]).cumsum(2, dtype=np.float32)
-    mean: Grey = (columns[:, :, width:] - columns[:, :, :-width]) / np.float32(width**2)
-    return mean
-
-
-def _sum_blocks(square: Grey, blocks: int) -> Grey:
-    side = square.shape[-1] // blocks
-    cut = square[:, : side * blocks, : side * blocks]
-    total: Grey = cut.reshape(-1, blocks, side, blocks, side).sum(axis=(2, 4))
-    return total

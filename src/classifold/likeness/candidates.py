@@ -45,8 +45,10 @@ _FEW_FLIPS, _MANY_FLIPS, _NUM_WEAK = 16, 64, 10
 _BUCKET = 64
 # Candidates kept for one picture, those with the fewest different bits.
 MAX_PARTNERS = 10
-# Pictures that are looked up at once. It bounds the memory.
-_CHUNK = 8192
+# Hashes that are looked up at once, with many flips and with few. It bounds the memory.
+_CHUNK, _LARGE_CHUNK = 1024, 8192
+# Of what one chunk finds, only so many times `MAX_PARTNERS` partners of each picture are kept.
+_SPARE = 3
 
 
 class Hashes(NamedTuple):
@@ -76,13 +78,14 @@ class Candidates(NamedTuple):
         pairs: Numbers of the picture that was looked up and of the one it was found in, shape (P, 2).
         windows: The window of the first one, and the one of the second that resembles it, shape (P, 2).
         distances: Bits that differ, shape (P,).
-        num_cut: Pictures that resemble too many others, so that not all were compared.
+        cut: Numbers of the pictures that resemble too many others, so that not all of these are among the
+            pairs, ascending.
     """
 
     pairs: NDArray[np.uint32]
     windows: NDArray[np.uint8]
     distances: NDArray[np.uint8]
-    num_cut: int
+    cut: NDArray[np.uint32]
 
 
 def count_key_bits(num_pictures: int) -> int:
@@ -215,7 +218,8 @@ class _Index:
         offsets = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         places = self._places[np.repeat(low.reshape(-1), sizes) + offsets]
         found = self._compare(source, places)
-        cut = np.unique(self._hashes.pictures[chunk][is_cut.any(axis=0)])
+        # Without flips a hash is found with those that are most like it: that is where a cut matters.
+        cut = np.unique(self._hashes.pictures[chunk][is_cut[0]])
         return (*found, cut)
 
     def _probe(self, chunk: slice) -> NDArray[np.uint64]:
@@ -236,19 +240,34 @@ class _Index:
         mine = hashes.pictures[source]
         near = (distances <= self._max_distance) & (mine != pictures)
         columns = (mine[near], pictures[near], hashes.windows[source[near]], windows[near].astype(np.uint8))
-        return (*columns, distances[near])
+        return _keep_nearest(*columns, distances[near])
+
+
+def _keep_nearest(mine: NDArray[np.uint32], other: NDArray[np.uint32], *rest: Any) -> tuple[Any, ...]:
+    """Return each pair once, with its most similar windows, and of each picture the nearest others."""
+    *windows, distances = rest
+    order = np.lexsort((distances, other, mine))
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (np.diff(mine[order]) != 0) | (np.diff(other[order]) != 0)
+    best = order[is_first]
+    best = best[np.argsort(distances[best], kind="stable")]
+    best = best[_rank_within(mine[best]) < _SPARE * MAX_PARTNERS]
+    return tuple(column[best] for column in (mine, other, *windows, distances))
 
 
 def _iter_chunks(hashes: Hashes) -> Iterator[slice]:
-    for start in range(0, len(hashes.lookups), _CHUNK):
-        yield slice(start, min(start + _CHUNK, len(hashes.lookups)))
+    size = _LARGE_CHUNK if len(hashes.entries) > _MANY else _CHUNK
+    for start in range(0, len(hashes.lookups), size):
+        yield slice(start, min(start + size, len(hashes.lookups)))
 
 
 def _join(found: list[tuple[NDArray[Any], ...]], *, max_partners: int) -> Candidates:
     """Return each pair once, by its most similar windows, and of each picture its nearest partners."""
     if not found:
         none = np.zeros((0, 2))
-        return Candidates(none.astype(np.uint32), none.astype(np.uint8), np.zeros(0, np.uint8), 0)
+        return Candidates(
+            none.astype(np.uint32), none.astype(np.uint8), np.zeros(0, np.uint8), np.zeros(0, np.uint32)
+        )
     mine, other, window, of_other, distances, cut = (
         np.concatenate(field) for field in zip(*found, strict=True)
     )
@@ -262,7 +281,7 @@ def _join(found: list[tuple[NDArray[Any], ...]], *, max_partners: int) -> Candid
     best = best[_rank_within(high[best]) < max_partners]
     pairs = np.stack([mine[best], other[best]], axis=1)
     windows = np.stack([window[best], of_other[best]], axis=1)
-    return Candidates(pairs, windows, distances[best], len(np.unique(cut)))
+    return Candidates(pairs, windows, distances[best], np.unique(cut))
 
 
 def _rank_within(values: NDArray[Any]) -> NDArray[np.intp]:

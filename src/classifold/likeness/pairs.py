@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from classifold.likeness.agreement import (
     turn_square,
     turn_view,
     view,
+    weigh,
 )
 from classifold.likeness.alignment import Boxes, invert_boxes
 from classifold.likeness.candidates import Candidates, find_candidates, hash_pictures
@@ -31,15 +33,17 @@ from classifold.likeness.hashes import FREQUENCY_WEIGHTS, WINDOWS, cosine_basis,
 ReadPicture = Callable[[int], NDArray[np.uint8] | None]
 
 ORIENTATIONS = tuple(Orientation(bool(code & 1), bool(code & 2), bool(code & 4)) for code in range(8))
-# From one of these shares and correlations on two pictures are the same photograph. In the benchmark
-# check_copies.py most changed copies have 0.75 and 0.9, and the most similar other photographs 0.5 and 0.5.
-_SAME = ((0.6, 0.75), (0.5, 0.9))
-# From these on they are so much alike that they may be of one burst.
+# Share of blocks and middle correlation from which on pictures may be of one burst.
 _ALIKE_SHARE, _ALIKE_CORRELATION = 0.4, 0.6
 # Hashes further apart must at least have similar coefficients; a caption changes these, but few bits.
 _FEW_BITS, _SIMILAR = 8, 0.75
 # Up to so many pictures, those few bits apart are looked at closely whatever their miniatures say.
 _FEW_PICTURES = 4_000
+# Where all pictures look alike, most looks find nothing. So many pairs of miniatures and of pictures are
+# looked at in vain for each picture of the folder, and so many at least; of one picture, so many.
+_VAIN_GLANCES, _VAIN_LOOKS, _LEAST_GLANCES, _LEAST_LOOKS, _VAIN_LOOKS_OF_ONE = 2.0, 0.2, 20_000, 2_000, 8
+# Only a pair that agrees so well one way is compared the other way round.
+_NEARLY = 0.85
 # Pairs that are looked at together; between them, pictures known to be of one group are passed over.
 _BATCH, _GLANCES = 256, 64
 _TABLE = 4096
@@ -98,21 +102,28 @@ def find_pairs(
     num_mute = int(hashes.is_mute.sum())
     del hashes
     search = _Search(descriptions, candidates, read)
+    limits = _Limits(len(descriptions))
+    limits.cut.update(candidates.cut.tolist())
     groups = Groups()
     found: list[Pair] = []
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
         for batch in search.iter_batches():
             open_ones = [one for one in batch if not groups.are_joined(*search.pair_of(one))]
-            parts = [open_ones[start : start + _GLANCES] for start in range(0, len(open_ones), _GLANCES)]
+            chosen = limits.choose_glances(open_ones, search.pair_of)
+            parts = [chosen[start : start + _GLANCES] for start in range(0, len(chosen), _GLANCES)]
             promising = [one for part in threads.map(search.glance, parts) for one in part]
-            for pair in threads.map(search.look_closely, promising):
+            limits.count_glances(len(chosen) - len(promising))
+            promising = limits.choose_looks(promising)
+            for tried, pair in zip(promising, threads.map(search.look_closely, promising), strict=True):
                 if pair is not None:
                     found.append(pair)
-                    if pair.is_same:
-                        groups.join(pair.first, pair.second)
+                if pair is not None and pair.is_same:
+                    groups.join(pair.first, pair.second)
+                else:
+                    limits.count_look(tried.first, tried.second)
             if advance is not None:
                 advance(len(batch))
-    return Pairs(sorted(found), num_mute, candidates.num_cut)
+    return Pairs(sorted(found), num_mute, len(limits.cut))
 
 
 class _Promising(NamedTuple):
@@ -122,6 +133,49 @@ class _Promising(NamedTuple):
     second: int
     turned: Orientation
     boxes: Boxes
+
+
+class _Limits:
+    """How many looks at pairs may find nothing; counts, not seconds, so that every machine finds the same.
+
+    Attributes:
+        cut: Numbers of the pictures with pairs that were not looked at.
+    """
+
+    def __init__(self, num_pictures: int) -> None:
+        self.cut: set[int] = set()
+        self._glances = max(_LEAST_GLANCES, round(_VAIN_GLANCES * num_pictures))
+        self._looks = max(_LEAST_LOOKS, round(_VAIN_LOOKS * num_pictures))
+        self._looks_of: Counter[int] = Counter()
+
+    def choose_glances(
+        self, numbers: Sequence[int], pair_of: Callable[[int], tuple[int, int]]
+    ) -> Sequence[int]:
+        """Return the candidates to glance at, and note the pictures of the others."""
+        count = max(self._glances, 0) if self._looks > 0 else 0
+        for number in numbers[count:]:
+            self.cut.update(pair_of(number))
+        return numbers[:count]
+
+    def count_glances(self, count: int) -> None:
+        """Count glances that found nothing."""
+        self._glances -= count
+
+    def choose_looks(self, promising: Sequence[_Promising]) -> list[_Promising]:
+        """Return the pairs to look at closely, and note the pictures of the others."""
+        chosen: list[_Promising] = []
+        for one in promising:
+            tried = max(self._looks_of[one.first], self._looks_of[one.second])
+            if tried < _VAIN_LOOKS_OF_ONE and len(chosen) < max(self._looks, 0):
+                chosen.append(one)
+            else:
+                self.cut.update((one.first, one.second))
+        return chosen
+
+    def count_look(self, first: int, second: int) -> None:
+        """Count a close look that found no copy."""
+        self._looks -= 1
+        self._looks_of.update((first, second))
 
 
 class _Search:
@@ -175,10 +229,11 @@ class _Search:
         if seen is None or other is None:
             return None
         seen = turn_view(seen, turned)
-        found = _compare_both_ways(seen, other, boxes)
-        if found is None or found.share[0] < _ALIKE_SHARE or found.correlation[0] < _ALIKE_CORRELATION:
+        answer = _compare_both_ways(seen, other, boxes)
+        if answer is None:
             return None
-        if not _is_same(found):
+        found, is_same = answer
+        if not is_same:
             return Pair(first, second, (), is_same=False)
         sizes = [(int(one["width"]), int(one["height"])) for one in self._descriptions[[first, second]]]
         changes = describe_changes(seen, other, sizes=(sizes[0], sizes[1]), turned=turned, found=found)
@@ -189,19 +244,26 @@ class _Search:
         return None if pixels is None else view(pixels)
 
 
-def _is_same(found: Agreement) -> bool:
-    return any(found.share[0] >= share and found.correlation[0] >= middle for share, middle in _SAME)
+def _compare_both_ways(first: View, second: View, boxes: Boxes) -> tuple[Agreement, bool] | None:
+    """Return how far two views agree and whether they are one photograph; None where they plainly differ.
+
+    A picture and a part of it do not agree equally well both ways.
+    """
+    found = _compare(first, second, boxes)
+    if found is None or found[1] or found[0].correlation[0] < _NEARLY:
+        return found
+    back = _compare(second, first, invert_boxes(found[0].boxes))
+    if back is None or not back[1]:
+        return found
+    return back[0]._replace(boxes=invert_boxes(back[0].boxes)), True
 
 
-def _compare_both_ways(first: View, second: View, boxes: Boxes) -> Agreement | None:
-    """Return the agreement of two views; laid over each other the other way round if that agrees better."""
+def _compare(first: View, second: View, boxes: Boxes) -> tuple[Agreement, bool] | None:
     found = compare(first, second, boxes)
-    if found is None or _is_same(found):
-        return found
-    back = compare(second, first, invert_boxes(boxes))
-    if back is None or found.share[0] >= back.share[0]:
-        return found
-    return back._replace(boxes=invert_boxes(back.boxes))
+    if found is None or found.share[0] < _ALIKE_SHARE or found.correlation[0] < _ALIKE_CORRELATION:
+        return None
+    evidence = weigh(first, second, found.boxes)
+    return (found, evidence.is_same) if evidence.is_rich else None
 
 
 def _invert(turned: Orientation) -> Orientation:
