@@ -34,7 +34,7 @@ from classifold.errors import ClassifoldError, RunError
 from classifold.findings import Findings, PictureFinding
 from classifold.kept_findings import keep_findings
 from classifold.likeness.description import describe
-from classifold.machine import count_cores
+from classifold.machine import count_workers
 from classifold.names import ENVIRONMENT_JSON, EVALUATION, PREDICTIONS_CSV
 from classifold.report.records import read_object
 from classifold.settings.config import Config
@@ -135,17 +135,13 @@ def find_fingerprint(config: Config) -> str:
     return ""
 
 
-def _count_workers(config: Config) -> int:
-    return count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-
-
 def _measure(index: sqlite3.Connection, config: Config) -> None:
     """Read and measure every picture, and add what near copies are found by."""
     total = index.execute("SELECT COUNT(*) FROM picture").fetchone()[0]
     read_and_measure(
         index,
         total=total,
-        num_workers=_count_workers(config),
+        num_workers=count_workers(config.NUM_WORKERS),
         max_pixels=config.MAX_PIXELS,
         sample_bits=config.SAMPLE_BITS,
         describe=describe,
@@ -158,7 +154,7 @@ def _measure(index: sqlite3.Connection, config: Config) -> None:
 
 
 def _complete(index: sqlite3.Connection, config: Config) -> None:
-    add_sketches(index, num_workers=_count_workers(config), max_pixels=config.MAX_PIXELS)
+    add_sketches(index, num_workers=count_workers(config.NUM_WORKERS), max_pixels=config.MAX_PIXELS)
 
 
 @dataclass
@@ -200,7 +196,9 @@ class _Looked:
         stored, groups = StoredPhotos(index), find_groups(index)
         self.found["groups"] = groups.groups
         pictures = [
-            *find_unreadable(index, num_workers=_count_workers(config), max_pixels=config.MAX_PIXELS),
+            *find_unreadable(
+                index, num_workers=count_workers(config.NUM_WORKERS), max_pixels=config.MAX_PIXELS
+            ),
             *find_odd_pictures(stored, image_size=config.IMAGE_SIZE),
         ]
         pictures += self._look_closely(stored, groups, counts=count_sets(index))

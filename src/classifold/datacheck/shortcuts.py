@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from classifold.datacheck.facts import Facts, gather_facts
 from classifold.datacheck.out_of_fold import NUM_FOLDS, Folds, assign_folds, number_groups, reduce_features
 from classifold.datacheck.photo import Photo
+from classifold.datacheck.two_samples import correct_for_number
 from classifold.findings import Shortcut
 
 # A shortcut is reported where chance would do as well in fewer than one of a hundred folders; besides, it
@@ -81,7 +82,9 @@ def find_shortcuts(
             p=p,
             reason=_explain(group, labels, class_names, score),
         )
-        for p, (_, chance, score, group) in zip(_correct([one[0] for one in tested]), tested, strict=True)
+        for p, (_, chance, score, group) in zip(
+            correct_for_number([one[0] for one in tested]), tested, strict=True
+        )
         if p <= _SIGNIFICANCE
     ]
     return tuple(sorted(found, key=lambda one: (-(one.accuracy - one.chance), one.name)))
@@ -186,16 +189,6 @@ def _gumbel_tail(value: float, mean: float, deviation: float) -> float:
     scale = max(1e-3, deviation) * math.sqrt(6) / math.pi
     mode = mean - 0.5772156649 * scale
     return -math.expm1(-math.exp(-(value - mode) / scale))
-
-
-def _correct(probabilities: Sequence[float]) -> list[float]:
-    """Return probabilities corrected for their number, by Holm's (1979) method."""
-    order = np.argsort(probabilities, kind="stable")
-    corrected, largest = [1.0] * len(probabilities), 0.0
-    for place, index in enumerate(order.tolist()):
-        largest = max(largest, min(1.0, (len(probabilities) - place) * probabilities[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def _explain(facts: Facts, labels: NDArray[np.intp], class_names: Sequence[str], score: _Score) -> str:

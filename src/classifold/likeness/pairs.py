@@ -98,7 +98,7 @@ def find_pairs(
     num_mute = int(hashes.is_mute.sum())
     del hashes
     search = _Search(descriptions, candidates, read)
-    groups = Groups()
+    groups = Groups[int]()
     found: list[Pair] = []
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
         for batch in search.iter_batches():
