@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.counts import count_of
+from classifold.counts import write_percent
 from classifold.datacheck.out_of_fold import fit_head, reduce_features
 from classifold.datacheck.photo import Photo
 from classifold.findings import Effect, Interval
@@ -61,9 +61,10 @@ def measure_effect(
     if not len(clean):
         return None
     every, without, num_leaks = describe_share(right), describe_share(clean), int(leaks.sum())
+    accuracy, rest = (write_percent(one.value, decimals=1) for one in (every, without))
     reason = (
-        f"accuracy {_percent(every.value)}; without the {count_of(num_leaks, 'evaluation picture')} with a "
-        f"copy in training or validation {_percent(without.value)}, by a head on frozen features"
+        f"a head on frozen features has an accuracy of {accuracy} on all evaluation pictures, and of {rest} "
+        f"without the {num_leaks:,} that have a copy in training or validation"
     )
     return Effect(
         accuracy=every,
@@ -98,7 +99,3 @@ def describe_share(right: NDArray[np.bool_]) -> Interval:
     share = float(right.mean())
     low, high = wilson_interval(share, len(right))
     return Interval(value=share, low=low, high=high)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.counts import write_percent
 from classifold.datacheck.facts import Facts, gather_facts
 from classifold.datacheck.out_of_fold import NUM_FOLDS, Folds, assign_folds, number_groups, reduce_features
 from classifold.datacheck.photo import Photo
@@ -199,14 +200,10 @@ def _explain(facts: Facts, labels: NDArray[np.intp], class_names: Sequence[str],
     phrase = facts.phrases[column]
     if "{}" in phrase:
         phrase = phrase.format(_say_number(facts, column, threshold))
-    share = f"{_percent(inside)} of {class_names[label]} and {_percent(outside)} of the others"
+    share = f"{write_percent(inside)} of {class_names[label]} and {write_percent(outside)} of the others"
     told = "the class" if score.label is None else f"{class_names[score.label]} from the others"
-    accuracy = f"{_percent(score.accuracy)} balanced accuracy"
+    accuracy = f"{write_percent(score.accuracy)} balanced accuracy"
     return f"{facts.name} alone tells {told} with {accuracy}: {phrase} in {share}; {facts.remark}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _say_number(facts: Facts, column: int, threshold: float) -> str:
@@ -276,8 +273,8 @@ def judge_background(
     if p > _SIGNIFICANCE:
         return None
     reason = (
-        f"with the middle of every picture painted grey the class is still told with {_percent(recall)} "
-        f"balanced accuracy, {_percent(full_recall)} from whole pictures: natural where each class has "
+        f"with the middle of every picture painted grey the class is still told with {write_percent(recall)} "
+        f"balanced accuracy, {write_percent(full_recall)} from whole pictures: natural where each class has "
         "surroundings of its own (or fills the whole picture), else the model may learn the place instead of "
         "the subject; compare pictures of one class in other places"
     )
