@@ -77,7 +77,7 @@ class LabelSuspect(_Value):
     Attributes:
         file: Key of the picture.
         label: Its class.
-        suggested: The class that the others speak for.
+        suggested: The class that the other pictures predict.
         certainty: Probability, 0 to 1, that the label is wrong.
         neighbours: The most similar pictures, nearest first.
     """
@@ -95,7 +95,7 @@ class Overlap(_Value):
     Attributes:
         classes: Their names.
         count: Pictures of either that cross-validation takes for the other.
-        share: That count as a share of the pictures of both, 0 to 1.
+        share: `count` divided by the number of pictures of both classes, 0 to 1.
     """
 
     classes: tuple[str, str]
@@ -246,6 +246,14 @@ class Findings(_Value):
     effect: Effect | None = None
     skipped: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
+
+    @property
+    def skipped_parts(self) -> dict[str, list[str]]:
+        """Return the parts of the check that did not run, by the reason: several may have the same one."""
+        parts: dict[str, list[str]] = {}
+        for name, reason in self.skipped.items():
+            parts.setdefault(reason, []).append(name)
+        return parts
 
     @property
     def leaks(self) -> tuple[Group, ...]:

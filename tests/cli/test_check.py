@@ -196,7 +196,7 @@ def test_with_a_baseline_only_what_is_new_fails(classifold: Classifold, project:
         (("--undo", "--quick"), "--undo moves pictures and checks none, so --quick does nothing here"),
         (("--apply", "p.csv", "--fail-on", "leaks"), "so --fail-on does nothing here"),
         (("--baseline", "old.json"), "--baseline does nothing without --fail-on"),
-        (("--fail-on", "leak"), "there is no such sort of finding, got 'leak'\nhint: did you mean leaks?"),
+        (("--fail-on", "leak"), "there is no such kind of finding, got 'leak'\nhint: did you mean leaks?"),
         (("--fail-on", ","), "--fail-on: it names nothing"),
         (("--faill-on", "leaks"), "did you mean --fail-on"),
     ],

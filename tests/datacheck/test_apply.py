@@ -187,7 +187,7 @@ def test_every_row_that_cannot_be_followed_is_named_and_nothing_moves(
     assert told["7"][0] == "it is a link, and only files are moved"
     assert told["8"][0] == "its folder is a link, and the file is elsewhere"
     assert told["9"][0] == "the class folder is a link"
-    assert told["10"][0] == "it says move, but not where to"
+    assert told["10"][0] == "the action is move, but the column `to` is empty"
     assert told["11"][0] == "a file of this name is in the quarantine folder already"
     assert told["12"][0] == "it is not a file"
     assert tree_of(folder) == before
@@ -254,7 +254,7 @@ def test_undo_refuses_with_every_reason_where_files_changed(
     assert [what for _, what, _ in faults_of(lambda: undo(folder))] == [
         "the file changed since it was moved here",
         "the file was moved here and is gone",
-        "another file is at the place of a moved one",
+        "another file has taken the original place of a moved one",
     ]
     assert tree_of(folder.parent) == state
 

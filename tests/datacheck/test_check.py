@@ -190,7 +190,7 @@ def test_a_damaged_run_costs_the_check_a_note(photos: Path, make_run: Callable[.
     run_dir = make_run("a", photos.with_name("photos-split"), rows="no,such,columns\n")
     checked = check_pictures(configure(photos), is_quick=True, run_dir=run_dir)
     assert checked.findings.costs == ()
-    assert any("what each kind of picture costs a run is not told" in one for one in checked.findings.notes)
+    assert any("what each kind of picture costs a run is not known" in one for one in checked.findings.notes)
     assert checked.findings.groups
 
 
@@ -251,4 +251,4 @@ def test_too_few_pictures_for_features_are_said_to_be_too_few(
 ) -> None:
     folder = draw_classes(tmp_path / "photos", count=3)
     checked = check_pictures(configure(folder, **tiny_settings(own_backbone)))
-    assert "two classes of at least ten" in checked.findings.skipped["labels"]
+    assert "at least 20 are needed" in checked.findings.skipped["labels"]

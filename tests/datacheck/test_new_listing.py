@@ -159,7 +159,7 @@ def test_every_row_that_cannot_be_followed_is_named(folder: Path) -> None:
     assert [(fault.what, fault.hint) for fault in caught.value.faults] == [
         ("the listing names no such picture", "run `classifold check` again, or delete the row"),
         ("the listing has no such class", "did you mean dog?"),
-        ("it says move, but not where to", "name a class in the column `to`"),
+        ("the action is move, but the column `to` is empty", "name a class in the column `to`"),
     ]
     assert list(folder.glob("*checked*")) == []
 

@@ -98,10 +98,7 @@ def _print_findings(answer: CheckAnswer) -> None:
             show_sentences(f"- {line}")
     elif not findings.skipped:
         click.echo("Nothing was found that spoils the scores.")
-    reasons: dict[str, list[str]] = {}
-    for name, reason in findings.skipped.items():
-        reasons.setdefault(reason, []).append(name)
-    for reason, skipped in reasons.items():
+    for reason, skipped in findings.skipped_parts.items():
         show_sentences(f"Not checked: {', '.join(skipped)}: {reason}")
     sets = findings.sets
     if sets.training_minutes is not None:
@@ -116,7 +113,7 @@ def _print_findings(answer: CheckAnswer) -> None:
 def _print_page(page: Path | None, *, is_opened: bool) -> None:
     if page is None:
         return
-    show_place("The pictures that were found are shown in", page)
+    show_place("The findings with their pictures are in", page)
     if is_opened:
         _open(page)
 
@@ -126,7 +123,7 @@ def _print_plan(answer: CheckAnswer) -> None:
         show_place("The plan is in", answer.plan)
         show(f"edit it, then: {ask_check('--apply', str(answer.plan))}")
     elif any((answer.checked.findings.groups, answer.checked.findings.labels)):
-        show(f"to mend it: {ask_check('--plan', 'plan.csv')}")
+        show(f"to fix this, write a plan: {ask_check('--plan', 'plan.csv')}")
 
 
 def _open(page: Path) -> None:
@@ -162,7 +159,7 @@ def print_applied(done: Applied, *, as_json: bool) -> None:
         f"{choose(done.num_quarantined, 'was', 'were')} moved to {done.quarantine}, "
         f"{count_of(done.num_moved, 'picture')} to another class."
     )
-    click.echo("To take it back: the same command with --undo in place of --apply.")
+    click.echo("To undo this, run the same command with `--undo` in place of `--apply FILE`.")
 
 
 def print_undone(done: Undone, *, as_json: bool) -> None:

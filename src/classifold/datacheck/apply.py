@@ -220,11 +220,13 @@ def _check_undo(entry: Entry) -> None:
             hint = "restore it to this place, then undo again"
             faults.append(Fault(move.target, "the file was moved here and is gone", hint=hint))
         elif not is_unchanged(move, move.target):
-            hint = f"move it away and its original back here, or move it to {move.source} yourself"
+            hint = f"restore the original here, or move this file to {move.source} yourself"
             faults.append(Fault(move.target, "the file changed since it was moved here", hint=hint))
         if os.path.lexists(move.source):
             hint = "move it away, then undo again"
-            faults.append(Fault(move.source, "another file is at the place of a moved one", hint=hint))
+            faults.append(
+                Fault(move.source, "another file has taken the original place of a moved one", hint=hint)
+            )
     if faults:
         raise DataError(*limit_faults(faults, noun="file", what="changed as well"))
 

@@ -126,7 +126,7 @@ def _build_group(group: Group) -> Case:
 def _build_label(suspect: LabelSuspect, known: _Known) -> Case:
     _, set_name = known.find(suspect.file)
     title = f"{suspect.label}, or {suspect.suggested}?"
-    reason = f"The label is wrong with a certainty of {100 * suspect.certainty:.0f} %."
+    reason = f"The label is wrong with a probability of {100 * suspect.certainty:.0f} %."
     beside = [
         CaseFile(one.file, one.label, known.find(one.file)[1], f"similarity {one.similarity:.2f}")
         for one in suspect.neighbours

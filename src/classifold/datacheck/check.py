@@ -41,9 +41,9 @@ from classifold.settings.config import Config
 
 # Why parts of the check did not run, for `Findings.skipped`.
 _QUICK = "left out by --quick"
-_LISTED = "the pictures of a listing are not opened by check; copies are told when they are split"
-_UNREAD = "the pictures could not be read or divided; mend what is named first"
-_FEW = "there are too few pictures: two classes of at least ten are needed"
+_LISTED = "check does not open the pictures of a listing; `classifold split` reports the copies"
+_UNREAD = "the pictures could not be read or divided; fix the reported errors first"
+_FEW = "there are too few pictures: at least 20 are needed"
 _FEWEST = 20
 
 
@@ -107,7 +107,7 @@ def check_pictures(
         is_quick: Leave out what needs features of the pictures: labels, shortcuts and the effect of leaks.
         run_dir: A finished run on these pictures, to tell what each kind of picture costs it; None: none.
             Where its predictions cannot be read, a note says so.
-        estimate_job: Time and price of a job on the configured machine; None: they are not told.
+        estimate_job: Time and price of a job on the configured machine; None: they are not reported.
 
     Raises:
         DiskError: There is no room for the index.
@@ -165,7 +165,7 @@ class _Looked:
         config: The settings.
         is_quick: Whether parts that need features are left out.
         run_dir: A finished run; None: none.
-        estimate_job: Time and price of a job; None: they are not told.
+        estimate_job: Time and price of a job; None: they are not reported.
         found: Values of `Findings` by name, as far as they were found.
         skipped: Parts that did not run, each with the reason and the cure.
         notes: Remarks for the user.
@@ -270,7 +270,7 @@ class _Looked:
             self.found["costs"] = tuple(costs(pictures, run_dir, places=places))
         except RunError as error:  # the rest of the check is of use without it
             why = f"{error.faults[0].where}: {error.faults[0].what}"
-            self.notes.append(f"what each kind of picture costs a run is not told: {why}")
+            self.notes.append(f"what each kind of picture costs a run is not known: {why}")
 
     def _list_named(self) -> set[str]:
         """Return the keys of all pictures that the findings name."""

@@ -18,7 +18,7 @@ from classifold.datacheck.photo import Photo
 # A value such as a camera's name gets a column where at least this share of the pictures have it.
 _COMMON = 0.02
 _MOST_COLUMNS = 40
-# Runs of letters in a file's name; shorter ones are as a rule parts of random numbers.
+# Runs of letters in a file's name; shorter ones are usually parts of random numbers.
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _NUMBER = re.compile(r"\d+")
 
@@ -47,13 +47,16 @@ class Facts:
 # What has nothing to do with the subject; what can also follow from it, as sharpness does; and its colour. In
 # three public folders (flowers, waste, clothes) they told a class with a gain of at most 0.33, 0.40 and 0.48.
 _FOREIGN, _RELATED, _OWN = 0.4, 0.5, 0.65
-_SOURCES = "the classes seem to come from different sources; mix them, or make the pictures alike"
+_SOURCES = (
+    "the classes seem to come from different sources; take pictures of every class from each source, or "
+    "process all in the same way"
+)
 _NAMED = (
-    "the model sees no names, but names that differ show that the classes come from different sources: look "
-    "whether light, camera or place differ as well"
+    "the model does not see file names, but different names suggest different sources: check whether light, "
+    "camera or place differ between the classes too"
 )
 _NATURAL = (
-    "this is natural where the subjects differ in it; where they do not, the classes were photographed "
+    "this is natural if the subjects themselves differ in it; otherwise the classes were photographed "
     "differently"
 )
 
@@ -120,9 +123,9 @@ _DENSITIES: tuple[Measure, ...] = (
 _DATES: tuple[Measure, ...] = (
     ("the time of taking is known", lambda one: float(one.taken is not None)),
     ("it was taken after {}", lambda one: np.nan if one.taken is None else one.taken),
-    ("it was taken after {} o'clock", lambda one: np.nan if one.taken is None else _day(one).hour),
+    ("the hour of taking is above {}", lambda one: np.nan if one.taken is None else _day(one).hour),
     (
-        "it was taken on a day of the week after day {}",
+        "the day of the week (Monday is 1) is above {}",
         lambda one: np.nan if one.taken is None else _day(one).isoweekday(),
     ),
 )
@@ -210,7 +213,7 @@ def _order(photos: Sequence[Photo]) -> Facts | None:
         return None
     numbers = np.where(np.isfinite(numbers), numbers, np.nanmedian(numbers))
     column = np.argsort(np.argsort(numbers, kind="stable"), kind="stable")[:, None].astype(np.float32)
-    phrase = "the file comes after place {} in the order of the numbers in the names"
+    phrase = "the file comes after position {} when all are sorted by the number in their name"
     return Facts("file order", column, (phrase,), _FOREIGN, _NAMED)
 
 

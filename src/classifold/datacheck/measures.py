@@ -39,7 +39,7 @@ _BATCH = 16
 _SIDE = 64
 # Fine detail is measured along this many whole rows and columns, at full size.
 _LINES = 16
-# Differences of two grey values that are as a rule noise or the blocks of a JPEG.
+# Differences of two grey values that are usually noise or the blocks of a JPEG.
 _NOISE = 6
 # Distance in pixels of the coarse differences that fine detail is compared with.
 _COARSE = 4
@@ -357,7 +357,7 @@ class StoredPhotos:
     """The measured pictures of an index, one at a time: an iterable that can be read again and again.
 
     Args:
-        index: All pictures, read by `read_and_measure`. Its sets are told where the pictures have them.
+        index: All pictures, read by `read_and_measure`. Its sets are reported where the pictures have them.
     """
 
     def __init__(self, index: sqlite3.Connection) -> None:

@@ -122,7 +122,7 @@ def _check_step(
         return None
     if not to:
         hint = "name a class in the column `to`"
-        return Fault(where, "it says move, but not where to", hint=hint, got=step.file)
+        return Fault(where, "the action is move, but the column `to` is empty", hint=hint, got=step.file)
     if not has_column:
         hint = "give the listing a column `label` with the classes, or write quarantine"
         return Fault(where, "the listing has no column for the class: it is the picture's folder", hint=hint)

@@ -197,9 +197,9 @@ def fit_head(
     Args:
         reduced: Features of the pictures of all sets, shape (N, D).
         labels: Class indices, shape (N,).
-        training: Indices of the pictures that teach.
-        validation: Indices of those that choose the penalty; without any it is the middle one.
-        asked: Indices of those that are asked about, n of them.
+        training: Indices of the training pictures.
+        validation: Indices of the pictures on which the penalty is chosen; if empty, a fixed one is used.
+        asked: Indices of the pictures to predict, n of them.
         num_classes: C.
         seed: Chooses the pictures that teach where there are more than 20,000.
     """

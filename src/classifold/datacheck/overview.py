@@ -42,7 +42,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """A class in the table: pictures in each set, and how many cases of each sort touch it."""
+    """A class in the table: pictures in each set, and how many cases of each kind touch it."""
 
     name: str
     counts: Sequence[int]
@@ -68,7 +68,10 @@ def build_advice(findings: Findings, cases: Sequence[Case]) -> list[Advice]:
         _advise_copies(counts),
         *_advise_unusual(findings, counts),
         _advise_few(findings),
-        *(Advice(f"{one.set_name} differs in {one.what}", one.reason, "") for one in findings.sets.drift),
+        *(
+            Advice(f"The {one.set_name} set differs from training in {one.what}", one.reason, "")
+            for one in findings.sets.drift
+        ),
     ]
     return [one for one in found if one is not None]
 
@@ -110,8 +113,8 @@ def _advise_shortcuts(findings: Findings) -> list[Advice]:
     return [
         Advice(
             f"The class can be told by {one.name} alone",
-            f"{one.reason} Accuracy {percent(one.accuracy, decimals=0)}, by chance "
-            f"{percent(one.chance, decimals=0)}. A model may learn this instead of the subject.".strip(),
+            f"{one.reason or one.name}. By chance it would be {percent(one.chance, decimals=0)}. A model may "
+            "learn this instead of the subject.",
             "",
         )
         for one in findings.shortcuts
@@ -143,7 +146,7 @@ def _advise_unusual(findings: Findings, counts: dict[str, int]) -> list[Advice]:
         if kind in UNREADABLE_KINDS or kind not in counts:
             continue
         cost = costs.get(kind)
-        text = "Look whether they belong to the data."
+        text = "Check whether they belong in the data."
         if cost is not None:
             sentence = describe_cost(cost)
             text = f"{sentence[0].upper()}{sentence[1:]}."

@@ -1,4 +1,4 @@
-"""The quick part of the check, which commands run by themselves before they train, send or launch."""
+"""The quick part of the check, which `train`, `upload` and `launch` run first."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_quickly(config: Config) -> Findings | None:
             return _read_record(record, config)
         return _look_at_own(config) if find_own_split(config.split_dir) is not None else None
     except (ClassifoldError, OSError, ValueError):
-        # What is wrong with the sets is told by the command itself, which reads them next.
+        # What is wrong with the sets is reported by the command itself, which reads them next.
         return None
 
 

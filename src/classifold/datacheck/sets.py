@@ -22,7 +22,7 @@ from classifold.settings.config import Config
 
 # A class of fewer pictures is called too small: its few evaluation pictures say nothing.
 FEW = 20
-# A difference is told where chance would give it once in 200 folders, and where it is large enough to matter.
+# A difference is reported where chance would give it once in 200 folders, and it is large enough to matter.
 _P, _EFFECT = 0.005, 0.1
 # A category that is not among the most frequent ones counts as "other".
 _MOST_CATEGORIES = 20
@@ -129,9 +129,9 @@ def _describe(
         return
     yield (
         f"with {count_of(num_evaluation, 'evaluation picture')}, the 95 % interval of an accuracy of "
-        f"{100 * accuracy:.0f} % is {100 * width:.1f} points wide; between two such models that make half of "
-        f"their mistakes on the same pictures, a difference below {100 * smallest:.1f} points is as a rule "
-        "not found"
+        f"{100 * accuracy:.0f} % is {100 * width:.1f} points wide; a difference of less than "
+        f"{100 * smallest:.1f} points between two such models is usually not significant, if they share half "
+        "of their mistakes"
     )
 
 
@@ -160,7 +160,7 @@ def find_drift(photos: Iterable[Photo]) -> list[Drift]:
 
     Compared are numbers by the Kolmogorov-Smirnov test and categories by the chi-squared test, all corrected
     together by Holm's method. Numbers are compared within their class, less its median, so that other
-    shares of the classes are not told again in every number.
+    shares of the classes are not reported again in every number.
 
     Args:
         photos: The readable pictures with their sets; those without one are not compared.
@@ -210,7 +210,7 @@ def _compare(
         effect, p, place = _compare_categories(places, training, chosen)
         text = columns.names[what][place] or "unknown"
         here, there = (f"{100 * float((places[one] == place).mean()):.0f} %" for one in (chosen, training))
-        reason = f"the {what} {text} has {here} of {name}, and {there} of training"
+        reason = f"{here} of the {name} pictures have the {what} {text}, and {there} of the training pictures"
         yield name, f"share of class {text}" if what == "class" else what, effect, p, reason
     for what in _NUMBERS:
         values = columns.table[what]
@@ -226,7 +226,8 @@ def _compare(
 
 def _describe_medians(what: str, name: str, here: str, there: str) -> str:
     if here == there:
-        return f"the {what} varies otherwise in {name} than in training; the median is {here} in both"
+        where = f"between {name} and training"
+        return f"the distribution of the {what} differs {where}; the median is {here} in both"
     return f"the median {what} is {here} in {name} and {there} in training"
 
 

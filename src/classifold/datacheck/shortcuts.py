@@ -273,10 +273,10 @@ def judge_background(
     if p > _SIGNIFICANCE:
         return None
     reason = (
-        f"with the middle of every picture painted grey the class is still told with {write_percent(recall)} "
-        f"balanced accuracy, {write_percent(full_recall)} from whole pictures: natural where each class has "
-        "surroundings of its own (or fills the whole picture), else the model may learn the place instead of "
-        "the subject; compare pictures of one class in other places"
+        "with the middle of every picture painted grey, the class is still recognized with "
+        f"{write_percent(recall)} balanced accuracy ({write_percent(full_recall)} on whole pictures); this is "
+        "natural if each class has its own surroundings or fills the whole picture; otherwise the model may "
+        "learn the place instead of the subject: add pictures of each class in other places"
     )
     return Shortcut(name="background", accuracy=recall, chance=float(np.mean(null)), p=p, reason=reason)
 

@@ -127,11 +127,11 @@ def _describe_kinds(findings: Findings) -> list[str]:
     for kind in order:
         count = counts[kind]
         cost = costs.get(kind)
-        told = ""
+        words = ""
         if cost is not None:
-            told = f"; {describe_cost(cost)}".replace(NBSP, " ")
+            words = f"; {describe_cost(cost)}".replace(NBSP, " ")
         shown = f"{', '.join(examples[kind][:_SHOWN])}{_more(count)}"
-        lines.append(f"pictures: {kind} ({count:,}): {shown}{told}")
+        lines.append(f"pictures: {kind} ({count:,}): {shown}{words}")
     return lines
 
 

@@ -117,7 +117,7 @@ def _describe_copies(files: Sequence[_File], changes: dict[tuple[int, int], str]
     kind: GroupKind = "conflict" if len(labels) > 1 else "exact" if is_exact else "near"
     words = ["", *(_compare(first, one, changes) for one in files[1:])]
     count = count_of(len(files), "file")
-    what = "the same picture" if is_exact else "the same photograph, changed"
+    what = "the same picture" if is_exact else "the same photograph in different versions"
     reason = f"{count} show {what}"
     if kind == "conflict":
         reason += f", under the labels {' and '.join(sorted(labels))}"

@@ -39,8 +39,8 @@ def describe_spoilers(findings: Findings | None) -> list[str]:
     if findings.estimate is not None and findings.estimate.low >= 1:
         one = findings.estimate
         lines.append(
-            f"About {one.value:.0f} labels are probably wrong ({one.low:.0f} to {one.high:.0f}): a right "
-            "answer counts as a mistake there."
+            f"About {one.value:.0f} labels are wrong (95 % interval {one.low:.0f} to {one.high:.0f}): a "
+            "correct answer counts as a mistake on those in the evaluation set."
         )
     lines += [
         f"The class can be told without the subject: {one.reason or one.name}." for one in findings.shortcuts
@@ -61,7 +61,7 @@ def describe_check(findings: Findings | None) -> str:
     """Return the sentence above the table of what was found; empty where there was no check."""
     if findings is None:
         return ""
-    skipped = "; ".join(f"{name}: {reason}" for name, reason in findings.skipped.items())
+    skipped = "; ".join(f"{', '.join(parts)} ({reason})" for reason, parts in findings.skipped_parts.items())
     words = [f"The pictures were checked before the training ({findings.num_pictures:,} in all)."]
     if not build_check_rows(findings):
         words.append("Nothing was found that spoils the scores.")
