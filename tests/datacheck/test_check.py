@@ -251,4 +251,4 @@ def test_too_few_pictures_for_features_are_said_to_be_too_few(
 ) -> None:
     folder = draw_classes(tmp_path / "photos", count=3)
     checked = check_pictures(configure(folder, **tiny_settings(own_backbone)))
-    assert "at least 20 are needed" in checked.findings.skipped["labels"]
+    assert "at least 40 are needed, in two classes of at least 5" in checked.findings.skipped["labels"]

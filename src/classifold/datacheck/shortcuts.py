@@ -274,9 +274,9 @@ def judge_background(
         return None
     reason = (
         "with the middle of every picture painted grey, the class is still recognized with "
-        f"{write_percent(recall)} balanced accuracy ({write_percent(full_recall)} on whole pictures); this is "
-        "natural if each class has its own surroundings or fills the whole picture; otherwise the model may "
-        "learn the place instead of the subject: add pictures of each class in other places"
+        f"{write_percent(recall)} balanced accuracy ({write_percent(full_recall)} on whole pictures); this "
+        "is natural if each class has its own surroundings or fills the whole picture; otherwise the model "
+        "may learn the place instead of the subject: add pictures of each class in other places"
     )
     return Shortcut(name="background", accuracy=recall, chance=float(np.mean(null)), p=p, reason=reason)
 
