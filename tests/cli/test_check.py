@@ -73,7 +73,7 @@ def test_what_was_found_is_printed_and_the_page_written_beside_the_folder(
     assert "- pictures: cut short (1): dog/broken.jpg" in lines
     assert "Not checked: labels, shortcuts: left out by --quick" in lines
     assert lines[-2:] == [
-        "to mend it: classifold check 'my photos' --set EPOCHS=3 --plan plan.csv",
+        "to fix it: classifold check 'my photos' --set EPOCHS=3 --plan plan.csv",
         "ready: classifold train 'my photos' --set EPOCHS=3",
     ]
     assert list_files(photos) == before

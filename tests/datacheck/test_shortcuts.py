@@ -119,7 +119,7 @@ def test_a_background_is_reported_only_where_it_tells_nearly_as_much_as_the_pict
     assert found is not None
     assert found.accuracy > 0.8
     assert found.chance == pytest.approx(0.25, abs=0.05)
-    assert "natural where" in found.reason
+    assert "natural if" in found.reason
     assert judge_background(photos, whole, weak) is None
     assert judge_background(photos, weak, generator.normal(size=(160, 8)).astype(np.float32)) is None
 

@@ -45,8 +45,8 @@ def test_the_innermost_folder_is_the_class_and_paths_tell_equal_names_apart(make
     notes = "\n".join(summary.notes)
     assert "2 folders have the same name as another folder, so their classes are named by the path" in notes
     assert (
-        "1 class has only the pictures directly in their own folder, since the folders inside it are classes too: "
-        "Pear"
+        "1 class has only the pictures directly in their own folder, since the folders inside it are classes "
+        "too: Pear"
     ) in notes
     assert "holds no pictures" not in notes
 

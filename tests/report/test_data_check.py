@@ -58,7 +58,7 @@ def test_a_check_that_found_nothing_says_so():
     words = describe_check(found(skipped={"labels": "needs the extra train"}))
     assert "1,200" in words
     assert "Nothing was found" in words
-    assert "labels: needs the extra train" in words
+    assert "labels (needs the extra train)" in words
 
 
 def test_evaluation_pictures_with_a_copy_are_counted_and_bursts_are_not():
@@ -74,8 +74,8 @@ def test_the_accuracy_without_leaks_is_told_where_it_is_known():
         without_leaks=Interval(value=0.88, low=0.8, high=0.93),
         num_leaks=41,
         num_evaluation=300,
-        reason="a head on frozen features has an accuracy of 96 % on all evaluation pictures, and of 88 % without the 41 "
-        "that have a copy in training or validation",
+        reason="a head on frozen features has an accuracy of 96 % on all evaluation pictures, and of 88 % "
+        "without the 41 that have a copy in training or validation",
     )
     (line,) = describe_spoilers(found(groups=(LEAK,), effect=effect))
     assert line == f"Data check: {effect.reason}."

@@ -123,7 +123,7 @@ def _print_plan(answer: CheckAnswer) -> None:
         show_place("The plan is in", answer.plan)
         show(f"edit it, then: {ask_check('--apply', str(answer.plan))}")
     elif any((answer.checked.findings.groups, answer.checked.findings.labels)):
-        show(f"to fix this, write a plan: {ask_check('--plan', 'plan.csv')}")
+        show(f"to fix it: {ask_check('--plan', 'plan.csv')}")
 
 
 def _open(page: Path) -> None:
