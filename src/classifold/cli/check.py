@@ -45,7 +45,9 @@ _CHECKING = {
 
 @click.command()
 @folder_argument
-@click.option("--quick", "is_quick", is_flag=True, help="Leave out labels and shortcuts, which take longer.")
+@click.option(
+    "--quick", "is_quick", is_flag=True, help="Do not look at labels and shortcuts again, which takes longer."
+)
 @click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser at the end.")
 @click.option(
     "--output",

@@ -35,7 +35,7 @@ from classifold.dataset.sources import describe_sources, hash_sources
 from classifold.dataset.walk import Picture
 from classifold.errors import ClassifoldError, RunError
 from classifold.findings import Findings, PictureFinding
-from classifold.kept_findings import keep_findings
+from classifold.kept_findings import find_kept, keep_findings
 from classifold.likeness.description import describe
 from classifold.machine import count_workers
 from classifold.names import ENVIRONMENT_JSON, EVALUATION, PREDICTIONS_CSV
@@ -44,6 +44,8 @@ from classifold.settings.config import Config
 
 # Why parts of the check did not run, for `Findings.skipped`.
 _QUICK = "left out by --quick"
+# Parts of the findings for which features are needed; a quick check takes them from the whole check before.
+_BY_FEATURES = ("labels", "estimate", "overlaps", "shortcuts", "effect")
 _LISTED = "check does not open the pictures of a listing; `classifold split` reports the copies"
 _UNREAD = "the pictures could not be read or divided; fix the reported errors first"
 
@@ -114,7 +116,8 @@ def check_pictures(
 
     Args:
         config: The settings.
-        is_quick: Leave out what needs features of the pictures: labels, shortcuts and the effect of leaks.
+        is_quick: Compute no features of the pictures: labels, shortcuts and the effect of leaks are those of
+            the whole check of the same pictures before; they are left out if there was none.
         run_dir: A finished run on these pictures, to tell what each kind of picture costs it; None: none.
             Where its predictions cannot be read, a note says so.
         estimate_job: Time and price of a job on the configured machine; None: they are not reported.
@@ -134,7 +137,7 @@ def check_pictures(
         **looked.found,
     )
     if not report.faults:
-        keep_findings(findings, kind="quick" if looked.skipped else "full")
+        keep_findings(findings, kind="quick" if is_quick or looked.skipped else "full")
     return Checked(report, findings, looked.paths)
 
 
@@ -231,7 +234,10 @@ class _Looked:
             enough = [size for size in sizes if size >= NUM_FOLDS]
             reason = explain_few(len(enough), sum(enough))
         if reason:
-            self.skipped |= dict.fromkeys(("labels", "shortcuts"), reason)
+            if self.is_quick and (kept := find_kept(find_fingerprint(self.config), kind="full")) is not None:
+                self.found |= {name: getattr(kept, name) for name in _BY_FEATURES}
+            else:
+                self.skipped |= dict.fromkeys(("labels", "shortcuts"), reason)
             self.found["sets"] = describe_sets(counts, stored, accuracy=accuracy)
             return []
         photos, rows, backgrounds, seconds = _compute(self.config, list(stored))

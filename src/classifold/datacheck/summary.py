@@ -95,8 +95,19 @@ def _describe_copies(groups: Sequence[Group]) -> list[str]:
 
 
 def _list_groups(groups: Sequence[Group]) -> str:
-    shown = "; ".join(" = ".join(group.files[:_SHOWN]) for group in groups[:_SHOWN])
-    return shown + _more(len(groups))
+    return "; ".join(map(_show_group, groups[:_SHOWN])) + _more(len(groups))
+
+
+def _show_group(group: Group) -> str:
+    """Return some files of a group: of each label and set the first comes before further ones."""
+    seen: dict[tuple[str, str], int] = {}
+    order = []
+    for place, file in enumerate(group.files):
+        kind = (group.labels[place], group.sets[place] if group.sets else "")
+        seen[kind] = seen.get(kind, -1) + 1
+        order.append((seen[kind], place, file))
+    shown = [file for _, _, file in sorted(order)[:_SHOWN]]
+    return " = ".join(shown) + _more(len(group.files))
 
 
 def _describe_labels(findings: Findings) -> list[str]:
