@@ -114,7 +114,8 @@ def test_unusual_pictures_are_told_by_kind_with_what_they_cost_a_run():
     pictures.append(PictureFinding(file="a/3.jpg", kind="unusual colour profile", reason=""))
     costs = (KindCost(kind="blurred", count=12, correct=4, others=0.91),)
     assert describe_findings(found(pictures=pictures, costs=costs)) == [
-        "pictures: blurred (2): a/0.jpg, a/1.jpg; the model gets 4 of 12 right, and 91 % of the other pictures",
+        "pictures: blurred (2): a/0.jpg, a/1.jpg; the model gets 4 of 12 right, and 91 % "
+        "of the other pictures",
         "pictures: unusual colour profile (1): a/3.jpg",
     ]
 
@@ -138,6 +139,11 @@ def test_shortcuts_drift_and_overlaps_are_told():
         "drift: evaluation pictures are smaller",
         "overlap: classes that are hard to tell apart: a and b (26, 13 %)",
     ]
+
+
+def test_copies_with_two_labels_count_once_in_a_quick_check_even_across_sets():
+    across = group("conflict", "training/a/5.jpg", "evaluation/b/6.jpg", across=("training", "evaluation"))
+    assert describe_quickly(found(groups=[across])) == "data check: 1 picture in two classes"
 
 
 @pytest.mark.parametrize("count", [1, 2])
