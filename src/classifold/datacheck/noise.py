@@ -110,7 +110,7 @@ def _blame(own: Floats, rate: float, num_classes: int) -> Floats:
 
 
 def _shape_logits(shape: Floats, regression: Floats, votes: Floats) -> Floats:
-    """Return log probabilities (N, C); `shape` holds the logarithm of beta and the root of the votes' weight."""
+    """Return log probabilities (N, C); `shape` holds log beta and the root of the weight of the votes."""
     return normalize(np.exp(shape[0]) * (regression + shape[1] ** 2 * votes))
 
 
