@@ -44,7 +44,7 @@ class Group(_Value):
         files: Keys of the pictures, at least two; the one to keep comes first.
         labels: Class of each file, in the same order.
         sets: Set of each file, in the same order; empty where no set is known.
-        across: The different sets of the files, where there are several: a leak. Else empty.
+        across: The different sets of the files, where there are several: copies are a leak then. Else empty.
         changes: How each file differs from the first, such as "cropped", "mirrored", "equal bytes".
         reason: One sentence that says what was found.
     """
@@ -56,6 +56,11 @@ class Group(_Value):
     across: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     reason: str = ""
+
+    @property
+    def is_leak(self) -> bool:
+        """Return whether copies of one picture, under one label, lie in several sets."""
+        return bool(self.across) and self.kind in ("exact", "near")
 
 
 class Neighbour(_Value):
@@ -252,8 +257,23 @@ class Findings(_Value):
 
     @property
     def leaks(self) -> tuple[Group, ...]:
-        """Return the groups that span sets, and those with two labels."""
-        return tuple(one for one in self.groups if one.across or one.kind == "conflict")
+        """Return the copies across sets; a picture with two labels is none of them, but a conflict."""
+        return tuple(one for one in self.groups if one.is_leak)
+
+    @property
+    def conflicts(self) -> tuple[Group, ...]:
+        """Return the groups under two labels, across sets or not."""
+        return tuple(one for one in self.groups if one.kind == "conflict")
+
+    @property
+    def copies(self) -> tuple[Group, ...]:
+        """Return the copies within a set, or in a folder that is not split."""
+        return tuple(one for one in self.groups if one.kind in ("exact", "near") and not one.across)
+
+    @property
+    def bursts(self) -> tuple[Group, ...]:
+        """Return the bursts, across sets or not."""
+        return tuple(one for one in self.groups if one.kind == "burst")
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of check.json."""

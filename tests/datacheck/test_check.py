@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from classifold.datacheck.check import Checked, check_pictures, choose_check_dir, find_newest_run
+from classifold.dataset.evaluation_size import measure_width
 from classifold.dataset.split import split_dataset
 from classifold.kept_findings import find_kept
-from classifold.names import ENVIRONMENT_JSON, EVALUATION, PREDICTIONS_CSV, TRAINING
+from classifold.names import ENVIRONMENT_JSON, EVALUATION, METRICS_JSON, PREDICTIONS_CSV, TRAINING
 from classifold.settings.config import Config
 from classifold.settings.loader import build_config
 from made_runs import CLASSES, draw_sets, paint, tiny_settings
@@ -117,7 +118,7 @@ def test_of_a_folder_without_classes_nothing_is_claimed(tmp_path: Path) -> None:
     checked = check(folder)
     assert checked.report.faults
     assert checked.findings.groups == checked.findings.pictures == ()
-    assert "pictures" in checked.findings.skipped
+    assert {"leaks", "conflicts", "pictures"} <= set(checked.findings.skipped)
     assert check(tmp_path / "nothing").report.faults
 
 
@@ -182,6 +183,27 @@ def test_the_newest_run_on_the_split_of_these_pictures_is_found(
     make_run("c", tmp_path / "other-split")
     (tmp_path / "runs" / "unfinished").mkdir()
     assert find_newest_run(config) == newest
+
+
+def test_what_the_evaluation_set_can_show_follows_from_the_accuracy_of_the_run(
+    photos: Path, make_run: Callable[..., Path]
+) -> None:
+    run_dir = make_run("a", photos.with_name("photos-split"))
+    metrics = {
+        "format": 1,
+        "num_pictures": 10,
+        "class_names": ["a", "b"],
+        "top_k": 1,
+        "scores": {"accuracy": {"value": 0.6}},
+        "per_class": [
+            {"class_name": name, "precision": 0.6, "recall": 0.6, "f1": 0.6, "support": 5} for name in "ab"
+        ],
+        "confusion_matrix": [[3, 2], [2, 3]],
+    }
+    (run_dir / METRICS_JSON).write_text(json.dumps(metrics))
+    found = check_pictures(configure(photos), is_quick=True, run_dir=run_dir).findings
+    num_evaluation = sum(found.sets.counts[EVALUATION].values())
+    assert found.sets.interval_width == measure_width(num_evaluation, 0.6)
 
 
 def test_a_damaged_run_costs_the_check_a_note(photos: Path, make_run: Callable[..., Path]) -> None:
@@ -250,4 +272,4 @@ def test_too_few_pictures_for_features_are_said_to_be_too_few(
 ) -> None:
     folder = draw_classes(tmp_path / "photos", count=3)
     checked = check_pictures(configure(folder, **tiny_settings(own_backbone)))
-    assert "at least 20 are needed" in checked.findings.skipped["labels"]
+    assert "at least 40 are needed, in two classes of at least 5" in checked.findings.skipped["labels"]

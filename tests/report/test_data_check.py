@@ -29,6 +29,13 @@ LEAK = Group(
     across=("training", "evaluation"),
 )
 CONFLICT = Group(kind="conflict", files=("a/3.jpg", "b/3.jpg"), labels=("a", "b"))
+CONFLICT_ACROSS = Group(
+    kind="conflict",
+    files=("a/8.jpg", "b/8.jpg"),
+    labels=("a", "b"),
+    sets=("training", "evaluation"),
+    across=("training", "evaluation"),
+)
 BURST = Group(
     kind="burst",
     files=("a/4.jpg", "a/5.jpg"),
@@ -71,7 +78,7 @@ def test_parts_that_were_not_checked_for_one_reason_are_named_together():
 
 
 def test_evaluation_pictures_with_a_copy_are_counted_and_bursts_are_not():
-    assert count_leaked([LEAK, BURST, CONFLICT]) == 1
+    assert count_leaked(found(groups=(LEAK, BURST, CONFLICT, CONFLICT_ACROSS)).leaks) == 1
     (line, both) = describe_spoilers(found(groups=(LEAK, CONFLICT, BURST)))
     assert "1 evaluation picture has a copy" in line
     assert "2 pictures are in two classes" in both

@@ -10,7 +10,7 @@ from classifold.counts import count_of
 from classifold.errors import Fault, UsageError
 from classifold.findings import Findings, Group
 
-# What --fail-on can name. "leaks" are the groups of `Findings.leaks`: across sets, or under two labels.
+# What --fail-on can name; the first four are the groups of the properties of `Findings` with these names.
 KINDS = ("leaks", "conflicts", "copies", "bursts", "labels", "shortcuts", "pictures", "sets")
 _SHOWN = 3
 
@@ -89,13 +89,12 @@ def _leave_out_known(named: _Named, known: _Named) -> list[str]:
     ]
 
 
-def _groups(wanted: Callable[[Group], bool]) -> Callable[[Findings], _Named]:
+def _groups(choose: Callable[[Findings], Sequence[Group]]) -> Callable[[Findings], _Named]:
     def find(findings: Findings) -> _Named:
         return {
             frozenset(group.files): f"{group.kind}: {', '.join(group.files[:_SHOWN])}"
             + (f" and {len(group.files) - _SHOWN:,} more" if len(group.files) > _SHOWN else "")
-            for group in findings.groups
-            if wanted(group)
+            for group in choose(findings)
         }
 
     return find
@@ -126,10 +125,10 @@ def _find_sets(findings: Findings) -> _Named:
 
 
 _FINDERS: Mapping[str, Callable[[Findings], _Named]] = {
-    "leaks": _groups(lambda one: bool(one.across) or one.kind == "conflict"),
-    "conflicts": _groups(lambda one: one.kind == "conflict"),
-    "copies": _groups(lambda one: one.kind in ("exact", "near") and not one.across),
-    "bursts": _groups(lambda one: one.kind == "burst"),
+    "leaks": _groups(lambda findings: findings.leaks),
+    "conflicts": _groups(lambda findings: findings.conflicts),
+    "copies": _groups(lambda findings: findings.copies),
+    "bursts": _groups(lambda findings: findings.bursts),
     "labels": _find_labels,
     "shortcuts": _find_shortcuts,
     "pictures": _find_pictures,

@@ -118,7 +118,7 @@ def _build_group(group: Group) -> Case:
         spread = f" in {' and '.join(group.across)}" if group.across else ""
         return Case("burst", f"Burst of {count}{spread}", group.reason, files)
     kind = {"exact": "Exact", "near": "Near"}[group.kind]
-    if group.across:
+    if group.is_leak:
         return Case("leak", f"{kind} copies in {' and '.join(group.across)}", group.reason, files)
     return Case(group.kind, f"{kind} copies: {count}", group.reason, files)
 

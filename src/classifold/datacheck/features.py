@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.dataset.walk import Picture
-from classifold.machine import count_cores
+from classifold.machine import count_workers
 from classifold.names import install
 from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
@@ -130,8 +130,7 @@ class _Work:
     def __init__(self, network: Network, cache: FeatureCache | None, *, is_blanked: bool) -> None:
         self._network, self._cache, self._is_blanked = network, cache, is_blanked
         config = self._config = network.config
-        workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="features")
+        self._pool = ThreadPoolExecutor(count_workers(config.NUM_WORKERS), thread_name_prefix="features")
         self._kept: dict[int, bytes] = {}
         self._rows: dict[int, NDArray[np.float32]] = {}
         self._unsaved: list[tuple[bytes, NDArray[np.float32]]] = []

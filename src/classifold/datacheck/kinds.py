@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.counts import count_of
 from classifold.datacheck.photo import Photo, Photos
 from classifold.findings import KindCost, PictureFinding
 from classifold.names import EVALUATION
@@ -299,11 +298,3 @@ def costs(
         for kind, (count, right) in sorted(counts.items())
         if 0 < count < total
     ]
-
-
-def describe_cost(cost: KindCost) -> str:
-    """Return a cost as a sentence: "blurred: the model gets 4 of 12 pictures right, 91 % elsewhere"."""
-    pictures = count_of(cost.count, "picture")
-    return (
-        f"{cost.kind}: the model gets {cost.correct} of {pictures} right, {100 * cost.others:.0f} % elsewhere"
-    )

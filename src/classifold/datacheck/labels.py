@@ -36,6 +36,21 @@ _LEAST_TRUST = 0.02
 _LEAST_GAIN = 0.1
 
 
+def explain_few(num_classes: int, num_pictures: int) -> str:
+    """Return why so few pictures cannot be checked by their features; "" if they can.
+
+    Args:
+        num_classes: Classes of at least `NUM_FOLDS` pictures.
+        num_pictures: Pictures of these classes.
+    """
+    if num_classes >= 2 and num_pictures >= _FEWEST:
+        return ""
+    return (
+        f"there are too few pictures: at least {_FEWEST} are needed, in two classes of at least {NUM_FOLDS} "
+        "each"
+    )
+
+
 @dataclass(frozen=True)
 class LabelCheck:
     """What is known of the labels.
@@ -84,12 +99,8 @@ def check_labels(
     judged = np.flatnonzero(sizes[labels] >= NUM_FOLDS) if len(photos) else np.zeros(0, np.intp)
     notes = _describe_small(class_names, sizes)
     kept = np.unique(labels[judged])
-    if len(kept) < 2 or len(judged) < _FEWEST:
-        what = (
-            f"there are too few pictures: at least {_FEWEST} are needed, in two classes of at least "
-            f"{NUM_FOLDS} each"
-        )
-        return LabelCheck(skipped=what, notes=notes)
+    if why := explain_few(len(kept), len(judged)):
+        return LabelCheck(skipped=why, notes=notes)
     evidence = gather_evidence(
         features[judged],
         np.searchsorted(kept, labels[judged]),

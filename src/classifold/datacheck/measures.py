@@ -290,7 +290,7 @@ def _compare_pixels(index: sqlite3.Connection, workers: Workers, *, max_pixels: 
     )
     read = functools.partial(_hash_all_pixels, max_pixels=max_pixels)
     with show_progress("comparing pictures that may be equal", None) as advance:
-        for found in workers.map(_iter_paths(index, "temp.same_sample"), read, failed=_skip):
+        for found in workers.map(iter_paths(index, "temp.same_sample"), read, failed=_skip):
             add_pixels(index, [one for one in found if one is not None])
             advance(len(found))
 
@@ -318,14 +318,14 @@ def add_sketches(index: sqlite3.Connection, *, num_workers: int, max_pixels: int
         start_workers(num_workers) as workers,
         show_progress("comparing with the pictures of the split before", None) as advance,
     ):
-        for found in workers.map(_iter_paths(index, "temp.without_sketch"), read, failed=_skip):
+        for found in workers.map(iter_paths(index, "temp.without_sketch"), read, failed=_skip):
             with together(index):
                 rows = [one for one in found if one is not None]
                 index.executemany("UPDATE picture SET sketch = ?2 WHERE id = ?1", rows)
             advance(len(found))
 
 
-def _iter_paths(index: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, str]]]:
+def iter_paths(index: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, str]]]:
     """Yield batches of (id, path) of the pictures in a table of ids."""
     last = 0
     query = f"""SELECT id, path FROM picture WHERE id IN (SELECT id FROM {table} WHERE id > ?

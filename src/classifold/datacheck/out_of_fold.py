@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.likeness.grouping import group_pairs
+
 Floats = NDArray[np.float64]
 
 # Each picture is judged by models that never saw it, in this many divisions into folds, whose mean is taken:
@@ -66,20 +68,10 @@ def number_groups(groups: Sequence[Sequence[int]], count: int) -> NDArray[np.int
         groups: Indices of the pictures of each group; groups that share a picture become one.
         count: Number of pictures.
     """
-    parents = list(range(count))
-
-    def find(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]  # shortens the way for those who come later
-            index = parents[index]
-        return index
-
-    for members in groups:
-        for other in members[1:]:
-            first, second = sorted((find(members[0]), find(other)))
-            parents[second] = first
-    roots = np.array([find(index) for index in range(count)], np.intp)
-    return np.unique(roots, return_inverse=True)[1].astype(np.intp)
+    firsts = np.arange(count)
+    for members in group_pairs((group[0], other) for group in groups for other in group[1:]):
+        firsts[list(members)] = members[0]
+    return np.unique(firsts, return_inverse=True)[1].astype(np.intp)
 
 
 class Folds:

@@ -15,6 +15,7 @@ from classifold.findings import Findings
 from classifold.names import SETS
 from classifold.printable import make_printable
 from classifold.report.charts import draw_interval, drawing, element
+from classifold.report.data_check import describe_cost
 from classifold.report.sentences import percent
 
 MOST_CLASSES = 30  # in the drawing; the table has all
@@ -147,10 +148,8 @@ def _advise_unusual(findings: Findings, counts: dict[str, int]) -> list[Advice]:
         cost = costs.get(kind)
         text = "Check whether they belong in the data."
         if cost is not None:
-            rest = percent(cost.others, decimals=0)
-            text = (
-                f"The model gets {cost.correct:,} of {cost.count:,} right, and {rest} of the other pictures."
-            )
+            sentence = describe_cost(cost)
+            text = f"{sentence[0].upper()}{sentence[1:]}."
         advice.append(Advice(f"{count_of(count, 'picture')}: {kind}", text, kind))
     return advice
 

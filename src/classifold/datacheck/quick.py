@@ -10,11 +10,10 @@ from pathlib import Path
 from classifold.datacheck.check import find_fingerprint
 from classifold.datacheck.sets import describe_sets
 from classifold.datacheck.summary import describe_quickly
-from classifold.datacheck.unreadable import explain_unreadable
+from classifold.datacheck.unreadable import explain_unreadable, read_reasons
 from classifold.dataset.check import Reading, check_data
 from classifold.dataset.groups import find_groups, read_groups
 from classifold.dataset.index import count_sets
-from classifold.dataset.keys import name_key
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.dataset.sources import MADE_FROM
@@ -109,15 +108,13 @@ def _look_at_own(config: Config) -> Findings:
     looked: list[Findings] = []
 
     def examine(index: sqlite3.Connection, _: Config) -> None:
-        query = index.execute("SELECT key, given, reason FROM picture WHERE reason NOT NULL")
-        unreadable = [(name_key(key, given), reason) for key, given, reason in query]
         counts = count_sets(index)
         findings = Findings(
             source=str(config.split_dir),
             fingerprint=fingerprint,
             num_pictures=sum(sum(of_set.values()) for of_set in counts.values()),
             groups=find_groups(index).groups,
-            pictures=tuple(explain_unreadable(unreadable)),
+            pictures=tuple(explain_unreadable(read_reasons(index).items())),
             sets=describe_sets(counts),
             skipped=_CLOSELY,
         )

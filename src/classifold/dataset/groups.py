@@ -42,10 +42,10 @@ class GroupedPictures:
 
         Args:
             keys: Keys of pictures.
-            is_copies: Leave bursts out.
+            is_copies: Leave bursts and conflicts out, as `Findings.leaks` does.
         """
         places = {key: place for place, key in enumerate(keys)}
-        copies = [one.files for one in self.groups if one.kind != "burst"]
+        copies = [one.files for one in self.groups if one.kind in ("exact", "near")]
         groups = copies if is_copies else self.keys
         numbered = (tuple(places[key] for key in group if key in places) for group in groups)
         return [group for group in numbered if len(group) > 1]

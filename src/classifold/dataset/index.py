@@ -61,6 +61,7 @@ CREATE TABLE near (               -- pictures that show the same photograph ('ne
     kind TEXT NOT NULL,
     changes TEXT NOT NULL         -- how the second differs from the first, in words
 );
+CREATE TABLE cut (count INTEGER NOT NULL);  -- pictures that were not compared with all that resemble them
 CREATE TABLE component (
     name TEXT PRIMARY KEY,
     draw REAL NOT NULL,

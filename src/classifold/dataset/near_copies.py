@@ -88,19 +88,36 @@ def compare_pictures(index: sqlite3.Connection, config: Config) -> None:
                 return None
 
         with show_progress("comparing similar pictures", None) as advance:
-            found = find_pairs(
+            searched = find_pairs(
                 descriptions, read=read, num_workers=_count_workers(config), advance=advance
-            ).pairs
+            )
+        found = searched.pairs
         bursts = find_bursts(descriptions, taken=taken, cameras=None, names=paths, pairs=found)
     kinds = {(one.first, one.second): ("near", ", ".join(one.changes)) for one in found if one.is_same}
     kinds |= dict.fromkeys(bursts, ("burst", ""))
     rows = ((numbers[first], numbers[second], *kind) for (first, second), kind in sorted(kinds.items()))
     with together(index):
         index.executemany("INSERT INTO near VALUES (?, ?, ?, ?)", rows)
+        index.execute("INSERT INTO cut VALUES (?)", (searched.num_cut,))
 
 
 def describe_near_copies(index: sqlite3.Connection) -> list[str]:
-    """Return the notes on near copies and bursts that stay together; none where no picture was divided."""
+    """Return the notes on near copies and bursts that stay together, and on those that may be missed."""
+    return [*_describe_kept_together(index), *_describe_cut(index)]
+
+
+def _describe_cut(index: sqlite3.Connection) -> list[str]:
+    (count,) = index.execute("SELECT COALESCE(SUM(count), 0) FROM cut").fetchone()
+    if not count:
+        return []
+    return [
+        f"{count_of(count, 'picture')} {choose(count, 'resembles', 'resemble')} so many others that not all "
+        "pairs were compared: near copies may have been missed (NEAR_COPIES)"
+    ]
+
+
+def _describe_kept_together(index: sqlite3.Connection) -> list[str]:
+    """Return the notes on near copies and bursts; none where no picture was divided."""
     divided = "SELECT 1 FROM picture WHERE status = 'kept' AND rank != COALESCE(given, -1) LIMIT 1"
     if not index.execute(divided).fetchone():
         return []
