@@ -54,11 +54,27 @@ def test_a_run_without_a_check_says_nothing_about_one():
     assert build_check_rows(None) == describe_spoilers(None) == []
 
 
+def test_copies_with_two_labels_count_once_even_across_sets():
+    across = CONFLICT.model_copy(
+        update={"sets": ("training", "evaluation"), "across": ("training", "evaluation")}
+    )
+    assert [row.what for row in build_check_rows(found(groups=(across,)))] == [
+        "The same picture in two classes"
+    ]
+
+
 def test_a_check_that_found_nothing_says_so():
     words = describe_check(found(skipped={"labels": "needs the extra train"}))
     assert "1,200" in words
     assert "Nothing was found" in words
     assert "labels (needs the extra train)" in words
+
+
+def test_parts_that_were_not_checked_for_one_reason_are_named_together():
+    words = describe_check(
+        found(skipped={"labels": "by --quick", "sets": "unread", "shortcuts": "by --quick"})
+    )
+    assert words.endswith("Not checked: labels, shortcuts (by --quick); sets (unread).")
 
 
 def test_evaluation_pictures_with_a_copy_are_counted_and_bursts_are_not():

@@ -45,7 +45,7 @@ class Facts:
 
 
 # What has nothing to do with the subject; what can also follow from it, as sharpness does; and its colour. In
-# three public folders (flowers, waste, clothes) they told a class with a gain of at most 0.33, 0.40 and 0.48.
+# three public folders (flowers, trash, clothing) their gain was at most 0.33, 0.40 and 0.48.
 _FOREIGN, _RELATED, _OWN = 0.4, 0.5, 0.65
 _SOURCES = (
     "the classes seem to come from different sources; take pictures of every class from each source, or "

@@ -182,7 +182,7 @@ def gather_evidence(
     neighbours = find_neighbours(reduced, group_numbers, seed=seed)
     regression = folds.predict()
     noise = measure_noise(regression, neighbours.vote(labels, num_classes), labels, seed=seed)
-    # A second look, in which labels that are probably wrong hardly teach and hardly vote.
+    # A second look, in which labels that are probably wrong hardly count in training and in votes.
     trust = np.clip(1 - noise.wrong, _LEAST_TRUST, 1.0)
     second = normalize((regression + folds.predict(trust=trust)) / 2)
     votes = neighbours.vote(labels, num_classes, trust=trust)

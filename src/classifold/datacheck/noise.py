@@ -110,13 +110,13 @@ def _blame(own: Floats, rate: float, num_classes: int) -> Floats:
 
 
 def _shape_logits(shape: Floats, regression: Floats, votes: Floats) -> Floats:
-    """Return log probabilities (N, C); `shape` holds the sharpness's logarithm and the trust's root."""
+    """Return log probabilities (N, C); `shape` holds log beta and the root of the weight of the votes."""
     return normalize(np.exp(shape[0]) * (regression + shape[1] ** 2 * votes))
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """The best shape for a rate: the sharpness's logarithm and the trust's root, and the loss."""
+    """The best shape for a rate: the logarithm of beta and the root of the votes' weight, and the loss."""
 
     shape: Floats
     loss: float
