@@ -31,7 +31,7 @@ from classifold.dataset.groups import GroupedPictures, find_groups
 from classifold.dataset.index import SET_RANKS, count_sets
 from classifold.dataset.keys import name_key
 from classifold.dataset.near_copies import compare_pictures
-from classifold.dataset.sources import describe_sources
+from classifold.dataset.sources import describe_sources, hash_sources
 from classifold.dataset.walk import Picture
 from classifold.errors import ClassifoldError, RunError
 from classifold.findings import Findings, PictureFinding
@@ -139,9 +139,12 @@ def check_pictures(
 
 
 def find_fingerprint(config: Config) -> str:
-    """Return the hash of the pictures' names, sizes and times; empty if they cannot be listed."""
+    """Return the hash of the pictures' names, sizes and times, and of the settings that divide them.
+
+    It is empty if the pictures cannot be listed.
+    """
     with contextlib.suppress(ClassifoldError, OSError):  # of a folder that cannot be read there is none
-        return str(describe_sources(config)["pictures"])
+        return hash_sources(describe_sources(config))
     return ""
 
 

@@ -16,7 +16,7 @@ from classifold.dataset.groups import find_groups, read_groups
 from classifold.dataset.index import count_sets
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.record import read_record_head, read_record_list
-from classifold.dataset.sources import MADE_FROM
+from classifold.dataset.sources import MADE_FROM, hash_sources
 from classifold.errors import ClassifoldError
 from classifold.findings import Findings
 from classifold.kept_findings import find_kept, keep_findings
@@ -76,21 +76,27 @@ def with_findings(findings: Findings | None, add_report: Callable[[Path], Path])
 
 
 def _read_record(record: Path, config: Config) -> Findings:
-    """Return what a split's record says, or what the whole check found in the same pictures."""
+    """Return what a split's record says, and what the whole check found in the same pictures."""
     head = read_record_head(record) or {}
     made_from = head.get(MADE_FROM)
-    fingerprint = str(made_from.get("pictures", "")) if isinstance(made_from, dict) else ""
-    if (kept := find_kept(fingerprint, kind="full")) is not None:
-        return kept
-    unreadable = [(one["key"], one["reason"]) for one in read_record_list(record, "unreadable")]
+    fingerprint = hash_sources(made_from) if isinstance(made_from, dict) else ""
+    groups = read_groups(record)
+    if isinstance(made_from, dict) and made_from.get("NEAR_COPIES") == "ignore":
+        groups = _look_at_own(config).groups  # the split did not look for near copies
     counts = head.get("counts") or {}
+    sets = describe_sets(counts)
+    if (kept := find_kept(fingerprint, kind="full")) is not None:
+        # The check divided the pictures as it would then; the record knows how they are divided.
+        effect = kept.effect if groups == kept.groups else None
+        return kept.model_copy(update={"groups": groups, "sets": sets, "effect": effect})
+    unreadable = [(one["key"], one["reason"]) for one in read_record_list(record, "unreadable")]
     return Findings(
         source=str(config.split_dir),
         fingerprint=fingerprint,
         num_pictures=sum(sum(of_set.values()) for of_set in counts.values()),
-        groups=read_groups(record),
+        groups=groups,
         pictures=tuple(explain_unreadable(unreadable)),
-        sets=describe_sets(counts),
+        sets=sets,
         skipped=_CLOSELY,
     )
 
