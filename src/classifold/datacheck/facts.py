@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
-class Facts:
+class FactGroup:
     """One group of facts about all pictures.
 
     Attributes:
@@ -61,7 +61,7 @@ _NATURAL = (
 )
 
 
-def gather_facts(photos: Sequence[Photo]) -> list[Facts]:
+def gather_facts(photos: Sequence[Photo]) -> list[FactGroup]:
     """Return every group of facts in which the pictures differ at all.
 
     Args:
@@ -147,7 +147,7 @@ _SHARPNESSES: tuple[Measure, ...] = (("the sharpness is above {}", lambda one: o
 
 def _numbers(
     photos: Sequence[Photo], name: str, least_gain: float, remark: str, measures: Sequence[Measure]
-) -> Facts:
+) -> FactGroup:
     columns = np.array([[measure(photo) for _, measure in measures] for photo in photos], np.float64)
     columns = columns.reshape(len(photos), len(measures))
     for place in range(columns.shape[1]):
@@ -156,15 +156,17 @@ def _numbers(
         # What is unknown tells nothing here: where it does, the format or another column says so.
         column[~np.isfinite(column)] = np.median(known) if len(known) else 0.0
     phrases = tuple(phrase for phrase, _ in measures)
-    return Facts(name, columns.astype(np.float32), phrases, least_gain, remark)
+    return FactGroup(name, columns.astype(np.float32), phrases, least_gain, remark)
 
 
-def _values(photos: Sequence[Photo], name: str, phrase: str, read: Callable[[Photo], str]) -> Facts | None:
+def _values(
+    photos: Sequence[Photo], name: str, phrase: str, read: Callable[[Photo], str]
+) -> FactGroup | None:
     given = [read(photo) for photo in photos]
     return _flags([{one} for one in given], name, phrase, remark=_SOURCES)
 
 
-def _flags(given: Sequence[set[str]], name: str, phrase: str, *, remark: str) -> Facts | None:
+def _flags(given: Sequence[set[str]], name: str, phrase: str, *, remark: str) -> FactGroup | None:
     """Return a column of zeros and ones for each value that is common; None where none is."""
     counts = Counter(value for values in given for value in values)
     least = max(2.0, _COMMON * len(given))
@@ -172,7 +174,7 @@ def _flags(given: Sequence[set[str]], name: str, phrase: str, *, remark: str) ->
     if not common:
         return None
     columns = np.array([[float(value in values) for value in common] for values in given], np.float32)
-    return Facts(name, columns, tuple(phrase.format(value) for value in common), _FOREIGN, remark)
+    return FactGroup(name, columns, tuple(phrase.format(value) for value in common), _FOREIGN, remark)
 
 
 def _own_path(photo: Photo) -> str:
@@ -184,7 +186,7 @@ def _own_path(photo: Photo) -> str:
     return head if dot and "/" not in ending else rest
 
 
-def _words(photos: Sequence[Photo]) -> Facts | None:
+def _words(photos: Sequence[Photo]) -> FactGroup | None:
     """Return which words the names hold; a class's own name in its files' names says nothing of a source."""
     own = {word.lower() for photo in photos for word in _WORD.findall(photo.class_name)}
     stems = {word[: max(3, len(word) - 1)] for word in own}
@@ -195,7 +197,7 @@ def _words(photos: Sequence[Photo]) -> Facts | None:
     return _flags(given, "file name", "the name holds '{}'", remark=_NAMED)
 
 
-def _order(photos: Sequence[Photo]) -> Facts | None:
+def _order(photos: Sequence[Photo]) -> FactGroup | None:
     """Return the number in each name, where pictures of all classes are numbered in one way."""
     paths = [_own_path(photo) for photo in photos]
     patterns: dict[str, list[int]] = {}
@@ -214,7 +216,7 @@ def _order(photos: Sequence[Photo]) -> Facts | None:
     numbers = np.where(np.isfinite(numbers), numbers, np.nanmedian(numbers))
     column = np.argsort(np.argsort(numbers, kind="stable"), kind="stable")[:, None].astype(np.float32)
     phrase = "the file comes after position {} when all are sorted by the number in their name"
-    return Facts("file order", column, (phrase,), _FOREIGN, _NAMED)
+    return FactGroup("file order", column, (phrase,), _FOREIGN, _NAMED)
 
 
 def _counts_for_itself(photos: Sequence[Photo], numbers: NDArray[np.float64]) -> bool:

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.counts import write_percent
-from classifold.datacheck.facts import Facts, gather_facts
+from classifold.datacheck.facts import FactGroup, gather_facts
 from classifold.datacheck.out_of_fold import NUM_FOLDS, Folds, assign_folds, number_groups, reduce_features
 from classifold.datacheck.photo import Photo
 from classifold.datacheck.two_samples import correct_for_number
 from classifold.findings import Shortcut
 
 # A shortcut is reported where chance would do as well in fewer than one of a hundred folders; besides, it
-# must tell the class far better than chance (`Facts.least_gain`).
+# must tell the class far better than chance (`FactGroup.least_gain`).
 _SIGNIFICANCE = 0.01
 _NUM_PERMUTATIONS, _FEWEST_PERMUTATIONS = 200, 50
 # The search for chance ends early where it did as well so often.
@@ -192,7 +192,7 @@ def _gumbel_tail(value: float, mean: float, deviation: float) -> float:
     return -math.expm1(-math.exp(-(value - mode) / scale))
 
 
-def _explain(facts: Facts, labels: NDArray[np.intp], class_names: Sequence[str], score: _Score) -> str:
+def _explain(facts: FactGroup, labels: NDArray[np.intp], class_names: Sequence[str], score: _Score) -> str:
     """Return one sentence that says what tells which class."""
     label, column, threshold = _find_split(facts.columns, labels, score)
     above = facts.columns[:, column] > threshold
@@ -206,7 +206,7 @@ def _explain(facts: Facts, labels: NDArray[np.intp], class_names: Sequence[str],
     return f"{facts.name} alone tells {told} with {accuracy}: {phrase} in {share}; {facts.remark}"
 
 
-def _say_number(facts: Facts, column: int, threshold: float) -> str:
+def _say_number(facts: FactGroup, column: int, threshold: float) -> str:
     if facts.phrases[column] == "it was taken after {}":
         moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=threshold)
         return f"{moment:%Y-%m-%d}"
