@@ -293,9 +293,9 @@ def measure(folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     files = sorted(folder.iterdir())
     readings = list(iter_readings(files))
-    read = time.perf_counter()
+    read, working = time.perf_counter(), time.process_time()
     found = find(files, readings)
-    done = time.perf_counter()
+    done, worked = time.perf_counter(), time.process_time()
     same = [pair for pair in found.pairs if pair.is_same]
     unit = 1 if sys.platform == "darwin" else 1024
     return {
@@ -306,6 +306,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "cut": found.num_cut,
         "reading_seconds": round(read - start, 1),
         "comparing_seconds": round(done - read, 1),
+        "comparing_processor_seconds": round(worked - working, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6),
     }
 

@@ -28,14 +28,16 @@ _DETAIL, _FAINT_DETAIL, _ENOUGH_BLOCKS = 2.0, 1.0, 12
 # strengths. In benchmarks/check_drawn.py and check_copies.py nearly all copies have 0.99; other pictures that
 # pass one of the limits miss another.
 _LIMITS = {2: (0.95, 0.95), 3: (0.98, 0.97)}
-# Strong compression lowers the correlations of all blocks alike: if nine in ten have the first value, the
-# limits are lower by the second one. In X-rays of different people nine in ten have 0.87 at most.
+# Strong compression lowers the correlations of all blocks alike: if all agree, nine in ten of them with the
+# first value, the limits are lower by the second one. In X-rays of different people nine in ten have 0.87.
 _EVEN, _EASED = 0.9, 0.02
+# If more than this share of the blocks disagrees elsewhere, as a bar of a chart does, the whole must be this.
+_SCATTERED, _WHOLE_IF_SCATTERED = 0.03, 0.975
 # A block agrees from the first value on, and such a share of the blocks must.
 _AGREES, _LEAST_SHARE = 0.7, 0.85
 # So many agreeing blocks must have detail in more than one direction: the weaker eigenvalue of the structure
 # tensor at least this share of their mean. Copies of photographs have 11 and more; outlines of shapes 0 to 2.
-_LEAST_RICH, _RICH = 8, 0.1
+_LEAST_RICH, _RICH = 10, 0.1
 
 
 class Evidence(NamedTuple):
@@ -84,11 +86,15 @@ def _judge(blocks: _Blocks, is_rich: NDArray[np.bool_], band: int) -> Evidence:
     if np.count_nonzero(rest & agrees & is_rich) < _LEAST_RICH:
         return Evidence(is_same=False, is_rich=False)
     first, second, product = (float(one[rest].sum()) for one in blocks[:3])
-    eased = _EASED if np.quantile(correlation[rest], 0.1) >= _EVEN else 0.0
+    share = float(agrees[rest].mean())
+    if share == 1 and np.quantile(correlation[rest], 0.1) >= _EVEN:
+        least_middle, least_whole = least_middle - _EASED, least_whole - _EASED
+    elif share < 1 - _SCATTERED:
+        least_whole = _WHOLE_IF_SCATTERED
     is_same = (
-        float(agrees[rest].mean()) >= _LEAST_SHARE
-        and float(np.median(correlation[rest])) >= least_middle - eased
-        and product >= (least_whole - eased) * np.sqrt(first * second)
+        share >= _LEAST_SHARE
+        and float(np.median(correlation[rest])) >= least_middle
+        and product >= least_whole * np.sqrt(first * second)
     )
     return Evidence(bool(is_same), is_rich=True)
 

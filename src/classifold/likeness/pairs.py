@@ -40,8 +40,10 @@ _FEW_BITS, _SIMILAR = 8, 0.75
 # Up to so many pictures, those few bits apart are looked at closely whatever their miniatures say.
 _FEW_PICTURES = 4_000
 # Where all pictures look alike, most looks find nothing. So many pairs of miniatures and of pictures are
-# looked at in vain for each picture of the folder, and so many at least; of one picture, so many.
-_VAIN_GLANCES, _VAIN_LOOKS, _LEAST_GLANCES, _LEAST_LOOKS, _VAIN_LOOKS_OF_ONE = 2.0, 0.2, 20_000, 2_000, 8
+# looked at in vain for each picture of the folder; of one picture, so many. In small folders it may be one
+# close look for each picture, and always as many as one batch may need.
+_VAIN_GLANCES, _VAIN_LOOKS, _LEAST_GLANCES, _VAIN_LOOKS_OF_ONE = 2.0, 0.2, 10_000, 8
+_SMALL_FOLDER, _LEAST_LOOKS = 2_000, 400
 # Only a pair that agrees so well one way is compared the other way round.
 _NEARLY = 0.85
 # Pairs that are looked at together; between them, pictures known to be of one group are passed over.
@@ -145,7 +147,7 @@ class _Limits:
     def __init__(self, num_pictures: int) -> None:
         self.cut: set[int] = set()
         self._glances = max(_LEAST_GLANCES, round(_VAIN_GLANCES * num_pictures))
-        self._looks = max(_LEAST_LOOKS, round(_VAIN_LOOKS * num_pictures))
+        self._looks = max(_LEAST_LOOKS, min(num_pictures, _SMALL_FOLDER), round(_VAIN_LOOKS * num_pictures))
         self._looks_of: Counter[int] = Counter()
 
     def choose_glances(
