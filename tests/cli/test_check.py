@@ -161,11 +161,29 @@ def test_a_plan_is_written_applied_and_taken_back_byte_for_byte(
     assert again["repeated"] is True
 
     answer = classifold("check", "my photos", "--undo")
-    assert (answer.code, answer.out) == (0, "2 pictures moved back to where they were.\n")
+    assert answer.code == 0
+    assert answer.out == "2 pictures of the plan plan.csv moved back to where they were.\n"
     assert list_files(photos) == before
     answer = classifold("check", "my photos", "--undo", "--json")
     assert answer.code == 1
     assert "there is nothing to undo" in answer.err
+
+
+def test_undo_is_not_offered_after_a_plan_that_moves_nothing(
+    classifold: Classifold, project: Path, photos: Path
+) -> None:
+    (project / "keep.csv").write_text("file,action\ncat/near.jpg,keep\n")
+    (project / "first.csv").write_text("file,action\ncat/exact.jpg,quarantine\n")
+    assert classifold("check", "my photos", "--apply", "first.csv").code == 0
+    answer = classifold("check", "my photos", "--apply", "keep.csv")
+    assert answer.out == "This plan moves no picture; nothing was changed.\n"
+    answer = classifold("check", "my photos", "--undo")
+    assert " ".join(answer.out.split()) == (
+        "The plan keep.csv had moved no picture, so there was nothing to take back of it. "
+        "1 earlier plan can still be taken back: the next --undo takes back first.csv, 1 picture."
+    )
+    assert not (photos / "cat/exact.jpg").exists()
+    assert "1 picture of the plan first.csv" in classifold("check", "my photos", "--undo").out
 
 
 def test_a_plan_moves_pictures_between_nested_classes(classifold: Classifold, project: Path) -> None:

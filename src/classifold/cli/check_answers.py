@@ -153,6 +153,9 @@ def print_applied(done: Applied, *, as_json: bool) -> None:
         return
     for old, new in done.renamed:
         say(f"note: {old} is now {new}, since its name was taken")
+    if not done.num_quarantined + done.num_moved:
+        click.echo("This plan moves no picture; nothing was changed.")
+        return
     finished = "The plan that was under way is finished: " if done.is_finished else ""
     show_sentences(
         f"{finished}{count_of(done.num_quarantined, 'picture')} "
@@ -165,11 +168,25 @@ def print_applied(done: Applied, *, as_json: bool) -> None:
 def print_undone(done: Undone, *, as_json: bool) -> None:
     """Print what was taken back, and whether there is more."""
     if as_json:
-        print_json(files=done.num_files, left=done.num_left)
+        print_json(
+            plan=done.plan,
+            files=done.num_files,
+            left=done.num_left,
+            next_plan=done.next_plan or None,
+            next_files=done.next_files,
+        )
         return
-    more = f"; {count_of(done.num_left, 'earlier plan')} can still be taken back" if done.num_left else ""
-    were = choose(done.num_files, "it was", "they were")
-    click.echo(f"{count_of(done.num_files, 'picture')} moved back to where {were}{more}.")
+    if done.num_files:
+        were = choose(done.num_files, "it was", "they were")
+        moved = f"{count_of(done.num_files, 'picture')} of the plan {done.plan} moved back to where {were}."
+    else:
+        moved = f"The plan {done.plan} had moved no picture, so there was nothing to take back of it."
+    show_sentences(moved)
+    if done.num_left:
+        show_sentences(
+            f"{count_of(done.num_left, 'earlier plan')} can still be taken back: the next --undo takes back "
+            f"{done.next_plan}, {count_of(done.next_files, 'picture')}."
+        )
 
 
 def print_new_listing(written: NewListing, *, as_json: bool) -> None:
