@@ -20,7 +20,7 @@ TAGS = {
 # The pictures and their three sets
 DATA_NAME = "flowers"  # prefix in the bucket and name of the channel
 DATA_LOCAL_DIR = "data/flowers"  # the folder of pictures, one sub-folder per class
-# which of nested folders is the class: the first below DATA_LOCAL_DIR, or the last
+# which of nested folders names the class: the outermost (directly below DATA_LOCAL_DIR) or the innermost
 CLASS_FOLDER = "outermost"
 DATA_MANIFEST = ""  # a table or JSON file of the pictures, in place of DATA_LOCAL_DIR; no picture is copied
 # address of the folder whose sub-folders are a listing's classes; empty: a picture's own folder
@@ -33,7 +33,7 @@ PERCENTAGE_VAL = 0.15  # share of each class for validation
 PERCENTAGE_EVAL = 0.15  # share of each class for evaluation
 SPLIT_SEED = 0  # seed; the same seed divides the pictures into the same sets
 SPLIT_GROUP_PATTERN = ""  # regular expression on <class>/<file>; pictures with the same match stay in one set
-# near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or do not look for them
+# near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or ignore them
 NEAR_COPIES = "together"
 SMALL_CLASSES = "fail"  # classes with too few pictures for three sets: stop, or leave them out with a note
 UNREADABLE_PICTURES = "skip"  # pictures that cannot be read: name and skip them, or stop

@@ -19,6 +19,11 @@ def choose(count: int, one: str, several: str) -> str:
     return one if count == 1 else several
 
 
+def write_percent(share: float, *, decimals: int = 0) -> str:
+    """Return a share, 0 to 1, as a percentage with a blank before its sign, as the SI has it."""
+    return f"{100 * share:.{decimals}f} %"
+
+
 def _pluralize(noun: str) -> str:
     if noun.endswith(("s", "x", "ch", "sh")):
         return f"{noun}es"

@@ -44,7 +44,7 @@ class Group(_Value):
         files: Keys of the pictures, at least two; the one to keep comes first.
         labels: Class of each file, in the same order.
         sets: Set of each file, in the same order; empty where no set is known.
-        across: The different sets of the files, where there are several: a leak. Else empty.
+        across: The different sets of the files, where there are several: copies are a leak then. Else empty.
         changes: How each file differs from the first, such as "cropped", "mirrored", "equal bytes".
         reason: One sentence that says what was found.
     """
@@ -56,6 +56,11 @@ class Group(_Value):
     across: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     reason: str = ""
+
+    @property
+    def is_leak(self) -> bool:
+        """Return whether copies of one picture, under one label, lie in several sets."""
+        return bool(self.across) and self.kind in ("exact", "near")
 
 
 class Neighbour(_Value):
@@ -72,7 +77,7 @@ class LabelSuspect(_Value):
     Attributes:
         file: Key of the picture.
         label: Its class.
-        suggested: The class that the others speak for.
+        suggested: The class that the other pictures predict.
         certainty: Probability, 0 to 1, that the label is wrong.
         neighbours: The most similar pictures, nearest first.
     """
@@ -90,7 +95,7 @@ class Overlap(_Value):
     Attributes:
         classes: Their names.
         count: Pictures of either that cross-validation takes for the other.
-        share: That count as a share of the pictures of both, 0 to 1.
+        share: `count` divided by the number of pictures of both classes, 0 to 1.
     """
 
     classes: tuple[str, str]
@@ -243,9 +248,32 @@ class Findings(_Value):
     notes: tuple[str, ...] = ()
 
     @property
+    def skipped_parts(self) -> dict[str, list[str]]:
+        """Return the parts of the check that did not run, by the reason: several may have the same one."""
+        parts: dict[str, list[str]] = {}
+        for name, reason in self.skipped.items():
+            parts.setdefault(reason, []).append(name)
+        return parts
+
+    @property
     def leaks(self) -> tuple[Group, ...]:
-        """Return the groups that span sets, and those with two labels."""
-        return tuple(one for one in self.groups if one.across or one.kind == "conflict")
+        """Return the copies across sets; a picture with two labels is none of them, but a conflict."""
+        return tuple(one for one in self.groups if one.is_leak)
+
+    @property
+    def conflicts(self) -> tuple[Group, ...]:
+        """Return the groups under two labels, across sets or not."""
+        return tuple(one for one in self.groups if one.kind == "conflict")
+
+    @property
+    def copies(self) -> tuple[Group, ...]:
+        """Return the copies within a set, or in a folder that is not split."""
+        return tuple(one for one in self.groups if one.kind in ("exact", "near") and not one.across)
+
+    @property
+    def bursts(self) -> tuple[Group, ...]:
+        """Return the bursts, across sets or not."""
+        return tuple(one for one in self.groups if one.kind == "burst")
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of check.json."""

@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 
 def count_cores() -> int:
@@ -15,6 +16,11 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def count_workers(setting: int | Literal["auto"]) -> int:
+    """Return how many processes or threads NUM_WORKERS means: "auto" is one for each core."""
+    return count_cores() if setting == "auto" else setting
 
 
 def peak_memory_mb() -> float:

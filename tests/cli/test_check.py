@@ -73,7 +73,7 @@ def test_what_was_found_is_printed_and_the_page_written_beside_the_folder(
     assert "- pictures: cut short (1): dog/broken.jpg" in lines
     assert "Not checked: labels, shortcuts: left out by --quick" in lines
     assert lines[-2:] == [
-        "to mend it: classifold check 'my photos' --set EPOCHS=3 --plan plan.csv",
+        "to fix it: classifold check 'my photos' --set EPOCHS=3 --plan plan.csv",
         "ready: classifold train 'my photos' --set EPOCHS=3",
     ]
     assert list_files(photos) == before
@@ -161,11 +161,29 @@ def test_a_plan_is_written_applied_and_taken_back_byte_for_byte(
     assert again["repeated"] is True
 
     answer = classifold("check", "my photos", "--undo")
-    assert (answer.code, answer.out) == (0, "2 pictures moved back to where they were.\n")
+    assert answer.code == 0
+    assert answer.out == "2 pictures of the plan plan.csv moved back to where they were.\n"
     assert list_files(photos) == before
     answer = classifold("check", "my photos", "--undo", "--json")
     assert answer.code == 1
     assert "there is nothing to undo" in answer.err
+
+
+def test_undo_is_not_offered_after_a_plan_that_moves_nothing(
+    classifold: Classifold, project: Path, photos: Path
+) -> None:
+    (project / "keep.csv").write_text("file,action\ncat/near.jpg,keep\n")
+    (project / "first.csv").write_text("file,action\ncat/exact.jpg,quarantine\n")
+    assert classifold("check", "my photos", "--apply", "first.csv").code == 0
+    answer = classifold("check", "my photos", "--apply", "keep.csv")
+    assert answer.out == "This plan moves no picture; nothing was changed.\n"
+    answer = classifold("check", "my photos", "--undo")
+    assert " ".join(answer.out.split()) == (
+        "The plan keep.csv had moved no picture, so there was nothing to take back of it. "
+        "1 earlier plan can still be taken back: the next --undo takes back first.csv, 1 picture."
+    )
+    assert not (photos / "cat/exact.jpg").exists()
+    assert "1 picture of the plan first.csv" in classifold("check", "my photos", "--undo").out
 
 
 def test_a_plan_moves_pictures_between_nested_classes(classifold: Classifold, project: Path) -> None:
@@ -190,7 +208,7 @@ def test_fail_on_ends_with_a_sentence_for_each_sort_that_was_found(
     words = ("check", leaks, "--quick", "--output", "out")
     answer = classifold(*words, "--fail-on", "leaks,labels,conflicts")
     assert answer.code == 1
-    assert "error: --fail-on leaks: 3 findings: exact: validation/dog/equal.jpg, " in answer.err
+    assert "error: --fail-on leaks: 2 findings: exact: validation/dog/equal.jpg, " in answer.err
     assert "error: --fail-on labels: not checked: left out by --quick" in answer.err
     assert "conflicts" not in answer.err
     assert classifold(*words, "--fail-on", "conflicts").code == 0
@@ -216,7 +234,7 @@ def test_with_a_baseline_only_what_is_new_fails(classifold: Classifold, project:
         (("--undo", "--quick"), "--undo moves pictures and checks none, so --quick does nothing here"),
         (("--apply", "p.csv", "--fail-on", "leaks"), "so --fail-on does nothing here"),
         (("--baseline", "old.json"), "--baseline does nothing without --fail-on"),
-        (("--fail-on", "leak"), "there is no such sort of finding, got 'leak'\nhint: did you mean leaks?"),
+        (("--fail-on", "leak"), "there is no such kind of finding, got 'leak'\nhint: did you mean leaks?"),
         (("--fail-on", ","), "--fail-on: it names nothing"),
         (("--faill-on", "leaks"), "did you mean --fail-on"),
     ],

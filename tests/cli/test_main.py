@@ -436,6 +436,19 @@ def test_ctrl_c_is_one_line_and_130(capfd: pytest.CaptureFixture[str]) -> None:
     assert is_in_words(err)
 
 
+def test_an_interrupt_that_pydantic_reports_as_its_own_error_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from pydantic_core import SchemaError
+
+    @click.command()
+    def build() -> None:
+        raise SchemaError('Error building "literal" validator: KeyboardInterrupt: ')
+
+    assert run(build, name="classifold", arguments=[]) == 130
+    assert capsys.readouterr().err.startswith("error: classifold: interrupted\n")
+
+
 def test_too_little_memory_is_told_with_a_cure(capfd: pytest.CaptureFixture[str]) -> None:
     code, err = answer_of(MemoryError(), capfd)
     assert code == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.datacheck.baseline import SORTS, find_reasons, parse_fail_on
+from classifold.datacheck.baseline import KINDS, find_reasons, parse_fail_on
 from classifold.errors import UsageError
 from classifold.findings import Drift, Findings, Group, LabelSuspect, PictureFinding, SetFindings
 from made_findings import make_findings
@@ -27,7 +27,7 @@ def group(kind: str, *files: str, across: tuple[str, ...] = ()) -> Group:
 
 def test_the_sorts_are_read_in_any_order_and_a_wrong_one_is_named() -> None:
     assert parse_fail_on("Labels, leaks") == ("leaks", "labels")
-    assert parse_fail_on("all") == SORTS
+    assert parse_fail_on("all") == KINDS
     with pytest.raises(UsageError) as caught:
         parse_fail_on("leak,nonsense")
     assert [fault.hint.split(",")[0] for fault in caught.value.faults] == [
@@ -47,8 +47,8 @@ def test_only_the_sorts_that_were_asked_for_count(found: Findings) -> None:
 
 
 def test_what_the_baseline_knows_does_not_count(found: Findings) -> None:
-    assert find_reasons(found, SORTS, baseline=found) == []
-    assert len(find_reasons(found, SORTS, baseline=Findings(source="empty"))) == 6
+    assert find_reasons(found, KINDS, baseline=found) == []
+    assert len(find_reasons(found, KINDS, baseline=Findings(source="empty"))) == 6
 
 
 def test_a_group_that_grew_is_new_and_one_that_shrank_is_known() -> None:
@@ -69,7 +69,7 @@ def test_copies_that_became_a_leak_are_new() -> None:
 
 def test_a_part_that_was_not_checked_fails_too() -> None:
     findings = Findings(source="x", skipped={"labels": "They need the train extra."})
-    assert find_reasons(findings, SORTS) == ["labels: not checked: They need the train extra."]
+    assert find_reasons(findings, KINDS) == ["labels: not checked: They need the train extra."]
 
 
 def test_sets_are_known_by_class_and_difference() -> None:
@@ -105,5 +105,5 @@ def test_the_order_of_findings_and_files_makes_no_difference(
         labels=tuple(chance.sample(labels, len(labels))),
         pictures=tuple(chance.sample(pictures, len(pictures))),
     )
-    assert find_reasons(one, SORTS, baseline=other) == []
-    assert find_reasons(other, SORTS, baseline=one) == []
+    assert find_reasons(one, KINDS, baseline=other) == []
+    assert find_reasons(other, KINDS, baseline=one) == []

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from classifold.datacheck.check import Checked, check_pictures, choose_check_dir, find_newest_run
+from classifold.dataset.evaluation_size import measure_width
 from classifold.dataset.split import split_dataset
 from classifold.kept_findings import find_kept
-from classifold.names import ENVIRONMENT_JSON, EVALUATION, PREDICTIONS_CSV, TRAINING
+from classifold.names import ENVIRONMENT_JSON, EVALUATION, METRICS_JSON, PREDICTIONS_CSV, TRAINING
 from classifold.settings.config import Config
 from classifold.settings.loader import build_config
 from made_runs import CLASSES, draw_sets, paint, tiny_settings
@@ -117,7 +118,7 @@ def test_of_a_folder_without_classes_nothing_is_claimed(tmp_path: Path) -> None:
     checked = check(folder)
     assert checked.report.faults
     assert checked.findings.groups == checked.findings.pictures == ()
-    assert "pictures" in checked.findings.skipped
+    assert {"leaks", "conflicts", "pictures"} <= set(checked.findings.skipped)
     assert check(tmp_path / "nothing").report.faults
 
 
@@ -125,12 +126,15 @@ def test_of_a_folder_without_classes_nothing_is_claimed(tmp_path: Path) -> None:
 
 
 def test_copies_across_own_sets_are_leaks_with_the_held_out_picture_first(checked_sets: Checked) -> None:
-    leaks = {group.files: (group.kind, group.across) for group in checked_sets.findings.leaks}
-    assert leaks == {
+    findings = checked_sets.findings
+    across = {one.files: (one.kind, one.across) for one in findings.groups if one.across}
+    assert [one.kind for one in findings.leaks] == ["exact", "near"]  # a burst is no copy
+    assert across == {
         ("validation/dog/equal.jpg", "training/dog/200.jpg"): ("exact", ("training", "validation")),
         ("evaluation/cat/leak.jpg", "training/cat/100.jpg"): ("near", ("training", "evaluation")),
-        ("evaluation/dog/burst.jpg", "training/dog/burst.jpg"): ("burst", ("training", "evaluation")),
     }
+    across = [group.files for group in checked_sets.findings.bursts if group.across]
+    assert across == [("evaluation/dog/burst.jpg", "training/dog/burst.jpg")]
 
 
 def test_the_paths_of_own_sets_are_those_on_the_disk(own_sets: Path, checked_sets: Checked) -> None:
@@ -184,11 +188,32 @@ def test_the_newest_run_on_the_split_of_these_pictures_is_found(
     assert find_newest_run(config) == newest
 
 
+def test_what_the_evaluation_set_can_show_follows_from_the_accuracy_of_the_run(
+    photos: Path, make_run: Callable[..., Path]
+) -> None:
+    run_dir = make_run("a", photos.with_name("photos-split"))
+    metrics = {
+        "format": 1,
+        "num_pictures": 10,
+        "class_names": ["a", "b"],
+        "top_k": 1,
+        "scores": {"accuracy": {"value": 0.6}},
+        "per_class": [
+            {"class_name": name, "precision": 0.6, "recall": 0.6, "f1": 0.6, "support": 5} for name in "ab"
+        ],
+        "confusion_matrix": [[3, 2], [2, 3]],
+    }
+    (run_dir / METRICS_JSON).write_text(json.dumps(metrics))
+    found = check_pictures(configure(photos), is_quick=True, run_dir=run_dir).findings
+    num_evaluation = sum(found.sets.counts[EVALUATION].values())
+    assert found.sets.interval_width == measure_width(num_evaluation, 0.6)
+
+
 def test_a_damaged_run_costs_the_check_a_note(photos: Path, make_run: Callable[..., Path]) -> None:
     run_dir = make_run("a", photos.with_name("photos-split"), rows="no,such,columns\n")
     checked = check_pictures(configure(photos), is_quick=True, run_dir=run_dir)
     assert checked.findings.costs == ()
-    assert any("what each kind of picture costs a run is not told" in one for one in checked.findings.notes)
+    assert any("what each kind of picture costs a run is not known" in one for one in checked.findings.notes)
     assert checked.findings.groups
 
 
@@ -224,7 +249,7 @@ def test_what_a_leak_does_to_the_accuracy_is_measured(looked_closely: tuple[Chec
     effect = looked_closely[0].findings.effect
     assert effect is not None
     assert (effect.num_leaks, effect.num_evaluation) == (1, 37)
-    assert "without the 1 evaluation picture with a copy in training or validation" in effect.reason
+    assert "without the 1 that have a copy in training or validation" in effect.reason
 
 
 def test_a_colour_that_tells_the_class_is_a_shortcut(looked_closely: tuple[Checked, Path]) -> None:
@@ -250,4 +275,4 @@ def test_too_few_pictures_for_features_are_said_to_be_too_few(
 ) -> None:
     folder = draw_classes(tmp_path / "photos", count=3)
     checked = check_pictures(configure(folder, **tiny_settings(own_backbone)))
-    assert "two classes of at least ten" in checked.findings.skipped["labels"]
+    assert "at least 40 are needed, in two classes of at least 5" in checked.findings.skipped["labels"]

@@ -1,4 +1,4 @@
-"""docs/check.md names the columns, the sorts and every field of check.json as the code has them."""
+"""docs/check.md names the columns, the kinds and every field of check.json as the code has them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from classifold import findings
-from classifold.datacheck.baseline import SORTS
+from classifold.datacheck.baseline import KINDS
 from classifold.datacheck.plan import COLUMNS, SURE
 from classifold.datacheck.thumbnails import MAX_BYTES, MAX_NUMBER
 
@@ -52,9 +52,9 @@ def test_every_type_of_check_json_is_documented() -> None:
     assert types - {findings.BaseModel} == set(SECTIONS.values())
 
 
-def test_the_documented_columns_and_sorts_are_those_of_the_code() -> None:
+def test_the_documented_columns_and_kinds_are_those_of_the_code() -> None:
     assert tuple(first_cells("The plan")) == COLUMNS
-    assert tuple(first_cells("In continuous integration")) == SORTS
+    assert tuple(first_cells("In continuous integration")) == KINDS
 
 
 def test_the_documented_numbers_are_those_of_the_code() -> None:

@@ -35,7 +35,7 @@ def test_the_accuracy_falls_without_the_leaks(leaking):
     assert effect.accuracy.value > effect.without_leaks.value + 0.1
     for one in (effect.accuracy, effect.without_leaks):
         assert 0 <= one.low <= one.value <= one.high <= 1
-    assert "without the 30 evaluation pictures" in effect.reason
+    assert "without the 30 that have a copy" in effect.reason
 
 
 def test_there_is_no_effect_without_leaks_or_without_sets(leaking):

@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from classifold.datacheck.kinds import (
     costs,
-    describe_cost,
     find_odd_pictures,
     find_outliers,
 )
@@ -185,5 +184,4 @@ def test_a_kind_costs_what_a_run_gets_wrong_there_more_often_than_elsewhere(tmp_
     odd += [PictureFinding(file="cat/in training.jpg", kind="grey", reason="")]
     found = costs(odd, tmp_path)
     assert found == [KindCost(kind="blurred", count=12, correct=4, others=1.0)]
-    assert describe_cost(found[0]) == "blurred: the model gets 4 of 12 pictures right, 100 % elsewhere"
     assert Counter(one.kind for one in found) == {"blurred": 1}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from classifold.datacheck.new_listing import write_new_listing
 from classifold.datacheck.plan import Step
 from classifold.dataset.listing import iter_listing
-from classifold.dataset.listing_findings import Findings
+from classifold.dataset.listing_findings import ListingFindings
 from classifold.errors import DataError
 
 NAMES = {f"{n}.jpg": "cat" if n < 3 else "dog" for n in range(1, 5)}
@@ -27,7 +27,7 @@ AFTER = {"2.jpg": "dog", "3.jpg": "dog", "4.jpg": "dog"}
 
 
 def read(listing: Path) -> dict[str, str]:
-    found = iter_listing(listing, Findings())
+    found = iter_listing(listing, ListingFindings())
     return {one.key.partition("/")[2]: one.class_name for one in found}
 
 
@@ -105,7 +105,7 @@ def test_lines_that_do_not_change_stay_byte_for_byte(folder: Path) -> None:
 
 def test_an_augmented_manifest_changes_the_number_and_the_name(folder: Path) -> None:
     (folder / "m.manifest").write_text(manifest())
-    rows = list(iter_listing(folder / "m.manifest", Findings(), class_column="kind"))
+    rows = list(iter_listing(folder / "m.manifest", ListingFindings(), class_column="kind"))
     assert [row.class_name for row in rows] == ["cat", "cat", "dog", "dog"]
     done = write_new_listing(folder / "m.manifest", PLAN, plan=folder / "plan.csv", class_column="kind")
     first = json.loads(done.path.read_text().splitlines()[0])
@@ -159,7 +159,7 @@ def test_every_row_that_cannot_be_followed_is_named(folder: Path) -> None:
     assert [(fault.what, fault.hint) for fault in caught.value.faults] == [
         ("the listing names no such picture", "run `classifold check` again, or delete the row"),
         ("the listing has no such class", "did you mean dog?"),
-        ("it says move, but not where to", "name a class in the column `to`"),
+        ("the action is move, but the column `to` is empty", "name a class in the column `to`"),
     ]
     assert list(folder.glob("*checked*")) == []
 

@@ -65,7 +65,7 @@ def test_the_most_harmful_finding_is_the_headline_and_the_first_advice(tmp_path:
         "1 class has too few pictures",
     ]
     assert "Accuracy 96.1 %; without 41 leaks 88.3 %." in page
-    assert "The model gets 4 of 12 right, 91\u00a0% elsewhere." in page
+    assert "The model gets 4 of 12 right, and 91\u00a0% of the other pictures." in page
 
 
 def test_cases_come_in_the_order_of_harm(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from classifold.datacheck.check import check_pictures
 from classifold.datacheck.quick import check_quickly, tell_quick_check
 from classifold.dataset.split import split_dataset
 from classifold.settings.config import Config
@@ -53,3 +54,17 @@ def test_what_was_found_is_told_in_one_line(own_sets: Path, capsys: pytest.Captu
 def test_without_sets_there_is_nothing_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tell_quick_check(use(tmp_path / "none")) is None
     assert capsys.readouterr().err == ""
+
+
+def test_leaks_of_a_split_that_ignores_near_copies_are_found(tmp_path: Path) -> None:
+    photos = plant_problems(draw_classes(tmp_path / "photos"))
+    config = build_config({"DATA_LOCAL_DIR": str(photos), "NUM_WORKERS": 2, "NEAR_COPIES": "ignore"})
+    seen = set()
+    for seed in range(4):  # by one of these divisions some near copies are in different sets
+        changed = config.model_copy(update={"SPLIT_SEED": seed, "SPLIT_LOCAL_DIR": str(tmp_path / f"{seed}")})
+        check_pictures(changed.model_copy(update={"NEAR_COPIES": "together"}), is_quick=True)
+        split_dataset(changed)
+        findings = check_quickly(changed)
+        assert findings is not None
+        seen |= {one.kind for one in findings.groups if one.across}
+    assert "near" in seen

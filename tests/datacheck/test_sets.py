@@ -13,10 +13,10 @@ from classifold.datacheck.sets import (
     describe_sets,
     estimate_minutes,
     find_drift,
-    interval_width,
     scale_to_machine,
     smallest_difference,
 )
+from classifold.dataset.evaluation_size import measure_width
 from classifold.settings.config import Config
 
 SETS = ("training", "validation", "evaluation")
@@ -103,12 +103,6 @@ def test_other_shares_of_the_classes_are_told_once_and_not_in_every_number() -> 
     assert not {one.what for one in find_drift(photos)} & {"brightness", "size", "sharpness", "contrast"}
 
 
-def test_the_interval_is_wilsons_and_narrows_with_more_pictures() -> None:
-    assert interval_width(100, 0.9) == pytest.approx(0.1192, abs=2e-3)
-    assert interval_width(10_000, 0.9) == pytest.approx(2 * 1.96 * 0.3 / 100, rel=0.01)
-    assert interval_width(1, 1.0) < 1
-
-
 @pytest.mark.parametrize("num", [200, 1000, 5000])
 def test_the_smallest_difference_is_found_in_four_of_five_evaluation_sets(num: int) -> None:
     difference = smallest_difference(num, 0.9)
@@ -135,7 +129,7 @@ def test_the_sets_are_described_with_their_numbers() -> None:
     assert found.few == {"dog": 12}
     assert found.imbalance == pytest.approx(200 / 12)
     assert (found.training_minutes, found.job_minutes, found.job_price) == (3.0, 1.5, 0.1)
-    assert found.interval_width == interval_width(32, 0.9)
+    assert found.interval_width == measure_width(32, 0.9)
     assert found.smallest_difference == smallest_difference(32, 0.9)
     assert "32 evaluation pictures" in found.notes[0]
     assert describe_sets({}).notes == ()

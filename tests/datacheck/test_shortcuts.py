@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from classifold.datacheck.facts import gather_facts
-from classifold.datacheck.shortcuts import _correct, choose_for_background, find_shortcuts, judge_background
+from classifold.datacheck.shortcuts import choose_for_background, find_shortcuts, judge_background
 from made_facts import make_features, make_photo, make_photos
 
 
@@ -119,7 +119,7 @@ def test_a_background_is_reported_only_where_it_tells_nearly_as_much_as_the_pict
     assert found is not None
     assert found.accuracy > 0.8
     assert found.chance == pytest.approx(0.25, abs=0.05)
-    assert "natural where" in found.reason
+    assert "natural if" in found.reason
     assert judge_background(photos, whole, weak) is None
     assert judge_background(photos, weak, generator.normal(size=(160, 8)).astype(np.float32)) is None
 
@@ -127,7 +127,3 @@ def test_a_background_is_reported_only_where_it_tells_nearly_as_much_as_the_pict
 def test_at_most_4000_backgrounds_are_looked_at():
     assert choose_for_background(np.zeros(50, np.intp)).tolist() == list(range(50))
     assert len(choose_for_background(np.zeros(9000, np.intp))) == 4000
-
-
-def test_probabilities_are_corrected_by_holms_method():
-    assert _correct([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from classifold.datacheck.baseline import find_reasons
+from classifold.datacheck.cases import build_cases
 from classifold.datacheck.summary import describe_findings, describe_quickly
 from classifold.findings import (
     Drift,
@@ -19,6 +21,7 @@ from classifold.findings import (
     SetFindings,
     Shortcut,
 )
+from classifold.report.data_check import build_check_rows, describe_spoilers
 from made_findings import make_findings
 
 
@@ -114,7 +117,8 @@ def test_unusual_pictures_are_told_by_kind_with_what_they_cost_a_run():
     pictures.append(PictureFinding(file="a/3.jpg", kind="unusual colour profile", reason=""))
     costs = (KindCost(kind="blurred", count=12, correct=4, others=0.91),)
     assert describe_findings(found(pictures=pictures, costs=costs)) == [
-        "pictures: blurred (2): a/0.jpg, a/1.jpg; the model gets 4 of 12 right, 91 % elsewhere",
+        "pictures: blurred (2): a/0.jpg, a/1.jpg; "
+        "the model gets 4 of 12 right, and 91 % of the other pictures",
         "pictures: unusual colour profile (1): a/3.jpg",
     ]
 
@@ -150,3 +154,15 @@ def test_a_quick_check_says_all_in_one_line_with_the_right_number(count):
         "2 labels that may be wrong",
     }
     assert line == f"data check: {words[count]}"
+
+
+def test_one_picture_in_two_classes_and_two_sets_is_counted_once_as_a_conflict():
+    sets = ("training", "evaluation")
+    conflict = group("conflict", "evaluation/a/1.jpg", "training/b/2.jpg", across=sets)
+    findings = found(groups=(conflict,))
+    assert [row.what for row in build_check_rows(findings)] == ["The same picture in two classes"]
+    assert describe_quickly(findings) == "data check: 1 picture in two classes"
+    assert [len(describe(findings)) for describe in (describe_spoilers, describe_findings)] == [1, 1]
+    assert [case.kind for case in build_cases(findings)] == ["conflict"]
+    failing = [kind for kind in ("leaks", "conflicts", "copies") if find_reasons(findings, [kind])]
+    assert failing == ["conflicts"]

@@ -46,6 +46,10 @@ def test_too_few_pictures_show_no_difference(one: list[int], other: list[int]) -
     assert compare_shares(one, other)[1] == 1.0
 
 
+def test_the_p_of_several_tests_are_corrected_by_holms_method() -> None:
+    assert correct_for_number([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_a_corrected_p_is_no_smaller_keeps_the_order_and_is_at_most_bonferronis(values: list[float]) -> None:
     corrected = correct_for_number(values)

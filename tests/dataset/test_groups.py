@@ -99,7 +99,7 @@ def test_a_changed_copy_is_near_and_its_change_is_told(index, put):
         ("", "cropped, mirrored"),
     )
     assert group.sets == group.across == ()
-    assert group.reason == "2 files show the same photograph, changed"
+    assert group.reason == "2 files show the same photograph in different versions"
 
 
 def test_a_change_is_told_from_the_kept_picture_to_the_other(index, put):

@@ -43,8 +43,11 @@ def test_the_innermost_folder_is_the_class_and_paths_tell_equal_names_apart(make
     assert load_sets(summary.split_dir).class_names == tuple(sorted(NAMED))
     assert load_sets(summary.split_dir).fingerprint == summary.fingerprint
     notes = "\n".join(summary.notes)
-    assert "2 folders have the name of another one, so their classes are named by the path" in notes
-    assert "1 class has only the pictures beside the folders of other classes: Pear" in notes
+    assert "2 folders have the same name as another folder, so their classes are named by the path" in notes
+    assert (
+        "1 class has only the pictures directly in their own folder, since the folders inside it are classes "
+        "too: Pear"
+    ) in notes
     assert "holds no pictures" not in notes
 
 

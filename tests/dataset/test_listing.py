@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from classifold.dataset.check import CheckReport, check_data
 from classifold.dataset.division import SplitSummary
 from classifold.dataset.listing import Listed, iter_listing
-from classifold.dataset.listing_findings import Findings
+from classifold.dataset.listing_findings import ListingFindings
 from classifold.dataset.manifest import iter_manifest
 from classifold.dataset.split import split_dataset
 from classifold.errors import ClassifoldError, DataError, Fault, MissingExtraError
@@ -45,13 +45,15 @@ ROWS = [(f"pics/{name}/{number}.png", name) for name in ("cat", "dog") for numbe
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., tuple[list[Listed], Findings]]:
+def read(tmp_path: Path) -> Callable[..., tuple[list[Listed], ListingFindings]]:
     """read(content, root="", class_column="") -> the pictures of a listing, and what else there is."""
 
-    def read(content: str | bytes, *, name: str = "list.csv", **how: str) -> tuple[list[Listed], Findings]:
+    def read(
+        content: str | bytes, *, name: str = "list.csv", **how: str
+    ) -> tuple[list[Listed], ListingFindings]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        findings = Findings()
+        findings = ListingFindings()
         found = list(iter_listing(path, findings, **how))
         findings.check(path)
         return found, findings
@@ -388,7 +390,7 @@ def test_a_pipe_or_a_folder_as_a_listing_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path / "pipe.csv", tmp_path):
         with pytest.raises(DataError, match="not an ordinary file"):
-            list(iter_listing(path, Findings()))
+            list(iter_listing(path, ListingFindings()))
 
 
 def test_a_line_without_end_takes_no_memory(read):
@@ -692,7 +694,7 @@ TOKENS = st.sampled_from([*WORDS.split(" "), "file://[", "data:", "C:\\", '"', "
 )
 def test_any_bytes_are_pictures_or_one_error(tmp_path, content, root):
     (tmp_path / "any.csv").write_bytes(content)
-    findings, faults = Findings(), list[Fault]()
+    findings, faults = ListingFindings(), list[Fault]()
     found = list[Listed]()
     try:
         found = list(iter_listing(tmp_path / "any.csv", findings, root=root))

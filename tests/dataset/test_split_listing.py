@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from classifold.dataset.division import SplitSummary
 from classifold.dataset.listing import iter_listing
-from classifold.dataset.listing_findings import Findings
+from classifold.dataset.listing_findings import ListingFindings
 from classifold.dataset.manifest import ManifestLine, iter_manifest
 from classifold.dataset.scan import load_sets
 from classifold.dataset.split import split_dataset
@@ -296,7 +296,7 @@ def test_what_is_no_listing_is_one_clear_error(tmp_path, content):
 def test_any_bytes_are_pictures_or_faults_and_never_a_traceback(tmp_path, content):
     path = tmp_path / "any.csv"
     path.write_bytes(content)
-    findings = Findings()
+    findings = ListingFindings()
     try:
         found = list(iter_listing(path, findings))
     except ClassifoldError:

@@ -89,7 +89,7 @@ def read(paths: list[str], *, size: int = 4, num_workers: int = 2) -> list[tuple
     [
         ("crash", "its decoder crashed (SIGSEGV); save it again with another program"),
         ("abort", "its decoder crashed (SIGABRT); save it again with another program"),
-        ("killed", "the system ended its decoder, as a rule for lack of memory"),
+        ("killed", "the system ended its decoder, usually for lack of memory"),
     ],
 )
 def test_a_file_that_ends_its_process_is_named_and_all_others_are_read(command: str, reason: str) -> None:

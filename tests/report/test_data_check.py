@@ -29,6 +29,13 @@ LEAK = Group(
     across=("training", "evaluation"),
 )
 CONFLICT = Group(kind="conflict", files=("a/3.jpg", "b/3.jpg"), labels=("a", "b"))
+CONFLICT_ACROSS = Group(
+    kind="conflict",
+    files=("a/8.jpg", "b/8.jpg"),
+    labels=("a", "b"),
+    sets=("training", "evaluation"),
+    across=("training", "evaluation"),
+)
 BURST = Group(
     kind="burst",
     files=("a/4.jpg", "a/5.jpg"),
@@ -47,15 +54,31 @@ def test_a_run_without_a_check_says_nothing_about_one():
     assert build_check_rows(None) == describe_spoilers(None) == []
 
 
+def test_copies_with_two_labels_count_once_even_across_sets():
+    across = CONFLICT.model_copy(
+        update={"sets": ("training", "evaluation"), "across": ("training", "evaluation")}
+    )
+    assert [row.what for row in build_check_rows(found(groups=(across,)))] == [
+        "The same picture in two classes"
+    ]
+
+
 def test_a_check_that_found_nothing_says_so():
     words = describe_check(found(skipped={"labels": "needs the extra train"}))
     assert "1,200" in words
     assert "Nothing was found" in words
-    assert "labels: needs the extra train" in words
+    assert "labels (needs the extra train)" in words
+
+
+def test_parts_that_were_not_checked_for_one_reason_are_named_together():
+    words = describe_check(
+        found(skipped={"labels": "by --quick", "sets": "unread", "shortcuts": "by --quick"})
+    )
+    assert words.endswith("Not checked: labels, shortcuts (by --quick); sets (unread).")
 
 
 def test_evaluation_pictures_with_a_copy_are_counted_and_bursts_are_not():
-    assert count_leaked([LEAK, BURST, CONFLICT]) == 1
+    assert count_leaked(found(groups=(LEAK, BURST, CONFLICT, CONFLICT_ACROSS)).leaks) == 1
     (line, both) = describe_spoilers(found(groups=(LEAK, CONFLICT, BURST)))
     assert "1 evaluation picture has a copy" in line
     assert "2 pictures are in two classes" in both
@@ -67,7 +90,8 @@ def test_the_accuracy_without_leaks_is_told_where_it_is_known():
         without_leaks=Interval(value=0.88, low=0.8, high=0.93),
         num_leaks=41,
         num_evaluation=300,
-        reason="accuracy 96 %; without the 41 evaluation pictures that have a copy in training 88 %",
+        reason="a head on frozen features has an accuracy of 96 % on all evaluation pictures, and of 88 % "
+        "without the 41 that have a copy in training or validation",
     )
     (line,) = describe_spoilers(found(groups=(LEAK,), effect=effect))
     assert line == f"Data check: {effect.reason}."
@@ -89,7 +113,7 @@ def test_each_kind_of_finding_has_a_row_and_the_cost_of_a_kind_stands_beside_it(
     assert rows["Overlap: a and b"].count == "9"
     assert rows["Shortcut: camera"].effect.startswith("chance is")
     assert "4 of 12" in rows["Pictures: blurred"].effect
-    assert sum("labels are probably wrong (2 to 7)" in line for line in describe_spoilers(findings)) == 1
+    assert sum("labels are wrong (95 % interval 2 to 7)" in line for line in describe_spoilers(findings)) == 1
 
 
 def test_the_page_shows_what_was_found_with_names_escaped(make_run):

@@ -77,7 +77,7 @@ class Check:
         return write_output(*self._checked, parse_path(folder, where="folder"))
 
     def write_plan(self, path: PathLike) -> Path:
-        """Write a plan that mends what was found, as CSV, and return its path; docs/check.md describes it.
+        """Write a plan that fixes what was found, as CSV, and return its path; docs/check.md describes it.
 
         Args:
             path: The file to create or to replace.

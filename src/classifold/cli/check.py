@@ -1,4 +1,4 @@
-"""The command `check`: what is wrong with the pictures, a page that shows it, and a plan that mends it."""
+"""The command `check`: what is wrong with the pictures, a page that shows it, and a plan that fixes it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ _CHECKING = {
 
 @click.command()
 @folder_argument
-@click.option("--quick", "is_quick", is_flag=True, help="Leave out labels and shortcuts, which take longer.")
+@click.option(
+    "--quick", "is_quick", is_flag=True, help="Do not look at labels and shortcuts again, which takes longer."
+)
 @click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser at the end.")
 @click.option(
     "--output",
@@ -59,10 +61,11 @@ _CHECKING = {
     "run_dir",
     type=PATH,
     metavar="RUN",
-    help="The run that is told what each kind of picture costs it (default: the newest on this data).",
+    help="A finished run: show its accuracy on each kind of unusual picture (default: the newest run on "
+    "this data).",
 )
 @click.option(
-    "--plan", "plan_path", type=PATH, metavar="FILE", help="Write a plan that mends what was found."
+    "--plan", "plan_path", type=PATH, metavar="FILE", help="Write a plan that fixes what was found."
 )
 @click.option(
     "--apply", "applied", type=PATH, metavar="FILE", help="Carry out a plan; no picture is deleted."
@@ -72,7 +75,7 @@ _CHECKING = {
     "--fail-on",
     "fail_on",
     metavar="KINDS",
-    help="End with exit code 1 where these are found, such as leaks,labels; see docs/check.md.",
+    help="Exit with code 1 if any finding of these kinds is found, such as leaks,labels; see docs/check.md.",
 )
 @click.option(
     "--baseline",
@@ -98,12 +101,12 @@ def check(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
-    """Check the pictures: find what spoils the scores, and mend it.
+    """Check the pictures: find what makes the scores wrong, and fix it.
 
     Reads FOLDER (default: DATA_LOCAL_DIR), or a listing, named as FOLDER or by DATA_MANIFEST. Finds copies
     and leaks, labels that are probably wrong, shortcuts, unusual pictures, and sets that are too small, and
     shows what split would do. Writes a page that opens offline, check.html, and check.json to FOLDER-check;
-    with --json, only where --output names a folder. No picture is changed.
+    with --json, it writes them only if --output is given. No picture is changed.
 
     --plan writes a plan as CSV: edit it in any spreadsheet. --apply then moves pictures to another class or
     to FOLDER-quarantine, and --undo takes that back. The exit code is 1 if the data cannot be split, or if
@@ -122,8 +125,8 @@ def check(
     from classifold.findings import read_findings
     from classifold.report.records import iter_predictions
 
-    # What is wrong with the options is told before the pictures are read, which may take hours.
-    sorts = () if fail_on is None else parse_fail_on(fail_on)
+    # What is wrong with the options is reported before the pictures are read, which may take hours.
+    kinds = () if fail_on is None else parse_fail_on(fail_on)
     if plan_path is not None:
         check_has_folder(plan_path)
     if run_dir is not None:
@@ -131,7 +134,7 @@ def check(
     baseline = None if baseline_path is None else read_findings(baseline_path)
     run = run_dir or find_newest_run(config)
     checked = check_pictures(config, is_quick=is_quick, run_dir=run, estimate_job=_price(config))
-    reasons = find_reasons(checked.findings, sorts, baseline=baseline)
+    reasons = find_reasons(checked.findings, kinds, baseline=baseline)
     # A page without a picture would help nobody, least of all beside a folder whose name was misspelt.
     is_shown = output_dir is not None or not (as_json or checked.is_empty)
     page = _write_page(checked, config, output_dir) if is_shown else None
@@ -217,7 +220,9 @@ def _mend(config: Config, applied: Path | None, *, as_json: bool) -> None:
 
         if config.DATA_MANIFEST:
             what = "a plan for a listing moved no file, so there is nothing to take back"
-            raise UsageError(Fault("classifold check", what, hint="name the old listing again"))
+            raise UsageError(
+                Fault("classifold check", what, hint="use the old listing again; it was not changed")
+            )
         print_undone(undo(data_dir), as_json=as_json)
     elif config.DATA_MANIFEST:
         from classifold.datacheck.new_listing import write_new_listing

@@ -98,10 +98,7 @@ def _print_findings(answer: CheckAnswer) -> None:
             show_sentences(f"- {line}")
     elif not findings.skipped:
         click.echo("Nothing was found that spoils the scores.")
-    reasons: dict[str, list[str]] = {}
-    for name, reason in findings.skipped.items():
-        reasons.setdefault(reason, []).append(name)
-    for reason, skipped in reasons.items():
+    for reason, skipped in findings.skipped_parts.items():
         show_sentences(f"Not checked: {', '.join(skipped)}: {reason}")
     sets = findings.sets
     if sets.training_minutes is not None:
@@ -116,7 +113,7 @@ def _print_findings(answer: CheckAnswer) -> None:
 def _print_page(page: Path | None, *, is_opened: bool) -> None:
     if page is None:
         return
-    show_place("The pictures that were found are shown in", page)
+    show_place("The findings with their pictures are in", page)
     if is_opened:
         _open(page)
 
@@ -126,7 +123,7 @@ def _print_plan(answer: CheckAnswer) -> None:
         show_place("The plan is in", answer.plan)
         show(f"edit it, then: {ask_check('--apply', str(answer.plan))}")
     elif any((answer.checked.findings.groups, answer.checked.findings.labels)):
-        show(f"to mend it: {ask_check('--plan', 'plan.csv')}")
+        show(f"to fix it: {ask_check('--plan', 'plan.csv')}")
 
 
 def _open(page: Path) -> None:
@@ -156,23 +153,40 @@ def print_applied(done: Applied, *, as_json: bool) -> None:
         return
     for old, new in done.renamed:
         say(f"note: {old} is now {new}, since its name was taken")
+    if not done.num_quarantined + done.num_moved:
+        click.echo("This plan moves no picture; nothing was changed.")
+        return
     finished = "The plan that was under way is finished: " if done.is_finished else ""
     show_sentences(
         f"{finished}{count_of(done.num_quarantined, 'picture')} "
         f"{choose(done.num_quarantined, 'was', 'were')} moved to {done.quarantine}, "
         f"{count_of(done.num_moved, 'picture')} to another class."
     )
-    click.echo("To take it back: the same command with --undo in place of --apply.")
+    click.echo("To undo this, run the same command with `--undo` in place of `--apply FILE`.")
 
 
 def print_undone(done: Undone, *, as_json: bool) -> None:
     """Print what was taken back, and whether there is more."""
     if as_json:
-        print_json(files=done.num_files, left=done.num_left)
+        print_json(
+            plan=done.plan,
+            files=done.num_files,
+            left=done.num_left,
+            next_plan=done.next_plan or None,
+            next_files=done.next_files,
+        )
         return
-    more = f"; {count_of(done.num_left, 'earlier plan')} can still be taken back" if done.num_left else ""
-    were = choose(done.num_files, "it was", "they were")
-    click.echo(f"{count_of(done.num_files, 'picture')} moved back to where {were}{more}.")
+    if done.num_files:
+        were = choose(done.num_files, "it was", "they were")
+        moved = f"{count_of(done.num_files, 'picture')} of the plan {done.plan} moved back to where {were}."
+    else:
+        moved = f"The plan {done.plan} had moved no picture, so there was nothing to take back of it."
+    show_sentences(moved)
+    if done.num_left:
+        show_sentences(
+            f"{count_of(done.num_left, 'earlier plan')} can still be taken back: the next --undo takes back "
+            f"{done.next_plan}, {count_of(done.next_files, 'picture')}."
+        )
 
 
 def print_new_listing(written: NewListing, *, as_json: bool) -> None:

@@ -117,13 +117,18 @@ def _explain(error: BaseException, name: str) -> ClassifoldError | None:
         return error
     if isinstance(error, click.ClickException):
         return UsageError(_explain_usage(error, name))
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    if isinstance(error, KeyboardInterrupt | click.Abort) or _hides_interrupt(error):
         return Interrupted(Fault(name, "interrupted", hint="run the command again"))
     if isinstance(error, MemoryError):
         return ClassifoldError(Fault(name, MEMORY_USED_UP, hint=MEMORY_HINT))
     if isinstance(error, ModuleNotFoundError):
         return _explain_missing(error)
     return _explain_system(error, name) if isinstance(error, OSError) else None
+
+
+def _hides_interrupt(error: BaseException) -> bool:
+    """Tell whether pydantic was interrupted while it built a model: it raises an error of its own then."""
+    return type(error).__name__ == "SchemaError" and "KeyboardInterrupt" in str(error)
 
 
 def _explain_system(error: OSError, name: str) -> ClassifoldError | None:

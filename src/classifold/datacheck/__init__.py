@@ -1,1 +1,1 @@
-"""What is wrong with the data, by how much it spoils the score, and a plan that mends it."""
+"""What is wrong with the data, by how much it spoils the score, and a plan that fixes it."""

@@ -51,12 +51,18 @@ class Undone:
     """What `undo` did.
 
     Attributes:
-        num_files: Files that were brought back.
+        plan: Name of the plan's file.
+        num_files: Files that were brought back; 0 for a plan that moved none.
         num_left: Plans that were applied earlier and can still be undone.
+        next_plan: Name of the one that the next `undo` takes back; "" if there is none.
+        next_files: Files that it moved.
     """
 
+    plan: str
     num_files: int
     num_left: int
+    next_plan: str = ""
+    next_files: int = 0
 
 
 def apply_plan(
@@ -91,8 +97,9 @@ def apply_plan(
             return _describe(last.moves, place, is_finished=was_applying, is_repeated=not was_applying)
         steps = read_plan(plan)
         moves = find_moves(folder, steps, plan=plan, quarantine=place, class_folders=class_folders)
-        if moves:
-            _carry_out(journal, moves, digest=digest)
+        # A plan without a move is noted above earlier ones, so that `undo` does not take one of them for it.
+        if moves or journal.count():
+            _carry_out(journal, moves, digest=digest, plan=plan.name)
         return _describe(moves, place)
 
 
@@ -115,17 +122,22 @@ def undo(folder: Path, *, quarantine: Path | None = None) -> Undone:
         if entry is None:
             journal.tidy()
             hint = f"the journal would be in {journal.folder}"
-            raise DataError(Fault(str(folder), "no plan was applied here, so there is nothing to undo", hint))
+            raise DataError(
+                Fault(str(folder), "no plan has moved a file here, so there is nothing to undo", hint)
+            )
         if entry.state == "applied":
             _check_undo(entry)
         _take_back(journal, entry)
-        return Undone(len(entry.moves), journal.count())
+        left = journal.read_last()
+        if left is None:
+            return Undone(entry.plan, len(entry.moves), 0)
+        return Undone(entry.plan, len(entry.moves), journal.count(), left.plan, len(left.moves))
 
 
 def _open_journal(folder: Path, quarantine: Path | None) -> Journal:
     """Return the folder's journal: the one that holds plans, else the one where a new plan belongs."""
     places = (quarantine.resolve(),) if quarantine else list_quarantines(folder)
-    journals = [Journal(place) for place in places]
+    journals = [Journal(place, folder.resolve()) for place in places]
     return next((one for one in journals if one.count()), journals[0])
 
 
@@ -168,11 +180,11 @@ def _finish(journal: Journal) -> Entry | None:
     return entry
 
 
-def _carry_out(journal: Journal, moves: Sequence[Move], *, digest: str) -> None:
+def _carry_out(journal: Journal, moves: Sequence[Move], *, digest: str, plan: str) -> None:
     """Move every file; if one cannot be moved, or on Ctrl-C, move back those that were."""
     earlier = journal.count()
     try:
-        entry = journal.begin(moves, digest=digest)
+        entry = journal.begin(moves, digest=digest, plan=plan)
         _move_all(entry, moves)
         journal.mark(entry, "applied")
     except BaseException:
@@ -220,11 +232,13 @@ def _check_undo(entry: Entry) -> None:
             hint = "restore it to this place, then undo again"
             faults.append(Fault(move.target, "the file was moved here and is gone", hint=hint))
         elif not is_unchanged(move, move.target):
-            hint = f"move it away and its original back here, or move it to {move.source} yourself"
+            hint = f"restore the original here, or move this file to {move.source} yourself"
             faults.append(Fault(move.target, "the file changed since it was moved here", hint=hint))
         if os.path.lexists(move.source):
             hint = "move it away, then undo again"
-            faults.append(Fault(move.source, "another file is at the place of a moved one", hint=hint))
+            faults.append(
+                Fault(move.source, "another file has taken the original place of a moved one", hint=hint)
+            )
     if faults:
         raise DataError(*limit_faults(faults, noun="file", what="changed as well"))
 

@@ -10,13 +10,13 @@ from classifold.counts import count_of
 from classifold.errors import Fault, UsageError
 from classifold.findings import Findings, Group
 
-# What --fail-on can name. "leaks" are the groups of `Findings.leaks`: across sets, or under two labels.
-SORTS = ("leaks", "conflicts", "copies", "bursts", "labels", "shortcuts", "pictures", "sets")
+# What --fail-on can name; the first four are the groups of the properties of `Findings` with these names.
+KINDS = ("leaks", "conflicts", "copies", "bursts", "labels", "shortcuts", "pictures", "sets")
 _SHOWN = 3
 
 
 def parse_fail_on(text: str) -> tuple[str, ...]:
-    """Return the sorts of findings that `--fail-on` names, in the order of `SORTS`.
+    """Return the kinds of findings that `--fail-on` names, in the order of `KINDS`.
 
     Args:
         text: Names separated by commas, or "all".
@@ -26,47 +26,47 @@ def parse_fail_on(text: str) -> tuple[str, ...]:
     """
     named = [name.strip().casefold() for name in text.split(",") if name.strip()]
     if named == ["all"]:
-        return SORTS
+        return KINDS
     faults = []
     for name in named:
-        if name not in SORTS:
-            near = difflib.get_close_matches(name, SORTS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"name some of {', '.join(SORTS)}, or all"
-            faults.append(Fault("--fail-on", "there is no such sort of finding", hint=hint, got=repr(name)))
+        if name not in KINDS:
+            near = difflib.get_close_matches(name, KINDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"name some of {', '.join(KINDS)}, or all"
+            faults.append(Fault("--fail-on", "there is no such kind of finding", hint=hint, got=repr(name)))
     if not named:
-        faults.append(Fault("--fail-on", "it names nothing", hint=f"name some of {', '.join(SORTS)}, or all"))
+        faults.append(Fault("--fail-on", "it names nothing", hint=f"name some of {', '.join(KINDS)}, or all"))
     if faults:
         raise UsageError(*faults)
-    return tuple(sort for sort in SORTS if sort in named)
+    return tuple(kind for kind in KINDS if kind in named)
 
 
 def find_reasons(
     findings: Findings, fail_on: Sequence[str], *, baseline: Findings | None = None
 ) -> list[str]:
-    """Return why a check fails, one sentence for each sort of finding; empty if it passes.
+    """Return why a check fails, one sentence for each kind of finding; empty if it passes.
 
-    A sort that was asked for and not checked is a reason too: a check that did not run shows nothing.
+    A kind that was asked for and not checked is a reason too: a check that did not run shows nothing.
 
     Args:
         findings: What was found now.
-        fail_on: Names of `SORTS`.
+        fail_on: Names of `KINDS`.
         baseline: What an earlier check found: only what is new since then counts. A finding is known by its
-            files and sort, in whatever order; a group that has lost pictures is known, one that has gained
+            files and kind, in whatever order; a group that has lost pictures is known, one that has gained
             pictures is new. A renamed file is a new one.
     """
     reasons = []
-    for sort in fail_on:
-        if sort in findings.skipped:
-            reasons.append(f"{sort}: not checked: {findings.skipped[sort]}")
+    for kind in fail_on:
+        if kind in findings.skipped:
+            reasons.append(f"{kind}: not checked: {findings.skipped[kind]}")
             continue
-        named = _FINDERS[sort](findings)
-        known = {} if baseline is None else _FINDERS[sort](baseline)
+        named = _FINDERS[kind](findings)
+        known = {} if baseline is None else _FINDERS[kind](baseline)
         new = _leave_out_known(named, known)
         if new:
             word = "" if baseline is None else "new "
             more = f" and {len(new) - _SHOWN:,} more" if len(new) > _SHOWN else ""
             count = count_of(len(new), f"{word}finding")
-            reasons.append(f"{sort}: {count}: {'; '.join(new[:_SHOWN])}{more}")
+            reasons.append(f"{kind}: {count}: {'; '.join(new[:_SHOWN])}{more}")
     return reasons
 
 
@@ -89,13 +89,12 @@ def _leave_out_known(named: _Named, known: _Named) -> list[str]:
     ]
 
 
-def _groups(wanted: Callable[[Group], bool]) -> Callable[[Findings], _Named]:
+def _groups(choose: Callable[[Findings], Sequence[Group]]) -> Callable[[Findings], _Named]:
     def find(findings: Findings) -> _Named:
         return {
             frozenset(group.files): f"{group.kind}: {', '.join(group.files[:_SHOWN])}"
             + (f" and {len(group.files) - _SHOWN:,} more" if len(group.files) > _SHOWN else "")
-            for group in findings.groups
-            if wanted(group)
+            for group in choose(findings)
         }
 
     return find
@@ -126,10 +125,10 @@ def _find_sets(findings: Findings) -> _Named:
 
 
 _FINDERS: Mapping[str, Callable[[Findings], _Named]] = {
-    "leaks": _groups(lambda one: bool(one.across) or one.kind == "conflict"),
-    "conflicts": _groups(lambda one: one.kind == "conflict"),
-    "copies": _groups(lambda one: one.kind in ("exact", "near") and not one.across),
-    "bursts": _groups(lambda one: one.kind == "burst"),
+    "leaks": _groups(lambda findings: findings.leaks),
+    "conflicts": _groups(lambda findings: findings.conflicts),
+    "copies": _groups(lambda findings: findings.copies),
+    "bursts": _groups(lambda findings: findings.bursts),
     "labels": _find_labels,
     "shortcuts": _find_shortcuts,
     "pictures": _find_pictures,

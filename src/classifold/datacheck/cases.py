@@ -118,7 +118,7 @@ def _build_group(group: Group) -> Case:
         spread = f" in {' and '.join(group.across)}" if group.across else ""
         return Case("burst", f"Burst of {count}{spread}", group.reason, files)
     kind = {"exact": "Exact", "near": "Near"}[group.kind]
-    if group.across:
+    if group.is_leak:
         return Case("leak", f"{kind} copies in {' and '.join(group.across)}", group.reason, files)
     return Case(group.kind, f"{kind} copies: {count}", group.reason, files)
 
@@ -126,7 +126,7 @@ def _build_group(group: Group) -> Case:
 def _build_label(suspect: LabelSuspect, known: _Known) -> Case:
     _, set_name = known.find(suspect.file)
     title = f"{suspect.label}, or {suspect.suggested}?"
-    reason = f"The label is wrong with a certainty of {100 * suspect.certainty:.0f} %."
+    reason = f"The label is wrong with a probability of {100 * suspect.certainty:.0f} %."
     beside = [
         CaseFile(one.file, one.label, known.find(one.file)[1], f"similarity {one.similarity:.2f}")
         for one in suspect.neighbours

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.datacheck.baseline import KINDS
 from classifold.datacheck.effect import measure_effect
 from classifold.datacheck.features import Network, compute_features, explain_missing
 from classifold.datacheck.kinds import costs, find_odd_pictures, find_outliers
-from classifold.datacheck.labels import check_labels
+from classifold.datacheck.labels import check_labels, explain_few
 from classifold.datacheck.measures import StoredPhotos, add_sketches, read_and_measure
+from classifold.datacheck.out_of_fold import NUM_FOLDS
 from classifold.datacheck.photo import Photo
 from classifold.datacheck.sets import EstimateJob, describe_sets, estimate_minutes
 from classifold.datacheck.shortcuts import choose_for_background, find_shortcuts, judge_background
@@ -28,23 +31,23 @@ from classifold.dataset.groups import GroupedPictures, find_groups
 from classifold.dataset.index import SET_RANKS, count_sets
 from classifold.dataset.keys import name_key
 from classifold.dataset.near_copies import compare_pictures
-from classifold.dataset.sources import describe_sources
+from classifold.dataset.sources import describe_sources, hash_sources
 from classifold.dataset.walk import Picture
 from classifold.errors import ClassifoldError, RunError
 from classifold.findings import Findings, PictureFinding
-from classifold.kept_findings import keep_findings
+from classifold.kept_findings import find_kept, keep_findings
 from classifold.likeness.description import describe
-from classifold.machine import count_cores
+from classifold.machine import count_workers
 from classifold.names import ENVIRONMENT_JSON, EVALUATION, PREDICTIONS_CSV
-from classifold.report.records import read_object
+from classifold.report.records import read_metrics, read_object
 from classifold.settings.config import Config
 
 # Why parts of the check did not run, for `Findings.skipped`.
 _QUICK = "left out by --quick"
-_LISTED = "the pictures of a listing are not opened by check; copies are told when they are split"
-_UNREAD = "the pictures could not be read or divided; mend what is named first"
-_FEW = "there are too few pictures: two classes of at least ten are needed"
-_FEWEST = 20
+# Parts of the findings for which features are needed; a quick check takes them from the whole check before.
+_BY_FEATURES = ("labels", "estimate", "overlaps", "shortcuts", "effect")
+_LISTED = "check does not open the pictures of a listing; `classifold split` reports the copies"
+_UNREAD = "the pictures could not be read or divided; fix the reported errors first"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,15 @@ def _is_of_split(run_dir: Path, config: Config) -> bool:
     return isinstance(folder, str) and Path(folder).absolute() == config.split_dir.absolute()
 
 
+def _read_accuracy(run_dir: Path | None) -> float | None:
+    """Return the accuracy of a finished run on its evaluation set; None where it is not known."""
+    if run_dir is None:
+        return None
+    with contextlib.suppress(RunError):  # a note says what is damaged, see `_Looked._look_at_run`
+        return read_metrics(run_dir).scores["accuracy"].value
+    return None
+
+
 def check_pictures(
     config: Config,
     *,
@@ -104,10 +116,11 @@ def check_pictures(
 
     Args:
         config: The settings.
-        is_quick: Leave out what needs features of the pictures: labels, shortcuts and the effect of leaks.
+        is_quick: Compute no features of the pictures: labels, shortcuts and the effect of leaks are those of
+            the whole check of the same pictures before; they are left out if there was none.
         run_dir: A finished run on these pictures, to tell what each kind of picture costs it; None: none.
             Where its predictions cannot be read, a note says so.
-        estimate_job: Time and price of a job on the configured machine; None: they are not told.
+        estimate_job: Time and price of a job on the configured machine; None: they are not reported.
 
     Raises:
         DiskError: There is no room for the index.
@@ -124,19 +137,18 @@ def check_pictures(
         **looked.found,
     )
     if not report.faults:
-        keep_findings(findings, kind="quick" if looked.skipped else "full")
+        keep_findings(findings, kind="quick" if is_quick or looked.skipped else "full")
     return Checked(report, findings, looked.paths)
 
 
 def find_fingerprint(config: Config) -> str:
-    """Return the hash of the pictures' names, sizes and times; empty if they cannot be listed."""
+    """Return the hash of the pictures' names, sizes and times, and of the settings that divide them.
+
+    It is empty if the pictures cannot be listed.
+    """
     with contextlib.suppress(ClassifoldError, OSError):  # of a folder that cannot be read there is none
-        return str(describe_sources(config)["pictures"])
+        return hash_sources(describe_sources(config))
     return ""
-
-
-def _count_workers(config: Config) -> int:
-    return count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
 
 
 def _measure(index: sqlite3.Connection, config: Config) -> None:
@@ -145,7 +157,7 @@ def _measure(index: sqlite3.Connection, config: Config) -> None:
     read_and_measure(
         index,
         total=total,
-        num_workers=_count_workers(config),
+        num_workers=count_workers(config.NUM_WORKERS),
         max_pixels=config.MAX_PIXELS,
         sample_bits=config.SAMPLE_BITS,
         describe=describe,
@@ -158,7 +170,7 @@ def _measure(index: sqlite3.Connection, config: Config) -> None:
 
 
 def _complete(index: sqlite3.Connection, config: Config) -> None:
-    add_sketches(index, num_workers=_count_workers(config), max_pixels=config.MAX_PIXELS)
+    add_sketches(index, num_workers=count_workers(config.NUM_WORKERS), max_pixels=config.MAX_PIXELS)
 
 
 @dataclass
@@ -169,7 +181,7 @@ class _Looked:
         config: The settings.
         is_quick: Whether parts that need features are left out.
         run_dir: A finished run; None: none.
-        estimate_job: Time and price of a job; None: they are not told.
+        estimate_job: Time and price of a job; None: they are not reported.
         found: Values of `Findings` by name, as far as they were found.
         skipped: Parts that did not run, each with the reason and the cure.
         notes: Remarks for the user.
@@ -193,14 +205,16 @@ class _Looked:
             self.found["sets"] = describe_sets(count_sets(index), estimate_job=self.estimate_job)
             return
         if not _has_measures(index):
-            self.skipped = dict.fromkeys(("copies", "labels", "shortcuts", "pictures", "sets"), _UNREAD)
+            self.skipped = dict.fromkeys(KINDS, _UNREAD)
             return
         if config.NEAR_COPIES == "ignore":  # else they are known since before the pictures were divided
             compare_pictures(index, config)
         stored, groups = StoredPhotos(index), find_groups(index)
         self.found["groups"] = groups.groups
         pictures = [
-            *find_unreadable(index, num_workers=_count_workers(config), max_pixels=config.MAX_PIXELS),
+            *find_unreadable(
+                index, num_workers=count_workers(config.NUM_WORKERS), max_pixels=config.MAX_PIXELS
+            ),
             *find_odd_pictures(stored, image_size=config.IMAGE_SIZE),
         ]
         pictures += self._look_closely(stored, groups, counts=count_sets(index))
@@ -213,17 +227,23 @@ class _Looked:
         self, stored: StoredPhotos, groups: GroupedPictures, *, counts: Mapping[str, Mapping[str, int]]
     ) -> list[PictureFinding]:
         """Look at sets, labels, shortcuts and leaks; return the outliers of the classes."""
+        accuracy = _read_accuracy(self.run_dir)
         reason = _QUICK if self.is_quick else explain_missing(self.config)
-        if not reason and len(stored) < _FEWEST:
-            reason = _FEW
+        if not reason:
+            sizes = Counter(one.class_name for one in stored).values()
+            enough = [size for size in sizes if size >= NUM_FOLDS]
+            reason = explain_few(len(enough), sum(enough))
         if reason:
-            self.skipped |= dict.fromkeys(("labels", "shortcuts"), reason)
-            self.found["sets"] = describe_sets(counts, stored)
+            if self.is_quick and (kept := find_kept(find_fingerprint(self.config), kind="full")) is not None:
+                self.found |= {name: getattr(kept, name) for name in _BY_FEATURES}
+            else:
+                self.skipped |= dict.fromkeys(("labels", "shortcuts"), reason)
+            self.found["sets"] = describe_sets(counts, stored, accuracy=accuracy)
             return []
         photos, rows, backgrounds, seconds = _compute(self.config, list(stored))
         minutes = None if seconds is None else estimate_minutes(counts, self.config, seconds_each=seconds)
         self.found["sets"] = describe_sets(
-            counts, photos, training_minutes=minutes, estimate_job=self.estimate_job
+            counts, photos, accuracy=accuracy, training_minutes=minutes, estimate_job=self.estimate_job
         )
         numbers = groups.number([one.key for one in photos])
         self._look_at_labels(photos, rows, numbers)
@@ -272,7 +292,7 @@ class _Looked:
             self.found["costs"] = tuple(costs(pictures, run_dir, places=places))
         except RunError as error:  # the rest of the check is of use without it
             why = f"{error.faults[0].where}: {error.faults[0].what}"
-            self.notes.append(f"what each kind of picture costs a run is not told: {why}")
+            self.notes.append(f"what each kind of picture costs a run is not known: {why}")
 
     def _list_named(self) -> set[str]:
         """Return the keys of all pictures that the findings name."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.counts import count_of
+from classifold.counts import write_percent
 from classifold.datacheck.out_of_fold import fit_head, reduce_features
 from classifold.datacheck.photo import Photo
 from classifold.findings import Effect, Interval
-
-# Of the normal distribution: 95 % lie within this many standard deviations.
-_Z = 1.96
+from classifold.intervals import wilson_interval
 
 
 def measure_effect(
@@ -64,9 +61,10 @@ def measure_effect(
     if not len(clean):
         return None
     every, without, num_leaks = describe_share(right), describe_share(clean), int(leaks.sum())
+    accuracy, rest = (write_percent(one.value, decimals=1) for one in (every, without))
     reason = (
-        f"accuracy {_percent(every.value)}; without the {count_of(num_leaks, 'evaluation picture')} with a "
-        f"copy in training or validation {_percent(without.value)}, by a head on frozen features"
+        f"a head on frozen features has an accuracy of {accuracy} on all evaluation pictures, and of {rest} "
+        f"without the {num_leaks:,} that have a copy in training or validation"
     )
     return Effect(
         accuracy=every,
@@ -93,16 +91,11 @@ def find_leaks(sets: NDArray[np.str_], groups: Sequence[Sequence[int]]) -> NDArr
 
 
 def describe_share(right: NDArray[np.bool_]) -> Interval:
-    """Return a share with its 95 % interval by Wilson (1927), which is sound for few pictures as well.
+    """Return a share with its 95 % interval, see `wilson_interval`.
 
     Args:
         right: Whether each picture was named correctly, shape (n,), at least one.
     """
-    count, share = len(right), float(right.mean())
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
-    return Interval(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    share = float(right.mean())
+    low, high = wilson_interval(share, len(right))
+    return Interval(value=share, low=low, high=high)

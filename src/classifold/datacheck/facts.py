@@ -18,13 +18,13 @@ from classifold.datacheck.photo import Photo
 # A value such as a camera's name gets a column where at least this share of the pictures have it.
 _COMMON = 0.02
 _MOST_COLUMNS = 40
-# Runs of letters in a file's name; shorter ones are as a rule parts of random numbers.
+# Runs of letters in a file's name; shorter ones are usually parts of random numbers.
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
-class Facts:
+class FactGroup:
     """One group of facts about all pictures.
 
     Attributes:
@@ -45,20 +45,23 @@ class Facts:
 
 
 # What has nothing to do with the subject; what can also follow from it, as sharpness does; and its colour. In
-# three public folders (flowers, waste, clothes) they told a class with a gain of at most 0.33, 0.40 and 0.48.
+# three public folders (flowers, trash, clothing) their gain was at most 0.33, 0.40 and 0.48.
 _FOREIGN, _RELATED, _OWN = 0.4, 0.5, 0.65
-_SOURCES = "the classes seem to come from different sources; mix them, or make the pictures alike"
+_SOURCES = (
+    "the classes seem to come from different sources; take pictures of every class from each source, or "
+    "process all in the same way"
+)
 _NAMED = (
-    "the model sees no names, but names that differ show that the classes come from different sources: look "
-    "whether light, camera or place differ as well"
+    "the model does not see file names, but different names suggest different sources: check whether light, "
+    "camera or place differ between the classes too"
 )
 _NATURAL = (
-    "this is natural where the subjects differ in it; where they do not, the classes were photographed "
+    "this is natural if the subjects themselves differ in it; otherwise the classes were photographed "
     "differently"
 )
 
 
-def gather_facts(photos: Sequence[Photo]) -> list[Facts]:
+def gather_facts(photos: Sequence[Photo]) -> list[FactGroup]:
     """Return every group of facts in which the pictures differ at all.
 
     Args:
@@ -120,9 +123,9 @@ _DENSITIES: tuple[Measure, ...] = (
 _DATES: tuple[Measure, ...] = (
     ("the time of taking is known", lambda one: float(one.taken is not None)),
     ("it was taken after {}", lambda one: np.nan if one.taken is None else one.taken),
-    ("it was taken after {} o'clock", lambda one: np.nan if one.taken is None else _day(one).hour),
+    ("the hour of taking is above {}", lambda one: np.nan if one.taken is None else _day(one).hour),
     (
-        "it was taken on a day of the week after day {}",
+        "the day of the week (Monday is 1) is above {}",
         lambda one: np.nan if one.taken is None else _day(one).isoweekday(),
     ),
 )
@@ -144,7 +147,7 @@ _SHARPNESSES: tuple[Measure, ...] = (("the sharpness is above {}", lambda one: o
 
 def _numbers(
     photos: Sequence[Photo], name: str, least_gain: float, remark: str, measures: Sequence[Measure]
-) -> Facts:
+) -> FactGroup:
     columns = np.array([[measure(photo) for _, measure in measures] for photo in photos], np.float64)
     columns = columns.reshape(len(photos), len(measures))
     for place in range(columns.shape[1]):
@@ -153,15 +156,17 @@ def _numbers(
         # What is unknown tells nothing here: where it does, the format or another column says so.
         column[~np.isfinite(column)] = np.median(known) if len(known) else 0.0
     phrases = tuple(phrase for phrase, _ in measures)
-    return Facts(name, columns.astype(np.float32), phrases, least_gain, remark)
+    return FactGroup(name, columns.astype(np.float32), phrases, least_gain, remark)
 
 
-def _values(photos: Sequence[Photo], name: str, phrase: str, read: Callable[[Photo], str]) -> Facts | None:
+def _values(
+    photos: Sequence[Photo], name: str, phrase: str, read: Callable[[Photo], str]
+) -> FactGroup | None:
     given = [read(photo) for photo in photos]
     return _flags([{one} for one in given], name, phrase, remark=_SOURCES)
 
 
-def _flags(given: Sequence[set[str]], name: str, phrase: str, *, remark: str) -> Facts | None:
+def _flags(given: Sequence[set[str]], name: str, phrase: str, *, remark: str) -> FactGroup | None:
     """Return a column of zeros and ones for each value that is common; None where none is."""
     counts = Counter(value for values in given for value in values)
     least = max(2.0, _COMMON * len(given))
@@ -169,7 +174,7 @@ def _flags(given: Sequence[set[str]], name: str, phrase: str, *, remark: str) ->
     if not common:
         return None
     columns = np.array([[float(value in values) for value in common] for values in given], np.float32)
-    return Facts(name, columns, tuple(phrase.format(value) for value in common), _FOREIGN, remark)
+    return FactGroup(name, columns, tuple(phrase.format(value) for value in common), _FOREIGN, remark)
 
 
 def _own_path(photo: Photo) -> str:
@@ -181,7 +186,7 @@ def _own_path(photo: Photo) -> str:
     return head if dot and "/" not in ending else rest
 
 
-def _words(photos: Sequence[Photo]) -> Facts | None:
+def _words(photos: Sequence[Photo]) -> FactGroup | None:
     """Return which words the names hold; a class's own name in its files' names says nothing of a source."""
     own = {word.lower() for photo in photos for word in _WORD.findall(photo.class_name)}
     stems = {word[: max(3, len(word) - 1)] for word in own}
@@ -192,7 +197,7 @@ def _words(photos: Sequence[Photo]) -> Facts | None:
     return _flags(given, "file name", "the name holds '{}'", remark=_NAMED)
 
 
-def _order(photos: Sequence[Photo]) -> Facts | None:
+def _order(photos: Sequence[Photo]) -> FactGroup | None:
     """Return the number in each name, where pictures of all classes are numbered in one way."""
     paths = [_own_path(photo) for photo in photos]
     patterns: dict[str, list[int]] = {}
@@ -210,8 +215,8 @@ def _order(photos: Sequence[Photo]) -> Facts | None:
         return None
     numbers = np.where(np.isfinite(numbers), numbers, np.nanmedian(numbers))
     column = np.argsort(np.argsort(numbers, kind="stable"), kind="stable")[:, None].astype(np.float32)
-    phrase = "the file comes after place {} in the order of the numbers in the names"
-    return Facts("file order", column, (phrase,), _FOREIGN, _NAMED)
+    phrase = "the file comes after position {} when all are sorted by the number in their name"
+    return FactGroup("file order", column, (phrase,), _FOREIGN, _NAMED)
 
 
 def _counts_for_itself(photos: Sequence[Photo], numbers: NDArray[np.float64]) -> bool:

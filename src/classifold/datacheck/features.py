@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.dataset.walk import Picture
-from classifold.machine import count_cores
+from classifold.machine import count_workers
 from classifold.names import install
 from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
@@ -34,7 +34,7 @@ _BLANKED_SHARE = 0.7
 _GREY = 127
 # Pictures of which the features are written to the disk together: about 10 MB.
 _SAVED_ROWS = 1024
-# From so many pictures on, the time of one is told.
+# From so many pictures on, the time of one is reported.
 _FEWEST_TIMED = 128
 # What the features and what is done with them need; any of them comes with the extra `train`.
 _NEEDED = ("keras", "sklearn", "scipy", "cv2")
@@ -130,8 +130,7 @@ class _Work:
     def __init__(self, network: Network, cache: FeatureCache | None, *, is_blanked: bool) -> None:
         self._network, self._cache, self._is_blanked = network, cache, is_blanked
         config = self._config = network.config
-        workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="features")
+        self._pool = ThreadPoolExecutor(count_workers(config.NUM_WORKERS), thread_name_prefix="features")
         self._kept: dict[int, bytes] = {}
         self._rows: dict[int, NDArray[np.float32]] = {}
         self._unsaved: list[tuple[bytes, NDArray[np.float32]]] = []

@@ -1,4 +1,4 @@
-"""What is odd about single pictures: a kind is only told where it is unusual in this folder."""
+"""What is odd about single pictures: a kind is only reported if it is unusual in this folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.counts import count_of
 from classifold.datacheck.photo import Photo, Photos
 from classifold.findings import KindCost, PictureFinding
 from classifold.names import EVALUATION
@@ -167,7 +166,9 @@ def _list_detail_kinds(table: NDArray[Any], whole: NDArray[np.bool_]) -> Iterato
     yield _Kind(
         "blurred",
         blurred,
-        lambda photo: f"its edges are {photo.sharpness:.2f} steep at full size; usual here: {usual:.2f}",
+        lambda photo: (
+            f"its sharpness is {photo.sharpness:.2f}, where the median of this folder is {usual:.2f}"
+        ),
     )
     yield _Kind(
         "grey", whole & (table["colour"] < _GREY), lambda _: "it has no colours; most others here have"
@@ -206,7 +207,7 @@ def _explain_aspect(photo: Photo) -> str:
     width, height = photo.size
     narrower, shorter = ("narrower", width / height), ("flatter", height / width)
     word, times = narrower if width > height else shorter
-    return f"{_say_size(photo)}: squeezed to a square, things come out {times:.1f} times {word}"
+    return f"{_say_size(photo)}: resized to a square, its content becomes {times:.1f} times {word}"
 
 
 def _explain_name(photo: Photo) -> str:
@@ -297,11 +298,3 @@ def costs(
         for kind, (count, right) in sorted(counts.items())
         if 0 < count < total
     ]
-
-
-def describe_cost(cost: KindCost) -> str:
-    """Return a cost as a sentence: "blurred: the model gets 4 of 12 pictures right, 91 % elsewhere"."""
-    pictures = count_of(cost.count, "picture")
-    return (
-        f"{cost.kind}: the model gets {cost.correct} of {pictures} right, {100 * cost.others:.0f} % elsewhere"
-    )

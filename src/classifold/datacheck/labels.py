@@ -32,8 +32,23 @@ _SHOWN_NEIGHBOURS = 5
 _OVERLAP_COUNT, _OVERLAP_SHARE = 4, 0.04
 # A label that is certainly wrong still weighs a little: with none, a class could be left without pictures.
 _LEAST_TRUST = 0.02
-# Who tells the classes apart hardly better than chance cannot judge labels: the least gain, 0 to 1.
+# Least gain over chance, 0 to 1: a model that hardly tells the classes apart cannot judge labels.
 _LEAST_GAIN = 0.1
+
+
+def explain_few(num_classes: int, num_pictures: int) -> str:
+    """Return why so few pictures cannot be checked by their features; "" if they can.
+
+    Args:
+        num_classes: Classes of at least `NUM_FOLDS` pictures.
+        num_pictures: Pictures of these classes.
+    """
+    if num_classes >= 2 and num_pictures >= _FEWEST:
+        return ""
+    return (
+        f"there are too few pictures: at least {_FEWEST} are needed, in two classes of at least {NUM_FOLDS} "
+        "each"
+    )
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class LabelCheck:
         estimate: How many labels are wrong, in pictures; None where it was not possible to tell.
         scores: For every picture the probability that its label is wrong, shape (N,); not a number for those
             of classes that are too small.
-        accuracy: Share of the pictures whose class the others foretell, 0 to 1.
+        accuracy: Share of the pictures whose label is the predicted class, 0 to 1.
         skipped: Why nothing could be said; "" if something was.
         notes: Remarks for the user.
     """
@@ -84,9 +99,8 @@ def check_labels(
     judged = np.flatnonzero(sizes[labels] >= NUM_FOLDS) if len(photos) else np.zeros(0, np.intp)
     notes = _describe_small(class_names, sizes)
     kept = np.unique(labels[judged])
-    if len(kept) < 2 or len(judged) < _FEWEST:
-        what = f"it needs two classes of at least {NUM_FOLDS} pictures, and {_FEWEST} pictures in all"
-        return LabelCheck(skipped=what, notes=notes)
+    if why := explain_few(len(kept), len(judged)):
+        return LabelCheck(skipped=why, notes=notes)
     evidence = gather_evidence(
         features[judged],
         np.searchsorted(kept, labels[judged]),
@@ -137,12 +151,12 @@ class Evidence:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        """The class that the others speak for, shape (N,)."""
+        """The class that the other pictures predict, shape (N,)."""
         return np.asarray(self.noise.clean.argmax(axis=1), np.intp)
 
     @property
     def balanced_accuracy(self) -> float:
-        """The mean share of a class's pictures that the others foretell, 0 to 1."""
+        """The mean share of a class's pictures whose label is the predicted class, 0 to 1."""
         is_right = self.predicted == self.labels
         return float((np.bincount(self.labels, is_right) / np.bincount(self.labels)).mean())
 
@@ -168,7 +182,7 @@ def gather_evidence(
     neighbours = find_neighbours(reduced, group_numbers, seed=seed)
     regression = folds.predict()
     noise = measure_noise(regression, neighbours.vote(labels, num_classes), labels, seed=seed)
-    # A second look, in which labels that are probably wrong hardly teach and hardly vote.
+    # A second look, in which labels that are probably wrong hardly count in training and in votes.
     trust = np.clip(1 - noise.wrong, _LEAST_TRUST, 1.0)
     second = normalize((regression + folds.predict(trust=trust)) / 2)
     votes = neighbours.vote(labels, num_classes, trust=trust)

@@ -39,7 +39,7 @@ _BATCH = 16
 _SIDE = 64
 # Fine detail is measured along this many whole rows and columns, at full size.
 _LINES = 16
-# Differences of two grey values that are as a rule noise or the blocks of a JPEG.
+# Differences of two grey values that are usually noise or the blocks of a JPEG.
 _NOISE = 6
 # Distance in pixels of the coarse differences that fine detail is compared with.
 _COARSE = 4
@@ -290,7 +290,7 @@ def _compare_pixels(index: sqlite3.Connection, workers: Workers, *, max_pixels: 
     )
     read = functools.partial(_hash_all_pixels, max_pixels=max_pixels)
     with show_progress("comparing pictures that may be equal", None) as advance:
-        for found in workers.map(_iter_paths(index, "temp.same_sample"), read, failed=_skip):
+        for found in workers.map(iter_paths(index, "temp.same_sample"), read, failed=_skip):
             add_pixels(index, [one for one in found if one is not None])
             advance(len(found))
 
@@ -318,14 +318,14 @@ def add_sketches(index: sqlite3.Connection, *, num_workers: int, max_pixels: int
         start_workers(num_workers) as workers,
         show_progress("comparing with the pictures of the split before", None) as advance,
     ):
-        for found in workers.map(_iter_paths(index, "temp.without_sketch"), read, failed=_skip):
+        for found in workers.map(iter_paths(index, "temp.without_sketch"), read, failed=_skip):
             with together(index):
                 rows = [one for one in found if one is not None]
                 index.executemany("UPDATE picture SET sketch = ?2 WHERE id = ?1", rows)
             advance(len(found))
 
 
-def _iter_paths(index: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, str]]]:
+def iter_paths(index: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, str]]]:
     """Yield batches of (id, path) of the pictures in a table of ids."""
     last = 0
     query = f"""SELECT id, path FROM picture WHERE id IN (SELECT id FROM {table} WHERE id > ?
@@ -357,7 +357,7 @@ class StoredPhotos:
     """The measured pictures of an index, one at a time: an iterable that can be read again and again.
 
     Args:
-        index: All pictures, read by `read_and_measure`. Its sets are told where the pictures have them.
+        index: All pictures, read by `read_and_measure`. Its sets are reported where the pictures have them.
     """
 
     def __init__(self, index: sqlite3.Connection) -> None:

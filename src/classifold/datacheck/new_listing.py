@@ -18,7 +18,7 @@ from classifold.datacheck.listing_values import set_class, write_parquet
 from classifold.datacheck.plan import Step
 from classifold.dataset.listing import iter_listing
 from classifold.dataset.listing_columns import fold_name
-from classifold.dataset.listing_findings import Findings
+from classifold.dataset.listing_findings import ListingFindings
 from classifold.dataset.listing_table import Table, find_table
 from classifold.dataset.listing_text import is_parquet, iter_lines, open_listing, read_as_text
 from classifold.errors import DataError, Fault, limit_faults
@@ -59,7 +59,7 @@ def write_new_listing(
         MissingExtraError: It is a Parquet file, and pyarrow is not installed.
         DiskError: The new listing cannot be written.
     """
-    findings = Findings()
+    findings = ListingFindings()
     changes = _find_changes(listing, findings, steps, plan=plan, root=root, class_column=class_column)
     target = _find_free(listing)
     with open_listing(listing) as (file, head), write_whole(target) as partial:
@@ -87,7 +87,13 @@ def _find_free(listing: Path) -> Path:
 
 
 def _find_changes(
-    listing: Path, findings: Findings, steps: Sequence[Step], *, plan: Path, root: str, class_column: str
+    listing: Path,
+    findings: ListingFindings,
+    steps: Sequence[Step],
+    *,
+    plan: Path,
+    root: str,
+    class_column: str,
 ) -> dict[int, str | None]:
     """Return what is done with which line.
 
@@ -122,7 +128,7 @@ def _check_step(
         return None
     if not to:
         hint = "name a class in the column `to`"
-        return Fault(where, "it says move, but not where to", hint=hint, got=step.file)
+        return Fault(where, "the action is move, but the column `to` is empty", hint=hint, got=step.file)
     if not has_column:
         hint = "give the listing a column `label` with the classes, or write quarantine"
         return Fault(where, "the listing has no column for the class: it is the picture's folder", hint=hint)
@@ -148,7 +154,7 @@ def _rewrite(
     text: io.TextIOWrapper,
     out: io.TextIOWrapper,
     listing: Path,
-    findings: Findings,
+    findings: ListingFindings,
     changes: Changes,
     *,
     class_column: str,

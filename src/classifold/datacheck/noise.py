@@ -16,8 +16,8 @@ _RATES = np.geomspace(1e-4, 0.5, 60)
 _EXPECTED_RATE = 0.1
 # The mixture is fitted to at most so many pictures: the interval is then as wide as for that number.
 _MIXTURE_SAMPLE = 3000
-# Half of the 95 % quantile of chi-squared with one degree of freedom: a log likelihood this much lower
-# (Wilks 1938) does not speak against a value.
+# Half of the 95 % quantile of chi-squared with one degree of freedom: the 95 % interval holds the
+# rates whose log likelihood is at most this much lower (Wilks 1938).
 _WITHIN = 1.92
 
 
@@ -30,7 +30,7 @@ class Noise:
         low: Lower end of its 95 % interval.
         high: Upper end.
         wrong: For every picture the probability that its label is wrong, shape (N,).
-        clean: Logarithm of each class's probability, shape (N, C), as if no label were wrong.
+        clean: Log probability of each class as the true label, shape (N, C).
     """
 
     rate: float
@@ -49,10 +49,10 @@ def measure_noise(regression: Floats, votes: Floats, labels: NDArray[np.intp], *
 
         P(label) = (1 - rate) p(label) + rate (1 - p(label)) / (C - 1)
 
-    where p is proportional to exp(sharpness (regression + trust votes)). Sharpness, trust and rate are those
-    of the largest likelihood. Labels that cross-validation does not foretell are therefore not counted as
-    wrong where the model doubts such pictures anyway. The interval comes from the profile likelihood of the
-    rate. Noise of this kind: Natarajan et al. 2013, "Learning with Noisy Labels".
+    where p is proportional to exp(beta (regression + weight votes)). The inverse temperature beta, the weight
+    of the votes and the rate maximize the likelihood. Labels that cross-validation does not predict are
+    therefore not counted as wrong where the model doubts such pictures anyway. The interval comes from the
+    profile likelihood of the rate. Noise of this kind: Natarajan et al. 2013, "Learning with Noisy Labels".
 
     Args:
         regression: Log probabilities, shape (N, C), of models that did not see the picture.
@@ -110,13 +110,13 @@ def _blame(own: Floats, rate: float, num_classes: int) -> Floats:
 
 
 def _shape_logits(shape: Floats, regression: Floats, votes: Floats) -> Floats:
-    """Return log probabilities (N, C); `shape` holds the sharpness's logarithm and the trust's root."""
+    """Return log probabilities (N, C); `shape` holds log beta and the root of the weight of the votes."""
     return normalize(np.exp(shape[0]) * (regression + shape[1] ** 2 * votes))
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """The best shape for a rate: the sharpness's logarithm and the trust's root, and the loss."""
+    """The best shape for a rate: the logarithm of beta and the root of the votes' weight, and the loss."""
 
     shape: Floats
     loss: float

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.likeness.grouping import group_pairs
+
 Floats = NDArray[np.float64]
 
 # Each picture is judged by models that never saw it, in this many divisions into folds, whose mean is taken:
@@ -23,8 +25,8 @@ _TRUSTED = 3.0
 _LEAST = 1e-6
 # Directions of largest variance that are kept, and pictures by which they are found.
 _NUM_DIRECTIONS, _DIRECTION_SAMPLE = 256, 2000
-# Above this many pictures one division into folds is enough, and so many teach each model.
-_MANY, _MOST_TEACHERS = 20_000, 20_000
+# Above this many pictures one division into folds is enough, and each model is trained on at most so many.
+_MANY, _MOST_TRAINED_ON = 20_000, 20_000
 # Neighbours that vote, and how fast a vote loses weight with the distance in cosine similarity.
 NUM_NEIGHBOURS, _FOCUS = 15, 8.0
 # Pictures that can be neighbours, where there are more; comparing grows with their number.
@@ -66,24 +68,14 @@ def number_groups(groups: Sequence[Sequence[int]], count: int) -> NDArray[np.int
         groups: Indices of the pictures of each group; groups that share a picture become one.
         count: Number of pictures.
     """
-    parents = list(range(count))
-
-    def find(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]  # shortens the way for those who come later
-            index = parents[index]
-        return index
-
-    for members in groups:
-        for other in members[1:]:
-            first, second = sorted((find(members[0]), find(other)))
-            parents[second] = first
-    roots = np.array([find(index) for index in range(count)], np.intp)
-    return np.unique(roots, return_inverse=True)[1].astype(np.intp)
+    firsts = np.arange(count)
+    for members in group_pairs((group[0], other) for group in groups for other in group[1:]):
+        firsts[list(members)] = members[0]
+    return np.unique(firsts, return_inverse=True)[1].astype(np.intp)
 
 
 class Folds:
-    """Logistic regression on all pictures but those that it judges.
+    """Logistic regression on all pictures but those that it predicts.
 
     Stratified folds that keep groups together; the mean over several divisions. The penalty is chosen within
     the training part of each fold of the first division; all others take the middle one of those.
@@ -140,8 +132,10 @@ class Folds:
         if repeat:
             return float(np.median(self._strengths))
         within = divide_folds(self._labels[inside], self._groups[inside], seed=self._seed)[0]
-        teachers, judges = inside[within[0]], inside[within[1]]
-        found = _find_strength(self._reduced, self._labels, teachers, judges, num_classes=self._num_classes)
+        training, validation = inside[within[0]], inside[within[1]]
+        found = _find_strength(
+            self._reduced, self._labels, training, validation, num_classes=self._num_classes
+        )
         self._strengths.append(found)
         return found
 
@@ -177,16 +171,16 @@ def _fit(
 def _find_strength(
     reduced: Floats,
     labels: NDArray[np.intp],
-    teachers: NDArray[np.intp],
-    judges: NDArray[np.intp],
+    training: NDArray[np.intp],
+    validation: NDArray[np.intp],
     *,
     num_classes: int,
 ) -> float:
-    """Return the inverse L2 strength with the least log loss on the judges."""
+    """Return the inverse L2 strength with the least log loss on the validation pictures."""
     losses = []
     for strength in _STRENGTHS:
-        answers = _fit(reduced, labels, teachers, judges, strength=strength, num_classes=num_classes)
-        losses.append(-answers[np.arange(len(judges)), labels[judges]].mean())
+        answers = _fit(reduced, labels, training, validation, strength=strength, num_classes=num_classes)
+        losses.append(-answers[np.arange(len(validation)), labels[validation]].mean())
     return _STRENGTHS[int(np.argmin(losses))]
 
 
@@ -205,11 +199,11 @@ def fit_head(
     Args:
         reduced: Features of the pictures of all sets, shape (N, D).
         labels: Class indices, shape (N,).
-        training: Indices of the pictures that teach.
-        validation: Indices of those that choose the penalty; without any it is the middle one.
-        asked: Indices of those that are asked about, n of them.
+        training: Indices of the training pictures.
+        validation: Indices of the pictures on which the penalty is chosen; if empty, a fixed one is used.
+        asked: Indices of the pictures to predict, n of them.
         num_classes: C.
-        seed: Chooses the pictures that teach where there are more than 20,000.
+        seed: Chooses the training pictures where there are more than 20,000.
     """
     training = _thin(training, seed=seed)
     strength = _STRENGTHS[len(_STRENGTHS) // 2]
@@ -263,9 +257,9 @@ def assign_folds(labels: NDArray[np.intp], group_numbers: NDArray[np.intp], *, s
 
 
 def _thin(inside: NDArray[np.intp], *, seed: int) -> NDArray[np.intp]:
-    if len(inside) <= _MOST_TEACHERS:
+    if len(inside) <= _MOST_TRAINED_ON:
         return inside
-    return np.sort(np.random.default_rng(seed).permutation(inside)[:_MOST_TEACHERS])
+    return np.sort(np.random.default_rng(seed).permutation(inside)[:_MOST_TRAINED_ON])
 
 
 def normalize(logits: Floats) -> Floats:

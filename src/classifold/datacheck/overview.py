@@ -15,6 +15,7 @@ from classifold.findings import Findings
 from classifold.names import SETS
 from classifold.printable import make_printable
 from classifold.report.charts import draw_interval, drawing, element
+from classifold.report.data_check import describe_cost
 from classifold.report.sentences import percent
 
 MOST_CLASSES = 30  # in the drawing; the table has all
@@ -41,7 +42,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """A class in the table: pictures in each set, and how many cases of each sort touch it."""
+    """A class in the table: pictures in each set, and how many cases of each kind touch it."""
 
     name: str
     counts: Sequence[int]
@@ -67,7 +68,10 @@ def build_advice(findings: Findings, cases: Sequence[Case]) -> list[Advice]:
         _advise_copies(counts),
         *_advise_unusual(findings, counts),
         _advise_few(findings),
-        *(Advice(f"{one.set_name} differs in {one.what}", one.reason, "") for one in findings.sets.drift),
+        *(
+            Advice(f"The {one.set_name} set differs from training in {one.what}", one.reason, "")
+            for one in findings.sets.drift
+        ),
     ]
     return [one for one in found if one is not None]
 
@@ -109,8 +113,8 @@ def _advise_shortcuts(findings: Findings) -> list[Advice]:
     return [
         Advice(
             f"The class can be told by {one.name} alone",
-            f"{one.reason} Accuracy {percent(one.accuracy, decimals=0)}, by chance "
-            f"{percent(one.chance, decimals=0)}. A model may learn this instead of the subject.".strip(),
+            f"{one.reason or one.name}. By chance it would be {percent(one.chance, decimals=0)}. A model may "
+            "learn this instead of the subject.",
             "",
         )
         for one in findings.shortcuts
@@ -142,10 +146,10 @@ def _advise_unusual(findings: Findings, counts: dict[str, int]) -> list[Advice]:
         if kind in UNREADABLE_KINDS or kind not in counts:
             continue
         cost = costs.get(kind)
-        text = "Look whether they belong to the data."
+        text = "Check whether they belong in the data."
         if cost is not None:
-            rest = percent(cost.others, decimals=0)
-            text = f"The model gets {cost.correct:,} of {cost.count:,} right, {rest} elsewhere."
+            sentence = describe_cost(cost)
+            text = f"{sentence[0].upper()}{sentence[1:]}."
         advice.append(Advice(f"{count_of(count, 'picture')}: {kind}", text, kind))
     return advice
 

@@ -179,7 +179,7 @@ def build_check_page(
         classes=classes,
         class_drawing=overview.draw_classes(set_names, classes),
         remarks=[
-            *(f"Not checked: {what}. {why}" for what, why in findings.skipped.items()),
+            *(f"Not checked: {', '.join(parts)}: {why}." for why, parts in findings.skipped_parts.items()),
             *findings.sets.notes,
             *findings.notes,
         ],

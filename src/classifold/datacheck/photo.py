@@ -29,7 +29,8 @@ class Photo:
         mean: Mean of each channel, 0 to 255, (3,).
         border: Mean of each channel of the outermost tenth, 0 to 255, (3,).
         contrast: Standard deviation of the grey values, 0 to 127.5.
-        sharpness: How much fine detail there is at full size; compare within one folder only.
+        sharpness: How steep the edges are at full size, about 1 if sharp and below 0.2 if blurred; see
+            `measures.measure_sharpness`.
         is_plain: Nearly all pixels have one colour.
         profile: Name of an embedded colour profile that is far from sRGB; "" without one.
         darkest: Grey value that 1 of 100 pixels are below, 0 to 255.

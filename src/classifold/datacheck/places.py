@@ -228,7 +228,11 @@ class _Places:
     def _find_target(self, base: Path, inner: Sequence[str], source: Path, step: Step) -> Path:
         """Return the new path of a picture that goes to another class."""
         if not step.to.strip():
-            raise _RowError("it says move, but not where to", "name a class in the column `to`", step.file)
+            raise _RowError(
+                "the action is move, but the column `to` is empty",
+                "name a class in the column `to`",
+                step.file,
+            )
         named = _split_key(step.to.strip())
         set_folder, below_set = self._find_base(named)
         if set_folder != self.root:

@@ -19,8 +19,8 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 COLUMNS = ("file", "action", "to", "reason", "certainty")
 # From this certainty on the plan moves a picture to the suggested class; below, it only suggests it.
 SURE = 0.95
-# Kinds of `PictureFinding` that no training can read, see `kinds`. A picture that is only too large for
-# MAX_PIXELS is none of them: a setting cures it.
+# Kinds of `PictureFinding` that training cannot read, see `unreadable`. "too large" is left out: raising
+# MAX_PIXELS cures it.
 UNREADABLE_KINDS = frozenset({"unreadable", "cut short", "wrong file type"})
 # A spreadsheet takes a cell that begins so for a formula, also behind blanks. Such a cell gets an apostrophe
 # in front; so does one that begins with an apostrophe, so that reading can always take one away.
@@ -64,7 +64,7 @@ def build_plan(findings: Findings) -> list[Step]:
     - A picture that cannot be read goes to quarantine.
     - Of exact copies of one class, all but the first go to quarantine.
     - Of near copies within one set all stay, since the split keeps them together. Across sets of the user's
-      own, those that are in another set than the first go to quarantine.
+      own, the first stays (evaluation before validation), and those in other sets go to quarantine.
     - The same picture under two labels stays: only a person can tell which label is right.
     - A label that is wrong with a certainty of at least `SURE` is changed; any other suspect stays, with the
       suggested class in `to`, so that writing "move" is enough.
@@ -111,7 +111,7 @@ def _plan_group(group: Group) -> list[Step]:
 
 
 def _add(steps: dict[str, Step], step: Step) -> None:
-    """Add a step; where the picture has one already, the stronger action wins and both reasons are told."""
+    """Add a step; where the picture has one already, the stronger action wins and both reasons are given."""
     earlier = steps.setdefault(step.file, step)
     if earlier is step:
         return

@@ -1,4 +1,4 @@
-"""The quick part of the check, which commands run by themselves before they train, send or launch."""
+"""The quick part of the check, which `train`, `upload` and `launch` run first."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 from classifold.datacheck.check import find_fingerprint
 from classifold.datacheck.sets import describe_sets
 from classifold.datacheck.summary import describe_quickly
-from classifold.datacheck.unreadable import explain_unreadable
+from classifold.datacheck.unreadable import explain_unreadable, read_reasons
 from classifold.dataset.check import Reading, check_data
 from classifold.dataset.groups import find_groups, read_groups
 from classifold.dataset.index import count_sets
-from classifold.dataset.keys import name_key
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.record import read_record_head, read_record_list
-from classifold.dataset.sources import MADE_FROM
+from classifold.dataset.sources import MADE_FROM, hash_sources
 from classifold.errors import ClassifoldError
 from classifold.findings import Findings
 from classifold.kept_findings import find_kept, keep_findings
@@ -47,7 +46,7 @@ def check_quickly(config: Config) -> Findings | None:
             return _read_record(record, config)
         return _look_at_own(config) if find_own_split(config.split_dir) is not None else None
     except (ClassifoldError, OSError, ValueError):
-        # What is wrong with the sets is told by the command itself, which reads them next.
+        # What is wrong with the sets is reported by the command itself, which reads them next.
         return None
 
 
@@ -77,21 +76,27 @@ def with_findings(findings: Findings | None, add_report: Callable[[Path], Path])
 
 
 def _read_record(record: Path, config: Config) -> Findings:
-    """Return what a split's record says, or what the whole check found in the same pictures."""
+    """Return what a split's record says, and what the whole check found in the same pictures."""
     head = read_record_head(record) or {}
     made_from = head.get(MADE_FROM)
-    fingerprint = str(made_from.get("pictures", "")) if isinstance(made_from, dict) else ""
-    if (kept := find_kept(fingerprint, kind="full")) is not None:
-        return kept
-    unreadable = [(one["key"], one["reason"]) for one in read_record_list(record, "unreadable")]
+    fingerprint = hash_sources(made_from) if isinstance(made_from, dict) else ""
+    groups = read_groups(record)
+    if isinstance(made_from, dict) and made_from.get("NEAR_COPIES") == "ignore":
+        groups = _look_at_own(config).groups  # the split did not look for near copies
     counts = head.get("counts") or {}
+    sets = describe_sets(counts)
+    if (kept := find_kept(fingerprint, kind="full")) is not None:
+        # The check divided the pictures as it would then; the record knows how they are divided.
+        effect = kept.effect if groups == kept.groups else None
+        return kept.model_copy(update={"groups": groups, "sets": sets, "effect": effect})
+    unreadable = [(one["key"], one["reason"]) for one in read_record_list(record, "unreadable")]
     return Findings(
         source=str(config.split_dir),
         fingerprint=fingerprint,
         num_pictures=sum(sum(of_set.values()) for of_set in counts.values()),
-        groups=read_groups(record),
+        groups=groups,
         pictures=tuple(explain_unreadable(unreadable)),
-        sets=describe_sets(counts),
+        sets=sets,
         skipped=_CLOSELY,
     )
 
@@ -109,15 +114,13 @@ def _look_at_own(config: Config) -> Findings:
     looked: list[Findings] = []
 
     def examine(index: sqlite3.Connection, _: Config) -> None:
-        query = index.execute("SELECT key, given, reason FROM picture WHERE reason NOT NULL")
-        unreadable = [(name_key(key, given), reason) for key, given, reason in query]
         counts = count_sets(index)
         findings = Findings(
             source=str(config.split_dir),
             fingerprint=fingerprint,
             num_pictures=sum(sum(of_set.values()) for of_set in counts.values()),
             groups=find_groups(index).groups,
-            pictures=tuple(explain_unreadable(unreadable)),
+            pictures=tuple(explain_unreadable(read_reasons(index).items())),
             sets=describe_sets(counts),
             skipped=_CLOSELY,
         )

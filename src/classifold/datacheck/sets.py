@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 from classifold.counts import count_of
 from classifold.datacheck.photo import Photo
 from classifold.datacheck.two_samples import compare_numbers, compare_shares, correct_for_number
+from classifold.dataset.evaluation_size import SUPPOSED_ACCURACY, measure_width
 from classifold.findings import Drift, SetFindings
+from classifold.intervals import Z_95
 from classifold.names import EVALUATION, TRAINING, VALIDATION
 from classifold.settings.config import Config
 
 # A class of fewer pictures is called too small: its few evaluation pictures say nothing.
 FEW = 20
-# A difference is told where chance would give it once in 200 folders, and where it is large enough to matter.
+# A difference is reported where chance would give it once in 200 folders, and it is large enough to matter.
 _P, _EFFECT = 0.005, 0.1
 # A category that is not among the most frequent ones counts as "other".
 _MOST_CATEGORIES = 20
-_Z_95, _Z_80 = 1.96, 0.8416  # two-sided 95 % and one-sided 80 % of the normal distribution
-# Before training the accuracy is not known; two good models make about half of their mistakes alike.
-_SUPPOSED_ACCURACY, _COMMON_MISTAKES = 0.9, 0.5
+_Z_80 = 0.8416  # one-sided 80 % of the normal distribution
+# Two good models make about half of their mistakes alike.
+_COMMON_MISTAKES = 0.5
 # Fine-tuning a picture takes about this many times a pass through the frozen layers. Start, export and the
 # check of the formats take so many minutes whatever the pictures.
 _LEARNING_FACTOR, _AROUND_MINUTES = 1.5, 0.7
@@ -100,8 +102,8 @@ def describe_sets(
     few = {label: count for label, count in sorted(totals.items()) if count < FEW}
     imbalance = max(totals.values()) / max(min(totals.values()), 1) if len(totals) > 1 else None
     num_evaluation = sum(counts.get(EVALUATION, {}).values())
-    supposed = _SUPPOSED_ACCURACY if accuracy is None else accuracy
-    width = interval_width(num_evaluation, supposed) if num_evaluation else None
+    supposed = SUPPOSED_ACCURACY if accuracy is None else accuracy
+    width = measure_width(num_evaluation, supposed) if num_evaluation else None
     smallest = smallest_difference(num_evaluation, supposed) if num_evaluation else None
     minutes, price = (None, None)
     if estimate_job is not None and training_minutes is not None:
@@ -127,24 +129,13 @@ def _describe(
         return
     yield (
         f"with {count_of(num_evaluation, 'evaluation picture')}, the 95 % interval of an accuracy of "
-        f"{100 * accuracy:.0f} % is {100 * width:.1f} points wide; between two such models that make half of "
-        f"their mistakes on the same pictures, a difference below {100 * smallest:.1f} points is as a rule "
-        "not found"
+        f"{100 * accuracy:.0f} % is {100 * width:.1f} points wide; a difference of less than "
+        f"{100 * smallest:.1f} points between two such models is usually not significant, if they share half "
+        "of their mistakes"
     )
 
 
-def interval_width(num_pictures: int, accuracy: float = _SUPPOSED_ACCURACY) -> float:
-    """Return the width of the 95 % interval of an accuracy, 0 to 1 (Wilson 1927).
-
-    Args:
-        num_pictures: Evaluation pictures, at least 1.
-        accuracy: 0 to 1.
-    """
-    spread = accuracy * (1 - accuracy) / num_pictures + _Z_95**2 / (4 * num_pictures**2)
-    return 2 * _Z_95 * math.sqrt(spread) / (1 + _Z_95**2 / num_pictures)
-
-
-def smallest_difference(num_pictures: int, accuracy: float = _SUPPOSED_ACCURACY) -> float:
+def smallest_difference(num_pictures: int, accuracy: float = SUPPOSED_ACCURACY) -> float:
     """Return the smallest difference in accuracy of two models that this evaluation set shows, 0 to 1.
 
     Both models answer for the same pictures, and only those that one names right and the other wrong count
@@ -157,10 +148,10 @@ def smallest_difference(num_pictures: int, accuracy: float = _SUPPOSED_ACCURACY)
         accuracy: Of both models, about, 0 to 1.
     """
     disagreement = 2 * (1 - accuracy) * (1 - _COMMON_MISTAKES)
-    found = (_Z_95 + _Z_80) * math.sqrt(disagreement / num_pictures)
+    found = (Z_95 + _Z_80) * math.sqrt(disagreement / num_pictures)
     # The models differ in no more pictures than those they disagree on.
     if found >= disagreement:
-        found = (_Z_95 + _Z_80) ** 2 / num_pictures
+        found = (Z_95 + _Z_80) ** 2 / num_pictures
     return min(found, 1.0)
 
 
@@ -169,7 +160,7 @@ def find_drift(photos: Iterable[Photo]) -> list[Drift]:
 
     Compared are numbers by the Kolmogorov-Smirnov test and categories by the chi-squared test, all corrected
     together by Holm's method. Numbers are compared within their class, less its median, so that other
-    shares of the classes are not told again in every number.
+    shares of the classes are not reported again in every number.
 
     Args:
         photos: The readable pictures with their sets; those without one are not compared.
@@ -219,7 +210,7 @@ def _compare(
         effect, p, place = _compare_categories(places, training, chosen)
         text = columns.names[what][place] or "unknown"
         here, there = (f"{100 * float((places[one] == place).mean()):.0f} %" for one in (chosen, training))
-        reason = f"the {what} {text} has {here} of {name}, and {there} of training"
+        reason = f"{here} of the {name} pictures have the {what} {text}, and {there} of the training pictures"
         yield name, f"share of class {text}" if what == "class" else what, effect, p, reason
     for what in _NUMBERS:
         values = columns.table[what]
@@ -235,7 +226,8 @@ def _compare(
 
 def _describe_medians(what: str, name: str, here: str, there: str) -> str:
     if here == there:
-        return f"the {what} varies otherwise in {name} than in training; the median is {here} in both"
+        where = f"between {name} and training"
+        return f"the distribution of the {what} differs {where}; the median is {here} in both"
     return f"the median {what} is {here} in {name} and {there} in training"
 
 

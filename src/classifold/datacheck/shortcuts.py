@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.datacheck.facts import Facts, gather_facts
+from classifold.counts import write_percent
+from classifold.datacheck.facts import FactGroup, gather_facts
 from classifold.datacheck.out_of_fold import NUM_FOLDS, Folds, assign_folds, number_groups, reduce_features
 from classifold.datacheck.photo import Photo
+from classifold.datacheck.two_samples import correct_for_number
 from classifold.findings import Shortcut
 
 # A shortcut is reported where chance would do as well in fewer than one of a hundred folders; besides, it
-# must tell the class far better than chance (`Facts.least_gain`).
+# must tell the class far better than chance (`FactGroup.least_gain`).
 _SIGNIFICANCE = 0.01
 _NUM_PERMUTATIONS, _FEWEST_PERMUTATIONS = 200, 50
 # The search for chance ends early where it did as well so often.
@@ -81,7 +83,9 @@ def find_shortcuts(
             p=p,
             reason=_explain(group, labels, class_names, score),
         )
-        for p, (_, chance, score, group) in zip(_correct([one[0] for one in tested]), tested, strict=True)
+        for p, (_, chance, score, group) in zip(
+            correct_for_number([one[0] for one in tested]), tested, strict=True
+        )
         if p <= _SIGNIFICANCE
     ]
     return tuple(sorted(found, key=lambda one: (-(one.accuracy - one.chance), one.name)))
@@ -188,17 +192,7 @@ def _gumbel_tail(value: float, mean: float, deviation: float) -> float:
     return -math.expm1(-math.exp(-(value - mode) / scale))
 
 
-def _correct(probabilities: Sequence[float]) -> list[float]:
-    """Return probabilities corrected for their number, by Holm's (1979) method."""
-    order = np.argsort(probabilities, kind="stable")
-    corrected, largest = [1.0] * len(probabilities), 0.0
-    for place, index in enumerate(order.tolist()):
-        largest = max(largest, min(1.0, (len(probabilities) - place) * probabilities[index]))
-        corrected[index] = largest
-    return corrected
-
-
-def _explain(facts: Facts, labels: NDArray[np.intp], class_names: Sequence[str], score: _Score) -> str:
+def _explain(facts: FactGroup, labels: NDArray[np.intp], class_names: Sequence[str], score: _Score) -> str:
     """Return one sentence that says what tells which class."""
     label, column, threshold = _find_split(facts.columns, labels, score)
     above = facts.columns[:, column] > threshold
@@ -206,17 +200,13 @@ def _explain(facts: Facts, labels: NDArray[np.intp], class_names: Sequence[str],
     phrase = facts.phrases[column]
     if "{}" in phrase:
         phrase = phrase.format(_say_number(facts, column, threshold))
-    share = f"{_percent(inside)} of {class_names[label]} and {_percent(outside)} of the others"
+    share = f"{write_percent(inside)} of {class_names[label]} and {write_percent(outside)} of the others"
     told = "the class" if score.label is None else f"{class_names[score.label]} from the others"
-    accuracy = f"{_percent(score.accuracy)} balanced accuracy"
+    accuracy = f"{write_percent(score.accuracy)} balanced accuracy"
     return f"{facts.name} alone tells {told} with {accuracy}: {phrase} in {share}; {facts.remark}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _say_number(facts: Facts, column: int, threshold: float) -> str:
+def _say_number(facts: FactGroup, column: int, threshold: float) -> str:
     if facts.phrases[column] == "it was taken after {}":
         moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=threshold)
         return f"{moment:%Y-%m-%d}"
@@ -283,10 +273,10 @@ def judge_background(
     if p > _SIGNIFICANCE:
         return None
     reason = (
-        f"with the middle of every picture painted grey the class is still told with {_percent(recall)} "
-        f"balanced accuracy, {_percent(full_recall)} from whole pictures: natural where each class has "
-        "surroundings of its own (or fills the whole picture), else the model may learn the place instead of "
-        "the subject; compare pictures of one class in other places"
+        "with the middle of every picture painted grey, the class is still recognized with "
+        f"{write_percent(recall)} balanced accuracy ({write_percent(full_recall)} on whole pictures); this "
+        "is natural if each class has its own surroundings or fills the whole picture; otherwise the model "
+        "may learn the place instead of the subject: add pictures of each class in other places"
     )
     return Shortcut(name="background", accuracy=recall, chance=float(np.mean(null)), p=p, reason=reason)
 

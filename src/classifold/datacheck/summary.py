@@ -9,6 +9,8 @@ from classifold.counts import choose, count_of
 from classifold.datacheck.plan import UNREADABLE_KINDS
 from classifold.findings import Findings, Group, LabelSuspect
 from classifold.names import EVALUATION
+from classifold.report.data_check import count_leaked, describe_cost
+from classifold.report.sentences import NBSP
 
 # Examples that a line names.
 _SHOWN = 3
@@ -18,7 +20,7 @@ def describe_findings(findings: Findings) -> list[str]:
     """Return what was found, one line for each kind, the most harmful first; empty if nothing was."""
     lines = [
         *_describe_leaks(findings),
-        *_describe_conflicts(findings.groups),
+        *_describe_conflicts(findings.conflicts),
         *_describe_labels(findings),
         *(f"shortcut: {one.reason or one.name}" for one in findings.shortcuts),
         *_describe_copies(findings.groups),
@@ -38,17 +40,17 @@ def describe_quickly(findings: Findings) -> str:
     """Return what a quick check found in one line, for commands that run it by themselves."""
     counts = [
         (
-            sum(bool(one.across) and one.kind in ("exact", "near") for one in findings.groups),
+            len(findings.leaks),
             "group of copies across sets",
             "groups of copies across sets",
         ),
         (
-            sum(one.kind == "conflict" for one in findings.groups),
+            len(findings.conflicts),
             "picture in two classes",
             "pictures in two classes",
         ),
         (
-            sum(one.kind in ("exact", "near") and not one.across for one in findings.groups),
+            len(findings.copies),
             "group of copies within a set",
             "groups of copies within a set",
         ),
@@ -61,12 +63,11 @@ def describe_quickly(findings: Findings) -> str:
 
 
 def _describe_leaks(findings: Findings) -> list[str]:
-    groups = [one for one in findings.groups if one.across and one.kind in ("exact", "near")]
-    groups.sort(key=lambda one: EVALUATION not in one.across)
-    bursts = [one for one in findings.groups if one.across and one.kind == "burst"]
+    groups = sorted(findings.leaks, key=lambda one: EVALUATION not in one.across)
+    bursts = [one for one in findings.bursts if one.across]
     lines = []
     if groups:
-        count = sum(one == EVALUATION for group in groups for one in group.sets)
+        count = count_leaked(groups)
         held_out = f"{count_of(count, 'evaluation picture')} {choose(count, 'has', 'have')} a copy elsewhere"
         what = held_out if count else f"{count_of(len(groups), 'group')} of copies in several sets"
         lines.append(f"leaks: {what}: {_list_groups(groups)}")
@@ -77,8 +78,7 @@ def _describe_leaks(findings: Findings) -> list[str]:
     return lines
 
 
-def _describe_conflicts(groups: Sequence[Group]) -> list[str]:
-    found = [one for one in groups if one.kind == "conflict"]
+def _describe_conflicts(found: Sequence[Group]) -> list[str]:
     count = count_of(len(found), "picture")
     return [f"two labels: {count} in more than one class: {_list_groups(found)}"] if found else []
 
@@ -95,8 +95,19 @@ def _describe_copies(groups: Sequence[Group]) -> list[str]:
 
 
 def _list_groups(groups: Sequence[Group]) -> str:
-    shown = "; ".join(" = ".join(group.files[:_SHOWN]) for group in groups[:_SHOWN])
-    return shown + _more(len(groups))
+    return "; ".join(map(_show_group, groups[:_SHOWN])) + _more(len(groups))
+
+
+def _show_group(group: Group) -> str:
+    """Return some files of a group: of each label and set the first comes before further ones."""
+    seen: dict[tuple[str, str], int] = {}
+    order = []
+    for place, file in enumerate(group.files):
+        kind = (group.labels[place], group.sets[place] if group.sets else "")
+        seen[kind] = seen.get(kind, -1) + 1
+        order.append((seen[kind], place, file))
+    shown = [file for _, _, file in sorted(order)[:_SHOWN]]
+    return " = ".join(shown) + _more(len(group.files))
 
 
 def _describe_labels(findings: Findings) -> list[str]:
@@ -127,12 +138,11 @@ def _describe_kinds(findings: Findings) -> list[str]:
     for kind in order:
         count = counts[kind]
         cost = costs.get(kind)
-        told = ""
+        words = ""
         if cost is not None:
-            right = f"{cost.correct} of {cost.count} right"
-            told = f"; the model gets {right}, {100 * cost.others:.0f} % elsewhere"
+            words = f"; {describe_cost(cost)}".replace(NBSP, " ")
         shown = f"{', '.join(examples[kind][:_SHOWN])}{_more(count)}"
-        lines.append(f"pictures: {kind} ({count:,}): {shown}{told}")
+        lines.append(f"pictures: {kind} ({count:,}): {shown}{words}")
     return lines
 
 

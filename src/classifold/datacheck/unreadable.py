@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import functools
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import simplejpeg
 
+from classifold.datacheck.measures import iter_paths
 from classifold.dataset.keys import name_key
 from classifold.findings import PictureFinding
 from classifold.pictures.limits import check_size, read_bytes
 from classifold.pictures.workers import start_workers
 
 _CUT = "cut short"
-_BATCH = 16
 
 
 def find_unreadable(index: sqlite3.Connection, *, num_workers: int, max_pixels: int) -> list[PictureFinding]:
@@ -28,17 +27,23 @@ def find_unreadable(index: sqlite3.Connection, *, num_workers: int, max_pixels: 
         num_workers: Number of processes.
         max_pixels: A larger picture is not decoded.
     """
-    query = index.execute("SELECT key, given, reason FROM picture WHERE reason NOT NULL")
-    reasons: dict[str, str] = {name_key(key, given): reason for key, given, reason in query}
+    reasons = read_reasons(index)
     measure = functools.partial(_measure_shown, max_pixels=max_pixels)
-    query = index.execute("SELECT id, key, given FROM picture WHERE reason LIKE ?", (f"%{_CUT}%",))
+    index.execute("CREATE TEMP TABLE cut_short AS SELECT id FROM picture WHERE reason LIKE ?", (f"%{_CUT}%",))
+    query = index.execute("SELECT id, key, given FROM temp.cut_short JOIN picture USING (id)")
     keys = {number: name_key(key, given) for number, key, given in query}
     with start_workers(num_workers) as workers:
-        for found in workers.map(_iter_cut(index), measure, failed=_fail_to_measure):
+        for found in workers.map(iter_paths(index, "temp.cut_short"), measure, failed=_fail_to_measure):
             for number, share in found:
                 if share is not None:
                     reasons[keys[number]] += f"; {_say_share(share)}"
     return explain_unreadable(reasons.items())
+
+
+def read_reasons(index: sqlite3.Connection) -> dict[str, str]:
+    """Return why files of the index cannot be read, by their key."""
+    query = index.execute("SELECT key, given, reason FROM picture WHERE reason NOT NULL")
+    return {name_key(key, given): reason for key, given, reason in query}
 
 
 def explain_unreadable(files: Iterable[tuple[str, str]]) -> list[PictureFinding]:
@@ -57,15 +62,6 @@ def _kind_of(reason: str) -> str:
     if "MAX_PIXELS" in reason and "more than" in reason:
         return "too large"
     return "wrong file type" if reason.startswith("the file holds") else "unreadable"
-
-
-def _iter_cut(index: sqlite3.Connection) -> Iterator[list[tuple[int, str]]]:
-    """Yield batches of (id, path) of the files that are cut short."""
-    query = "SELECT id, path FROM picture WHERE reason LIKE ? AND id > ? ORDER BY id LIMIT ?"
-    last = 0
-    while rows := index.execute(query, (f"%{_CUT}%", last, _BATCH)).fetchall():
-        last = rows[-1][0]
-        yield [(number, os.fsdecode(path)) for number, path in rows]
 
 
 def _measure_shown(number: int, path: str, *, max_pixels: int) -> tuple[int, float | None]:

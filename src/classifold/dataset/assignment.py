@@ -24,6 +24,7 @@ from operator import itemgetter
 
 from classifold.dataset.index import PIXELS, RANK_OF, SET_RANKS, together
 from classifold.dataset.shares import Shares
+from classifold.likeness.grouping import Groups
 from classifold.names import EVALUATION, SETS, TRAINING, VALIDATION
 
 _TRAINING, _VALIDATION, _EVALUATION = (RANK_OF[name] for name in (TRAINING, VALIDATION, EVALUATION))
@@ -111,26 +112,16 @@ def _tie_units(index: sqlite3.Connection) -> None:
             SELECT content FROM picture WHERE status IN ('kept', 'copy') AND COALESCE(given, 0) = 0
             GROUP BY content HAVING MIN(unit) < MAX(unit)
         ) ORDER BY content, unit"""
-    parents: dict[str, str] = {}
-
-    def root(unit: str) -> str:
-        while (parent := parents.setdefault(unit, unit)) != unit:
-            parents[unit] = parents[parent]
-            unit = parent
-        return unit
-
-    def join(first: str, second: str) -> None:
-        low, high = sorted((root(first), root(second)))
-        parents[high] = low
-
+    groups = Groups[str]()
     first_content, first_unit = None, ""
     for content, unit in index.execute(query):
         if content != first_content:
             first_content, first_unit = content, unit
-        join(first_unit, unit)
+        groups.join(first_unit, unit)
     for one, other in index.execute(_NEAR_UNITS):
-        join(one, other)
-    index.executemany("INSERT INTO tie VALUES (?, ?)", [(unit, root(unit)) for unit in list(parents)])
+        groups.join(one, other)
+    ties = ((unit, units[0]) for units in groups.list_groups() for unit in units)
+    index.executemany("INSERT INTO tie VALUES (?, ?)", ties)
     index.executescript(
         """
         UPDATE picture

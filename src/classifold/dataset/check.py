@@ -107,7 +107,7 @@ class _Look:
                 self.notes += notes.describe_division(self.index, self.config, moved=moved, redrawn=redrawn)
 
     def has_classes(self) -> bool:
-        """Tell whether there are two classes; a single one is as a rule a folder of another level."""
+        """Tell whether there are two classes; a single one is usually a folder of another level."""
         return len(self.index.execute("SELECT DISTINCT class_name FROM picture LIMIT 2").fetchall()) == 2
 
 

@@ -254,7 +254,8 @@ def _shortage_fault(
         hint = f"add pictures, or delete {config.split_dir} to divide from scratch"
         return Fault(f"class {shortage.class_name!r}", what, hint=hint, got=got)
     if kept >= needed:
-        got += f" in {count_of(shortage.num_units, 'group')} of SPLIT_GROUP_PATTERN"
+        names = "SPLIT_GROUP_PATTERN" if config.SPLIT_GROUP_PATTERN else "near copies or bursts (NEAR_COPIES)"
+        got += f" in {count_of(shortage.num_units, 'group')} of {names}"
     return describe_few(shortage.class_name, got, needed, cure=_find_cure(index, shortage.class_name))
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 
 from classifold.counts import choose, count_of
+from classifold.intervals import wilson_interval
 from classifold.names import EVALUATION
 
 # A class with fewer evaluation pictures, or an accuracy with a wider interval, gets a warning.
 FEW_PICTURES = 5
 WIDE_INTERVAL = 0.10
 # Before training the accuracy is not known; this one gives an interval of middling width.
-_SUPPOSED_ACCURACY = 0.9
-_Z_95 = 1.96  # two-sided 95 % of the normal distribution
+SUPPOSED_ACCURACY = 0.9
 
 
 def describe_evaluation(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -27,14 +27,13 @@ def describe_evaluation(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     if not total:
         return []
     lines = []
-    spread = _SUPPOSED_ACCURACY * (1 - _SUPPOSED_ACCURACY)
-    width = min(2 * _Z_95 * math.sqrt(spread / total), 1.0)
+    width = measure_width(total)
     if width > WIDE_INTERVAL:
         lines.append(
             f"the evaluation set is small: with {count_of(total, 'picture')}, the 95 % interval of an "
-            f"accuracy of {100 * _SUPPOSED_ACCURACY:.0f} % would be about {100 * width:.0f} points wide, "
+            f"accuracy of {100 * SUPPOSED_ACCURACY:.0f} % would be about {100 * width:.0f} points wide, "
             "so a difference of a few points between two models means nothing; "
-            f"about {count_for_five_points(_SUPPOSED_ACCURACY):,} pictures would narrow it to ± 5 points"
+            f"about {count_for_five_points(SUPPOSED_ACCURACY):,} pictures would narrow it to ± 5 points"
         )
     class_names = sorted({name for one in counts.values() for name in one})
     if small := [name for name in class_names if of_class.get(name, 0) < FEW_PICTURES]:
@@ -60,7 +59,17 @@ def list_names(class_names: Sequence[str]) -> str:
     return f"{shown} and {len(class_names) - 6} more" if len(class_names) > 6 else shown
 
 
+def measure_width(num_pictures: int, accuracy: float = SUPPOSED_ACCURACY) -> float:
+    """Return the width of the 95 % interval of an accuracy, 0 to 1.
+
+    Args:
+        num_pictures: Evaluation pictures, at least 1.
+        accuracy: 0 to 1.
+    """
+    low, high = wilson_interval(accuracy, num_pictures)
+    return high - low
+
+
 def count_for_five_points(accuracy: float) -> int:
-    """Return the number of pictures for an interval of ± 5 points (normal approximation), rounded up."""
-    spread = max(accuracy * (1 - accuracy), 0.01)
-    return 10 * math.ceil(_Z_95**2 * spread / 0.05**2 / 10)
+    """Return the number of pictures for an interval of ± 5 points, in tens."""
+    return next(count for count in itertools.count(10, 10) if measure_width(count, accuracy) <= WIDE_INTERVAL)

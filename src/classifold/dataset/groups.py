@@ -42,10 +42,10 @@ class GroupedPictures:
 
         Args:
             keys: Keys of pictures.
-            is_copies: Leave bursts out.
+            is_copies: Leave bursts and conflicts out, as `Findings.leaks` does.
         """
         places = {key: place for place, key in enumerate(keys)}
-        copies = [one.files for one in self.groups if one.kind != "burst"]
+        copies = [one.files for one in self.groups if one.kind in ("exact", "near")]
         groups = copies if is_copies else self.keys
         numbered = (tuple(places[key] for key in group if key in places) for group in groups)
         return [group for group in numbered if len(group) > 1]
@@ -117,7 +117,7 @@ def _describe_copies(files: Sequence[_File], changes: dict[tuple[int, int], str]
     kind: GroupKind = "conflict" if len(labels) > 1 else "exact" if is_exact else "near"
     words = ["", *(_compare(first, one, changes) for one in files[1:])]
     count = count_of(len(files), "file")
-    what = "the same picture" if is_exact else "the same photograph, changed"
+    what = "the same picture" if is_exact else "the same photograph in different versions"
     reason = f"{count} show {what}"
     if kind == "conflict":
         reason += f", under the labels {' and '.join(sorted(labels))}"

@@ -19,7 +19,7 @@ _FOLDER = "RTRIM(key, REPLACE(key, '/', ''))"
 
 
 def name_innermost(index: sqlite3.Connection, *, pattern: str) -> list[str]:
-    """Make the innermost folder of every picture in the index its class: its name and the key begin with it.
+    """Make the innermost folder of every picture in the index its class, and let its key begin with that.
 
     Args:
         index: The pictures, before they are read; their keys are paths below the outermost folders.
@@ -93,14 +93,16 @@ def _describe_names(class_names: Mapping[str, str]) -> list[str]:
     long = [name for folder, name in class_names.items() if name != folder.rpartition("/")[2]]
     if long:
         lines.append(
-            f"{count_of(len(long), 'folder')} {choose(len(long), 'has', 'have')} the name of another one, so "
-            f"{choose(len(long), 'its class is', 'their classes are')} named by the path: {name_some(long)}"
+            f"{count_of(len(long), 'folder')} {choose(len(long), 'has', 'have')} the same name as another "
+            f"folder, so {choose(len(long), 'its class is', 'their classes are')} named by the path: "
+            f"{name_some(long)}"
         )
     above = {folder[:end] for folder in class_names for end, char in enumerate(folder) if char == "/"}
     if outer := sorted(class_names[folder] for folder in above & class_names.keys()):
         lines.append(
             f"{count_of(len(outer), 'class', 'classes')} {choose(len(outer), 'has', 'have')} only the "
-            f"pictures beside the folders of other classes: {name_some(outer)}"
+            "pictures directly in their own folder, since the folders inside it are classes too: "
+            f"{name_some(outer)}"
         )
     return lines
 

@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.listed_files import ListedFile, ListedFiles, find_common_folder
 from classifold.dataset.listing_columns import PICTURE_HINT, Columns, Entries, find_columns, fold_name
-from classifold.dataset.listing_findings import SLASH, Findings
+from classifold.dataset.listing_findings import SLASH, ListingFindings
 from classifold.dataset.listing_json import iter_json
 from classifold.dataset.listing_parquet import iter_parquet
 from classifold.dataset.listing_table import Table, find_table, iter_table
@@ -115,7 +115,7 @@ class _Line(NamedTuple):
 
 
 def iter_listing(
-    path: Path, findings: Findings, *, root: str = "", class_column: str = ""
+    path: Path, findings: ListingFindings, *, root: str = "", class_column: str = ""
 ) -> Iterator[Listed]:
     """Yield the pictures of a listing in its order; memory does not grow with it, except for a JSON array.
 
@@ -153,7 +153,7 @@ def iter_listing(
         raise DataError(Fault(str(path), what, hint=LISTING_HINT)) from error
 
 
-def _add_fault(findings: Findings, path: Path, number: int, error: _LineError) -> None:
+def _add_fault(findings: ListingFindings, path: Path, number: int, error: _LineError) -> None:
     where = f"{path}, {findings.unit} {number}"
     findings.add_fault(Fault(where, error.what, hint=error.hint, got=error.got))
 
@@ -173,7 +173,7 @@ def _clean_root(root: str) -> str:
 
 
 @contextlib.contextmanager
-def _open_entries(path: Path, place: _Place, findings: Findings) -> Iterator[Entries]:
+def _open_entries(path: Path, place: _Place, findings: ListingFindings) -> Iterator[Entries]:
     """Yield the entries of a listing of any format: their numbers, and their values by folded column name."""
     with open_listing(path) as (file, head):
         if is_parquet(head):
@@ -195,7 +195,7 @@ def _open_entries(path: Path, place: _Place, findings: Findings) -> Iterator[Ent
 
 
 def _learn_columns(
-    entries: Entries, path: Path, place: _Place, findings: Findings, table: Table | None = None
+    entries: Entries, path: Path, place: _Place, findings: ListingFindings, table: Table | None = None
 ) -> Entries:
     """Yield the entries after noting which columns they have.
 
@@ -232,7 +232,7 @@ def _find_flags(entries: Sequence[Mapping[str, Any]], columns: Columns) -> tuple
 
 
 def _find_pictures(
-    entries: Entries, place: _Place, findings: Findings, threads: ThreadPoolExecutor
+    entries: Entries, place: _Place, findings: ListingFindings, threads: ThreadPoolExecutor
 ) -> Iterator[_Line]:
     """Yield the entries with their pictures; files are looked up by threads, since a disk can be slow."""
     while batch := list(islice(entries, _BATCH)):
@@ -252,7 +252,7 @@ def _find_pictures(
 
 
 def _read_entry(
-    number: int, values: dict[str, Any] | str | None, place: _Place, findings: Findings
+    number: int, values: dict[str, Any] | str | None, place: _Place, findings: ListingFindings
 ) -> _Line | None:
     """Return an entry with the name of its picture, None for an entry that is skipped.
 
@@ -336,7 +336,7 @@ def _find_local_path(name: str) -> str:
     return unquote(parts.path) if parts.netloc.lower() in ("", "localhost") else ""
 
 
-def _read_line(line: _Line, place: _Place, findings: Findings) -> Listed | None:
+def _read_line(line: _Line, place: _Place, findings: ListingFindings) -> Listed | None:
     """Return the picture of a line, None where the line is skipped.
 
     Raises:
@@ -365,7 +365,7 @@ def _read_line(line: _Line, place: _Place, findings: Findings) -> Listed | None:
     return Listed(line.number, source, class_name, key, size, kind, identity, reason, set_name)
 
 
-def _take_file(line: _Line, file: ListedFile, findings: Findings) -> bool:
+def _take_file(line: _Line, file: ListedFile, findings: ListingFindings) -> bool:
     """Add a file to the findings; return whether its line is kept.
 
     Raises:
@@ -416,7 +416,7 @@ def _read_size(values: Mapping[str, Any]) -> int | None:
 
 
 def _read_identity(
-    values: Mapping[str, Any], source: str, findings: Findings, *, with_etag: bool
+    values: Mapping[str, Any], source: str, findings: ListingFindings, *, with_etag: bool
 ) -> tuple[str, bytes]:
     sha256, etag = values.get("sha256"), values.get("etag") if with_etag else None
     if sha256:
@@ -475,7 +475,7 @@ def _read_class(values: Mapping[str, Any], column: str) -> str:
     return name
 
 
-def _read_set(line: _Line, findings: Findings) -> str:
+def _read_set(line: _Line, findings: ListingFindings) -> str:
     """Return the set that a line names, "" if it names none."""
     column = findings.columns.set_name
     if not column:

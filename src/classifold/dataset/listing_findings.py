@@ -53,7 +53,7 @@ class Examples:
 
 
 @dataclass(slots=True)
-class Findings:
+class ListingFindings:
     """What was found while a listing was read, apart from the pictures.
 
     Attributes:

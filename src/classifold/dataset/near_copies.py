@@ -35,7 +35,7 @@ _PICTURES = """SELECT id FROM picture WHERE COALESCE(given, 0) = 0 AND id IN (
                SELECT first FROM near WHERE kind = :kind UNION SELECT second FROM near WHERE kind = :kind)"""
 _KINDS = (
     ("near", "is a near copy of another", "are near copies of others"),
-    ("burst", "is of a burst", "are of bursts"),
+    ("burst", "belongs to a burst", "belong to bursts"),
 )
 
 

@@ -12,7 +12,7 @@ from classifold.dataset.index import RANK_OF, SET_RANKS
 from classifold.names import EVALUATION, SETS, VALIDATION
 
 _VALIDATION, _EVALUATION = RANK_OF[VALIDATION], RANK_OF[EVALUATION]
-# A set that is this part of its quota off gets a note, if that is more than one picture.
+# A set gets a note if its size differs from the quota by more than this share and by more than one picture.
 _TOLD = 0.1
 _EXAMPLES = 3
 
@@ -24,7 +24,7 @@ class Shares:
     Attributes:
         validation: Share of the pictures of each class, 0 to 1.
         evaluation: Share of the pictures of each class, 0 to 1.
-        seed: Another number, another division.
+        seed: The setting SPLIT_SEED; the same seed gives the same division.
         made: The sets that are made here; the others are the user's own and stay as they are.
         raised: The sets that may take training pictures of the earlier split, as their share was raised
             since; without effect where there is no earlier split.
@@ -49,7 +49,7 @@ class Shares:
         wanted = {rank: self.of(rank) * total for rank in (_EVALUATION, _VALIDATION) if self.of(rank)}
         quotas = {rank: max(1, math.floor(share + 0.5)) for rank, share in wanted.items()}
         while sum(quotas.values()) > max(total - 1, 0):
-            # One that has more than a picture gives, the one that was rounded up most; of equals validation.
+            # Take one from a set that has at least two: the one rounded up most, on a tie validation.
             rank = min(quotas, key=lambda rank: (quotas[rank] < 2, wanted[rank] - quotas[rank], rank))
             quotas[rank] -= 1
         return quotas
@@ -70,7 +70,8 @@ def describe_unmet(index: sqlite3.Connection, shares: Shares, *, cure: str) -> l
     for class_name, total, *counts in index.execute(query, (_EVALUATION, _VALIDATION)):
         quotas = shares.count_quotas(total)
         unmet = [
-            f"{class_name!r} has {count} of {total} in {SET_RANKS[rank]}, its share is {quotas[rank]}"
+            f"{class_name!r} has {count} of its {total} pictures in {SET_RANKS[rank]} instead of "
+            f"{quotas[rank]}"
             for rank, count in zip((_EVALUATION, _VALIDATION), counts, strict=True)
             if rank in quotas and abs(count - quotas[rank]) > max(1, _TOLD * quotas[rank])
         ]

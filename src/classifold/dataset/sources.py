@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +67,11 @@ def describe_hashed(config: Config, pictures: UnorderedHash) -> dict[str, Any]:
     settings = {name: getattr(config, name) for name in _SETTINGS}
     # Another version of Classifold may read more pictures.
     return {"pictures": pictures.format(), "classifold": __version__, **settings}
+
+
+def hash_sources(made_from: Mapping[str, Any]) -> str:
+    """Return a hash of what a split is made from: equal for the same pictures under the same settings."""
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _hash_listing(listing: Path) -> UnorderedHash:

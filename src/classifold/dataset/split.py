@@ -44,7 +44,7 @@ from classifold.dataset.split_place import check_apart, check_same_source, namin
 from classifold.dataset.target_disk import check_class_names
 from classifold.dataset.vanished import add_vanished_pixels
 from classifold.dataset.walk import Oddities, check_folder, iter_pictures
-from classifold.machine import count_cores
+from classifold.machine import count_workers
 from classifold.names import EVALUATION, SPLIT_RECORD, VALIDATION
 from classifold.progress import counting, show_progress
 from classifold.settings.config import Config
@@ -207,7 +207,7 @@ def read_pictures(index: sqlite3.Connection, config: Config) -> None:
     read_all(
         index,
         total=total,
-        num_workers=_count_workers(config),
+        num_workers=count_workers(config.NUM_WORKERS),
         max_pixels=config.MAX_PIXELS,
         sample_bits=config.SAMPLE_BITS,
         described=config.NEAR_COPIES == "together",
@@ -221,13 +221,9 @@ def compare_vanished(index: sqlite3.Connection, config: Config, *, made: Collect
         index,
         config.split_dir,
         made=made,
-        num_workers=_count_workers(config),
+        num_workers=count_workers(config.NUM_WORKERS),
         max_pixels=config.MAX_PIXELS,
     )
-
-
-def _count_workers(config: Config) -> int:
-    return count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
 
 
 def _describe(

@@ -38,7 +38,7 @@ from classifold.dataset.groups import list_groups
 from classifold.dataset.index import RANK_OF, SET_RANKS, ListedRow, add_listed, count_sets, open_index
 from classifold.dataset.innermost import describe_nested, name_innermost
 from classifold.dataset.listing import iter_listing
-from classifold.dataset.listing_findings import Findings
+from classifold.dataset.listing_findings import ListingFindings
 from classifold.dataset.manifest import ManifestLine, write_manifest
 from classifold.dataset.near_copies import describe_listed, find_near_copies
 from classifold.dataset.placing import rename_twins
@@ -118,7 +118,7 @@ def list_roots(config: Config) -> list[str]:
     return [str(folder.resolve()), *([root] if root and "://" not in root else [])]
 
 
-def read_listing(index: sqlite3.Connection, config: Config) -> tuple[Findings, tuple[str, ...]]:
+def read_listing(index: sqlite3.Connection, config: Config) -> tuple[ListingFindings, tuple[str, ...]]:
     """Add the listing's pictures to the index; return the findings, and the sets to create.
 
     Raises:
@@ -133,13 +133,13 @@ def read_listing(index: sqlite3.Connection, config: Config) -> tuple[Findings, t
     return findings, made
 
 
-def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
+def find_listed(index: sqlite3.Connection, config: Config) -> ListingFindings:
     """Fill the index with the listing's sound lines; return what else is in it.
 
     Raises:
         DataError: It cannot be read at all, or innermost folders of different names would give one class.
     """
-    findings = Findings()
+    findings = ListingFindings()
     with show_progress("reading the listing", None, unit="lines") as advance:
         add_listed(index, _iter_rows(config, findings, advance))
     if config.MANIFEST_ROOT and not findings.columns.class_name:
@@ -150,7 +150,7 @@ def find_listed(index: sqlite3.Connection, config: Config) -> Findings:
     return findings
 
 
-def check_lines(index: sqlite3.Connection, config: Config, findings: Findings) -> tuple[str, ...]:
+def check_lines(index: sqlite3.Connection, config: Config, findings: ListingFindings) -> tuple[str, ...]:
     """Refuse faulty lines; return which sets are to be made.
 
     Raises:
@@ -167,7 +167,7 @@ def check_lines(index: sqlite3.Connection, config: Config, findings: Findings) -
 
 
 def check_listed(
-    index: sqlite3.Connection, config: Config, findings: Findings, *, made: tuple[str, ...]
+    index: sqlite3.Connection, config: Config, findings: ListingFindings, *, made: tuple[str, ...]
 ) -> None:
     """Refuse classes that cannot be divided.
 
@@ -179,7 +179,7 @@ def check_listed(
     check_classes(index, config, made=made, passed_over=passed_over, hint=hint)
 
 
-def _check_there(listing: Path, findings: Findings, config: Config) -> None:
+def _check_there(listing: Path, findings: ListingFindings, config: Config) -> None:
     """Refuse a listing of files of which none exists.
 
     Raises:
@@ -197,7 +197,7 @@ def _check_there(listing: Path, findings: Findings, config: Config) -> None:
         raise DataError(Fault(str(listing), what, hint=hint, got=str(missing)))
 
 
-def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> tuple[str, ...]:
+def _find_made(index: sqlite3.Connection, listing: Path, findings: ListingFindings) -> tuple[str, ...]:
     """Return the sets to create, which are those that the listing does not name.
 
     Raises:
@@ -222,7 +222,7 @@ def _find_made(index: sqlite3.Connection, listing: Path, findings: Findings) -> 
     return tuple(name for name in MADE if name not in given)
 
 
-def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Findings) -> None:
+def _check_class_column(index: sqlite3.Connection, listing: Path, findings: ListingFindings) -> None:
     """Refuse names that are lists of classes, and a listing without a column that is known to be the class.
 
     Raises:
@@ -250,7 +250,7 @@ def _check_class_column(index: sqlite3.Connection, listing: Path, findings: Find
         raise DataError(Fault(str(listing), what, hint=hint))
 
 
-def _list_others(findings: Findings) -> list[str]:
+def _list_others(findings: ListingFindings) -> list[str]:
     """Return the columns that could hold the class."""
     known = (*findings.columns.pictures, findings.columns.set_name, *_PLAIN_COLUMNS)
     return [name for name in findings.names if name and name not in known]
@@ -290,7 +290,7 @@ def check_once(index: sqlite3.Connection, listing: Path, *, unit: str = "line") 
         raise DataError(*limit_faults(faults))
 
 
-def describe_listing(findings: Findings, config: Config, *, made: Sequence[str]) -> list[str]:
+def describe_listing(findings: ListingFindings, config: Config, *, made: Sequence[str]) -> list[str]:
     """Return the notes on a listing: which columns were used, what was skipped, and if copies are found."""
     lines = [*_describe_columns(findings, config, made=made), *findings.nested, *_describe_files(findings)]
     if findings.passed_over:
@@ -310,7 +310,7 @@ def describe_listing(findings: Findings, config: Config, *, made: Sequence[str])
     return lines
 
 
-def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]) -> list[str]:
+def _describe_columns(findings: ListingFindings, config: Config, *, made: Sequence[str]) -> list[str]:
     lines = []
     columns = findings.columns
     if columns.class_name and not config.MANIFEST_CLASS:
@@ -333,7 +333,7 @@ def _describe_columns(findings: Findings, config: Config, *, made: Sequence[str]
     return lines
 
 
-def _describe_files(findings: Findings) -> list[str]:
+def _describe_files(findings: ListingFindings) -> list[str]:
     lines = []
     if findings.missing.count:
         count = f"{findings.missing.count} of {count_of(findings.num_files, 'file')}"
@@ -354,7 +354,7 @@ def _check_apart(listing: Path, split_dir: Path) -> None:
         raise DataError(Fault(str(split_dir), what, hint="set SPLIT_LOCAL_DIR to another folder"))
 
 
-def _iter_rows(config: Config, findings: Findings, advance: Any) -> Iterator[ListedRow]:
+def _iter_rows(config: Config, findings: ListingFindings, advance: Any) -> Iterator[ListedRow]:
     group = re.compile(config.SPLIT_GROUP_PATTERN) if config.SPLIT_GROUP_PATTERN else None
     entries = iter_listing(
         Path(config.DATA_MANIFEST), findings, root=config.MANIFEST_ROOT, class_column=config.MANIFEST_CLASS
@@ -390,7 +390,7 @@ def _describe(
     index: sqlite3.Connection,
     config: Config,
     summary: SplitSummary,
-    findings: Findings,
+    findings: ListingFindings,
     made: Sequence[str],
 ) -> dict[str, Any]:
     """Return the head of split.json; the pictures are in the manifests."""

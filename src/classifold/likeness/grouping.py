@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", int, str)
 
 
-class Groups:
-    """Sets of numbers that grow together; a number is alone until it is joined."""
+class Groups(Generic[Item]):
+    """Sets of numbers or names that grow together; one is alone until it is joined."""
 
     def __init__(self) -> None:
-        self._parents: dict[int, int] = {}
+        self._parents: dict[Item, Item] = {}
 
-    def join(self, first: int, second: int) -> None:
-        """Make one group of the groups of two numbers."""
+    def join(self, first: Item, second: Item) -> None:
+        """Make one group of the groups of two items."""
         low, high = sorted((self._find_root(first), self._find_root(second)))
         self._parents[high] = low
 
-    def are_joined(self, first: int, second: int) -> bool:
-        """Tell whether two numbers are in one group."""
+    def are_joined(self, first: Item, second: Item) -> bool:
+        """Tell whether two items are in one group."""
         return self._find_root(first) == self._find_root(second)
 
-    def list_groups(self) -> list[tuple[int, ...]]:
-        """Return the groups of at least two, each ascending, sorted by their first number."""
-        found: dict[int, list[int]] = {}
-        for number in sorted(self._parents):
-            found.setdefault(self._find_root(number), []).append(number)
-        return [tuple(numbers) for _, numbers in sorted(found.items()) if len(numbers) > 1]
+    def list_groups(self) -> list[tuple[Item, ...]]:
+        """Return the groups of at least two, each ascending, sorted by their first item."""
+        found: dict[Item, list[Item]] = {}
+        for item in sorted(self._parents):
+            found.setdefault(self._find_root(item), []).append(item)
+        return [tuple(items) for _, items in sorted(found.items()) if len(items) > 1]
 
-    def _find_root(self, number: int) -> int:
-        while (parent := self._parents.setdefault(number, number)) != number:
-            self._parents[number] = self._parents[parent]
-            number = parent
-        return number
+    def _find_root(self, item: Item) -> Item:
+        while (parent := self._parents.setdefault(item, item)) != item:
+            self._parents[item] = self._parents[parent]
+            item = parent
+        return item
 
 
 def group_pairs(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, ...]]:
     """Return the groups that pairs of numbers form, each ascending, sorted by their first number."""
-    groups = Groups()
+    groups = Groups[int]()
     for first, second in pairs:
         groups.join(first, second)
     return groups.list_groups()

@@ -106,7 +106,7 @@ def find_pairs(
     search = _Search(descriptions, candidates, read)
     limits = _Limits(len(descriptions))
     limits.cut.update(candidates.cut.tolist())
-    groups = Groups()
+    groups = Groups[int]()
     found: list[Pair] = []
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
         for batch in search.iter_batches():

@@ -1,6 +1,6 @@
 """Facts in a picture's header: how its colours are stored, JPEG quality, camera, time of taking, profile.
 
-Nothing is decoded. Damaged metadata give no fact, since they say nothing about the pixels.
+Nothing is decoded. Damaged metadata are ignored: the pixels can be read without them.
 """
 
 from __future__ import annotations

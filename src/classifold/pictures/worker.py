@@ -56,7 +56,8 @@ class _Guard:
     def begin(self, order: int, position: int, path: str) -> None:
         """Note that the next file is being read."""
         if self._pixels > _LARGE:
-            self._room = _find_room()  # what it left behind must not be missing to the next one
+            # Memory that the last picture left allocated must not count against the next one.
+            self._room = _find_room()
         self._now, self._pixels = (order, position), 0
         try:
             self._bytes = os.stat(path).st_size  # noqa: PTH116 - a Path for each file is slow
@@ -113,7 +114,7 @@ def _used_memory() -> int:
 
 
 def main() -> None:
-    """Answer orderes until the other end is closed."""
+    """Answer orders until the other end closes the connection."""
     end_with_parent()
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
@@ -134,7 +135,7 @@ def main() -> None:
 def _answer(
     guard: _Guard, order: int, work: Callable[[int, str], Any], files: Sequence[tuple[int, str]]
 ) -> list[Any] | Exception:
-    """Return the results of a order, or the exception that a bug of ours raised."""
+    """Return the results of an order, or the exception that a bug in our code raised."""
     found = []
     try:
         for position, (number, path) in enumerate(files):

@@ -26,25 +26,25 @@ T = TypeVar("T")
 Files = list[tuple[int, str]]
 
 _MODULE = "classifold.pictures.worker"
-# Batches that each worker has: the next one waits at its door while this process writes results down.
+# Batches given to each worker at a time, so that it need not wait for the next one.
 _AHEAD = 2
 # Batches under way for each worker, so that the others go on while one waits for a decoder that hangs.
 _WINDOW = 8
-# Workers may die this often without reading a file, by somebody's hand, before that is an error.
+# Workers may end this often while they read no file, such as when somebody kills them; then it is an error.
 _DEATHS = 5
 _TICK_SECONDS = 1.0
 # A decoder that neither works nor returns is given up after this many times the time it may work.
 _PATIENCE = 10
 _CRASHED = "its decoder crashed ({name}); save it again with another program"
 _SLOW = "decoding it did not end in {seconds:.0f} s; save it again with another program"
-_KILLED = "the system ended its decoder, as a rule for lack of memory; shrink it or lower MAX_PIXELS"
+_KILLED = "the system ended its decoder, usually for lack of memory; shrink the picture or lower MAX_PIXELS"
 # One thread: a worker per core needs no more, and each would take memory.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """Files on their way, and the results that are there, by position; `left` counts those that are not."""
+    """The files of a batch, and the results that have arrived, by position."""
 
     files: Files
     results: dict[int, Any] = field(default_factory=dict)

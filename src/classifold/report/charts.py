@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from classifold.counts import write_percent
 from classifold.report.records import Epoch, ReliabilityBin, name_stage, number_epochs
 
 WIDTH, HEIGHT = 400, 260
@@ -204,10 +205,10 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
     up = Scale(0, 1, HEIGHT - _BOTTOM, _TOP)
     total = sum(bin_.count for bin_ in bins) or 1
     most = max((bin_.count for bin_ in bins), default=1) or 1
-    parts = _draw_grid([0, 0.25, 0.5, 0.75, 1], up, _percent)
+    parts = _draw_grid([0, 0.25, 0.5, 0.75, 1], up, write_percent)
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        x, y = along(tick), HEIGHT - _BOTTOM + 16
-        parts.append(text(_percent(tick), x, y, class_="tick", text_anchor="end" if tick == 1 else "middle"))
+        x, y, anchor = along(tick), HEIGHT - _BOTTOM + 16, "end" if tick == 1 else "middle"
+        parts.append(text(write_percent(tick), x, y, class_="tick", text_anchor=anchor))
     for bin_ in bins:
         if bin_.count and bin_.accuracy is not None:
             parts += _draw_bin(bin_, along, up, weight=bin_.count / most)
@@ -216,8 +217,8 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
     parts.append(text("confidence", middle, HEIGHT - 4, class_="axis", text_anchor="middle"))
     parts.append(text("share that is right; bolder bars hold more pictures", _LEFT, 13, class_="legend"))
     sentences = [
-        f"of {bin_.count} pictures at {_percent(bin_.low)} to {_percent(bin_.high)} confidence, "
-        f"{_percent(bin_.accuracy)} were right"
+        f"of {bin_.count} pictures at {write_percent(bin_.low)} to {write_percent(bin_.high)} confidence, "
+        f"{write_percent(bin_.accuracy)} were right"
         for bin_ in bins
         if bin_.count and bin_.accuracy is not None
     ]
@@ -234,7 +235,8 @@ def draw_reliability(bins: Sequence[ReliabilityBin], *, name: str) -> Markup:
 def _draw_bin(bin_: ReliabilityBin, along: Scale, up: Scale, *, weight: float) -> list[Markup]:
     accuracy = bin_.accuracy or 0.0
     left, right, top = along(bin_.low) + 1, along(bin_.high) - 1, up(accuracy)
-    tip = f"{_percent(bin_.low)} to {_percent(bin_.high)}: {bin_.count} pictures, {_percent(accuracy)} right"
+    low, high, right_share = map(write_percent, (bin_.low, bin_.high, accuracy))
+    tip = f"{low} to {high}: {bin_.count} pictures, {right_share} right"
     box = element(
         "rect",
         element("title", tip),
@@ -306,10 +308,6 @@ def draw_compact_heat_map(
 def heat(number: int, total: int) -> float:
     """Return a cell's colour strength 0..1, such that a few mistakes among many pictures are visible."""
     return 0.2 + 0.8 * math.sqrt(number / total) if number else 0.0
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _write_ticks(ticks: Sequence[float], *, as_percent: bool) -> Callable[[float], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from classifold.counts import choose
+from classifold.counts import choose, write_percent
 from classifold.dataset.evaluation_size import (
     FEW_PICTURES,
     WIDE_INTERVAL,
@@ -30,7 +30,7 @@ class ConfusedPair:
 
 def percent(share: float | None, *, decimals: int = 1) -> str:
     """Return a share 0..1 as a percentage, None as a dash."""
-    return "-" if share is None else f"{100 * share:.{decimals}f}{NBSP}%"
+    return "-" if share is None else write_percent(share, decimals=decimals).replace(" ", NBSP)
 
 
 def count_right(metrics: Metrics) -> int:

@@ -118,7 +118,8 @@ class Config(BaseModel):
     )
     CLASS_FOLDER: Annotated[Literal["outermost", "innermost"], Group.PICTURES, Scope.HERE] = Field(
         "outermost",
-        description="which of nested folders is the class: the first below DATA_LOCAL_DIR, or the last",
+        description="which of nested folders names the class: the outermost (directly below DATA_LOCAL_DIR) "
+        "or the innermost",
     )
     DATA_MANIFEST: Annotated[PathText, Group.PICTURES, Scope.HERE] = Field(
         "",
@@ -155,8 +156,8 @@ class Config(BaseModel):
     )
     NEAR_COPIES: Annotated[Literal["together", "ignore"], Group.PICTURES, Scope.HERE] = Field(
         "together",
-        description="near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or do "
-        "not look for them",
+        description="near copies (resized, cropped, mirrored...) and bursts: keep them in one set, or ignore "
+        "them",
     )
     SMALL_CLASSES: Annotated[Literal["fail", "skip"], Group.PICTURES, Scope.HERE] = Field(
         "fail",

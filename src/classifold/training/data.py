@@ -300,7 +300,7 @@ def open_reader(
         reader.close()
         key, reason = reader.unreadable[0]
         what = f"none of its pictures can be read; of {key}: {reason}"
-        hint = "the notes above say why of the others; when the files are mended, split the folder again"
+        hint = "the notes above say why of the others; when the files are fixed, split the folder again"
         raise DataError(Fault(f"{config.split_dir}/{name}", what, hint=hint))
     return reader
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.intervals import wilson_interval
+
 Floats = NDArray[np.float64]
 
 # Of the normal distribution: 95 % lie within this many standard deviations.
-_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -208,10 +209,10 @@ def _percentiles(samples: Floats, *, around: Floats, counts: NDArray[np.intp]) -
     interval = np.tile([[0.0], [1.0]], (1, samples.shape[1]))
     lows, highs = np.nanpercentile(samples[:, known], [2.5, 97.5], axis=0)
     interval[:, known] = np.minimum(lows, around[known]), np.maximum(highs, around[known])
-    doubt = _Z**2 / (counts + _Z**2)
+    lowest = np.array([wilson_interval(1.0, count)[0] if count else 0.0 for count in counts.tolist()])
     agreed = known & (counts > 0) & (interval[0] == interval[1])
-    interval[0] = np.where(agreed & (around == 1), 1 - doubt, interval[0])
-    interval[1] = np.where(agreed & (around == 0), doubt, interval[1])
+    interval[0] = np.where(agreed & (around == 1), lowest, interval[0])
+    interval[1] = np.where(agreed & (around == 0), 1 - lowest, interval[1])
     return interval
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault, limit_faults
-from classifold.machine import count_cores
+from classifold.machine import count_workers
 from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
 from classifold.progress import show_progress
@@ -56,8 +56,7 @@ class PictureReader:
         numbers: NDArray[np.intp] | None = None,
     ) -> None:
         self._config = self.augmentation = config
-        workers = count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+        self._pool = ThreadPoolExecutor(count_workers(config.NUM_WORKERS), thread_name_prefix="pictures")
         size = config.IMAGE_SIZE
         self._kept = cache.open((len(pictures), size, size, 3), np.uint8, name=f"pixels-{name}")
         numbers = np.arange(len(pictures)) if numbers is None else numbers
