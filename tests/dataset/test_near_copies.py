@@ -104,7 +104,7 @@ def test_a_burst_stays_in_one_set(photos, scenes):
     found, record = sets_of(summary := divide(photos))
     assert len({found[f"dog/frame-{letter}.jpg"] for letter in "abc"}) == 1
     assert "burst" in {entry["kind"] for entry in record["groups"]}
-    assert any("of bursts and stay in one set" in note for note in summary.notes)
+    assert any("belong to bursts and stay in one set" in note for note in summary.notes)
 
 
 def test_what_a_check_counts_is_what_split_makes(photos, scenes):
