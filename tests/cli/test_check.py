@@ -169,6 +169,16 @@ def test_a_plan_is_written_applied_and_taken_back_byte_for_byte(
     assert "there is nothing to undo" in answer.err
 
 
+def test_a_plan_as_it_was_written_is_applied_where_pictures_are_links(
+    classifold: Classifold, project: Path, photos: Path
+) -> None:
+    (photos / "cat/a link.jpg").symlink_to("exact.jpg")
+    assert classifold("check", "my photos", "--quick", "--plan", "plan.csv").code == 0
+    answer = classifold("check", "my photos", "--apply", "plan.csv")
+    assert answer.code == 0, answer.err
+    assert (photos / "cat/a link.jpg").is_file()
+
+
 def test_undo_is_not_offered_after_a_plan_that_moves_nothing(
     classifold: Classifold, project: Path, photos: Path
 ) -> None:

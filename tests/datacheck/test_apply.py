@@ -254,6 +254,22 @@ def test_every_row_that_cannot_be_followed_is_named_and_nothing_moves(
     assert tree_of(folder) == before
 
 
+def test_faults_of_reading_and_of_following_a_plan_are_told_together_in_the_order_of_rows(
+    folder: Path, tmp_path: Path
+) -> None:
+    rows = ("daisy/none.jpg,move,rose", "daisy/1.jpg,delete,", "daisy/2.jpg,move,roze", "../x,quarantine,")
+    twice = ("rose/1.jpg,keep,", "rose/1.jpg,quarantine,")
+    (tmp_path / "plan.csv").write_text("\n".join(("file,action,to", *rows, *twice)))
+    told = faults_of(lambda: apply_plan(folder, tmp_path / "plan.csv"))
+    assert [(where.rpartition("row ")[2], what) for where, what, _ in told] == [
+        ("2", "there is no such file: it was moved, renamed or deleted"),
+        ("3", "the action is not known"),
+        ("4", "there is no such class folder"),
+        ("5", "it is not a path below the folder"),
+        ("7", "it names the same file as row 6"),
+    ]
+
+
 def test_a_file_stays_in_its_class_only_once(folder: Path, plan_for: Callable[..., Path]) -> None:
     plan = plan_for(("daisy/1.jpg", "move", "daisy"))
     assert faults_of(lambda: apply_plan(folder, plan))[0][1] == "it is in this class already"

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.datacheck.plan import COLUMNS, SURE, Step, build_plan, escape_cell, read_plan, write_plan
+from classifold.datacheck.plan import (
+    COLUMNS,
+    SURE,
+    Step,
+    build_plan,
+    escape_cell,
+    find_links,
+    read_plan,
+    write_plan,
+)
 from classifold.errors import DataError
 from classifold.findings import Findings, Group, LabelSuspect, PictureFinding
 
@@ -52,6 +62,29 @@ def test_a_person_decides_about_two_labels_and_bursts() -> None:
     plan = plan_of(groups=[group("conflict", "a/1", "b/1", labels="a b"), group("burst", "a/2", "a/3")])
     assert {(step.file, step.action) for step in plan.values()} == {("a/1", "keep"), ("b/1", "keep")}
     assert plan["a/1"].reason == "the same picture is under a and b"
+
+
+def test_all_files_of_a_conflict_stay_also_where_a_label_is_surely_wrong() -> None:
+    sure = LabelSuspect(file="a/1", label="a", suggested="b", certainty=0.99)
+    plan = plan_of(groups=[group("conflict", "a/1", "a/2", "b/1", labels="a a b")], labels=[sure])
+    assert {step.action for step in plan.values()} == {"keep"}
+    assert (plan["a/1"].to, plan["a/1"].certainty) == ("b", 0.99)
+
+
+def test_links_and_their_copies_stay(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/2").write_text("")
+    (tmp_path / "a/1").symlink_to("2")
+    (tmp_path / "b").symlink_to("a")
+    paths = {name: tmp_path / name for name in ("a/1", "a/2", "b/2")}
+    links = find_links(str(tmp_path), paths)
+    assert links == {"a/1", "b/2"}
+    assert find_links(str(tmp_path / "listing.csv"), paths) == set()
+    sure = LabelSuspect(file="a/2", label="a", suggested="b", certainty=0.99)
+    groups = (group("exact", "a/1", "a/2"), group("exact", "c/1", "c/2"))
+    steps = build_plan(Findings(source="x", groups=groups, labels=(sure,)), links=links)
+    assert [(one.file, one.action) for one in steps if one.action != "keep"] == [("c/2", "quarantine")]
+    assert steps[0].reason.endswith("; it is a link")
 
 
 def test_only_a_label_that_is_surely_wrong_is_changed_and_others_carry_the_suggestion() -> None:
@@ -148,6 +181,33 @@ def test_every_wrong_row_is_named_with_its_cure(tmp_path: Path) -> None:
 def test_what_is_no_plan_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
     (tmp_path / "plan.csv").write_bytes(content)
     with pytest.raises(DataError, match=what):
+        read_plan(tmp_path / "plan.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ['file,action\na/1,move\n"a/2,move\na/3,move\n', 'file,action\na,b\n"a"b,c\n']
+)
+def test_a_quotation_mark_that_is_not_closed_is_named_with_its_row(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.csv").write_text(text)
+    with pytest.raises(DataError, match="a quotation mark in this row") as caught:
+        read_plan(tmp_path / "plan.csv")
+    assert caught.value.faults[0].where.endswith("plan.csv, row 3")
+
+
+def test_a_line_that_names_the_separator_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "plan.csv").write_text("sep=;\r\nfile;action\r\na,b,c/1;move\r\n")
+    assert [(one.file, one.row) for one in read_plan(tmp_path / "plan.csv")] == [("a,b,c/1", 2)]
+
+
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan.csv", [Step("a/1", "keep", reason="x" * 200_000)])
+    assert len(read_plan(tmp_path / "plan.csv")[0].reason) == 200_000
+    assert csv.field_size_limit() == 131_072
+
+
+def test_a_pipe_is_no_plan(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "plan.csv")
+    with pytest.raises(DataError, match="the plan is not a file"):
         read_plan(tmp_path / "plan.csv")
 
 

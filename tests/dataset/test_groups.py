@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from classifold.dataset.assignment import mark_copies
 from classifold.dataset.groups import GroupedPictures, find_groups
 from classifold.dataset.index import SET_RANKS, open_index
 from classifold.names import EVALUATION, TRAINING, VALIDATION
@@ -87,6 +88,25 @@ def test_files_of_one_content_are_exact_copies_and_the_kept_one_comes_first(inde
     assert group.changes == ("", "equal bytes", "equal pixels")
     assert group.across == ()
     assert group.reason == "3 files show the same picture"
+
+
+def test_the_copy_with_the_original_name_stays(index, put):
+    put("cat/x (1).jpg", b"1")
+    put("cat/x.jpg", b"1")
+    put("cat/x - Copy.jpg", b"1")
+    mark_copies(index)
+    (group,) = find_groups(index).groups
+    assert group.files == ("cat/x.jpg", "cat/x (1).jpg", "cat/x - Copy.jpg")
+
+
+def test_of_near_copies_in_one_set_the_one_with_the_most_pixels_comes_first(index, put):
+    small, large = put("cat/a.jpg", b"1", own=TRAINING), put("cat/large.jpg", b"2", own=TRAINING)
+    held_out = put("cat/thumbnail.jpg", b"3", own=EVALUATION)
+    for number, shape in ((small, "90x100"), (large, "1000x80"), (held_out, "9x9")):
+        index.execute("UPDATE picture SET shape = ? WHERE id = ?", (shape, number))
+        pair(index, large, number) if number != large else None
+    (group,) = find_groups(index).groups
+    assert group.files == ("evaluation/cat/thumbnail.jpg", "training/cat/large.jpg", "training/cat/a.jpg")
 
 
 def test_a_changed_copy_is_near_and_its_change_is_told(index, put):

@@ -90,10 +90,10 @@ class Check:
             >>> classifold.check("photos", quick=True).write_plan("plan.csv").name
             'plan.csv'
         """
-        from classifold.datacheck.plan import build_plan, write_plan
+        from classifold.datacheck.plan import write_plan
 
         chosen = parse_path(path, where="path")
-        write_plan(chosen, build_plan(self.findings))
+        write_plan(chosen, self._checked[0].plan)
         return chosen
 
     def __repr__(self) -> str:

@@ -139,9 +139,9 @@ def check(
     is_shown = output_dir is not None or not (as_json or checked.is_empty)
     page = _write_page(checked, config, output_dir) if is_shown else None
     if plan_path is not None:
-        from classifold.datacheck.plan import build_plan, write_plan
+        from classifold.datacheck.plan import write_plan
 
-        write_plan(plan_path, build_plan(checked.findings))
+        write_plan(plan_path, checked.plan)
     context = click.get_current_context()
     with asked_for(folder, options=list_given_options(context, _OWN)):
         answer = CheckAnswer(checked, reasons=reasons, page=page, plan=plan_path)

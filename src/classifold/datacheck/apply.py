@@ -16,7 +16,7 @@ from pathlib import Path
 from classifold.datacheck.journal import Entry, Journal, sync_folders
 from classifold.datacheck.moving import is_unchanged, move_file, reverse
 from classifold.datacheck.places import Move, find_moves, list_quarantines
-from classifold.datacheck.plan import read_plan
+from classifold.datacheck.plan import read_file, read_rows
 from classifold.dataset.walk import check_folder
 from classifold.errors import DataError, Fault, disk_errors, limit_faults
 from classifold.locks import hold_lock
@@ -90,13 +90,16 @@ def apply_plan(
     journal = _open_journal(folder, quarantine)
     place = journal.quarantine
     with _locked(folder), disk_errors(place):
-        digest = hashlib.sha256(_read(plan)).hexdigest()
+        raw = read_file(plan)
+        digest = hashlib.sha256(raw).hexdigest()
         last = _finish(journal)
         if last is not None and last.digest == digest:
             was_applying = last.state == "applying"
             return _describe(last.moves, place, is_finished=was_applying, is_repeated=not was_applying)
-        steps = read_plan(plan)
-        moves = find_moves(folder, steps, plan=plan, quarantine=place, class_folders=class_folders)
+        steps, faults = read_rows(plan, raw)
+        moves = find_moves(
+            folder, steps, plan=plan, quarantine=place, class_folders=class_folders, faults=faults
+        )
         # A plan without a move is noted above earlier ones, so that `undo` does not take one of them for it.
         if moves or journal.count():
             _carry_out(journal, moves, digest=digest, plan=plan.name)
@@ -153,14 +156,6 @@ def _locked(folder: Path) -> Iterator[None]:
         raise DataError(Fault(str(folder), what, hint="wait until it has ended")) from None
     finally:
         os.close(number)
-
-
-def _read(plan: Path) -> bytes:
-    try:
-        return plan.read_bytes()
-    except OSError as error:
-        what, hint = f"the plan cannot be read: {error.strerror}", "make one with `classifold check --plan`"
-        raise DataError(Fault(str(plan), what, hint=hint)) from error
 
 
 def _finish(journal: Journal) -> Entry | None:

@@ -22,6 +22,7 @@ from classifold.datacheck.labels import check_labels, explain_few
 from classifold.datacheck.measures import StoredPhotos, add_sketches, read_and_measure
 from classifold.datacheck.out_of_fold import NUM_FOLDS
 from classifold.datacheck.photo import Photo
+from classifold.datacheck.plan import Step, build_plan, find_links
 from classifold.datacheck.sets import EstimateJob, describe_sets, estimate_minutes
 from classifold.datacheck.shortcuts import choose_for_background, find_shortcuts, judge_background
 from classifold.datacheck.unreadable import find_unreadable
@@ -63,6 +64,11 @@ class Checked:
     report: CheckReport
     findings: Findings
     paths: Mapping[str, str]
+
+    @property
+    def plan(self) -> list[Step]:
+        """Return what could be done about the findings."""
+        return build_plan(self.findings, links=find_links(self.findings.source, self.paths))
 
     @property
     def is_empty(self) -> bool:

@@ -20,7 +20,7 @@ from classifold.atomic import write_whole
 from classifold.counts import choose, count_of
 from classifold.datacheck import overview
 from classifold.datacheck.cases import Case, CaseFile, build_cases, count_kinds, title_of
-from classifold.datacheck.plan import Step, build_plan, format_certainty
+from classifold.datacheck.plan import Step, build_plan, find_links, format_certainty
 from classifold.datacheck.thumbnails import make_thumbnails
 from classifold.dataset.name_bytes import clean_name
 from classifold.findings import Findings
@@ -165,7 +165,8 @@ def build_check_page(
     shown = {file.key for case in cases for file in (*case.files, *case.beside)}
     absent = len(shown - thumbnails.keys())
     links = _Links(findings.source, paths, folder)
-    data = _build_data(findings, cases, build_plan(findings), thumbnails=thumbnails, links=links)
+    steps = build_plan(findings, links=find_links(findings.source, paths))
+    data = _build_data(findings, cases, steps, thumbnails=thumbnails, links=links)
     return CheckPage(
         name=clean_name(os.path.basename(os.path.abspath(findings.source))) or findings.source,  # noqa: PTH119, PTH100
         findings=findings,

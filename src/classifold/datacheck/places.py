@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from classifold.atomic import is_mount_point
 from classifold.counts import count_of
-from classifold.datacheck.plan import Step
+from classifold.datacheck.plan import RowFault, Step, raise_faults
 from classifold.dataset.innermost import choose_names
 from classifold.dataset.layout import find_own_split
 from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.record import read_any_head
 from classifold.dataset.walk import check_folder, iter_pictures
-from classifold.errors import DataError, Fault, limit_faults
+from classifold.errors import DataError, Fault
 from classifold.names import SHARD_INDEX, SPLIT_RECORD
 
 _GONE = "there is no such file: it was moved, renamed or deleted"
@@ -87,6 +87,7 @@ def find_moves(
     plan: Path,
     quarantine: Path,
     class_folders: Mapping[str, str] | None = None,
+    faults: Sequence[RowFault] = (),
 ) -> list[Move]:
     """Return the moves that a plan asks for.
 
@@ -99,6 +100,7 @@ def find_moves(
         plan: Path of the plan, for messages.
         quarantine: The folder for pictures that leave the data.
         class_folders: Folder of each class below the data folder or a set's, where it is not its name.
+        faults: What is wrong with other rows; it is reported together with what is found here.
 
     Raises:
         DataError: The folder cannot be changed, or rows cannot be followed; with every fault.
@@ -109,36 +111,40 @@ def find_moves(
             said = f"the folder holds {what} made by classifold"
             raise DataError(Fault(str(folder), said, hint=_MADE_HINT))
     places, moves = _Places(folder, quarantine, class_folders or {}), list[Move]()
-    faults: list[tuple[int, _RowError]] = []
+    errors: list[tuple[int, _RowError]] = []
     for step in steps:
         try:
             move = places.find_move(step)
         except _RowError as error:
-            faults.append((step.row, error))
+            errors.append((step.row, error))
             continue
         if move is not None:
             moves.append(move)
-    if len(faults) > 1 and not moves and {error.what for _, error in faults} == {_GONE}:
-        what = f"none of its {len(faults):,} files is in {folder}"
+    found = _join_faults(errors, plan)
+    if len(errors) > 1 and not moves and {error.what for _, error in errors} == {_GONE}:
+        what = f"none of its {len(errors):,} files is in {folder}"
         hint = "check that it is the plan of this folder, and that it was not applied before"
-        raise DataError(Fault(str(plan), what, hint=hint))
-    if faults:
-        raise DataError(*limit_faults(_join_faults(faults, plan), noun="row", what="wrong as well"))
+        found = [(0, Fault(str(plan), what, hint=hint))]
+    if faults or found:
+        raise_faults([*faults, *found])
     return moves
 
 
-def _join_faults(faults: Sequence[tuple[int, _RowError]], plan: Path) -> list[Fault]:
+def _join_faults(faults: Sequence[tuple[int, _RowError]], plan: Path) -> list[RowFault]:
     """Return one fault for each thing that is wrong, however many rows it is wrong in."""
     rows: dict[tuple[str, str, str], list[int]] = {}
     for row, error in faults:
         rows.setdefault((error.what, error.hint, error.got), []).append(row)
     return [
-        Fault(
-            f"{plan}, row {numbers[0]}"
-            + (f" and {count_of(len(numbers) - 1, 'other')}" if numbers[1:] else ""),
-            what,
-            hint=hint,
-            got=got,
+        (
+            numbers[0],
+            Fault(
+                f"{plan}, row {numbers[0]}"
+                + (f" and {count_of(len(numbers) - 1, 'other')}" if numbers[1:] else ""),
+                what,
+                hint=hint,
+                got=got,
+            ),
         )
         for (what, hint, got), numbers in rows.items()
     ]

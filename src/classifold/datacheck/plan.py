@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, NoReturn, cast, get_args
 
 from classifold.atomic import write_whole
 from classifold.errors import DataError, Fault, limit_faults
 from classifold.findings import Findings, Group
 
+# The number of a row, and what is wrong with it.
+RowFault = tuple[int, Fault]
 Action = Literal["keep", "quarantine", "move"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 COLUMNS = ("file", "action", "to", "reason", "certainty")
@@ -27,6 +32,7 @@ UNREADABLE_KINDS = frozenset({"unreadable", "cut short", "wrong file type"})
 # See OWASP, CSV Injection; \uff1d and the like are full-width forms, which Excel takes in Japanese.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'", "\t", "\r", "\n", " ")
 _SEPARATORS = ",;\t"
+_TOLD_SEPARATOR = re.compile(r'"?sep=([,;\t])"?', re.IGNORECASE)
 _MAX_BYTES = 2**30
 _HINT = "write the plan again with `check --plan`, and keep its first line"
 
@@ -56,7 +62,7 @@ class Step:
 _RANKS: dict[Action, int] = {"keep": 0, "move": 1, "quarantine": 2}
 
 
-def build_plan(findings: Findings) -> list[Step]:
+def build_plan(findings: Findings, *, links: Collection[str] = ()) -> list[Step]:
     """Return what to do about the findings: one step per picture, the most harmful finding first.
 
     The plan is careful: it only does by itself what is right almost always.
@@ -65,14 +71,22 @@ def build_plan(findings: Findings) -> list[Step]:
     - Of exact copies of one class, all but the first go to quarantine.
     - Of near copies within one set all stay, since the split keeps them together. Across sets of the user's
       own, the first stays (evaluation before validation), and those in other sets go to quarantine.
-    - The same picture under two labels stays: only a person can tell which label is right.
+    - The same picture under two labels stays, whatever else is found about one of its files: only a person
+      can tell which label is right, and its copies would be left behind under the other.
+    - A link stays, and so do its copies: what the link leads to is one of them, and without it the link
+      would lead nowhere.
     - A label that is wrong with a certainty of at least `SURE` is changed; any other suspect stays, with the
       suggested class in `to`, so that writing "move" is enough.
     - Bursts across sets and unusual pictures stay, with the reason. Bursts within a set have no row.
 
     Args:
         findings: What the check found.
+        links: Keys of the pictures that are links, see `find_links`.
     """
+    staying = set(links)
+    for group in findings.groups:
+        if group.kind == "conflict" or (group.kind != "burst" and not staying.isdisjoint(group.files)):
+            staying.update(group.files)
     steps: dict[str, Step] = {}
     for found in findings.pictures:
         if found.kind in UNREADABLE_KINDS:
@@ -87,7 +101,32 @@ def build_plan(findings: Findings) -> list[Step]:
     for found in findings.pictures:
         if found.kind not in UNREADABLE_KINDS:
             _add(steps, Step(found.file, "keep", reason=f"{found.kind}: {found.reason}"))
-    return list(steps.values())
+    return [_let_stay(one, links) if one.file in staying else one for one in steps.values()]
+
+
+def _let_stay(step: Step, links: Collection[str]) -> Step:
+    reason = f"{step.reason}; it is a link" if step.file in links else step.reason
+    return replace(step, action="keep", reason=reason)
+
+
+def find_links(source: str, paths: Mapping[str, str | Path]) -> set[str]:
+    """Return the keys of pictures that are links, or in a linked folder: a plan does not move these.
+
+    Args:
+        source: The checked folder; a listing has none, since none of its files is moved.
+        paths: Path of each picture by its key.
+    """
+    if not Path(source).is_dir():
+        return set()
+    linked: dict[str, bool] = {os.path.abspath(source): False, os.path.realpath(source): False}  # noqa: PTH100
+
+    def is_linked(path: str) -> bool:
+        parent = os.path.dirname(path)  # noqa: PTH120
+        if path not in linked:
+            linked[path] = os.path.islink(path) or (parent != path and is_linked(parent))  # noqa: PTH114
+        return linked[path]
+
+    return {key for key, path in paths.items() if is_linked(os.path.abspath(path))}  # noqa: PTH100
 
 
 def _plan_group(group: Group) -> list[Step]:
@@ -170,37 +209,60 @@ def read_plan(path: Path) -> list[Step]:
     Raises:
         DataError: It cannot be read, or rows are wrong; every one is named.
     """
-    reader, columns = _open_rows(path)
-    steps: list[Step] = []
-    faults: list[Fault] = []
-    seen: dict[str, int] = {}
-    for row, cells in _number_rows(reader):
-        step = _read_row(path, row, cells, columns, faults)
-        if step is None:
-            continue
-        if step.file in seen:
-            what = f"it names the same file as row {seen[step.file]}"
-            faults.append(Fault(f"{path}, row {row}", what, hint="keep one of the two rows", got=step.file))
-        seen.setdefault(step.file, row)
-        steps.append(step)
+    steps, faults = read_rows(path, read_file(path))
     if faults:
-        raise DataError(*limit_faults(faults, noun="row", what="wrong as well"))
+        raise_faults(faults)
     return steps
 
 
-def _open_rows(path: Path) -> tuple[list[list[str]], dict[str, int]]:
+def raise_faults(faults: Iterable[RowFault]) -> NoReturn:
+    """Raise the faults of a plan in the order of its rows."""
+    ordered = [fault for _, fault in sorted(faults, key=lambda one: one[0])]
+    raise DataError(*limit_faults(ordered, noun="row", what="wrong as well"))
+
+
+def read_rows(path: Path, raw: bytes) -> tuple[list[Step], list[RowFault]]:
+    """Return the rows of a plan that can be read, and what is wrong with the others.
+
+    Args:
+        path: The file, for messages.
+        raw: Its content.
+
+    Raises:
+        DataError: It is no table, or columns are missing.
+    """
+    reader, columns = _open_rows(path, raw)
+    steps: list[Step] = []
+    faults: list[Fault] = []
+    wrong: list[RowFault] = []
+    seen: dict[str, int] = {}
+    for row, cells in _number_rows(reader):
+        step = _read_row(path, row, cells, columns, faults)
+        if step is not None and step.file in seen:
+            what = f"it names the same file as row {seen[step.file]}"
+            faults.append(Fault(f"{path}, row {row}", what, hint="keep one of the two rows", got=step.file))
+        elif step is not None:
+            seen[step.file] = row
+            steps.append(step)
+        wrong += [(row, fault) for fault in faults]
+        faults.clear()
+    return steps, wrong
+
+
+def _open_rows(path: Path, raw: bytes) -> tuple[list[list[str]], dict[str, int]]:
     """Return the rows of a plan, and the place of each column that is known.
 
     Raises:
-        DataError: The file cannot be read, is not text, or has no such columns.
+        DataError: The content is not text, is no table, or has no such columns.
     """
-    text = _read_text(path)
-    head = text.partition("\n")[0]
-    separator = max(_SEPARATORS, key=head.count)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
-    except csv.Error as error:
-        raise DataError(Fault(str(path), f"it is not a table ({error})", hint=_HINT)) from error
+    text = _decode(path, raw)
+    head, _, below = text.partition("\n")
+    # Some programs name the separator in a line of its own, which spreadsheets do not count as a row.
+    told = _TOLD_SEPARATOR.fullmatch(head.strip("\r\n "))
+    if told:
+        text, head = below, below.partition("\n")[0]
+    separator = told[1] if told else max(_SEPARATORS, key=head.count)
+    rows = _parse(path, text, separator)
     names = [name.strip().casefold() for name in rows[0]] if rows else []
     columns = {name: names.index(name) for name in COLUMNS if name in names}
     missing = [name for name in COLUMNS[:2] if name not in columns]
@@ -210,13 +272,49 @@ def _open_rows(path: Path) -> tuple[list[list[str]], dict[str, int]]:
     return rows, columns
 
 
-def _read_text(path: Path) -> str:
+def _parse(path: Path, text: str, separator: str) -> list[list[str]]:
+    """Return the cells of every row.
+
+    Raises:
+        DataError: A quotation mark is not closed, or stands in the middle of a cell: all rows below would be
+            taken for one cell, and not be followed.
+    """
+    rows: list[list[str]] = []
+    before = csv.field_size_limit(_MAX_BYTES)  # the default of 131,072 characters is for the whole process
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        # A loop, so that the rows before the wrong one are counted.
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+            rows.append(cells)  # noqa: PERF402
+    except csv.Error as error:
+        hint = "close the quotation mark in this row, or write the plan again with `check --plan`"
+        what = "a quotation mark in this row is not closed, or is not at the end of its cell"
+        where = f"{path}, row {len(rows) + 1}"
+        raise DataError(Fault(where, what, hint=hint, got=str(error))) from error
+    finally:
+        csv.field_size_limit(before)
+    return rows
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a plan.
+
+    Raises:
+        DataError: It cannot be read, is too large, or is no file: a pipe may never end.
+    """
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            hint = "save it as a file, and name that"
+            raise DataError(Fault(str(path), "the plan is not a file", hint=hint))
+        if state.st_size > _MAX_BYTES:
             raise DataError(Fault(str(path), "it is too large for a plan", hint=_HINT))
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise DataError(Fault(str(path), f"the plan cannot be read: {error.strerror}", hint=_HINT)) from error
+        what, hint = f"the plan cannot be read: {error.strerror}", "make one with `classifold check --plan`"
+        raise DataError(Fault(str(path), what, hint=hint)) from error
+
+
+def _decode(path: Path, raw: bytes) -> str:
     # "Unicode Text" of Excel is UTF-16; other sheets keep the UTF-8 that the plan was written in.
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:

@@ -45,7 +45,8 @@ def mark_copies(index: sqlite3.Connection) -> None:
     """Keep one of the copies within a class, and none of a picture that is in two classes.
 
     The one that is kept is the one that the split before held out, so that a copy that comes later never
-    takes its place; else the first by name.
+    takes its place; else the one with the shortest name, and of these the first: programs make the name
+    of a copy longer, as in "x (1).jpg".
     """
     index.executescript(
         """
@@ -58,7 +59,8 @@ def mark_copies(index: sqlite3.Connection) -> None:
         ) AND id != (
             SELECT first.id FROM picture AS first LEFT JOIN earlier ON earlier.hash = first.hash
             WHERE first.content = picture.content AND first.class_name = picture.class_name
-            ORDER BY COALESCE(earlier.rank, -1) DESC, first.key, first.path, first.id LIMIT 1
+            ORDER BY COALESCE(earlier.rank, -1) DESC, LENGTH(first.key), first.key, first.path, first.id
+            LIMIT 1
         );
         """
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,7 +54,7 @@ class GroupedPictures:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A picture of the index; `content` is the hash of its bytes or pixels."""
+    """A picture of the index; `content` is the hash of its bytes or pixels, `pixels` their number."""
 
     number: int
     key: str
@@ -62,6 +63,7 @@ class _File:
     content: bytes
     hash: bytes
     status: str
+    pixels: int
 
 
 def find_groups(index: sqlite3.Connection) -> GroupedPictures:
@@ -92,16 +94,23 @@ def find_groups(index: sqlite3.Connection) -> GroupedPictures:
 def _iter_files(index: sqlite3.Connection) -> Iterator[_File]:
     """Yield the pictures that may be in a group: those with a copy, and those that are like another."""
     query = """
-        SELECT id, key, class_name, given, rank, content, hash, status FROM picture
+        SELECT id, key, class_name, given, rank, content, hash, status, shape FROM picture
         WHERE reason IS NULL AND content NOT NULL AND (
             content IN (SELECT content FROM picture WHERE reason IS NULL AND content NOT NULL
                         GROUP BY content HAVING COUNT(*) > 1)
             OR id IN (SELECT first FROM near UNION SELECT second FROM near)
         ) ORDER BY id"""
-    for number, key, class_name, given, rank, content, digest, status in index.execute(query):
+    for number, key, class_name, given, rank, content, digest, status, shape in index.execute(query):
         set_rank = given if given is not None else rank
         set_name = "" if set_rank is None else SET_RANKS[set_rank]
-        yield _File(number, name_key(key, given), class_name, set_name, content, digest, status)
+        yield _File(
+            number, name_key(key, given), class_name, set_name, content, digest, status, _count_pixels(shape)
+        )
+
+
+def _count_pixels(shape: str | None) -> int:
+    """Return width times height of a shape of the index, 0 where it is not known."""
+    return math.prod(map(int, shape.split("x"))) if shape else 0
 
 
 def _iter_near(index: sqlite3.Connection, kind: str) -> Iterator[tuple[int, int, str]]:
@@ -159,10 +168,14 @@ def _compare(first: _File, other: _File, changes: dict[tuple[int, int], str]) ->
     return "changed"  # it is like another picture of the group
 
 
-def _claim(one: _File) -> tuple[int, int, str]:
-    """Return a sort key: what the split keeps first, held-out sets before training."""
+def _claim(one: _File) -> tuple[int, bool, int, int, str]:
+    """Return a sort key: which of several copies stays.
+
+    Held-out sets come before training, so that an evaluation set does not change. Then comes what the split
+    keeps, the version with the most pixels, and the shortest name: "x.jpg" before "x (1).jpg".
+    """
     rank = SET_RANKS.index(one.set_name) if one.set_name else -1
-    return (one.status != "kept", -rank, one.key)
+    return (-rank, one.status != "kept", -one.pixels, len(one.key), one.key)
 
 
 def _harm(group: Group) -> tuple[bool, int, str]:
