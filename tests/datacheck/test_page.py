@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -18,7 +19,7 @@ from classifold.datacheck import thumbnails
 from classifold.datacheck.cases import Case, CaseFile, build_cases
 from classifold.datacheck.page import encode_json, read_thumbnails, write_check_page
 from classifold.datacheck.thumbnails import make_thumbnails
-from classifold.findings import Findings
+from classifold.findings import Findings, PictureFinding
 from made_findings import HOSTILE, make_findings, make_hostile
 
 MAX_PIXELS = 10**8
@@ -48,6 +49,15 @@ def data_of(page: str) -> dict[str, Any]:
     assert found
     answer: dict[str, Any] = json.loads(found[1])
     return answer
+
+
+def test_the_commands_of_the_page_name_the_checked_folder(tmp_path: Path) -> None:
+    pictures = (PictureFinding(file="a/1.jpg", kind="blurred", reason="little detail"),)
+    page = write(tmp_path, Findings(source="/data/my <photos>", pictures=pictures))
+    command = "classifold check '/data/my <photos>'"
+    for option in ("--plan plan.csv", "--apply plan.csv", "--undo"):
+        assert f"{command} {option}</span>" in html.unescape(page)
+    assert data_of(page)["command"] == command
 
 
 def test_the_most_harmful_finding_is_the_headline_and_the_first_advice(tmp_path: Path) -> None:

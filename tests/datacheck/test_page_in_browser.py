@@ -108,7 +108,7 @@ def test_the_saved_plan_is_the_one_that_check_writes(
     assert [(s.file, s.action, s.to, s.reason, s.certainty) for s in steps] == [
         (s.file, s.action, s.to, s.reason, s.certainty) for s in wanted
     ]
-    assert "check --apply plan.csv" in page.inner_text("#status")
+    assert f"check {made[1].source} --apply plan.csv" in page.inner_text("#status")
 
 
 def test_hostile_names_run_nothing_and_come_back_in_the_plan(

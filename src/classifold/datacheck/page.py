@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -44,6 +45,7 @@ class CheckPage:
 
     Attributes:
         name: Name of the checked folder or listing.
+        command: The command that checked it, as a shell takes it.
         findings: What was found.
         headline: The most harmful finding as a sentence.
         tiles: The figures at the top.
@@ -61,6 +63,7 @@ class CheckPage:
     """
 
     name: str
+    command: str
     findings: Findings
     headline: str
     tiles: Sequence[overview.Tile]
@@ -169,6 +172,7 @@ def build_check_page(
     data = _build_data(findings, cases, steps, thumbnails=thumbnails, links=links)
     return CheckPage(
         name=clean_name(os.path.basename(os.path.abspath(findings.source))) or findings.source,  # noqa: PTH119, PTH100
+        command=_name_command(findings.source),
         findings=findings,
         headline=overview.build_headline(advice),
         tiles=overview.build_tiles(findings, cases),
@@ -188,6 +192,13 @@ def build_check_page(
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
+
+
+def _name_command(source: str) -> str:
+    """Return the command that checks a folder or listing, as a shell takes it."""
+    # A name that begins with a hyphen would be taken for an option.
+    named = os.path.join(".", source) if source.startswith("-") else source  # noqa: PTH118
+    return f"classifold check {shlex.quote(named)}"
 
 
 def _describe_absent(count: int, total: int, *, has_paths: bool) -> str:
@@ -284,6 +295,7 @@ def _build_data(
     labels = [known.get(place, ("", "")) for place in range(len(keys))]
     found = [links.find(key) for key in keys]
     return {
+        "command": _name_command(findings.source),
         "store": _name_store(findings.fingerprint or findings.source),
         "kinds": [[kind, title_of(kind), count] for kind, count in kinds.items()],
         "keys": keys,

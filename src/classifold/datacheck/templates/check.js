@@ -297,7 +297,7 @@
     link.click();
     link.remove();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
-    say(`plan.csv is saved: ${$("totals").textContent}. Next: classifold check --apply plan.csv`);
+    say(`plan.csv is saved: ${$("totals").textContent}. Next: ${data.command} --apply plan.csv`);
   }
   function forget() {
     chosen.clear();
