@@ -102,7 +102,7 @@ def test_a_split_that_an_earlier_version_made_unevenly_is_kept_and_told(make_cla
     assert where_is(contents, again.split_dir) == before
     (note,) = [note for note in again.notes if "not divided by the shares" in note]
     assert note.startswith(
-        "2 classes are not divided by the shares ('cat' has 4 of 80 in validation, its share"
+        "2 classes are not divided by the shares ('cat' has 4 of its 80 pictures in validation instead of 12"
     )
     assert f"since pictures keep the sets they had: delete {first.split_dir}" in note
     make_classes({"cat": 20})
