@@ -37,7 +37,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_run_folder_has_every_artefact_and_nothing_else(finished):
-    assert sorted(path.name for path in finished.run_dir.iterdir()) == sorted(names.ARTEFACTS)
+    assert sorted(path.name for path in finished.run_dir.iterdir()) == sorted(
+        [*names.ARTEFACTS, names.CHECK_JSON]
+    )
     assert [path.name for path in finished.run_dir.parent.iterdir()] == [finished.run_dir.name]
 
 
@@ -61,7 +63,8 @@ def test_the_history_goes_through_both_stages_and_marks_one_epoch(finished):
 
 
 def test_a_log_saw_what_begins_and_one_line_per_epoch_and_nothing_else(finished):
-    looking, starting, *lines = leave_out_progress(finished.err)
+    checked, looking, starting, *lines = leave_out_progress(finished.err)
+    assert checked == "data check: nothing that spoils the scores"
     assert looking.startswith("looking for the pictures in ")
     assert starting.startswith("starting TensorFlow (")
     epochs = [f"head epoch {n} of 4" for n in range(1, 5)] + [
@@ -176,9 +179,10 @@ def is_log(started: Any, stage: str, count: int = 1) -> Callable[[], bool]:
 def expect_interrupted(started: Any, code: int) -> Path:
     """Return the folder that was kept, once the command ended as it should."""
     assert code == 130, started.stderr()
-    looking, starting, *lines = [
+    checked, looking, starting, *lines = [
         line for line in leave_out_progress(started.stderr()) if not EPOCH.match(line)
     ]
+    assert checked == "data check: nothing that spoils the scores"
     assert looking.startswith("looking for the pictures in ")
     assert starting.startswith("starting ")
     assert [line.partition(":")[0] for line in lines] == ["error", "hint"], started.stderr()
@@ -428,5 +432,5 @@ def test_a_disk_without_locks_gets_the_whole_run(start_train, poor_disk, monkeyp
     one = start_train(EPOCHS=0, HEAD_EPOCHS=1)
     assert one.process.wait(600) == 0, one.stderr()
     (run_dir,) = one.runs_dir.iterdir()
-    assert sorted(path.name for path in run_dir.iterdir()) == sorted(names.ARTEFACTS)
+    assert sorted(path.name for path in run_dir.iterdir()) == sorted([*names.ARTEFACTS, names.CHECK_JSON])
     assert f"the disk of {one.runs_dir} does not support locks: start this run only once" in one.stderr()

@@ -240,9 +240,10 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_and_other_settings_are_r
     assert not list(started.runs_dir.glob("*.interrupted"))
     (state,) = find_states(started)
     name = state.name.removeprefix(".").removesuffix(".checkpoint")
-    looking, starting, *lines = [
+    checked, looking, starting, *lines = [
         line for line in leave_out_progress(started.stderr()) if not line.startswith("head epoch ")
     ]
+    assert checked == "data check: nothing that spoils the scores"
     assert looking.startswith("looking for the pictures in ")
     assert starting.startswith("starting TensorFlow (")
     num_epochs = started.stderr().count("\nhead epoch ")
