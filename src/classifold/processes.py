@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # The command that starts our Python processes. Without -P, `python -m` would import a user's random.py from
 # the working directory in place of the standard library's.
-PYTHON = (sys.executable, "-P")
+# In the file names' encoding of this process, whose variables may say something else: -I ignores them.
+PYTHON = (sys.executable, "-P", *(("-X", "utf8") if sys.getfilesystemencoding() == "utf-8" else ()))
 _SAFE_PATH = "PYTHONSAFEPATH"
 # Passes the encoding of the user's terminal on when the process starts again in UTF-8 mode.
 _TERMINAL = "_CLASSIFOLD_TERMINAL_ENCODING"
