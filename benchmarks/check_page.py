@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def make_findings(count: int) -> Findings:
-    """Return so many findings in a hundred classes."""
+    """Return the given number of findings, spread over a hundred classes."""
     chance = random.Random(0)
     groups = tuple(
         Group(

@@ -6,9 +6,9 @@ In a copy of each folder, 60 photographs are added that were blurred, made grey,
 blank, tiny or long and narrow, or 60 pages of text. Each kind is planted alone, since what is usual in a
 folder counts. "Found" are planted pictures that are told as this kind; "others" are pictures of the folder
 itself that are told as it, some of them rightly: a folder of photographs has a few grey ones. Beside it,
-cleanvision with its defaults, in the Python that --peers names. With --sheets, everything that is told of the
-folders as they are is put on a sheet, to be looked at. Writes benchmarks/results/check_pictures.json.
-Minutes.
+cleanvision with its defaults, in the Python that --peers names. With --sheets, everything that is reported
+of the folders as they are is put on a sheet, to be looked at. Writes
+benchmarks/results/check_pictures.json. Minutes.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def count(files: list[str]) -> dict[str, int]:
 
 
 def find_ours(folder: Path) -> list[tuple[str, str]]:
-    """Return (file, kind) of everything that is told of the pictures of a folder."""
+    """Return (file, kind) of every finding about the pictures of a folder."""
     return [(one.file, one.kind) for one in _find(folder)]
 
 
@@ -173,7 +173,7 @@ def _find(folder: Path) -> list[Any]:
 
 
 def draw_sheet(folder: Path, place: Path) -> None:
-    """Put what is told of a folder as it is on a sheet, with the kinds."""
+    """Draw the pictures of an unchanged folder that have findings on a sheet, with their kinds."""
     found, side, columns = _find(folder), 200, 6
     place.mkdir(parents=True, exist_ok=True)
     sheet = Image.new("RGB", (columns * side, (len(found) // columns + 1) * (side + 20)), "white")

@@ -172,7 +172,7 @@ def measure(folder: Path, *, repeats: int, peers: Path | None) -> dict[str, Any]
 
 
 def count_processor_seconds() -> float:
-    """Return the processor time of the processes that ended, theirs included."""
+    """Return the processor time of finished child processes and their children, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -34,7 +34,7 @@ _BLANKED_SHARE = 0.7
 _GREY = 127
 # Pictures of which the features are written to the disk together: about 10 MB.
 _SAVED_ROWS = 1024
-# From so many pictures on, the time of one is reported.
+# Minimum number of computed pictures for which the time per picture is reported.
 _FEWEST_TIMED = 128
 # What the features and what is done with them need; any of them comes with the extra `train`.
 _NEEDED = ("keras", "sklearn", "scipy", "cv2")

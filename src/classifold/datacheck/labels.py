@@ -28,7 +28,7 @@ _FEWEST = 40
 _LEAST_CERTAINTY = 0.25
 # Neighbours that are shown.
 _SHOWN_NEIGHBOURS = 5
-# Two classes overlap where at least so many pictures, and such a share of both, are taken for each other.
+# Two classes overlap if at least this many pictures, and this share of both classes, are confused.
 _OVERLAP_COUNT, _OVERLAP_SHARE = 4, 0.04
 # A label that is certainly wrong still weighs a little: with none, a class could be left without pictures.
 _LEAST_TRUST = 0.02

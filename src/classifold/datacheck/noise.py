@@ -14,7 +14,7 @@ _RATES = np.geomspace(1e-4, 0.5, 60)
 # Before anything is known the rate has an exponential distribution of this mean; public data sets have 1 to
 # 10 % (Northcutt, Athalye and Mueller 2021, "Pervasive Label Errors in Test Sets").
 _EXPECTED_RATE = 0.1
-# The mixture is fitted to at most so many pictures: the interval is then as wide as for that number.
+# Maximum number of pictures that the mixture is fitted to; the interval is as wide as for that number.
 _MIXTURE_SAMPLE = 3000
 # Half of the 95 % quantile of chi-squared with one degree of freedom: the 95 % interval holds the
 # rates whose log likelihood is at most this much lower (Wilks 1938).

@@ -25,7 +25,7 @@ _TRUSTED = 3.0
 _LEAST = 1e-6
 # Directions of largest variance that are kept, and pictures by which they are found.
 _NUM_DIRECTIONS, _DIRECTION_SAMPLE = 256, 2000
-# Above this many pictures one division into folds is enough, and each model is trained on at most so many.
+# Above this many pictures, one division into folds is enough; each model is trained on at most this many.
 _MANY, _MOST_TRAINED_ON = 20_000, 20_000
 # Neighbours that vote, and how fast a vote loses weight with the distance in cosine similarity.
 NUM_NEIGHBOURS, _FOCUS = 15, 8.0
@@ -274,7 +274,7 @@ class Neighbours:
 
     Attributes:
         indices: Shape (N, k), nearest first.
-        similarities: Cosine similarity, shape (N, k); minus infinity where there are not so many.
+        similarities: Cosine similarity, shape (N, k); minus infinity where there are fewer than k.
     """
 
     indices: NDArray[np.intp]

@@ -24,7 +24,7 @@ class Photo:
         format: Kind of file by its content: "jpeg", "png", ...
         mode: How colours are stored: "RGB", "grey", "CMYK", "palette", "alpha", "16 bit".
         jpeg_quality: Estimated from the quantization tables, 1 to 100; None for other formats.
-        camera: Make and model from the EXIF data; "" where there is none.
+        camera: Make and model from the EXIF data; "" if unknown.
         taken: When it was taken, seconds since 1970 by the camera's own clock; None where unknown.
         mean: Mean of each channel, 0 to 255, (3,).
         border: Mean of each channel of the outermost tenth, 0 to 255, (3,).

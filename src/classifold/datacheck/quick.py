@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from classifold.datacheck.check import find_fingerprint
@@ -18,7 +18,7 @@ from classifold.dataset.layout import find_own_split
 from classifold.dataset.record import read_record_head, read_record_list
 from classifold.dataset.sources import MADE_FROM, hash_sources
 from classifold.errors import ClassifoldError
-from classifold.findings import Findings
+from classifold.findings import Findings, Group
 from classifold.kept_findings import find_kept, keep_findings
 from classifold.names import CHECK_JSON, SPLIT_RECORD
 from classifold.progress import say
@@ -84,19 +84,38 @@ def _read_record(record: Path, config: Config) -> Findings:
     if isinstance(made_from, dict) and made_from.get("NEAR_COPIES") == "ignore":
         groups = _look_at_own(config).groups  # the split did not look for near copies
     counts = head.get("counts") or {}
-    sets = describe_sets(counts)
     if (kept := find_kept(fingerprint, kind="full")) is not None:
         # The check divided the pictures as it would then; the record knows how they are divided.
         effect = kept.effect if groups == kept.groups else None
-        return kept.model_copy(update={"groups": groups, "sets": sets, "effect": effect})
+        return kept.model_copy(update={"groups": groups, "sets": describe_sets(counts), "effect": effect})
     unreadable = [(one["key"], one["reason"]) for one in read_record_list(record, "unreadable")]
+    return _build_findings(config, fingerprint, counts=counts, groups=groups, unreadable=unreadable)
+
+
+def _build_findings(
+    config: Config,
+    fingerprint: str,
+    *,
+    counts: Mapping[str, Mapping[str, int]],
+    groups: tuple[Group, ...],
+    unreadable: Iterable[tuple[str, str]],
+) -> Findings:
+    """Return the findings of a quick check.
+
+    Args:
+        config: The settings.
+        fingerprint: The pictures' fingerprint.
+        counts: Number of pictures by set and class.
+        groups: Copies, conflicts and bursts.
+        unreadable: Key of each picture that cannot be read, and the reason.
+    """
     return Findings(
         source=str(config.split_dir),
         fingerprint=fingerprint,
         num_pictures=sum(sum(of_set.values()) for of_set in counts.values()),
         groups=groups,
         pictures=tuple(explain_unreadable(unreadable)),
-        sets=sets,
+        sets=describe_sets(counts),
         skipped=_CLOSELY,
     )
 
@@ -114,15 +133,12 @@ def _look_at_own(config: Config) -> Findings:
     looked: list[Findings] = []
 
     def examine(index: sqlite3.Connection, _: Config) -> None:
-        counts = count_sets(index)
-        findings = Findings(
-            source=str(config.split_dir),
-            fingerprint=fingerprint,
-            num_pictures=sum(sum(of_set.values()) for of_set in counts.values()),
+        findings = _build_findings(
+            config,
+            fingerprint,
+            counts=count_sets(index),
             groups=find_groups(index).groups,
-            pictures=tuple(explain_unreadable(read_reasons(index).items())),
-            sets=describe_sets(counts),
-            skipped=_CLOSELY,
+            unreadable=read_reasons(index).items(),
         )
         looked.append(findings)
 

@@ -21,7 +21,7 @@ from classifold.likeness.agreement import VIEW_SIDE
 from classifold.likeness.bursts import find_bursts
 from classifold.likeness.description import DESCRIPTION
 from classifold.likeness.pairs import find_pairs
-from classifold.machine import count_cores
+from classifold.machine import count_workers
 from classifold.pictures.decode import read_picture
 from classifold.pictures.limits import PictureError
 from classifold.pictures.workers import start_workers
@@ -50,7 +50,7 @@ def describe_listed(index: sqlite3.Connection, config: Config) -> None:
         read_one, max_pixels=config.MAX_PIXELS, sample_bits=config.SAMPLE_BITS, described=True
     )
     with (
-        start_workers(_count_workers(config)) as workers,
+        start_workers(count_workers(config.NUM_WORKERS)) as workers,
         show_progress("reading the pictures", len(rows)) as advance,
     ):
         for readings in workers.map(batches, read, failed=fail_to_read):
@@ -89,7 +89,7 @@ def compare_pictures(index: sqlite3.Connection, config: Config) -> None:
 
         with show_progress("comparing similar pictures", None) as advance:
             searched = find_pairs(
-                descriptions, read=read, num_workers=_count_workers(config), advance=advance
+                descriptions, read=read, num_workers=count_workers(config.NUM_WORKERS), advance=advance
             )
         found = searched.pairs
         bursts = find_bursts(descriptions, taken=taken, cameras=None, names=paths, pairs=found)
@@ -159,7 +159,3 @@ def _open_descriptions(
         shape = (len(numbers),)
         table = np.memmap(file, DESCRIPTION, "r", shape=shape) if numbers else np.zeros(shape, DESCRIPTION)
         yield numbers, paths, table, np.array(taken, np.float64)
-
-
-def _count_workers(config: Config) -> int:
-    return count_cores() if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
