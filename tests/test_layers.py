@@ -16,7 +16,7 @@ FLOORS = (
     {"settings", "pictures"},
     {"likeness"},
     {"dataset", "example"},
-    {"packing", "sagemaker", "init"},
+    {"packing", "sagemaker", "init", "trust"},
     {"report", "predict"},
     {"training", "docker"},
     {"datacheck"},

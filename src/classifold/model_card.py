@@ -28,6 +28,42 @@ class ModelInput(BaseModel):
     range: tuple[Literal[0], Literal[255]] = (0, 255)
 
 
+class ErrorStep(BaseModel):
+    """A share of wrong answers that can be promised, and the least confidence that keeps it.
+
+    Attributes:
+        max_error: At most this share of the answers is wrong, 0..1.
+        min_confidence: Pictures with less confidence are unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    max_error: float = Field(gt=0, le=1)
+    min_confidence: float = Field(ge=0, le=1)
+
+
+class Answering(BaseModel):
+    """When the model answers, and when it says "unknown".
+
+    Attributes:
+        min_confidence: Pictures with less confidence are unknown, 0..1.
+        max_distance: Pictures at a larger distance are unknown; distances are scaled so that this is 1.
+        max_error: The share of wrong answers that `min_confidence` was chosen for; None: none was asked for.
+        false_refusals: The share of validation pictures whose distance is above `max_distance`.
+        error_steps: Other shares of wrong answers, ascending; at most 200.
+        num_pictures: Validation pictures that all this was chosen on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    min_confidence: float = Field(ge=0, le=1)
+    max_distance: float = Field(default=1.0, gt=0)
+    max_error: float | None = Field(default=None, gt=0, le=1)
+    false_refusals: float = Field(default=0.05, ge=0, le=1)
+    error_steps: tuple[ErrorStep, ...] = Field(default=(), max_length=1000)
+    num_pictures: int = Field(default=0, ge=0)
+
+
 class ModelCard(BaseModel):
     """What is needed to use the model without anything but the model's own file.
 
@@ -42,6 +78,12 @@ class ModelCard(BaseModel):
         backbone: Name of the backbone.
         run: Name of the run that made the model.
         classifold: The release of classifold that made it.
+        answering: When the model answers; None in a model of an earlier release, which answers always.
+        distance: Name of the output of `model.onnx` with each picture's distance, shape (N,); "" for none.
+        embedding: Name of the output with what the distance is computed from, shape (N, D); "" for none.
+        class_maps: Name of the output with the part of each class's logit that each place of the picture
+            adds, shape (N, C, h, w); "" where the head does not allow it. Their mean over the places plus a
+            constant of the class is the logit.
     """
 
     # Keys that a later release adds are passed over; what this one relies on is checked.
@@ -58,6 +100,10 @@ class ModelCard(BaseModel):
     backbone: _Text = ""
     run: _Text = ""
     classifold: _Text = ""
+    answering: Answering | None = None
+    distance: _Text = ""
+    embedding: _Text = ""
+    class_maps: _Text = ""
 
     @field_validator("class_names")
     @classmethod

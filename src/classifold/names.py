@@ -75,6 +75,12 @@ ARTEFACTS = (
     ENVIRONMENT_JSON,
     REPORT_HTML,
 )
+# What a picture's distance is measured from, and the training pictures that are named as its neighbours.
+REFERENCE_NPZ = "reference.npz"
+# What a person should know before using the model; not to be confused with the card in classes.json.
+MODEL_CARD_MD = "MODEL_CARD.md"
+# Files that training writes beside the artefacts; runs of earlier releases do not have them.
+LATER_ARTEFACTS = (REFERENCE_NPZ, MODEL_CARD_MD)
 # What the data check found before the training; a run has it only where there was a check.
 CHECK_JSON = "check.json"
 CHECK_HTML = "check.html"

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from classifold.metrics import ReliabilityBin
 from classifold.report import charts
 from classifold.report.charts import element
-from classifold.report.records import Epoch, ReliabilityBin
+from classifold.report.records import Epoch
 
 
 def epochs_of(rows: list[dict[str, Any]]) -> list[Epoch]:

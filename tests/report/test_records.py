@@ -92,7 +92,7 @@ def test_a_file_cut_short_never_ends_in_a_crash(run_dir: Path, name: str) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "format is wrong"),
+        ({"format": 3}, "format is wrong"),
         ({"class_names": ["a", "b"]}, "confusion_matrix is not 2 x 2"),
         ({"scores": {}}, "scores has no accuracy"),
         ({"num_pictures": 0}, "num_pictures is wrong"),

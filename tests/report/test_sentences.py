@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from classifold.metrics import Metrics
 from classifold.report import sentences
-from classifold.report.records import Epoch, Metrics
+from classifold.report.records import Epoch
 
 
 def metrics_of(

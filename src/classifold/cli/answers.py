@@ -213,7 +213,7 @@ def print_run_folder(run_dir: Path, *, archive: Path | None, is_opened: bool = F
 
 
 def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | None) -> None:
-    from classifold.report.records import Metrics
+    from classifold.metrics import Metrics
     from classifold.report.sentences import build_answer
 
     for table in build_score_tables(metrics):

@@ -16,18 +16,16 @@ from classifold import names
 from classifold.counts import choose
 from classifold.dataset.evaluation_size import FEW_PICTURES
 from classifold.dataset.walk import Picture
+from classifold.metrics import ClassScores, Metrics, Score
 from classifold.pictures.samples import SampleBits
 from classifold.report import charts, sentences
 from classifold.report.data_check import build_check_rows, describe_check, describe_spoilers
 from classifold.report.mistakes import Picked, find_pictures, pick_pictures, read_thumbnail
 from classifold.report.records import (
-    ClassScores,
     Environment,
     Epoch,
-    Metrics,
     PredictedPicture,
     RunRecords,
-    Score,
     iter_predictions,
     name_stage,
     number_epochs,

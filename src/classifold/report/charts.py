@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from classifold.counts import write_percent
-from classifold.report.records import Epoch, ReliabilityBin, name_stage, number_epochs
+from classifold.metrics import ReliabilityBin
+from classifold.report.records import Epoch, name_stage, number_epochs
 
 WIDTH, HEIGHT = 400, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 28, 40

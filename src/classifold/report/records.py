@@ -9,101 +9,30 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from classifold import names
 from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
 from classifold.findings import Findings
+from classifold.metrics import Metrics, Record
 from classifold.run_folder import MAX_JSON_BYTES
 
 _CURE = "copy or fetch the run folder again; if it was never complete, train again"
-# Limit of a count, far above any run; larger numbers would break the arithmetic of the page.
-_MAX_COUNT = 10**12
-_Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Record(BaseModel):
-    # Fields of later releases are ignored. Training writes only finite numbers.
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Score(_Record):
-    """A score with its 95 % interval; None where it could not be computed."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-
-class ClassScores(_Record):
-    """The scores of one class: shares 0..1, None where the divisor is 0."""
-
-    class_name: str
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: _Count
-    recall_low: float | None = None
-    recall_high: float | None = None
-
-
-class ReliabilityBin(_Record):
-    """The pictures with a confidence between `low` and `high`: their number, mean confidence and accuracy."""
-
-    low: float
-    high: float
-    count: _Count
-    confidence: float | None
-    accuracy: float | None
-
-
-class Unreadable(_Record):
-    """A picture that was skipped, and why."""
-
-    path: str
-    reason: str
-
-
-class Metrics(_Record):
-    """The content of metrics.json: scores on the evaluation set."""
-
-    format: Literal[1]
-    num_pictures: int = Field(ge=1, le=_MAX_COUNT)
-    unreadable: tuple[Unreadable, ...] = ()
-    class_names: tuple[str, ...] = Field(min_length=1)
-    top_k: int = Field(ge=1)
-    scores: dict[str, Score]
-    per_class: tuple[ClassScores, ...]
-    confusion_matrix: tuple[tuple[_Count, ...], ...]
-    reliability: tuple[ReliabilityBin, ...] = ()
-
-    @model_validator(mode="after")
-    def _check_sizes(self) -> Metrics:
-        size = len(self.class_names)
-        if len(self.confusion_matrix) != size or any(len(row) != size for row in self.confusion_matrix):
-            raise ValueError(f"confusion_matrix is not {size} x {size} as there are class_names")
-        if not any(map(any, self.confusion_matrix)):
-            raise ValueError("confusion_matrix counts no picture")
-        if [scores.class_name for scores in self.per_class] != list(self.class_names):
-            raise ValueError("per_class does not list the class_names in their order")
-        if "accuracy" not in self.scores or self.scores["accuracy"].value is None:
-            raise ValueError("scores has no accuracy")
-        return self
-
-
-class DataRecord(_Record):
+class DataRecord(Record):
     """The pictures of the run: folder, fingerprint, and counts by set and class."""
 
     dir: str = ""
     fingerprint: str = ""
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
-class Environment(_Record):
+class Environment(Record):
     """The content of environment.json: where, when and with which versions the run was trained."""
 
     format: Literal[1]
@@ -111,15 +40,15 @@ class Environment(_Record):
     python: str = ""
     platform: str = ""
     cpu_count: int | None = None
-    packages: dict[str, str] = {}
+    packages: dict[str, str] = Field(default_factory=dict)
     backend: str = ""
-    backbone: dict[str, str | None] = {}
+    backbone: dict[str, str | None] = Field(default_factory=dict)
     command: tuple[str, ...] = ()
     started: str = ""
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
     peak_memory_mb: float | None = None
     data: DataRecord = DataRecord()
-    verification: dict[str, float | None] = {}
+    verification: dict[str, float | None] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from classifold.dataset.evaluation_size import (
     describe_small_classes,
     list_names,
 )
-from classifold.report.records import Epoch, Metrics, name_stage, number_epochs
+from classifold.metrics import Metrics
+from classifold.report.records import Epoch, name_stage, number_epochs
 
 NBSP = "\u00a0"  # keeps a figure and its unit on one line
 

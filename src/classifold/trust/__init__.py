@@ -1,0 +1,1 @@
+"""What an answer is worth: calibrated probabilities, when to say "unknown", and why the model answered so."""

@@ -1,0 +1,85 @@
+"""Decides which pictures are answered and which are unknown: the one rule for every command and format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.errors import Fault, UsageError
+from classifold.model_card import Answering
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a picture is answered.
+
+    Attributes:
+        min_confidence: Pictures with less confidence are unknown.
+        max_distance: Pictures at a larger distance are unknown; None: the distance does not count.
+    """
+
+    min_confidence: float = 0.0
+    max_distance: float | None = None
+
+    def find_unknown(
+        self, confidences: NDArray[np.floating], distances: NDArray[np.floating] | None
+    ) -> NDArray[np.bool_]:
+        """Return which pictures are unknown, shape (N,).
+
+        Args:
+            confidences: Probability of each picture's most probable class, shape (N,).
+            distances: Of each picture, shape (N,); None: the model has none.
+        """
+        unknown = np.asarray(confidences < self.min_confidence)
+        if distances is not None and self.max_distance is not None:
+            # A distance that is not a number is no small one.
+            unknown |= ~(distances <= self.max_distance)
+        return unknown
+
+
+def choose_rule(
+    answering: Answering | None,
+    *,
+    where: str,
+    threshold: float | None = None,
+    max_error: float | None = None,
+    always: bool = False,
+) -> Rule:
+    """Return the rule that the user asked for; without a wish, the model's own.
+
+    Args:
+        answering: From the model card; None: the model is of an earlier release and always answers.
+        where: The model file or run folder, for the message.
+        threshold: The least confidence, 0..1.
+        max_error: At most this share of the answers may be wrong, 0..1.
+        always: Answer every picture.
+
+    Raises:
+        UsageError: The model cannot promise so small an error; the message says which it can.
+    """
+    if always:
+        return Rule()
+    if answering is None:
+        if max_error is not None:
+            what = "this model was made before errors could be promised"
+            raise UsageError(Fault(where, what, "use --threshold, or train again"))
+        return Rule(threshold or 0.0)
+    if threshold is not None:
+        return Rule(threshold, answering.max_distance)
+    if max_error is None:
+        return Rule(answering.min_confidence, answering.max_distance)
+    fitting = [step for step in answering.error_steps if step.max_error <= max_error]
+    if not fitting:
+        raise UsageError(_explain_error(answering, where))
+    return Rule(fitting[-1].min_confidence, answering.max_distance)
+
+
+def _explain_error(answering: Answering, where: str) -> Fault:
+    pictures = f"the {answering.num_pictures:,} validation pictures of this model"
+    if not answering.error_steps:
+        return Fault(where, f"{pictures} are too few to promise any error", "use --threshold")
+    least = answering.error_steps[0].max_error
+    what = f"the smallest error that {pictures} can promise is {least:.3g}"
+    return Fault(where, what, f"use --error {least:.3g}, or train with more validation pictures")

@@ -1,0 +1,186 @@
+"""The reference set: what distances are measured from, and the training pictures named as similar."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.errors import Fault, RunError
+
+Floats = NDArray[np.float32]
+
+FORMAT = 1
+# Far above any reference set that training writes, so that a file from elsewhere cannot fill the memory.
+MAX_BYTES = 256_000_000
+_HINT = "copy or fetch the run folder again, or train again"
+_ARRAYS = ("mean", "projection", "points", "labels", "scale", "keys", "about")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Training pictures on the directions that tell pictures apart, and how far is too far.
+
+    A picture's embedding is (features - mean) @ projection, divided by its length where `is_unit`. Its
+    distance is the mean of the distances to its `num_neighbours` nearest points, divided by `scale`: at most
+    1 for all but a share of validation pictures.
+
+    Attributes:
+        mean: Shape (F,), float32.
+        projection: Shape (F, D), float32.
+        points: Embeddings of the training pictures, shape (M, D), float32.
+        labels: Class index of each point, shape (M,).
+        keys: Key of each point's picture in the training set, M of them.
+        num_neighbours: Points that a distance is measured to.
+        scale: The distance, before it is divided, that is the limit.
+        is_unit: Embeddings have length 1, so that distances are those of the cosine.
+    """
+
+    mean: Floats
+    projection: Floats
+    points: Floats
+    labels: NDArray[np.int32]
+    keys: tuple[str, ...]
+    num_neighbours: int
+    scale: float
+    is_unit: bool
+
+    def embed(self, features: Floats) -> Floats:
+        """Return the embeddings (N, D) of features (N, F)."""
+        rows = (features - self.mean) @ self.projection
+        if self.is_unit:
+            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return np.asarray(rows, np.float32)
+
+    def measure(self, embeddings: Floats) -> Floats:
+        """Return the distances (N,) of embeddings (N, D)."""
+        squares = _square_distances(embeddings, self.points)
+        count = min(self.num_neighbours, len(self.points))
+        nearest = np.sqrt(np.partition(squares, count - 1, axis=1)[:, :count])
+        return np.asarray(nearest.mean(axis=1) / self.scale, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training picture that is similar to a picture.
+
+    Attributes:
+        key: Its key in the training set.
+        label: Index of its class.
+        distance: In the unit of `Reference.measure`: at 1 a picture is as far as the limit.
+    """
+
+    key: str
+    label: int
+    distance: float
+
+
+def find_neighbours(reference: Reference, embeddings: Floats, *, count: int) -> list[list[Neighbour]]:
+    """Return the `count` nearest training pictures of each embedding (N, D), the nearest first."""
+    squares = _square_distances(embeddings, reference.points)
+    order = np.argsort(squares, axis=1, kind="stable")[:, :count]
+    return [
+        [
+            Neighbour(
+                reference.keys[place],
+                int(reference.labels[place]),
+                float(np.sqrt(row[place]) / reference.scale),
+            )
+            for place in places
+        ]
+        for row, places in zip(squares, order.tolist(), strict=True)
+    ]
+
+
+def _square_distances(rows: Floats, points: Floats) -> Floats:
+    products = rows @ points.T
+    squares = (rows**2).sum(axis=1)[:, None] - 2 * products + (points**2).sum(axis=1)
+    return np.asarray(np.maximum(squares, 0), np.float32)
+
+
+def save_reference(reference: Reference, path: Path) -> None:
+    """Write reference.npz: arrays of numbers, and the keys as JSON; no pickle."""
+    about = {
+        "format": FORMAT,
+        "num_neighbours": reference.num_neighbours,
+        "is_unit": reference.is_unit,
+    }
+    np.savez_compressed(
+        path,
+        mean=reference.mean,
+        projection=reference.projection,
+        points=reference.points,
+        labels=reference.labels.astype(np.int32),
+        scale=np.array(reference.scale, np.float64),
+        keys=_to_bytes(list(reference.keys)),
+        about=_to_bytes(about),
+    )
+
+
+def load_reference(path: Path) -> Reference:
+    """Read and check reference.npz; nothing in it is unpickled.
+
+    Raises:
+        RunError: The file is missing, damaged or too large.
+    """
+    try:
+        _check_size(path)
+        with np.load(path, allow_pickle=False) as file:
+            return _build(dict(file))
+    except FileNotFoundError:
+        raise RunError(Fault(str(path), "this file of the run folder is missing", _HINT)) from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(Fault(str(path), f"the file cannot be read ({reason})", _HINT)) from error
+
+
+def _check_size(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(one.file_size for one in archive.infolist())
+    if size > MAX_BYTES:
+        raise ValueError(f"unpacked it has {size / 1e6:,.0f} MB, more than in any run")
+
+
+def _build(arrays: dict[str, NDArray[np.generic]]) -> Reference:
+    absent = [name for name in _ARRAYS if name not in arrays]
+    if absent:
+        raise ValueError(f"it has no {', '.join(absent)}")
+    about, keys = _from_bytes(arrays["about"]), _from_bytes(arrays["keys"])
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ValueError(f"expected format {FORMAT}; upgrade classifold")
+    mean, projection, points = (np.asarray(arrays[name], np.float32) for name in _ARRAYS[:3])
+    labels = np.asarray(arrays["labels"], np.int32)
+    is_sound = (
+        mean.ndim == 1
+        and projection.ndim == points.ndim == 2
+        and projection.shape == (len(mean), points.shape[1])
+        and isinstance(keys, list)
+        and len(points) == len(labels) == len(keys) > 0
+        and all(np.isfinite(one).all() for one in (mean, projection, points))
+        and float(np.asarray(arrays["scale"], np.float64)) > 0
+    )
+    if not is_sound or not isinstance(keys, list):
+        raise ValueError("its arrays do not fit together")
+    return Reference(
+        mean=mean,
+        projection=projection,
+        points=points,
+        labels=labels,
+        keys=tuple(str(key) for key in keys),
+        num_neighbours=max(1, int(about["num_neighbours"])),
+        scale=float(np.asarray(arrays["scale"], np.float64)),
+        is_unit=bool(about["is_unit"]),
+    )
+
+
+def _to_bytes(value: object) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(value, ensure_ascii=False).encode("utf-8"), np.uint8)
+
+
+def _from_bytes(array: NDArray[np.generic]) -> object:
+    return json.loads(io.BytesIO(np.asarray(array, np.uint8).tobytes()).read())
