@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -203,16 +203,35 @@ def run_session(
     Returns:
         float32, shape (N, ...); a picture's output does not depend on the others.
     """
+    return run_outputs(session, pixels, outputs=[output or session.get_outputs()[0].name])[0]
+
+
+def run_outputs(
+    session: Any, pixels: NDArray[np.uint8] | NDArray[np.float32], *, outputs: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """Return several outputs of a model from one run of it; otherwise as `run_session`.
+
+    Args:
+        session: An ONNX Runtime session of a model with one input.
+        pixels: RGB values 0..255, shape (N, size, size, 3), at least one picture.
+        outputs: Names of the outputs, at least one.
+
+    Returns:
+        One array for each name, float32, shape (N, ...).
+    """
     import numpy as np
 
-    name, wanted = session.get_inputs()[0].name, None if output is None else [output]
+    name, wanted = session.get_inputs()[0].name, list(outputs)
 
-    def ask(index: int) -> NDArray[np.float32]:
+    def ask(index: int) -> list[NDArray[np.float32]]:
         picture = pixels[index : index + 1].astype(np.float32, copy=False)
-        answer: NDArray[np.float32] = session.run(wanted, {name: picture})[0]
+        answer: list[NDArray[np.float32]] = session.run(wanted, {name: picture})
         return answer
 
-    return ask(0) if len(pixels) == 1 else np.concatenate(list(_threads().map(ask, range(len(pixels)))))
+    if len(pixels) == 1:
+        return ask(0)
+    answers = list(_threads().map(ask, range(len(pixels))))
+    return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
 
 @functools.cache
