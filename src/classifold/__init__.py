@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from classifold.api.config import Config as Config
     from classifold.api.model import Model as Model
-    from classifold.api.model import Prediction as Prediction
     from classifold.api.model import load as load
     from classifold.api.model import load_picture as load_picture
+    from classifold.api.prediction import Prediction as Prediction
     from classifold.api.run import Run as Run
     from classifold.api.steps import Check as Check
     from classifold.api.steps import Split as Split
@@ -46,7 +46,7 @@ _PLACES = {
     "ClassifoldError": "classifold.errors",
     "Config": "classifold.api.config",
     "Model": "classifold.api.model",
-    "Prediction": "classifold.api.model",
+    "Prediction": "classifold.api.prediction",
     "Run": "classifold.api.run",
     "Split": "classifold.api.steps",
     "check": "classifold.api.steps",
