@@ -61,7 +61,6 @@ DESCRIPTIONS = {
     "parts.html.j2": "The parts that the report's page repeats: tables and galleries.",
     "report.css": "How the report looks, in light and dark, on a screen and on paper.",
     "report.html.j2": "The report's page.",
-    "compare.html.j2": "The page of a comparison.",
     "check.html.j2": "The data check's page.",
     "check.js": "The findings of check.html: filters, pages of 50, what to do with each picture, the plan.",
 }
