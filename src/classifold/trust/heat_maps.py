@@ -158,8 +158,9 @@ def estimate_map(
     """Return how much each place speaks for a class, from answers to partly hidden pictures.
 
     Half of a grid's cells, drawn at random, are hidden at a time, as in RISE, which adds up the masks
-    weighted by their scores (https://arxiv.org/abs/1806.07421). Here a linear model of the cells is fitted to the
-    scores, in which neighbouring cells are similar (Gaussian process regression): it needs far fewer masks.
+    weighted by their scores (https://arxiv.org/abs/1806.07421). Here a linear model of the cells is fitted
+    to the scores, in which neighbouring cells are similar (Gaussian process regression): it needs far fewer
+    masks.
 
     Args:
         ask: The model; it may be of any kind.
