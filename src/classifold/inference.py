@@ -203,35 +203,45 @@ def run_session(
     Returns:
         float32, shape (N, ...); a picture's output does not depend on the others.
     """
-    return run_outputs(session, pixels, outputs=[output or session.get_outputs()[0].name])[0]
+    return run_outputs(session, pixels, [session.get_outputs()[0].name if output is None else output])[0]
 
 
 def run_outputs(
-    session: Any, pixels: NDArray[np.uint8] | NDArray[np.float32], *, outputs: Sequence[str]
+    session: Any, pixels: NDArray[np.uint8] | NDArray[np.float32], outputs: Sequence[str]
 ) -> list[NDArray[np.float32]]:
-    """Return several outputs of a model from one run of it; otherwise as `run_session`.
+    """Return several of a model's outputs for pictures, from one pass; what only others need is not computed.
 
     Args:
         session: An ONNX Runtime session of a model with one input.
         pixels: RGB values 0..255, shape (N, size, size, 3), at least one picture.
-        outputs: Names of the outputs, at least one.
+        outputs: Names of the outputs.
 
     Returns:
-        One array for each name, float32, shape (N, ...).
+        One array for each name: float32, shape (N, ...).
     """
     import numpy as np
 
-    name, wanted = session.get_inputs()[0].name, list(outputs)
+    name, options = session.get_inputs()[0].name, _run_options()
 
     def ask(index: int) -> list[NDArray[np.float32]]:
         picture = pixels[index : index + 1].astype(np.float32, copy=False)
-        answer: list[NDArray[np.float32]] = session.run(wanted, {name: picture})
+        answer: list[NDArray[np.float32]] = session.run(outputs, {name: picture}, options)
         return answer
 
     if len(pixels) == 1:
         return ask(0)
     answers = list(_threads().map(ask, range(len(pixels))))
     return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+
+@functools.cache
+def _run_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    # Else every output is computed, whether it is asked for or not.
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from classifold.cli.cloud import (
     train_in_docker,
     upload,
 )
+from classifold.cli.compare import compare
 from classifold.cli.data import shards
 from classifold.cli.new_project import init
 from classifold.cli.options import (
@@ -281,7 +282,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, predict, destroy),
+    *(report, compare, predict, destroy),
 ):
     cli.add_command(_command)
 
