@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from classifold.api.comparing import compare as compare
     from classifold.api.config import Config as Config
     from classifold.api.model import Model as Model
-    from classifold.api.model import Prediction as Prediction
     from classifold.api.model import load as load
     from classifold.api.model import load_picture as load_picture
+    from classifold.api.prediction import Prediction as Prediction
     from classifold.api.run import Run as Run
     from classifold.api.steps import Check as Check
     from classifold.api.steps import Split as Split
@@ -49,7 +49,7 @@ _PLACES = {
     "Comparison": "classifold.comparison.result",
     "Config": "classifold.api.config",
     "Model": "classifold.api.model",
-    "Prediction": "classifold.api.model",
+    "Prediction": "classifold.api.prediction",
     "Run": "classifold.api.run",
     "Split": "classifold.api.steps",
     "check": "classifold.api.steps",

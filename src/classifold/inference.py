@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -203,16 +203,45 @@ def run_session(
     Returns:
         float32, shape (N, ...); a picture's output does not depend on the others.
     """
+    return run_outputs(session, pixels, [session.get_outputs()[0].name if output is None else output])[0]
+
+
+def run_outputs(
+    session: Any, pixels: NDArray[np.uint8] | NDArray[np.float32], outputs: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """Return several of a model's outputs for pictures, from one pass; what only others need is not computed.
+
+    Args:
+        session: An ONNX Runtime session of a model with one input.
+        pixels: RGB values 0..255, shape (N, size, size, 3), at least one picture.
+        outputs: Names of the outputs.
+
+    Returns:
+        One array for each name: float32, shape (N, ...).
+    """
     import numpy as np
 
-    name, wanted = session.get_inputs()[0].name, None if output is None else [output]
+    name, options = session.get_inputs()[0].name, _run_options()
 
-    def ask(index: int) -> NDArray[np.float32]:
+    def ask(index: int) -> list[NDArray[np.float32]]:
         picture = pixels[index : index + 1].astype(np.float32, copy=False)
-        answer: NDArray[np.float32] = session.run(wanted, {name: picture})[0]
+        answer: list[NDArray[np.float32]] = session.run(outputs, {name: picture}, options)
         return answer
 
-    return ask(0) if len(pixels) == 1 else np.concatenate(list(_threads().map(ask, range(len(pixels)))))
+    if len(pixels) == 1:
+        return ask(0)
+    answers = list(_threads().map(ask, range(len(pixels))))
+    return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+
+@functools.cache
+def _run_options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    # Else every output is computed, whether it is asked for or not.
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 @functools.cache

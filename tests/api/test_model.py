@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 import classifold as package
-from classifold.api.model import Model, Prediction, load, load_picture
+from classifold.api.model import Model, load, load_picture
+from classifold.api.prediction import Prediction
 from classifold.errors import ClassifoldError, DataError, RunError, UsageError
 
 

@@ -180,8 +180,15 @@ class Run:
             say(f"no browser can be opened here; the report is {self.report_path.resolve()}")
         return self.report_path
 
-    def load(self) -> Model:
+    def load(
+        self, *, threshold: float | None = None, error: float | None = None, always_answer: bool = False
+    ) -> Model:
         """Load the run's model, as `classifold.load` does.
+
+        Args:
+            threshold: See `classifold.load`.
+            error: See `classifold.load`.
+            always_answer: See `classifold.load`.
 
         Raises:
             ClassifoldError: The model is missing or damaged.
@@ -193,7 +200,7 @@ class Run:
         """
         from classifold.api.model import load
 
-        return load(self._path)
+        return load(self._path, threshold=threshold, error=error, always_answer=always_answer)
 
     def _repr_html_(self) -> str:
         from classifold.api.notebook import draw_error, draw_run
