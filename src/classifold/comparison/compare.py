@@ -57,7 +57,8 @@ def compare_runs(
         RunError: A run is missing, damaged or not finished, or the evaluation pictures differ.
     """
     runs, notes = open_runs(sources, runs_dir=runs_dir, resume=resume)
-    aligned, answers = align_predictions([run.run_dir for run in runs])
+    num_rows = sum(run.records.metrics.num_pictures for run in runs)
+    aligned, answers = align_predictions([run.run_dir for run in runs], num_rows=num_rows)
     _check_metrics(runs, answers)
     _check_pictures(runs, aligned, only_common=only_common, common_option=common_option)
     is_partial = not all(overlap.is_complete for overlap in aligned.overlaps)

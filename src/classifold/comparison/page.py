@@ -15,6 +15,7 @@ from classifold.comparison.figures import (
     build_trust,
 )
 from classifold.comparison.result import Comparison
+from classifold.comparison.sentences import build_headline
 from classifold.report.page import without_control
 
 _LONGEST_VALUE = 400
@@ -55,6 +56,7 @@ def render_page(comparison: Comparison) -> str:
     )
     return templates.get_template("compare.html.j2").render(
         comparison=comparison,
+        headline=build_headline(comparison),
         num_runs=len(comparison.runs),
         grids=[
             grid
