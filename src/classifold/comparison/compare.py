@@ -132,8 +132,9 @@ def _explain_overlap(run: OpenedRun, first: OpenedRun, overlap: Overlap, hint: s
     parts += [f"{overlap.only_first:,} only in {first.name}"] if overlap.only_first else []
     parts += [f"{overlap.only_here:,} only here"] if overlap.only_here else []
     parts += [f"{overlap.other_class:,} in another class"] if overlap.other_class else []
-    what = f"its evaluation pictures are not those of {first.name}: {', '.join(parts)}"
-    return Fault(str(run.run_dir), f"{what} (such as {', '.join(overlap.examples)})", hint)
+    counts, examples = ", ".join(parts), ", ".join(overlap.examples)
+    what = f"its evaluation pictures are not those of {first.name}: {counts} (such as {examples})"
+    return Fault(str(run.run_dir), what, hint)
 
 
 def _describe_pictures(aligned: Aligned, data: Sequence[Difference], *, is_partial: bool) -> list[str]:
