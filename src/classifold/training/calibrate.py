@@ -15,13 +15,13 @@ from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.dataset.walk import Picture
 from classifold.inference import open_session, run_outputs
-from classifold.model_card import Answering, ModelCard
+from classifold.model_card import CLASS_MAPS, DISTANCE, EMBEDDING, Answering, ModelCard
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.array_cache import ArrayCache, blocks
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Notes
-from classifold.training.network import CLASS_MAPS, DISTANCE, EMBEDDING, FEATURES, LOGITS, has_maps
+from classifold.training.network import FEATURES, LOGITS, list_maps
 from classifold.training.sharing import list_here
 from classifold.training.stand_ins import Calibrator, build_reference, choose_answering, fit_calibrator
 from classifold.trust.answering import Rule
@@ -84,7 +84,7 @@ class Trust:
                 "answering": self.answering,
                 "distance": DISTANCE,
                 "embedding": EMBEDDING,
-                "class_maps": CLASS_MAPS if has_maps(network) else "",
+                "class_maps": CLASS_MAPS if list_maps(network) else "",
             }
         )
 
@@ -104,7 +104,7 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
         config: The settings.
         notes: Told of pictures that cannot be read.
     """
-    session = open_session(network)
+    session = open_session(network, without=list_maps(network))
     chosen = choose_pictures(_list_training(sets), count=MAX_REFERENCE, seed=config.RANDOM_SEED)
     training = _ask(session, names.TRAINING, sets, config, pictures=chosen, notes=notes)
     validation = _ask(session, names.VALIDATION, sets, config, pictures=None, notes=notes)

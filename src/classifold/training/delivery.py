@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
-from classifold.model_card import parse_card
+from classifold.model_card import DISTANCE, parse_card
 from classifold.processes import Module, explain_failure, run_module
 from classifold.progress import show_progress
 from classifold.settings.backbone_names import describe_licence
@@ -25,7 +25,7 @@ from classifold.training.artefacts import build_environment, write_json, write_p
 from classifold.training.calibrate import Seen, Trust, build_trust
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
-from classifold.training.network import DISTANCE, FEATURES, LOGITS, Additions, complete_network
+from classifold.training.network import FEATURES, LOGITS, Additions, complete_network
 from classifold.training.verify import check_answers
 from classifold.trust.reference import save_reference
 
@@ -208,7 +208,7 @@ class Delivery:
         from classifold.training.array_cache import blocks
 
         card = (self.folder / names.CLASSES_JSON).read_text(encoding="utf-8")
-        # model.onnx with two more outputs, so that nothing is computed twice.
+        # model.onnx with two other outputs, so that nothing is computed twice.
         content = complete_network(self._network, additions, card=card, is_open=True)
         session, given = open_session(content), []
         with show_progress("evaluating", len(reader)) as advance:

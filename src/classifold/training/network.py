@@ -22,8 +22,6 @@ Floats = NDArray[np.float32]
 # The outputs of the converted network, before it is completed. Each map is what one part of the features is
 # the mean of, (N, h, w, c).
 PIXELS, LOGITS, FEATURES, MAP = "pixels", "logits", "features", "map"
-# Outputs of model.onnx, as the model card names them.
-DISTANCE, EMBEDDING, CLASS_MAPS = "distance", "embedding", "class_maps"
 # Class maps have at least this many places on a side, where the network has a level of that resolution.
 _LEAST_SIDE = 14
 
@@ -80,7 +78,7 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
         additions: What it is completed with.
         card: The model card, as JSON; the outputs get the names in it.
         is_open: Keep the logits (N, C), before calibration, and the features (N, F) as outputs, which the
-            run folder's file does not have.
+            run folder's file does not have; and leave out the class maps.
     """
     import onnx
 
@@ -91,7 +89,7 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
     builder = _Builder(graph)
     ends = [_add_probabilities(builder, additions.calibrator, wanted.output)]
     ends += _add_distance(builder, additions.reference, (wanted.distance, wanted.embedding))
-    if wanted.class_maps:
+    if wanted.class_maps and not is_open:
         kernel = additions.kernel * additions.calibrator.factors
         ends.append(_add_class_maps(builder, maps, sides, kernel, wanted.class_maps))
     if is_open:
@@ -108,12 +106,12 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
     return content
 
 
-def has_maps(network: Path) -> bool:
-    """Tell whether class maps can be had of a converted network."""
+def list_maps(network: Path) -> list[str]:
+    """Return the names of a converted network's maps; where there are none, it can have no class maps."""
     import onnx
 
     outputs = onnx.load(network, load_external_data=False).graph.output
-    return any(end.name.startswith(MAP) for end in outputs)
+    return [end.name for end in outputs if end.name.startswith(MAP)]
 
 
 End = tuple[str, list[int | None]]
