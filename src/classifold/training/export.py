@@ -23,7 +23,7 @@ from classifold.progress import hide_progress, show_progress
 from classifold.training.network import find_features, list_outputs, name_ends
 
 if TYPE_CHECKING:
-    from classifold.training.stand_ins import Calibrator
+    from classifold.trust.temperature import Calibrator
 
 # Where the model card travels inside the forms that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"

@@ -15,7 +15,7 @@ from classifold.model_card import parse_card
 from classifold.trust.reference import Reference
 
 if TYPE_CHECKING:
-    from classifold.training.stand_ins import Calibrator
+    from classifold.trust.temperature import Calibrator
 
 Floats = NDArray[np.float32]
 
