@@ -169,9 +169,9 @@ def refusal(path: Path) -> str:
 
 def test_what_is_no_run_is_refused_with_what_it_is(place: Place, tmp_path: Path) -> None:
     assert "no such run folder" in refusal(tmp_path / "nothing")
-    assert (
-        f"holds 1 run, and is not a run itself\nhint: name one of them; the newest is {str(place.run_dir)!r}"
-        in (refusal(place.run_dir.parent))
+    newest = str(place.run_dir.with_name("second"))
+    assert f"holds 2 runs, and is not a run itself\nhint: name one of them; the newest is {newest!r}" in (
+        refusal(place.run_dir.parent)
     )
     assert "no metrics.json in this folder" in refusal(tmp_path)
     (tmp_path / "model.tar.gz").write_bytes(b"")
