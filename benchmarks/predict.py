@@ -25,7 +25,6 @@ import importlib.metadata
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -132,17 +131,16 @@ def make_bare(run_dir: Path, folder: Path) -> None:
     """Copy a run's model without distance, embedding, class maps and rule, as earlier releases made it."""
     import onnx
 
-    folder.mkdir()
-    shutil.copy(run_dir / "model.onnx", folder)
-    model = onnx.load(folder / "model.onnx")
+    from classifold.model_outputs import remove_outputs
+
+    others = ("distance", "embedding", "class_maps")
+    model = onnx.load_from_string(remove_outputs((run_dir / "model.onnx").read_bytes(), others))
     (stored,) = (one for one in model.metadata_props if one.key == "classifold")
     card = json.loads(stored.value)
-    for key in ("answering", "distance", "embedding", "class_maps"):
+    for key in ("answering", *others):
         card.pop(key, None)
     stored.value = json.dumps(card)
-    kept = [one for one in model.graph.output if one.name == card["output"]]
-    del model.graph.output[:]
-    model.graph.output.extend(kept)
+    folder.mkdir()
     onnx.save(model, folder / "model.onnx")
 
 
