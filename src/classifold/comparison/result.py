@@ -129,7 +129,7 @@ class Comparison(Record):
         >>> import classifold
         >>> found = classifold.compare("runs/first", "runs/second")
         >>> found
-        Comparison(A runs/first, B runs/second, 9 pictures)
+        Comparison(A first, B second, 9 pictures)
         >>> found.pairs[0].can_be_chance
         True
     """

@@ -161,8 +161,8 @@ def _describe_answers(metrics: Metrics) -> Iterator[str]:
     answers = metrics.answers
     yield f"{escape_markdown(' '.join(build_promise(metrics)))}\n"
     yield (
-        f"A picture is called unknown where the confidence is below {answers.min_confidence:.3g}, or the distance "
-        f"from the training pictures above {answers.max_distance:.3g}.\n"
+        f"A picture is called unknown where the confidence is below {answers.min_confidence:.3g}, or the "
+        f"distance from the training pictures above {answers.max_distance:.3g}.\n"
     )
 
 
