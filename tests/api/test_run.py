@@ -50,7 +50,7 @@ def test_a_run_knows_its_scores_and_its_files(place: Place, run: Run) -> None:
     assert run.settings["EPOCHS"] == 2
     assert run.environment["classifold"]
     assert repr(run) == f"Run({str(place.run_dir)!r}, accuracy {run.accuracy:.3f})"
-    assert set(run.paths) == {*names.ARTEFACTS, names.CHECK_JSON}
+    assert set(run.paths) == {*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON}
     assert all(path.exists() for path in run.paths.values())
     assert run.report_path == run.paths["report.html"]
 
