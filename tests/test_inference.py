@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifold.inference import open_session, run_session
+from classifold.inference import open_session, run_outputs, run_session
 
 PIXELS = np.zeros((2, 16, 16, 3), np.float32)
 PIXELS[0, ..., 2] = PIXELS[1, ..., 0] = 255
@@ -35,6 +35,14 @@ def test_what_is_said_of_a_picture_depends_on_no_other_picture(colour_run: Path)
     np.testing.assert_array_equal(together[7:8], run_session(session, pixels[7:8]))
     np.testing.assert_array_equal(together, run_session(session, pixels.astype(np.float32)))
     np.testing.assert_array_equal(together[::-1], run_session(session, pixels[::-1], output="probabilities"))
+
+
+def test_several_outputs_come_from_one_run_in_the_order_of_their_names(colour_run: Path):
+    session = open_session(colour_run / "model.onnx")
+    for pixels in (PIXELS, PIXELS[:1]):
+        answer, again = run_outputs(session, pixels, outputs=["probabilities", "probabilities"])
+        np.testing.assert_array_equal(answer, run_session(session, pixels))
+        np.testing.assert_array_equal(answer, again)
 
 
 def test_a_fault_of_the_engine_reaches_the_caller(colour_run: Path):

@@ -21,13 +21,14 @@ FLOORS = (
     {"training", "docker"},
     {"datacheck"},
     {"container", "aws"},
+    {"comparison"},
     {"api"},
     {"cli"},
 )
 # `classifold/__init__.py` is the package's face: it names what the rooms offer, and imports a room of the API
 # only when somebody asks for a name of it, so that importing the package stays quick.
 FACE = "classifold"
-FACE_NAMES = {"api"}
+FACE_NAMES = {"api", "comparison"}
 TRAINING_ONLY = {
     "keras",
     "keras_hub",

@@ -19,17 +19,19 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from classifold.api.comparing import compare as compare
     from classifold.api.config import Config as Config
     from classifold.api.model import Model as Model
-    from classifold.api.model import Prediction as Prediction
     from classifold.api.model import load as load
     from classifold.api.model import load_picture as load_picture
+    from classifold.api.prediction import Prediction as Prediction
     from classifold.api.run import Run as Run
     from classifold.api.steps import Check as Check
     from classifold.api.steps import Split as Split
     from classifold.api.steps import check as check
     from classifold.api.steps import split as split
     from classifold.api.steps import train as train
+    from classifold.comparison.result import Comparison as Comparison
     from classifold.errors import ClassifoldError as ClassifoldError
 
 __version__ = "0.1.0"
@@ -44,12 +46,14 @@ os.environ.update(ORT_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NO
 _PLACES = {
     "Check": "classifold.api.steps",
     "ClassifoldError": "classifold.errors",
+    "Comparison": "classifold.comparison.result",
     "Config": "classifold.api.config",
     "Model": "classifold.api.model",
-    "Prediction": "classifold.api.model",
+    "Prediction": "classifold.api.prediction",
     "Run": "classifold.api.run",
     "Split": "classifold.api.steps",
     "check": "classifold.api.steps",
+    "compare": "classifold.api.comparing",
     "load": "classifold.api.model",
     "load_picture": "classifold.api.model",
     "split": "classifold.api.steps",
@@ -59,6 +63,7 @@ _PLACES = {
 __all__ = [
     "Check",
     "ClassifoldError",
+    "Comparison",
     "Config",
     "Model",
     "Prediction",
@@ -66,6 +71,7 @@ __all__ = [
     "Split",
     "__version__",
     "check",
+    "compare",
     "load",
     "load_picture",
     "split",

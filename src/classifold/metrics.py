@@ -159,6 +159,7 @@ class Metrics(Record):
     """The content of metrics.json: scores on the evaluation set."""
 
     format: Literal[1, 2]
+    set: Literal["evaluation"] = "evaluation"
     num_pictures: int = Field(ge=1, le=_MAX_COUNT)
     unreadable: tuple[Unreadable, ...] = ()
     class_names: tuple[str, ...] = Field(min_length=1)

@@ -20,6 +20,7 @@ _JSON_ROOM = 2 << 30
 # Bytes that unpacking leaves free on the disk; a fiftieth of a small disk.
 _RESERVE = 100 * 10**6
 _BETWEEN_CHECKS = 64 << 20
+_RUN_HINT = "name a run folder that training made, such as runs/classifold-2026-05-01-12-00-00"
 _REFUSED_HINT = "nothing was unpacked; this is not what classifold's training writes"
 
 
@@ -90,6 +91,36 @@ def _check_room(folder: Path, size: int, *, where: str) -> None:
             f"a file in it takes {size / 1e6:,.0f} MB, and the disk has {max(free, 0) / 1e6:,.0f} MB for it"
         )
         raise DiskError(Fault(where, what, hint="free some space, or set RUNS_DIR to another disk"))
+
+
+def check_finished(path: Path, *, resume: str) -> Path:
+    """Return the path of a finished run.
+
+    Args:
+        path: Where it should be.
+        resume: How an interrupted run is finished, for the hint.
+
+    Raises:
+        RunError: It is something else; says what.
+    """
+    if (path / names.METRICS_JSON).is_file():
+        return path
+    if not path.exists():
+        raise RunError(Fault(str(path), "no such run folder", hint=_RUN_HINT))
+    if path.is_file():
+        unpack = "unpack it first: mkdir run && tar -xzf model.tar.gz -C run"
+        hint = unpack if path.suffix == ".gz" else _RUN_HINT
+        raise RunError(Fault(str(path), "expected a run folder, got a file", hint=hint))
+    if path.resolve().name.endswith(names.INTERRUPTED_ENDING):
+        hint = f"finish it: {resume}"
+        raise RunError(Fault(str(path), "this run was interrupted and has no scores yet", hint=hint))
+    runs = sorted(path.glob(f"*/{names.METRICS_JSON}"), key=lambda one: (one.stat().st_mtime, one))
+    if runs:
+        what = f"this folder holds {len(runs)} run{'s' if len(runs) > 1 else ''}, and is not a run itself"
+        raise RunError(
+            Fault(str(path), what, hint=f"name one of them; the newest is {str(runs[-1].parent)!r}")
+        )
+    raise RunError(Fault(str(path), f"no {names.METRICS_JSON} in this folder", hint=_RUN_HINT))
 
 
 def check_run(

@@ -21,12 +21,14 @@ from classifold.predict.output import (
     write_predictions,
 )
 from classifold.predict.predictor import Prediction
+from classifold.trust.answering import Rule
 
+RULE = Rule(0.8, 1.0)
 NAMES = ("daisy", "roses", "tulips")
 
 
-def answer(path: str, *shares: float) -> Prediction:
-    return Prediction(Path(path), np.array(shares, np.float32))
+def answer(path: str, *shares: float, unknown: bool = False, distance: float | None = None) -> Prediction:
+    return Prediction(Path(path), np.array(shares, np.float32), unknown=unknown, distance=distance)
 
 
 PREDICTIONS = [
@@ -41,10 +43,16 @@ def printed(
     output_format: OutputFormat,
     top_k: int = 3,
     class_names: tuple[str, ...] = NAMES,
+    rule: Rule | None = None,
 ) -> tuple[str, int]:
     stream = io.StringIO()
     written = write_predictions(
-        predictions, output_format=output_format, top_k=top_k, class_names=class_names, stream=stream
+        predictions,
+        output_format=output_format,
+        top_k=top_k,
+        class_names=class_names,
+        stream=stream,
+        rule=rule,
     )
     return stream.getvalue(), written.unreadable
 
@@ -56,6 +64,58 @@ def test_text_is_aligned_with_the_best_name_first() -> None:
         "unreadable           photos/broken.jpg: the file is cut short\n"
         "tulips      50.0 %   daisy       25.0 %   photos/two, or 2.jpg\n"
     )
+
+
+JUDGED = [
+    answer("one.jpg", 0.05, 0.9, 0.05, distance=0.4321987654),
+    answer("two.jpg", 0.25, 0.25, 0.5, unknown=True, distance=1.0),
+    answer("noise.png", 0.02, 0.97, 0.01, unknown=True, distance=3.2109876),
+    Prediction(Path("broken.jpg"), error="the file is cut short"),
+]
+
+
+def test_an_unknown_picture_is_seen_at_once_with_the_best_guess_and_the_reason() -> None:
+    text, _ = printed(JUDGED, "text", top_k=1, rule=RULE)
+    assert text == (
+        "roses              90.0 %   one.jpg\n"
+        "unknown (tulips?)  50.0 %   two.jpg: unsure (below 80 %)\n"
+        "unknown (roses?)   97.0 %   noise.png: unlike the training pictures (distance 3.21)\n"
+        "unreadable                  broken.jpg: the file is cut short\n"
+    )
+
+
+def test_unknown_pictures_leave_further_classes_and_paths_aligned() -> None:
+    text, _ = printed(JUDGED[:3], "text", top_k=2, rule=RULE)
+    assert [
+        line.index(end) for line, end in zip(text.splitlines(), ("one", "two", "noise"), strict=True)
+    ] == [49] * 3
+    assert text.splitlines()[1].startswith("unknown (tulips?)  50.0 %   daisy       25.0 %   two.jpg")
+
+
+def test_a_model_that_always_answers_leaves_no_room_for_unknown_pictures() -> None:
+    assert printed(PREDICTIONS, "text", 2, rule=Rule()) == printed(PREDICTIONS, "text", 2)
+    assert printed([answer("a", 0, 1, 0)], "text", 1)[0] == "roses      100.0 %   a\n"
+
+
+def test_csv_and_json_say_which_are_unknown_and_how_far_and_keep_the_best_class() -> None:
+    rows = list(csv.DictReader(io.StringIO(printed(JUDGED, "csv", 1)[0])))
+    assert [row["unknown"] for row in rows] == ["false", "true", "true", ""]
+    assert [row["distance"] for row in rows] == ["0.432199", "1", "3.21099", ""]
+    assert [row["predicted_class"] for row in rows] == ["roses", "tulips", "roses", ""]
+    objects = json.loads(printed(JUDGED, "json")[0])
+    assert [one["unknown"] for one in objects] == [False, True, True, None]
+    assert [one["distance"] for one in objects] == [0.432199, 1, 3.21099, None]
+    assert list(objects[0]) == list(objects[3])
+    assert list(objects[0])[-3:] == ["error", "unknown", "distance"]
+
+
+@pytest.mark.parametrize("distance", [float("nan"), float("inf")])
+def test_a_distance_that_is_no_number_is_left_out_and_the_file_still_reads(distance: float) -> None:
+    far = answer("a", 1, 0, 0, unknown=True, distance=distance)
+    assert printed([far], "csv", 1)[0].splitlines()[1] == "a,daisy,1,,true,"
+    [row] = json.loads(printed([far], "json")[0], parse_constant=pytest.fail)
+    assert (row["unknown"], row["distance"]) == (True, None)
+    assert "unlike the training pictures" in printed([far], "text", rule=RULE)[0]
 
 
 def test_text_is_aligned_for_names_in_wide_scripts_too() -> None:
@@ -78,10 +138,10 @@ def test_text_cannot_break_its_line_or_steer_the_terminal() -> None:
 def test_csv_has_a_row_a_picture_and_as_many_columns_in_each() -> None:
     text, _ = printed(PREDICTIONS, "csv", top_k=2)
     assert text == (
-        "path,predicted_class,confidence,class_2,confidence_2,error\n"
-        "photos/one.jpg,roses,0.9,daisy,0.05,\n"
-        "photos/broken.jpg,,,,,the file is cut short\n"
-        '"photos/two, or 2.jpg",tulips,0.5,daisy,0.25,\n'
+        "path,predicted_class,confidence,class_2,confidence_2,error,unknown,distance\n"
+        "photos/one.jpg,roses,0.9,daisy,0.05,,false,\n"
+        "photos/broken.jpg,,,,,the file is cut short,,\n"
+        '"photos/two, or 2.jpg",tulips,0.5,daisy,0.25,,false,\n'
     )
 
 
@@ -91,7 +151,8 @@ def test_csv_has_a_row_a_picture_and_as_many_columns_in_each() -> None:
 def test_csv_gives_names_back_that_a_sheet_could_take_for_formulas(name: str) -> None:
     text, _ = printed([answer(f"{name}.jpg", 1.0)], "csv", 1, (name,))
     [row] = csv.DictReader(io.StringIO(text, newline=""))
-    assert row == {"path": f"{name}.jpg", "predicted_class": name, "confidence": "1", "error": ""}
+    empty = {"error": "", "unknown": "false", "distance": ""}
+    assert row == {"path": f"{name}.jpg", "predicted_class": name, "confidence": "1", **empty}
 
 
 class Terminal(io.StringIO):
@@ -109,9 +170,9 @@ def test_csv_is_exact_for_programs_and_cannot_steer_a_terminal() -> None:
     predictions = [answer(name, 1.0), Prediction(Path("\x07"), error="\x1b]0;title\x07")]
     write_predictions(predictions, output_format="csv", top_k=1, class_names=("a\x9b2J",), stream=shown)
     assert shown.getvalue().splitlines() == [
-        "path,predicted_class,confidence,error",
-        r"evil\x1b[31m\nred\u202e.jpg,a\x9b2J,1,",
-        r"\x07,,,\x1b]0;title\x07",
+        "path,predicted_class,confidence,error,unknown,distance",
+        r"evil\x1b[31m\nred\u202e.jpg,a\x9b2J,1,,false,",
+        r"\x07,,,\x1b]0;title\x07,,",
     ]
 
 
@@ -125,6 +186,8 @@ def test_json_is_one_array_with_an_object_a_line() -> None:
         "confidence": 0.9,
         "classes": [{"class_name": "roses", "confidence": 0.9}, {"class_name": "daisy", "confidence": 0.05}],
         "error": None,
+        "unknown": False,
+        "distance": None,
     }
     assert broken == {
         "path": "photos/broken.jpg",
@@ -132,6 +195,8 @@ def test_json_is_one_array_with_an_object_a_line() -> None:
         "confidence": None,
         "classes": [],
         "error": "the file is cut short",
+        "unknown": None,
+        "distance": None,
     }
 
 
@@ -143,7 +208,7 @@ def test_the_number_of_unreadable_pictures_is_returned(output_format: OutputForm
 
 def test_no_pictures_still_make_a_valid_file() -> None:
     assert json.loads(printed([], "json")[0]) == []
-    assert printed([], "csv", 1)[0] == "path,predicted_class,confidence,error\n"
+    assert printed([], "csv", 1)[0] == "path,predicted_class,confidence,error,unknown,distance\n"
     assert printed([], "text")[0] == ""
 
 
@@ -240,3 +305,13 @@ def test_what_was_written_is_told_with_the_first_reasons() -> None:
         "1 picture was classified; the answers are in names.csv",
         "5 pictures could not be read: 0.jpg: cut short; 1.jpg: cut short; 2.jpg: cut short; and 2 more",
     ]
+
+
+def test_what_was_written_counts_the_unknown_pictures() -> None:
+    written = write_predictions(
+        JUDGED, output_format="csv", top_k=1, class_names=NAMES, stream=io.StringIO(), rule=RULE
+    )
+    assert (written.classified, written.unknown, written.unreadable) == (3, 2, 1)
+    assert written.describe(Path("names.csv"))[0] == (
+        "3 pictures were classified, 2 of them as unknown; the answers are in names.csv"
+    )

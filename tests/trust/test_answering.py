@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from classifold.errors import UsageError
 from classifold.model_card import Answering, ErrorStep
-from classifold.trust.answering import Rule, choose_rule
+from classifold.trust.answering import Rule, check_one_wish, choose_rule
 
 STEPS = (ErrorStep(max_error=0.02, min_confidence=0.9), ErrorStep(max_error=0.1, min_confidence=0.6))
 ANSWERING = Answering(min_confidence=0.5, error_steps=STEPS, num_pictures=75)
@@ -42,7 +46,24 @@ def test_an_error_that_cannot_be_promised_is_refused_with_the_smallest_that_can(
     with pytest.raises(UsageError) as caught:
         choose_rule(ANSWERING, where="run", max_error=0.01)
     (fault,) = caught.value.faults
-    assert "0.02" in fault.what and "--error 0.02" in fault.hint
+    assert fault.what.endswith("can promise is 0.02")
+    assert "--error 0.02" in fault.hint
+
+
+@given(least=st.floats(1e-6, 1, exclude_min=True))
+def test_the_error_of_the_hint_is_one_that_can_be_promised(least: float) -> None:
+    answering = Answering(min_confidence=0, error_steps=(ErrorStep(max_error=least, min_confidence=0.9),))
+    with pytest.raises(UsageError) as caught:
+        choose_rule(answering, where="run", max_error=least / 2)
+    hinted = float(re.findall(r"--error (\S+)", caught.value.faults[0].hint)[0])
+    assert choose_rule(answering, where="run", max_error=hinted).min_confidence == 0.9
+    assert hinted <= 1.01 * least
+
+
+def test_two_wishes_exclude_each_other_and_are_named() -> None:
+    check_one_wish("predict", {"--threshold": 0.0, "--error": None, "--always-answer": False})
+    with pytest.raises(UsageError, match="--threshold and --always-answer exclude each other"):
+        check_one_wish("predict", {"--threshold": 0.0, "--error": None, "--always-answer": True})
 
 
 def test_whoever_wants_an_answer_always_gets_one() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast, overload
+from typing import IO, TYPE_CHECKING, Any, cast, overload
 
 from classifold.api.paths import parse_path
+from classifold.api.prediction import Prediction, Probabilities
 from classifold.errors import DataError, Fault, UsageError
 from classifold.machine import count_cores
 from classifold.model_card import MOST_IMAGE_SIZE
@@ -25,10 +27,12 @@ from classifold.pictures.given import (
 from classifold.pictures.limits import PictureError
 from classifold.pictures.samples import LEAST_BITS, MOST_BITS, SampleBits
 from classifold.predict.output import rank_probabilities
-from classifold.predict.predictor import Predictor, find_sources, load_predictor, map_ordered
+from classifold.predict.predictor import Predictor, load_predictor, map_ordered
+from classifold.predict.sources import find_sources
 from classifold.processes import expand_home
 from classifold.settings.config import Config
 from classifold.settings.words import describe_field, shorten
+from classifold.trust.answering import check_one_wish
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,52 +43,6 @@ if TYPE_CHECKING:
 _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 # Number of pictures per thread that are taken from the caller in advance.
 _AHEAD = 4
-
-
-class _Probabilities(dict[str, float]):
-    """A dict that cannot be changed; unlike a `MappingProxyType`, it can be pickled and written as JSON."""
-
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("probabilities cannot be changed; copy them first: dict(prediction.probabilities)")
-
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
-
-    def __reduce__(self) -> tuple[Any, ...]:  # copying and unpickling would set the items one by one
-        return type(self), (dict(self),)
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the model says about one picture.
-
-    Attributes:
-        label: Name of the most probable class; None where the picture cannot be read.
-        probability: Its probability, 0..1; None where the picture cannot be read.
-        probabilities: Probability of each class by name, the most probable first; at most `top_k`. A dict
-            that cannot be changed.
-        error: Why the picture cannot be read; empty where it can.
-        path: The picture's path; None if it was not given as a path.
-
-    Example:
-        >>> import classifold
-        >>> prediction = classifold.load("runs/first").predict("photo.jpg")
-        >>> prediction.label
-        'green'
-        >>> list(prediction.probabilities)[0] == prediction.label
-        True
-    """
-
-    label: str | None
-    probability: float | None
-    probabilities: Mapping[str, float] = field(hash=False)
-    error: str = ""
-    path: Path | None = None
-
-    def __repr__(self) -> str:
-        where = "" if self.path is None else f", path={str(self.path)!r}"
-        if self.label is None or self.probability is None:
-            return f"Prediction(error={self.error!r}{where})"
-        return f"Prediction({self.label!r}, {self.probability:.3f}{where})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,38 +209,70 @@ class Model:
         path, reason = taken.path, taken.error
         if not reason:
             try:
-                probabilities = self._predictor.predict_given(taken.picture)
+                answer = self._predictor.predict_given(taken.picture)
             except PictureError as error:
                 reason = error.reason
         if reason:
-            return Prediction(None, None, _Probabilities(), error=reason, path=path)
-        ranking = rank_probabilities(probabilities, self.class_names, top_k=top_k or len(self.class_names))
-        label, probability = ranking[0]
-        return Prediction(label, probability, _Probabilities(ranking), path=path)
+            return Prediction(None, None, Probabilities(), error=reason, path=path)
+        top_k = top_k or len(self.class_names)
+        ranking = rank_probabilities(answer.probabilities, self.class_names, top_k=top_k)
+        return Prediction(
+            *ranking[0],
+            Probabilities(ranking),
+            path=path,
+            unknown=answer.unknown,
+            distance=answer.distance,
+        )
 
 
-def load(run: str | os.PathLike[str] | Run, *, max_pixels: int | None = None) -> Model:
+def load(
+    run: str | os.PathLike[str] | Run,
+    *,
+    max_pixels: int | None = None,
+    threshold: float | None = None,
+    error: float | None = None,
+    always_answer: bool = False,
+) -> Model:
     """Load the model of a run, to predict with it; needs no extra.
 
     Only `model.onnx` is read, and nothing is unpickled, so a run from somebody else is safe to load.
+
+    Which pictures are unknown is decided by the model's own rule, or by one of the last three arguments. A
+    model of an earlier release has no rule: it answers always, unless there is a threshold.
 
     Args:
         run: A run folder or its path, or the path of a `model.onnx` by itself.
         max_pixels: Pictures with more pixels are refused; None means the run's own MAX_PIXELS, but never more
             than the default of that setting.
+        threshold: Pictures are unknown where the most probable class has less than this probability, 0 to 1.
+        error: Answer only so often that at most this share of the answers is wrong, such as 0.01. It holds
+            for new pictures of the same kind as the validation pictures.
+        always_answer: Answer every picture, whatever it shows.
 
     Raises:
-        ClassifoldError: There is no model, or it is damaged.
+        ClassifoldError: There is no model, it is damaged, or it cannot promise so small an error.
 
     Example:
         >>> import classifold
         >>> classifold.load("runs/first").class_names
         ('blue', 'green', 'red stripes')
+        >>> classifold.load("runs/first", always_answer=True).predict("photo.jpg").unknown
+        False
     """
     if max_pixels is not None:
         max_pixels = _check_count("max_pixels", max_pixels, "a number of pixels from 1")
+    check_one_wish(
+        "classifold.load", {"threshold": threshold, "error": error, "always_answer": always_answer}
+    )
     path = parse_path(run, where="classifold.load")
-    return Model(load_predictor(path, max_pixels=max_pixels), path)
+    predictor = load_predictor(
+        path,
+        max_pixels=max_pixels,
+        threshold=_check_share("threshold", threshold, "a probability from 0 to 1"),
+        max_error=_check_share("error", error, "a share between 0 and 1, such as 0.01", is_open=True),
+        always=always_answer,
+    )
+    return Model(predictor, path)
 
 
 def load_picture(
@@ -347,6 +337,23 @@ def _check_count(name: str, value: object, wanted: str, *, least: int = 1, most:
     if isinstance(value, bool) or number < least or (most is not None and number > most):
         raise UsageError(Fault(name, f"expected {wanted}", got=shorten(value)))
     return number
+
+
+def _check_share(name: str, value: object, wanted: str, *, is_open: bool = False) -> float | None:
+    """Return a share of any library's number type as a float; None is none.
+
+    Raises:
+        UsageError: It is no number, or not from 0 to 1; where `is_open`, also if it is 0 or 1.
+    """
+    if value is None:
+        return None
+    try:
+        share = math.nan if isinstance(value, bool | str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        share = math.nan
+    if not (0 < share < 1 if is_open else 0 <= share <= 1):
+        raise UsageError(Fault(name, f"expected {wanted}", got=shorten(value)))
+    return share
 
 
 def _parse_picture_path(source: str | os.PathLike[str]) -> Path:

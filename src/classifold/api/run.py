@@ -14,11 +14,12 @@ from classifold.api.tables import read_history, read_predictions
 from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.progress import say
 from classifold.report.records import read_metrics, read_object
+from classifold.run_folder import check_finished
 
 if TYPE_CHECKING:
     from classifold.api.model import Model
 
-_HINT = "name a run folder that training made, such as runs/classifold-2026-05-01-12-00-00"
+_RESUME = "classifold.train(folder, resume=True)"
 
 
 class Run:
@@ -47,7 +48,7 @@ class Run:
     """
 
     def __init__(self, path: PathLike) -> None:
-        self._path = _check_folder(parse_path(path, where="classifold.Run"))
+        self._path = check_finished(parse_path(path, where="classifold.Run"), resume=_RESUME)
 
     def __repr__(self) -> str:
         try:
@@ -179,8 +180,15 @@ class Run:
             say(f"no browser can be opened here; the report is {self.report_path.resolve()}")
         return self.report_path
 
-    def load(self) -> Model:
+    def load(
+        self, *, threshold: float | None = None, error: float | None = None, always_answer: bool = False
+    ) -> Model:
         """Load the run's model, as `classifold.load` does.
+
+        Args:
+            threshold: See `classifold.load`.
+            error: See `classifold.load`.
+            always_answer: See `classifold.load`.
 
         Raises:
             ClassifoldError: The model is missing or damaged.
@@ -192,7 +200,7 @@ class Run:
         """
         from classifold.api.model import load
 
-        return load(self._path)
+        return load(self._path, threshold=threshold, error=error, always_answer=always_answer)
 
     def _repr_html_(self) -> str:
         from classifold.api.notebook import draw_error, draw_run
@@ -201,28 +209,3 @@ class Run:
             return draw_run(self._path)
         except ClassifoldError as error:
             return draw_error(error)
-
-
-def _check_folder(path: Path) -> Path:
-    """Return the path of a finished run.
-
-    Raises:
-        RunError: It is something else; says what.
-    """
-    if (path / names.METRICS_JSON).is_file():
-        return path
-    if not path.exists():
-        raise RunError(Fault(str(path), "no such run folder", hint=_HINT))
-    if path.is_file():
-        hint = "unpack it first: mkdir run && tar -xzf model.tar.gz -C run" if path.suffix == ".gz" else _HINT
-        raise RunError(Fault(str(path), "expected a run folder, got a file", hint=hint))
-    if path.resolve().name.endswith(names.INTERRUPTED_ENDING):
-        hint = "finish it: classifold.train(folder, resume=True)"
-        raise RunError(Fault(str(path), "this run was interrupted and has no scores yet", hint=hint))
-    runs = sorted(path.glob(f"*/{names.METRICS_JSON}"), key=lambda one: (one.stat().st_mtime, one))
-    if runs:
-        what = f"this folder holds {len(runs)} run{'s' if len(runs) > 1 else ''}, and is not a run itself"
-        raise RunError(
-            Fault(str(path), what, hint=f"name one of them; the newest is {str(runs[-1].parent)!r}")
-        )
-    raise RunError(Fault(str(path), f"no {names.METRICS_JSON} in this folder", hint=_HINT))

@@ -264,10 +264,10 @@ def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
     classes = [
         [
             row["class_name"],
-            f"{row['precision']:.3f}",
-            f"{row['recall']:.3f}",
+            _show_share(row["precision"]),
+            _show_share(row["recall"]),
             _interval(row["recall_low"], row["recall_high"]),
-            f"{row['f1']:.3f}",
+            _show_share(row["f1"]),
             str(row["support"]),
         ]
         for row in metrics["per_class"]
@@ -277,8 +277,12 @@ def build_score_tables(metrics: Mapping[str, Any]) -> list[Table]:
     return [Table(title, ["score", "value", "95 % interval"], scores), Table("Classes", header, classes)]
 
 
-def _interval(low: float, high: float) -> str:
-    return f"{low:.3f} to {high:.3f}"
+def _show_share(share: float | None) -> str:
+    return _UNKNOWN if share is None else f"{share:.3f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return _UNKNOWN if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def print_written(written: Written, path: Path, *, output_format: OutputFormat) -> None:

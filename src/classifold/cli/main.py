@@ -26,6 +26,7 @@ from classifold.cli.cloud import (
     train_in_docker,
     upload,
 )
+from classifold.cli.compare import compare
 from classifold.cli.data import shards
 from classifold.cli.new_project import init
 from classifold.cli.options import (
@@ -44,11 +45,11 @@ from classifold.cli.options import (
     load_settings,
     takes_settings,
 )
+from classifold.cli.predict import predict
 from classifold.cli.runner import OrderedGroup, run
-from classifold.cli.values import Number, OneOf, WholeNumber
+from classifold.cli.values import Number, WholeNumber
 
 if TYPE_CHECKING:
-    from classifold.predict.output import OutputFormat
     from classifold.settings.config import Config
 
 
@@ -251,67 +252,6 @@ def report(
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=PATH)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
-@click.option(
-    "--format",
-    "output_format",
-    type=OneOf(["text", "csv", "json"]),
-    help="Format of the answers (default: that of FILE's ending .csv or .json, else text).",
-)
-@click.option(
-    "--top-k",
-    type=WholeNumber(min=1),
-    metavar="K",
-    help="Classes shown per picture, the most likely first (default: TOP_K).",
-)
-@click.option(
-    "--output",
-    "output_path",
-    metavar="FILE",
-    type=PATH,
-    help="Write to FILE, which appears only once it is complete.",
-)
-@takes_settings
-def predict(
-    run_dir: Path,
-    paths: tuple[Path, ...],
-    output_format: OutputFormat | None,
-    top_k: int | None,
-    output_path: Path | None,
-    config_path: Path | None,
-    overrides: tuple[str, ...],
-) -> int:
-    """Classify pictures with the model of a run.
-
-    RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. If a picture
-    cannot be read, the others are still classified, and the exit code is 1. A picture with more pixels
-    than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it. With --output, the numbers of pictures
-    that were classified and that could not be read are printed on standard error.
-    """
-    config = load_settings(config_path, overrides)
-    from classifold.cli.answers import open_answer, print_written
-    from classifold.predict.output import choose_format, write_predictions
-    from classifold.predict.predictor import load_predictor
-
-    predictor = load_predictor(run_dir, max_pixels=chosen_max_pixels(config))
-    workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-    predictions = predictor.predict_paths(paths, batch_size=config.batch_size, num_workers=workers)
-    chosen = choose_format(output_format, output_path)
-    with open_answer(output_path) as stream:
-        written = write_predictions(
-            predictions,
-            output_format=chosen,
-            top_k=top_k or config.TOP_K,
-            class_names=predictor.class_names,
-            stream=stream,
-        )
-    if output_path is not None:
-        print_written(written, output_path, output_format=chosen)
-    return 1 if written.unreadable else 0
-
-
-@click.command()
 @click.option("--init_s3_buckets", is_flag=True, help="Make the buckets and upload the pictures.")
 @click.option("--build_and_push_docker_image", is_flag=True, help="Build the training image and push it.")
 @click.option("--launch_training", is_flag=True, help="Start the training job.")
@@ -342,7 +282,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, predict, destroy),
+    *(report, compare, predict, destroy),
 ):
     cli.add_command(_command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,6 +59,41 @@ class Number(click.FloatRange):
             return super().convert(value, param, ctx)
         except click.BadParameter:
             raise WrongValue(value, f"a number in the range {_describe_range(self)}") from None
+
+
+class Share(click.FloatRange):
+    """A share of a whole: a number from 0 to 1, or in percent such as "1%"; `is_open` refuses 0 and 1."""
+
+    def __init__(self, *, is_open: bool = False) -> None:
+        super().__init__(0, 1, min_open=is_open, max_open=is_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the share, 0..1.
+
+        Raises:
+            WrongValue: It is no number, or out of range; where it was meant in percent, this is offered.
+        """
+        share = _parse_share(value)
+        try:
+            if not math.isnan(share):
+                return super().convert(share, param, ctx)
+        except click.BadParameter:
+            pass
+        expected = "a share between 0 and 1" if self.min_open else "a share from 0 to 1"
+        in_percent = f"{value}%"
+        choices = [in_percent] if 0 < _parse_share(in_percent) < 1 else []
+        raise WrongValue(value, f"{expected}, such as 0.02 or 2%", choices=choices)
+
+
+def _parse_share(value: Any) -> float:
+    """Return the share that a text says, or a number not in percent; NaN if it says none."""
+    text = str(value).strip()
+    number = text.removesuffix("%")
+    try:
+        # Adding 0 turns -0 into 0.
+        return (float(number) / 100 if number != text else float(number)) + 0.0
+    except ValueError:
+        return math.nan
 
 
 class OneOf(click.Choice[str]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from classifold.counts import choose, count_of
 from classifold.predict.predictor import Prediction
 from classifold.printable import format_json, make_printable
 from classifold.progress import Advance, counting, is_terminal, show_progress
+from classifold.trust.answering import Rule
 
 OutputFormat = Literal["text", "csv", "json"]
 OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormat)
@@ -35,11 +37,13 @@ class Written:
 
     Attributes:
         classified: Number of pictures that were classified.
+        unknown: Number of these that are unknown.
         unreadable: Number of pictures that could not be read.
         examples: The first of these, each as path and reason.
     """
 
     classified: int = 0
+    unknown: int = 0
     unreadable: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -55,9 +59,10 @@ class Written:
         Args:
             path: The file.
         """
+        unknown = f", {self.unknown:,} of them as unknown" if self.unknown else ""
         lines = [
-            f"{count_of(self.classified, 'picture')} {choose(self.classified, 'was', 'were')} classified; "
-            f"the answers are in {path}"
+            f"{count_of(self.classified, 'picture')} {choose(self.classified, 'was', 'were')} classified"
+            f"{unknown}; the answers are in {path}"
         ]
         if self.unreadable:
             more = self.unreadable - len(self.examples)
@@ -91,21 +96,25 @@ def write_predictions(
     top_k: int,
     class_names: Sequence[str],
     stream: TextIO,
+    rule: Rule | None = None,
 ) -> Written:
     r"""Write predictions to `stream` as they arrive, and return how many there were.
 
-    - `text`: one line per picture: names and probabilities in percent, the best first, then the file.
+    - `text`: one line per picture: names and probabilities in percent, the best first, then the file. For an
+      unknown picture, `unknown` with the best name in brackets stands first, and the reason last.
     - `csv`: a header and one row per picture: `path,predicted_class,confidence`, then
-      `class_2,confidence_2` up to `class_K,confidence_K`, then `error`. An unreadable picture's row has only
-      `path` and `error`.
+      `class_2,confidence_2` up to `class_K,confidence_K`, then `error,unknown,distance`. `unknown` is `true`
+      or `false`. An unreadable picture's row has only `path` and `error`.
     - `json`: one array with one object per line: `path`, `predicted_class`, `confidence`, `classes` (a list
-      of `class_name` and `confidence`, the best first) and `error`. For an unreadable picture they are
-      null, null, [] and the reason; else `error` is null. An array without its `]` was interrupted.
+      of `class_name` and `confidence`, the best first), `error`, `unknown` and `distance`. For an unreadable
+      picture `classes` is [], `error` the reason and the others null; else `error` is null. An array without
+      its `]` was interrupted.
 
-    Confidences are probabilities 0..1 with six significant digits. Bytes of a path that are not UTF-8 are
-    written as `\xNN`. In `text`, in `json`, and in `csv` on a terminal, characters that cannot be printed are
-    written as escapes; in `csv` elsewhere names are exact. A command that prints these should end with exit
-    code 1 if some were unreadable.
+    Confidences are probabilities 0..1 with six significant digits; so is the distance, which is empty or null
+    if the model measures none. An unknown picture's classes are the model's guess. Bytes of a path that are
+    not UTF-8 are written as `\xNN`. In `text`, in `json`, and in `csv` on a terminal, characters that cannot
+    be printed are written as escapes; in `csv` elsewhere names are exact. A command that prints these should
+    end with exit code 1 if some were unreadable.
 
     Args:
         predictions: The predictions, as `Predictor.predict_paths` yields them.
@@ -113,17 +122,25 @@ def write_predictions(
         top_k: Number of classes per picture, from 1; at most all classes are written.
         class_names: Names of the classes, in the order of the probabilities.
         stream: A text stream that accepts all of Unicode.
+        rule: What decided which pictures are unknown, for the reasons in `text`; None: none is.
     """
-    rows = _open_rows(output_format, stream, class_names=class_names, top_k=min(top_k, len(class_names)))
+    rows = _open_rows(
+        output_format,
+        stream,
+        class_names=class_names,
+        top_k=min(top_k, len(class_names)),
+        rule=rule or Rule(),
+    )
     written = Written()
     with _showing(stream) as advance:
         for prediction in counting(predictions, advance):
             if prediction.probabilities is None:
                 written.add_unreadable(prediction)
-                rows.write_unreadable(prediction.path, prediction.error)
+                rows.write_unreadable(prediction)
             else:
                 written.classified += 1
-                rows.write_ranking(prediction.path, rank_classes(prediction, class_names, top_k=top_k))
+                written.unknown += prediction.unknown
+                rows.write_ranking(prediction, rank_classes(prediction, class_names, top_k=top_k))
         rows.close()
     stream.flush()
     return written
@@ -160,9 +177,9 @@ def rank_probabilities(
 class _Rows(Protocol):
     """The interface of an output format."""
 
-    def write_ranking(self, path: Path, ranking: Ranking) -> None: ...
+    def write_ranking(self, prediction: Prediction, ranking: Ranking) -> None: ...
 
-    def write_unreadable(self, path: Path, error: str) -> None: ...
+    def write_unreadable(self, prediction: Prediction) -> None: ...
 
     def close(self) -> None: ...
 
@@ -170,17 +187,31 @@ class _Rows(Protocol):
 class _TextRows:
     """Lines that are aligned without knowing later ones, since the path comes last."""
 
-    def __init__(self, stream: TextIO, class_names: Sequence[str]) -> None:
-        self._stream = stream
-        self._width = max(len(_UNREADABLE), *(_columns(make_printable(name)) for name in class_names))
+    def __init__(self, stream: TextIO, class_names: Sequence[str], rule: Rule) -> None:
+        self._stream, self._rule = stream, rule
+        self._width = max(_columns(make_printable(name)) for name in class_names)
+        # The first column has room for "unknown (NAME?)" where there can be such lines.
+        first = self._width if rule == Rule() else self._width + _columns(_mark_unknown(""))
+        self._first_width = max(len(_UNREADABLE), first)
+        self._width = max(len(_UNREADABLE), self._width)
 
-    def write_ranking(self, path: Path, ranking: Ranking) -> None:
-        cells = [f"{_pad(make_printable(name), self._width)} {_percent(share)}" for name, share in ranking]
-        self._stream.write(f"{'   '.join([*cells, make_printable(_path_text(path))])}\n")
+    def write_ranking(self, prediction: Prediction, ranking: Ranking) -> None:
+        names = [make_printable(name) for name, _ in ranking]
+        if prediction.unknown:
+            names[0] = _mark_unknown(names[0])
+        widths = [self._first_width] + [self._width] * (len(names) - 1)
+        cells = [
+            f"{_pad(name, width)} {_percent(share)}"
+            for name, width, (_, share) in zip(names, widths, ranking, strict=True)
+        ]
+        reason = f": {_explain_unknown(prediction, self._rule)}" if prediction.unknown else ""
+        path = make_printable(_path_text(prediction.path))
+        self._stream.write(f"{'   '.join([*cells, path])}{reason}\n")
 
-    def write_unreadable(self, path: Path, error: str) -> None:
-        label = _pad(_UNREADABLE, self._width + 8)
-        self._stream.write(f"{label}   {make_printable(_path_text(path))}: {make_printable(error)}\n")
+    def write_unreadable(self, prediction: Prediction) -> None:
+        label = _pad(_UNREADABLE, self._first_width + 8)
+        path = make_printable(_path_text(prediction.path))
+        self._stream.write(f"{label}   {path}: {make_printable(prediction.error)}\n")
 
     def close(self) -> None:
         pass
@@ -194,14 +225,16 @@ class _CsvRows:
         self._top_k = top_k
         self._is_shown = stream.isatty()
         others = [name for rank in range(2, top_k + 1) for name in (f"class_{rank}", f"confidence_{rank}")]
-        self._write(["path", "predicted_class", "confidence", *others, "error"])
+        self._write(["path", "predicted_class", "confidence", *others, "error", "unknown", "distance"])
 
-    def write_ranking(self, path: Path, ranking: Ranking) -> None:
+    def write_ranking(self, prediction: Prediction, ranking: Ranking) -> None:
         cells = [cell for name, share in ranking for cell in (name, f"{share:.6g}")]
-        self._write([_path_text(path), *cells, ""])
+        distance = _round(prediction.distance)
+        ends = ["", str(prediction.unknown).lower(), "" if distance is None else f"{distance:.6g}"]
+        self._write([_path_text(prediction.path), *cells, *ends])
 
-    def write_unreadable(self, path: Path, error: str) -> None:
-        self._write([_path_text(path), *[""] * (2 * self._top_k), error])
+    def write_unreadable(self, prediction: Prediction) -> None:
+        self._write([_path_text(prediction.path), *[""] * (2 * self._top_k), prediction.error, *[""] * 2])
 
     def _write(self, cells: Sequence[str]) -> None:
         # The writer quotes a carriage return only if its line end contains one; ours is a line feed.
@@ -221,21 +254,30 @@ class _JsonRows:
         self._stream = stream
         self._before = "[\n"
 
-    def write_ranking(self, path: Path, ranking: Ranking) -> None:
+    def write_ranking(self, prediction: Prediction, ranking: Ranking) -> None:
         classes = [{"class_name": name, "confidence": float(f"{share:.6g}")} for name, share in ranking]
-        best = classes[0]
-        self._write(path, best["class_name"], best["confidence"], classes, None)
+        self._write(prediction, classes, None, unknown=prediction.unknown)
 
-    def write_unreadable(self, path: Path, error: str) -> None:
-        self._write(path, None, None, [], error)
+    def write_unreadable(self, prediction: Prediction) -> None:
+        self._write(prediction, [], prediction.error, unknown=None)
 
-    def _write(self, path: Path, name: object, share: object, classes: object, error: str | None) -> None:
+    def _write(
+        self,
+        prediction: Prediction,
+        classes: Sequence[Mapping[str, object]],
+        error: str | None,
+        *,
+        unknown: bool | None,
+    ) -> None:
+        best: Mapping[str, object] = classes[0] if classes else {}
         row = {
-            "path": _path_text(path),
-            "predicted_class": name,
-            "confidence": share,
-            "classes": classes,
+            "path": _path_text(prediction.path),
+            "predicted_class": best.get("class_name"),
+            "confidence": best.get("confidence"),
+            "classes": list(classes),
             "error": error,
+            "unknown": unknown,
+            "distance": _round(prediction.distance),
         }
         self._stream.write(self._before + format_json(row))
         self._before = ",\n"
@@ -245,13 +287,30 @@ class _JsonRows:
 
 
 def _open_rows(
-    output_format: OutputFormat, stream: TextIO, *, class_names: Sequence[str], top_k: int
+    output_format: OutputFormat, stream: TextIO, *, class_names: Sequence[str], top_k: int, rule: Rule
 ) -> _Rows:
     if output_format == "text":
-        return _TextRows(stream, class_names)
+        return _TextRows(stream, class_names, rule)
     if output_format == "csv":
         return _CsvRows(stream, top_k)
     return _JsonRows(stream)
+
+
+def _round(distance: float | None) -> float | None:
+    """Return a distance with six significant digits; None for none, and where it is not a number."""
+    return None if distance is None or not math.isfinite(distance) else float(f"{distance:.6g}")
+
+
+def _mark_unknown(name: str) -> str:
+    return f"unknown ({name}?)"
+
+
+def _explain_unknown(prediction: Prediction, rule: Rule) -> str:
+    """Return why a picture is unknown, in a few words."""
+    distance, limit = prediction.distance, rule.max_distance
+    if distance is not None and limit is not None and not distance <= limit:
+        return f"unlike the training pictures (distance {distance:.3g})"
+    return f"unsure (below {100 * rule.min_confidence:.4g} %)"
 
 
 def _percent(share: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold import names
-from classifold.dataset.walk import check_folder, walk_pictures
-from classifold.errors import DataError, Fault, RunError
-from classifold.inference import ModelFileError, limited_model, open_session, run_session
+from classifold.errors import Fault, RunError
+from classifold.inference import ModelFileError, limited_model, open_session, run_outputs
 from classifold.machine import count_cores
-from classifold.model_card import ModelCard, parse_card
+from classifold.model_card import CLASS_MAPS, ModelCard, parse_card
 from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
+from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
+from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
+from classifold.trust.answering import Rule, choose_rule
 
 A = TypeVar("A")
 B = TypeVar("B")
 _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 _RUN_HINT = "give a run folder that `classifold train` made, or the model.onnx inside it"
-_DAMAGED_HINT = "the file is damaged or was cut short: copy the run folder again, or train again"
-_HINT = "name files or folders of pictures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,48 @@ class Prediction:
         probabilities: float32, shape (C,), in the order of `Predictor.class_names`; None for an unreadable
             picture.
         error: Why the picture could not be read; empty if it could.
+        unknown: Whether the model does not answer: the picture is too far from the training pictures, or the
+            most probable class not probable enough. False for an unreadable picture.
+        distance: From the training pictures, where 1 is the limit; None without a picture, or if the model
+            measures none.
     """
 
     path: Path
     probabilities: NDArray[np.float32] | None = None
     error: str = ""
+    unknown: bool = False
+    distance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the model computes for a batch of pictures.
+
+    Attributes:
+        probabilities: float32, shape (N, C).
+        distances: From the training pictures, where 1 is the limit, float32, shape (N,); None: the model
+            measures none.
+        embeddings: What distances are computed from, float32, shape (N, D); None where it was not asked for.
+    """
+
+    probabilities: NDArray[np.float32]
+    distances: NDArray[np.float32] | None = None
+    embeddings: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model says about one picture.
+
+    Attributes:
+        probabilities: float32, shape (C,).
+        unknown: See `Prediction`.
+        distance: See `Prediction`.
+    """
+
+    probabilities: NDArray[np.float32]
+    unknown: bool
+    distance: float | None
 
 
 class Predictor:
@@ -53,9 +90,12 @@ class Predictor:
     One object may be used from several threads.
     """
 
-    def __init__(self, session: Any, card: ModelCard, *, max_pixels: int | None = None) -> None:
+    def __init__(
+        self, session: Any, card: ModelCard, *, max_pixels: int | None = None, rule: Rule | None = None
+    ) -> None:
         self._session = session
         self.card = card
+        self.rule = rule or Rule()
         # The card may come from somebody else, and a picture of that many pixels must fit into memory.
         self._max_pixels = max_pixels or min(card.max_pixels, _DEFAULT_MAX_PIXELS)
 
@@ -88,10 +128,33 @@ class Predictor:
             raise ValueError(f"expected pixels of shape (N, {size}, {size}, 3), got {pixels.shape}")
         if not len(pixels):
             return np.zeros((0, len(self.class_names)), np.float32)
-        return run_session(self._session, pixels, output=self.card.output)
+        return self.run_pixels(pixels).probabilities
 
-    def predict_given(self, source: Given) -> NDArray[np.float32]:
-        """Return the probabilities (C,) float32 of one picture.
+    def run_pixels(
+        self, pixels: NDArray[np.uint8] | NDArray[np.float32], *, with_embeddings: bool = False
+    ) -> Outputs:
+        """Return what the model computes for a batch of at least one picture.
+
+        Args:
+            pixels: RGB values 0..255, shape (N, S, S, 3) with S the `image_size`, uint8 or float32.
+            with_embeddings: Return the embeddings as well, if the model has them.
+        """
+        card = self.card
+        wanted = {
+            "probabilities": card.output,
+            "distances": card.distance,
+            "embeddings": card.embedding if with_embeddings else "",
+        }
+        named = {part: output for part, output in wanted.items() if output}
+        arrays = run_outputs(self._session, pixels, outputs=list(named.values()))
+        return Outputs(**dict(zip(named, arrays, strict=True)))
+
+    def find_unknown(self, outputs: Outputs) -> NDArray[np.bool_]:
+        """Return which pictures of a batch the model does not answer, shape (N,)."""
+        return self.rule.find_unknown(outputs.probabilities.max(axis=1), outputs.distances)
+
+    def read_picture(self, source: Given) -> NDArray[np.uint8]:
+        """Return the pixels of one picture as the model takes them, shape (S, S, 3).
 
         Args:
             source: A path, a file's bytes, a Pillow image, or an array of pixels.
@@ -100,11 +163,18 @@ class Predictor:
             PictureError: It cannot be read as a picture.
             UsageError: It is none of these.
         """
-        pixels = load_given(
+        return load_given(
             source, size=self.image_size, max_pixels=self.max_pixels, sample_bits=self.card.sample_bits
         )
-        probabilities: NDArray[np.float32] = self.predict_pixels(pixels[None])[0]
-        return probabilities
+
+    def predict_given(self, source: Given) -> Answer:
+        """Return what the model says about one picture; arguments and errors as for `read_picture`."""
+        outputs = self.run_pixels(self.read_picture(source)[None])
+        return Answer(
+            outputs.probabilities[0],
+            unknown=bool(self.find_unknown(outputs)[0]),
+            distance=None if outputs.distances is None else float(outputs.distances[0]),
+        )
 
     def predict_paths(
         self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int | None = None
@@ -129,11 +199,12 @@ class Predictor:
 
     def _predict(self, path: Path) -> Prediction:
         try:
-            return Prediction(path, probabilities=self.predict_given(path))
+            answer = self.predict_given(path)
         except PictureError as error:
             return Prediction(path, error=error.reason)
         except OSError as error:
             return Prediction(path, error=f"the file cannot be read: {error.strerror or error}")
+        return Prediction(path, answer.probabilities, unknown=answer.unknown, distance=answer.distance)
 
 
 def map_ordered(
@@ -161,26 +232,41 @@ def map_ordered(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def load_predictor(run: Path, *, max_pixels: int | None = None) -> Predictor:
+def load_predictor(
+    run: Path,
+    *,
+    max_pixels: int | None = None,
+    threshold: float | None = None,
+    max_error: float | None = None,
+    always: bool = False,
+) -> Predictor:
     """Load the model of a run folder, or a model.onnx by itself.
+
+    At most one of the last three arguments replaces the model's own rule on which pictures it answers.
 
     Args:
         run: Path of the folder or the file.
         max_pixels: Limit of a picture's pixels; None means the model card's value, or the default of
             MAX_PIXELS if that is smaller.
+        threshold: Pictures with less confidence are unknown, 0..1.
+        max_error: At most this share of the answers may be wrong, 0..1.
+        always: Answer every picture.
 
     Raises:
         RunError: There is no model, the file is damaged or has no model card, or the model does not match
             its card.
+        UsageError: The model cannot promise so small an error.
     """
     path = _find_model(run)
     with limited_model(path):
         session = _load_session(path)
         card = _read_card(session, path)
-        _check_ends(session, card, path)
-        predictor = Predictor(session, card, max_pixels=max_pixels)
-        _check_answer(predictor, path)
-    return predictor
+        check_ends(session, card, path)
+        check_outputs(session, card, path)
+    rule = choose_rule(
+        card.answering, where=str(path), threshold=threshold, max_error=max_error, always=always
+    )
+    return Predictor(session, card, max_pixels=max_pixels, rule=rule)
 
 
 def _find_model(run: Path) -> Path:
@@ -224,22 +310,15 @@ def _near_runs(run: Path) -> str:
 
 def _load_session(path: Path) -> Any:
     try:
-        return open_session(path)
+        # Only heat maps need the class maps, from a session of their own.
+        return open_session(path, without=(CLASS_MAPS,))
     except ModelFileError as error:
         raise RunError(Fault(str(path), f"this model cannot be opened: {error}", _RUN_HINT)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base
-        reason = _explain(error)
+        reason = explain_engine(error)
         raise RunError(
-            Fault(str(path), f"not a model that can be loaded ({reason})", _DAMAGED_HINT)
+            Fault(str(path), f"not a model that can be loaded ({reason})", DAMAGED_HINT)
         ) from error
-
-
-def _explain(error: Exception) -> str:
-    """Return ONNX Runtime's error message, which can be long, in a few words."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text:
-        return "it needs more memory than is allowed"
-    return text[:160]
 
 
 def _read_card(session: Any, path: Path) -> ModelCard:
@@ -248,72 +327,3 @@ def _read_card(session: Any, path: Path) -> ModelCard:
         what = "this model has no model card, so its classes and its picture size are not known"
         raise RunError(Fault(str(path), what, _RUN_HINT))
     return parse_card(text, where=path)
-
-
-def _check_ends(session: Any, card: ModelCard, path: Path) -> None:
-    """Check that the model has the input and the output that its card names."""
-    for kind, wanted, found in (
-        ("input", card.input.name, [end.name for end in session.get_inputs()]),
-        ("output", card.output, [end.name for end in session.get_outputs()]),
-    ):
-        if wanted not in found:
-            what = f"the model card names the {kind} {wanted!r}, the model has {', '.join(found)}"
-            raise RunError(Fault(str(path), what, _DAMAGED_HINT))
-
-
-def _check_answer(predictor: Predictor, path: Path) -> None:
-    """Run the model on one grey picture: the output must be probabilities of the card's classes."""
-    size, width = predictor.image_size, len(predictor.class_names)
-    try:
-        answer = predictor.predict_pixels(np.full((1, size, size, 3), 127, np.uint8))
-    except Exception as error:
-        what = (
-            f"the model does not accept pictures of {size} x {size} pixels as its card says "
-            f"({_explain(error)})"
-        )
-        raise RunError(Fault(str(path), what, _DAMAGED_HINT)) from error
-    if answer.shape != (1, width):
-        what = f"the model card names {width} classes, the model's output has shape {answer.shape}"
-        raise RunError(Fault(str(path), what, _DAMAGED_HINT))
-    if not np.all((answer >= 0) & (answer <= 1)) or abs(float(answer.sum()) - 1) > 1e-3:
-        raise RunError(Fault(str(path), "the model's outputs are not probabilities", _DAMAGED_HINT))
-
-
-def find_sources(paths: Sequence[Path]) -> Iterator[Path]:
-    """Return the picture files in `paths`, in that order; within a folder in the order of names.
-
-    A file is accepted with any name. In a folder, hidden and junk files and files that are not pictures are
-    skipped. Folders are walked lazily, so that memory does not depend on the number of files.
-
-    Raises:
-        DataError: Paths are missing or hold no picture; with all of them, before the first file is yielded.
-    """
-    faults = [fault for path in paths for fault in _faults_of(path)]
-    if not paths:
-        faults.append(Fault("predict", "no pictures were named", _HINT))
-    if faults:
-        raise DataError(*faults)
-    return _chain(paths)
-
-
-def _chain(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from _walk(path)
-        else:
-            yield path
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    return (path for path, _ in walk_pictures(folder, Counter()))
-
-
-def _faults_of(path: Path) -> Sequence[Fault]:
-    if not path.is_dir():
-        return () if path.exists() else (Fault(str(path), "no such file or folder", "check the path"),)
-    try:
-        check_folder(path)
-        has_pictures = next(_walk(path), None) is not None
-    except DataError as error:
-        return error.faults
-    return () if has_pictures else (Fault(str(path), "this folder holds no pictures", _HINT),)

@@ -26,6 +26,7 @@ from classifold.report.sentences import percent
 from classifold.report.thumbnails import find_pictures, make_thumbnails
 from classifold.report.usage import build_uses, read_card
 from classifold.report.view import CurvesPart, CurveTile, Fact, Page, PictureTile, Skipped
+from classifold.trust.promise import build_promise
 
 NUM_WRONG, NUM_SKIPPED = 12, 50
 # Classes whose precision-recall curves are drawn, the weakest first.
@@ -82,7 +83,7 @@ def build_page(
         run_name=run_name,
         made=write_moment(environment.started),
         headline=sentences.build_headline(metrics),
-        promise=sentences.build_promise(metrics),
+        promise=build_promise(metrics),
         summary=sentences.build_summary(metrics),
         cautions=[*describe_spoilers(records.findings), *sentences.find_cautions(metrics)],
         tiles=build_tiles(metrics, environment),

@@ -18,6 +18,7 @@ from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
 from classifold.report.build import build_page
+from classifold.report.card import write_model_card
 from classifold.report.records import DataRecord, RunRecords, read_records
 from classifold.report.safe_text import without_control
 from classifold.report.thumbnails import read_earlier_thumbnails
@@ -65,6 +66,7 @@ def write_report(
     earlier = read_earlier_thumbnails(run_dir / names.REPORT_HTML)
     page = build_page(records, data_dir=folder, max_pixels=limit, earlier=earlier)
     path = _write_page(run_dir, page)
+    write_model_card(records)
     if note := _describe_pictures(page, run_dir, folder, records.environment.data.dir):
         tell(note)
     return path
@@ -86,6 +88,7 @@ def write_report_of_training(run_dir: Path) -> Path:
     data_dir = Path(records.environment.data.dir) if records.environment.data.dir else None
     limit = _read_max_pixels(records)
     page = build_page(records, data_dir=data_dir, max_pixels=limit, follows_links=True)
+    write_model_card(records)
     return _write_page(run_dir, page)
 
 

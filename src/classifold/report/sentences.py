@@ -47,20 +47,6 @@ def build_headline(metrics: Metrics) -> str:
     return f"The model names {_in_hundred(right, total)} of 100 pictures correctly."
 
 
-def build_promise(metrics: Metrics) -> list[str]:
-    """Return what the model promises about pictures like those of the evaluation set, and about others."""
-    answers, unseen = metrics.answers, metrics.unseen
-    if answers is None or answers.accuracy.value is None:
-        return []
-    words = [
-        f"Answers {percent(answers.coverage.value, decimals=0)} of pictures like yours; "
-        f"{percent(answers.accuracy.value, decimals=0)} of those answers are right."
-    ]
-    if unseen is not None and unseen.refused.value is not None:
-        words.append(f"Refuses {10 * unseen.refused.value:.0f} of 10 pictures of something else.")
-    return words
-
-
 def build_summary(metrics: Metrics) -> str:
     """Return the sentences under the headline: number of pictures, interval, and baseline."""
     accuracy = metrics.scores["accuracy"]

@@ -352,6 +352,15 @@ class Config(BaseModel):
     CALIBRATION_BINS: Annotated[int, Group.RESULTS, Scope.JOB] = Field(
         10, ge=2, le=100, description="rows of the reliability table"
     )
+    MAX_ERROR: Annotated[float | None, Group.RESULTS, Scope.JOB] = Field(
+        None, gt=0, le=1, description="answer only so often that at most this share of the answers is wrong"
+    )
+    FALSE_REFUSALS: Annotated[float, Group.RESULTS, Scope.JOB] = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="share of pictures of known classes that may be refused as too far",
+    )
 
     DATA_BUCKET: Annotated[str, Group.AWS, Scope.HERE] = Field(
         "", description="the bucket of the pictures; empty: <PROJECT_NAME>.data"

@@ -16,18 +16,26 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
+from classifold.model_card import DISTANCE, parse_card
 from classifold.processes import Module, explain_failure, run_module
 from classifold.progress import show_progress
 from classifold.settings.backbone_names import describe_licence
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
+from classifold.training.calibrate import Seen, Trust, build_trust
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
+from classifold.training.network import FEATURES, LOGITS, Additions, complete_network
 from classifold.training.verify import check_answers
+from classifold.trust.reference import save_reference
+
+Floats = NDArray[np.float32]
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.
 _SAMPLE_SIZE = 8
 _SAMPLE, _ANSWER = "sample.npy", "sample.json"
+# The converted network, from which model.onnx is made.
+_NETWORK = "network.onnx"
 
 
 def write_model(folder: Path, model: Any, rows: Sequence[EpochRow], *, card: str, config: Config) -> None:
@@ -89,9 +97,15 @@ class Delivery:
             self._write_sample(reader)
             paths = (self.folder, self.folder / _SAMPLE, self.folder / _ANSWER)
             with Module("classifold.training.verify", *paths) as checker:
-                self._export(model if backend == "tensorflow" else None, checker.tell)
+                exported = model if backend == "tensorflow" else None
+                self._convert(exported)
                 self.clock.end("export")
-                metrics = self._evaluate(reader)
+                trust = build_trust(self._network, self.sets, self.config, notes=self.notes)
+                additions = self._keep_trust(trust, model, checker.tell)
+                self.clock.end("calibrate")
+                self._export(exported, checker.tell)
+                self.clock.end("export")
+                metrics = self._evaluate(reader, trust, additions)
                 self.clock.end("evaluate")
                 with show_progress("checking that every format gives the same answers", None):
                     checker.finish()
@@ -99,7 +113,7 @@ class Delivery:
         check_answers(answers)
         self.clock.end("verify")
         self._write_environment(answers, backend=backend, started=started, num_hosts=num_hosts)
-        for scratch in (_SAMPLE, _ANSWER):
+        for scratch in (_SAMPLE, _ANSWER, _NETWORK):
             (self.folder / scratch).unlink()
         return metrics
 
@@ -108,17 +122,51 @@ class Delivery:
         picked = np.linspace(0, len(reader) - 1, min(_SAMPLE_SIZE, len(reader))).astype(int)
         np.save(self.folder / _SAMPLE, reader.read(picked))
 
+    @property
+    def _network(self) -> Path:
+        return self.folder / _NETWORK
+
+    def _convert(self, model: Any) -> None:
+        """Convert the network: here where Keras runs on TensorFlow, else in a process of its own."""
+        from classifold.training.export import export_network
+
+        with show_progress(f"converting the model for predictions: {names.MODEL_ONNX}", None):
+            if model is None:
+                run_module("classifold.training.export", self.folder, self._network)
+                return
+            with _explained():
+                export_network(model, self._network)
+
+    def _keep_trust(self, trust: Trust, model: Any, tell: Callable[[str], object]) -> Additions:
+        """Write what was found out: the card, reference.npz and, calibrated, model.onnx and model.keras."""
+        from classifold.training.export import bake_calibrator, save_keras
+
+        cards = self.folder / names.CLASSES_JSON
+        card = trust.complete(parse_card(cards.read_text(encoding="utf-8"), where=cards), self._network)
+        cards.write_text(card.to_json(), encoding="utf-8")
+        save_reference(trust.reference, self.folder / names.REFERENCE_NPZ)
+        kernel, _ = model.get_layer("logits").get_weights()
+        additions = Additions(trust.calibrator, trust.reference, kernel)
+        with _explained():
+            content = complete_network(self._network, additions, card=card.to_json())
+        (self.folder / names.MODEL_ONNX).write_bytes(content)
+        tell(names.MODEL_ONNX)
+        bake_calibrator(model, trust.calibrator)
+        save_keras(model, self.folder / names.MODEL_KERAS, card.to_json())
+        tell(names.MODEL_KERAS)
+        return additions
+
     def _export(self, model: Any, tell: Callable[[str], object]) -> None:
-        """Write every form: here where Keras runs on TensorFlow, else in a process of its own."""
-        from classifold.training.export import export_all
+        """Write the other forms: here where Keras runs on TensorFlow, else in a process of its own."""
+        from classifold.training.export import export_forms
 
         if model is not None:
             with _explained():
-                export_all(self.folder, model, tell=tell)
+                export_forms(self.folder, model, tell=tell)
             return
         with show_progress("writing the model in every format", None):
             run_module("classifold.training.export", self.folder)
-            for form in (names.MODEL_ONNX, names.MODEL_KERAS, names.MODEL_H5, names.CHECKPOINT_DIR):
+            for form in (names.MODEL_H5, names.CHECKPOINT_DIR):
                 tell(form)
 
     def check_whole(self, *, has_report: bool, name: str) -> None:
@@ -132,43 +180,46 @@ class Delivery:
         if missing:
             raise RunError(Fault(name, f"the run did not write {', '.join(missing)}"))
 
-    def _evaluate(self, reader: Any) -> dict[str, Any]:
+    def _evaluate(self, reader: Any, trust: Trust, additions: Additions) -> dict[str, Any]:
         """Ask the exported model about the evaluation set, and write what it answered."""
-        from classifold.training.evaluate import Answers, build_metrics, write_predictions_csv
+        from classifold.training.evaluate import Answers, write_predictions_csv
+        from classifold.training.measure import measure_run
 
-        probabilities = self._ask(reader)
+        probabilities, distances, seen = self._ask(reader, additions)
         given = Answers(
-            labels=label_pictures(reader.pictures, self.sets.class_names),
+            labels=seen.labels,
             probabilities=probabilities.astype(np.float64),
             class_names=self.sets.class_names,
-            keys=[picture.key for picture in reader.pictures],
+            keys=seen.keys,
+            distances=distances,
         )
         with show_progress("computing the scores", None):
-            metrics = build_metrics(
-                given,
-                top_k=self.config.TOP_K,
-                num_bins=self.config.CALIBRATION_BINS,
-                num_samples=self.config.BOOTSTRAP_SAMPLES,
-                seed=self.config.RANDOM_SEED,
-            )
-        metrics["unreadable"] = [{"path": key, "reason": reason} for key, reason in reader.unreadable]
-        write_json(metrics, self.folder / names.METRICS_JSON)
-        write_predictions_csv(given, self.folder / names.PREDICTIONS_CSV)
+            metrics = measure_run(given, self.config, trust=trust, seen=seen)
+        unreadable = [{"path": key, "reason": reason} for key, reason in reader.unreadable]
+        content = {**metrics.model_dump(mode="json"), "unreadable": unreadable}
+        write_json(content, self.folder / names.METRICS_JSON)
+        write_predictions_csv(given, trust.rule, self.folder / names.PREDICTIONS_CSV)
         write_pickles(self.folder, given, self.config)
-        return metrics
+        return content
 
-    def _ask(self, reader: Any) -> NDArray[np.float32]:
-        """Return the probabilities (N, C) that model.onnx gives for a set."""
-        from classifold.inference import open_session, run_session
+    def _ask(self, reader: Any, additions: Additions) -> tuple[Floats, Floats, Seen]:
+        """Return model.onnx's probabilities (N, C) and distances (N,) of a set, and what the head saw."""
+        from classifold.inference import open_session, run_outputs
         from classifold.training.array_cache import blocks
 
-        session = open_session(self.folder / names.MODEL_ONNX)
-        given = []
+        card = (self.folder / names.CLASSES_JSON).read_text(encoding="utf-8")
+        # model.onnx with two other outputs, so that nothing is computed twice.
+        content = complete_network(self._network, additions, card=card, is_open=True)
+        session, given = open_session(content), []
         with show_progress("evaluating", len(reader)) as advance:
             for indices in blocks(len(reader)):
-                given.append(run_session(session, reader.read(indices)))
+                outputs = ("probabilities", DISTANCE, LOGITS, FEATURES)
+                given.append(run_outputs(session, reader.read(indices), outputs))
                 advance(len(indices))
-        return np.concatenate(given)
+        probabilities, distances, logits, features = map(np.concatenate, zip(*given, strict=True))
+        keys = tuple(picture.key for picture in reader.pictures)
+        labels = label_pictures(reader.pictures, self.sets.class_names)
+        return probabilities, distances, Seen(keys, labels, logits, features)
 
     def _write_environment(
         self, verification: dict[str, float], *, backend: str, started: datetime, num_hosts: int

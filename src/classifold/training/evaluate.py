@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.intervals import wilson_interval
+from classifold.metrics import FORMAT
+from classifold.trust.answering import Rule
 
 Floats = NDArray[np.float64]
-
-# Of the normal distribution: 95 % lie within this many standard deviations.
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Answers:
         probabilities: (N, C), rows sum to 1.
         class_names: C of them.
         keys: The pictures' keys.
+        distances: (N,) see `trust.reference`; None: the model measures none.
     """
 
     labels: NDArray[np.intp]
     probabilities: Floats
     class_names: Sequence[str]
     keys: Sequence[str]
+    distances: NDArray[np.float32] | None = None
 
     @property
     def predicted(self) -> NDArray[np.intp]:
@@ -43,7 +45,7 @@ class Answers:
 def build_metrics(
     answers: Answers, *, top_k: int, num_bins: int, num_samples: int, seed: int
 ) -> dict[str, Any]:
-    """Return the content of metrics.json; see docs/run_folder.md.
+    """Return the scores of metrics.json; see docs/run_folder.md and `metrics.Metrics`.
 
     Args:
         answers: Answers for the evaluation set; at least one picture.
@@ -58,13 +60,11 @@ def build_metrics(
     everyone = np.ones(len(answers.labels))
     values = score.of(everyone)
     counts = _count(answers, everyone)
-    precisions, recalls, f1s = _precisions(counts), _recalls(counts), _f1s(counts)
-    samples, recall_samples = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
+    samples, by_class = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
     shares = np.isin(_Scores.NAMES, _Scores.SHARES)
     lows, highs = _percentiles(samples, around=values, counts=np.where(shares, len(answers.labels), 0))
-    recall_lows, recall_highs = _percentiles(recall_samples, around=recalls, counts=matrix.sum(axis=1))
     return {
-        "format": 1,
+        "format": FORMAT,
         "set": "evaluation",
         "num_pictures": len(answers.labels),
         "class_names": list(answers.class_names),
@@ -73,21 +73,49 @@ def build_metrics(
             name: {"value": float(value), "low": float(low), "high": float(high)}
             for name, value, low, high in zip(_Scores.NAMES, values, lows, highs, strict=True)
         },
-        "per_class": [
-            {
-                "class_name": name,
-                "precision": float(precisions[index]),
-                "recall": float(np.nan_to_num(recalls[index])),
-                "f1": float(f1s[index]),
-                "support": int(matrix[index].sum()),
-                "recall_low": float(recall_lows[index]),
-                "recall_high": float(recall_highs[index]),
-            }
-            for index, name in enumerate(answers.class_names)
-        ],
+        "per_class": _score_classes(answers, counts, by_class),
         "confusion_matrix": matrix.tolist(),
         "reliability": reliability_table(answers, num_bins),
     }
+
+
+def measure_calibration(
+    answers: Answers, *, num_bins: int, num_samples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Return log loss and calibration error with their intervals; arguments as for `build_metrics`."""
+    score = _Scores(answers, top_k=1, num_bins=num_bins)
+    values = score.of(np.ones(len(answers.labels)))
+    samples, _ = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
+    lows, highs = _percentiles(samples, around=values, counts=np.zeros(len(values), np.intp))
+    return {
+        name: {"value": float(values[place]), "low": float(lows[place]), "high": float(highs[place])}
+        for place, name in enumerate(_Scores.NAMES)
+        if name in ("log_loss", "calibration_error")
+    }
+
+
+def _score_classes(answers: Answers, counts: _Counts, samples: dict[str, Floats]) -> list[dict[str, Any]]:
+    """Return the scores of each class with their intervals; None where one cannot be computed.
+
+    Args:
+        answers: Those that are scored.
+        counts: Of all pictures.
+        samples: Each score in each bootstrap sample, (B, C).
+    """
+    rows: list[dict[str, Any]] = [
+        {"class_name": name, "support": int(counts.support[place])}
+        for place, name in enumerate(answers.class_names)
+    ]
+    wholes = {"precision": counts.given, "recall": counts.support, "f1": np.zeros(len(rows))}
+    for name, of_class in _OF_CLASS.items():
+        values = of_class(counts)
+        lows, highs = _percentiles(samples[name], around=values, counts=wholes[name].astype(np.intp))
+        for place, row in enumerate(rows):
+            is_known = not np.isnan(values[place])
+            row[name] = float(values[place]) if is_known else None
+            row[f"{name}_low"] = float(lows[place]) if is_known else None
+            row[f"{name}_high"] = float(highs[place]) if is_known else None
+    return rows
 
 
 class _Scores:
@@ -125,7 +153,7 @@ class _Scores:
             [
                 weights @ self._right / total,
                 np.nanmean(_recalls(counts)),
-                _f1s(counts)[counts.support + counts.given > 0].mean(),
+                np.nanmean(_f1s(counts)),
                 weights @ self._losses / total,
                 weights @ self._in_top / total,
                 np.abs(gaps).sum() / total,
@@ -164,36 +192,42 @@ def _sum_by_class(classes: NDArray[np.intp], weights: Floats, size: int) -> Floa
 
 def _recalls(counts: _Counts) -> Floats:
     """Return the recall (C,) of every class; not a number where no picture is of the class."""
-    return _ratio(counts.right, counts.support, nothing=np.nan)
+    return _ratio(counts.right, counts.support)
 
 
-def _ratio(parts: Floats, wholes: Floats, *, nothing: float) -> Floats:
-    """Return parts / wholes, and `nothing` where the whole is zero."""
-    ratio: Floats = np.full(len(parts), nothing)
+def _ratio(parts: Floats, wholes: Floats) -> Floats:
+    """Return parts / wholes; not a number where the whole is zero."""
+    ratio: Floats = np.full(len(parts), np.nan)
     np.divide(parts, wholes, out=ratio, where=wholes > 0)
     return ratio
 
 
 def _precisions(counts: _Counts) -> Floats:
-    return _ratio(counts.right, counts.given, nothing=0.0)
+    return _ratio(counts.right, counts.given)
 
 
 def _f1s(counts: _Counts) -> Floats:
-    return _ratio(2 * counts.right, counts.support + counts.given, nothing=0.0)
+    return _ratio(2 * counts.right, counts.support + counts.given)
+
+
+_OF_CLASS = {"precision": _precisions, "recall": _recalls, "f1": _f1s}
 
 
 def _bootstrap(
     answers: Answers, score: Callable[[Floats], Floats], *, num_samples: int, seed: int
-) -> tuple[Floats, Floats]:
-    """Return the scores (B, 6) and the recalls (B, C) of samples drawn with replacement."""
+) -> tuple[Floats, dict[str, Floats]]:
+    """Return the scores (B, 6) and each class's scores (B, C) of samples drawn with replacement."""
     generator = np.random.default_rng(seed)
     size = len(answers.labels)
-    scores, recalls = [], []
+    scores: list[Floats] = []
+    by_class: dict[str, list[Floats]] = {name: [] for name in _OF_CLASS}
     for _ in range(num_samples):
         weights = np.bincount(generator.integers(0, size, size), minlength=size).astype(float)
         scores.append(score(weights))
-        recalls.append(_recalls(_count(answers, weights)))
-    return np.array(scores), np.array(recalls)
+        counts = _count(answers, weights)
+        for name, of_class in _OF_CLASS.items():
+            by_class[name].append(of_class(counts))
+    return np.array(scores), {name: np.array(rows) for name, rows in by_class.items()}
 
 
 def _percentiles(samples: Floats, *, around: Floats, counts: NDArray[np.intp]) -> Floats:
@@ -269,15 +303,27 @@ def build_confusion_matrix(answers: Answers) -> NDArray[np.int64]:
     return matrix
 
 
-def write_predictions_csv(answers: Answers, path: Path) -> None:
-    """Write predictions.csv: a row for every picture, with the probability of every class."""
+def write_predictions_csv(answers: Answers, rule: Rule, path: Path) -> None:
+    """Write predictions.csv: a row for every picture, with the probability of every class.
+
+    Args:
+        answers: For the evaluation set.
+        rule: Which pictures are unknown.
+        path: Of the file.
+    """
+    confidences = answers.probabilities.max(axis=1)
+    guesses, unknown = answers.predicted, rule.find_unknown(confidences, answers.distances)
+    distances = [""] * len(unknown) if answers.distances is None else [f"{d:.6f}" for d in answers.distances]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         columns = [f"p:{name}" for name in answers.class_names]
-        writer.writerow(["path", "true_class", "predicted_class", "confidence", "correct", *columns])
-        for key, label, guess, row in zip(
-            answers.keys, answers.labels, answers.predicted, answers.probabilities, strict=True
-        ):
+        head = ["path", "true_class", "predicted_class", "confidence", "correct"]
+        writer.writerow([*head, *columns, "unknown", "distance"])
+        for place, key in enumerate(answers.keys):
+            label, guess = answers.labels[place], guesses[place]
             truth, given = answers.class_names[label], answers.class_names[guess]
-            shares = [f"{share:.6f}" for share in row]
-            writer.writerow([key, truth, given, shares[guess], str(label == guess).lower(), *shares])
+            shares = [f"{share:.6f}" for share in answers.probabilities[place]]
+            is_right, is_unknown = str(label == guess).lower(), str(bool(unknown[place])).lower()
+            writer.writerow(
+                [key, truth, given, shares[guess], is_right, *shares, is_unknown, distances[place]]
+            )

@@ -1,7 +1,8 @@
-"""Writes the model in every form of the run folder, from model.keras, in a process of its own.
+"""Writes the model in every form of the run folder; Keras must run on TensorFlow.
 
-`python -m classifold.training.export RUN_DIR` does it; TensorFlow must be Keras's engine there, whatever
-engine trained the model.
+Where another engine trained the model, two processes of their own do it, from model.keras:
+`python -m classifold.training.export RUN_DIR NETWORK.onnx` converts the network, and without the second
+argument, once the model is calibrated, the other forms are written.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from classifold import names
-from classifold.model_card import parse_card
 from classifold.progress import hide_progress, show_progress
+from classifold.training.network import find_features, list_outputs, name_ends
+
+if TYPE_CHECKING:
+    from classifold.training.stand_ins import Calibrator
 
 # Where the model card travels inside the forms that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
@@ -125,19 +129,32 @@ def _quiet_streams() -> Iterator[None]:
         yield
 
 
-def export_all(run_dir: Path, model: Any = None, *, tell: Callable[[str], object] = lambda _: None) -> None:
-    """Write model.h5, model.onnx and checkpoint/ beside model.keras.
+def export_network(model: Any, path: Path) -> None:
+    """Write a classifier's network as ONNX, with the outputs that `network.complete_network` builds on."""
+    import keras
+
+    outputs = list_outputs(model)
+    export_onnx(keras.Model(model.inputs[0], [tensor for _, tensor in outputs], name=model.name), path)
+    name_ends(path, [name for name, _ in outputs])
+
+
+def bake_calibrator(model: Any, calibrator: Calibrator) -> None:
+    """Put the calibration of the logits into the weights of the layer that gives them."""
+    layer = model.get_layer("logits")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel * calibrator.factors, bias * calibrator.factors + calibrator.shifts])
+
+
+def export_forms(run_dir: Path, model: Any = None, *, tell: Callable[[str], object] = lambda _: None) -> None:
+    """Write model.h5 and checkpoint/ beside model.keras.
 
     Args:
         run_dir: Holds model.keras and classes.json, the model card.
-        model: What model.keras holds, where it is in memory already; Keras must run on TensorFlow.
+        model: What model.keras holds, where it is in memory already.
         tell: Called with the name of each format once it is written.
     """
-    import keras
-
     card = (run_dir / names.CLASSES_JSON).read_text(encoding="utf-8")
-    model = model or keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
-    tell(names.MODEL_KERAS)
+    model = model or _load(run_dir)
     with show_progress(f"writing the model for older Keras: {names.MODEL_H5}", None), quiet_export():
         model.save(run_dir / names.MODEL_H5)
     _put_card_in_h5(run_dir / names.MODEL_H5, card)
@@ -146,10 +163,12 @@ def export_all(run_dir: Path, model: Any = None, *, tell: Callable[[str], object
         export_checkpoint(model, run_dir / names.CHECKPOINT_DIR)
         (run_dir / names.CHECKPOINT_DIR / CARD_IN_SAVED_MODEL).write_text(card, encoding="utf-8")
     tell(names.CHECKPOINT_DIR)
-    with show_progress(f"writing the model for predictions: {names.MODEL_ONNX}", None):
-        export_onnx(model, run_dir / names.MODEL_ONNX)
-        finish_onnx(run_dir / names.MODEL_ONNX, card)
-    tell(names.MODEL_ONNX)
+
+
+def _load(run_dir: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(run_dir / names.MODEL_KERAS, compile=False)
 
 
 def _put_card_in_h5(path: Path, card: str) -> None:
@@ -159,38 +178,13 @@ def _put_card_in_h5(path: Path, card: str) -> None:
         file.attrs[names.MODEL_CARD] = card
 
 
-def finish_onnx(path: Path, card: str) -> None:
-    """Give an exported model its card, and its input and output their names."""
-    import onnx
-
-    model = onnx.load(path)
-    wanted = parse_card(card, where=path)
-    _rename(model.graph, model.graph.input[0].name, wanted.input.name)
-    _rename(model.graph, model.graph.output[0].name, wanted.output)
-    onnx.helper.set_model_props(model, {names.MODEL_CARD: card})
-    model.producer_name = names.MODEL_CARD
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def _rename(graph: Any, old: str, new: str) -> None:
-    """Rename a tensor wherever the graph speaks of it."""
-    for end in (*graph.input, *graph.output, *graph.value_info):
-        if end.name == old:
-            end.name = new
-    for node in graph.node:
-        for tensors in (node.input, node.output):
-            for index, name in enumerate(tensors):
-                if name == old:
-                    tensors[index] = new
-
-
 def export_checkpoint(model: Any, target: Path) -> None:
     """Write the SavedModel that loads through TensorFlow, tf_keras and Keras's TFSMLayer.
 
     Keras 3 writes no keras_metadata.pb. So the model's function is held in a layer of tf_keras, and that
     layer's model is saved in the format of TensorFlow 2, which writes it.
     """
+    import keras
     import tensorflow as tf
 
     from classifold.training.backend import without_keras_settings
@@ -198,12 +192,17 @@ def export_checkpoint(model: Any, target: Path) -> None:
     with without_keras_settings():
         import tf_keras
 
+    features = find_features(model).output
+    both = keras.Model(
+        model.inputs[0], {"probabilities": model.output, "features": features}, name=model.name
+    )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch, quiet_export():
-        model.export(scratch, format="tf_saved_model", verbose=False)
+        both.export(scratch, format="tf_saved_model", verbose=False)
         held = tf.saved_model.load(scratch)
         pixels = tf_keras.Input(model.inputs[0].shape[1:], name="pixels")
         probabilities = _held_layer(tf_keras, held)(pixels)
-        tf_keras.Model(pixels, probabilities, name="classifold").save(target, save_format="tf")
+        kept = tf_keras.Model(pixels, probabilities, name="classifold")
+        kept.save(target, save_format="tf", signatures=_build_signatures(kept, held, pixels.shape))
     # A file of TensorFlow's own bookkeeping that the template's folder does not have.
     (target / "fingerprint.pb").unlink(missing_ok=True)
 
@@ -217,20 +216,42 @@ def _held_layer(tf_keras: Any, held: Any) -> Any:
             self.held = held
 
         def call(self, pixels: Any) -> Any:
-            return self.held.serve(pixels)
+            return self.held.serve(pixels)["probabilities"]
 
     return Held(name="probabilities", trainable=False)
 
 
+def _build_signatures(kept: Any, held: Any, shape: Any) -> dict[str, Any]:
+    """Return what a SavedModel can be called for by name: the probabilities, and the features of the head."""
+    import tensorflow as tf
+
+    takes = [tf.TensorSpec(shape, tf.float32, name="pixels")]
+
+    def serve(pixels: Any) -> Any:
+        return {"probabilities": kept(pixels)}
+
+    def features(pixels: Any) -> Any:
+        return {"features": held.serve(pixels)["features"]}
+
+    return {
+        "serving_default": tf.function(serve, input_signature=takes),
+        "features": tf.function(features, input_signature=takes),
+    }
+
+
 def main() -> None:
-    """Export the run folder named on the command line."""
+    """Export the model of the run folder named on the command line."""
     from classifold.processes import end_with_parent
     from classifold.training.backend import start_keras
 
     end_with_parent()
     hide_progress()  # what is printed here is shown only where this step fails
     start_keras("tensorflow", seed=0)
-    export_all(Path(sys.argv[1]))
+    run_dir, *network = map(Path, sys.argv[1:])
+    if network:
+        export_network(_load(run_dir), network[0])
+    else:
+        export_forms(run_dir)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,9 @@ class Notes:
         self.tell_all([note])
 
     def tell_all(self, notes: Sequence[str]) -> None:
-        """Keep notes of one kind, and tell them; of very many only the first."""
+        """Keep notes of one kind, and tell them; of very many only the first, and none twice."""
+        known = set(self.kept)
+        notes = [note for note in notes if note not in known]
         self.kept += notes
         for note in notes[:_TOLD]:
             say(f"note: {note}")

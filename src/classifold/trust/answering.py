@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import Fault, UsageError
 from classifold.model_card import Answering
+
+_NO_ERROR_HINT = "use --threshold (in Python: threshold=)"
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def choose_rule(
     if answering is None:
         if max_error is not None:
             what = "this model was made before errors could be promised"
-            raise UsageError(Fault(where, what, "use --threshold, or train again"))
+            raise UsageError(Fault(where, what, f"{_NO_ERROR_HINT}, or train again"))
         return Rule(threshold or 0.0)
     if threshold is not None:
         return Rule(threshold, answering.max_distance)
@@ -76,10 +80,34 @@ def choose_rule(
     return Rule(fitting[-1].min_confidence, answering.max_distance)
 
 
+def check_one_wish(where: str, wishes: Mapping[str, object]) -> None:
+    """Refuse wishes that exclude each other: a threshold, an error, and an answer always.
+
+    Args:
+        where: The command or function, for the message.
+        wishes: Value of each by the name that the user knows it by; None and False are no wish.
+
+    Raises:
+        UsageError: There is more than one.
+    """
+    given = [name for name, value in wishes.items() if value is not None and value is not False]
+    if len(given) > 1:
+        what = f"{' and '.join(given)} exclude each other"
+        raise UsageError(Fault(where, what, "keep one of them"))
+
+
 def _explain_error(answering: Answering, where: str) -> Fault:
     pictures = f"the {answering.num_pictures:,} validation pictures of this model"
     if not answering.error_steps:
-        return Fault(where, f"{pictures} are too few to promise any error", "use --threshold")
-    least = answering.error_steps[0].max_error
-    what = f"the smallest error that {pictures} can promise is {least:.3g}"
-    return Fault(where, what, f"use --error {least:.3g}, or train with more validation pictures")
+        return Fault(where, f"{pictures} are too few to promise any error", _NO_ERROR_HINT)
+    least = _round_up(answering.error_steps[0].max_error)
+    what = f"the smallest error that {pictures} can promise is {least}"
+    hint = f"use --error {least} (in Python: error={least}), or train with more validation pictures"
+    return Fault(where, what, hint)
+
+
+def _round_up(share: float) -> str:
+    """Return a share with three significant digits that is not below it, so that the hint's error is met."""
+    exact = Decimal(str(share))  # the shortest text of the share: 0.02, not 0.0200000000000000004
+    step = Decimal(10) ** (exact.adjusted() - 2)
+    return f"{float(exact.quantize(step, ROUND_CEILING)):.6g}"

@@ -1,0 +1,180 @@
+"""After the network is converted: calibrates its probabilities and chooses when the model answers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold import names
+from classifold.dataset.scan import Sets
+from classifold.dataset.walk import Picture
+from classifold.inference import open_session, run_outputs
+from classifold.model_card import CLASS_MAPS, DISTANCE, EMBEDDING, Answering, ModelCard
+from classifold.progress import show_progress
+from classifold.settings.config import Config
+from classifold.training.array_cache import ArrayCache, blocks
+from classifold.training.data import label_pictures, open_reader
+from classifold.training.journal import Notes
+from classifold.training.network import FEATURES, LOGITS, list_maps
+from classifold.training.sharing import list_here
+from classifold.training.stand_ins import Calibrator, build_reference, choose_answering, fit_calibrator
+from classifold.trust.answering import Rule
+from classifold.trust.reference import Reference
+
+# Training pictures that distances are measured from, evenly of all classes.
+MAX_REFERENCE = 2000
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the head sees of pictures, and what it says of them.
+
+    Attributes:
+        keys: The pictures' keys, N of them.
+        labels: Their true classes' indices, shape (N,).
+        logits: Before calibration, shape (N, C).
+        features: Shape (N, F).
+    """
+
+    keys: tuple[str, ...]
+    labels: NDArray[np.intp]
+    logits: Floats
+    features: Floats
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is known of the model's answers once it was asked about pictures that it was not trained on.
+
+    Attributes:
+        calibrator: Makes the logits' probabilities mean what they say.
+        reference: What distances are measured from.
+        answering: When the model answers.
+        training: The pictures of the reference set.
+        validation: The pictures that all this was chosen on.
+    """
+
+    calibrator: Calibrator
+    reference: Reference
+    answering: Answering
+    training: Seen
+    validation: Seen
+
+    @property
+    def rule(self) -> Rule:
+        """Which pictures are unknown."""
+        return Rule(self.answering.min_confidence, self.answering.max_distance)
+
+    def calibrate(self, logits: Floats) -> NDArray[np.float64]:
+        """Return the calibrated probabilities (N, C) of logits (N, C)."""
+        return softmax(logits * self.calibrator.factors + self.calibrator.shifts)
+
+    def complete(self, card: ModelCard, network: Path) -> ModelCard:
+        """Return the card with what is known now, and the names of the further outputs of model.onnx."""
+        return card.model_copy(
+            update={
+                "answering": self.answering,
+                "distance": DISTANCE,
+                "embedding": EMBEDDING,
+                "class_maps": CLASS_MAPS if list_maps(network) else "",
+            }
+        )
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the probabilities (N, C) of logits (N, C)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> Trust:
+    """Ask the converted network about the validation and some training pictures, and choose from that.
+
+    Args:
+        network: The ONNX file that `export_network` writes.
+        sets: The pictures.
+        config: The settings.
+        notes: Told of pictures that cannot be read.
+    """
+    session = open_session(network, without=list_maps(network))
+    chosen = choose_pictures(_list_training(sets), count=MAX_REFERENCE, seed=config.RANDOM_SEED)
+    training = _ask(session, names.TRAINING, sets, config, pictures=chosen, notes=notes)
+    validation = _ask(session, names.VALIDATION, sets, config, pictures=None, notes=notes)
+    seed = config.RANDOM_SEED
+    with show_progress("calibrating", None):
+        calibrator = fit_calibrator(validation.logits, validation.labels, seed=seed)
+        reference = build_reference(
+            training.features,
+            training.labels,
+            training.keys,
+            validation.features,
+            false_refusals=config.FALSE_REFUSALS,
+            seed=seed,
+        )
+        answering = choose_answering(
+            softmax(validation.logits * calibrator.factors + calibrator.shifts),
+            validation.labels,
+            reference.measure(reference.embed(validation.features)),
+            max_error=config.MAX_ERROR,
+            false_refusals=config.FALSE_REFUSALS,
+        )
+    return Trust(calibrator, reference, answering, training, validation)
+
+
+def choose_pictures(pictures: Sequence[Picture], *, count: int, seed: int) -> list[Picture]:
+    """Return at most `count` pictures in their order, as evenly of all classes as possible.
+
+    Args:
+        pictures: Of a set.
+        count: The most that are taken.
+        seed: Of the choice among a class's pictures.
+    """
+    if len(pictures) <= count:
+        return list(pictures)
+    order = np.random.default_rng(seed).permutation(len(pictures)).tolist()
+    places: dict[str, int] = {}
+    turns: list[tuple[int, int, int]] = []
+    for index in order:  # in turn the first of every class, the second of every class, ...
+        name = pictures[index].class_name
+        places[name] = places.get(name, -1) + 1
+        turns.append((places[name], len(turns), index))
+    return [pictures[index] for index in sorted(index for _, _, index in sorted(turns)[:count])]
+
+
+def _list_training(sets: Sets) -> Sequence[Picture]:
+    """Return the training pictures that are on this host."""
+    return [sets.pictures[names.TRAINING][index] for index in list_here(sets).tolist()]
+
+
+def _ask(
+    session: Any,
+    name: str,
+    sets: Sets,
+    config: Config,
+    *,
+    pictures: Sequence[Picture] | None,
+    notes: Notes,
+) -> Seen:
+    cache = ArrayCache(config.CACHE_GB * 1e9, None)
+    reader = open_reader(name, sets, config, cache=cache, notes=notes, pictures=pictures)
+    with contextlib.closing(reader):
+        given = []
+        with show_progress(f"looking at the {name} pictures", len(reader)) as advance:
+            for indices in blocks(len(reader)):
+                given.append(run_outputs(session, reader.read(indices), [LOGITS, FEATURES]))
+                advance(len(indices))
+        logits, features = (np.concatenate(parts) for parts in zip(*given, strict=True))
+        return Seen(
+            keys=tuple(picture.key for picture in reader.pictures),
+            labels=label_pictures(reader.pictures, sets.class_names),
+            logits=logits,
+            features=features,
+        )

@@ -1,0 +1,40 @@
+"""What metrics.json says: the scores, calibration before, what is answered, what an unseen class meets."""
+
+from __future__ import annotations
+
+from classifold.metrics import Calibration, Metrics
+from classifold.settings.config import Config
+from classifold.training.calibrate import Seen, Trust, softmax
+from classifold.training.evaluate import Answers, build_metrics, measure_calibration, reliability_table
+from classifold.training.stand_ins import measure_answers
+
+
+def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -> Metrics:
+    """Return the content of metrics.json but for the pictures that could not be read.
+
+    Args:
+        answers: The model's for the evaluation set.
+        config: The settings.
+        trust: How the model was calibrated, and when it answers.
+        seen: What the head saw of the same pictures.
+    """
+    options = {
+        "num_bins": config.CALIBRATION_BINS,
+        "num_samples": config.BOOTSTRAP_SAMPLES,
+        "seed": config.RANDOM_SEED,
+    }
+    scores = build_metrics(answers, top_k=config.TOP_K, **options)
+    before = Answers(seen.labels, softmax(seen.logits), answers.class_names, seen.keys)
+    calibrator = trust.calibrator
+    calibration = {
+        "method": calibrator.method,
+        "temperature": calibrator.temperature,
+        "num_pictures": calibrator.num_pictures,
+        "reliability": reliability_table(before, config.CALIBRATION_BINS),
+        **measure_calibration(before, **options),
+    }
+    return Metrics(
+        **scores,
+        calibration=Calibration.model_validate(calibration),
+        answers=measure_answers(answers.probabilities, answers.labels, answers.distances, trust.answering),
+    )

@@ -1,0 +1,276 @@
+"""The graph of model.onnx: the converted network, completed with calibration, distance and class maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold import names
+from classifold.model_card import parse_card
+from classifold.trust.reference import Reference
+
+if TYPE_CHECKING:
+    from classifold.training.stand_ins import Calibrator
+
+Floats = NDArray[np.float32]
+
+# The outputs of the converted network, before it is completed. Each map is what one part of the features is
+# the mean of, (N, h, w, c).
+PIXELS, LOGITS, FEATURES, MAP = "pixels", "logits", "features", "map"
+# Class maps have at least this many places on a side, where the network has a level of that resolution.
+_LEAST_SIDE = 14
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What a converted network is completed with.
+
+    Attributes:
+        calibrator: Calibrated logits are logits * factors + shifts.
+        reference: What distances are measured from.
+        kernel: Weights (F, C) from features to uncalibrated logits.
+    """
+
+    calibrator: Calibrator
+    reference: Reference
+    kernel: Floats
+
+
+def list_outputs(model: Any) -> list[tuple[str, Any]]:
+    """Return the tensors of a Keras classifier that its converted network gives, each with its name.
+
+    These are the logits, the features that the head sees and, where the head is one layer on pooled maps,
+    those maps.
+    """
+    features = find_features(model)
+    outputs = [(LOGITS, model.get_layer("logits").output), (FEATURES, features.output)]
+    return [*outputs, *((f"{MAP}{place}", one) for place, one in enumerate(_list_maps(model, features)))]
+
+
+def find_features(model: Any) -> Any:
+    """Return the layer of a Keras classifier whose output (N, F) the head sees."""
+    layers = {layer.name: layer for layer in model.layers}
+    return layers.get("features") or layers["pooling"]
+
+
+def _list_maps(model: Any, features: Any) -> list[Any]:
+    """Return the tensors (N, h, w, c) whose means over the picture are the features, in their order."""
+    from keras.layers import GlobalAveragePooling2D
+
+    if any(layer.name.startswith("head_dense") for layer in model.layers):
+        return []  # between the features and the logits is more than one layer
+    pooled = [features]
+    if features.name == "features":
+        pooled = [tensor._keras_history.operation for tensor in features.input]
+    return [one.input for one in pooled] if all(isinstance(p, GlobalAveragePooling2D) for p in pooled) else []
+
+
+def complete_network(network: Path, additions: Additions, *, card: str, is_open: bool = False) -> bytes:
+    """Return the content of model.onnx.
+
+    Args:
+        network: The converted network, see `list_outputs`.
+        additions: What it is completed with.
+        card: The model card, as JSON; the outputs get the names in it.
+        is_open: Keep the logits (N, C), before calibration, and the features (N, F) as outputs, which the
+            run folder's file does not have; and leave out the class maps.
+    """
+    import onnx
+
+    model = onnx.load(network)
+    graph, wanted = model.graph, parse_card(card, where=network)
+    maps = [end.name for end in graph.output if end.name.startswith(MAP)]
+    sides = [_find_sides(end) for end in graph.output if end.name.startswith(MAP)]
+    builder = _Builder(graph)
+    ends = [_add_probabilities(builder, additions.calibrator, wanted.output)]
+    ends += _add_distance(builder, additions.reference, (wanted.distance, wanted.embedding))
+    if wanted.class_maps and not is_open:
+        kernel = additions.kernel * additions.calibrator.factors
+        ends.append(_add_class_maps(builder, maps, sides, kernel, wanted.class_maps))
+    if is_open:
+        ends += [
+            (LOGITS, [None, additions.kernel.shape[1]]),
+            (FEATURES, [None, len(additions.reference.mean)]),
+        ]
+    _set_outputs(graph, ends)
+    _rename(graph, graph.input[0].name, wanted.input.name)
+    onnx.helper.set_model_props(model, {names.MODEL_CARD: card})
+    model.producer_name = names.MODEL_CARD
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def list_maps(network: Path) -> list[str]:
+    """Return the names of a converted network's maps; where there are none, it can have no class maps."""
+    import onnx
+
+    outputs = onnx.load(network, load_external_data=False).graph.output
+    return [end.name for end in outputs if end.name.startswith(MAP)]
+
+
+End = tuple[str, list[int | None]]
+
+
+class _Builder:
+    """Adds nodes and constants to a graph; they have a prefix that no converter uses."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph, self._count = graph, 0
+
+    def hold(self, values: Any, dtype: Any = np.float32) -> str:
+        """Return the name of a constant."""
+        import onnx
+
+        name = self._name("value")
+        tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(np.asarray(values, dtype)), name)
+        self._graph.initializer.append(tensor)
+        return name
+
+    def add(self, kind: str, *inputs: str, output: str = "", **options: Any) -> str:
+        """Return the name of the (first) output of a new node."""
+        import onnx
+
+        name = self._name(kind.lower())
+        output = output or name
+        node = onnx.helper.make_node(kind, list(inputs), [output], name=name, **options)
+        self._graph.node.append(node)
+        return output
+
+    def add_nearest(self, squares: str, count: int) -> str:
+        """Return the name of the `count` smallest of each row."""
+        import onnx
+
+        name = self._name("nearest")
+        ends, number = [name, f"{name}_places"], self.hold([count], np.int64)
+        node = onnx.helper.make_node("TopK", [squares, number], ends, name=name, largest=0, sorted=0)
+        self._graph.node.append(node)
+        return name
+
+    def sum(self, rows: str, *, keep: bool = True, output: str = "") -> str:
+        """Return the name of the sums over the last axis."""
+        return self.add("ReduceSum", rows, self.hold([-1], np.int64), keepdims=int(keep), output=output)
+
+    def _name(self, kind: str) -> str:
+        self._count += 1
+        return f"classifold/{kind}_{self._count}"
+
+
+def _add_probabilities(builder: _Builder, calibrator: Calibrator, output: str) -> End:
+    scaled = builder.add("Mul", LOGITS, builder.hold(calibrator.factors))
+    calibrated = builder.add("Add", scaled, builder.hold(calibrator.shifts))
+    builder.add("Softmax", calibrated, axis=-1, output=output)
+    return output, [None, len(calibrator.factors)]
+
+
+def _add_distance(builder: _Builder, reference: Reference, outputs: tuple[str, str]) -> list[End]:
+    """Add what `Reference.embed` and `Reference.measure` compute."""
+    distance, embedding = outputs
+    centred = builder.add("Sub", FEATURES, builder.hold(reference.mean))
+    projection = builder.hold(reference.projection)
+    rows = builder.add("MatMul", centred, projection, output="" if reference.is_unit else embedding)
+    if reference.is_unit:
+        length = builder.add("Sqrt", builder.sum(builder.add("Mul", rows, rows)))
+        rows = builder.add("Div", rows, builder.add("Max", length, builder.hold(1e-12)), output=embedding)
+    points = reference.points
+    products = builder.add("MatMul", rows, builder.hold(-2 * points.T))
+    squares = builder.add("Add", products, builder.sum(builder.add("Mul", rows, rows)))
+    squares = builder.add("Add", squares, builder.hold((points**2).sum(axis=1)))
+    squares = builder.add("Max", squares, builder.hold(0.0))
+    count = min(reference.num_neighbours, len(points))
+    nearest = builder.add("Sqrt", builder.add_nearest(squares, count))
+    total = builder.sum(nearest, keep=False)
+    builder.add("Div", total, builder.hold(count * reference.scale), output=distance)
+    return [(distance, [None]), (embedding, [None, points.shape[1]])]
+
+
+def _add_class_maps(
+    builder: _Builder, maps: Sequence[str], sides: Sequence[tuple[int, int]], kernel: Floats, output: str
+) -> End:
+    """Add what each place adds to each class's logit: every level, brought to one grid, times its weights.
+
+    Args:
+        builder: Of the graph.
+        maps: Names of the tensors (N, h, w, c).
+        sides: Their h and w.
+        kernel: Weights (F, C) from features to calibrated logits.
+        output: Name of the new output.
+    """
+    height, width = _choose_grid(sides)
+    levels = [_resample(builder, name, side, (height, width)) for name, side in zip(maps, sides, strict=True)]
+    together = levels[0] if len(levels) == 1 else builder.add("Concat", *levels, axis=-1)
+    weighted = builder.add("MatMul", together, builder.hold(kernel))
+    builder.add("Transpose", weighted, perm=[0, 3, 1, 2], output=output)
+    return output, [None, kernel.shape[1], height, width]
+
+
+def _choose_grid(sides: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the height and width of the class maps: the coarsest level that is not too coarse."""
+    fine = [side for side in sides if min(side) >= _LEAST_SIDE]
+    return min(fine) if fine else max(sides)
+
+
+def _resample(builder: _Builder, name: str, side: tuple[int, int], grid: tuple[int, int]) -> str:
+    """Bring a map (N, h, w, c) to a grid; its mean stays the same."""
+    if side == grid:
+        return name
+    (height, width), (rows, columns) = side, grid
+    # One matrix product over the height, then one over the width.
+    flat = builder.add("Reshape", name, builder.hold([0, height, -1], np.int64))
+    flat = builder.add("MatMul", builder.hold(share_places(height, rows)), flat)
+    tall = builder.add("Reshape", flat, builder.hold([0, rows, width, -1], np.int64))
+    return builder.add("MatMul", builder.hold(share_places(width, columns)), tall)
+
+
+def share_places(before: int, after: int) -> Floats:
+    """Return the matrix (after, before) that resamples a row of places by area.
+
+    Each new place is the mean of the stretch of old ones that it covers, so the mean of the whole row is
+    unchanged: all rows sum to 1 and all columns to after / before.
+    """
+    old, new = np.arange(before + 1) / before, np.arange(after + 1) / after
+    low = np.maximum(new[:-1, None], old[None, :-1])
+    high = np.minimum(new[1:, None], old[None, 1:])
+    return np.asarray(np.maximum(high - low, 0) * after, np.float32)
+
+
+def _set_outputs(graph: Any, ends: Sequence[End]) -> None:
+    import onnx
+
+    del graph.output[:]
+    for name, shape in ends:
+        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+
+
+def _find_sides(end: Any) -> tuple[int, int]:
+    """Return the height and width of a tensor (N, h, w, c)."""
+    _, height, width, _ = (dim.dim_value for dim in end.type.tensor_type.shape.dim)
+    return height, width
+
+
+def name_ends(path: Path, outputs: Sequence[str]) -> None:
+    """Give the input and the outputs of a network that was just converted their names."""
+    import onnx
+
+    model = onnx.load(path)
+    _rename(model.graph, model.graph.input[0].name, PIXELS)
+    for end, name in zip(list(model.graph.output), outputs, strict=True):
+        _rename(model.graph, end.name, name)
+    onnx.save(model, path)
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    """Rename a tensor wherever the graph speaks of it."""
+    for end in (*graph.input, *graph.output, *graph.value_info):
+        if end.name == old:
+            end.name = new
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            for index, name in enumerate(tensors):
+                if name == old:
+                    tensors[index] = new
