@@ -84,7 +84,7 @@ def test_the_page_tells_the_figures_of_the_run(make_run: Make) -> None:
     shown = outline.rows[header + 1]
     assert shown[:2] == [weakest["class_name"], "15"]
     assert shown[3].startswith(f"{100 * weakest['precision']:.0f}\u00a0%")
-    interval = f"{100 * weakest['recall_low']:.0f} to {100 * weakest['recall_high']:.0f}\u00a0%"
+    interval = f"{100 * weakest['recall_low']:.0f} to {100 * weakest['recall_high']:.0f}"
     assert shown[4] == f"{100 * weakest['recall']:.0f}\u00a0%{interval}"
 
 

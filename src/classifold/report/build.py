@@ -17,25 +17,20 @@ from classifold.report.confusion import LEGIBLE_CLASSES, build_confusion
 from classifold.report.curves import ClassCurve, CurveTally
 from classifold.report.data_check import build_check_rows, describe_check, describe_spoilers
 from classifold.report.figures import write_moment
+from classifold.report.gallery import Source, build_gallery
 from classifold.report.learning import build_learning
 from classifold.report.making import build_facts, build_sets, build_settings, build_times, describe_time
 from classifold.report.picks import Picked, Picker, choose_cells
-from classifold.report.records import PredictedPicture, RunRecords, iter_prediction_rows, parse_row
+from classifold.report.records import RunRecords, iter_prediction_rows, parse_row
 from classifold.report.scores import build_classes, build_score, build_tiles
-from classifold.report.sentences import percent
-from classifold.report.thumbnails import find_pictures, make_thumbnails
+from classifold.report.trust_view import CurvesPart, CurveTile
 from classifold.report.usage import build_uses, read_card
-from classifold.report.view import CurvesPart, CurveTile, Fact, Page, PictureTile, Skipped
+from classifold.report.view import Fact, Page, PictureTile, Skipped
 from classifold.trust.promise import build_promise
 
 NUM_WRONG, NUM_SKIPPED = 12, 50
 # Classes whose precision-recall curves are drawn, the weakest first.
 _MOST_CURVES = 100
-# Sides in pixels: twice what is shown, for sharp screens. The limits keep the page below 10 MB.
-_LARGE_SIDE, _LARGE_BYTES = 320, 1_500_000
-_SMALL_SIDE, _SMALL_BYTES = 176, 4_500_000
-# Pictures of cells that are read: more would make a report of large photographs slow.
-_MOST_SMALL, _MOST_NAMES = 300, 3
 
 
 def build_page(
@@ -60,19 +55,17 @@ def build_page(
     """
     metrics, environment = records.metrics, records.environment
     run_name = names.run_name(records.run_dir.resolve().name)
+    card = read_card(records.run_dir)
     picked, curves = _read_predictions(records)
-    images = _Images(
-        picked,
+    source = Source(
         data_dir=data_dir,
         follows_links=follows_links,
+        max_pixels=max_pixels,
+        sample_bits=_read_sample_bits(records.settings),
         earlier=earlier or {},
-        options={
-            "max_pixels": max_pixels,
-            "sample_bits": _read_sample_bits(records.settings),
-        },
     )
-    wrong = [_build_picture(row, images.large) for row in picked.wrong]
-    cells = {place: _build_cell(rows, images) for place, rows in picked.cells.items()}
+    gallery = build_gallery(picked, source, run_dir=records.run_dir, card=card)
+    shown = [*gallery.wrong, *(tile for tiles in gallery.cells.values() for tile in tiles)]
     changed, others = build_settings(records.settings)
     calibration, coverage, curve_part = (
         build_calibration(metrics),
@@ -89,11 +82,11 @@ def build_page(
         tiles=build_tiles(metrics, environment),
         scores=[build_score(name, score, metrics) for name, score in metrics.scores.items()],
         classes=build_classes(metrics),
-        confusion=build_confusion(metrics, cells),
+        confusion=build_confusion(metrics, gallery.cells),
         confusion_note=_describe_confusion(metrics),
-        wrong=wrong,
+        wrong=gallery.wrong,
         wrong_note=_describe_wrong(picked),
-        pictures_note=_describe_absent([*wrong, *(one for row in cells.values() for one in row)], data_dir),
+        pictures_note=_describe_absent(shown, data_dir),
         calibration=calibration,
         coverage=coverage,
         curves=curve_part,
@@ -116,7 +109,7 @@ def build_page(
         other_settings=others,
         facts=build_facts(environment, records.settings),
         packages=[Fact(name, version) for name, version in sorted(environment.packages.items())],
-        uses=build_uses(run_name, read_card(records.run_dir)),
+        uses=build_uses(run_name, card),
         version=environment.classifold,
     )
 
@@ -150,67 +143,10 @@ def build_curves(curves: Sequence[ClassCurve]) -> CurvesPart | None:
     return CurvesPart(tiles)
 
 
-# Pictures
-
-
 def _read_sample_bits(settings: Mapping[str, Any]) -> SampleBits:
     """Return the run's SAMPLE_BITS, "auto" if it is not a valid number."""
     bits = settings.get("SAMPLE_BITS")
     return bits if isinstance(bits, int) and not isinstance(bits, bool) and 8 <= bits <= 16 else "auto"
-
-
-class _Images:
-    """The thumbnails by key: `large` ones of the worst mistakes, `small` ones of the cells."""
-
-    def __init__(
-        self,
-        picked: Picked,
-        *,
-        data_dir: Path | None,
-        follows_links: bool,
-        earlier: Mapping[str, Mapping[str, str]],
-        options: Mapping[str, Any],
-    ) -> None:
-        large = [row.key for row in picked.wrong]
-        small = [row.key for rows in picked.cells.values() for row in rows][:_MOST_SMALL]
-        self.of_cells = set(small)
-        self.found = find_pictures({*large, *small}, data_dir=data_dir, follows_links=follows_links)
-        self.large = make_thumbnails(
-            large,
-            self.found,
-            side=_LARGE_SIDE,
-            most_bytes=_LARGE_BYTES,
-            earlier=earlier.get("large"),
-            **options,
-        )
-        self.small = make_thumbnails(
-            small,
-            self.found,
-            side=_SMALL_SIDE,
-            most_bytes=_SMALL_BYTES,
-            earlier=earlier.get("small"),
-            **options,
-        )
-
-
-def _build_cell(rows: Sequence[PredictedPicture], images: _Images) -> list[PictureTile]:
-    """Return the pictures of a cell; a cell that is too harmless for pictures has a few names."""
-    shown = [row for row in rows if row.key in images.of_cells]
-    return [_build_picture(row, images.small, is_name=not shown) for row in shown or rows[:_MOST_NAMES]]
-
-
-def _build_picture(row: PredictedPicture, images: Mapping[str, str], *, is_name: bool = False) -> PictureTile:
-    return PictureTile(
-        image=images.get(row.key),
-        key=row.key,
-        true_class=row.true_class,
-        predicted_class=row.predicted_class,
-        confidence=percent(row.confidence, decimals=0),
-        true_confidence=percent(row.true_confidence, decimals=0) if row.true_confidence is not None else "",
-        is_right=row.correct,
-        is_unknown=row.unknown is True,
-        is_name=is_name,
-    )
 
 
 def _describe_wrong(picked: Picked) -> str:

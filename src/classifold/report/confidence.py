@@ -9,7 +9,7 @@ from classifold.metrics import Answers, Calibration, CoveragePoint, Metrics, Rel
 from classifold.report.confidence_charts import coverage_places, draw_coverage, draw_reliability
 from classifold.report.figures import write_interval, write_number
 from classifold.report.sentences import NBSP, percent
-from classifold.report.view import (
+from classifold.report.trust_view import (
     BinRow,
     CalibrationChart,
     CalibrationPart,

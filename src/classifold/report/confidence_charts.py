@@ -23,7 +23,6 @@ from classifold.report.drawing import (
     line,
     nice_ticks,
     text,
-    write_ticks,
 )
 
 _QUARTERS = (0, 0.25, 0.5, 0.75, 1)
@@ -97,14 +96,14 @@ def draw_coverage(points: Sequence[CoveragePoint], *, num_pictures: int, chosen:
     """
     shares = [_find_shares(point, num_pictures) for point in points]
     along, up, ticks = _scale_coverage(shares)
-    parts = draw_grid(ticks, up, write_ticks(ticks, as_percent=True))
+    parts = draw_grid(ticks, up, lambda share: f"{100 * share:.4g}")
     for tick in _QUARTERS:
         anchor = "end" if tick == 1 else "middle"
         place = (along(tick), HEIGHT - BOTTOM + 16)
         parts.append(text(write_percent(tick), *place, class_="tick", text_anchor=anchor))
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(text("share of pictures answered", middle, HEIGHT - 4, class_="axis", text_anchor="middle"))
-    parts.append(text("share of answers that are right", LEFT, 13, class_="legend"))
+    parts.append(text("% of answers that are right", LEFT, 13, class_="legend"))
     path = " ".join(f"{along(x):.1f},{up(y):.1f}" for x, y in shares if y is not None)
     parts.append(element("polyline", points=path, class_="curve validation"))
     x, y = coverage_places(points, num_pictures=num_pictures)[chosen]

@@ -85,11 +85,16 @@ def _build_class(row: ClassScores, right: int) -> ClassRow:
         support=row.support,
         right=right,
         precision=percent(row.precision, decimals=0),
-        precision_interval=write_interval(row.precision_low, row.precision_high, decimals=0),
+        precision_interval=_write_bounds(row.precision_low, row.precision_high),
         recall=percent(row.recall if has_pictures else None, decimals=0),
-        recall_interval=write_interval(row.recall_low, row.recall_high, decimals=0) if has_pictures else "",
+        recall_interval=_write_bounds(row.recall_low, row.recall_high) if has_pictures else "",
         f1=percent(row.f1, decimals=0),
-        f1_interval=write_interval(row.f1_low, row.f1_high, decimals=0),
+        f1_interval=_write_bounds(row.f1_low, row.f1_high),
         bar=draw_interval(row.recall, row.recall_low, row.recall_high) if has_pictures else Markup(""),
         is_small=row.support < FEW_PICTURES,
     )
+
+
+def _write_bounds(low: float | None, high: float | None) -> str:
+    """Return an interval without its unit, which stands above it: a phone has no room to repeat it."""
+    return "" if low is None or high is None else f"{100 * low:.0f} to {100 * high:.0f}"
