@@ -77,7 +77,7 @@ def test_a_log_sees_a_line_an_epoch_and_no_progress_bar(walk: Walk) -> None:
 
 def test_the_run_folder_has_every_artefact_and_nothing_else(walk: Walk) -> None:
     found = {path.name for path in walk.run_dir.iterdir()}
-    assert found == {*names.ARTEFACTS, names.CHECK_JSON, names.MODEL_ARCHIVE}
+    assert found == {*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON, names.MODEL_ARCHIVE}
     assert {path.name for path in (walk.run_dir / "checkpoint").iterdir()} >= {
         "keras_metadata.pb",
         "saved_model.pb",
@@ -145,6 +145,10 @@ def test_the_code_on_the_page_of_the_run_folder_reads_every_form_of_the_model(
 
 def test_the_archive_unpacks_to_the_run_folder(walk: Walk, tmp_path: Path) -> None:
     subprocess.run(["tar", "-xzf", walk.run_dir / names.MODEL_ARCHIVE, "-C", tmp_path], check=True)
-    assert {path.name for path in tmp_path.iterdir()} == {*names.ARTEFACTS, names.CHECK_JSON}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *names.ARTEFACTS,
+        *names.LATER_ARTEFACTS,
+        names.CHECK_JSON,
+    }
     for name in ("model.h5", "classes.json", "metrics.json", "report.html"):
         assert (tmp_path / name).read_bytes() == (walk.run_dir / name).read_bytes()

@@ -109,7 +109,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
 def answer(
     wrong: Sequence[int] = (), *, count: int = 24, class_names: Sequence[str] = CLASSES
 ) -> list[tuple[str, str, str]]:
-    """Return rows of `count` pictures of the classes in turn; those at the places `wrong` are named wrongly."""
+    """Return rows of `count` pictures, the classes in turn; those at the places `wrong` are named wrongly."""
     rows = []
     for place in range(count):
         true = class_names[place % len(class_names)]

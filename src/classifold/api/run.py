@@ -152,7 +152,7 @@ class Run:
             >>> classifold.Run("runs/first").paths["model.onnx"].as_posix()
             'runs/first/model.onnx'
         """
-        artefacts = (*names.ARTEFACTS, names.CHECK_JSON, names.MODEL_ARCHIVE)
+        artefacts = (*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON, names.MODEL_ARCHIVE)
         return {name: self._path / name for name in artefacts if (self._path / name).exists()}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import click
 
 from classifold.cli.options import PATH, chosen_max_pixels, load_settings, takes_settings
 from classifold.cli.values import OneOf, Share, WholeNumber
+from classifold.errors import Fault, UsageError
+from classifold.progress import say
 
 if TYPE_CHECKING:
     from classifold.predict.output import OutputFormat
@@ -50,6 +53,20 @@ if TYPE_CHECKING:
     help="Answer only so often that at most this share of the answers is wrong, such as 0.01 or 1%; it "
     "holds for new pictures of the same kind as the validation pictures.",
 )
+@click.option(
+    "--explain",
+    "explain_dir",
+    metavar="DIR",
+    type=PATH,
+    help="Write a heat map of each picture, and the training pictures most like it, into DIR.",
+)
+@click.option(
+    "--data",
+    "data_dir",
+    metavar="DIR",
+    type=PATH,
+    help="With --explain: where the training pictures are now.",
+)
 @click.option("--always-answer", is_flag=True, help="Answer every picture, whatever it shows.")
 @takes_settings
 def predict(
@@ -60,6 +77,8 @@ def predict(
     output_path: Path | None,
     threshold: float | None,
     max_error: float | None,
+    explain_dir: Path | None,
+    data_dir: Path | None,
     always_answer: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -74,15 +93,23 @@ def predict(
     A picture is unknown if it is unlike the training pictures, or if the model is too unsure; the class
     is then only its best guess. The model's own rule decides, or one of --threshold, --error and
     --always-answer. The first two keep the limit of the distance from the training pictures.
+
+    --explain shows why: which places of a picture speak for its class, how faithful that heat map is, and
+    the training pictures most like it, with index.html and explain.json. DIR must be new or empty, or be of
+    an earlier --explain, which is replaced. It takes one to two seconds per picture.
     """
     config = load_settings(config_path, overrides)
     wishes = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
-    from classifold.cli.answers import open_answer, print_written
+    from classifold.cli.answers import open_answer, print_notes, print_written
+    from classifold.predict.explanation import open_explaining
+    from classifold.predict.explanation_files import INDEX_HTML
     from classifold.predict.output import choose_format, write_predictions
     from classifold.predict.predictor import load_predictor
     from classifold.trust.answering import check_one_wish
 
     check_one_wish("classifold predict", wishes)
+    if data_dir is not None and explain_dir is None:
+        raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     predictor = load_predictor(
         run_dir,
         max_pixels=chosen_max_pixels(config),
@@ -91,9 +118,17 @@ def predict(
         always=always_answer,
     )
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-    predictions = predictor.predict_paths(paths, batch_size=config.batch_size, num_workers=workers)
     chosen = choose_format(output_format, output_path)
-    with open_answer(output_path) as stream:
+    with contextlib.ExitStack() as stack:
+        if explain_dir is None:
+            predictions = predictor.predict_paths(paths, batch_size=config.batch_size, num_workers=workers)
+        else:
+            explaining = stack.enter_context(
+                open_explaining(explain_dir, predictor, run_dir=run_dir, paths=paths, data_dir=data_dir)
+            )
+            predictions = explaining.predict_paths(paths, num_workers=workers)
+            print_notes(explaining.notes)
+        stream = stack.enter_context(open_answer(output_path))
         written = write_predictions(
             predictions,
             output_format=chosen,
@@ -102,6 +137,8 @@ def predict(
             stream=stream,
             rule=predictor.rule,
         )
+    if explain_dir is not None:
+        say(f"the explanations are in {explain_dir / INDEX_HTML}")
     if output_path is not None:
         print_written(written, output_path, output_format=chosen)
     return 1 if written.unreadable else 0

@@ -31,6 +31,7 @@ from classifold.counts import count_of
 from classifold.errors import Fault, RunError
 from classifold.intervals import wilson_interval
 from classifold.metrics import Metrics, Score
+from classifold.trust.promise import build_promise
 
 _NUM_PICTURES = 20
 
@@ -132,8 +133,9 @@ def _explain_overlap(run: OpenedRun, first: OpenedRun, overlap: Overlap, hint: s
     parts += [f"{overlap.only_first:,} only in {first.name}"] if overlap.only_first else []
     parts += [f"{overlap.only_here:,} only here"] if overlap.only_here else []
     parts += [f"{overlap.other_class:,} in another class"] if overlap.other_class else []
-    what = f"its evaluation pictures are not those of {first.name}: {', '.join(parts)}"
-    return Fault(str(run.run_dir), f"{what} (such as {', '.join(overlap.examples)})", hint)
+    counts, examples = ", ".join(parts), ", ".join(overlap.examples)
+    what = f"its evaluation pictures are not those of {first.name}: {counts} (such as {examples})"
+    return Fault(str(run.run_dir), what, hint)
 
 
 def _describe_pictures(aligned: Aligned, data: Sequence[Difference], *, is_partial: bool) -> list[str]:
@@ -176,8 +178,8 @@ def _build_run(
 
 
 def _read_scores(metrics: Metrics) -> dict[str, Any]:
-    """Return the run's own scores, which are those on all of its evaluation pictures."""
-    found = {
+    """Return the run's own scores and promise, which are those on all of its evaluation pictures."""
+    found: dict[str, Any] = {
         name: metrics.scores.get(name)
         for name in ("accuracy", "balanced_accuracy", "log_loss", "calibration_error")
     }
@@ -185,7 +187,8 @@ def _read_scores(metrics: Metrics) -> dict[str, Any]:
         found |= {"coverage": metrics.answers.coverage, "answered_accuracy": metrics.answers.accuracy}
     if metrics.unseen is not None:
         found["unseen_refused"] = metrics.unseen.refused
-    return {name: score for name, score in found.items() if score is not None}
+    found["promise"] = tuple(build_promise(metrics))
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _score_common(right: NDArray[np.bool_], losses: NDArray[np.float32]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class ComparedRun(Record):
         coverage: Share of pictures that the model answers; None as above, and in runs of earlier releases.
         answered_accuracy: Share of those answers that is right; None as for `coverage`.
         unseen_refused: Share of pictures of unseen classes that is refused; None as for `coverage`.
+        promise: What the model promises, in sentences; empty as for `coverage`.
         seconds: Time of the training from its start to the report; None where it is not known.
         machine: The machine that it was trained on: number of cores and platform.
         model_mb: Size of model.onnx in MB; None where it is missing.
@@ -44,6 +45,7 @@ class ComparedRun(Record):
     coverage: Score | None = None
     answered_accuracy: Score | None = None
     unseen_refused: Score | None = None
+    promise: tuple[str, ...] = ()
     seconds: float | None = None
     machine: str = ""
     model_mb: float | None = None

@@ -24,6 +24,7 @@ from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outpu
 from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 from classifold.trust.answering import Rule, choose_rule
+from classifold.trust.explained import NUM_NEIGHBOURS, PictureExplainer, find_reference
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -91,9 +92,15 @@ class Predictor:
     """
 
     def __init__(
-        self, session: Any, card: ModelCard, *, max_pixels: int | None = None, rule: Rule | None = None
+        self,
+        session: Any,
+        card: ModelCard,
+        *,
+        max_pixels: int | None = None,
+        rule: Rule | None = None,
+        path: Path | None = None,
     ) -> None:
-        self._session = session
+        self._session, self.path = session, path
         self.card = card
         self.rule = rule or Rule()
         # The card may come from somebody else, and a picture of that many pixels must fit into memory.
@@ -152,6 +159,18 @@ class Predictor:
     def find_unknown(self, outputs: Outputs) -> NDArray[np.bool_]:
         """Return which pictures of a batch the model does not answer, shape (N,)."""
         return self.rule.find_unknown(outputs.probabilities.max(axis=1), outputs.distances)
+
+    def build_explainer(self, *, num_neighbours: int = NUM_NEIGHBOURS) -> PictureExplainer:
+        """Return what explains this model's answers.
+
+        Args:
+            num_neighbours: Training pictures to name for each picture, where the model has a reference set.
+
+        Raises:
+            RunError: The reference set is damaged, or belongs to another model.
+        """
+        reference = None if self.path is None else find_reference(self.path, self._session, self.card)
+        return PictureExplainer(self._session, self.card, reference, num_neighbours=num_neighbours)
 
     def read_picture(self, source: Given) -> NDArray[np.uint8]:
         """Return the pixels of one picture as the model takes them, shape (S, S, 3).
@@ -266,7 +285,7 @@ def load_predictor(
     rule = choose_rule(
         card.answering, where=str(path), threshold=threshold, max_error=max_error, always=always
     )
-    return Predictor(session, card, max_pixels=max_pixels, rule=rule)
+    return Predictor(session, card, max_pixels=max_pixels, rule=rule, path=path)
 
 
 def _find_model(run: Path) -> Path:

@@ -23,9 +23,11 @@ from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Notes
 from classifold.training.network import FEATURES, LOGITS, list_maps
 from classifold.training.sharing import list_here
-from classifold.training.stand_ins import Calibrator, build_reference, choose_answering, fit_calibrator
 from classifold.trust.answering import Rule
+from classifold.trust.distance import build_reference
+from classifold.trust.errors import choose_answering
 from classifold.trust.reference import Reference
+from classifold.trust.temperature import Calibrator, fit_calibrator
 
 # Training pictures that distances are measured from, evenly of all classes.
 MAX_REFERENCE = 2000

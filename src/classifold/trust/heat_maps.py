@@ -27,10 +27,10 @@ Method = Literal["class map", "masks"]
 # Cells of the grid on which masks are drawn, in each direction, and how many masks are tried: by
 # benchmarks/heat_maps.py, more of either gains little for the seconds that it takes.
 GRID: Final = 7
-NUM_MASKS: Final = 100
+NUM_MASKS: Final = 64
 # Correlation length in cells of what neighbouring cells are expected to share, and the part of a score that
 # the cells do not explain. Both smooth the map.
-_LENGTH, _NOISE = 1.0, 0.3
+_LENGTH, _NOISE = 1.0, 1.0
 _LEAST_PROBABILITY = 1e-7
 _BATCH = 32
 

@@ -1,0 +1,88 @@
+"""Finds the training pictures of a run on this machine, to show those that a picture looks like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+
+from classifold import names
+from classifold.dataset.record import read_record_head
+from classifold.dataset.scan import load_sets
+from classifold.dataset.set_names import name_set
+from classifold.dataset.walk import Picture
+from classifold.errors import DataError, Fault
+from classifold.run_folder import MAX_JSON_BYTES
+
+
+def find_training_pictures(
+    run_dir: Path, keys: Collection[str], *, data_dir: Path | None = None
+) -> dict[str, Picture]:
+    """Return the training pictures with these keys that are on this machine.
+
+    The run may come from somebody else, so its files must not choose pictures of this machine: the folder
+    that it names is used only if it holds exactly the sets on which the run was trained.
+
+    Args:
+        run_dir: The run folder.
+        keys: Keys of training pictures, `<class>/<file>`.
+        data_dir: Folder of the three sets or of the training set; None means the one that the run names.
+
+    Raises:
+        DataError: `data_dir` is not a folder.
+    """
+    if data_dir is None:
+        folder, fingerprint = _read_data_record(run_dir)
+        if folder is None or not fingerprint:
+            return {}
+        return _find_in_sets(folder, keys, fingerprint=fingerprint)
+    if not data_dir.is_dir():
+        hint = "give the folder that holds the training pictures, or leave it out"
+        raise DataError(Fault(str(data_dir), "no such folder", hint))
+    return _find_in_sets(data_dir, keys) or _find_files(data_dir, keys)
+
+
+def _read_data_record(run_dir: Path) -> tuple[Path | None, str]:
+    """Return the folder of the sets that a run names, and their fingerprint; None and "" without."""
+    path = run_dir / names.ENVIRONMENT_JSON
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            return None, ""
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None, ""
+    data = record.get("data") if isinstance(record, Mapping) else None
+    if not isinstance(data, Mapping):
+        return None, ""
+    folder, fingerprint = data.get("dir"), data.get("fingerprint")
+    if not isinstance(folder, str) or not folder or "\0" in folder or not isinstance(fingerprint, str):
+        return None, ""
+    return Path(folder), fingerprint
+
+
+def _find_in_sets(folder: Path, keys: Collection[str], *, fingerprint: str = "") -> dict[str, Picture]:
+    """Return training pictures of a folder of three sets; none if the fingerprint is of other sets."""
+    try:
+        head = read_record_head(folder / names.SPLIT_RECORD)
+        sets = load_sets(folder)
+    except (DataError, OSError, ValueError):
+        return {}
+    found = {sets.fingerprint, head.get("fingerprint") if head else None}
+    if fingerprint and fingerprint not in found:
+        return {}
+    wanted = set(keys)
+    return {one.key: one for one in sets.pictures[names.TRAINING] if one.key in wanted}
+
+
+def _find_files(folder: Path, keys: Collection[str]) -> dict[str, Picture]:
+    """Return the files with these keys below a folder, or below its folder of training pictures."""
+    roots = [folder, *(one for one in sorted(folder.iterdir()) if name_set(one.name) == names.TRAINING)]
+    found = {}
+    for key in keys:
+        place = PurePosixPath(key)
+        if place.is_absolute() or ".." in place.parts or "\0" in key:
+            continue
+        path = next((root / place for root in roots if (root / place).is_file()), None)
+        if path is not None:
+            found[key] = Picture(path, place.parts[0], key)
+    return found

@@ -1,0 +1,147 @@
+"""Why a model answered as it did: a heat map of each picture, and the training pictures most like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold import names
+from classifold.errors import Fault, RunError
+from classifold.inference import open_session, run_session
+from classifold.model_card import ModelCard, parse_card
+from classifold.trust.faithfulness import NUM_RANDOM, Pixels
+from classifold.trust.heat_maps import Explainer, HeatMap
+from classifold.trust.reference import Neighbour, Reference, find_neighbours, load_reference
+
+NUM_NEIGHBOURS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a picture was given a class.
+
+    Attributes:
+        heat_map: Which places speak for the class.
+        neighbours: The nearest training pictures, the nearest first; none without a reference set.
+    """
+
+    heat_map: HeatMap
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+class PictureExplainer:
+    """Finds the heat map and the neighbours of pictures. One object may be used from several threads."""
+
+    def __init__(
+        self,
+        session: Any,
+        card: ModelCard,
+        reference: Reference | None = None,
+        *,
+        num_neighbours: int = NUM_NEIGHBOURS,
+        num_random: int = NUM_RANDOM,
+    ) -> None:
+        """Take a model that is open.
+
+        Args:
+            session: As `open_session` returns it.
+            card: The model card.
+            reference: The model's reference set; None: pictures have no neighbours.
+            num_neighbours: Neighbours of each picture.
+            num_random: Random maps that each heat map is compared with.
+        """
+        self._session, self._card = session, card
+        self._explainer = Explainer(session, card, num_random=num_random)
+        self._num_neighbours = num_neighbours
+        self.reference = reference if card.embedding else None
+
+    @property
+    def card(self) -> ModelCard:
+        """The model card."""
+        return self._card
+
+    def explain(self, pixels: Pixels, classes: Sequence[int] | NDArray[np.integer]) -> list[Explained]:
+        """Return why each picture would be given a class.
+
+        Args:
+            pixels: RGB values 0..255, shape (N, S, S, 3), uint8.
+            classes: Index of the class to explain for each picture, shape (N,).
+        """
+        maps = self._explainer.explain(pixels, classes)
+        return [
+            Explained(one, tuple(near)) for one, near in zip(maps, self.find_neighbours(pixels), strict=True)
+        ]
+
+    def find_neighbours(self, pixels: Pixels) -> list[list[Neighbour]]:
+        """Return the nearest training pictures of each picture (N, S, S, 3), the nearest first."""
+        if self.reference is None or not len(pixels):
+            return [[] for _ in pixels]
+        embeddings = run_session(self._session, pixels, output=self._card.embedding)
+        return find_neighbours(self.reference, embeddings, count=self._num_neighbours)
+
+
+def load_explainer(
+    run_dir: Path, *, num_neighbours: int = NUM_NEIGHBOURS, num_random: int = NUM_RANDOM
+) -> PictureExplainer:
+    """Open the model of a run folder, and the reference set beside it where there is one.
+
+    Args:
+        run_dir: The folder that holds model.onnx.
+        num_neighbours: Neighbours of each picture.
+        num_random: Random maps that each heat map is compared with.
+
+    Raises:
+        RunError: The model has no card, or the reference set is damaged or belongs to another model.
+        ModelFileError: The model may not be opened.
+    """
+    path = run_dir / names.MODEL_ONNX
+    session = open_session(path)
+    text = session.get_modelmeta().custom_metadata_map.get(names.MODEL_CARD, "{}")
+    card = parse_card(text, where=path)
+    return PictureExplainer(
+        session,
+        card,
+        find_reference(path, session, card),
+        num_neighbours=num_neighbours,
+        num_random=num_random,
+    )
+
+
+def find_reference(model: Path, session: Any, card: ModelCard) -> Reference | None:
+    """Return the reference set beside a model.onnx; None where there is none, or the model is of before.
+
+    Args:
+        model: Path of the model.
+        session: The model, opened.
+        card: Its card.
+
+    Raises:
+        RunError: The reference set is damaged, or belongs to another model.
+    """
+    path = model.parent / names.REFERENCE_NPZ
+    if not card.embedding or not path.is_file():
+        return None
+    reference = load_reference(path)
+    shapes = {end.name: end.shape for end in session.get_outputs()}
+    width = shapes[card.embedding][-1]
+    fits_width = not isinstance(width, int) or width == reference.points.shape[1]
+    if not fits_width or int(reference.labels.max()) >= len(card.class_names) or reference.labels.min() < 0:
+        hint = f"copy {names.REFERENCE_NPZ} of the run that made this model, or remove the file"
+        raise RunError(Fault(str(path), f"it does not belong to {model.name} beside it", hint))
+    return reference
+
+
+def explain_pictures(
+    run_dir: Path, pixels: Pixels, classes: Sequence[int] | NDArray[np.integer]
+) -> list[Explained]:
+    """Return why the model of a run gives pictures a class; arguments as for `PictureExplainer.explain`.
+
+    Raises:
+        RunError: The run has a damaged model or reference set.
+    """
+    return load_explainer(run_dir).explain(pixels, classes)
