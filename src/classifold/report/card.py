@@ -14,9 +14,9 @@ from classifold.counts import count_of
 from classifold.dataset.evaluation_size import FEW_PICTURES
 from classifold.metrics import Calibration, ClassScores, Metrics, Score
 from classifold.printable import make_printable
-from classifold.report.build import build_score
 from classifold.report.data_check import build_check_rows, describe_check, describe_spoilers
 from classifold.report.records import Environment, RunRecords
+from classifold.report.scores import build_score
 from classifold.report.sentences import (
     build_headline,
     build_summary,
