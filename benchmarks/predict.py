@@ -1,18 +1,22 @@
 """How fast `classifold predict` names many files, and that its memory does not grow with them.
 
     python benchmarks/predict.py [FOLDER] [--run RUN] [--files 5000] [--peer-files 1000] [--rounds 3]
+        [--ways ours bare]
 
 Makes a hundred 500x375 JPEGs as benchmarks/decode.py does, and folders of hard links to them under new names.
 The model is that of RUN; without one a run is trained on `classifold example` first, for a minute. Each round
 runs one after another, each a whole process, on a tenth of its files and on all of them:
 
     ours   classifold predict RUN FOLDER, into a CSV file
+    bare   the same with the model as it is without distance and rule, so that no picture is unknown
     plain  ONNX Runtime with its defaults in a loop: one picture is read, then the model is asked, and so on
     keras  model.predict of model.keras over image_dataset_from_directory with prefetch, batches of 32
 
 Pictures a second are those that the larger folder has more, over the seconds that it takes more: starting up
-is not in it, but told beside it. Memory is the largest resident set of the process. Medians over the rounds;
-writes benchmarks/results/predict.json. About six minutes on two cores; `--files 100000` some ten per round.
+is not in it, but told beside it. Processor time per picture, of all cores, is counted in the same way; other
+work on the machine changes it little. Memory is the largest resident set of the process. Medians over the
+rounds; writes benchmarks/results/predict.json. About eight minutes on two cores; `--files 100000` some twenty
+per round.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -34,6 +39,8 @@ from decode import count_cores, describe_machine, list_files, make_set
 RESULTS = Path(__file__).parent / "results" / "predict.json"
 PACKAGES = ("classifold", "onnxruntime", "numpy", "simplejpeg", "pillow", "keras", "tensorflow")
 NUM_PICTURES = 100
+OURS = ("ours", "bare")
+WAYS = (*OURS, "plain", "keras")
 PLAIN = """
 import sys
 from pathlib import Path
@@ -71,14 +78,16 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000, help="for ours")
     parser.add_argument("--peer-files", type=int, default=1000, help="for the others, which are slower")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         run_dir = args.run or train_run(Path(scratch))
         pictures = list_files(make_set(Path(scratch) / "middle", NUM_PICTURES, args.folder))
-        counts = {"ours": args.files, "plain": args.peer_files, "keras": args.peer_files}
+        counts = {way: args.files if way in OURS else args.peer_files for way in WAYS if way in args.ways}
         for count in sorted({size for most in counts.values() for size in sizes_of(most)}):
             link_files(pictures, Path(scratch) / f"files{count}", count)
+        make_bare(run_dir, Path(scratch) / "bare")
         rounds = [measure_round(run_dir, Path(scratch), counts) for _ in range(args.rounds)]
     ways = {way: summarise([results[way] for results in rounds]) for way in counts}
     report = {
@@ -89,7 +98,8 @@ def main() -> None:
         "ways": ways,
         "ours_of": {
             way: round(ways["ours"]["pictures_per_second"] / ways[way]["pictures_per_second"], 2)
-            for way in ("plain", "keras")
+            for way in ways
+            if way != "ours" and "ours" in ways
         },
     }
     print_table(report)
@@ -119,6 +129,23 @@ def train_run(scratch: Path) -> Path:
     return run_dir
 
 
+def make_bare(run_dir: Path, folder: Path) -> None:
+    """Copy a run's model without distance, embedding, class maps and rule, as earlier releases made it."""
+    import onnx
+
+    from classifold.model_outputs import remove_outputs
+
+    others = ("distance", "embedding", "class_maps")
+    model = onnx.load_from_string(remove_outputs((run_dir / "model.onnx").read_bytes(), others))
+    (stored,) = (one for one in model.metadata_props if one.key == "classifold")
+    card = json.loads(stored.value)
+    for key in ("answering", *others):
+        card.pop(key, None)
+    stored.value = json.dumps(card)
+    folder.mkdir()
+    onnx.save(model, folder / "model.onnx")
+
+
 def link_files(pictures: list[Path], folder: Path, count: int) -> None:
     folder.mkdir()
     for number in range(count):
@@ -131,27 +158,34 @@ def measure_round(run_dir: Path, scratch: Path, counts: dict[str, int]) -> dict[
     for way, count in counts.items():
         for size in sizes_of(count):
             output = scratch / f"{way}.csv"
-            seconds, memory = measure(build_command(way, run_dir, scratch / f"files{size}", output))
+            model_dir = scratch / "bare" if way == "bare" else run_dir
+            seconds, processor, memory = measure(
+                build_command(way, model_dir, scratch / f"files{size}", output)
+            )
             rows = len(output.read_text().splitlines())
-            if rows not in (size, size + 1):  # ours has a header
+            if rows not in (size, size + 1):  # our command writes a header
                 raise SystemExit(f"{way} answered {rows} of {size} pictures")
-            results[way].append({"files": size, "seconds": seconds, "peak_memory_mb": memory})
-            print(f"{way:6}{size:8} files {seconds:8.1f} s {memory:8.0f} MB", flush=True)
+            figures = {"seconds": seconds, "processor_seconds": processor, "peak_memory_mb": memory}
+            results[way].append({"files": size, **figures})
+            print(
+                f"{way:6}{size:8} files {seconds:8.1f} s {processor:8.1f} s of cores {memory:8.0f} MB",
+                flush=True,
+            )
             output.unlink()
     return results
 
 
 def build_command(way: str, run_dir: Path, folder: Path, output: Path) -> list[str]:
-    if way == "ours":
+    if way in OURS:
         options = ["--format", "csv", "--output", str(output)]
         return [sys.executable, "-P", "-m", "classifold", "predict", str(run_dir), str(folder), *options]
     code = {"plain": PLAIN, "keras": KERAS}[way]
     return [sys.executable, "-P", "-c", code, str(run_dir), str(folder), str(output)]
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Return the seconds of a command, and its largest resident memory in MB, by Linux's /proc."""
-    started, peak = time.perf_counter(), 0.0
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """Return a command's seconds, its processor seconds, and its largest resident memory in MB, by /proc."""
+    started, used, peak = time.perf_counter(), used_by_children(), 0.0
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     process = subprocess.Popen(command, env=environment)
     while process.poll() is None:
@@ -159,7 +193,13 @@ def measure(command: list[str]) -> tuple[float, float]:
         time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:5])} ended with {process.returncode}")
-    return time.perf_counter() - started, peak
+    return time.perf_counter() - started, used_by_children() - used, peak
+
+
+def used_by_children() -> float:
+    """Return the processor seconds of all processes that were started here and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def peak_mb(pid: int) -> float:
@@ -177,8 +217,10 @@ def summarise(rounds: list[list[dict[str, float]]]) -> dict[str, Any]:
     )
     more = many["files"][0] - few["files"][0]
     rates = [more / (b - a) for a, b in zip(few["seconds"], many["seconds"], strict=True)]
+    used = zip(few["processor_seconds"], many["processor_seconds"], strict=True)
     return {
         "pictures_per_second": round(statistics.median(rates), 1),
+        "processor_ms_per_picture": round(statistics.median(1000 * (b - a) / more for a, b in used), 3),
         "files": [int(few["files"][0]), int(many["files"][0])],
         "seconds": [round(statistics.median(part["seconds"]), 2) for part in (few, many)],
         "peak_memory_mb": [round(statistics.median(part["peak_memory_mb"])) for part in (few, many)],
@@ -187,12 +229,17 @@ def summarise(rounds: list[list[dict[str, float]]]) -> dict[str, Any]:
 
 
 def print_table(report: dict[str, Any]) -> None:
-    print(f"\n{count_cores()} cores  pictures/s   ours x   files, seconds and MB of the whole process")
+    heads = "pictures/s   ours x  ms of cores   files, seconds and MB of the whole process"
+    print(f"\n{count_cores()} cores  {heads}")
     for way, result in report["ways"].items():
         ratio = f"{report['ours_of'][way]:.2f}" if way in report["ours_of"] else ""
         runs = zip(result["files"], result["seconds"], result["peak_memory_mb"], strict=True)
         cells = "".join(f"{files:9}{seconds:8.1f} s{memory:6} MB" for files, seconds, memory in runs)
-        print(f"{way:8}{result['pictures_per_second']:12.1f}{ratio:>9}{cells}")
+        spent = result["processor_ms_per_picture"]
+        print(f"{way:8}{result['pictures_per_second']:12.1f}{ratio:>9}{spent:13.2f}{cells}")
+    ours, bare = (report["ways"].get(way, {}).get("processor_ms_per_picture") for way in OURS)
+    if ours and bare:
+        print(f"with the distance {ours / bare - 1:+.1%} processor time")
 
 
 if __name__ == "__main__":

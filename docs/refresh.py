@@ -8,6 +8,7 @@ A test says when one of them is out of date.
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import textwrap
@@ -18,12 +19,13 @@ from typing import Any
 
 import click
 
-from classifold import names
+from classifold import metrics, names
 from classifold.aws.bucket_rules import Wishes, want_policy
 from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
 from classifold.aws.policies import Scope, build_boundary, build_policy, build_trust
 from classifold.cli.main import cli, project_manager, split
 from classifold.cli.runner import CONTEXT
+from classifold.metrics import Metrics
 from classifold.settings.backbone_names import APPLICATIONS
 from classifold.settings.loader import build_config
 from classifold.settings.template import build_config_file, build_settings_page
@@ -64,6 +66,9 @@ DESCRIPTIONS = {
     "explain.html.j2": "The page of `predict --explain`: its head, what the figures mean, links to the other pages.",
     "explain_items.html.j2": "The pictures of that page, each with its figures and the training pictures like it.",
     "report.html.j2": "The report's page.",
+    "confusion.html.j2": "The confusion matrix, its mistakes in words, and the pictures behind each cell.",
+    "trust.html.j2": "Calibration, coverage against accuracy, pictures of other things, precision against recall.",
+    "report.js": "What the report does beyond links: the slider, sorting, cells of the large matrix.",
     "check.html.j2": "The data check's page.",
     "check.js": "The findings of check.html: filters, pages of 50, what to do with each picture, the plan.",
 }
@@ -175,6 +180,29 @@ def build_benchmarks_page() -> str:
     folder = ROOT / "benchmarks"
     rows = "".join(_list_files(folder, list(folder.glob("*.py"))))
     return _replace_list(folder / "README.md", f"| command | what it shows |\n|---|---|\n{rows.rstrip()}")
+
+
+def build_metrics_schema() -> str:
+    """Return docs/metrics.schema.json, the JSON Schema of metrics.json, with the docstrings' descriptions."""
+    schema = Metrics.model_json_schema()
+    for name, part in {"Metrics": schema, **schema["$defs"]}.items():
+        _describe_fields(part, name, getattr(metrics, name).__doc__ or "")
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schema["title"] = "metrics.json of a run of Classifold"
+    return json.dumps({**head, **schema}, indent=2) + "\n"
+
+
+def _describe_fields(part: dict[str, Any], name: str, docstring: str) -> None:
+    """Put what a record's docstring says into its part of the schema, for the record and for each field."""
+    docstring = re.sub(r"\bNone\b", "null", inspect.cleandoc(docstring))
+    text, _, attributes = docstring.partition("\n\nAttributes:\n")
+    part["description"] = " ".join(text.split())
+    found = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE))
+    for field, value in part["properties"].items():
+        value.pop("title", None)
+        if field not in found:
+            raise ValueError(f"the docstring of {name} does not say what {field} is")
+        value["description"] = " ".join(found[field].split())
 
 
 def build_aws_page() -> str:
@@ -293,6 +321,7 @@ def build_files() -> dict[Path, str]:
         ROOT / "docs" / "commands.md": build_commands_page(),
         ROOT / "docs" / "architecture.md": build_architecture_page(),
         ROOT / "docs" / "aws.md": build_aws_page(),
+        ROOT / "docs" / "metrics.schema.json": build_metrics_schema(),
         ROOT / "benchmarks" / "README.md": build_benchmarks_page(),
     }
 

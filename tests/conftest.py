@@ -177,6 +177,17 @@ def draw_colours() -> Callable[..., Path]:
     return draw
 
 
+@pytest.fixture
+def judging_run(tmp_path: Path) -> Path:
+    """Return a run folder with nothing but a model.onnx, which measures distances and has a rule."""
+    from made_models import save_judging_model
+
+    folder = tmp_path / "judging"
+    folder.mkdir()
+    save_judging_model(folder / "model.onnx")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run folder with nothing but a model.onnx, which tells blue, green and red pictures apart."""

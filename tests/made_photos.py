@@ -14,7 +14,7 @@ class Place:
     """The folder in which the examples run.
 
     Attributes:
-        folder: It holds photos/, photo.jpg, settings.py and runs/first.
+        folder: It holds photos/, photo.jpg, settings.py, runs/first, and runs/second, which is a copy of it.
         run_dir: The run, trained by `classifold.train`.
         err: What that training printed on standard error.
         failures: What its result was not as the example in `classifold.train` says; empty where it was.

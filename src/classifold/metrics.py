@@ -21,7 +21,13 @@ class Record(BaseModel):
 
 
 class Score(Record):
-    """A score with its 95 % interval; None where it could not be computed."""
+    """A score with its 95 % interval; None where it could not be computed.
+
+    Attributes:
+        value: The score.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+    """
 
     value: float | None
     low: float | None = None
@@ -29,7 +35,21 @@ class Score(Record):
 
 
 class ClassScores(Record):
-    """The scores of one class: shares 0..1, None where the divisor is 0."""
+    """The scores of one class: shares 0..1, None where the divisor is 0.
+
+    Attributes:
+        class_name: The class.
+        precision: Share of the pictures named so that are of the class.
+        recall: Share of the pictures of the class that are named so.
+        f1: Harmonic mean of precision and recall.
+        support: Number of evaluation pictures of the class.
+        recall_low: Lower end of the 95 % interval of the recall.
+        recall_high: Upper end of the 95 % interval of the recall.
+        precision_low: Lower end of the 95 % interval of the precision.
+        precision_high: Upper end of the 95 % interval of the precision.
+        f1_low: Lower end of the 95 % interval of F1.
+        f1_high: Upper end of the 95 % interval of F1.
+    """
 
     class_name: str
     precision: float | None
@@ -45,7 +65,15 @@ class ClassScores(Record):
 
 
 class ReliabilityBin(Record):
-    """The pictures with a confidence between `low` and `high`: their number, mean confidence and accuracy."""
+    """The pictures with a confidence between `low` and `high`: their number, mean confidence and accuracy.
+
+    Attributes:
+        low: Lower end of the range of confidence, 0..1.
+        high: Upper end of the range of confidence, 0..1.
+        count: Number of pictures in the range.
+        confidence: Their mean confidence; None where there are none.
+        accuracy: Share of them that is right; None where there are none.
+    """
 
     low: float
     high: float
@@ -55,7 +83,12 @@ class ReliabilityBin(Record):
 
 
 class Unreadable(Record):
-    """A picture that was skipped, and why."""
+    """A picture that was skipped, and why.
+
+    Attributes:
+        path: The picture below the evaluation folder.
+        reason: Why it could not be read.
+    """
 
     path: str
     reason: str
@@ -64,7 +97,7 @@ class Unreadable(Record):
 class Calibration(Record):
     """How the probabilities were calibrated, and the scores that they had before, on the evaluation set.
 
-    The scores after it are the run's own: `Metrics.scores` and `Metrics.reliability`.
+    The scores after it are the run's own: `scores` and `reliability` of the file.
 
     Attributes:
         method: "none" where a temperature did not help in cross-validation on the validation set.
@@ -156,7 +189,23 @@ class Unseen(Record):
 
 
 class Metrics(Record):
-    """The content of metrics.json: scores on the evaluation set."""
+    """The content of metrics.json: scores on the evaluation set.
+
+    Attributes:
+        format: Version of this format. Format 1 has neither calibration nor answers nor unseen.
+        set: The set that the scores are of.
+        num_pictures: Evaluation pictures that could be read.
+        unreadable: Evaluation pictures that could not be read.
+        class_names: In the order of the model's outputs.
+        top_k: For the score top_k_accuracy.
+        scores: By name: accuracy, balanced_accuracy, macro_f1, log_loss, top_k_accuracy, calibration_error.
+        per_class: The scores of each class, in the order of class_names.
+        confusion_matrix: Counts: one row per true class, one column per predicted class.
+        reliability: Equal ranges of confidence, from the lowest to the highest.
+        calibration: How the probabilities were calibrated; None in format 1.
+        answers: Which pictures the model answers; None in format 1.
+        unseen: What happens to pictures of an unseen class; None where it was not measured.
+    """
 
     format: Literal[1, 2]
     set: Literal["evaluation"] = "evaluation"

@@ -13,6 +13,8 @@ from classifold.errors import FILE_FAULT_LIMIT, Fault, RunError
 CARD_FORMAT: Final = 1
 # Side in pixels of the largest square that pictures are resized to: twice what the settings allow.
 MOST_IMAGE_SIZE: Final = 2048
+# The outputs of model.onnx beside the probabilities, as training names them in a card.
+DISTANCE, EMBEDDING, CLASS_MAPS = "distance", "embedding", "class_maps"
 _Text = Annotated[str, Field(max_length=1024)]
 _Name = Annotated[str, Field(min_length=1, max_length=1024)]
 

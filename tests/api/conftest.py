@@ -35,7 +35,10 @@ def place(
     answer = run_python("-c", EXAMPLE, cwd=folder)
     assert answer.code == 0, answer.err
     (run_dir,) = (folder / "runs").iterdir()
-    return Place(folder, run_dir.rename(run_dir.with_name("first")), answer.err, answer.out)
+    first = run_dir.rename(run_dir.with_name("first"))
+    # For the examples of `compare`; nothing but the report would tell it from a second training.
+    shutil.copytree(first, first.with_name("second"))
+    return Place(folder, first, answer.err, answer.out)
 
 
 @pytest.fixture

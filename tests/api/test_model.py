@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -334,3 +335,60 @@ def test_the_package_offers_these_functions(colour_run: Path) -> None:
     assert package.load is load
     assert package.Prediction is Prediction
     assert sys.modules["classifold"].load_picture is load_picture
+
+
+def flat(*colour: int) -> np.ndarray:
+    return np.full((20, 20, 3), colour, np.uint8)
+
+
+def test_a_prediction_says_whether_the_picture_is_unknown_and_keeps_the_best_guess(
+    judging_run: Path, tmp_path: Path
+) -> None:
+    red, white, missing = load(judging_run).predict([flat(255, 0, 0), flat(255, 255, 255), tmp_path / "none"])
+    assert (red.unknown, red.distance) == (False, pytest.approx(0, abs=1e-6))
+    assert (white.unknown, white.label, white.distance) == (True, "red", pytest.approx(4))
+    assert (missing.unknown, missing.distance, missing.label) == (None, None, None)
+    assert repr(white) == "Prediction('red', 0.333, unknown=True)"
+    assert "unknown" not in repr(red)
+    assert pickle.loads(pickle.dumps(white)) == white
+
+
+def test_a_model_has_the_rule_that_it_was_loaded_with(judging_run: Path) -> None:
+    dim, white = flat(140, 0, 0), flat(255, 255, 255)
+    for options, expected in (
+        ({}, [False, True]),
+        ({"threshold": 0.9}, [True, True]),
+        ({"threshold": np.float32(0)}, [False, True]),
+        ({"error": 0.02}, [True, True]),
+        ({"always_answer": True}, [False, False]),
+    ):
+        model = load(judging_run, **options)
+        assert [one.unknown for one in model.predict([dim, white])] == expected
+        assert [model.predict(one).unknown for one in (dim, white)] == expected
+
+
+def test_a_model_of_an_earlier_release_answers_always(model: Model, colour_run: Path) -> None:
+    prediction = model.predict(flat(255, 255, 255))
+    assert (prediction.unknown, prediction.distance) == (False, None)
+    assert load(colour_run, threshold=0.9).predict(flat(255, 255, 255)).unknown
+    with pytest.raises(UsageError, match="made before errors could be promised"):
+        load(colour_run, error=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threshold": 1.5}, "threshold: expected a probability from 0 to 1, got 1.5"),
+        ({"threshold": float("nan")}, "threshold: expected a probability from 0 to 1, got nan"),
+        ({"threshold": True}, "threshold: expected a probability from 0 to 1, got True"),
+        ({"threshold": "0.8"}, "threshold: expected a probability from 0 to 1, got '0.8'"),
+        ({"threshold": [0.8]}, "threshold: expected a probability from 0 to 1, got"),
+        ({"error": 0}, "error: expected a share between 0 and 1, such as 0.01, got 0"),
+        ({"error": 1}, "error: expected a share between 0 and 1, such as 0.01, got 1"),
+        ({"error": 0.1, "threshold": 0}, "classifold.load: threshold and error exclude each other"),
+        ({"error": 0.01}, "can promise is 0.02"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(judging_run: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        load(judging_run, **options)

@@ -50,7 +50,7 @@ def test_a_run_knows_its_scores_and_its_files(place: Place, run: Run) -> None:
     assert run.settings["EPOCHS"] == 2
     assert run.environment["classifold"]
     assert repr(run) == f"Run({str(place.run_dir)!r}, accuracy {run.accuracy:.3f})"
-    assert set(run.paths) == {*names.ARTEFACTS, names.CHECK_JSON}
+    assert set(run.paths) == {*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON}
     assert all(path.exists() for path in run.paths.values())
     assert run.report_path == run.paths["report.html"]
 
@@ -76,8 +76,10 @@ def test_predictions_are_an_array_where_pandas_is_not_installed(
     table = run.predictions
     assert isinstance(table, np.ndarray)
     columns = ["path", "true_class", "predicted_class", "confidence", "correct"]
-    assert list(table.dtype.names or ()) == [*columns, *(f"p:{name}" for name in run.class_names)]
-    assert table.dtype["correct"] == np.bool_
+    classes = [f"p:{name}" for name in run.class_names]
+    assert list(table.dtype.names or ()) == [*columns, *classes, "unknown", "distance"]
+    assert table.dtype["correct"] == table.dtype["unknown"] == np.bool_
+    assert table.dtype["distance"] == np.float64
     assert table.dtype["confidence"] == np.float64
     check_predictions(table, run)
     assert run.history["stage"][0] == "head"
@@ -169,9 +171,9 @@ def refusal(path: Path) -> str:
 
 def test_what_is_no_run_is_refused_with_what_it_is(place: Place, tmp_path: Path) -> None:
     assert "no such run folder" in refusal(tmp_path / "nothing")
-    assert (
-        f"holds 1 run, and is not a run itself\nhint: name one of them; the newest is {str(place.run_dir)!r}"
-        in (refusal(place.run_dir.parent))
+    newest = str(place.run_dir.with_name("second"))
+    assert f"holds 2 runs, and is not a run itself\nhint: name one of them; the newest is {newest!r}" in (
+        refusal(place.run_dir.parent)
     )
     assert "no metrics.json in this folder" in refusal(tmp_path)
     (tmp_path / "model.tar.gz").write_bytes(b"")

@@ -166,6 +166,36 @@ def test_reading_settings_imports_neither_numpy_nor_tensorflow(
             "did you mean json?",
         ),
         (
+            ["predict", "r", "p", "--threshold", "1.5"],
+            "classifold predict --threshold: expected a share from 0 to 1, such as 0.02 or 2%, got '1.5'",
+            "did you mean 1.5%?",
+        ),
+        (
+            ["predict", "r", "p", "--threshold", "nan"],
+            "classifold predict --threshold: expected a share from 0 to 1, such as 0.02 or 2%, got 'nan'",
+            "classifold predict --help says what it takes",
+        ),
+        (
+            ["predict", "r", "p", "--threshold", "-0.1"],
+            "classifold predict --threshold: expected a share from 0 to 1, such as 0.02 or 2%, got '-0.1'",
+            "classifold predict --help says what it takes",
+        ),
+        (
+            ["predict", "r", "p", "--error", "1"],
+            "classifold predict --error: expected a share between 0 and 1, such as 0.02 or 2%, got '1'",
+            "did you mean 1%?",
+        ),
+        (
+            ["predict", "r", "p", "--error", "0,01"],
+            "classifold predict --error: expected a share between 0 and 1, such as 0.02 or 2%, got '0,01'",
+            "classifold predict --help says what it takes",
+        ),
+        (
+            ["predict", "r", "p", "--error", "1%", "--always-answer"],
+            "classifold predict: --error and --always-answer exclude each other",
+            "keep one of them",
+        ),
+        (
             ["predict", "r", ""],
             "classifold predict PATH...: expected a path, got ''",
             "classifold predict --help says what it takes",
@@ -330,6 +360,54 @@ def test_predict_names_each_picture(
     rows = list(csv.DictReader(answer.out.splitlines()))
     assert [row["predicted_class"] for row in rows] == ["blue", "blue", "green", "green", "red", "red"]
     assert [Path(row["path"]).parent.name for row in rows] == [row["predicted_class"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        ([], [False, False, True]),
+        (["--threshold", "90%"], [False, True, True]),
+        (["--threshold", "0.9"], [False, True, True]),
+        (["--threshold", "-0"], [False, False, True]),
+        (["--threshold", "1"], [True, True, True]),
+        (["--error", "2 %"], [False, True, True]),
+        (["--error", "0.5"], [False, False, True]),
+        (["--always-answer"], [False, False, False]),
+    ],
+)
+def test_predict_says_which_pictures_are_unknown(
+    classifold: Classifold, judging_run: Path, tmp_path: Path, words: list[str], unknown: list[bool]
+) -> None:
+    from PIL import Image
+
+    for name, colour in (("a", (255, 0, 0)), ("b", (140, 0, 0)), ("c", (255, 255, 255))):
+        Image.new("RGB", (20, 20), colour).save(tmp_path / f"{name}.png")
+    pictures = sorted(tmp_path.glob("*.png"))
+    answer = classifold("predict", judging_run, *pictures, "--format", "json", *words)
+    assert answer.code == 0, answer.err
+    rows = json.loads(answer.out)
+    assert [row["unknown"] for row in rows] == unknown
+    assert [row["distance"] for row in rows] == pytest.approx([0, 0.901961, 4], abs=1e-5)
+    assert [row["predicted_class"] for row in rows] == ["red"] * 3
+    text = classifold("predict", judging_run, *pictures, "--top-k", "1", *words).out
+    assert [line.startswith("unknown (red?) ") for line in text.splitlines()] == unknown
+
+
+def test_predict_says_which_error_can_be_promised_instead(classifold: Classifold, judging_run: Path) -> None:
+    answer = classifold("predict", judging_run, judging_run, "--error", "0.01")
+    assert (answer.code, answer.out) == (2, "")
+    assert "smallest error that the 75 validation pictures of this model can promise is 0.02" in answer.err
+    assert "hint: use --error 0.02 (in Python: error=0.02), or train with more" in answer.err
+
+
+def test_predict_counts_the_unknown_pictures_in_what_it_wrote(
+    classifold: Classifold, judging_run: Path, draw_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, output = draw_colours(tmp_path / "pictures", count=2), tmp_path / "names.csv"
+    answer = classifold("predict", judging_run, folder, "--threshold", "1", "--output", output)
+    assert answer.err.splitlines()[-1] == (
+        f"6 pictures were classified, 6 of them as unknown; the answers are in {output}"
+    )
 
 
 def test_predict_shows_as_many_names_as_the_settings_say(

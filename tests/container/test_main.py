@@ -127,7 +127,7 @@ def test_a_job_leaves_every_artefact_and_says_what_it_does(job: Job, tmp_path: P
     from classifold.predict.predictor import load_predictor
 
     assert job.run() == 0, job.log()
-    assert job.files() == set(names.ARTEFACTS)
+    assert job.files() == {*names.ARTEFACTS, *names.LATER_ARTEFACTS}
     lines = leave_out_progress(job.log())
     assert lines[0].startswith("classifold ")
     assert lines[1] == "job colours-job: 3 classes; 24 training, 9 validation, 12 evaluation pictures"
@@ -202,7 +202,7 @@ def test_a_stopped_job_leaves_the_best_model_and_goes_on_when_it_is_started_agai
 
     assert job.run() == 0, job.log()
     assert "\nfine-tuning epoch 9 of " not in job.log()
-    assert job.files() == set(names.ARTEFACTS)
+    assert job.files() == {*names.ARTEFACTS, *names.LATER_ARTEFACTS}
     with (job.ml.model_dir / "history.csv").open(newline="") as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 63))
 

@@ -201,7 +201,7 @@ def test_the_image_trains_here_as_it_would_there(image: str, project, tmp_path: 
     lines: list[str] = []
     run_dir = run_in_docker(project(), image, tell=lines.append)
     assert run_dir.parent == (tmp_path / "runs").resolve()
-    assert {path.name for path in run_dir.iterdir()} == set(names.ARTEFACTS)
+    assert {path.name for path in run_dir.iterdir()} == {*names.ARTEFACTS, *names.LATER_ARTEFACTS}
     assert list(run_dir.parent.iterdir()) == [run_dir]
     owners = {(path.stat().st_uid, path.stat().st_gid) for path in [run_dir, *run_dir.rglob("*")]}
     assert owners == {(os.getuid(), os.getgid())}
@@ -409,7 +409,7 @@ def test_two_containers_train_together_without_rights_or_a_way_out(
 ) -> None:
     lines: list[str] = []
     run_dir = run_in_docker(project(), hosts_image, tell=lines.append, num_hosts=2)
-    assert {path.name for path in run_dir.iterdir()} == set(names.ARTEFACTS)
+    assert {path.name for path in run_dir.iterdir()} == {*names.ARTEFACTS, *names.LATER_ARTEFACTS}
     assert list(run_dir.parent.iterdir()) == [run_dir]
     seen = [json.loads(line.partition("seen ")[2]) for line in lines if "seen " in line]
     assert sorted(one["host"] for one in seen) == ["algo-1", "algo-2"]

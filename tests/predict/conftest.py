@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from made_card import model_card
-
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-
-
-def colour_model(
-    card: dict[str, Any] | str | None, *, num_classes: int = 3, size: int = 16
-) -> onnx.ModelProto:
-    """softmax(4 x mean of each colour in 0..1): red, green and blue; further classes score 0."""
-    weights = np.zeros((3, num_classes), np.float32)
-    np.fill_diagonal(weights, 4 / 255)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
-            helper.make_node("GlobalAveragePool", ["planes"], ["pooled"]),
-            helper.make_node("Flatten", ["pooled"], ["means"], axis=1),
-            helper.make_node("Gemm", ["means", "weights"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-        ],
-        "colours",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", size, size, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", num_classes])],
-        [numpy_helper.from_array(weights, "weights")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    if card is not None:
-        text = card if isinstance(card, str) else json.dumps(card)
-        helper.set_model_props(model, {"classifold": text})
-    return model
+from made_models import COLOURS, colour_model
 
 
 @pytest.fixture

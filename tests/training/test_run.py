@@ -38,7 +38,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def test_the_run_folder_has_every_artefact_and_nothing_else(finished):
     assert sorted(path.name for path in finished.run_dir.iterdir()) == sorted(
-        [*names.ARTEFACTS, names.CHECK_JSON]
+        [*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON]
     )
     assert [path.name for path in finished.run_dir.parent.iterdir()] == [finished.run_dir.name]
 
@@ -342,7 +342,8 @@ def test_a_head_that_is_found_and_half_precision_make_a_run_like_any_other_with_
     assert summary.archive == summary.run_dir / "model.tar.gz"
     with tarfile.open(summary.archive) as archive:
         members = archive.getnames()
-    assert {name.partition("/")[0] for name in members} == set(names.ARTEFACTS)
+    # The page of this run is no report, and the card is written beside a report.
+    assert {name.partition("/")[0] for name in members} == {*names.ARTEFACTS, *names.LATER_ARTEFACTS}
     assert summary.metrics == read_json(summary.run_dir / "metrics.json")
 
 
@@ -432,5 +433,7 @@ def test_a_disk_without_locks_gets_the_whole_run(start_train, poor_disk, monkeyp
     one = start_train(EPOCHS=0, HEAD_EPOCHS=1)
     assert one.process.wait(600) == 0, one.stderr()
     (run_dir,) = one.runs_dir.iterdir()
-    assert sorted(path.name for path in run_dir.iterdir()) == sorted([*names.ARTEFACTS, names.CHECK_JSON])
+    assert sorted(path.name for path in run_dir.iterdir()) == sorted(
+        [*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON]
+    )
     assert f"the disk of {one.runs_dir} does not support locks: start this run only once" in one.stderr()

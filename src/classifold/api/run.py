@@ -110,8 +110,9 @@ class Run:
         """One row for each evaluation picture: a DataFrame where pandas is installed, else a NumPy array.
 
         The columns are `path` (below the evaluation folder), `true_class` and `predicted_class` (text),
-        `confidence` (the probability of the predicted class, float64), `correct` (bool), and for each class
-        `p:NAME`, its probability (float64). Without pandas they are the fields of a structured array, read in
+        `confidence` (the probability of the predicted class, float64), `correct` (bool), for each class
+        `p:NAME`, its probability (float64), and in runs whose model measures distances `unknown` (bool) and
+        `distance` (float64). Without pandas they are the fields of a structured array, read in
         the same way: `run.predictions["confidence"]`.
 
         Raises:
@@ -152,7 +153,7 @@ class Run:
             >>> classifold.Run("runs/first").paths["model.onnx"].as_posix()
             'runs/first/model.onnx'
         """
-        artefacts = (*names.ARTEFACTS, names.CHECK_JSON, names.MODEL_ARCHIVE)
+        artefacts = (*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON, names.MODEL_ARCHIVE)
         return {name: self._path / name for name in artefacts if (self._path / name).exists()}
 
     @property

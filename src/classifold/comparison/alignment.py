@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from classifold import names
 from classifold.errors import Fault, RunError
+from classifold.progress import Advance, counting, show_progress
 from classifold.report.records import PredictedPicture, iter_predictions
 
 # predictions.csv has six decimals: a probability that is written as 0 may be anything below this.
@@ -100,13 +101,14 @@ class _Index:
         return row
 
 
-def align_predictions(run_dirs: Sequence[Path]) -> tuple[Aligned, list[Answers]]:
+def align_predictions(run_dirs: Sequence[Path], *, num_rows: int) -> tuple[Aligned, list[Answers]]:
     """Read predictions.csv of every run, row by row, and lay them side by side.
 
     Memory holds the paths of the first run and a few bytes per picture and run.
 
     Args:
         run_dirs: The run folders, the first one to compare with first.
+        num_rows: Pictures of all of them together, for the progress that is shown.
 
     Returns:
         The predictions on the common pictures, and what each run says of all pictures of the first.
@@ -115,25 +117,26 @@ def align_predictions(run_dirs: Sequence[Path]) -> tuple[Aligned, list[Answers]]
         RunError: A file is damaged, or lists a picture twice; names every such file.
     """
     index = _Index()
-    answers = [_read_first(run_dirs[0], index)]
     overlaps = []
     faults: list[Fault] = []
-    for run_dir in run_dirs[1:]:
-        try:
-            found, overlap = _read_other(run_dir, index)
-        except RunError as error:
-            faults.extend(error.faults)
-            continue
-        answers.append(found)
-        overlaps.append(overlap)
+    with show_progress("reading the predictions", num_rows) as advance:
+        answers = [_read_first(run_dirs[0], index, advance)]
+        for run_dir in run_dirs[1:]:
+            try:
+                found, overlap = _read_other(run_dir, index, advance)
+            except RunError as error:
+                faults.extend(error.faults)
+                continue
+            answers.append(found)
+            overlaps.append(overlap)
     if faults:
         raise RunError(*faults)
     return _keep_common(index, answers, overlaps), answers
 
 
-def _read_first(run_dir: Path, index: _Index) -> Answers:
+def _read_first(run_dir: Path, index: _Index, advance: Advance) -> Answers:
     right, losses = bytearray(), []
-    for picture in iter_predictions(run_dir):
+    for picture in counting(iter_predictions(run_dir), advance):
         if index.add(picture) is None:
             raise _listed_twice(run_dir, picture.key)
         right.append(picture.correct)
@@ -146,14 +149,14 @@ def _read_first(run_dir: Path, index: _Index) -> Answers:
     )
 
 
-def _read_other(run_dir: Path, index: _Index) -> tuple[Answers, Overlap]:
+def _read_other(run_dir: Path, index: _Index, advance: Advance) -> tuple[Answers, Overlap]:
     count = len(index.rows)
     right, losses = np.full(count, _ABSENT, np.int8), np.full(count, np.nan, np.float32)
     seen = np.zeros(count, bool)
     strangers: set[str] = set()
     other_class: list[str] = []
     num_rows = num_right = 0
-    for picture in iter_predictions(run_dir):
+    for picture in counting(iter_predictions(run_dir), advance):
         num_rows += 1
         num_right += picture.correct
         row = index.rows.get(picture.key)

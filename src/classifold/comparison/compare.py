@@ -25,12 +25,13 @@ from classifold.comparison.paired import (
     find_p_value,
 )
 from classifold.comparison.result import ClassPair, ComparedRun, Comparison, Difference, Pair
-from classifold.comparison.runs import OpenedRun, find_model_mb, open_runs
+from classifold.comparison.runs import OpenedRun, find_cost, find_model_mb, open_runs
 from classifold.comparison.sentences import describe_pair, describe_time, find_cautions
 from classifold.counts import count_of
 from classifold.errors import Fault, RunError
 from classifold.intervals import wilson_interval
 from classifold.metrics import Metrics, Score
+from classifold.trust.promise import build_promise
 
 _NUM_PICTURES = 20
 
@@ -57,7 +58,8 @@ def compare_runs(
         RunError: A run is missing, damaged or not finished, or the evaluation pictures differ.
     """
     runs, notes = open_runs(sources, runs_dir=runs_dir, resume=resume)
-    aligned, answers = align_predictions([run.run_dir for run in runs])
+    num_rows = sum(run.records.metrics.num_pictures for run in runs)
+    aligned, answers = align_predictions([run.run_dir for run in runs], num_rows=num_rows)
     _check_metrics(runs, answers)
     _check_pictures(runs, aligned, only_common=only_common, common_option=common_option)
     is_partial = not all(overlap.is_complete for overlap in aligned.overlaps)
@@ -131,8 +133,9 @@ def _explain_overlap(run: OpenedRun, first: OpenedRun, overlap: Overlap, hint: s
     parts += [f"{overlap.only_first:,} only in {first.name}"] if overlap.only_first else []
     parts += [f"{overlap.only_here:,} only here"] if overlap.only_here else []
     parts += [f"{overlap.other_class:,} in another class"] if overlap.other_class else []
-    what = f"its evaluation pictures are not those of {first.name}: {', '.join(parts)}"
-    return Fault(str(run.run_dir), f"{what} (such as {', '.join(overlap.examples)})", hint)
+    counts, examples = ", ".join(parts), ", ".join(overlap.examples)
+    what = f"its evaluation pictures are not those of {first.name}: {counts} (such as {examples})"
+    return Fault(str(run.run_dir), what, hint)
 
 
 def _describe_pictures(aligned: Aligned, data: Sequence[Difference], *, is_partial: bool) -> list[str]:
@@ -170,13 +173,14 @@ def _build_run(
         seconds=sum(environment.seconds.values()) or None,
         machine=machine,
         model_mb=find_model_mb(run),
+        usd=find_cost(run),
         **scores,
     )
 
 
 def _read_scores(metrics: Metrics) -> dict[str, Any]:
-    """Return the run's own scores, which are those on all of its evaluation pictures."""
-    found = {
+    """Return the run's own scores and promise, which are those on all of its evaluation pictures."""
+    found: dict[str, Any] = {
         name: metrics.scores.get(name)
         for name in ("accuracy", "balanced_accuracy", "log_loss", "calibration_error")
     }
@@ -184,7 +188,8 @@ def _read_scores(metrics: Metrics) -> dict[str, Any]:
         found |= {"coverage": metrics.answers.coverage, "answered_accuracy": metrics.answers.accuracy}
     if metrics.unseen is not None:
         found["unseen_refused"] = metrics.unseen.refused
-    return {name: score for name, score in found.items() if score is not None}
+    found["promise"] = tuple(build_promise(metrics))
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _score_common(right: NDArray[np.bool_], losses: NDArray[np.float32]) -> dict[str, Any]:

@@ -39,18 +39,21 @@ def build_scores(comparison: Comparison) -> Grid:
 
 
 def build_trust(comparison: Comparison) -> Grid | None:
-    """Return what the runs' probabilities and answers are worth; None where no run tells."""
-    rows = [
-        [
-            run.letter,
-            *map(_write, (run.calibration_error, run.coverage, run.answered_accuracy, run.unseen_refused)),
-        ]
-        for run in comparison.runs
-    ]
-    if all(cell == UNKNOWN for row in rows for cell in row[1:]):
+    """Return what the runs' probabilities and answers are worth, as far as a run tells; None if none does."""
+    columns = {
+        "calibration error": [run.calibration_error for run in comparison.runs],
+        "answered": [run.coverage for run in comparison.runs],
+        "right of those": [run.answered_accuracy for run in comparison.runs],
+        "unseen refused": [run.unseen_refused for run in comparison.runs],
+    }
+    told = {name: scores for name, scores in columns.items() if any(scores)}
+    if not told:
         return None
-    header = ["run", "calibration error", "answered", "right of those", "unseen refused"]
-    return Grid("What probabilities and answers are worth", header, rows)
+    rows = [
+        [run.letter, *(_write(scores[place]) for scores in told.values())]
+        for place, run in enumerate(comparison.runs)
+    ]
+    return Grid("What probabilities and answers are worth", ["run", *told], rows)
 
 
 def build_pairs(comparison: Comparison) -> Grid:

@@ -15,7 +15,8 @@ from classifold.comparison.figures import (
     build_trust,
 )
 from classifold.comparison.result import Comparison
-from classifold.report.page import without_control
+from classifold.comparison.sentences import build_headline
+from classifold.report.safe_text import without_control
 
 _LONGEST_VALUE = 400
 _MOST_CLASSES = 50
@@ -55,6 +56,7 @@ def render_page(comparison: Comparison) -> str:
     )
     return templates.get_template("compare.html.j2").render(
         comparison=comparison,
+        headline=build_headline(comparison),
         num_runs=len(comparison.runs),
         grids=[
             grid

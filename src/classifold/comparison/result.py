@@ -26,10 +26,12 @@ class ComparedRun(Record):
         coverage: Share of pictures that the model answers; None as above, and in runs of earlier releases.
         answered_accuracy: Share of those answers that is right; None as for `coverage`.
         unseen_refused: Share of pictures of unseen classes that is refused; None as for `coverage`.
+        promise: What the model promises, in sentences; empty as for `coverage`.
         seconds: Time of the training from its start to the report; None where it is not known.
         machine: The machine that it was trained on: number of cores and platform.
         model_mb: Size of model.onnx in MB; None where it is missing.
-        usd: Cost in US dollars; None where it is not known, as for every run on a machine of your own.
+        usd: What the job on SageMaker was billed, in US dollars; None where it is not known, as for a run
+            that was trained on a machine of your own.
     """
 
     letter: str
@@ -44,6 +46,7 @@ class ComparedRun(Record):
     coverage: Score | None = None
     answered_accuracy: Score | None = None
     unseen_refused: Score | None = None
+    promise: tuple[str, ...] = ()
     seconds: float | None = None
     machine: str = ""
     model_mb: float | None = None
@@ -127,7 +130,7 @@ class Comparison(Record):
         >>> import classifold
         >>> found = classifold.compare("runs/first", "runs/second")
         >>> found
-        Comparison(A runs/first, B runs/second, 9 pictures)
+        Comparison(A first, B second, 9 pictures)
         >>> found.pairs[0].can_be_chance
         True
     """

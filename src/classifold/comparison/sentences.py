@@ -6,9 +6,20 @@ import re
 from collections.abc import Sequence
 
 from classifold.comparison.paired import FEWEST_TELLING
-from classifold.comparison.result import ComparedRun, Pair
+from classifold.comparison.result import ComparedRun, Comparison, Pair
 from classifold.counts import count_of
 from classifold.metrics import Score
+
+
+def build_headline(comparison: Comparison) -> str:
+    """Return the headline of the page: the result of two runs, or what is compared."""
+    pictures = count_of(comparison.num_pictures, "picture")
+    if len(comparison.pairs) > 1:
+        return f"{len(comparison.runs)} runs on the same {pictures}"
+    (pair,) = comparison.pairs
+    if not pair.better + pair.worse:
+        return f"{pair.letter} and {pair.against} do not differ on {pictures}"
+    return f"{pair.letter} is better on {pair.better:,} and worse on {pair.worse:,} of {pictures}"
 
 
 def describe_pair(pair: Pair, *, num_pairs: int) -> str:
@@ -21,6 +32,8 @@ def describe_pair(pair: Pair, *, num_pairs: int) -> str:
     differing = pair.better + pair.worse
     if not differing:
         right = count_of(pair.both_right, "picture")
+        if not pair.both_wrong:
+            return f"{pair.letter} and {pair.against} are right on all {right}: no difference."
         return (
             f"{pair.letter} and {pair.against} are right on the same {right}, and wrong on the same "
             f"{pair.both_wrong:,}: no difference."

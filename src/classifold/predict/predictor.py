@@ -17,7 +17,7 @@ from classifold import names
 from classifold.errors import Fault, RunError
 from classifold.inference import ModelFileError, limited_model, open_session, run_outputs
 from classifold.machine import count_cores
-from classifold.model_card import ModelCard, parse_card
+from classifold.model_card import CLASS_MAPS, ModelCard, parse_card
 from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
 from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
@@ -329,7 +329,8 @@ def _near_runs(run: Path) -> str:
 
 def _load_session(path: Path) -> Any:
     try:
-        return open_session(path)
+        # Only heat maps need the class maps, from a session of their own.
+        return open_session(path, without=(CLASS_MAPS,))
     except ModelFileError as error:
         raise RunError(Fault(str(path), f"this model cannot be opened: {error}", _RUN_HINT)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base

@@ -12,11 +12,11 @@ from classifold import names
 from classifold.atomic import write_whole
 from classifold.counts import count_of
 from classifold.dataset.evaluation_size import FEW_PICTURES
-from classifold.metrics import Answers, Calibration, ClassScores, Metrics, Score, Unseen
+from classifold.metrics import Calibration, ClassScores, Metrics, Score
 from classifold.printable import make_printable
-from classifold.report.build import build_score
 from classifold.report.data_check import build_check_rows, describe_check, describe_spoilers
 from classifold.report.records import Environment, RunRecords
+from classifold.report.scores import build_score
 from classifold.report.sentences import (
     build_headline,
     build_summary,
@@ -25,6 +25,7 @@ from classifold.report.sentences import (
     percent,
 )
 from classifold.settings.config import LEARNING_SETTINGS, Config
+from classifold.trust.promise import build_promise
 
 _MOST_CLASSES, _MOST_NAMED, _MOST_PAIRS = 200, 30, 5
 # What Markdown, its tables, and the emoji and formulas of git hosts give a meaning inside a line.
@@ -157,28 +158,11 @@ def _describe_answers(metrics: Metrics) -> Iterator[str]:
             "probability.\n"
         )
         return
-    yield _describe_coverage(metrics.answers)
-    yield f"{_describe_unseen(metrics.unseen)}\n"
-
-
-def _describe_coverage(answers: Answers) -> str:
-    right = f", and {percent(answers.accuracy.value)} of those answers are right" * bool(answers.num_answered)
-    return (
-        f"It answers {percent(answers.coverage.value)} of pictures like the evaluation pictures{right}. "
-        f"The others are called unknown: their confidence is below {answers.min_confidence:.3g}, or their "
-        f"distance from the training pictures is above {answers.max_distance:.3g}."
-    )
-
-
-def _describe_unseen(unseen: Unseen | None) -> str:
-    if unseen is None:
-        return "How many pictures of other things it refuses was not measured."
-    weak = " The classes are few, so this estimate is weak." if unseen.is_weak else ""
-    refused = percent(unseen.refused.value, decimals=0)
-    return (
-        f"Of pictures of a class that it does not know, it refuses about {refused} "
-        f"(each class was left out in turn).{weak}"
-    )
+    answers = metrics.answers
+    yield f"{escape_markdown(' '.join(build_promise(metrics)))}\n"
+    reasons = [f"the confidence is below {answers.min_confidence:.3g}"] if answers.min_confidence else []
+    reasons.append(f"the distance from the training pictures is above {answers.max_distance:.3g}")
+    yield f"A picture is called unknown where {', or '.join(reasons)}.\n"
 
 
 def _describe_data(records: RunRecords) -> Iterator[str]:

@@ -15,17 +15,20 @@ from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.dataset.walk import Picture
 from classifold.inference import open_session, run_outputs
-from classifold.model_card import Answering, ModelCard
+from classifold.model_card import CLASS_MAPS, DISTANCE, EMBEDDING, Answering, ModelCard
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.array_cache import ArrayCache, blocks
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Notes
-from classifold.training.network import CLASS_MAPS, DISTANCE, EMBEDDING, FEATURES, LOGITS, has_maps
+from classifold.training.network import FEATURES, LOGITS, list_maps
 from classifold.training.sharing import list_here
-from classifold.training.stand_ins import Calibrator, build_reference, choose_answering, fit_calibrator
 from classifold.trust.answering import Rule
+from classifold.trust.distance import build_reference
+from classifold.trust.errors import choose_answering
 from classifold.trust.reference import Reference
+from classifold.trust.temperature import Calibrator, fit_calibrator
+from classifold.trust.unseen import Kept
 
 # Training pictures that distances are measured from, evenly of all classes.
 MAX_REFERENCE = 2000
@@ -48,6 +51,11 @@ class Seen:
     labels: NDArray[np.intp]
     logits: Floats
     features: Floats
+
+    @property
+    def kept(self) -> Kept:
+        """What the estimate for unseen classes needs."""
+        return Kept(self.features, self.labels)
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,6 @@ class Trust:
         """Which pictures are unknown."""
         return Rule(self.answering.min_confidence, self.answering.max_distance)
 
-    def calibrate(self, logits: Floats) -> NDArray[np.float64]:
-        """Return the calibrated probabilities (N, C) of logits (N, C)."""
-        return softmax(logits * self.calibrator.factors + self.calibrator.shifts)
-
     def complete(self, card: ModelCard, network: Path) -> ModelCard:
         """Return the card with what is known now, and the names of the further outputs of model.onnx."""
         return card.model_copy(
@@ -84,7 +88,7 @@ class Trust:
                 "answering": self.answering,
                 "distance": DISTANCE,
                 "embedding": EMBEDDING,
-                "class_maps": CLASS_MAPS if has_maps(network) else "",
+                "class_maps": CLASS_MAPS if list_maps(network) else "",
             }
         )
 
@@ -104,7 +108,7 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
         config: The settings.
         notes: Told of pictures that cannot be read.
     """
-    session = open_session(network)
+    session = open_session(network, without=list_maps(network))
     chosen = choose_pictures(_list_training(sets), count=MAX_REFERENCE, seed=config.RANDOM_SEED)
     training = _ask(session, names.TRAINING, sets, config, pictures=chosen, notes=notes)
     validation = _ask(session, names.VALIDATION, sets, config, pictures=None, notes=notes)
@@ -120,7 +124,7 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
             seed=seed,
         )
         answering = choose_answering(
-            softmax(validation.logits * calibrator.factors + calibrator.shifts),
+            softmax(calibrator.calibrate(validation.logits)),
             validation.labels,
             reference.measure(reference.embed(validation.features)),
             max_error=config.MAX_ERROR,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.dataset.scan import Sets
 from classifold.errors import Fault, RunError
-from classifold.model_card import parse_card
+from classifold.model_card import DISTANCE, parse_card
 from classifold.processes import Module, explain_failure, run_module
 from classifold.progress import show_progress
 from classifold.settings.backbone_names import describe_licence
@@ -25,14 +24,14 @@ from classifold.training.artefacts import build_environment, write_json, write_p
 from classifold.training.calibrate import Seen, Trust, build_trust
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
-from classifold.training.network import DISTANCE, FEATURES, LOGITS, Additions, complete_network
-from classifold.training.verify import check_answers
+from classifold.training.network import FEATURES, LOGITS, Additions, complete_network
+from classifold.training.verify import Difference, check_answers, load_answers
 from classifold.trust.reference import save_reference
 
 Floats = NDArray[np.float32]
 
 # Evaluation pictures that every form of the model is asked about before the run is called done.
-_SAMPLE_SIZE = 8
+_SAMPLE_SIZE, _NOISE_SIZE = 8, 2
 _SAMPLE, _ANSWER = "sample.npy", "sample.json"
 # The converted network, from which model.onnx is made.
 _NETWORK = "network.onnx"
@@ -109,7 +108,7 @@ class Delivery:
                 self.clock.end("evaluate")
                 with show_progress("checking that every format gives the same answers", None):
                     checker.finish()
-        answers = json.loads((self.folder / _ANSWER).read_text(encoding="utf-8"))
+        answers = load_answers(self.folder / _ANSWER)
         check_answers(answers)
         self.clock.end("verify")
         self._write_environment(answers, backend=backend, started=started, num_hosts=num_hosts)
@@ -118,9 +117,11 @@ class Delivery:
         return metrics
 
     def _write_sample(self, reader: Any) -> None:
-        """Write the pixels of some pictures of the set, for the verification."""
+        """Write the pixels of some pictures of the set and, as strange ones, of noise."""
         picked = np.linspace(0, len(reader) - 1, min(_SAMPLE_SIZE, len(reader))).astype(int)
-        np.save(self.folder / _SAMPLE, reader.read(picked))
+        pixels = reader.read(picked)
+        noise = np.random.default_rng(0).integers(0, 256, (_NOISE_SIZE, *pixels.shape[1:]), np.uint8)
+        np.save(self.folder / _SAMPLE, np.concatenate([pixels, noise]))
 
     @property
     def _network(self) -> Path:
@@ -176,6 +177,7 @@ class Delivery:
             RunError: Naming those that are missing.
         """
         expected = [one for one in names.ARTEFACTS if one != names.REPORT_HTML or has_report]
+        expected += [one for one in names.LATER_ARTEFACTS if one != names.MODEL_CARD_MD or has_report]
         missing = [one for one in expected if not (self.folder / one).exists()]
         if missing:
             raise RunError(Fault(name, f"the run did not write {', '.join(missing)}"))
@@ -208,7 +210,7 @@ class Delivery:
         from classifold.training.array_cache import blocks
 
         card = (self.folder / names.CLASSES_JSON).read_text(encoding="utf-8")
-        # model.onnx with two more outputs, so that nothing is computed twice.
+        # model.onnx with two other outputs, so that nothing is computed twice.
         content = complete_network(self._network, additions, card=card, is_open=True)
         session, given = open_session(content), []
         with show_progress("evaluating", len(reader)) as advance:
@@ -222,7 +224,7 @@ class Delivery:
         return probabilities, distances, Seen(keys, labels, logits, features)
 
     def _write_environment(
-        self, verification: dict[str, float], *, backend: str, started: datetime, num_hosts: int
+        self, answers: Mapping[str, Difference | str], *, backend: str, started: datetime, num_hosts: int
     ) -> None:
         counts = {
             name: {**dict.fromkeys(self.sets.class_names, 0), **Counter(one.class_name for one in pictures)}
@@ -238,7 +240,9 @@ class Delivery:
             started=started.isoformat(timespec="seconds"),
             seconds=self.clock.seconds,
             data=data,
-            verification=verification,
+            verification={
+                form: one.probabilities for form, one in answers.items() if isinstance(one, Difference)
+            },
             backbone=_describe_backbone(self.config),
             num_hosts=num_hosts,
         )

@@ -23,7 +23,7 @@ from classifold.progress import hide_progress, show_progress
 from classifold.training.network import find_features, list_outputs, name_ends
 
 if TYPE_CHECKING:
-    from classifold.training.stand_ins import Calibrator
+    from classifold.trust.temperature import Calibrator
 
 # Where the model card travels inside the forms that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
@@ -222,7 +222,7 @@ def _held_layer(tf_keras: Any, held: Any) -> Any:
 
 
 def _build_signatures(kept: Any, held: Any, shape: Any) -> dict[str, Any]:
-    """Return what a SavedModel can be called for by name: the probabilities, and the features of the head."""
+    """Return what a SavedModel can be called for by name: the probabilities, or these and the features."""
     import tensorflow as tf
 
     takes = [tf.TensorSpec(shape, tf.float32, name="pixels")]
@@ -231,7 +231,8 @@ def _build_signatures(kept: Any, held: Any, shape: Any) -> dict[str, Any]:
         return {"probabilities": kept(pixels)}
 
     def features(pixels: Any) -> Any:
-        return {"features": held.serve(pixels)["features"]}
+        # Both, so that whoever measures distances needs to load and to call the model once only.
+        return dict(held.serve(pixels))
 
     return {
         "serving_default": tf.function(serve, input_signature=takes),

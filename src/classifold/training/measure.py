@@ -6,7 +6,8 @@ from classifold.metrics import Calibration, Metrics
 from classifold.settings.config import Config
 from classifold.training.calibrate import Seen, Trust, softmax
 from classifold.training.evaluate import Answers, build_metrics, measure_calibration, reliability_table
-from classifold.training.stand_ins import measure_answers
+from classifold.trust.coverage import measure_answers
+from classifold.trust.unseen import measure_unseen
 
 
 def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -> Metrics:
@@ -37,4 +38,12 @@ def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -
         **scores,
         calibration=Calibration.model_validate(calibration),
         answers=measure_answers(answers.probabilities, answers.labels, answers.distances, trust.answering),
+        unseen=measure_unseen(
+            trust.training.kept,
+            trust.validation.kept,
+            seen.kept,
+            answers.class_names,
+            false_refusals=config.FALSE_REFUSALS,
+            seed=config.RANDOM_SEED,
+        ),
     )

@@ -15,15 +15,13 @@ from classifold.model_card import parse_card
 from classifold.trust.reference import Reference
 
 if TYPE_CHECKING:
-    from classifold.training.stand_ins import Calibrator
+    from classifold.trust.temperature import Calibrator
 
 Floats = NDArray[np.float32]
 
 # The outputs of the converted network, before it is completed. Each map is what one part of the features is
 # the mean of, (N, h, w, c).
 PIXELS, LOGITS, FEATURES, MAP = "pixels", "logits", "features", "map"
-# Outputs of model.onnx, as the model card names them.
-DISTANCE, EMBEDDING, CLASS_MAPS = "distance", "embedding", "class_maps"
 # Class maps have at least this many places on a side, where the network has a level of that resolution.
 _LEAST_SIDE = 14
 
@@ -80,7 +78,7 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
         additions: What it is completed with.
         card: The model card, as JSON; the outputs get the names in it.
         is_open: Keep the logits (N, C), before calibration, and the features (N, F) as outputs, which the
-            run folder's file does not have.
+            run folder's file does not have; and leave out the class maps.
     """
     import onnx
 
@@ -91,7 +89,7 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
     builder = _Builder(graph)
     ends = [_add_probabilities(builder, additions.calibrator, wanted.output)]
     ends += _add_distance(builder, additions.reference, (wanted.distance, wanted.embedding))
-    if wanted.class_maps:
+    if wanted.class_maps and not is_open:
         kernel = additions.kernel * additions.calibrator.factors
         ends.append(_add_class_maps(builder, maps, sides, kernel, wanted.class_maps))
     if is_open:
@@ -108,12 +106,12 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
     return content
 
 
-def has_maps(network: Path) -> bool:
-    """Tell whether class maps can be had of a converted network."""
+def list_maps(network: Path) -> list[str]:
+    """Return the names of a converted network's maps; where there are none, it can have no class maps."""
     import onnx
 
     outputs = onnx.load(network, load_external_data=False).graph.output
-    return any(end.name.startswith(MAP) for end in outputs)
+    return [end.name for end in outputs if end.name.startswith(MAP)]
 
 
 End = tuple[str, list[int | None]]
@@ -173,12 +171,14 @@ def _add_probabilities(builder: _Builder, calibrator: Calibrator, output: str) -
 def _add_distance(builder: _Builder, reference: Reference, outputs: tuple[str, str]) -> list[End]:
     """Add what `Reference.embed` and `Reference.measure` compute."""
     distance, embedding = outputs
-    centred = builder.add("Sub", FEATURES, builder.hold(reference.mean))
-    projection = builder.hold(reference.projection)
-    rows = builder.add("MatMul", centred, projection, output="" if reference.is_unit else embedding)
-    if reference.is_unit:
-        length = builder.add("Sqrt", builder.sum(builder.add("Mul", rows, rows)))
-        rows = builder.add("Div", rows, builder.add("Max", length, builder.hold(1e-12)), output=embedding)
+    length = builder.add("Sqrt", builder.sum(builder.add("Mul", FEATURES, FEATURES)))
+    unit = builder.add("Div", FEATURES, builder.add("Max", length, builder.hold(1e-12)))
+    centred = builder.add("Sub", unit, builder.hold(reference.mean))
+    kept = builder.add("MatMul", centred, builder.hold(reference.projection))
+    whole, part = (builder.sum(builder.add("Mul", one, one)) for one in (centred, kept))
+    rest = builder.add("Max", builder.add("Sub", whole, part), builder.hold(0.0))
+    white = builder.add("MatMul", kept, builder.hold(reference.whitening))
+    rows = builder.add("Concat", white, builder.add("Sqrt", rest), axis=-1, output=embedding)
     points = reference.points
     products = builder.add("MatMul", rows, builder.hold(-2 * points.T))
     squares = builder.add("Add", products, builder.sum(builder.add("Mul", rows, rows)))

@@ -108,5 +108,6 @@ def _explain_error(answering: Answering, where: str) -> Fault:
 
 def _round_up(share: float) -> str:
     """Return a share with three significant digits that is not below it, so that the hint's error is met."""
-    step = Decimal(10) ** (Decimal(share).adjusted() - 2)
-    return f"{float(Decimal(share).quantize(step, ROUND_CEILING)):.6g}"
+    exact = Decimal(str(share))  # the shortest text of the share: 0.02, not 0.0200000000000000004
+    step = Decimal(10) ** (exact.adjusted() - 2)
+    return f"{float(exact.quantize(step, ROUND_CEILING)):.6g}"

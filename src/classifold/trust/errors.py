@@ -1,0 +1,113 @@
+"""Chooses the least confidence of an answer, so that at most a stated share of the answers is wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifold.model_card import Answering, ErrorStep
+
+# Below it an answer is more probably wrong than right.
+DEFAULT_CONFIDENCE = 0.5
+_MOST_STEPS = 200
+_UNITS = 1_000_000
+
+
+def choose_answering(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    distances: NDArray[np.floating] | None,
+    *,
+    max_error: float | None,
+    false_refusals: float,
+) -> Answering:
+    """Return when a model answers, chosen on its validation pictures.
+
+    Where `max_error` is less than these pictures can promise, the smallest that they can is chosen and named
+    in the result; where they can promise none, the result's `max_error` is None. Without `max_error`, answers
+    that are more probably wrong than right are not given.
+
+    Args:
+        probabilities: Calibrated, of the validation pictures, shape (V, C).
+        labels: Index of each picture's true class, shape (V,).
+        distances: Of each picture, 1 is the limit, shape (V,); None: the model has no distance.
+        max_error: At most this share of the answers may be wrong, 0..1; None: nothing is promised.
+        false_refusals: The share of validation pictures whose distance may be above the limit.
+    """
+    near = np.ones(len(labels), bool) if distances is None else np.asarray(distances <= 1.0)
+    confidences = probabilities.max(axis=1)[near] if len(labels) else np.zeros(0)
+    right = (probabilities.argmax(axis=1) == labels)[near] if len(labels) else np.zeros(0, bool)
+    steps = build_error_steps(confidences, right)
+    chosen = None
+    if max_error is not None and steps:
+        chosen = max((step for step in steps if step.max_error <= max_error), default=steps[0], key=_by_error)
+    return Answering(
+        min_confidence=chosen.min_confidence if chosen else DEFAULT_CONFIDENCE,
+        max_error=None if chosen is None or max_error is None else max(max_error, chosen.max_error),
+        false_refusals=false_refusals,
+        error_steps=steps,
+        num_pictures=len(labels),
+    )
+
+
+def build_error_steps(confidences: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[ErrorStep, ...]:
+    """Return the shares of wrong answers that can be promised, ascending, each with its least confidence.
+
+    Split conformal prediction of the answer "right or wrong". Of the pictures with at least the confidence t,
+    A(t) are answered and W(t) of these wrong. For a share a, the least confidence is the smallest t with
+
+        (W(t) + 1) / (A(t) + 1) <= a,
+
+    as if the next picture were answered, and wrongly. What it guarantees, if new pictures come from the same
+    source as the validation pictures (so that all are exchangeable): a new picture is answered wrongly with a
+    probability of at most a times that of being answered by the rule that one more known picture would give.
+    That rule answers a little more often than ours, by about a picture in V. So of many answers, the share a
+    may be wrong, on average over the validation pictures that were drawn; a single draw can be worse. The
+    proof: with the new picture counted, W/A at the smallest t with W/A <= a does not depend on which of the
+    V + 1 pictures is the new one, and that t is never above ours (as in conformal risk control,
+    Angelopoulos et al. 2024, and the false discovery rate of Benjamini and Hochberg 1995).
+
+    Args:
+        confidences: Of the validation pictures within the distance limit, shape (V,).
+        right: Which of them the model is right on, shape (V,).
+    """
+    if not len(confidences):
+        return ()
+    ascending = np.sort(confidences)
+    thresholds = np.unique(ascending)[::-1]
+    answered = len(ascending) - np.searchsorted(ascending, thresholds, side="left")
+    wrongly = np.sort(confidences[~right])
+    wrong = len(wrongly) - np.searchsorted(wrongly, thresholds, side="left")
+    bounds = (wrong + 1) / (answered + 1)
+    steps: list[ErrorStep] = []
+    for place in np.lexsort((thresholds, bounds)):
+        error, confidence = _round_up(float(bounds[place])), _round_down(float(thresholds[place]))
+        if error < 1 and (not steps or confidence < steps[-1].min_confidence):
+            if steps and steps[-1].max_error == error:
+                steps.pop()
+            steps.append(ErrorStep(max_error=error, min_confidence=confidence))
+    return _prune(steps)
+
+
+def _by_error(step: ErrorStep) -> float:
+    return step.max_error
+
+
+def _round_up(value: float) -> float:
+    """Return at least the value, in six decimals: what is promised stays true."""
+    return min(1.0, math.ceil(value * _UNITS - 1e-6) / _UNITS)
+
+
+def _round_down(value: float) -> float:
+    """Return at most the value, so that the picture that it comes from is answered in every format."""
+    return math.floor(min(1.0, value) * _UNITS) / _UNITS
+
+
+def _prune(steps: list[ErrorStep]) -> tuple[ErrorStep, ...]:
+    """Return at most 200 steps, the first and the last among them; what is left out is promised by less."""
+    if len(steps) <= _MOST_STEPS:
+        return tuple(steps)
+    places = np.unique(np.linspace(0, len(steps) - 1, _MOST_STEPS).round().astype(int))
+    return tuple(steps[place] for place in places)

@@ -1,0 +1,86 @@
+"""Says in sentences what a model promises: how often it answers, how often rightly, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+from classifold.counts import choose, count_of, write_percent
+from classifold.metrics import Answers, Metrics, Score, Unseen
+
+
+def build_promise(metrics: Metrics) -> list[str]:
+    """Return what the model promises, the most important first; nothing for a run of an earlier release.
+
+    Args:
+        metrics: The scores of a run.
+    """
+    sentences = []
+    if metrics.answers is not None:
+        sentences += _describe_answers(metrics.answers, metrics.num_pictures)
+    if metrics.unseen is not None:
+        sentences.append(_describe_unseen(metrics.unseen))
+    return sentences
+
+
+def _describe_answers(answers: Answers, num_pictures: int) -> list[str]:
+    pictures = count_of(num_pictures, "evaluation picture")
+    if not answers.num_answered:
+        return [f"Answers none of {pictures}: all are unknown to it."]
+    coverage, accuracy = answers.coverage.value or 0.0, answers.accuracy.value or 0.0
+    if answers.num_answered == num_pictures:
+        share = "all"
+    else:
+        share = _write_share(coverage)
+    if answers.num_right == answers.num_answered:
+        right = f"{choose(answers.num_right, 'and it is', 'all of those')} right"
+    else:
+        right = f"{_write_share(accuracy)} of those right"
+    sentences = [
+        f"Answers {share} of pictures like yours, {right} "
+        f"({answers.num_right:,} of {count_of(answers.num_answered, 'answer')}; "
+        f"{_write_interval(answers.accuracy)} in the long run)."
+    ]
+    if answers.max_error is not None:
+        most = write_percent(answers.max_error, decimals=_decimals(answers.max_error))
+        sentences.append(
+            f"On average at most {most} of its answers are wrong, "
+            "if new pictures come from the same source as the validation pictures."
+        )
+    return sentences
+
+
+def _describe_unseen(unseen: Unseen) -> str:
+    value = unseen.refused.value or 0.0
+    count = len(unseen.classes)
+    estimate = f"each of {count_of(count, 'class', 'classes')} was left out in turn"
+    interval = f", {_write_interval(unseen.refused)}" if unseen.refused.low is not None else ""
+    refused = f"Pictures of a class it does not know: refuses {_write_tenths(value)}"
+    if unseen.is_weak:
+        return f"{refused} (a weak estimate: it comes from {count_of(count, 'class', 'classes')})."
+    return f"{refused} ({estimate}{interval})."
+
+
+def _write_tenths(share: float) -> str:
+    """Return a share as "4 of 10"; the ends are said only where they are exact."""
+    tenths = round(10 * share)
+    if tenths == 0:
+        return "none" if share == 0 else "fewer than 1 of 10"
+    if tenths == 10:
+        return "all" if share == 1 else "more than 9 of 10"
+    return f"{tenths} of 10"
+
+
+def _write_share(share: float) -> str:
+    """Return a share in per cent, never rounded up to 100 % or down to 0 %."""
+    decimals = _decimals(min(share, 1 - share)) if 0 < share < 1 else 0
+    return write_percent(share, decimals=decimals)
+
+
+def _decimals(distance: float) -> int:
+    """Return the decimals of a percentage that keep it from looking like none or all."""
+    return 0 if distance >= 0.01 else min(4, 1 + math.floor(-math.log10(max(100 * distance, 1e-6))))
+
+
+def _write_interval(score: Score) -> str:
+    low, high = score.low or 0.0, 1.0 if score.high is None else score.high
+    return f"{100 * low:.0f} to {write_percent(high)}"
