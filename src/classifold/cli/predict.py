@@ -96,7 +96,7 @@ def predict(
 
     --explain shows why: which places of a picture speak for its class, how faithful that heat map is, and
     the training pictures most like it, with index.html and explain.json. DIR must be new or empty, or be of
-    an earlier --explain, which is replaced. It takes one to two seconds per picture.
+    an earlier --explain, which is replaced. It takes about two seconds of a core per picture.
     """
     config = load_settings(config_path, overrides)
     wishes = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}

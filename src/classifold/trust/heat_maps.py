@@ -24,8 +24,8 @@ from classifold.trust.faithfulness import (
 )
 
 Method = Literal["class map", "masks"]
-# Cells of the grid on which masks are drawn, in each direction, and how many masks are tried: by
-# benchmarks/heat_maps.py, more of either gains little for the seconds that it takes.
+# Cells of the grid on which masks are drawn, in each direction, and how many masks are tried; figures are in
+# benchmarks/README.md.
 GRID: Final = 7
 NUM_MASKS: Final = 64
 # Correlation length in cells of what neighbouring cells are expected to share, and the part of a score that
