@@ -74,13 +74,14 @@ def make_spot_run(folder: Path, *, class_maps: bool = True, with_reference: bool
         points = np.stack([pixels.mean(axis=(0, 1)) / 255 for _, pixels in spots]).astype(np.float32)
         reference = Reference(
             mean=np.zeros(3, np.float32),
-            projection=np.eye(3, dtype=np.float32),
+            # The model gives three numbers, of which the last counts as the residual.
+            projection=np.eye(3, 2, dtype=np.float32),
+            whitening=np.eye(2, dtype=np.float32),
             points=points,
             labels=np.array([CLASSES.index(key.partition("/")[0]) for key, _ in spots], np.int32),
             keys=tuple(key for key, _ in spots),
             num_neighbours=2,
             scale=0.05,
-            is_unit=False,
         )
         save_reference(reference, folder / "reference.npz")
     return folder
