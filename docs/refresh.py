@@ -63,6 +63,9 @@ DESCRIPTIONS = {
     "parts.html.j2": "The parts that the report's page repeats: tables and galleries.",
     "report.css": "How the report looks, in light and dark, on a screen and on paper.",
     "report.html.j2": "The report's page.",
+    "confusion.html.j2": "The confusion matrix, its mistakes in words, and the pictures behind each cell.",
+    "trust.html.j2": "Calibration, coverage against accuracy, pictures of other things, precision against recall.",
+    "report.js": "What the report does beyond links: the slider, sorting, cells of the large matrix.",
     "check.html.j2": "The data check's page.",
     "check.js": "The findings of check.html: filters, pages of 50, what to do with each picture, the plan.",
 }

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from classifold.api.comparing import compare as compare
     from classifold.api.config import Config as Config
+    from classifold.api.explanation import Explanation as Explanation
     from classifold.api.model import Model as Model
     from classifold.api.model import load as load
     from classifold.api.model import load_picture as load_picture
@@ -48,6 +49,7 @@ _PLACES = {
     "ClassifoldError": "classifold.errors",
     "Comparison": "classifold.comparison.result",
     "Config": "classifold.api.config",
+    "Explanation": "classifold.api.explanation",
     "Model": "classifold.api.model",
     "Prediction": "classifold.api.prediction",
     "Run": "classifold.api.run",
@@ -65,6 +67,7 @@ __all__ = [
     "ClassifoldError",
     "Comparison",
     "Config",
+    "Explanation",
     "Model",
     "Prediction",
     "Run",

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from classifold.dataset.record import write_record
+from made_card import model_card
 
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 
@@ -107,6 +108,58 @@ def make_metrics(class_names: Sequence[str], true: np.ndarray, probabilities: np
     }
 
 
+def make_trust(metrics: dict[str, Any], true: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """What format 2 has beyond format 1: calibration, answers and unseen classes."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
+    near = np.arange(len(true)) % 20 != 7  # the distance of the others is above the limit
+    # As a run does, at most 200 thresholds; the first answers everything that is near.
+    steps = [0.0, *np.unique(np.round(confidence, 6))]
+    steps = [steps[one] for one in np.unique(np.linspace(0, len(steps) - 1, 200).round().astype(int))]
+    curve = [
+        {
+            "min_confidence": float(step),
+            "num_answered": int((near & (confidence >= step)).sum()),
+            "num_right": int((near & (confidence >= step) & right).sum()),
+        }
+        for step in steps
+    ]
+    chosen = curve[len(curve) // 6]
+    answered, num_right = chosen["num_answered"], chosen["num_right"]
+    share = {"value": num_right / answered, "low": 0.0, "high": 1.0} if answered else {"value": None}
+    names = metrics["class_names"]
+    return {
+        "format": 2,
+        "calibration": {
+            "method": "temperature",
+            "temperature": 0.71,
+            "num_pictures": 75,
+            "calibration_error": {"value": 0.088, "low": 0.051, "high": 0.13},
+            "log_loss": {"value": 0.402, "low": 0.3, "high": 0.5},
+            "reliability": metrics["reliability"],
+        },
+        "answers": {
+            "min_confidence": chosen["min_confidence"],
+            "max_distance": 1.0,
+            "max_error": None,
+            "num_answered": answered,
+            "num_right": num_right,
+            "coverage": {"value": answered / len(true), "low": 0.8, "high": 0.97},
+            "accuracy": share,
+            "curve": curve,
+        },
+        "unseen": {
+            "false_refusals": 0.05,
+            "auroc": {"value": 0.951, "low": 0.93, "high": 0.97},
+            "refused": {"value": 0.87, "low": 0.8, "high": 0.93},
+            "is_weak": len(names) < 4,
+            "classes": [
+                {"class_name": name, "num_pictures": 15, "auroc": 0.95, "refused": 0.8 + 0.01 * (place % 15)}
+                for place, name in enumerate(names)
+            ],
+        },
+    }
+
+
 def make_history(num_head: int = 12, num_fine: int = 10, *, best: int = 18) -> list[dict[str, Any]]:
     random = np.random.default_rng(7)
     rows = []
@@ -184,7 +237,10 @@ def history_rows() -> Callable[..., list[dict[str, Any]]]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., MadeRun]:
-    """Return a function that makes a run folder: `make(class_names, per_class=15, pictures=True)`."""
+    """Return a function that makes a run folder: `make(class_names, per_class=15, pictures=True)`.
+
+    With `is_early`, it is of a release whose metrics.json had format 1.
+    """
 
     def make(
         class_names: Sequence[str] = FLOWERS,
@@ -194,6 +250,7 @@ def make_run(tmp_path: Path) -> Callable[..., MadeRun]:
         skill: float = 3.2,
         pictures: bool = True,
         name: str = "flowers-2026-03-14-09-26-53",
+        is_early: bool = False,
     ) -> MadeRun:
         run_dir, data_dir = tmp_path / "runs" / name, tmp_path / "flowers-split"
         run_dir.mkdir(parents=True)
@@ -201,8 +258,11 @@ def make_run(tmp_path: Path) -> Callable[..., MadeRun]:
         true, probabilities = make_answers(len(class_names), per_class, seed=seed, skill=skill)
         predicted = probabilities.argmax(axis=1)
         keys = [f"{class_names[c]}/{i:04}_photo.jpg" for i, c in enumerate(true)]
-        write_metrics = make_metrics(class_names, true, probabilities)
-        (run_dir / "metrics.json").write_text(json.dumps(write_metrics), encoding="utf-8")
+        metrics = make_metrics(class_names, true, probabilities)
+        if not is_early:
+            metrics |= make_trust(metrics, true, probabilities)
+            (run_dir / "classes.json").write_text(json.dumps(model_card(class_names)), encoding="utf-8")
+        (run_dir / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         rows = [
             {
                 "path": keys[i],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +45,17 @@ def test_nothing_is_asked_of_the_network(make_run: Callable[..., Any], show: Cal
 
 
 def test_every_picture_and_drawing_is_there(make_run: Callable[..., Any], show: Callable[..., Any]) -> None:
-    made = make_run()
-    page, _ = show(write_report(made.run_dir))
-    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
-    assert len(widths) == (made.true != made.predicted).sum() + 8
+    page, _ = show(write_report(make_run().run_dir))
+    # Those of the matrix are read when their cell is chosen.
+    widths = page.evaluate("[...document.images].filter(e => !e.closest('.cell')).map(e => e.naturalWidth)")
+    assert len(widths) == 12
     assert min(widths) > 100
     sizes = page.evaluate(
         "[...document.querySelectorAll('svg.chart')].map(e => e.getBoundingClientRect())"
         ".map(box => [box.width, box.height])"
     )
-    assert len(sizes) == 3
-    assert min(side for size in sizes for side in size) > 150
+    assert len(sizes) == 10  # calibration twice, coverage, five classes, learning twice
+    assert min(side for size in sizes for side in size) > 90
     # A curve is painted in its colour: style sheet and drawing agree on their class names.
     stroke = page.evaluate("getComputedStyle(document.querySelector('.curve.validation')).stroke")
     assert stroke == "rgb(29, 88, 166)"
@@ -92,14 +94,133 @@ def test_the_keyboard_reaches_the_content_and_every_wide_table(
     page.keyboard.press("Enter")
     assert page.evaluate("location.hash") == "#content"
     reached = set()
-    for _ in range(40):
+    for _ in range(100):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate("[...document.querySelectorAll('.scroll')].indexOf(document.activeElement)")
         )
-    hidden = "[...document.querySelectorAll('details .scroll')].length"
-    wide = page.evaluate("document.querySelectorAll('.scroll').length") - page.evaluate(hidden)
+    wide = page.evaluate("[...document.querySelectorAll('.scroll')].filter(e => e.checkVisibility()).length")
     assert len(reached - {-1}) == wide
+
+
+FOCUSED = "document.activeElement.id"
+
+
+def test_a_cell_of_the_matrix_shows_its_pictures_by_keyboard_and_leads_back(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    made = make_run()
+    page, _ = show(write_report(made.run_dir))
+    shown = "[...document.querySelectorAll('.cell')].filter(e => e.checkVisibility()).map(e => e.id)"
+    assert page.evaluate(shown) == []
+    true, predicted = next((a, b) for a, b in zip(made.true, made.predicted, strict=True) if a != b)
+    page.focus(f"#at-{true}-{predicted}")
+    page.keyboard.press("Enter")
+    assert page.evaluate(shown) == [f"cell-{true}-{predicted}"]
+    assert page.evaluate(FOCUSED) == f"cell-{true}-{predicted}"
+    assert page.locator(".cell:target img").first.evaluate("e => e.decode().then(() => e.naturalWidth)") > 50
+    marked = page.locator("a[aria-current]")
+    assert marked.count() == 2  # in the matrix and in words
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # "Back to the matrix"
+    assert page.evaluate(FOCUSED) == f"at-{true}-{predicted}"
+    assert page.evaluate(shown) == []
+
+
+def test_a_click_on_the_large_matrix_shows_the_pictures_of_its_cell(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    names = [f"kind {place}" for place in range(31)]
+    page, _ = show(write_report(make_run(names, per_class=2, skill=1, pictures=False).run_dir))
+    cell = page.locator("[data-cell]").first
+    cell.click()
+    assert page.evaluate(FOCUSED) == f"cell-{cell.get_attribute('data-cell')}"
+    assert page.locator(".cell:target h3").inner_text().count("is taken for") == 1
+
+
+def test_the_slider_says_by_keyboard_what_a_threshold_costs(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    made = make_run(pictures=False)
+    metrics = json.loads((made.run_dir / "metrics.json").read_text())
+    page, _ = show(write_report(made.run_dir))
+    slider, said = page.locator("#threshold"), page.locator("#threshold-said")
+    curve = metrics["answers"]["curve"]
+    slider.focus()
+    for key, point in (("Home", curve[0]), ("ArrowRight", curve[1]), ("End", curve[-1])):
+        page.keyboard.press(key)
+        answered, wrong = point["num_answered"], point["num_answered"] - point["num_right"]
+        assert f"Answers {100 * answered / 75:.0f}\u00a0% of pictures" in said.inner_text()
+        assert f"({wrong} of {answered})" in said.inner_text()
+        assert f"--threshold {point['min_confidence']:g}" in page.locator("#threshold-command").inner_text()
+        assert "of pictures" in str(slider.get_attribute("aria-valuetext"))
+    # The mark is where the curve ends.
+    last = page.evaluate(
+        "document.querySelector('#coverage polyline').getAttribute('points').split(' ').at(-1)"
+    )
+    mark = page.locator("#coverage-chart-mark")
+    assert [float(str(mark.get_attribute(one))) for one in ("cx", "cy")] == [*map(float, last.split(","))]
+
+
+def test_a_header_sorts_the_classes_and_says_so(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    page, _ = show(write_report(make_run(pictures=False).run_dir))
+    column = "[...document.querySelectorAll('table.classes tbody tr')].map(row => row.cells[0].textContent)"
+    weakest_first = page.evaluate(column)
+    page.get_by_role("button", name="F1").click()
+    assert page.evaluate(column) != weakest_first
+    page.get_by_role("button", name="Class").click()
+    assert page.evaluate(column) == sorted(weakest_first)
+    assert page.locator("th[aria-sort]").evaluate_all("all => all.map(e => e.ariaSort)") == ["ascending"]
+    page.get_by_role("button", name="Class").click()
+    assert page.evaluate(column) == sorted(weakest_first, reverse=True)
+
+
+def test_without_scripts_cells_open_and_the_table_of_coverage_stands_for_the_slider(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    page, _ = show(write_report(make_run(pictures=False).run_dir), java_script_enabled=False)
+    assert not page.locator("#slider").is_visible()
+    assert page.locator("#coverage table").is_visible()
+    link = page.locator(".pairs a").first
+    link.click()
+    assert page.locator(str(link.get_attribute("href"))).is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("kind", ["five", "many", "no mistake", "early"])
+def test_axe_finds_nothing(
+    make_run: Callable[..., Any], show: Callable[..., Any], kind: str, width: int, scheme: str
+) -> None:
+    made = {
+        "five": lambda: make_run(),
+        "many": lambda: make_run([f"kind {place}" for place in range(31)], per_class=2, pictures=False),
+        "no mistake": lambda: make_run(skill=30, pictures=False),
+        "early": lambda: make_run(pictures=False, is_early=True),
+    }[kind]()
+    page, _ = show(write_report(made.run_dir), width=width, color_scheme=scheme, bypass_csp=True)
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    if kind != "no mistake":
+        page.evaluate("location.hash = document.querySelector('.cell').id")
+    # The page's own policy lets no other script in.
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
+
+
+def test_it_prints_on_paper_with_every_row_and_without_what_only_a_screen_can_do(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    page, _ = show(write_report(make_run([f"kind {place}" for place in range(25)], per_class=2).run_dir))
+    page.emulate_media(media="print")
+    assert not page.locator("#slider").is_visible()
+    table = "document.querySelector('table.classes').parentElement"
+    assert page.evaluate(f"{table}.scrollHeight <= {table}.clientHeight + 1")  # nothing is cut off
+    pdf = page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    assert 4 < pdf.count(b"/Type /Page\n") < 20
 
 
 def test_a_phone_shows_what_the_scores_mean_and_every_interval(

@@ -13,7 +13,9 @@ from markupsafe import Markup
 
 from classifold.metrics import ReliabilityBin
 from classifold.report import charts
-from classifold.report.charts import element
+from classifold.report.confidence_charts import draw_reliability
+from classifold.report.confusion_map import draw_compact_heat_map
+from classifold.report.drawing import draw_interval, element, nice_ticks
 from classifold.report.records import Epoch
 
 
@@ -98,7 +100,7 @@ def test_a_drawing_says_in_words_what_it_shows(epochs: list[Epoch]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(low=st.floats(-1e3, 1e3), span=st.floats(0, 1e3))
 def test_ticks_enclose_the_figures_and_are_few_and_distinct(low: float, span: float) -> None:
-    ticks = charts.nice_ticks(low, low + span)
+    ticks = nice_ticks(low, low + span)
     slack = 1e-6 * max(1.0, abs(low) + span)
     assert ticks[0] <= low + slack
     assert ticks[-1] >= low + span - slack
@@ -107,8 +109,8 @@ def test_ticks_enclose_the_figures_and_are_few_and_distinct(low: float, span: fl
 
 
 def test_ticks_of_accuracies_end_at_one_and_are_written_apart(epochs: list[Epoch]) -> None:
-    assert charts.nice_ticks(0.97, 1.0, ceiling=1)[-1] == 1
-    assert charts.nice_ticks(1.0, 1.0, ceiling=1)[-1] == 1
+    assert nice_ticks(0.97, 1.0, ceiling=1)[-1] == 1
+    assert nice_ticks(1.0, 1.0, ceiling=1)[-1] == 1
     near = [replace(epochs[0], accuracy=0.3512, val_accuracy=0.3421)]
     written = [
         part.text for part in of_class(draw(near, "accuracy"), "text", "tick") if "%" in str(part.text)
@@ -121,7 +123,7 @@ def test_a_bar_of_the_reliability_drawing_is_as_high_as_its_share() -> None:
         ReliabilityBin(low=0, high=0.5, count=0, confidence=None, accuracy=None),
         ReliabilityBin(low=0.5, high=1, count=8, confidence=0.8, accuracy=0.5),
     ]
-    drawing = ET.fromstring(charts.draw_reliability(bins, name="r"))
+    drawing = ET.fromstring(draw_reliability(bins, name="r", title="Confidence"))
     [bar] = of_class(drawing, "rect", "bin")
     [ideal] = of_class(drawing, "line", "ideal")
     full = float(ideal.attrib["y1"]) - float(ideal.attrib["y2"])
@@ -130,24 +132,28 @@ def test_a_bar_of_the_reliability_drawing_is_as_high_as_its_share() -> None:
 
 
 def test_an_interval_is_drawn_around_its_bar() -> None:
-    meter = ET.fromstring(charts.draw_interval(0.5, 0.25, 0.75))
+    meter = ET.fromstring(draw_interval(0.5, 0.25, 0.75))
     [bar] = of_class(meter, "rect", "bar")
     whisker = of_class(meter, "line", "whisker")[0]
     assert float(whisker.attrib["x1"]) < float(bar.attrib["width"]) < float(whisker.attrib["x2"])
-    assert charts.draw_interval(None, None, None) == ""
+    assert draw_interval(None, None, None) == ""
 
 
 def test_the_compact_heat_map_draws_only_what_was_counted() -> None:
     matrix = [[3, 0, 1], [0, 4, 0], [0, 0, 0]]
-    drawing = ET.fromstring(charts.draw_compact_heat_map(matrix, class_names=["a", "b", "c"], name="m"))
-    assert len(of_class(drawing, "rect", "right")) == 2
-    [wrong] = of_class(drawing, "rect", "wrong")
-    assert wrong[0].text == "a taken for c: 1 of 4"
-    assert float(wrong.attrib["x"]) > float(wrong.attrib["y"])
+    drawing = ET.fromstring(
+        draw_compact_heat_map(matrix, class_names=["a", "b", "c"], targets=[(0, 2)], name="m")
+    )
+    assert "".join(one.attrib["d"] for one in of_class(drawing, "path", "right")).count("M") == 2
+    [wrong] = of_class(drawing, "path", "wrong")
+    assert wrong.attrib["d"] == "M2 0h1v1h-1z"
+    [hit] = of_class(drawing, "rect", "hit")
+    assert hit[0].text == "a is taken for c 1 of 4 times"
+    assert (hit.attrib["x"], hit.attrib["y"]) == ("2", "0")
 
 
 def test_text_in_a_drawing_cannot_become_markup() -> None:
     drawn = element("text", "<script>", title='"><b>')
     assert drawn == Markup('<text title="&#34;&gt;&lt;b&gt;">&lt;script&gt;</text>')
-    matrix = charts.draw_compact_heat_map([[1, 1], [0, 1]], class_names=["<i>", "&"], name="m")
+    matrix = draw_compact_heat_map([[1, 1], [0, 1]], class_names=["<i>", "&"], targets=[(0, 1)], name="m")
     assert not re.search(r"<i>", matrix)

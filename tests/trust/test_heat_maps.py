@@ -1,67 +1,22 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
-from classifold.model_card import ModelCard, parse_card
 from classifold.trust.faithfulness import draw_random_maps, measure_faithfulness
 from classifold.trust.heat_maps import Explainer, estimate_map, normalize
 from classifold.trust.overlay import colourize, draw_overlay
-from made_card import model_card
-
-SIZE, CELL = 32, 4
-GRID = SIZE // CELL
-CLASSES = ("red", "green", "blue")
-
-
-def colour_model(*, class_maps: bool) -> tuple[bytes, ModelCard]:
-    """Return softmax(20 x mean of each colour in 0..1); its class maps are each cell's part of that."""
-    weights = np.eye(3, dtype=np.float32)[..., None, None] * 20 / 255
-    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])]
-    if class_maps:
-        shape = ["N", 3, GRID, GRID]
-        outputs.append(helper.make_tensor_value_info("class_maps", TensorProto.FLOAT, shape))
-    graph = helper.make_graph(
-        [
-            helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
-            helper.make_node(
-                "AveragePool", ["planes"], ["cells"], kernel_shape=[CELL] * 2, strides=[CELL] * 2
-            ),
-            helper.make_node("Conv", ["cells", "weights"], ["class_maps"]),
-            helper.make_node("GlobalAveragePool", ["class_maps"], ["pooled"]),
-            helper.make_node("Flatten", ["pooled"], ["logits"], axis=1),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-        ],
-        "colours",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", SIZE, SIZE, 3])],
-        outputs,
-        [numpy_helper.from_array(weights, "weights")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    named = {"class_maps": "class_maps"} if class_maps else {}
-    text = json.dumps(model_card(CLASSES, image_size=SIZE, **named))
-    return model.SerializeToString(), parse_card(text, where=onnx.__file__)
-
-
-def picture_with_red(top: int = 16, left: int = 20, side: int = 8) -> NDArray[np.uint8]:
-    """Return a grey picture (SIZE, SIZE, 3) with a red square."""
-    pixels = np.full((SIZE, SIZE, 3), 90, np.uint8)
-    pixels[top : top + side, left : left + side] = (255, 0, 0)
-    return pixels
+from made_spots import GRID, SIZE, paint_spot, spot_model
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["class maps", "masks"])
 def explainer(request: pytest.FixtureRequest) -> Explainer:
-    return Explainer(*colour_model(class_maps=request.param))
+    return Explainer(*spot_model(class_maps=request.param))
 
 
 def test_the_heat_map_points_at_what_the_model_looks_at_and_is_shown(explainer: Explainer) -> None:
-    (found,) = explainer.explain(picture_with_red()[None], [0])
+    (found,) = explainer.explain(paint_spot()[None], [0])
     row, column = np.unravel_index(found.values.argmax(), found.values.shape)
     scale = SIZE / found.values.shape[0]
     assert 16 <= (row + 0.5) * scale <= 24
@@ -80,12 +35,12 @@ def test_the_map_of_a_blank_picture_is_not_shown(explainer: Explainer) -> None:
 
 
 def test_what_speaks_against_a_class_is_not_shown_as_speaking_for_it() -> None:
-    (found,) = Explainer(*colour_model(class_maps=True)).explain(picture_with_red()[None], [1])
+    (found,) = Explainer(*spot_model(class_maps=True)).explain(paint_spot()[None], [1])
     assert found.values[4:6, 5:7].max() == 0
 
 
 def test_a_picture_gets_the_same_map_and_figures_alone_and_in_a_batch(explainer: Explainer) -> None:
-    pixels = np.stack([picture_with_red(), picture_with_red(4, 4)])
+    pixels = np.stack([paint_spot(), paint_spot(top=4, left=4)])
     together = explainer.explain(pixels, [0, 2])
     for index, wanted in enumerate([0, 2]):
         (alone,) = explainer.explain(pixels[index][None], [wanted])
@@ -100,7 +55,7 @@ def test_no_pictures_give_no_maps(explainer: Explainer) -> None:
 @pytest.mark.parametrize("classes", [[3], [-1], [0, 1]])
 def test_a_class_that_is_not_there_is_refused(explainer: Explainer, classes: list[int]) -> None:
     with pytest.raises(ValueError, match="class"):
-        explainer.explain(picture_with_red()[None], classes)
+        explainer.explain(paint_spot()[None], classes)
 
 
 def test_a_map_that_is_placed_at_random_is_shown_at_most_1_time_in_20() -> None:
@@ -115,7 +70,7 @@ def test_a_map_that_is_placed_at_random_is_shown_at_most_1_time_in_20() -> None:
     base += rng.random(base.shape).astype(np.float32) / 10
     for _ in range(trials):
         (placed,) = draw_random_maps(base, 1, rng=rng)
-        shown += measure_faithfulness(ask, picture_with_red(), placed, 0, rng=rng).is_better
+        shown += measure_faithfulness(ask, paint_spot(), placed, 0, rng=rng).is_better
     assert shown <= trials / 20 + 2 * np.sqrt(trials * 0.05 * 0.95)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from classifold import names
 from classifold.errors import ClassifoldError
 from classifold.printable import make_printable
-from classifold.report.build import build_score
 from classifold.report.records import read_metrics
+from classifold.report.scores import build_score
 from classifold.report.sentences import build_headline
 
 # A notebook stores what it shows; a larger report would make it slow to open and to save.

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from classifold.comparison.result import ComparedRun
 from classifold.counts import write_percent
-from classifold.report.charts import Scale, drawing, element, line, nice_ticks, text
+from classifold.report.drawing import Scale, drawing, element, line, nice_ticks, text
 
 _WIDTH, _HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 28, 30, 44

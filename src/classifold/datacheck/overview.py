@@ -14,8 +14,8 @@ from classifold.datacheck.plan import UNREADABLE_KINDS
 from classifold.findings import Findings
 from classifold.names import SETS
 from classifold.printable import make_printable
-from classifold.report.charts import draw_interval, drawing, element
 from classifold.report.data_check import describe_cost
+from classifold.report.drawing import draw_interval, drawing, element
 from classifold.report.sentences import percent
 
 MOST_CLASSES = 30  # in the drawing; the table has all

@@ -16,14 +16,14 @@ from PIL import Image
 from classifold.counts import count_of
 from classifold.errors import DataError
 from classifold.machine import count_cores
-from classifold.pictures.decode import read_picture
 from classifold.pictures.limits import PictureError, read_bytes
+from classifold.pictures.whole import load_whole
 from classifold.predict.explanation_files import NEIGHBOURS_DIR, PICTURES_DIR, Answered, ExplanationFiles
 from classifold.predict.predictor import Prediction, Predictor, map_ordered
 from classifold.predict.sources import find_sources
 from classifold.predict.training_pictures import find_training_pictures
 from classifold.progress import say
-from classifold.trust.explained import NUM_NEIGHBOURS, Explained, PictureExplainer
+from classifold.trust.explained import Explained, PictureExplainer
 from classifold.trust.overlay import MOST_SIDE, draw_overlay, fit
 
 _NEIGHBOUR_SIDE: Final = 224  # pixels of the longer side
@@ -47,7 +47,7 @@ class Explaining:
         self, predictor: Predictor, *, run_dir: Path, files: ExplanationFiles, data_dir: Path | None
     ) -> None:
         self._predictor, self._files = predictor, files
-        self._explainer: PictureExplainer = predictor.build_explainer(num_neighbours=NUM_NEIGHBOURS)
+        self._explainer: PictureExplainer = predictor.build_explainer()
         reference = self._explainer.reference
         keys = frozenset(reference.keys) if reference else frozenset()
         # Found once: walking the training set for each picture would take longer than explaining it.
@@ -98,9 +98,10 @@ class Explaining:
         card = predictor.card
         try:
             content = read_bytes(path, max_pixels=predictor.max_pixels)
-            limits = {"max_pixels": predictor.max_pixels, "sample_bits": card.sample_bits}
             pixels = predictor.read_picture(content)
-            whole = Image.fromarray(read_picture(content, min_side=MOST_SIDE, **limits))  # type: ignore[arg-type]
+            whole = load_whole(
+                content, side=MOST_SIDE, max_pixels=predictor.max_pixels, sample_bits=card.sample_bits
+            )
         except PictureError as error:
             return _Result(Prediction(path, error=error.reason), None)
         outputs = predictor.run_pixels(pixels[None])
@@ -133,18 +134,12 @@ class Explaining:
         picture = self._training.get(key)
         if picture is None:
             return None
-        limit = self._predictor.max_pixels
+        limit, bits = self._predictor.max_pixels, self._predictor.card.sample_bits
         try:
             content = picture.read_bytes(max_pixels=limit)
-            pixels = read_picture(
-                content,
-                max_pixels=limit,
-                min_side=_NEIGHBOUR_SIDE,
-                sample_bits=self._predictor.card.sample_bits,
-            )
+            small = load_whole(content, side=_NEIGHBOUR_SIDE, max_pixels=limit, sample_bits=bits)
         except (PictureError, DataError):
             return None
-        small = Image.fromarray(pixels)
         small.thumbnail((_NEIGHBOUR_SIDE, _NEIGHBOUR_SIDE), Image.Resampling.LANCZOS)
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         name = f"{NEIGHBOURS_DIR}/{digest}.jpg"

@@ -24,7 +24,7 @@ from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outpu
 from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 from classifold.trust.answering import Rule, choose_rule
-from classifold.trust.explained import PictureExplainer, find_reference
+from classifold.trust.explained import NUM_NEIGHBOURS, PictureExplainer, find_reference
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -160,7 +160,7 @@ class Predictor:
         """Return which pictures of a batch the model does not answer, shape (N,)."""
         return self.rule.find_unknown(outputs.probabilities.max(axis=1), outputs.distances)
 
-    def build_explainer(self, *, num_neighbours: int) -> PictureExplainer:
+    def build_explainer(self, *, num_neighbours: int = NUM_NEIGHBOURS) -> PictureExplainer:
         """Return what explains this model's answers.
 
         Args:

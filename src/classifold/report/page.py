@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shlex
-import unicodedata
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
+
+from markupsafe import Markup
 
 from classifold import names
 from classifold.atomic import write_whole
@@ -13,11 +17,11 @@ from classifold.counts import choose, count_of
 from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
-from classifold.printable import make_printable
 from classifold.report.build import build_page
 from classifold.report.card import write_model_card
-from classifold.report.mistakes import read_earlier_thumbnails
 from classifold.report.records import DataRecord, RunRecords, read_records
+from classifold.report.safe_text import without_control
+from classifold.report.thumbnails import read_earlier_thumbnails
 from classifold.report.view import Page
 from classifold.settings.config import Config
 
@@ -104,7 +108,9 @@ def _describe_pictures(page: Page, run_dir: Path, folder: Path | None, named: st
         folder: Where the pictures were looked for; None if no folder was sure to hold them.
         named: The folder that the run names.
     """
-    tiles = [*page.wrong, *page.unsure]
+    cells = (tile for cell in page.confusion.pictures for tile in cell.tiles)
+    # A picture may be both among the worst mistakes and in a cell.
+    tiles = {tile.key: tile for tile in (*cells, *page.wrong) if not tile.is_name}.values()
     absent = sum(tile.image is None for tile in tiles)
     if not tiles or (folder is not None and not absent):
         return ""
@@ -144,19 +150,14 @@ def _holds_sets(folder: Path, fingerprint: str) -> bool:
         return False
 
 
-def without_control(value: object) -> object:
-    """Return a text of the page with control characters and marks of direction as escapes."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    # Python treats blanks of other widths as not printable; the page itself uses them.
-    return "".join(char if unicodedata.category(char) == "Zs" else make_printable(char) for char in value)
-
-
 def render_page(page: Page) -> str:
     """Return the page as HTML; every text is escaped, and nothing outside the page is loaded."""
     from jinja2 import Environment as Templates
     from jinja2 import PackageLoader, StrictUndefined
 
+    script = files("classifold.report").joinpath("templates/report.js").read_text(encoding="utf-8")
+    # The page lets no other script run: it holds texts of others, such as names of files.
+    script_hash = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     templates = Templates(
         loader=PackageLoader("classifold.report", "templates"),
         autoescape=True,
@@ -165,4 +166,8 @@ def render_page(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return templates.get_template("report.html.j2").render(page=page)
+    return templates.get_template("report.html.j2").render(
+        page=page,
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=script_hash,
+    )

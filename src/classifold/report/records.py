@@ -42,6 +42,7 @@ class Environment(Record):
     cpu_count: int | None = None
     packages: dict[str, str] = Field(default_factory=dict)
     backend: str = ""
+    num_hosts: int = 1
     backbone: dict[str, str | None] = Field(default_factory=dict)
     command: tuple[str, ...] = ()
     started: str = ""
@@ -81,6 +82,8 @@ class PredictedPicture:
         confidence: Probability of the predicted class, 0..1.
         true_confidence: Probability of the true class, 0..1; None where the file does not have it.
         correct: True if the two classes are the same.
+        unknown: The model would not answer; None where the run is of an earlier release.
+        distance: How unlike the training pictures it is, 1 at the limit; None where there is none.
     """
 
     key: str
@@ -89,6 +92,8 @@ class PredictedPicture:
     confidence: float
     true_confidence: float | None
     correct: bool
+    unknown: bool | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +149,20 @@ def iter_predictions(run_dir: Path) -> Iterator[PredictedPicture]:
     Raises:
         RunError: A row is damaged.
     """
+    for _, one, _ in iter_prediction_rows(run_dir):
+        yield one
+
+
+def iter_prediction_rows(run_dir: Path) -> Iterator[tuple[str, PredictedPicture, dict[str, str]]]:
+    """Yield the rows of predictions.csv one by one: file and line, the picture, the cells by column.
+
+    Raises:
+        RunError: A row is damaged.
+    """
     path = run_dir / names.PREDICTIONS_CSV
     for line, row in iter_rows(path, PREDICTION_COLUMNS):
-        yield parse_row(row, _parse_prediction, where=f"{path}, line {line}")
+        where = f"{path}, line {line}"
+        yield where, parse_row(row, _parse_prediction, where=where), row
 
 
 def _attempt(read: Callable[[], T], faults: list[Fault]) -> T | None:
@@ -267,6 +283,8 @@ def _parse_prediction(row: dict[str, str]) -> PredictedPicture:
         confidence=_parse_confidence(row["confidence"]),
         true_confidence=_parse_share(share) if share else None,
         correct=parse_truth(row["correct"]),
+        unknown=parse_truth(row["unknown"]) if row.get("unknown") else None,
+        distance=parse_figure(row.get("distance", "")),
     )
 
 

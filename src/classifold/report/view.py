@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from classifold.report.trust_view import CalibrationPart, CoveragePart, CurvesPart, UnseenPart
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -30,26 +32,63 @@ class ScoreRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """The scores of one class."""
+    """The scores of one class, each with its interval; `right` are its pictures that were recognised."""
 
     name: str
     support: int
-    recall: str
-    interval: str
-    bar: Markup
+    right: int
     precision: str
+    precision_interval: str
+    recall: str
+    recall_interval: str
     f1: str
+    f1_interval: str
+    bar: Markup
     is_small: bool
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training picture that looks like a mistake; no image if the file does not exist."""
+
+    image: str | None
+    key: str
+    class_name: str
+    distance: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureTile:
+    """A picture with its true and predicted class; no image if the file does not exist.
+
+    With `is_name`, only its name is shown. `heat` is the image of its heat map, `why` a sentence on it or on
+    why there is none.
+    """
+
+    image: str | None
+    key: str
+    true_class: str
+    predicted_class: str
+    confidence: str
+    true_confidence: str
+    is_right: bool = False
+    is_unknown: bool = False
+    is_name: bool = False
+    heat: str | None = None
+    why: str = ""
+    neighbours: Sequence[Neighbour] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of the confusion matrix; `heat` is its strength 0..1, `tip` its meaning in words."""
+    """A cell of the confusion matrix: `heat` is its strength 0..1, `target` the `id` of its pictures."""
 
     count: int
     heat: float
     is_right: bool
     tip: str
+    place: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +101,26 @@ class ConfusionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CellPictures:
+    """The pictures of one cell; `rest` are those that are not shown."""
+
+    target: str
+    place: str
+    title: str
+    tiles: Sequence[PictureTile]
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """A frequent mistake."""
+    """A frequent mistake; `target` is the `id` of its pictures, or ""."""
 
     true_class: str
     predicted_class: str
     count: int
+    support: int
     share: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +131,17 @@ class Confusion:
     rows: Sequence[ConfusionRow]
     drawing: Markup | None
     pairs: Sequence[Pair]
+    num_pairs: int
+    pictures: Sequence[CellPictures]
 
 
 @dataclass(frozen=True, slots=True)
-class BinRow:
-    """The pictures of one range of confidence."""
+class UseWay:
+    """How to use the model in one language: a few lines, and a remark."""
 
-    range: str
-    count: int
-    confidence: str
-    right: str
+    name: str
+    lines: Sequence[str]
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +184,6 @@ class Learning:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureTile:
-    """A picture with its true and predicted class; no image if the file does not exist."""
-
-    image: str | None
-    key: str
-    true_class: str
-    predicted_class: str
-    confidence: str
-    true_confidence: str
-
-
-@dataclass(frozen=True, slots=True)
 class TimeRow:
     """A phase of the run and its share of the time."""
 
@@ -178,6 +219,15 @@ class SetRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Sets:
+    """The pictures of the run: names of the sets, a row for each class, and all classes together."""
+
+    names: Sequence[str]
+    rows: Sequence[SetRow]
+    totals: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A picture that could not be read."""
 
@@ -196,35 +246,38 @@ class CheckRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The whole report."""
+    """The whole report. A part that is None has no data; `absent` says why."""
 
     run_name: str
     made: str
     headline: str
+    promise: Sequence[str]
     summary: str
     cautions: Sequence[str]
-    check_rows: Sequence[CheckRow]
-    check_note: str
     tiles: Sequence[Tile]
     scores: Sequence[ScoreRow]
     classes: Sequence[ClassRow]
     confusion: Confusion
-    reliability: Markup | None
-    bins: Sequence[BinRow]
-    learning: Learning
+    confusion_note: str
     wrong: Sequence[PictureTile]
     wrong_note: str
-    unsure: Sequence[PictureTile]
     pictures_note: str
+    calibration: CalibrationPart | None
+    coverage: CoveragePart | None
+    curves: CurvesPart | None
+    unseen: UnseenPart | None
+    absent: Sequence[str]
+    learning: Learning
+    check_rows: Sequence[CheckRow]
+    check_note: str
+    sets: Sets
+    skipped: Sequence[Skipped]
+    num_skipped: int
     times: Sequence[TimeRow]
     time_note: str
     changed_settings: Sequence[SettingRow]
     other_settings: Sequence[SettingRow]
     facts: Sequence[Fact]
     packages: Sequence[Fact]
-    set_names: Sequence[str]
-    set_rows: Sequence[SetRow]
-    set_totals: Sequence[int]
-    skipped: Sequence[Skipped]
-    num_skipped: int
+    uses: Sequence[UseWay]
     version: str

@@ -171,12 +171,14 @@ def _add_probabilities(builder: _Builder, calibrator: Calibrator, output: str) -
 def _add_distance(builder: _Builder, reference: Reference, outputs: tuple[str, str]) -> list[End]:
     """Add what `Reference.embed` and `Reference.measure` compute."""
     distance, embedding = outputs
-    centred = builder.add("Sub", FEATURES, builder.hold(reference.mean))
-    projection = builder.hold(reference.projection)
-    rows = builder.add("MatMul", centred, projection, output="" if reference.is_unit else embedding)
-    if reference.is_unit:
-        length = builder.add("Sqrt", builder.sum(builder.add("Mul", rows, rows)))
-        rows = builder.add("Div", rows, builder.add("Max", length, builder.hold(1e-12)), output=embedding)
+    length = builder.add("Sqrt", builder.sum(builder.add("Mul", FEATURES, FEATURES)))
+    unit = builder.add("Div", FEATURES, builder.add("Max", length, builder.hold(1e-12)))
+    centred = builder.add("Sub", unit, builder.hold(reference.mean))
+    kept = builder.add("MatMul", centred, builder.hold(reference.projection))
+    whole, part = (builder.sum(builder.add("Mul", one, one)) for one in (centred, kept))
+    rest = builder.add("Max", builder.add("Sub", whole, part), builder.hold(0.0))
+    white = builder.add("MatMul", kept, builder.hold(reference.whitening))
+    rows = builder.add("Concat", white, builder.add("Sqrt", rest), axis=-1, output=embedding)
     points = reference.points
     products = builder.add("MatMul", rows, builder.hold(-2 * points.T))
     squares = builder.add("Add", products, builder.sum(builder.add("Mul", rows, rows)))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.trust.reference import Floats, Reference
+from classifold.trust.reference import Floats, Reference, scale_to_unit
 
 # Training pictures that are kept, evenly over the classes.
 MOST_POINTS = 2_000
-NUM_NEIGHBOURS = 5
-NUM_DIRECTIONS = 128
+# Of these, the directions are found from so many: more cost seconds, and change nothing that was measured.
+_MOST_FOR_DIRECTIONS = 1_000
+# Chosen with benchmarks/unknown.py among 1 to 20 neighbours, 16 to 300 directions and shares of 0.02 to 1.
+_NUM_NEIGHBOURS = 5
+_NUM_DIRECTIONS = 64
 # How far the spread within the classes is drawn towards that of a ball: with few pictures per class it is
 # known badly.
-_SHRINKAGE = 0.5
-_SMALLEST = 1e-6
+_SHRINKAGE = 0.25
+# Below these, a spread or a distance is rounding.
+_SMALLEST_VARIANCE, _SMALLEST_SCALE = 1e-9, 1e-6
 
 
 def build_reference(
@@ -41,27 +46,35 @@ def build_reference(
         seed: Seed of the choice of training pictures.
     """
     chosen = choose_points(labels, most=MOST_POINTS, seed=seed)
-    rows, classes = np.asarray(features[chosen], np.float64), np.asarray(labels[chosen])
-    mean, projection = find_directions(rows, classes)
+    rows, classes = scale_to_unit(np.asarray(features[chosen], np.float32)), np.asarray(labels[chosen])
+    some = choose_points(classes, most=_MOST_FOR_DIRECTIONS, seed=seed)
+    mean = np.asarray(rows[some].mean(axis=0), np.float32)
+    projection = _find_principal(rows[some] - mean)
+    kept = np.asarray((rows - mean) @ projection, np.float32)
+    whitening = _find_whitening(kept[some], classes[some])
     reference = Reference(
-        mean=np.asarray(mean, np.float32),
-        projection=np.asarray(projection, np.float32),
-        points=np.zeros((0, projection.shape[1]), np.float32),
+        mean=mean,
+        projection=projection,
+        whitening=whitening,
+        points=np.column_stack([kept @ whitening, np.zeros(len(rows), np.float32)]).astype(np.float32),
         labels=np.asarray(classes, np.int32),
         keys=tuple(keys[place] for place in chosen.tolist()),
-        num_neighbours=min(NUM_NEIGHBOURS, len(chosen)),
+        num_neighbours=min(_NUM_NEIGHBOURS, len(chosen)),
         scale=1.0,
-        is_unit=True,
     )
-    return _add_points(reference, rows, validation_features, false_refusals)
+    if len(validation_features):
+        distances = reference.measure(reference.embed(np.asarray(validation_features, np.float32)))
+    else:
+        distances = _measure_each_to_others(reference, reference.embed(rows))
+    return replace(reference, scale=max(find_limit(distances, false_refusals), _SMALLEST_SCALE))
 
 
 def find_limit(distances: NDArray[np.floating], false_refusals: float) -> float:
     """Return the distance that at most the share `false_refusals` of new pictures exceeds.
 
     The conformal quantile, the ceil((V + 1) (1 - a))-th smallest of V (Vovk et al. 2005): the expected share
-    of pictures from the same source above it is at most a. Where V is less than 1 / a - 1, no number of them
-    can say so much, and the largest is taken, which 1 / (V + 1) of new pictures exceed.
+    of pictures from the same source above it is at most a. Where V is less than 1 / a - 1, no distance of
+    theirs is large enough for that, and the largest is taken, which 1 / (V + 1) of new pictures exceed.
 
     Args:
         distances: Of the validation pictures, shape (V,), V at least 1.
@@ -74,81 +87,59 @@ def find_limit(distances: NDArray[np.floating], false_refusals: float) -> float:
 
 def choose_points(labels: NDArray[np.integer], *, most: int, seed: int) -> NDArray[np.intp]:
     """Return the places of at most `most` pictures, ascending, as evenly over the classes as there are."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    if len(labels) > most:
-        order = np.argsort(labels[shuffled], kind="stable")
-        grouped = labels[shuffled][order]
-        # How many of its class come before each picture: those with the lowest ranks are taken.
-        ranks = np.arange(len(grouped)) - np.searchsorted(grouped, grouped, side="left")
-        shuffled = shuffled[order][np.argsort(ranks, kind="stable")[:most]]
-    return np.sort(shuffled)
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    grouped = labels[order]
+    # How many of its class come before each picture: those with the lowest ranks are taken.
+    ranks = np.arange(len(grouped)) - np.searchsorted(grouped, grouped, side="left")
+    return np.sort(order[np.argsort(ranks, kind="stable")[:most]])
 
 
-def find_directions(
-    features: NDArray[np.float64], labels: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a mean (F,) and a projection (F, D), after which each direction within the classes is as wide.
+def _find_principal(rows: Floats) -> Floats:
+    """Return the principal directions (F, D) of centred rows (N, F); at least one, though all be equal."""
+    is_wide = rows.shape[0] < rows.shape[1]
+    products = rows @ rows.T if is_wide else rows.T @ rows
+    squares, vectors = np.linalg.eigh(products.astype(np.float64))
+    least = max(float(squares[-1]) * 1e-6, _SMALLEST_VARIANCE)
+    keep = np.flatnonzero(squares > least)[-_NUM_DIRECTIONS:]
+    if not len(keep):
+        return np.eye(rows.shape[1], 1, dtype=np.float32)
+    if is_wide:
+        return np.asarray(rows.T @ (vectors[:, keep] / np.sqrt(squares[keep])), np.float32)
+    return np.asarray(vectors[:, keep], np.float32)
 
-    The directions are the principal ones of all pictures; the covariance within the classes on them, shrunk
-    towards a ball, becomes about the unit matrix.
+
+def _find_whitening(rows: Floats, labels: NDArray[np.integer]) -> Floats:
+    """Return a matrix (D, D) after which each direction within the classes is about equally wide.
+
+    It is the inverse root of the covariance within the classes, shrunk towards a ball. The mean width stays
+    as it was, so that the residual keeps its weight.
 
     Args:
-        features: Shape (N, F).
+        rows: Projected features, shape (N, D).
         labels: Index of each picture's class, shape (N,).
     """
-    mean = features.mean(axis=0)
-    basis = _find_principal(features - mean, NUM_DIRECTIONS)
+    size = rows.shape[1]
     _, classes = np.unique(labels, return_inverse=True)
-    sums = np.zeros((int(classes.max()) + 1, basis.shape[1]))
-    rows = (features - mean) @ basis
+    counts = np.bincount(classes)
+    sums = np.zeros((len(counts), size))
     np.add.at(sums, classes, rows)
-    within = rows - (sums / np.bincount(classes)[:, None])[classes]
-    size = basis.shape[1]
+    within = rows - (sums / counts[:, None])[classes]
     covariance = within.T @ within / len(rows)
     width = float(np.trace(covariance)) / size
-    if width <= _SMALLEST**2:  # every class is one point: there is no spread to even out
-        return mean, basis
-    shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * width * np.eye(size)
+    if width <= _SMALLEST_VARIANCE:  # every class is one point: there is no spread to even out
+        return np.eye(size, dtype=np.float32)
+    shrunk = (1 - _SHRINKAGE) * covariance / width + _SHRINKAGE * np.eye(size)
     spreads, turned = np.linalg.eigh(shrunk)
-    return mean, basis @ (turned / np.sqrt(spreads))
+    return np.asarray(turned / np.sqrt(spreads), np.float32)
 
 
-def _find_principal(rows: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Return the principal directions (F, D) of centred rows (N, F); at least one, though all be equal."""
-    if rows.shape[0] < rows.shape[1]:
-        squares, left = np.linalg.eigh(rows @ rows.T)
-    else:
-        squares, left = np.linalg.eigh(rows.T @ rows)
-    keep = np.flatnonzero(squares > max(float(squares[-1]), 0.0) * _SMALLEST)[-most:]
-    if not len(keep):
-        return np.eye(rows.shape[1], 1)
-    if rows.shape[0] < rows.shape[1]:
-        return np.asarray(rows.T @ (left[:, keep] / np.sqrt(squares[keep])), np.float64)
-    return np.asarray(left[:, keep], np.float64)
-
-
-def _add_points(
-    bare: Reference,
-    rows: NDArray[np.float64],
-    validation_features: NDArray[np.floating],
-    false_refusals: float,
-) -> Reference:
-    points = bare.embed(np.asarray(rows, np.float32))
-    parts = {name: getattr(bare, name) for name in ("mean", "projection", "labels", "keys", "is_unit")}
-    reference = Reference(**parts, points=points, num_neighbours=bare.num_neighbours, scale=1.0)
-    if len(validation_features):
-        distances = reference.measure(reference.embed(np.asarray(validation_features, np.float32)))
-    else:
-        distances = _measure_each_to_others(reference)
-    scale = max(find_limit(distances, false_refusals), _SMALLEST)
-    return Reference(**parts, points=points, num_neighbours=bare.num_neighbours, scale=scale)
-
-
-def _measure_each_to_others(reference: Reference) -> Floats:
-    """Return how far each point is from the other ones; the nearest, itself, does not count."""
-    points = reference.points
-    squares = (points**2).sum(axis=1)[:, None] - 2 * points @ points.T + (points**2).sum(axis=1)
-    np.fill_diagonal(squares, 0)
-    count = min(reference.num_neighbours + 1, len(points))
-    nearest = np.sqrt(np.maximum(np.sort(squares, axis=1)[:, :count], 0))
+def _measure_each_to_others(reference: Reference, embeddings: Floats) -> Floats:
+    """Return how far each training picture is from the other points: the nearest, itself, is left out."""
+    points, count = reference.points, min(reference.num_neighbours + 1, len(reference.points))
+    squares = (embeddings**2).sum(axis=1)[:, None] - 2 * embeddings @ points.T + (points**2).sum(axis=1)
+    np.fill_diagonal(squares, -1)
+    nearest = np.sqrt(np.maximum(np.sort(squares, axis=1)[:, 1:count], 0))
     return np.asarray(nearest.sum(axis=1) / max(count - 1, 1), np.float32)

@@ -19,50 +19,61 @@ FORMAT = 1
 # Far above any reference set that training writes, so that a file from elsewhere cannot fill the memory.
 MAX_BYTES = 256_000_000
 _HINT = "copy or fetch the run folder again, or train again"
-_ARRAYS = ("mean", "projection", "points", "labels", "scale", "keys", "about")
+_FLOATS = ("mean", "projection", "whitening", "points")
+_ARRAYS = (*_FLOATS, "labels", "scale", "keys", "about")
 
 
 @dataclass(frozen=True)
 class Reference:
     """Training pictures on the directions that tell pictures apart, and how far is too far.
 
-    A picture's embedding is (features - mean) @ projection, divided by its length where `is_unit`. Its
-    distance is the mean of the distances to its `num_neighbours` nearest points, divided by `scale`: at most
-    1 for all but a share of validation pictures.
+    A picture's embedding has D + 1 numbers. Its features are scaled to length 1, and `mean` is taken away.
+    The first D are what is left, times `projection`, times `whitening`. The last is the length of the part
+    that `projection` does not keep: what no direction of the training pictures explains (the residual, as in
+    ViM, Wang et al. 2022). Its distance is the mean of the distances to its `num_neighbours` nearest points,
+    divided by `scale`: at most 1 for all but a share of validation pictures.
 
     Attributes:
-        mean: Shape (F,), float32.
-        projection: Shape (F, D), float32.
-        points: Embeddings of the training pictures, shape (M, D), float32.
+        mean: Of the training pictures' features at length 1, shape (F,), float32.
+        projection: Directions of length 1 at right angles, shape (F, D), float32.
+        whitening: Evens out the spread within the classes, shape (D, D), float32.
+        points: Embeddings of the training pictures without their residual, which is 0 here, shape
+            (M, D + 1), float32.
         labels: Class index of each point, shape (M,).
         keys: Key of each point's picture in the training set, M of them.
         num_neighbours: Points that a distance is measured to.
         scale: The distance, before it is divided, that is the limit.
-        is_unit: Embeddings have length 1, so that distances are those of the cosine.
     """
 
     mean: Floats
     projection: Floats
+    whitening: Floats
     points: Floats
     labels: NDArray[np.int32]
     keys: tuple[str, ...]
     num_neighbours: int
     scale: float
-    is_unit: bool
 
     def embed(self, features: Floats) -> Floats:
-        """Return the embeddings (N, D) of features (N, F)."""
-        rows = (features - self.mean) @ self.projection
-        if self.is_unit:
-            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return np.asarray(rows, np.float32)
+        """Return the embeddings (N, D + 1) of features (N, F)."""
+        rows = scale_to_unit(features) - self.mean
+        kept = rows @ self.projection
+        residuals = (rows**2).sum(axis=1) - (kept**2).sum(axis=1)
+        return np.column_stack([kept @ self.whitening, np.sqrt(np.maximum(residuals, 0))]).astype(np.float32)
 
     def measure(self, embeddings: Floats) -> Floats:
-        """Return the distances (N,) of embeddings (N, D)."""
+        """Return the distances (N,) of embeddings (N, D + 1)."""
         squares = _square_distances(embeddings, self.points)
         count = min(self.num_neighbours, len(self.points))
         nearest = np.sqrt(np.partition(squares, count - 1, axis=1)[:, :count])
         return np.asarray(nearest.mean(axis=1) / self.scale, np.float32)
+
+
+def scale_to_unit(features: Floats) -> Floats:
+    """Return features (N, F) at length 1, float32; a row of zeros stays one."""
+    rows = np.asarray(features, np.float32)
+    lengths = np.sqrt((rows**2).sum(axis=1, keepdims=True))
+    return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ class Neighbour:
 
 
 def find_neighbours(reference: Reference, embeddings: Floats, *, count: int) -> list[list[Neighbour]]:
-    """Return the `count` nearest training pictures of each embedding (N, D), the nearest first."""
+    """Return the `count` nearest training pictures of each embedding (N, D + 1), the nearest first."""
     squares = _square_distances(embeddings, reference.points)
     order = np.argsort(squares, axis=1, kind="stable")[:, :count]
     return [
@@ -105,15 +116,12 @@ def _square_distances(rows: Floats, points: Floats) -> Floats:
 
 def save_reference(reference: Reference, path: Path) -> None:
     """Write reference.npz: arrays of numbers, and the keys as JSON; no pickle."""
-    about = {
-        "format": FORMAT,
-        "num_neighbours": reference.num_neighbours,
-        "is_unit": reference.is_unit,
-    }
+    about = {"format": FORMAT, "num_neighbours": reference.num_neighbours}
     np.savez_compressed(
         path,
         mean=reference.mean,
         projection=reference.projection,
+        whitening=reference.whitening,
         points=reference.points,
         labels=reference.labels.astype(np.int32),
         scale=np.array(reference.scale, np.float64),
@@ -153,15 +161,16 @@ def _build(arrays: dict[str, NDArray[np.generic]]) -> Reference:
     about, keys = _from_bytes(arrays["about"]), _from_bytes(arrays["keys"])
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError(f"expected format {FORMAT}; upgrade classifold")
-    mean, projection, points = (np.asarray(arrays[name], np.float32) for name in _ARRAYS[:3])
+    mean, projection, whitening, points = (np.asarray(arrays[name], np.float32) for name in _FLOATS)
     labels = np.asarray(arrays["labels"], np.int32)
     is_sound = (
         mean.ndim == 1
-        and projection.ndim == points.ndim == 2
-        and projection.shape == (len(mean), points.shape[1])
+        and points.ndim == 2
+        and projection.shape == (len(mean), points.shape[1] - 1)
+        and whitening.shape == (projection.shape[1], projection.shape[1])
         and isinstance(keys, list)
         and len(points) == len(labels) == len(keys) > 0
-        and all(np.isfinite(one).all() for one in (mean, projection, points))
+        and all(np.isfinite(one).all() for one in (mean, projection, whitening, points))
         and float(np.asarray(arrays["scale"], np.float64)) > 0
     )
     if not is_sound or not isinstance(keys, list):
@@ -169,12 +178,12 @@ def _build(arrays: dict[str, NDArray[np.generic]]) -> Reference:
     return Reference(
         mean=mean,
         projection=projection,
+        whitening=whitening,
         points=points,
         labels=labels,
         keys=tuple(str(key) for key in keys),
         num_neighbours=max(1, int(about["num_neighbours"])),
         scale=float(np.asarray(arrays["scale"], np.float64)),
-        is_unit=bool(about["is_unit"]),
     )
 
 

@@ -26,6 +26,8 @@ _MOST_CLASSES = 200
 # What is known of a class before its pictures are seen: factors within half of the common one, shifts within
 # half a logit (standard deviations of a normal distribution).
 _SPREAD = 0.5
+# The logarithm of a temperature is usually within this of 0 (standard deviation).
+_USUAL = 0.25
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -95,6 +97,10 @@ def fit_calibrator(logits: NDArray[np.floating], labels: Labels, *, seed: int) -
 def fit_temperature(logits: Floats, labels: Labels) -> float:
     """Return the temperature with the least log loss under Platt's targets, see `fit_calibrator`.
 
+    A temperature of few pictures is uncertain, and those that chose the head fit it a little too well. So it
+    is drawn towards 1 as by a normal distribution of its logarithm, whose effect fades as pictures grow in
+    number.
+
     Args:
         logits: Shape (N, C), C at least 2.
         labels: Index of each picture's true class, shape (N,).
@@ -108,7 +114,8 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
         margin = factor * truth - _log_sum_exp(factor * others)
         # ln of the probability of the true class, and of all others together.
         right, wrong = -np.logaddexp(0, -margin), -np.logaddexp(0, margin)
-        return float(-(share * right + (1 - share) * wrong).mean())
+        drawn = log_temperature**2 / (2 * _USUAL**2 * len(labels))
+        return float(drawn - (share * right + (1 - share) * wrong).mean())
 
     return float(np.exp(_minimize(measure, float(np.log(_LEAST)), float(np.log(_MOST)))))
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from classifold.metrics import Score, Unseen, UnseenClass
 from classifold.trust.distance import build_reference, choose_points
+from classifold.trust.reference import scale_to_unit
 
 # The estimate shall cost a second or two, so it looks at a part where there is more.
 _MOST_CLASSES = 20
-_MOST_PICTURES = 600
+_MOST_PICTURES = (400, 200, 200)  # of the three sets
 # With so few classes a mean over them says little.
 _FEW_CLASSES = 3
 # 97.5 % quantiles of Student's t for 1 to 19 degrees of freedom, one less than there are classes.
@@ -63,7 +64,8 @@ def measure_unseen(
     Returns:
         None where no class can be left out: it takes two classes with pictures in every set.
     """
-    sets = _shorten([_limit(one, seed=seed) for one in (training, validation, evaluation)])
+    given = zip((training, validation, evaluation), _MOST_PICTURES, strict=True)
+    sets = _shorten([_limit(one, most, seed=seed) for one, most in given])
     places = np.unique(sets[0].labels)
     if len(places) > _MOST_CLASSES:
         places = places[np.linspace(0, len(places) - 1, _MOST_CLASSES).round().astype(int)]
@@ -96,22 +98,25 @@ def measure_auroc(known: NDArray[np.floating], unknown: NDArray[np.floating]) ->
     return float((below + not_above).mean() / (2 * len(known)))
 
 
-def _limit(kept: Kept, *, seed: int) -> Kept:
-    """Return at most 600 of the pictures, evenly over the classes."""
-    chosen = choose_points(kept.labels, most=_MOST_PICTURES, seed=seed)
-    return Kept(np.asarray(kept.features[chosen], np.float32), kept.labels[chosen])
+def _limit(kept: Kept, most: int, *, seed: int) -> Kept:
+    """Return at most `most` of the pictures, evenly over the classes, their features at length 1."""
+    chosen = choose_points(kept.labels, most=most, seed=seed)
+    return Kept(scale_to_unit(kept.features[chosen]), kept.labels[chosen])
 
 
 def _shorten(sets: list[Kept]) -> list[Kept]:
-    """Return the same pictures in fewer numbers each, with the same products, so that all distances stay.
+    """Return the same pictures with fewer numbers each and the same products, so that all distances stay.
 
-    Where there are fewer pictures than features, they are turned onto a basis of what they span.
+    Where there are fewer pictures than features: the coordinates on what the pictures span, from the
+    eigenvectors of their products.
     """
     rows = np.concatenate([one.features for one in sets])
     if len(rows) >= rows.shape[1]:
         return sets
-    basis = np.linalg.qr(rows.T)[0]
-    return [Kept(one.features @ basis, one.labels) for one in sets]
+    squares, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    short = np.asarray(vectors * np.sqrt(np.maximum(squares, 0)), np.float32)
+    ends = np.cumsum([len(one.labels) for one in sets])[:-1]
+    return [Kept(part, one.labels) for part, one in zip(np.split(short, ends), sets, strict=True)]
 
 
 def _leave_out(

@@ -3,20 +3,17 @@ from __future__ import annotations
 import base64
 import io
 import shutil
-import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from classifold.dataset.walk import Picture
 from classifold.packing.pack import pack_sets
-from classifold.report.mistakes import THUMBNAIL_SIDE, find_pictures, pick_pictures, read_thumbnail
-from classifold.report.records import PredictedPicture
+from classifold.report.thumbnails import find_pictures, read_thumbnail
+
+SIDE = 288
 
 
 def find(key: str, data_dir: Path | None) -> Path | None:
@@ -25,35 +22,7 @@ def find(key: str, data_dir: Path | None) -> Path | None:
 
 
 def thumbnail(path: Path, *, max_pixels: int) -> str | None:
-    return read_thumbnail(Picture(path, "", path.name), max_pixels=max_pixels)
-
-
-def row(index: int, confidence: float, *, correct: bool) -> PredictedPicture:
-    return PredictedPicture(f"a/{index:06}.jpg", "a", "a" if correct else "b", confidence, None, correct)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.7, 0.9]), st.booleans()), max_size=60))
-def test_the_surest_mistakes_and_the_least_sure_hits_are_picked(answers: list[tuple[float, bool]]) -> None:
-    rows = [row(i, confidence, correct=correct) for i, (confidence, correct) in enumerate(answers)]
-    picked = pick_pictures(rows, num_wrong=5, num_unsure=3)
-    wrong = sorted((r for r in rows if not r.correct), key=lambda r: (-r.confidence, r.key))
-    right = sorted((r for r in rows if r.correct), key=lambda r: (r.confidence, r.key))
-    assert picked.wrong == wrong[:5]
-    assert picked.unsure == right[:3]
-    assert (picked.num_wrong, picked.num_pictures) == (len(wrong), len(rows))
-
-
-def test_picking_from_many_rows_takes_no_more_memory_than_from_few() -> None:
-    def rows() -> Iterator[PredictedPicture]:
-        return (row(i, (i * 7919 % 1000) / 1000, correct=i % 3 > 0) for i in range(50_000))
-
-    tracemalloc.start()
-    picked = pick_pictures(rows(), num_wrong=24, num_unsure=8)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(picked.wrong) == 24
-    assert peak < 200_000
+    return read_thumbnail(Picture(path, "", path.name), side=SIDE, max_pixels=max_pixels)
 
 
 @pytest.mark.parametrize("folder", [".", "evaluation", "test", "Test", "eval", "Testing", "test_set"])
@@ -103,7 +72,7 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape_and_colour(tmp_path: Path
     head, content = address.split(",")
     assert head == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(content))) as small:
-        assert small.size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE * 800 // 1200)
+        assert small.size == (SIDE, SIDE * 800 // 1200)
         assert max(abs(a - b) for a, b in zip(small.getpixel((90, 90)), (200, 30, 30), strict=True)) < 6
 
 
@@ -118,7 +87,7 @@ def test_a_deep_picture_is_shown_with_the_bits_of_the_run(tmp_path: Path) -> Non
     Image.fromarray(np.full((30, 40), 4095, np.uint16)).save(tmp_path / "deep.png")
     for bits, grey in (("auto", 15), (12, 255)):
         address = read_thumbnail(
-            Picture(tmp_path / "deep.png", "", "deep.png"), max_pixels=10**6, sample_bits=bits
+            Picture(tmp_path / "deep.png", "", "deep.png"), side=SIDE, max_pixels=10**6, sample_bits=bits
         )
         with Image.open(io.BytesIO(base64.b64decode(str(address).split(",")[1]))) as small:
             assert abs(small.convert("L").getpixel((9, 9)) - grey) <= 1
@@ -149,11 +118,11 @@ def test_pictures_in_shards_are_found_and_shown(packed: Path, folder: str) -> No
     key = "red/test \u00e4 red.png"
     found = find_pictures([key, "red/training \u00e4 red.png", "../red/x.png"], data_dir=packed / folder)
     assert list(found) == [key]
-    address = read_thumbnail(found[key], max_pixels=10**6)
+    address = read_thumbnail(found[key], side=SIDE, max_pixels=10**6)
     with Image.open(io.BytesIO(base64.b64decode(str(address).split(",")[1]))) as small:
         assert small.size == (42, 30)
         assert small.getpixel((9, 9))[0] > 240
-    assert read_thumbnail(found[key], max_pixels=100) is None
+    assert read_thumbnail(found[key], side=SIDE, max_pixels=100) is None
 
 
 def test_damaged_shards_give_no_pictures_and_no_error(packed: Path) -> None:
@@ -161,7 +130,7 @@ def test_damaged_shards_give_no_pictures_and_no_error(packed: Path) -> None:
     shard = packed / "evaluation" / "shard-00000.tar"
     shard.write_bytes(bytes(shard.stat().st_size))
     found = find_pictures([key], data_dir=packed)
-    assert read_thumbnail(found[key], max_pixels=10**6) is None
+    assert read_thumbnail(found[key], side=SIDE, max_pixels=10**6) is None
     (packed / "shards.json").write_text("{}")
     assert find_pictures([key], data_dir=packed) == {}
 

@@ -1,0 +1,98 @@
+"""Shows how to use the model: a few lines for the shell, Python, HTTP and JavaScript."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from classifold import names
+from classifold.model_card import ModelCard, parse_card
+from classifold.report.view import UseWay
+
+
+def read_card(run_dir: Path) -> ModelCard | None:
+    """Return the model card of a run folder; None where it has none.
+
+    Raises:
+        RunError: The card is damaged.
+    """
+    path = run_dir / names.CLASSES_JSON
+    if not path.is_file():
+        return None
+    return parse_card(path.read_text(encoding="utf-8", errors="replace"), where=path)
+
+
+def build_uses(run_name: str, card: ModelCard | None) -> list[UseWay]:
+    """Return how to use the model in each language.
+
+    Args:
+        run_name: Name of the run folder.
+        card: The model card; None leaves JavaScript out, which needs to know the model's input and outputs.
+    """
+    uses = [_use_shell(run_name), _use_python(run_name), _use_http(run_name)]
+    return [*uses, _use_javascript(card)] if card is not None else uses
+
+
+def _use_shell(run_name: str) -> UseWay:
+    run = shlex.quote(run_name)
+    lines = [
+        f"classifold predict {run} photo.jpg",
+        f"classifold predict {run} photos/ --format csv --output answers.csv",
+    ]
+    return UseWay("Shell", lines, "In the folder that holds the run folder. One row per picture.")
+
+
+def _use_python(run_name: str) -> UseWay:
+    code = f"""\
+import classifold
+model = classifold.load({_quote(run_name)})
+print(model.predict("photo.jpg").label)
+for one in model.predict_iter(["photos"]):
+    print(one.path, one.label, one.probability, one.error)"""
+    return UseWay(
+        "Python",
+        code.splitlines(),
+        "Needs no TensorFlow. A folder stands for all pictures below it.",
+    )
+
+
+def _use_http(run_name: str) -> UseWay:
+    code = f"""\
+from wsgiref.simple_server import make_server
+import classifold
+model = classifold.load({_quote(run_name)})
+def answer(request, respond):
+    one = model.predict(request["wsgi.input"].read(int(request["CONTENT_LENGTH"])))
+    respond("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{{one.label}} {{one.probability:.3f}}\\n".encode()]
+make_server("127.0.0.1", 8000, answer).serve_forever()
+# in another terminal: curl --data-binary @photo.jpg 127.0.0.1:8000"""
+    note = (
+        "Classifold has no server of its own yet. This one answers one request after the other, on this "
+        "machine only; for more, give answer to any WSGI server, such as gunicorn."
+    )
+    return UseWay("HTTP", code.splitlines(), note)
+
+
+def _use_javascript(card: ModelCard) -> UseWay:
+    code = f"""\
+import * as ort from "onnxruntime-web";
+const card = await (await fetch("classes.json")).json(), size = card.image_size;
+const model = await ort.InferenceSession.create("model.onnx");
+const canvas = new OffscreenCanvas(size, size).getContext("2d");
+Object.assign(canvas, {{ fillStyle: "white", imageSmoothingQuality: "high" }}).fillRect(0, 0, size, size);
+canvas.drawImage(await createImageBitmap(file), 0, 0, size, size);  // file: from <input type="file">
+const rgb = Float32Array.from(canvas.getImageData(0, 0, size, size).data.filter((_, at) => at % 4 < 3));
+const answers = await model.run({{ {card.input.name}: new ort.Tensor("float32", rgb, [1, size, size, 3]) }});
+const shares = answers.{card.output}.data;
+console.log(card.class_names[shares.indexOf(Math.max(...shares))], Math.max(...shares));"""
+    note = (
+        "Put model.onnx and classes.json beside the page. Browsers make pictures smaller in a way of their "
+        "own, so probabilities differ a little from those of classifold predict."
+    )
+    return UseWay("JavaScript", code.splitlines(), note)
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
