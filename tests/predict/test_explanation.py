@@ -14,10 +14,10 @@ from PIL import Image
 from classifold.errors import DataError
 from classifold.predict import explanation_files
 from classifold.predict.explanation import tell_time
-from classifold.predict.explanation_files import check_target
+from classifold.predict.explanation_files import ExplanationFiles, check_target
 from classifold.predict.training_pictures import find_training_pictures
 from made_browser import NEEDS_BROWSER
-from made_spots import list_spots, make_spot_run, paint_spot, write_spots
+from made_spots import list_spots, make_spot_run, paint_spot, spot_model, write_spots
 
 
 def needs_browser(test: Callable[..., None]) -> Callable[..., None]:
@@ -143,16 +143,16 @@ def test_a_folder_that_cannot_be_made_is_said_before_any_picture_is_read(
     assert not folder.exists()
 
 
-def test_nothing_is_left_when_the_work_is_interrupted(
-    explained: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+def test_nothing_is_left_when_the_work_is_interrupted(tmp_path: Path) -> None:
+    _, card = spot_model(class_maps=True)
 
-    monkeypatch.setattr(explanation_files, "render_page", stop)
-    answer, folder, _ = explained()
-    assert answer.code == 130
-    assert not folder.exists()
+    def write_half() -> None:
+        with ExplanationFiles.open(tmp_path / "why", paths=[], card=card) as writing:
+            writing.place("pictures/000001.jpg").write_bytes(b"half a picture")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 
