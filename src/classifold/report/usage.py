@@ -59,12 +59,12 @@ model = classifold.load({_quote(run_name)})
 print(model.predict("photo.jpg").label)
 for one in model.predict_iter(["photos"]):
     print(one.path, {'"unknown" if one.unknown else ' if has_rule else ""}one.label, one.probability)"""
-    note = "Needs no TensorFlow. A folder stands for all pictures below it; one that cannot be read has an error."
+    note = "Needs no TensorFlow. Where a picture cannot be read, one.error says why."
     return UseWay("Python", code.splitlines(), note)
 
 
 def _use_http(run_name: str, *, has_rule: bool) -> UseWay:
-    label = '"unknown" if one.unknown else one.label' if has_rule else "one.label"
+    label = "'unknown' if one.unknown else one.label" if has_rule else "one.label"
     code = f"""\
 from wsgiref.simple_server import make_server
 import classifold
@@ -72,7 +72,7 @@ model = classifold.load({_quote(run_name)})
 def answer(request, respond):
     one = model.predict(request["wsgi.input"].read(int(request["CONTENT_LENGTH"])))
     respond("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{{{label}}} {{one.probability:.3f}}\\n".encode()]
+    return [f"{{{label}}} {{one.probability:.3f}}".encode()]
 make_server("127.0.0.1", 8000, answer).serve_forever()
 # in another terminal: curl --data-binary @photo.jpg 127.0.0.1:8000"""
     note = (
