@@ -1,6 +1,7 @@
 """How fast `classifold predict` names many files, and that its memory does not grow with them.
 
     python benchmarks/predict.py [FOLDER] [--run RUN] [--files 5000] [--peer-files 1000] [--rounds 3]
+        [--ways ours bare]
 
 Makes a hundred 500x375 JPEGs as benchmarks/decode.py does, and folders of hard links to them under new names.
 The model is that of RUN; without one a run is trained on `classifold example` first, for a minute. Each round
@@ -25,7 +26,6 @@ import importlib.metadata
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -39,6 +39,8 @@ from decode import count_cores, describe_machine, list_files, make_set
 RESULTS = Path(__file__).parent / "results" / "predict.json"
 PACKAGES = ("classifold", "onnxruntime", "numpy", "simplejpeg", "pillow", "keras", "tensorflow")
 NUM_PICTURES = 100
+OURS = ("ours", "bare")
+WAYS = (*OURS, "plain", "keras")
 PLAIN = """
 import sys
 from pathlib import Path
@@ -76,12 +78,13 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000, help="for ours")
     parser.add_argument("--peer-files", type=int, default=1000, help="for the others, which are slower")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         run_dir = args.run or train_run(Path(scratch))
         pictures = list_files(make_set(Path(scratch) / "middle", NUM_PICTURES, args.folder))
-        counts = {"ours": args.files, "bare": args.files, "plain": args.peer_files, "keras": args.peer_files}
+        counts = {way: args.files if way in OURS else args.peer_files for way in WAYS if way in args.ways}
         for count in sorted({size for most in counts.values() for size in sizes_of(most)}):
             link_files(pictures, Path(scratch) / f"files{count}", count)
         make_bare(run_dir, Path(scratch) / "bare")
@@ -95,11 +98,9 @@ def main() -> None:
         "ways": ways,
         "ours_of": {
             way: round(ways["ours"]["pictures_per_second"] / ways[way]["pictures_per_second"], 2)
-            for way in ("bare", "plain", "keras")
+            for way in ways
+            if way != "ours" and "ours" in ways
         },
-        "distance_takes_more": round(
-            ways["ours"]["processor_ms_per_picture"] / ways["bare"]["processor_ms_per_picture"] - 1, 4
-        ),
     }
     print_table(report)
     args.output.parent.mkdir(exist_ok=True)
@@ -132,17 +133,16 @@ def make_bare(run_dir: Path, folder: Path) -> None:
     """Copy a run's model without distance, embedding, class maps and rule, as earlier releases made it."""
     import onnx
 
-    folder.mkdir()
-    shutil.copy(run_dir / "model.onnx", folder)
-    model = onnx.load(folder / "model.onnx")
+    from classifold.model_outputs import remove_outputs
+
+    others = ("distance", "embedding", "class_maps")
+    model = onnx.load_from_string(remove_outputs((run_dir / "model.onnx").read_bytes(), others))
     (stored,) = (one for one in model.metadata_props if one.key == "classifold")
     card = json.loads(stored.value)
-    for key in ("answering", "distance", "embedding", "class_maps"):
+    for key in ("answering", *others):
         card.pop(key, None)
     stored.value = json.dumps(card)
-    kept = [one for one in model.graph.output if one.name == card["output"]]
-    del model.graph.output[:]
-    model.graph.output.extend(kept)
+    folder.mkdir()
     onnx.save(model, folder / "model.onnx")
 
 
@@ -176,7 +176,7 @@ def measure_round(run_dir: Path, scratch: Path, counts: dict[str, int]) -> dict[
 
 
 def build_command(way: str, run_dir: Path, folder: Path, output: Path) -> list[str]:
-    if way in ("ours", "bare"):
+    if way in OURS:
         options = ["--format", "csv", "--output", str(output)]
         return [sys.executable, "-P", "-m", "classifold", "predict", str(run_dir), str(folder), *options]
     code = {"plain": PLAIN, "keras": KERAS}[way]
@@ -237,7 +237,9 @@ def print_table(report: dict[str, Any]) -> None:
         cells = "".join(f"{files:9}{seconds:8.1f} s{memory:6} MB" for files, seconds, memory in runs)
         spent = result["processor_ms_per_picture"]
         print(f"{way:8}{result['pictures_per_second']:12.1f}{ratio:>9}{spent:13.2f}{cells}")
-    print(f"with the distance {report['distance_takes_more']:+.1%} processor time")
+    ours, bare = (report["ways"].get(way, {}).get("processor_ms_per_picture") for way in OURS)
+    if ours and bare:
+        print(f"with the distance {ours / bare - 1:+.1%} processor time")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from classifold import names
+from made_strangers import draw_strangers
 
 pytestmark = pytest.mark.slow
 # Small enough for a test, with both stages in it.
@@ -120,6 +121,21 @@ def test_predict_gives_what_the_evaluation_gave(walk: Walk, run_python: Callable
     for row in rows:
         assert said[row["path"]]["predicted_class"] == row["predicted_class"]
         assert said[row["path"]]["confidence"] == pytest.approx(float(row["confidence"]), abs=1e-4)
+
+
+def test_noise_blank_pictures_and_text_are_unknown_unless_an_answer_is_asked_for(
+    walk: Walk, tmp_path: Path, run_python: Callable[..., Any]
+) -> None:
+    words = ("-m", "classifold.cli.main", "predict", walk.run_dir, *draw_strangers(tmp_path))
+    answer = run_python(*words, "--format", "json")
+    assert answer.code == 0, answer.err
+    rows = json.loads(answer.out)
+    assert [row["path"] for row in rows if not row["unknown"]] == []
+    assert all(row["distance"] > 1 and row["predicted_class"] for row in rows)
+    text = run_python(*words, "--top-k", "1").out
+    assert all(line.startswith("unknown (") for line in text.splitlines())
+    assert text.count(": unlike the training pictures (distance 1.") == len(rows)
+    assert "unknown" not in run_python(*words, "--always-answer").out
 
 
 def test_the_code_on_the_page_of_the_run_folder_reads_every_form_of_the_model(

@@ -84,6 +84,8 @@ LATER_ARTEFACTS = (REFERENCE_NPZ, MODEL_CARD_MD)
 # What the data check found before the training; a run has it only where there was a check.
 CHECK_JSON = "check.json"
 CHECK_HTML = "check.html"
+# What the job that trained the run was billed; `fetch` writes it, since a job does not know that itself.
+JOB_JSON = "job.json"
 MODEL_ARCHIVE = "model.tar.gz"
 # End of the name of a run folder that holds the best model so far of a run that was stopped.
 INTERRUPTED_ENDING = ".interrupted"

@@ -76,8 +76,10 @@ def test_predictions_are_an_array_where_pandas_is_not_installed(
     table = run.predictions
     assert isinstance(table, np.ndarray)
     columns = ["path", "true_class", "predicted_class", "confidence", "correct"]
-    assert list(table.dtype.names or ()) == [*columns, *(f"p:{name}" for name in run.class_names)]
-    assert table.dtype["correct"] == np.bool_
+    classes = [f"p:{name}" for name in run.class_names]
+    assert list(table.dtype.names or ()) == [*columns, *classes, "unknown", "distance"]
+    assert table.dtype["correct"] == table.dtype["unknown"] == np.bool_
+    assert table.dtype["distance"] == np.float64
     assert table.dtype["confidence"] == np.float64
     check_predictions(table, run)
     assert run.history["stage"][0] == "head"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,12 @@ def test_a_completed_job_becomes_a_run_folder(aws: Aws, start_job: Callable[...,
     told = list[str]()
     run_dir = fetch_job(aws, None, tell=told.append)
     assert run_dir == Path("runs") / JOB
-    assert {path.name for path in run_dir.iterdir()} == set(names.ARTEFACTS)
+    assert {path.name for path in run_dir.iterdir()} == {*names.ARTEFACTS, names.JOB_JSON}
+    bill = json.loads((run_dir / names.JOB_JSON).read_text())
+    assert (bill["name"], bill["num_instances"], bill["is_spot"]) == (JOB, 1, False)
+    assert bill["usd"] > 0
+    assert bill["billable_seconds"] >= 1
+    assert bill["price_source"]
     assert (run_dir / "checkpoint" / "saved_model.pb").read_text() == "graph"
     assert [path.name for path in Path("runs").iterdir()] == [JOB]
     assert told == [f"s3://petals.output/{JOB}/output/model.tar.gz is unpacked in {run_dir}"]

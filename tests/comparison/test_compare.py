@@ -209,6 +209,15 @@ def test_size_is_that_of_the_model_and_unknown_without_one(two_runs: tuple[Path,
     assert [run.model_mb for run in compare(*two_runs).runs] == [2.0, None]
 
 
+def test_the_cost_is_what_the_job_was_billed_and_else_unknown(two_runs: tuple[Path, Path]) -> None:
+    (two_runs[1] / "job.json").write_text('{"usd": 1.25}')
+    assert [run.usd for run in compare(*two_runs).runs] == [None, 1.25]
+    (two_runs[0] / "job.json").write_text('{"usd": null}')
+    (two_runs[1] / "job.json").write_text("{")
+    (fault,) = faults_of(*two_runs)
+    assert "not JSON" in fault.what
+
+
 def test_letters_go_on_after_z() -> None:
     assert [letter_of(place) for place in (0, 1, 25, 26, 27, 701, 702)] == [
         "A",

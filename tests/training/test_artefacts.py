@@ -110,7 +110,7 @@ def test_the_card_is_all_that_serving_needs(tiny: Callable[..., Config]):
     assert (card["image_size"], card["max_pixels"], card["run"]) == (32, 1234, "run-1")
     assert list(card) == [
         *("format", "class_names", "image_size", "max_pixels", "sample_bits", "input", "resize", "output"),
-        *("backbone", "run", "classifold"),
+        *("backbone", "run", "classifold", "answering", "distance", "embedding", "class_maps"),
     ]
     assert card["input"] == {"name": "pixels", "layout": "NHWC", "colour": "RGB", "range": [0, 255]}
     assert card["resize"] == "squash, antialiased bilinear"

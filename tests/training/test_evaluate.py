@@ -22,6 +22,7 @@ from classifold.training.evaluate import (
     reliability_table,
     write_predictions_csv,
 )
+from classifold.trust.answering import Rule
 
 
 def make(labels: Any, probabilities: Any, names: tuple[str, ...] | None = None) -> Answers:
@@ -76,9 +77,9 @@ def expect_scikit(answers: Answers, found: dict[str, Any]) -> None:
         labels, guesses, labels=every, zero_division=0
     )
     rows = found["per_class"]
-    assert [row["precision"] for row in rows] == pytest.approx(precisions.tolist())
-    assert [row["recall"] for row in rows] == pytest.approx(recalls.tolist())
-    assert [row["f1"] for row in rows] == pytest.approx(f1s.tolist())
+    # Where scikit-learn warns that it divides by 0 and gives 0, there is no score.
+    for name, expected_scores in (("precision", precisions), ("recall", recalls), ("f1", f1s)):
+        assert [row[name] or 0 for row in rows] == pytest.approx(expected_scores.tolist()), name
     assert [row["support"] for row in rows] == supports.tolist()
     assert found["confusion_matrix"] == sk.confusion_matrix(labels, guesses, labels=every).tolist()
 
@@ -117,7 +118,9 @@ def test_whatever_the_answers_scores_are_scikit_learns_within_their_intervals(
     for name, entry in found["scores"].items():
         assert entry["low"] <= entry["value"] <= entry["high"], name
     for row in found["per_class"]:
-        assert 0 <= row["recall_low"] <= row["recall"] <= row["recall_high"] <= 1
+        for score_name in ("precision", "recall", "f1"):
+            low, value, high = (row[f"{score_name}{end}"] for end in ("_low", "", "_high"))
+            assert (low is value is high is None) or 0 <= low <= value <= high <= 1, score_name
     json.dumps(found, allow_nan=False)
 
 
@@ -190,10 +193,11 @@ def test_intervals_follow_from_their_seed():
     assert score(answers, seed=7) != score(answers, seed=8)
 
 
-def test_the_recall_of_a_class_without_pictures_may_be_anything():
+def test_a_score_that_would_be_divided_by_0_is_none():
     found = score(make([0, 0, 1], [[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
     row = found["per_class"][2]
-    assert (row["recall"], row["recall_low"], row["recall_high"], row["support"]) == (0, 0, 1, 0)
+    assert (row["recall"], row["recall_low"], row["recall_high"], row["support"]) == (None, None, None, 0)
+    assert row["precision"] is row["f1"] is None
     assert found["scores"]["balanced_accuracy"]["value"] == 1
 
 
@@ -240,12 +244,16 @@ def test_predictions_read_back_as_they_were(tmp_path: Path):
     )
     answers = draw(44, 11)
     keys = [f"{names[i % 11]}/{names[i % 7]}{i}, é.jpg" for i in range(44)]
-    answers = Answers(answers.labels, answers.probabilities, names, keys)
-    write_predictions_csv(answers, tmp_path / "predictions.csv")
+    distances = np.linspace(0, 2, 44, dtype=np.float32)
+    answers = Answers(answers.labels, answers.probabilities, names, keys, distances)
+    write_predictions_csv(answers, Rule(0.2, 1.0), tmp_path / "predictions.csv")
     with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = ["path", "true_class", "predicted_class", "confidence", "correct", *(f"p:{n}" for n in names)]
-    assert list(rows[0]) == columns
+    assert list(rows[0]) == [*columns, "unknown", "distance"]
+    unknown = (answers.probabilities.max(axis=1) < 0.2) | (distances > 1)
+    assert [row["unknown"] for row in rows] == ["true" if one else "false" for one in unknown]
+    assert [float(row["distance"]) for row in rows] == pytest.approx(distances.tolist(), abs=1e-6)
     assert [row["path"] for row in rows] == list(answers.keys)
     assert [names.index(row["true_class"]) for row in rows] == answers.labels.tolist()
     assert [names.index(row["predicted_class"]) for row in rows] == answers.predicted.tolist()

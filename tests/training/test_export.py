@@ -24,7 +24,15 @@ def test_onnx_takes_pixels_and_gives_probabilities_for_any_number_of_pictures(fi
     for end in (*model.graph.input, *model.graph.output):
         dims = end.type.tensor_type.shape.dim
         ends[end.name] = [dim.dim_value or None for dim in dims]
-    assert ends == {"pixels": [None, 32, 32, 3], "probabilities": [None, 3]}
+    width = ends.pop("embedding")[1]
+    assert ends == {
+        "pixels": [None, 32, 32, 3],
+        "probabilities": [None, 3],
+        "distance": [None],
+        "class_maps": [None, 3, 16, 16],
+    }
+    assert width > 0
+    assert model.graph.output[0].name == "probabilities"
     names = [end.name for node in model.graph.node for end in node.attribute]
     assert names
 

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 from classifold.errors import RunError
-from classifold.training.verify import TOLERANCE, check_answers, compare_forms
+from classifold.training.verify import (
+    DISTANCE_TOLERANCE,
+    TOLERANCE,
+    Difference,
+    Given,
+    check_answers,
+    compare_forms,
+    load_answers,
+    measure_difference,
+    save_answers,
+)
+from classifold.trust.answering import Rule
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
 FORMS = [
@@ -90,17 +101,58 @@ def test_a_form_of_other_weights_is_refused(copy, keras):
 
 def test_a_form_with_other_classes_is_refused(copy, keras):
     model = keras.models.load_model(copy / "model.keras", compile=False)
-    fewer = keras.Model(model.inputs[0], keras.layers.Dense(2)(model.get_layer("pooling").output))
+    fewer = keras.Model(model.inputs[0], keras.layers.Dense(2)(model.get_layer("features").output))
     fewer.save(copy / "model.keras")
     answers = compare_forms(copy, PIXELS)
     assert answers["model.keras"] == "gives shape (5, 2), expected (5, 3)"
     assert refused(answers) == ["model.keras"]
 
 
-@pytest.mark.parametrize("answer", [2 * TOLERANCE, math.nan, math.inf, "cannot be opened"])
-def test_what_is_no_small_difference_is_refused(answer):
-    assert refused({"model.h5": 0.0, "model.onnx": answer}) == ["model.onnx"]
+EXPECTED = Given(
+    np.array([[0.7, 0.3], [0.2, 0.8], [0.5, 0.5]], np.float32), np.array([0.5, 0.9, 3.0], np.float32)
+)
+RULE = Rule(min_confidence=0.6, max_distance=1.0)
+
+
+@pytest.mark.parametrize("answer", [2 * TOLERANCE, math.nan, math.inf])
+def test_what_is_no_small_difference_of_probabilities_is_refused(answer):
+    same = Difference(0.0, 0.0, 0)
+    assert refused({"model.h5": same, "model.onnx": Difference(answer, 0.0, 0)}) == ["model.onnx"]
+
+
+@pytest.mark.parametrize("answer", [2 * DISTANCE_TOLERANCE, math.nan])
+def test_what_is_no_small_difference_of_distances_is_refused(answer):
+    assert refused({"model.h5": Difference(0.0, answer, 0)}) == ["model.h5"]
+
+
+def test_a_form_that_calls_other_pictures_unknown_is_refused():
+    assert refused({"model.h5": Difference(0.0, 0.0, 1), "model.keras": "no such file"}) == [
+        *("model.h5", "model.keras")
+    ]
 
 
 def test_small_differences_pass():
-    check_answers({"model.h5": TOLERANCE, "model.onnx": 0.0})
+    check_answers({"model.h5": Difference(TOLERANCE, DISTANCE_TOLERANCE, 0)})
+
+
+def test_another_answer_counts_as_another_unknown_picture_unless_it_is_at_the_very_limit():
+    others = Given(EXPECTED.probabilities, np.array([1.5, 0.9, 3.0], np.float32))
+    assert measure_difference(others, EXPECTED, RULE) == Difference(0.0, 1.0, 1)
+    near = Given(EXPECTED.probabilities, np.array([0.5, 1.0, 3.0], np.float32))
+    almost = Given(EXPECTED.probabilities, np.array([0.5, 1.0001, 3.0], np.float32))
+    assert measure_difference(almost, near, RULE).num_unknown == 0
+
+
+def test_differences_are_read_back_as_they_were(tmp_path):
+    answers = {"model.h5": Difference(1e-6, 2e-6, 3), "model.keras": "cannot be opened"}
+    save_answers(answers, tmp_path / "answer.json")
+    assert load_answers(tmp_path / "answer.json") == answers
+
+
+def test_noise_is_far_from_the_training_pictures_in_every_form(finished):
+    # Where only one of the forms measured another distance, the test above would fail.
+    from classifold.inference import open_session, run_outputs
+
+    session = open_session(finished.run_dir / "model.onnx", without=("class_maps",))
+    (distances,) = run_outputs(session, PIXELS, outputs=["distance"])
+    assert (distances > 1).all()

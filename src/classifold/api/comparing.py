@@ -30,7 +30,7 @@ def compare(*runs: PathLike | Run, common: bool = False) -> Comparison:
         >>> found.pairs[0].better, found.pairs[0].worse
         (0, 0)
         >>> print(found.sentences[0])
-        B and A are right on the same 9 pictures, and wrong on the same 0: no difference.
+        B and A are right on all 9 pictures: no difference.
     """
     from pathlib import Path
 

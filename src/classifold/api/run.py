@@ -110,8 +110,9 @@ class Run:
         """One row for each evaluation picture: a DataFrame where pandas is installed, else a NumPy array.
 
         The columns are `path` (below the evaluation folder), `true_class` and `predicted_class` (text),
-        `confidence` (the probability of the predicted class, float64), `correct` (bool), and for each class
-        `p:NAME`, its probability (float64). Without pandas they are the fields of a structured array, read in
+        `confidence` (the probability of the predicted class, float64), `correct` (bool), for each class
+        `p:NAME`, its probability (float64), and in runs whose model measures distances `unknown` (bool) and
+        `distance` (float64). Without pandas they are the fields of a structured array, read in
         the same way: `run.predictions["confidence"]`.
 
         Raises:

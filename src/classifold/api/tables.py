@@ -48,7 +48,7 @@ def _parse_number(cell: str) -> float:
 def _choose_parser(column: str) -> Callable[[str], Any]:
     if column in _TEXTS:
         return str
-    if column in ("correct", "best"):
+    if column in ("correct", "best", "unknown"):
         return parse_truth
     return int if column == "epoch" else _parse_number
 

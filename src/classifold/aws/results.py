@@ -11,9 +11,10 @@ from typing import Any
 from classifold import names
 from classifold.atomic import move_folder
 from classifold.aws.clients import Aws
-from classifold.aws.jobs import RUNNING, find_cure, find_job
+from classifold.aws.jobs import RUNNING, build_row, find_cure, find_job
 from classifold.aws.refusals import aws_errors
 from classifold.errors import DiskError, Fault, JobError, disk_errors
+from classifold.printable import format_json
 from classifold.progress import show_progress
 from classifold.run_folder import check_run, unpack_archive
 
@@ -55,11 +56,29 @@ def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Pat
             _download(aws, uri, archive)
             unpack_archive(archive, partial / "run")
             check_run(partial / "run", is_whole=is_whole, where=uri)
+            _write_bill(aws, job, partial / "run")
             move_folder(partial / "run", run_dir)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     tell(f"{uri} is unpacked in {run_dir}")
     return run_dir
+
+
+def _write_bill(aws: Aws, job: dict[str, Any], run_dir: Path) -> None:
+    """Write what the job was billed into the run folder; the price is null where it is not known."""
+    row = build_row(aws, job)
+    bill = {
+        "format": 1,
+        "name": row.name,
+        "region": aws.region,
+        "instance_type": row.instance_type,
+        "num_instances": row.num_instances,
+        "is_spot": row.is_spot,
+        "billable_seconds": row.billable_seconds,
+        "usd": row.cost,
+        "price_source": row.price_source,
+    }
+    (run_dir / names.JOB_JSON).write_text(f"{format_json(bill, indent=2)}\n", encoding="utf-8")
 
 
 def _find_archive(job: dict[str, Any]) -> str:

@@ -195,6 +195,7 @@ def print_run(
             notes=list(dict.fromkeys([*split_notes, *summary.notes])),
             seconds=summary.seconds,
             metrics=summary.metrics,
+            promise=_build_promise(summary.metrics),
         )
         return
     _print_scores(summary.run_dir, summary.metrics, archive=summary.archive)
@@ -207,7 +208,7 @@ def print_run_folder(run_dir: Path, *, archive: Path | None, is_opened: bool = F
     metrics = json.loads((run_dir / names.METRICS_JSON).read_text(encoding="utf-8"))
     if as_json:
         packed = None if archive is None else str(archive)
-        print_json(run_dir=str(run_dir), archive=packed, metrics=metrics)
+        print_json(run_dir=str(run_dir), archive=packed, metrics=metrics, promise=_build_promise(metrics))
         return
     _print_scores(run_dir, metrics, archive=archive)
 
@@ -220,12 +221,23 @@ def _print_scores(run_dir: Path, metrics: Mapping[str, Any], *, archive: Path | 
         print_table(table)
         click.echo()
     show_sentences(build_answer(Metrics.model_validate(metrics)))
+    if promise := _build_promise(metrics):
+        click.echo()
+        show_sentences(" ".join(promise))
     click.echo()
     show(f"Run folder: {run_dir}")
     if archive is not None:
         show(f"Archive:    {archive}")
     show(f"Report:     {run_dir / names.REPORT_HTML}")
     show(f"Predict:    classifold predict {shlex.quote(str(run_dir))} PICTURE...")
+
+
+def _build_promise(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what the model promises, in sentences; nothing for a run of an earlier release."""
+    from classifold.metrics import Metrics
+    from classifold.trust.promise import build_promise
+
+    return build_promise(Metrics.model_validate(metrics))
 
 
 def print_report(page: Path, *, notes: Sequence[str], as_json: bool) -> None:

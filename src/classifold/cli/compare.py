@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from classifold.comparison.figures import Grid
     from classifold.comparison.result import Comparison
 
-_LONGEST_VALUE = 24  # characters of a setting's value in a table of the terminal
+_VALUES_WIDTH, _LEAST_WIDTH = 72, 8  # characters of the values in a row of a table, and of one of them
 _MOST_DIFFERENCES = 20
 
 
@@ -88,6 +88,7 @@ def _print_differences(found: Comparison) -> None:
     from classifold.comparison.figures import build_differences
 
     letters = [run.letter for run in found.runs]
+    limit = max(_LEAST_WIDTH, _VALUES_WIDTH // len(letters) - 2)
     groups = (
         ("Settings that differ", found.settings),
         ("Pictures and classes that differ", found.data),
@@ -98,7 +99,7 @@ def _print_differences(found: Comparison) -> None:
             continue
         click.echo()
         shown = differences[:_MOST_DIFFERENCES]
-        _print_grid(build_differences(title, shown, letters, limit=_LONGEST_VALUE))
+        _print_grid(build_differences(title, shown, letters, limit=limit))
         if more := len(differences) - len(shown):
             show_sentences(f"And {more} more; --json and --html have them all.")
 

@@ -25,7 +25,7 @@ from classifold.comparison.paired import (
     find_p_value,
 )
 from classifold.comparison.result import ClassPair, ComparedRun, Comparison, Difference, Pair
-from classifold.comparison.runs import OpenedRun, find_model_mb, open_runs
+from classifold.comparison.runs import OpenedRun, find_cost, find_model_mb, open_runs
 from classifold.comparison.sentences import describe_pair, describe_time, find_cautions
 from classifold.counts import count_of
 from classifold.errors import Fault, RunError
@@ -173,6 +173,7 @@ def _build_run(
         seconds=sum(environment.seconds.values()) or None,
         machine=machine,
         model_mb=find_model_mb(run),
+        usd=find_cost(run),
         **scores,
     )
 

@@ -30,7 +30,8 @@ class ComparedRun(Record):
         seconds: Time of the training from its start to the report; None where it is not known.
         machine: The machine that it was trained on: number of cores and platform.
         model_mb: Size of model.onnx in MB; None where it is missing.
-        usd: Cost in US dollars; None where it is not known, as for every run on a machine of your own.
+        usd: What the job on SageMaker was billed, in US dollars; None where it is not known, as for a run
+            that was trained on a machine of your own.
     """
 
     letter: str
@@ -129,7 +130,7 @@ class Comparison(Record):
         >>> import classifold
         >>> found = classifold.compare("runs/first", "runs/second")
         >>> found
-        Comparison(A runs/first, B runs/second, 9 pictures)
+        Comparison(A first, B second, 9 pictures)
         >>> found.pairs[0].can_be_chance
         True
     """

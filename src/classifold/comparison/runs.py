@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from classifold import names
 from classifold.counts import count_of
 from classifold.errors import Fault, RunError, UsageError
-from classifold.report.records import RunRecords, read_records
+from classifold.report.records import RunRecords, read_object, read_records
 from classifold.run_folder import check_finished
 
 
@@ -94,6 +95,18 @@ def name_folders(folders: Sequence[Path]) -> list[str]:
             length += 1
         found.append("/".join((*own[-length:-1], names.run_name(own[-1]))))
     return found
+
+
+def find_cost(run: OpenedRun) -> float | None:
+    """Return what a job on SageMaker was billed for the run in US dollars; None for any other run.
+
+    Raises:
+        RunError: job.json is damaged.
+    """
+    path = run.run_dir / names.JOB_JSON
+    usd = read_object(path).get("usd") if path.is_file() else None
+    is_number = isinstance(usd, int | float) and not isinstance(usd, bool) and 0 <= usd < math.inf
+    return float(usd) if is_number and usd is not None else None
 
 
 def find_model_mb(run: OpenedRun) -> float | None:

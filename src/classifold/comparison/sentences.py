@@ -32,6 +32,8 @@ def describe_pair(pair: Pair, *, num_pairs: int) -> str:
     differing = pair.better + pair.worse
     if not differing:
         right = count_of(pair.both_right, "picture")
+        if not pair.both_wrong:
+            return f"{pair.letter} and {pair.against} are right on all {right}: no difference."
         return (
             f"{pair.letter} and {pair.against} are right on the same {right}, and wrong on the same "
             f"{pair.both_wrong:,}: no difference."

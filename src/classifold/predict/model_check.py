@@ -27,7 +27,7 @@ def explain_engine(error: Exception) -> str:
 
 
 def check_ends(session: Any, card: ModelCard, path: Path) -> None:
-    """Check that the model has the input and the outputs that its card names."""
+    """Check that the model has the input and the outputs that its card names, class maps aside."""
     inputs, outputs = ([end.name for end in ends] for ends in (session.get_inputs(), session.get_outputs()))
     named = [("input", card.input.name, inputs)]
     named += [("output", name, outputs) for name in _list_outputs(card)]
@@ -42,8 +42,8 @@ def check_ends(session: Any, card: ModelCard, path: Path) -> None:
 
 
 def _list_outputs(card: ModelCard) -> list[str]:
-    """Return the outputs that the card names, the probabilities first."""
-    return [card.output, *filter(None, (card.distance, card.embedding, card.class_maps))]
+    """Return the outputs that predictions use, as the card names them, the probabilities first."""
+    return [card.output, *filter(None, (card.distance, card.embedding))]
 
 
 def check_outputs(session: Any, card: ModelCard, path: Path) -> None:
@@ -72,11 +72,7 @@ def _find_output_fault(card: ModelCard, arrays: Mapping[str, NDArray[np.float32]
         return f"the model card names {width} classes, the model's output has shape {answer.shape}"
     if not np.all((answer >= 0) & (answer <= 1)) or abs(float(answer.sum()) - 1) > 1e-3:
         return "the model's outputs are not probabilities"
-    for name, shape in (
-        (card.distance, (1,)),
-        (card.embedding, (1, None)),
-        (card.class_maps, (1, width, None, None)),
-    ):
+    for name, shape in ((card.distance, (1,)), (card.embedding, (1, None))):
         if name and not _has_shape(arrays[name].shape, shape):
             wanted = ", ".join("any" if side is None else str(side) for side in shape)
             return f"expected the shape ({wanted}) in the model's output {name!r}, got {arrays[name].shape}"

@@ -160,10 +160,9 @@ def _describe_answers(metrics: Metrics) -> Iterator[str]:
         return
     answers = metrics.answers
     yield f"{escape_markdown(' '.join(build_promise(metrics)))}\n"
-    yield (
-        f"A picture is called unknown where the confidence is below {answers.min_confidence:.3g}, or the distance "
-        f"from the training pictures above {answers.max_distance:.3g}.\n"
-    )
+    reasons = [f"the confidence is below {answers.min_confidence:.3g}"] if answers.min_confidence else []
+    reasons.append(f"the distance from the training pictures is above {answers.max_distance:.3g}")
+    yield f"A picture is called unknown where {', or '.join(reasons)}.\n"
 
 
 def _describe_data(records: RunRecords) -> Iterator[str]:

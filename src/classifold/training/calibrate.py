@@ -28,6 +28,7 @@ from classifold.trust.distance import build_reference
 from classifold.trust.errors import choose_answering
 from classifold.trust.reference import Reference
 from classifold.trust.temperature import Calibrator, fit_calibrator
+from classifold.trust.unseen import Kept
 
 # Training pictures that distances are measured from, evenly of all classes.
 MAX_REFERENCE = 2000
@@ -50,6 +51,11 @@ class Seen:
     labels: NDArray[np.intp]
     logits: Floats
     features: Floats
+
+    @property
+    def kept(self) -> Kept:
+        """What the estimate for unseen classes needs."""
+        return Kept(self.features, self.labels)
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,6 @@ class Trust:
     def rule(self) -> Rule:
         """Which pictures are unknown."""
         return Rule(self.answering.min_confidence, self.answering.max_distance)
-
-    def calibrate(self, logits: Floats) -> NDArray[np.float64]:
-        """Return the calibrated probabilities (N, C) of logits (N, C)."""
-        return softmax(logits * self.calibrator.factors + self.calibrator.shifts)
 
     def complete(self, card: ModelCard, network: Path) -> ModelCard:
         """Return the card with what is known now, and the names of the further outputs of model.onnx."""
@@ -122,7 +124,7 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
             seed=seed,
         )
         answering = choose_answering(
-            softmax(validation.logits * calibrator.factors + calibrator.shifts),
+            softmax(calibrator.calibrate(validation.logits)),
             validation.labels,
             reference.measure(reference.embed(validation.features)),
             max_error=config.MAX_ERROR,

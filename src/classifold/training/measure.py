@@ -7,7 +7,7 @@ from classifold.settings.config import Config
 from classifold.training.calibrate import Seen, Trust, softmax
 from classifold.training.evaluate import Answers, build_metrics, measure_calibration, reliability_table
 from classifold.trust.coverage import measure_answers
-from classifold.trust.unseen import Kept, measure_unseen
+from classifold.trust.unseen import measure_unseen
 
 
 def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -> Metrics:
@@ -24,9 +24,6 @@ def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -
         "num_samples": config.BOOTSTRAP_SAMPLES,
         "seed": config.RANDOM_SEED,
     }
-    training, validation, evaluation = (
-        Kept(one.features, one.labels) for one in (trust.training, trust.validation, seen)
-    )
     scores = build_metrics(answers, top_k=config.TOP_K, **options)
     before = Answers(seen.labels, softmax(seen.logits), answers.class_names, seen.keys)
     calibrator = trust.calibrator
@@ -42,11 +39,11 @@ def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -
         calibration=Calibration.model_validate(calibration),
         answers=measure_answers(answers.probabilities, answers.labels, answers.distances, trust.answering),
         unseen=measure_unseen(
-            training,
-            validation,
-            evaluation,
+            trust.training.kept,
+            trust.validation.kept,
+            seen.kept,
             answers.class_names,
-            false_refusals=trust.answering.false_refusals,
+            false_refusals=config.FALSE_REFUSALS,
             seed=config.RANDOM_SEED,
         ),
     )
