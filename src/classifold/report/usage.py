@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 
 from classifold import names
-from classifold.model_card import ModelCard, parse_card
+from classifold.model_card import Answering, ModelCard, parse_card
 from classifold.report.view import UseWay
 
 
@@ -30,26 +31,27 @@ def build_uses(run_name: str, card: ModelCard | None) -> list[UseWay]:
         run_name: Name of the run folder.
         card: The model card; None leaves JavaScript out, which needs to know the model's input and outputs.
     """
-    has_rule = card is not None and card.answering is not None
-    uses = [_use_shell(run_name, has_rule=has_rule), _use_python(run_name, has_rule=has_rule)]
+    answering = None if card is None else card.answering
+    has_rule = answering is not None
+    uses = [_use_shell(run_name, answering), _use_python(run_name, has_rule=has_rule)]
     uses.append(_use_http(run_name, has_rule=has_rule))
     return [*uses, _use_javascript(card)] if card is not None else uses
 
 
-def _use_shell(run_name: str, *, has_rule: bool) -> UseWay:
+def _use_shell(run_name: str, answering: Answering | None) -> UseWay:
     run = shlex.quote(run_name)
     lines = [
         f"classifold predict {run} photo.jpg",
         f"classifold predict {run} photos/ --format csv --output answers.csv",
         f"classifold predict {run} photo.jpg --explain why/   # heat map and similar training pictures",
     ]
-    note = "In the folder that holds the run folder. One row per picture."
-    if has_rule:
-        lines.append(
-            f"classifold predict {run} photos/ --error 5%         # at most so many answers are wrong"
-        )
-        lines.append(f"classifold predict {run} photos/ --always-answer    # never “unknown”")
-    return UseWay("Shell", lines, note)
+    if answering is not None and answering.error_steps:
+        # 5 %, or the smallest error that this model can promise, rounded up so that it is accepted.
+        error = max(0.05, math.ceil(1000 * answering.error_steps[0].max_error) / 1000)
+        lines.append(f"classifold predict {run} photos/ --error {error:g}   # at most this share is wrong")
+    if answering is not None:
+        lines.append(f"classifold predict {run} photos/ --always-answer   # never unknown")
+    return UseWay("Shell", lines, "In the folder that holds the run folder. One row per picture.")
 
 
 def _use_python(run_name: str, *, has_rule: bool) -> UseWay:
