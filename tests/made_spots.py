@@ -73,14 +73,15 @@ def make_spot_run(folder: Path, *, class_maps: bool = True, with_reference: bool
         spots = list_spots()
         points = np.stack([pixels.mean(axis=(0, 1)) / 255 for _, pixels in spots]).astype(np.float32)
         reference = Reference(
-            mean=np.zeros(3, np.float32),
-            projection=np.eye(3, dtype=np.float32),
+            # What makes embeddings of features is in the model, which has an embedding of its own here.
+            mean=np.zeros(4, np.float32),
+            projection=np.eye(4, 2, dtype=np.float32),
+            whitening=np.eye(2, dtype=np.float32),
             points=points,
             labels=np.array([CLASSES.index(key.partition("/")[0]) for key, _ in spots], np.int32),
             keys=tuple(key for key, _ in spots),
             num_neighbours=2,
             scale=0.05,
-            is_unit=False,
         )
         save_reference(reference, folder / "reference.npz")
     return folder
