@@ -40,7 +40,7 @@ from decode import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "heat_maps.json"
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-FEW, MANY = heat_maps.NUM_MASKS, 256
+FEW, MANY = heat_maps.NUM_MASKS, 128
 PACKAGES = ("classifold", "onnxruntime", "numpy", "pillow")
 Ask = Callable[[np.ndarray], np.ndarray]
 

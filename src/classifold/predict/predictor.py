@@ -169,8 +169,12 @@ class Predictor:
         Raises:
             RunError: The reference set is damaged, or belongs to another model.
         """
-        reference = None if self.path is None else find_reference(self.path, self._session, self.card)
-        return PictureExplainer(self._session, self.card, reference, num_neighbours=num_neighbours)
+        session, reference = self._session, None
+        if self.path is not None:
+            # A session of its own, with the class maps, which this one leaves out to be quick.
+            session = open_session(self.path)
+            reference = find_reference(self.path, session, self.card)
+        return PictureExplainer(session, self.card, reference, num_neighbours=num_neighbours)
 
     def read_picture(self, source: Given) -> NDArray[np.uint8]:
         """Return the pixels of one picture as the model takes them, shape (S, S, 3).

@@ -30,7 +30,7 @@ GRID: Final = 7
 NUM_MASKS: Final = 64
 # Correlation length in cells of what neighbouring cells are expected to share, and the part of a score that
 # the cells do not explain. Both smooth the map.
-_LENGTH, _NOISE = 1.0, 1.0
+_LENGTH, _NOISE = 0.7, 1.0
 _LEAST_PROBABILITY = 1e-7
 _BATCH = 32
 
