@@ -14,8 +14,9 @@ Labels = NDArray[np.integer]
 
 # The temperature is looked for between these; a model that needs another has no use for one.
 _LEAST, _MOST = 0.02, 50.0
-# Pictures that are looked at; more do not make the second decimal of a temperature any better.
-_MOST_PICTURES = 20_000
+# Pictures that are looked at, and logits: more do not change the second decimal of a temperature, and the fit
+# shall take a second or two.
+_MOST_PICTURES, _MOST_LOGITS = 10_000, 1_000_000
 _NUM_FOLDS = 5
 # Cross-validation of fewer pictures is repeated, because one division of them says little.
 _FEW_PICTURES, _REPEATS = 1_000, 4
@@ -23,7 +24,7 @@ _FEW_PICTURES, _REPEATS = 1_000, 4
 _CLEARLY = 2.0
 # Per class is not tried with fewer pictures per class, nor with more classes: its Newton steps solve 2 C
 # equations.
-_LEAST_PER_CLASS, _MOST_CLASSES = 10, 200
+_LEAST_PER_CLASS, _MOST_CLASSES = 10, 50
 # What is known of a class before its pictures are seen: factors within half of the common one, shifts within
 # half a logit (standard deviations of a normal distribution).
 _SPREAD = 0.5
@@ -74,8 +75,9 @@ def fit_calibrator(logits: NDArray[np.floating], labels: Labels, *, seed: int) -
     """
     num_classes = logits.shape[1]
     generator = np.random.default_rng(seed)
-    if len(labels) > _MOST_PICTURES:
-        places = generator.permutation(len(labels))[:_MOST_PICTURES]
+    most = min(_MOST_PICTURES, max(_MOST_LOGITS // num_classes, _FEW_PICTURES))
+    if len(labels) > most:
+        places = generator.permutation(len(labels))[:most]
         logits, labels = logits[places], labels[places]
     scores = np.asarray(logits, np.float64)
     count = len(labels)
