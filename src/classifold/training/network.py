@@ -171,10 +171,10 @@ def _add_distance(builder: _Builder, reference: Reference, outputs: tuple[str, s
     unit = builder.add("Div", FEATURES, builder.add("Max", length, builder.hold(1e-12)))
     centred = builder.add("Sub", unit, builder.hold(reference.mean))
     kept = builder.add("MatMul", centred, builder.hold(reference.projection))
-    whole, part = (builder.sum(builder.add("Mul", one, one)) for one in (centred, kept))
-    rest = builder.add("Max", builder.add("Sub", whole, part), builder.hold(0.0))
+    rest = builder.add("Sub", centred, builder.add("MatMul", kept, builder.hold(reference.projection.T)))
+    residual = builder.add("Sqrt", builder.sum(builder.add("Mul", rest, rest)))
     white = builder.add("MatMul", kept, builder.hold(reference.whitening))
-    rows = builder.add("Concat", white, builder.add("Sqrt", rest), axis=-1, output=embedding)
+    rows = builder.add("Concat", white, residual, axis=-1, output=embedding)
     points = reference.points
     products = builder.add("MatMul", rows, builder.hold(-2 * points.T))
     squares = builder.add("Add", products, builder.sum(builder.add("Mul", rows, rows)))
