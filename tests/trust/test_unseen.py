@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import numpy as np
 import pytest
@@ -72,13 +71,10 @@ def test_classes_without_pictures_are_passed_over() -> None:
     assert [one.class_name for one in found.classes] == ["a", "b", "c"]
 
 
-def test_of_many_classes_twenty_are_left_out_within_seconds() -> None:
-    started = time.perf_counter()
+def test_of_many_classes_twenty_are_left_out() -> None:
     found = measure(100, per_class=30, num_features=600)
     assert found is not None
     assert len(found.classes) == 20
-    # It takes about a second on two free cores; the tests' machine may be busy.
-    assert time.perf_counter() - started < 20
 
 
 def test_more_pictures_than_features_are_measured_alike() -> None:
