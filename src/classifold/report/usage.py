@@ -104,7 +104,7 @@ const shares = answers.{card.output}.data, share = Math.max(...shares);
 console.log({said}, share);"""
     note = (
         "Put model.onnx and classes.json beside the page. Browsers make pictures smaller in a way of their "
-        "own: probabilities differ by up to 0.08 from those of classifold predict, for photographs of flowers."
+        "own: for photographs of flowers, probabilities differ by up to 0.08 from those of the other ways."
     )
     return UseWay("JavaScript", code.splitlines(), note)
 
