@@ -24,6 +24,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from classifold.example.make import draw_example
 from classifold.machine import count_cores
 
@@ -147,6 +149,8 @@ def find_phase(log: str, runs_dir: Path) -> str:
     """Return where a run was when it was killed, as far as its traces tell."""
     working = list(runs_dir.glob(".*.partial"))
     if working and (working[0] / "model.keras").exists():
+        if not (working[0] / "reference.npz").exists():
+            return "calibrating"
         return "evaluating" if (working[0] / "checkpoint").exists() else "exporting"
     stages = re.findall(r"^(fine-tuning|head) (?:epoch )?[0-9]+(?: of |/)[0-9]+: ", log, re.MULTILINE)
     return f"training {stages[-1]}" if stages else "starting"
@@ -166,6 +170,7 @@ def compare(one: Path, other: Path) -> list[str]:
     same = {name: (one / name).read_bytes() == (other / name).read_bytes() for name in _FILES}
     same["history.csv"] = read_history(one) == read_history(other)
     same["weights"] = read_weights(one) == read_weights(other)
+    same["reference.npz"] = read_reference(one) == read_reference(other)
     return [name for name, is_same in same.items() if not is_same]
 
 
@@ -195,6 +200,12 @@ def read_weights(run_dir: Path) -> dict[str, bytes]:
     ):
         weights.visititems(keep)
     return arrays
+
+
+def read_reference(run_dir: Path) -> dict[str, bytes]:
+    """Return every array of reference.npz as its bytes; the file itself holds times."""
+    with np.load(run_dir / "reference.npz", allow_pickle=False) as file:
+        return {name: array.tobytes() for name, array in file.items()}
 
 
 def main() -> int:

@@ -73,9 +73,9 @@ def make_spot_run(folder: Path, *, class_maps: bool = True, with_reference: bool
         spots = list_spots()
         points = np.stack([pixels.mean(axis=(0, 1)) / 255 for _, pixels in spots]).astype(np.float32)
         reference = Reference(
-            # What makes embeddings of features is in the model, which has an embedding of its own here.
-            mean=np.zeros(4, np.float32),
-            projection=np.eye(4, 2, dtype=np.float32),
+            mean=np.zeros(3, np.float32),
+            # The model gives three numbers, of which the last counts as the residual.
+            projection=np.eye(3, 2, dtype=np.float32),
             whitening=np.eye(2, dtype=np.float32),
             points=points,
             labels=np.array([CLASSES.index(key.partition("/")[0]) for key, _ in spots], np.int32),

@@ -34,7 +34,7 @@ def texts_of(markdown: str) -> list[str]:
 
 @pytest.fixture
 def card(make_run: Callable[..., Any]) -> str:
-    return build_model_card(read_records(make_run(pictures=False).run_dir))
+    return build_model_card(read_records(make_run(pictures=False, is_early=True).run_dir))
 
 
 def test_the_head_is_yaml_that_claims_no_licence(card: str) -> None:

@@ -124,7 +124,7 @@ def test_the_environment_tells_of_machine_data_and_time(finished, sets_dir):
     assert environment["data"]["dir"] == str(sets_dir)
     assert environment["data"]["counts"]["training"] == dict.fromkeys(CLASSES, 12)
     assert environment["data"]["counts"]["evaluation"] == dict.fromkeys(CLASSES, 5)
-    phases = {"start", "reading", "head", "fine_tune", "export", "evaluate", "verify"}
+    phases = {"start", "reading", "head", "fine_tune", "export", "calibrate", "evaluate", "verify"}
     assert set(environment["seconds"]) == phases
     assert 100 < environment["peak_memory_mb"] < 5000
     assert {"keras", "tensorflow", "numpy", "onnxruntime"} <= set(environment["packages"])
@@ -321,12 +321,17 @@ def test_a_limit_of_time_shortens_the_training_and_a_report_that_fails_leaves_no
     assert left_over(tmp_path) == []
 
 
+def write_page(folder: Path) -> None:
+    for name in (names.REPORT_HTML, names.MODEL_CARD_MD):
+        (folder / name).write_text("page")
+
+
 def test_a_head_that_is_found_and_half_precision_make_a_run_like_any_other_with_report_and_archive(
     train, tmp_path: Path
 ):
     summary = train(
         archive=True,
-        add_report=lambda folder: (folder / "report.html").write_text("page"),
+        add_report=write_page,
         HEAD_PENALTIES=(0.1, 0.01, 0.001),
         PRECISION="bfloat16",
         EPOCHS=1,
@@ -342,7 +347,6 @@ def test_a_head_that_is_found_and_half_precision_make_a_run_like_any_other_with_
     assert summary.archive == summary.run_dir / "model.tar.gz"
     with tarfile.open(summary.archive) as archive:
         members = archive.getnames()
-    # The page of this run is no report, and the card is written beside a report.
     assert {name.partition("/")[0] for name in members} == {*names.ARTEFACTS, *names.LATER_ARTEFACTS}
     assert summary.metrics == read_json(summary.run_dir / "metrics.json")
 

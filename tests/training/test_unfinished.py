@@ -30,6 +30,7 @@ from classifold.training.unfinished import (
     remove_whole,
     tell_unfinished,
 )
+from classifold.trust.reference import load_reference
 from made_runs import leave_out_progress
 
 
@@ -188,6 +189,9 @@ def expect_same_runs(one: Path, other: Path, keras: Any) -> None:
         np.testing.assert_array_equal(first, second)
     for name in ("predictions.csv", "metrics.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
+    references = [load_reference(path / "reference.npz") for path in (one, other)]
+    np.testing.assert_array_equal(references[0].points, references[1].points)
+    assert (references[0].keys, references[0].scale) == (references[1].keys, references[1].scale)
     histories = [(path / "history.csv").read_text().splitlines() for path in (one, other)]
     place = histories[0][0].split(",").index("seconds")
     rows = [[line.split(",")[:place] + line.split(",")[place + 1 :] for line in lines] for lines in histories]
@@ -205,9 +209,11 @@ def test_a_run_killed_at_a_random_moment_and_in_its_export_is_the_straight_run_i
     assert started.process.wait() == -signal.SIGKILL
     state = find_states(started)
 
-    # 2. While every format is written; what writes them ends as well.
+    # 2. When the model is calibrated and every format is being written; what checks them ends as well.
     started = start_train(*["--resume"] * bool(state), again=started)
-    started.wait_for(lambda: list(started.runs_dir.glob(".*/model.keras")) and children(started.process.pid))
+    started.wait_for(
+        lambda: list(started.runs_dir.glob(".*/reference.npz")) and children(started.process.pid)
+    )
     (child,) = children(started.process.pid)
     started.process.kill()
     started.process.wait()

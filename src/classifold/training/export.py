@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from classifold import names
 from classifold.progress import hide_progress, show_progress
-from classifold.training.network import find_features, list_outputs, name_ends
+from classifold.training.converted import prepare_network
+from classifold.training.network import find_features, list_outputs
 
 if TYPE_CHECKING:
     from classifold.trust.temperature import Calibrator
@@ -135,7 +136,7 @@ def export_network(model: Any, path: Path) -> None:
 
     outputs = list_outputs(model)
     export_onnx(keras.Model(model.inputs[0], [tensor for _, tensor in outputs], name=model.name), path)
-    name_ends(path, [name for name, _ in outputs])
+    prepare_network(path, [name for name, _ in outputs])
 
 
 def bake_calibrator(model: Any, calibrator: Calibrator) -> None:

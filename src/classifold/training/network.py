@@ -12,18 +12,13 @@ from numpy.typing import NDArray
 
 from classifold import names
 from classifold.model_card import parse_card
+from classifold.training.converted import FEATURES, LOGITS, MAP, choose_grid, rename
 from classifold.trust.reference import Reference
 
 if TYPE_CHECKING:
     from classifold.trust.temperature import Calibrator
 
 Floats = NDArray[np.float32]
-
-# The outputs of the converted network, before it is completed. Each map is what one part of the features is
-# the mean of, (N, h, w, c).
-PIXELS, LOGITS, FEATURES, MAP = "pixels", "logits", "features", "map"
-# Class maps have at least this many places on a side, where the network has a level of that resolution.
-_LEAST_SIDE = 14
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
     model = onnx.load(network)
     graph, wanted = model.graph, parse_card(card, where=network)
     maps = [end.name for end in graph.output if end.name.startswith(MAP)]
-    sides = [_find_sides(end) for end in graph.output if end.name.startswith(MAP)]
+    sides = [_find_side(end) for end in graph.output if end.name.startswith(MAP)]
     builder = _Builder(graph)
     ends = [_add_probabilities(builder, additions.calibrator, wanted.output)]
     ends += _add_distance(builder, additions.reference, (wanted.distance, wanted.embedding))
@@ -98,7 +93,7 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
             (FEATURES, [None, len(additions.reference.mean)]),
         ]
     _set_outputs(graph, ends)
-    _rename(graph, graph.input[0].name, wanted.input.name)
+    rename(graph, graph.input[0].name, wanted.input.name)
     onnx.helper.set_model_props(model, {names.MODEL_CARD: card})
     model.producer_name = names.MODEL_CARD
     onnx.checker.check_model(model)
@@ -115,6 +110,7 @@ def list_maps(network: Path) -> list[str]:
 
 
 End = tuple[str, list[int | None]]
+Side = tuple[int, int, int]
 
 
 class _Builder:
@@ -175,10 +171,10 @@ def _add_distance(builder: _Builder, reference: Reference, outputs: tuple[str, s
     unit = builder.add("Div", FEATURES, builder.add("Max", length, builder.hold(1e-12)))
     centred = builder.add("Sub", unit, builder.hold(reference.mean))
     kept = builder.add("MatMul", centred, builder.hold(reference.projection))
-    whole, part = (builder.sum(builder.add("Mul", one, one)) for one in (centred, kept))
-    rest = builder.add("Max", builder.add("Sub", whole, part), builder.hold(0.0))
+    rest = builder.add("Sub", centred, builder.add("MatMul", kept, builder.hold(reference.projection.T)))
+    residual = builder.add("Sqrt", builder.sum(builder.add("Mul", rest, rest)))
     white = builder.add("MatMul", kept, builder.hold(reference.whitening))
-    rows = builder.add("Concat", white, builder.add("Sqrt", rest), axis=-1, output=embedding)
+    rows = builder.add("Concat", white, residual, axis=-1, output=embedding)
     points = reference.points
     products = builder.add("MatMul", rows, builder.hold(-2 * points.T))
     squares = builder.add("Add", products, builder.sum(builder.add("Mul", rows, rows)))
@@ -192,41 +188,38 @@ def _add_distance(builder: _Builder, reference: Reference, outputs: tuple[str, s
 
 
 def _add_class_maps(
-    builder: _Builder, maps: Sequence[str], sides: Sequence[tuple[int, int]], kernel: Floats, output: str
+    builder: _Builder, maps: Sequence[str], sides: Sequence[Side], kernel: Floats, output: str
 ) -> End:
-    """Add what each place adds to each class's logit: every level, brought to one grid, times its weights.
+    """Add what each place adds to each class's logit: every level times its weights, on one grid, summed.
 
     Args:
         builder: Of the graph.
-        maps: Names of the tensors (N, h, w, c).
-        sides: Their h and w.
+        maps: Names of the tensors (N, c, h, w).
+        sides: Their c, h and w.
         kernel: Weights (F, C) from features to calibrated logits.
         output: Name of the new output.
     """
-    height, width = _choose_grid(sides)
-    levels = [_resample(builder, name, side, (height, width)) for name, side in zip(maps, sides, strict=True)]
-    together = levels[0] if len(levels) == 1 else builder.add("Concat", *levels, axis=-1)
-    weighted = builder.add("MatMul", together, builder.hold(kernel))
-    builder.add("Transpose", weighted, perm=[0, 3, 1, 2], output=output)
-    return output, [None, kernel.shape[1], height, width]
+    grid = choose_grid([(height, width) for _, height, width in sides])
+    ends = np.cumsum([channels for channels, _, _ in sides])[:-1]
+    levels = [
+        _resample(builder, _weigh(builder, name, part), (height, width), grid)
+        for name, (_, height, width), part in zip(maps, sides, np.split(kernel, ends), strict=True)
+    ]
+    builder.add("Sum", *levels, output=output)
+    return output, [None, kernel.shape[1], *grid]
 
 
-def _choose_grid(sides: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the height and width of the class maps: the coarsest level that is not too coarse."""
-    fine = [side for side in sides if min(side) >= _LEAST_SIDE]
-    return min(fine) if fine else max(sides)
+def _weigh(builder: _Builder, name: str, kernel: Floats) -> str:
+    """Return a map (N, C, h, w) of a level: its channels times their weights (c, C)."""
+    return builder.add("Conv", name, builder.hold(kernel.T[:, :, None, None]))
 
 
 def _resample(builder: _Builder, name: str, side: tuple[int, int], grid: tuple[int, int]) -> str:
-    """Bring a map (N, h, w, c) to a grid; its mean stays the same."""
+    """Bring a map (N, C, h, w) to a grid; its mean stays the same."""
     if side == grid:
         return name
-    (height, width), (rows, columns) = side, grid
-    # One matrix product over the height, then one over the width.
-    flat = builder.add("Reshape", name, builder.hold([0, height, -1], np.int64))
-    flat = builder.add("MatMul", builder.hold(share_places(height, rows)), flat)
-    tall = builder.add("Reshape", flat, builder.hold([0, rows, width, -1], np.int64))
-    return builder.add("MatMul", builder.hold(share_places(width, columns)), tall)
+    tall = builder.add("MatMul", builder.hold(share_places(side[0], grid[0])), name)
+    return builder.add("MatMul", tall, builder.hold(share_places(side[1], grid[1]).T))
 
 
 def share_places(before: int, after: int) -> Floats:
@@ -249,30 +242,7 @@ def _set_outputs(graph: Any, ends: Sequence[End]) -> None:
         graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
 
 
-def _find_sides(end: Any) -> tuple[int, int]:
-    """Return the height and width of a tensor (N, h, w, c)."""
-    _, height, width, _ = (dim.dim_value for dim in end.type.tensor_type.shape.dim)
-    return height, width
-
-
-def name_ends(path: Path, outputs: Sequence[str]) -> None:
-    """Give the input and the outputs of a network that was just converted their names."""
-    import onnx
-
-    model = onnx.load(path)
-    _rename(model.graph, model.graph.input[0].name, PIXELS)
-    for end, name in zip(list(model.graph.output), outputs, strict=True):
-        _rename(model.graph, end.name, name)
-    onnx.save(model, path)
-
-
-def _rename(graph: Any, old: str, new: str) -> None:
-    """Rename a tensor wherever the graph speaks of it."""
-    for end in (*graph.input, *graph.output, *graph.value_info):
-        if end.name == old:
-            end.name = new
-    for node in graph.node:
-        for tensors in (node.input, node.output):
-            for index, name in enumerate(tensors):
-                if name == old:
-                    tensors[index] = new
+def _find_side(end: Any) -> Side:
+    """Return the channels, height and width of a tensor (N, c, h, w)."""
+    _, channels, height, width = (dim.dim_value for dim in end.type.tensor_type.shape.dim)
+    return channels, height, width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from classifold.counts import choose, count_of, write_percent
+from classifold.counts import count_of, write_percent
 from classifold.metrics import Answers, Metrics, Score, Unseen
 
 
@@ -23,27 +23,20 @@ def build_promise(metrics: Metrics) -> list[str]:
 
 
 def _describe_answers(answers: Answers, num_pictures: int) -> list[str]:
-    pictures = count_of(num_pictures, "evaluation picture")
     if not answers.num_answered:
-        return [f"Answers none of {pictures}: all are unknown to it."]
-    coverage, accuracy = answers.coverage.value or 0.0, answers.accuracy.value or 0.0
-    if answers.num_answered == num_pictures:
-        share = "all"
-    else:
-        share = _write_share(coverage)
-    if answers.num_right == answers.num_answered:
-        right = f"{choose(answers.num_right, 'and it is', 'all of those')} right"
-    else:
-        right = f"{_write_share(accuracy)} of those right"
+        pictures = count_of(num_pictures, "evaluation picture")
+        return [f"Answers none of the {pictures}: all are unknown to it."]
+    is_complete = answers.num_answered == num_pictures
+    share = "all" if is_complete else f"{_write_share(answers.num_answered, num_pictures)} of"
+    right = _write_share(answers.num_right, answers.num_answered)
     sentences = [
-        f"Answers {share} of pictures like yours, {right} "
+        f"Answers {share} pictures like yours, {right} of {'them' if is_complete else 'those'} right "
         f"({answers.num_right:,} of {count_of(answers.num_answered, 'answer')}; "
         f"{_write_interval(answers.accuracy)} in the long run)."
     ]
     if answers.max_error is not None:
-        most = write_percent(answers.max_error, decimals=_decimals(answers.max_error))
         sentences.append(
-            f"On average at most {most} of its answers are wrong, "
+            f"Chosen so that on average at most {100 * answers.max_error:.3g} % of the answers are wrong, "
             "if new pictures come from the same source as the validation pictures."
         )
     return sentences
@@ -70,15 +63,13 @@ def _write_tenths(share: float) -> str:
     return f"{tenths} of 10"
 
 
-def _write_share(share: float) -> str:
-    """Return a share in per cent, never rounded up to 100 % or down to 0 %."""
-    decimals = _decimals(min(share, 1 - share)) if 0 < share < 1 else 0
-    return write_percent(share, decimals=decimals)
-
-
-def _decimals(distance: float) -> int:
-    """Return the decimals of a percentage that keep it from looking like none or all."""
-    return 0 if distance >= 0.01 else min(4, 1 + math.floor(-math.log10(max(100 * distance, 1e-6))))
+def _write_share(part: int, whole: int) -> str:
+    """Return a share in per cent, "all" or "none"; never rounded to 100 % or 0 %."""
+    if part in (0, whole):
+        return "all" if part else "none"
+    least = min(part, whole - part) / whole
+    # As many decimals as the first digit of what is left needs.
+    return write_percent(part / whole, decimals=0 if least >= 0.01 else math.ceil(-math.log10(100 * least)))
 
 
 def _write_interval(score: Score) -> str:

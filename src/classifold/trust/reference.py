@@ -58,8 +58,10 @@ class Reference:
         """Return the embeddings (N, D + 1) of features (N, F)."""
         rows = scale_to_unit(features) - self.mean
         kept = rows @ self.projection
-        residuals = (rows**2).sum(axis=1) - (kept**2).sum(axis=1)
-        return np.column_stack([kept @ self.whitening, np.sqrt(np.maximum(residuals, 0))]).astype(np.float32)
+        # Not as the difference of two squares: the root of its rounding error would be larger than a residual
+        # can be, and other in each format.
+        residuals = np.sqrt(((rows - kept @ self.projection.T) ** 2).sum(axis=1))
+        return np.column_stack([kept @ self.whitening, residuals]).astype(np.float32)
 
     def measure(self, embeddings: Floats) -> Floats:
         """Return the distances (N,) of embeddings (N, D + 1)."""

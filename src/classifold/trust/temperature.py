@@ -14,15 +14,17 @@ Labels = NDArray[np.integer]
 
 # The temperature is looked for between these; a model that needs another has no use for one.
 _LEAST, _MOST = 0.02, 50.0
-# Pictures that are looked at; more do not make the second decimal of a temperature any better.
-_MOST_PICTURES = 20_000
+# Pictures that are looked at, and logits: more do not change the second decimal of a temperature, and the fit
+# shall take a second or two.
+_MOST_PICTURES, _MOST_LOGITS = 10_000, 1_000_000
 _NUM_FOLDS = 5
 # Cross-validation of fewer pictures is repeated, because one division of them says little.
 _FEW_PICTURES, _REPEATS = 1_000, 4
 # Per class only where that many standard errors better than one temperature.
 _CLEARLY = 2.0
-# Per class is not tried with more classes than this: its Newton steps solve 2 C equations.
-_MOST_CLASSES = 200
+# Per class is not tried with fewer pictures per class, nor with more classes: its Newton steps solve 2 C
+# equations.
+_LEAST_PER_CLASS, _MOST_CLASSES = 10, 50
 # What is known of a class before its pictures are seen: factors within half of the common one, shifts within
 # half a logit (standard deviations of a normal distribution).
 _SPREAD = 0.5
@@ -73,8 +75,9 @@ def fit_calibrator(logits: NDArray[np.floating], labels: Labels, *, seed: int) -
     """
     num_classes = logits.shape[1]
     generator = np.random.default_rng(seed)
-    if len(labels) > _MOST_PICTURES:
-        places = generator.permutation(len(labels))[:_MOST_PICTURES]
+    most = min(_MOST_PICTURES, max(_MOST_LOGITS // num_classes, _FEW_PICTURES))
+    if len(labels) > most:
+        places = generator.permutation(len(labels))[:most]
         logits, labels = logits[places], labels[places]
     scores = np.asarray(logits, np.float64)
     count = len(labels)
@@ -85,16 +88,31 @@ def fit_calibrator(logits: NDArray[np.floating], labels: Labels, *, seed: int) -
     warmed = _cross_validate(scores, labels, divisions, lambda *known: (1 / fit_temperature(*known), 0.0))
     if warmed.mean() > plain.mean():
         return _build("none", 1.0, num_classes, count)
-    if num_classes <= _MOST_CLASSES:
-        shaped = _cross_validate(scores, labels, divisions, fit_per_class)
-        gain = warmed - shaped
-        if gain.mean() > _CLEARLY * gain.std() / np.sqrt(count):
-            factors, shifts = fit_per_class(scores, labels)
+    if count >= _LEAST_PER_CLASS * num_classes and num_classes <= _MOST_CLASSES:
+        factors, shifts = fit_per_class(scores, labels)
+        # A factor below 0 would turn a class's evidence into its opposite.
+        if factors.min() > 0 and _is_clearly_better(scores, labels, divisions, warmed):
             return Calibrator("per class", _as_floats(factors), _as_floats(shifts), None, count)
     return _build("temperature", fit_temperature(scores, labels), num_classes, count)
 
 
-def fit_temperature(logits: Floats, labels: Labels) -> float:
+def _is_clearly_better(
+    logits: Floats, labels: Labels, divisions: list[NDArray[np.intp]], warmed: Floats
+) -> bool:
+    """Tell whether factors per class have less log loss on held-out pictures, by two standard errors.
+
+    It is less than that of the temperature, `warmed` (N,), and of the one that is not drawn towards 1: that
+    it is not drawn is no merit of "per class".
+    """
+    free = _cross_validate(
+        logits, labels, divisions, lambda *known: (1 / fit_temperature(*known, usual=np.inf), 0.0)
+    )
+    shaped = _cross_validate(logits, labels, divisions, fit_per_class)
+    gain = (warmed if warmed.mean() < free.mean() else free) - shaped
+    return bool(gain.mean() > _CLEARLY * gain.std() / np.sqrt(len(labels)))
+
+
+def fit_temperature(logits: Floats, labels: Labels, *, usual: float = _USUAL) -> float:
     """Return the temperature with the least log loss under Platt's targets, see `fit_calibrator`.
 
     A temperature of few pictures is uncertain, and those that chose the head fit it a little too well. So it
@@ -104,6 +122,7 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
     Args:
         logits: Shape (N, C), C at least 2.
         labels: Index of each picture's true class, shape (N,).
+        usual: Standard deviation of that normal distribution; infinite for no such effect.
     """
     truth = logits[np.arange(len(labels)), labels]
     others = _without(logits, labels)
@@ -114,7 +133,7 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
         margin = factor * truth - _log_sum_exp(factor * others)
         # ln of the probability of the true class, and of all others together.
         right, wrong = -np.logaddexp(0, -margin), -np.logaddexp(0, margin)
-        drawn = log_temperature**2 / (2 * _USUAL**2 * len(labels))
+        drawn = log_temperature**2 / (2 * usual**2 * len(labels))
         return float(drawn - (share * right + (1 - share) * wrong).mean())
 
     return float(np.exp(_minimize(measure, float(np.log(_LEAST)), float(np.log(_MOST)))))
@@ -131,7 +150,7 @@ def fit_per_class(logits: Floats, labels: Labels) -> tuple[Floats, Floats]:
         labels: Index of each picture's true class, shape (N,).
     """
     size = logits.shape[1]
-    common = 1 / fit_temperature(logits, labels)
+    common = 1 / fit_temperature(logits, labels, usual=np.inf)
     targets = _spread_targets(common * logits, labels)
     # In units of the common factor, so that factors and shifts are of one order.
     scaled = common * logits
