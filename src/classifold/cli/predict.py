@@ -105,9 +105,9 @@ def predict(
     from classifold.predict.explanation_files import INDEX_HTML
     from classifold.predict.output import choose_format, write_predictions
     from classifold.predict.predictor import load_predictor
-    from classifold.trust.answering import check_one_wish
+    from classifold.trust.answering import check_one_option
 
-    check_one_wish("classifold predict", wishes)
+    check_one_option("classifold predict", wishes)
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     predictor = load_predictor(

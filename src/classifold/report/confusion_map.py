@@ -1,4 +1,4 @@
-"""Draws the confusion matrix of many classes as a heat map."""
+"""Draws the confusion matrix of many classes as a grid of coloured cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from classifold.report.drawing import drawing, element
 _STRENGTHS = 10
 
 
-def draw_compact_heat_map(
+def draw_compact_matrix(
     matrix: Sequence[Sequence[int]],
     *,
     class_names: Sequence[str],

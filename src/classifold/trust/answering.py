@@ -80,7 +80,7 @@ def choose_rule(
     return Rule(fitting[-1].min_confidence, answering.max_distance)
 
 
-def check_one_wish(where: str, wishes: Mapping[str, object]) -> None:
+def check_one_option(where: str, wishes: Mapping[str, object]) -> None:
     """Refuse wishes that exclude each other: a threshold, an error, and an answer always.
 
     Args:
