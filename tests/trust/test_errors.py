@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifold.model_card import Answering
-from classifold.trust.errors import build_error_steps, choose_answering
+from classifold.trust.errors import build_error_steps, choose_answering, note_few_pictures, note_missed_error
 
 PICTURES = st.lists(st.tuples(st.floats(0.1, 1), st.booleans()), max_size=400)
 
@@ -97,3 +97,39 @@ def test_no_pictures_and_only_wrong_ones_promise_nothing() -> None:
     assert build_error_steps(np.zeros(0), np.zeros(0, bool)) == ()
     assert answer(10, 10, max_error=0.1).error_steps == ()
     assert answer(10, 10, max_error=0.1).max_error is None
+
+
+@pytest.mark.parametrize(
+    ("max_error", "count", "note"),
+    [
+        (None, 1, None),
+        (0.05, 19, None),
+        (0.01, 99, None),
+        (0.01, 98, "with 98 validation pictures: they can promise 0.0102 at best, and 0.01 takes 99 or more"),
+        (0.002, 1, "with 1 validation picture: they can promise 0.5 at best, and 0.002 takes 499 or more"),
+    ],
+)
+def test_too_few_validation_pictures_are_told_before_the_training(
+    max_error: float | None, count: int, note: str | None
+) -> None:
+    expected = [] if note is None else [f"MAX_ERROR {max_error:g} cannot be kept {note}"]
+    assert note_few_pictures(max_error, count) == expected
+
+
+def test_what_is_told_before_the_training_is_what_pictures_that_are_all_right_can_promise() -> None:
+    for count in range(1, 120):
+        chosen = answer(count, 0, max_error=0.02)
+        assert bool(note_few_pictures(0.02, count)) == (chosen.max_error != 0.02)
+        assert bool(note_missed_error(0.02, chosen)) == (chosen.max_error != 0.02)
+
+
+def test_an_error_that_the_answers_cannot_promise_is_told_after_the_training() -> None:
+    wrong_first = np.array([[0.9, 0.1]] + [[0.8, 0.2]] * 49)
+    labels = np.array([1] + [0] * 49)
+    chosen = choose_answering(wrong_first, labels, None, max_error=0.03, false_refusals=0.05)
+    (note,) = note_missed_error(0.03, chosen)
+    assert "promise 0.0393 at best, and that is kept instead" in note
+    assert note_few_pictures(0.03, 50) == []
+    (note,) = note_missed_error(0.1, answer(10, 10, max_error=0.1))
+    assert note.endswith("promise no error, so the minimum confidence is 0.5")
+    assert note_missed_error(None, answer(10, 10)) == []

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import functools
-import math
-import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast, overload
+from typing import IO, TYPE_CHECKING, cast, overload
 
+from classifold.api.arguments import (
+    check_count,
+    check_share,
+    check_top_k,
+    is_folder,
+    is_one,
+    parse_picture_path,
+)
 from classifold.api.explanation import Explanation, explain_picture
 from classifold.api.paths import parse_path
 from classifold.api.prediction import Prediction, Probabilities
@@ -31,9 +37,8 @@ from classifold.pictures.samples import LEAST_BITS, MOST_BITS, SampleBits
 from classifold.predict.output import rank_probabilities
 from classifold.predict.predictor import Predictor, load_predictor, map_ordered
 from classifold.predict.sources import find_sources
-from classifold.processes import expand_home
 from classifold.settings.config import Config
-from classifold.settings.words import describe_field, shorten
+from classifold.settings.words import describe_field
 from classifold.trust.answering import check_one_option
 
 if TYPE_CHECKING:
@@ -137,12 +142,12 @@ class Model:
             >>> [one.label for one in model.predict(["photo.jpg", "photo.jpg"])]
             ['green', 'green']
         """
-        top_k = _check_top_k(top_k)
-        if not _is_one(source):
+        top_k = check_top_k(top_k)
+        if not is_one(source):
             return list(self.predict_iter(cast(Iterable[GivenOrFile], source), top_k=top_k))
         one = cast(GivenOrFile, source)
         taken = self._take(one)
-        if _is_folder(taken.path):
+        if is_folder(taken.path):
             hint = "put it into a list: model.predict([folder])"
             raise UsageError(Fault(name_given(one), "expected one picture", got="a folder", hint=hint))
         prediction = self._answer(taken, top_k)
@@ -171,8 +176,8 @@ class Model:
             >>> sum(one.label == "green" for one in model.predict_iter(["photos/green"])) > 8
             True
         """
-        top_k = _check_top_k(top_k)
-        if _is_one(sources):
+        top_k = check_top_k(top_k)
+        if is_one(sources):
             sources = [cast(GivenOrFile, sources)]
         num_workers = count_cores()
         return map_ordered(
@@ -219,7 +224,7 @@ class Model:
         """Yield the pictures, those of a folder one by one; each is checked before a thread gets it."""
         for source in sources:
             taken = self._take(source)
-            if taken.path is not None and _is_folder(taken.path):
+            if taken.path is not None and is_folder(taken.path):
                 yield from (_Taken(path, path) for path in find_sources([taken.path]))
             else:
                 yield taken
@@ -232,7 +237,7 @@ class Model:
         """
         check_given(source)
         if isinstance(source, str | os.PathLike):
-            path = _parse_picture_path(source)
+            path = parse_picture_path(source)
             return _Taken(path, path)
         if not is_open_file(source):
             return _Taken(cast(Given, source))
@@ -296,7 +301,7 @@ def load(
         False
     """
     if max_pixels is not None:
-        max_pixels = _check_count("max_pixels", max_pixels, "a number of pixels from 1")
+        max_pixels = check_count("max_pixels", max_pixels, "a number of pixels from 1")
     check_one_option(
         "classifold.load", {"threshold": threshold, "error": error, "always_answer": always_answer}
     )
@@ -304,8 +309,8 @@ def load(
     predictor = load_predictor(
         path,
         max_pixels=max_pixels,
-        threshold=_check_share("threshold", threshold, "a probability from 0 to 1"),
-        max_error=_check_share("error", error, "a share between 0 and 1, such as 0.01", is_open=True),
+        threshold=check_share("threshold", threshold, "a probability from 0 to 1"),
+        max_error=check_share("error", error, "a share between 0 and 1, such as 0.01", is_open=True),
         always=always_answer,
     )
     return Model(predictor, path)
@@ -339,14 +344,14 @@ def load_picture(
         ((224, 224, 3), dtype('uint8'))
     """
     check_given(source)
-    size = _check_count("size", size, f"a number of pixels from 1 to {MOST_IMAGE_SIZE}", most=MOST_IMAGE_SIZE)
-    max_pixels = _check_count("max_pixels", max_pixels, "a number of pixels from 1")
+    size = check_count("size", size, f"a number of pixels from 1 to {MOST_IMAGE_SIZE}", most=MOST_IMAGE_SIZE)
+    max_pixels = check_count("max_pixels", max_pixels, "a number of pixels from 1")
     if sample_bits != "auto":
         wanted = describe_field(Config.model_fields["SAMPLE_BITS"])
-        sample_bits = _check_count("sample_bits", sample_bits, wanted, least=LEAST_BITS, most=MOST_BITS)
+        sample_bits = check_count("sample_bits", sample_bits, wanted, least=LEAST_BITS, most=MOST_BITS)
     try:
         if isinstance(source, str | os.PathLike):
-            picture: Given = _parse_picture_path(source)
+            picture: Given = parse_picture_path(source)
         elif is_open_file(source):
             picture = read_open_file(cast(IO[bytes], source), max_pixels=max_pixels)
         else:
@@ -354,72 +359,3 @@ def load_picture(
         return load_given(picture, size=size, max_pixels=max_pixels, sample_bits=sample_bits)
     except PictureError as error:
         raise DataError(Fault(name_given(source), error.reason)) from error
-
-
-def _check_top_k(top_k: int | None) -> int | None:
-    return top_k if top_k is None else _check_count("top_k", top_k, "a number of classes from 1")
-
-
-def _check_count(name: str, value: object, wanted: str, *, least: int = 1, most: int | None = None) -> int:
-    """Return a whole number of any library as an int.
-
-    Raises:
-        UsageError: It is none, is True or False, or is out of range.
-    """
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least or (most is not None and number > most):
-        raise UsageError(Fault(name, f"expected {wanted}", got=shorten(value)))
-    return number
-
-
-def _check_share(name: str, value: object, wanted: str, *, is_open: bool = False) -> float | None:
-    """Return a share of any library's number type as a float; None is none.
-
-    Raises:
-        UsageError: It is no number, or not from 0 to 1; where `is_open`, also if it is 0 or 1.
-    """
-    if value is None:
-        return None
-    try:
-        share = math.nan if isinstance(value, bool | str | bytes) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        share = math.nan
-    if not (0 < share < 1 if is_open else 0 <= share <= 1):
-        raise UsageError(Fault(name, f"expected {wanted}", got=shorten(value)))
-    return share
-
-
-def _parse_picture_path(source: str | os.PathLike[str]) -> Path:
-    """Return the path of a picture; unlike a run's it may be any, since reading it says what is wrong."""
-    text = os.fsdecode(source)
-    return Path(text if "\0" in text else expand_home(text))
-
-
-def _is_one(source: Any) -> bool:
-    """Tell one picture, or what is meant to be one, from an iterable of them.
-
-    Raises:
-        UsageError: It is a dict, whose keys or values may be the pictures.
-    """
-    if isinstance(source, Mapping):
-        hint = "pass a list: list(pictures.values()), or list(pictures) if its keys are the pictures"
-        raise UsageError(Fault("picture", "expected a picture or a list of them", got="a dict", hint=hint))
-    if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
-        return True
-    # Ask the type: asking a Pillow image itself would load it, and it would then differ from its file.
-    kind = type(source)
-    if hasattr(kind, "__array_interface__") or hasattr(kind, "__array__"):
-        # A column of a DataFrame is an array of paths; an image and a tensor are arrays of numbers.
-        return getattr(getattr(source, "dtype", None), "kind", "u") not in "OUST"
-    # An open file is an iterable of lines.
-    return is_open_file(source) or not isinstance(source, Iterable)
-
-
-def _is_folder(path: Path | None) -> bool:
-    try:
-        return path is not None and path.is_dir()
-    except (OSError, ValueError):  # it may not be looked up, or its name is too long: reading it says so
-        return False

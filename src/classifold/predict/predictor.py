@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from classifold.model_card import CLASS_MAPS, ModelCard, parse_card
 from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
 from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
+from classifold.predict.model_file import RUN_HINT, find_model
 from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 from classifold.trust.answering import Rule, choose_rule
@@ -29,7 +29,6 @@ from classifold.trust.explained import NUM_NEIGHBOURS, PictureExplainer, find_re
 A = TypeVar("A")
 B = TypeVar("B")
 _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
-_RUN_HINT = "give a run folder that `classifold train` made, or the model.onnx inside it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +279,7 @@ def load_predictor(
             its card.
         UsageError: The model cannot promise so small an error.
     """
-    path = _find_model(run)
+    path = find_model(run)
     with limited_model(path):
         session = _load_session(path)
         card = _read_card(session, path)
@@ -292,51 +291,12 @@ def load_predictor(
     return Predictor(session, card, max_pixels=max_pixels, rule=rule, path=path)
 
 
-def _find_model(run: Path) -> Path:
-    if run.is_dir():
-        if (run / names.MODEL_ONNX).is_file():
-            return run / names.MODEL_ONNX
-        raise RunError(_no_model(run))
-    if not run.exists():
-        raise RunError(Fault(str(run), "no such run folder or model", _near_runs(run) or _RUN_HINT))
-    if run.name.endswith((".tar.gz", ".tgz")):
-        hint = f"unpack it first: mkdir run && tar -xzf {run.name} -C run"
-        raise RunError(Fault(str(run), "expected a run folder or model.onnx, got an archive", hint))
-    # Opening a pipe could block forever.
-    if run.suffix.lower() != Path(names.MODEL_ONNX).suffix or not run.is_file():
-        raise RunError(Fault(str(run), "expected a run folder or model.onnx, got another file", _RUN_HINT))
-    return run
-
-
-def _no_model(folder: Path) -> Fault:
-    """Return the fault for a folder without a model, which is often the folder of all runs."""
-    runs = sorted(path.parent for path in folder.glob(f"*/{names.MODEL_ONNX}"))
-    if runs:
-        newest = max(runs, key=lambda path: (path.stat().st_mtime, path.name))
-        what = f"this folder holds {len(runs)} run{'s' if len(runs) > 1 else ''}, and is not a run itself"
-        return Fault(str(folder), what, f"name one of them; the newest is {newest}")
-    if folder.name.endswith(names.INTERRUPTED_ENDING):
-        what = (
-            f"this run was interrupted: its best model so far is here as {names.MODEL_KERAS}, no other format"
-        )
-        hint = f"finish it: classifold train --resume; or start from it: classifold train --from {folder}"
-        return Fault(str(folder), what, hint)
-    return Fault(str(folder), f"no {names.MODEL_ONNX} in this folder", _RUN_HINT)
-
-
-def _near_runs(run: Path) -> str:
-    """Return a hint with the run beside it whose name is most similar, "" if none is."""
-    beside = {path.parent.name: path.parent for path in run.parent.glob(f"*/{names.MODEL_ONNX}")}
-    near = difflib.get_close_matches(run.name, beside, n=1, cutoff=0.6)
-    return f"did you mean {beside[near[0]]}?" if near else ""
-
-
 def _load_session(path: Path) -> Any:
     try:
         # Only heat maps need the class maps, from a session of their own.
         return open_session(path, without=(CLASS_MAPS,))
     except ModelFileError as error:
-        raise RunError(Fault(str(path), f"this model cannot be opened: {error}", _RUN_HINT)) from error
+        raise RunError(Fault(str(path), f"this model cannot be opened: {error}", RUN_HINT)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base
         reason = explain_engine(error)
         raise RunError(
@@ -348,5 +308,5 @@ def _read_card(session: Any, path: Path) -> ModelCard:
     text = session.get_modelmeta().custom_metadata_map.get(names.MODEL_CARD)
     if text is None:
         what = "this model has no model card, so its classes and its picture size are not known"
-        raise RunError(Fault(str(path), what, _RUN_HINT))
+        raise RunError(Fault(str(path), what, RUN_HINT))
     return parse_card(text, where=path)

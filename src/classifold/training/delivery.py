@@ -27,6 +27,7 @@ from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
 from classifold.training.network import Additions, complete_network
 from classifold.training.verify import Difference, check_answers, load_answers
+from classifold.trust.errors import note_few_pictures, note_missed_error
 from classifold.trust.reference import save_reference
 
 Floats = NDArray[np.float32]
@@ -101,6 +102,7 @@ class Delivery:
                 self._convert(exported)
                 self.clock.end("export")
                 trust = build_trust(self._network, self.sets, self.config, notes=self.notes)
+                self._note_missed_error(trust)
                 additions = self._keep_trust(trust, model, checker.tell)
                 self.clock.end("calibrate")
                 self._export(exported, checker.tell)
@@ -116,6 +118,12 @@ class Delivery:
         for scratch in (_SAMPLE, _ANSWER, _NETWORK):
             (self.folder / scratch).unlink()
         return metrics
+
+    def _note_missed_error(self, trust: Trust) -> None:
+        """Tell that MAX_ERROR is not kept, unless that was known and told before the training."""
+        wanted = self.config.MAX_ERROR
+        if not note_few_pictures(wanted, len(self.sets.pictures[names.VALIDATION])):
+            self.notes.tell_all(note_missed_error(wanted, trust.answering))
 
     def _write_sample(self, reader: Any) -> None:
         """Write the pixels of some pictures of the set and, as strange ones, of noise."""

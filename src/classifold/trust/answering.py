@@ -100,13 +100,13 @@ def _explain_error(answering: Answering, where: str) -> Fault:
     pictures = f"the {answering.num_pictures:,} validation pictures of this model"
     if not answering.error_steps:
         return Fault(where, f"{pictures} are too few to promise any error", _NO_ERROR_HINT)
-    least = _round_up(answering.error_steps[0].max_error)
+    least = write_error(answering.error_steps[0].max_error)
     what = f"the smallest error that {pictures} can promise is {least}"
     hint = f"use --error {least} (in Python: error={least}), or train with more validation pictures"
     return Fault(where, what, hint)
 
 
-def _round_up(share: float) -> str:
+def write_error(share: float) -> str:
     """Return a share with three significant digits that is not below it, so that the hint's error is met."""
     exact = Decimal(str(share))  # the shortest text of the share: 0.02, not 0.0200000000000000004
     step = Decimal(10) ** (exact.adjusted() - 2)

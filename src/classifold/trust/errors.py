@@ -7,7 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold.counts import count_of
 from classifold.model_card import Answering, ErrorStep
+from classifold.trust.answering import write_error
 
 # Below it an answer is more probably wrong than right.
 DEFAULT_CONFIDENCE = 0.5
@@ -89,6 +91,38 @@ def build_error_steps(confidences: NDArray[np.floating], right: NDArray[np.bool_
                 steps.pop()
             steps.append(ErrorStep(max_error=error, min_confidence=confidence))
     return _prune(steps)
+
+
+def note_few_pictures(max_error: float | None, num_pictures: int) -> list[str]:
+    """Return a note if so few validation pictures cannot promise an error, even if all are answered rightly.
+
+    Args:
+        max_error: The setting MAX_ERROR, 0..1; None: nothing shall be promised.
+        num_pictures: Validation pictures.
+    """
+    if max_error is None or _round_up(1 / (num_pictures + 1)) <= max_error:
+        return []
+    pictures = count_of(num_pictures, "validation picture")
+    least, needed = write_error(1 / (num_pictures + 1)), math.ceil(1 / max_error - 1 - 1e-9)
+    return [
+        f"MAX_ERROR {max_error:g} cannot be kept with {pictures}: they can promise {least} at best, and "
+        f"{max_error:g} takes {needed:,} or more"
+    ]
+
+
+def note_missed_error(max_error: float | None, answering: Answering) -> list[str]:
+    """Return a note if the validation pictures, once the model has answered them, cannot promise an error.
+
+    Args:
+        max_error: The setting MAX_ERROR, 0..1; None: nothing shall be promised.
+        answering: What `choose_answering` returned for it.
+    """
+    if max_error is None or (answering.max_error is not None and answering.max_error <= max_error):
+        return []
+    missed = f"MAX_ERROR {max_error:g} cannot be kept: the model's answers to the validation pictures"
+    if answering.max_error is None:
+        return [f"{missed} promise no error, so the minimum confidence is {answering.min_confidence:g}"]
+    return [f"{missed} promise {write_error(answering.max_error)} at best, and that is kept instead"]
 
 
 def _by_error(step: ErrorStep) -> float:
