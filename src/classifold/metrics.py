@@ -155,13 +155,14 @@ class Answers(Record):
 
 
 class UnseenClass(Record):
-    """How one class is told from the others when none of its pictures is known.
+    """How pictures of one class are told from the others when the class is left out.
 
     Attributes:
         class_name: The class that was left out.
-        num_pictures: Its pictures, which were fed as unknown ones.
-        auroc: How well the distance tells them from evaluation pictures of the other classes, 0.5 to 1.
-        refused: The share of them that is refused.
+        num_pictures: Its pictures, of all three sets.
+        auroc: How well the distance separates them from evaluation pictures of the other classes,
+            0..1; 0.5 is guessing.
+        refused: The share of them that is called unknown because of their distance.
     """
 
     class_name: str
@@ -171,12 +172,12 @@ class UnseenClass(Record):
 
 
 class Unseen(Record):
-    """What happens to pictures of a class that the model does not know: each class was left out in turn.
+    """What happens to pictures of a class that the model was not trained on: each class was left out in turn.
 
     Attributes:
-        false_refusals: The share of pictures of known classes that is refused at this limit, such as 0.05.
+        false_refusals: The share of pictures of known classes that may be beyond the limit, such as 0.05.
         auroc: Mean over the classes, with its interval over them.
-        refused: Mean share of refused pictures over the classes, with its interval.
+        refused: Mean over the classes of the share that is called unknown, with its interval.
         is_weak: There are too few classes for the estimate to say much.
         classes: Each class.
     """

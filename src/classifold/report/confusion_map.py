@@ -1,4 +1,4 @@
-"""Draws the confusion matrix of many classes as a heat map."""
+"""Draws the confusion matrix of many classes as a grid of coloured cells."""
 
 from __future__ import annotations
 

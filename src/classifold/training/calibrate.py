@@ -61,7 +61,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Trust:
-    """What is known of the model's answers once it was asked about pictures that it was not trained on.
+    """Calibration, reference set and answering rule of a model.
 
     Attributes:
         calibrator: Makes the logits' probabilities mean what they say.

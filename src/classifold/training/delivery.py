@@ -31,7 +31,7 @@ from classifold.trust.reference import save_reference
 
 Floats = NDArray[np.float32]
 
-# Evaluation pictures that every form of the model is asked about before the run is called done.
+# Evaluation pictures that every format of the model is asked about before the run is called done.
 _SAMPLE_SIZE, _NOISE_SIZE = 8, 2
 _SAMPLE, _ANSWER = "sample.npy", "sample.json"
 # The converted network, from which model.onnx is made.
@@ -86,7 +86,7 @@ class Delivery:
             num_hosts: That trained together.
 
         Raises:
-            RunError: If a form of the model fails, or gives other probabilities.
+            RunError: If a format of the model fails, or gives other probabilities.
             DataError: If no picture of the evaluation set can be read.
         """
         from classifold.training.array_cache import ArrayCache

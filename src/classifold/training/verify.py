@@ -1,8 +1,8 @@
-"""Shows that every form of a model gives the same answers, in a fresh process.
+"""Checks in a fresh process that all formats of a model give the same answers.
 
-`python -m classifold.training.verify RUN_DIR SAMPLE.npy ANSWER.json` loads each form as its users would and
+`python -m classifold.training.verify RUN_DIR SAMPLE.npy ANSWER.json` loads each format as its users would and
 gives it the sample's pictures. It reads the names of files from its standard input: each is asked as soon
-as it is named, and at the end the largest differences from model.onnx's answers are written, by form.
+as it is named, and at the end the largest differences from model.onnx's answers are written, by format.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from classifold.progress import hide_progress
 from classifold.trust.answering import Rule, choose_rule
 from classifold.trust.reference import Reference, load_reference
 
-# The largest difference between two forms' probabilities, and between their distances (1 is the limit).
+# The largest difference between two formats' probabilities, and between their distances (1 is the limit).
 TOLERANCE, DISTANCE_TOLERANCE = 1e-4, 1e-3
 _BATCH = 8
 _FEATURES = "features"
@@ -38,7 +38,7 @@ Ask = Callable[[Floats], tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Given:
-    """What a form of the model gave.
+    """What a format of the model gave.
 
     Attributes:
         probabilities: Shape (N, C).
@@ -174,7 +174,7 @@ def measure_difference(given: Given, expected: Given, rule: Rule) -> Difference:
     """Return how far answers are from those that are expected.
 
     Args:
-        given: By a form of the model.
+        given: By a format of the model.
         expected: By model.onnx, of the same pictures.
         rule: Which pictures are unknown.
     """
@@ -208,7 +208,7 @@ def check_answers(answers: Mapping[str, Difference | str]) -> None:
 
 def _list_faults(form: str, answer: Difference | str) -> Iterator[Fault]:
     if isinstance(answer, str):
-        yield Fault(form, f"this form of the model cannot be used: {answer}")
+        yield Fault(form, f"this format of the model cannot be used: {answer}")
         return
     if not answer.probabilities <= TOLERANCE:
         what = f"its probabilities differ from those of {names.MODEL_ONNX}; expected at most {TOLERANCE}"
