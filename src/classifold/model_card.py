@@ -1,4 +1,4 @@
-"""The model card in every form of a model: the classes, the picture size and what the numbers mean."""
+"""The model card in every format of a model: the classes, the picture size and what the numbers mean."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--top-k",
     type=WholeNumber(min=1),
     metavar="K",
-    help="Classes shown per picture, the most likely first (default: TOP_K).",
+    help="Classes shown per picture, the most probable first (default: TOP_K).",
 )
 @click.option(
     "--output",

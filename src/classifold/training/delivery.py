@@ -77,7 +77,7 @@ class Delivery:
     def fill(self, *, model: Any, backend: str, started: datetime, num_hosts: int = 1) -> dict[str, Any]:
         """Export, evaluate and verify the model; return the metrics.
 
-        A fresh process loads each form and asks it, while the next one is being written.
+        A fresh process loads each format and asks it, while the next one is being written.
 
         Args:
             model: What model.keras holds.
@@ -159,7 +159,7 @@ class Delivery:
         return additions
 
     def _export(self, model: Any, tell: Callable[[str], object]) -> None:
-        """Write the other forms: here where Keras runs on TensorFlow, else in a process of its own."""
+        """Write the other formats: here where Keras runs on TensorFlow, else in a process of its own."""
         from classifold.training.export import export_forms
 
         if model is not None:

@@ -66,7 +66,7 @@ class Difference:
 
 
 def _load_forms(run_dir: Path) -> dict[str, Callable[[], Ask]]:
-    """Return how each form is loaded, by its name in environment.json; all but model.onnx."""
+    """Return how each format is loaded, by its name in environment.json; all but model.onnx."""
     import tensorflow as tf
 
     from classifold.training.backend import without_keras_settings
@@ -136,12 +136,12 @@ def _ask_keras(ask: Ask, reference: Reference, pixels: NDArray[np.uint8]) -> Giv
 def compare_forms(
     run_dir: Path, pixels: NDArray[np.uint8], *, files: Iterable[str] | None = None
 ) -> dict[str, Difference | str]:
-    """Return each form's differences from model.onnx, or why it could not be asked.
+    """Return each format's differences from model.onnx, or why it could not be asked.
 
     Args:
         run_dir: The run folder.
         pixels: (N, size, size, 3) RGB.
-        files: The names of the forms' files and folders, as they appear; None: all are there.
+        files: The names of the formats' files and folders, as they appear; None: all are there.
     """
     forms, given = _load_forms(run_dir), dict[str, Given | str]()
     for name in files or (names.MODEL_ONNX, names.MODEL_KERAS, names.MODEL_H5, names.CHECKPOINT_DIR):
@@ -199,7 +199,7 @@ def check_answers(answers: Mapping[str, Difference | str]) -> None:
     """Refuse a run of which some form differs.
 
     Raises:
-        RunError: Naming every form that could not be loaded, or whose answers differ.
+        RunError: Naming every format that could not be loaded, or whose answers differ.
     """
     faults = [fault for form, answer in answers.items() for fault in _list_faults(form, answer)]
     if faults:
@@ -234,7 +234,7 @@ def load_answers(path: Path) -> dict[str, Difference | str]:
 
 
 def main() -> None:
-    """Compare the forms of the run folder named on the command line."""
+    """Compare the formats of the run folder named on the command line."""
     from classifold.processes import end_with_parent
     from classifold.training.backend import start_keras, without_keras_settings
 
@@ -243,7 +243,7 @@ def main() -> None:
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
     start_keras("tensorflow", seed=0)
     with without_keras_settings():
-        import tf_keras  # noqa: F401 - while the forms are being written there is nothing else to do
+        import tf_keras  # noqa: F401 - while the formats are being written there is nothing else to do
 
     pixels = np.load(sample_path, allow_pickle=False)
     files = (line.strip() for line in sys.stdin)
