@@ -34,7 +34,7 @@ from classifold.trust.answering import Rule
 from classifold.trust.distance import build_reference, find_limit
 from classifold.trust.errors import DEFAULT_CONFIDENCE
 from classifold.trust.temperature import fit_calibrator
-from classifold.trust.unseen import Kept, measure_auroc, measure_unseen
+from classifold.trust.unseen import SetFeatures, measure_auroc, measure_unseen
 from decode import describe_machine
 from trained import SETS, Trained, gather
 
@@ -95,7 +95,7 @@ def measure(trained: Trained) -> dict[str, Any]:
     seconds["reference"] = time.perf_counter() - started
     started = time.perf_counter()
     unseen = measure_unseen(
-        *(Kept(kept[f"{name}_features"], kept[f"{name}_labels"]) for name in SETS),
+        *(SetFeatures(kept[f"{name}_features"], kept[f"{name}_labels"]) for name in SETS),
         kept["class_names"].tolist(),
         false_refusals=FALSE_REFUSALS,
         seed=trained.seed,

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from classifold.intervals import wilson_interval
+
 # Format 1 had neither `calibration` nor `answers` nor `unseen`; it is still read.
 FORMAT = 2
 # Limit of a count, far above any run; larger numbers would break the arithmetic of the page.
@@ -32,6 +34,14 @@ class Score(Record):
     value: float | None
     low: float | None = None
     high: float | None = None
+
+
+def score_share(part: int, whole: int) -> Score:
+    """Return a share with its 95 % interval (Wilson 1927); without a value where there is no whole."""
+    if not whole:
+        return Score(value=None)
+    low, high = wilson_interval(part / whole, whole)
+    return Score(value=part / whole, low=low, high=high)
 
 
 class ClassScores(Record):

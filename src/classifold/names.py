@@ -86,6 +86,8 @@ CHECK_JSON = "check.json"
 CHECK_HTML = "check.html"
 # What the job that trained the run was billed; `fetch` writes it, since a job does not know that itself.
 JOB_JSON = "job.json"
+# Everything that a run folder may hold but the archive, which is packed of it.
+RUN_FILES = (*ARTEFACTS, *LATER_ARTEFACTS, CHECK_JSON, JOB_JSON)
 MODEL_ARCHIVE = "model.tar.gz"
 # End of the name of a run folder that holds the best model so far of a run that was stopped.
 INTERRUPTED_ENDING = ".interrupted"

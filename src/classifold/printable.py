@@ -7,7 +7,10 @@ and marks that change the direction of writing.
 from __future__ import annotations
 
 import json
-from typing import Any
+import unicodedata
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def make_printable(text: str) -> str:
@@ -30,3 +33,11 @@ def format_json(answer: object, **options: Any) -> str:
     text = json.dumps(answer, ensure_ascii=False, **options)
     # Outside of strings, line breaks are the only such characters in JSON.
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+
+
+def without_control(value: T) -> T | str:
+    """Return a text of the page with control characters and marks of direction as escapes."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    # Python treats blanks of other widths as not printable; the page itself uses them.
+    return "".join(char if unicodedata.category(char) == "Zs" else make_printable(char) for char in value)

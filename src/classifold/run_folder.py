@@ -25,9 +25,9 @@ _REFUSED_HINT = "nothing was unpacked; this is not what classifold's training wr
 
 
 def write_archive(run_dir: Path, target: Path) -> Path:
-    """Pack the run folder's artefacts into the archive `target`, atomically; return `target`."""
+    """Pack the files of a run folder into the archive `target`, atomically; return `target`."""
     with write_whole(target) as partial, tarfile.open(partial, "w:gz", compresslevel=6) as archive:
-        for name in (*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON):
+        for name in names.RUN_FILES:
             if (run_dir / name).exists():
                 archive.add(run_dir / name, arcname=name)
     return target

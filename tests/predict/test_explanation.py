@@ -208,7 +208,8 @@ def test_the_folder_that_a_run_names_is_used_only_if_it_holds_the_sets_of_the_ru
 def test_a_key_that_leads_out_of_the_folder_is_ignored(tmp_path: Path) -> None:
     write_spots(tmp_path / "training")
     (tmp_path / "secret.png").write_bytes(b"")
-    keys = ["../secret.png", str(tmp_path / "secret.png"), "red/0.png", "red/\0"]
+    (tmp_path / "training" / "red" / "linked.png").symlink_to(tmp_path / "secret.png")
+    keys = ["../secret.png", str(tmp_path / "secret.png"), "red/0.png", "red/\0", "red/linked.png"]
     assert list(find_training_pictures(tmp_path, keys, data_dir=tmp_path / "training")) == ["red/0.png"]
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from classifold.metrics import ReliabilityBin
 from classifold.report import charts
 from classifold.report.confidence_charts import draw_reliability
-from classifold.report.confusion_map import draw_compact_heat_map
+from classifold.report.confusion_map import draw_compact_matrix
 from classifold.report.drawing import draw_interval, element, nice_ticks
 from classifold.report.records import Epoch
 
@@ -142,7 +142,7 @@ def test_an_interval_is_drawn_around_its_bar() -> None:
 def test_the_compact_heat_map_draws_only_what_was_counted() -> None:
     matrix = [[3, 0, 1], [0, 4, 0], [0, 0, 0]]
     drawing = ET.fromstring(
-        draw_compact_heat_map(matrix, class_names=["a", "b", "c"], targets=[(0, 2)], name="m")
+        draw_compact_matrix(matrix, class_names=["a", "b", "c"], targets=[(0, 2)], name="m")
     )
     assert "".join(one.attrib["d"] for one in of_class(drawing, "path", "right")).count("M") == 2
     [wrong] = of_class(drawing, "path", "wrong")
@@ -155,5 +155,5 @@ def test_the_compact_heat_map_draws_only_what_was_counted() -> None:
 def test_text_in_a_drawing_cannot_become_markup() -> None:
     drawn = element("text", "<script>", title='"><b>')
     assert drawn == Markup('<text title="&#34;&gt;&lt;b&gt;">&lt;script&gt;</text>')
-    matrix = draw_compact_heat_map([[1, 1], [0, 1]], class_names=["<i>", "&"], targets=[(0, 1)], name="m")
+    matrix = draw_compact_matrix([[1, 1], [0, 1]], class_names=["<i>", "&"], targets=[(0, 1)], name="m")
     assert not re.search(r"<i>", matrix)

@@ -58,7 +58,7 @@ def test_a_mistake_has_its_heat_map_and_the_training_pictures_that_it_looks_like
     html = write_report(make_explained(make_run, tmp_path)).read_text(encoding="utf-8")
     card = re.search(r'<ul class="cards">(.*?)<section', html, re.DOTALL)[1]  # type: ignore[index]
     assert card.count('class="large"') == card.count('class="heat"') == 1
-    assert "Heat map: better than each of 9 random ones." in card
+    assert "Heat map: better than each of 19 random ones." in card
     assert re.findall(r'class="near" title="([^"]+)"', card)[:2] == [f"green/{n}.png" for n in (1, 0)]
     assert card.count('class="neighbour"') == len(list_spots()[:4])
     # The class that was named stands out among those of the neighbours.

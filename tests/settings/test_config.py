@@ -30,7 +30,7 @@ def test_what_may_change_while_a_run_is_resumed_is_said_here_by_name() -> None:
     """A setting that is added must be added here, where it makes no difference to what is learned."""
     engine = {"BACKEND", "NUM_WORKERS", "CACHE_GB", "CHECKPOINT_MINUTES", "RECIPE", "TIME_LIMIT"}
     data = {"DATA_NAME", "MAX_PIXELS", "UNREADABLE_PICTURES"}
-    evaluation = {"TOP_K", "BOOTSTRAP_SAMPLES", "CALIBRATION_BINS"}
+    evaluation = {"TOP_K", "BOOTSTRAP_SAMPLES", "CALIBRATION_BINS", "MAX_ERROR", "FALSE_REFUSALS"}
     assert engine | data | evaluation == JOB_SETTINGS - LEARNING_SETTINGS
 
 

@@ -116,7 +116,7 @@ def test_the_open_form_gives_the_same_bits_and_what_the_head_sees(convert: Calla
     reference = make_reference(look(model, draw_pixels(24))[1])
     additions = Additions(CALIBRATOR, reference, model.get_layer("logits").get_weights()[0])
     closed = open_session(complete_network(network, additions, card=card), without=(CLASS_MAPS,))
-    opened = open_session(complete_network(network, additions, card=card, is_open=True))
+    opened = open_session(complete_network(network, additions, card=card, keep_inner=True))
     assert [end.name for end in opened.get_outputs()][-2:] == [LOGITS, FEATURES]
     for name in ("probabilities", DISTANCE, EMBEDDING):
         (given,), (expected,) = (run_outputs(one, pixels, outputs=[name]) for one in (opened, closed))

@@ -15,7 +15,7 @@ from classifold.training.verify import (
     DISTANCE_TOLERANCE,
     TOLERANCE,
     Difference,
-    Given,
+    FormatOutputs,
     check_answers,
     compare_forms,
     load_answers,
@@ -108,7 +108,7 @@ def test_a_form_with_other_classes_is_refused(copy, keras):
     assert refused(answers) == ["model.keras"]
 
 
-EXPECTED = Given(
+EXPECTED = FormatOutputs(
     np.array([[0.7, 0.3], [0.2, 0.8], [0.5, 0.5]], np.float32), np.array([0.5, 0.9, 3.0], np.float32)
 )
 RULE = Rule(min_confidence=0.6, max_distance=1.0)
@@ -136,10 +136,10 @@ def test_small_differences_pass():
 
 
 def test_another_answer_counts_as_another_unknown_picture_unless_it_is_at_the_very_limit():
-    others = Given(EXPECTED.probabilities, np.array([1.5, 0.9, 3.0], np.float32))
+    others = FormatOutputs(EXPECTED.probabilities, np.array([1.5, 0.9, 3.0], np.float32))
     assert measure_difference(others, EXPECTED, RULE) == Difference(0.0, 1.0, 1)
-    near = Given(EXPECTED.probabilities, np.array([0.5, 1.0, 3.0], np.float32))
-    almost = Given(EXPECTED.probabilities, np.array([0.5, 1.0001, 3.0], np.float32))
+    near = FormatOutputs(EXPECTED.probabilities, np.array([0.5, 1.0, 3.0], np.float32))
+    almost = FormatOutputs(EXPECTED.probabilities, np.array([0.5, 1.0001, 3.0], np.float32))
     assert measure_difference(almost, near, RULE).num_unknown == 0
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from classifold.errors import UsageError
 from classifold.model_card import Answering, ErrorStep
-from classifold.trust.answering import Rule, check_one_wish, choose_rule
+from classifold.trust.answering import Rule, check_one_option, choose_rule
 
 STEPS = (ErrorStep(max_error=0.02, min_confidence=0.9), ErrorStep(max_error=0.1, min_confidence=0.6))
 ANSWERING = Answering(min_confidence=0.5, error_steps=STEPS, num_pictures=75)
@@ -60,10 +60,10 @@ def test_the_error_of_the_hint_is_one_that_can_be_promised(least: float) -> None
     assert hinted <= 1.01 * least
 
 
-def test_two_wishes_exclude_each_other_and_are_named() -> None:
-    check_one_wish("predict", {"--threshold": 0.0, "--error": None, "--always-answer": False})
+def test_two_options_exclude_each_other_and_are_named() -> None:
+    check_one_option("predict", {"--threshold": 0.0, "--error": None, "--always-answer": False})
     with pytest.raises(UsageError, match="--threshold and --always-answer exclude each other"):
-        check_one_wish("predict", {"--threshold": 0.0, "--error": None, "--always-answer": True})
+        check_one_option("predict", {"--threshold": 0.0, "--error": None, "--always-answer": True})
 
 
 def test_whoever_wants_an_answer_always_gets_one() -> None:

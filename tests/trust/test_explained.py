@@ -5,16 +5,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classifold import names
 from classifold.errors import RunError
-from classifold.trust.explained import explain_pictures
+from classifold.inference import open_session
+from classifold.model_card import parse_card
+from classifold.trust.explained import PictureExplainer, find_reference
 from classifold.trust.reference import load_reference, save_reference
 from made_spots import make_spot_run, paint_spot
+
+
+def open_explainer(run_dir: Path) -> PictureExplainer:
+    path = run_dir / names.MODEL_ONNX
+    session = open_session(path)
+    card = parse_card(session.get_modelmeta().custom_metadata_map[names.MODEL_CARD], where=path)
+    return PictureExplainer(session, card, find_reference(path, session, card))
 
 
 def test_a_picture_gets_its_heat_map_and_the_nearest_training_pictures(tmp_path: Path) -> None:
     run_dir = make_spot_run(tmp_path / "run")
     pixels = np.stack([paint_spot("green"), paint_spot("blue")])
-    green, blue = explain_pictures(run_dir, pixels, [1, 2])
+    green, blue = open_explainer(run_dir).explain(pixels, [1, 2])
     assert green.heat_map.is_shown
     assert green.heat_map.method == "class map"
     assert [one.key for one in green.neighbours[:2]] == ["green/1.png", "green/0.png"]
@@ -25,7 +35,7 @@ def test_a_picture_gets_its_heat_map_and_the_nearest_training_pictures(tmp_path:
 
 def test_without_a_reference_set_there_are_heat_maps_alone(tmp_path: Path) -> None:
     run_dir = make_spot_run(tmp_path / "run", class_maps=False, with_reference=False)
-    (found,) = explain_pictures(run_dir, paint_spot()[None], [0])
+    (found,) = open_explainer(run_dir).explain(paint_spot()[None], [0])
     assert found.heat_map.is_shown
     assert found.heat_map.method == "masks"
     assert found.neighbours == ()
@@ -37,4 +47,4 @@ def test_the_reference_set_of_another_model_is_refused(tmp_path: Path) -> None:
     object.__setattr__(reference, "labels", reference.labels + 1)
     save_reference(reference, run_dir / "reference.npz")
     with pytest.raises(RunError, match=r"it does not belong to model\.onnx beside it"):
-        explain_pictures(run_dir, paint_spot()[None], [0])
+        open_explainer(run_dir)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from classifold.metrics import Answers, Metrics, Score, Unseen, UnseenClass
-from classifold.trust.coverage import score_share
+from classifold.metrics import Answers, Metrics, Score, Unseen, UnseenClass, score_share
 from classifold.trust.promise import build_promise
 
 

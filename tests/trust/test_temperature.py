@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from classifold.trust.temperature import Calibrator, fit_calibrator, fit_per_class, measure_losses
+from classifold.trust.temperature import Calibrator, fit_calibrator, fit_per_class, measure_losses, softmax
 
 Floats = NDArray[np.float64]
 
@@ -122,3 +122,8 @@ def test_the_same_seed_gives_the_same_calibration() -> None:
     logits, labels = draw(80, factor=1.4)
     one, two = (fit_calibrator(logits, labels, seed=3) for _ in range(2))
     assert one.temperature == two.temperature
+
+
+def test_very_large_logits_have_probabilities_too() -> None:
+    logits = np.array([[1000.0, 0.0], [-1000.0, -1000.0]], np.float32)
+    np.testing.assert_allclose(softmax(logits), [[1, 0], [0.5, 0.5]])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifold.metrics import Unseen
-from classifold.trust.unseen import Kept, measure_auroc, measure_unseen
+from classifold.trust.unseen import SetFeatures, measure_auroc, measure_unseen
 
 
-def draw(per_class: int, *, num_classes: int, seed: int, num_features: int = 60, noise: float = 0.2) -> Kept:
+def draw(
+    per_class: int, *, num_classes: int, seed: int, num_features: int = 60, noise: float = 0.2
+) -> SetFeatures:
     centres = np.abs(np.random.default_rng(99).normal(size=(num_classes, num_features)))
     labels = np.repeat(np.arange(num_classes), per_class)
     noisy = centres[labels] + noise * np.random.default_rng(seed).normal(size=(len(labels), num_features))
-    return Kept(noisy.astype(np.float32), labels)
+    return SetFeatures(noisy.astype(np.float32), labels)
 
 
 def measure(num_classes: int, *, per_class: int = 30, **options: float) -> Unseen | None:
@@ -64,7 +65,7 @@ def test_one_class_cannot_be_left_out() -> None:
 
 def test_classes_without_pictures_are_passed_over() -> None:
     training, validation = draw(20, num_classes=3, seed=0), draw(5, num_classes=3, seed=1)
-    nothing = Kept(np.zeros((0, 60), np.float32), np.zeros(0, int))
+    nothing = SetFeatures(np.zeros((0, 60), np.float32), np.zeros(0, int))
     assert measure_unseen(training, validation, nothing, list("abc"), false_refusals=0.05, seed=0) is None
     found = measure_unseen(training, validation, validation, list("abcd"), false_refusals=0.05, seed=0)
     assert found is not None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class SimilarPicture:
+class Neighbour:
     """A training picture that is like the picture.
 
     Attributes:
@@ -59,7 +59,7 @@ class Explanation:
     label: str
     heat_map: NDArray[np.float32] | None
     overlay: Image.Image
-    neighbours: tuple[SimilarPicture, ...]
+    neighbours: tuple[Neighbour, ...]
     faithfulness: Faithfulness
 
     def __repr__(self) -> str:
@@ -100,9 +100,7 @@ def explain_picture(
         label=names[index],
         heat_map=explained.heat_map.values if explained.heat_map.is_shown else None,
         overlay=_draw(whole, explained.heat_map),
-        neighbours=tuple(
-            SimilarPicture(one.key, names[one.label], one.distance) for one in explained.neighbours
-        ),
+        neighbours=tuple(Neighbour(one.key, names[one.label], one.distance) for one in explained.neighbours),
         faithfulness=explained.heat_map.faithfulness,
     )
 

@@ -34,7 +34,7 @@ from classifold.predict.sources import find_sources
 from classifold.processes import expand_home
 from classifold.settings.config import Config
 from classifold.settings.words import describe_field, shorten
-from classifold.trust.answering import check_one_wish
+from classifold.trust.answering import check_one_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -299,7 +299,7 @@ def load(
     """
     if max_pixels is not None:
         max_pixels = _check_count("max_pixels", max_pixels, "a number of pixels from 1")
-    check_one_wish(
+    check_one_option(
         "classifold.load", {"threshold": threshold, "error": error, "always_answer": always_answer}
     )
     path = parse_path(run, where="classifold.load")

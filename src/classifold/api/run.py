@@ -146,15 +146,15 @@ class Run:
 
     @property
     def paths(self) -> Mapping[str, Path]:
-        """The path of each artefact that exists, by its name.
+        """The path of each file of the run that exists, by its name.
 
         Example:
             >>> import classifold
             >>> classifold.Run("runs/first").paths["model.onnx"].as_posix()
             'runs/first/model.onnx'
         """
-        artefacts = (*names.ARTEFACTS, *names.LATER_ARTEFACTS, names.CHECK_JSON, names.MODEL_ARCHIVE)
-        return {name: self._path / name for name in artefacts if (self._path / name).exists()}
+        files = (*names.RUN_FILES, names.MODEL_ARCHIVE)
+        return {name: self._path / name for name in files if (self._path / name).exists()}
 
     @property
     def report_path(self) -> Path:

@@ -101,15 +101,15 @@ def predict(
     an earlier --explain, which is replaced. It takes about two seconds of a core per picture.
     """
     config = load_settings(config_path, overrides)
-    wishes = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
+    options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
     from classifold.cli.answers import open_answer, print_notes, print_written
     from classifold.predict.explanation import open_explaining
     from classifold.predict.explanation_files import INDEX_HTML
     from classifold.predict.output import choose_format, write_predictions
     from classifold.predict.predictor import load_predictor
-    from classifold.trust.answering import check_one_wish
+    from classifold.trust.answering import check_one_option
 
-    check_one_wish("classifold predict", wishes)
+    check_one_option("classifold predict", options)
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     predictor = load_predictor(

@@ -29,8 +29,7 @@ from classifold.comparison.runs import OpenedRun, find_cost, find_model_mb, open
 from classifold.comparison.sentences import describe_pair, describe_time, find_cautions
 from classifold.counts import count_of
 from classifold.errors import Fault, RunError
-from classifold.intervals import wilson_interval
-from classifold.metrics import Metrics, Score
+from classifold.metrics import Metrics, Score, score_share
 from classifold.trust.promise import build_promise
 
 _NUM_PICTURES = 20
@@ -194,10 +193,8 @@ def _read_scores(metrics: Metrics) -> dict[str, Any]:
 
 def _score_common(right: NDArray[np.bool_], losses: NDArray[np.float32]) -> dict[str, Any]:
     """Return the scores on the common pictures, as far as predictions.csv tells them."""
-    share = float(right.mean())
-    low, high = wilson_interval(share, len(right))
     known = losses[~np.isnan(losses)].astype(np.float64)
-    found = {"accuracy": Score(value=share, low=low, high=high)}
+    found = {"accuracy": score_share(int(right.sum()), len(right))}
     if len(known) == len(losses):
         found["log_loss"] = Score(value=float(known.mean()))
     return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from classifold.comparison.result import ComparedRun, Comparison, Difference, Pair
 from classifold.comparison.sentences import write_points, write_points_interval
 from classifold.metrics import Score
+from classifold.step_line import format_seconds
 
 UNKNOWN = "-"
 
@@ -80,7 +81,8 @@ def _build_pair(pair: Pair) -> list[str]:
 def build_costs(comparison: Comparison) -> Grid:
     """Return time, size and cost of each run."""
     rows = [
-        [run.letter, write_duration(run.seconds), write_size(run), write_cost(run)] for run in comparison.runs
+        [run.letter, _write_duration(run.seconds), write_size(run), write_cost(run)]
+        for run in comparison.runs
     ]
     return Grid("Time, size and cost", ["run", "training", "model.onnx", "cost"], rows)
 
@@ -122,16 +124,6 @@ def write_interval(score: Score) -> str:
     return "" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}"
 
 
-def write_duration(seconds: float | None) -> str:
-    """Return a time in the unit that a person would use."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def write_size(run: ComparedRun) -> str:
     """Return the size of the model."""
     return UNKNOWN if run.model_mb is None else f"{run.model_mb:.1f} MB"
@@ -140,6 +132,10 @@ def write_size(run: ComparedRun) -> str:
 def write_cost(run: ComparedRun) -> str:
     """Return the cost of the training."""
     return UNKNOWN if run.usd is None else f"{run.usd:.2f} USD"
+
+
+def _write_duration(seconds: float | None) -> str:
+    return UNKNOWN if seconds is None else format_seconds(seconds)
 
 
 def _write(score: Score | None) -> str:

@@ -16,7 +16,7 @@ from classifold.comparison.figures import (
 )
 from classifold.comparison.result import Comparison
 from classifold.comparison.sentences import build_headline
-from classifold.report.safe_text import without_control
+from classifold.printable import without_control
 
 _LONGEST_VALUE = 400
 _MOST_CLASSES = 50

@@ -25,7 +25,7 @@ from classifold.datacheck.plan import Step, build_plan, find_links, format_certa
 from classifold.datacheck.thumbnails import make_thumbnails
 from classifold.dataset.name_bytes import clean_name
 from classifold.findings import Findings
-from classifold.report.safe_text import without_control
+from classifold.printable import without_control
 from classifold.report.sentences import percent
 
 if TYPE_CHECKING:

@@ -111,7 +111,12 @@ class ExplanationFiles:
         for number in range(1, self._num_pages + 1):
             part = self._folder / f"{number}.part"
             text = render_page(
-                part.read_text(encoding="utf-8"), number, self._num_pages, part=self._part, card=self._card
+                part.read_text(encoding="utf-8"),
+                number,
+                self._num_pages,
+                per_page=PER_PAGE,
+                part=self._part,
+                card=self._card,
             )
             (self._folder / page_name(number)).write_text(text, encoding="utf-8", newline="\n")
             part.unlink()

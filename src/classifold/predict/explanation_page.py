@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifold.counts import count_of
 from classifold.model_card import ModelCard
-from classifold.printable import make_printable
+from classifold.printable import without_control
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -92,13 +92,16 @@ def render_items(items: Sequence[Item], first: int) -> str:
     return _templates().get_template("explain_items.html.j2").render(items=items, first=first)
 
 
-def render_page(items: str, number: int, num_pages: int, *, part: PagePart, card: ModelCard) -> str:
+def render_page(
+    items: str, number: int, num_pages: int, *, per_page: int, part: PagePart, card: ModelCard
+) -> str:
     """Return a page as HTML; every text in it is escaped, and nothing outside its folder is loaded.
 
     Args:
         items: Its pictures, as `render_items` returns them.
         number: Of the page, from 1.
         num_pages: Number of all pages.
+        per_page: Pictures of every page but the last.
         part: What all pages have.
         card: The model card.
     """
@@ -113,6 +116,7 @@ def render_page(items: str, number: int, num_pages: int, *, part: PagePart, card
         .render(
             items=Markup(items),  # noqa: S704 - a template of ours made it and has escaped it
             number=number,
+            per_page=per_page,
             links=links,
             summary=part.describe(),
             has_neighbours=part.has_neighbours,
@@ -130,15 +134,8 @@ def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("classifold.predict", "templates"),
         autoescape=True,
-        finalize=_without_control,
+        finalize=without_control,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _without_control(value: object) -> object:
-    """Return a text of the page with control characters and marks of direction as escapes."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    return make_printable(value)

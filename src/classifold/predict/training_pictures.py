@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from classifold import names
+from classifold.dataset.by_key import find_by_key, leads_into
 from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.dataset.set_names import name_set
@@ -77,12 +78,6 @@ def _find_in_sets(folder: Path, keys: Collection[str], *, fingerprint: str = "")
 def _find_files(folder: Path, keys: Collection[str]) -> dict[str, Picture]:
     """Return the files with these keys below a folder, or below its folder of training pictures."""
     roots = [folder, *(one for one in sorted(folder.iterdir()) if name_set(one.name) == names.TRAINING)]
-    found = {}
-    for key in keys:
-        place = PurePosixPath(key)
-        if place.is_absolute() or ".." in place.parts or "\0" in key:
-            continue
-        path = next((root / place for root in roots if (root / place).is_file()), None)
-        if path is not None:
-            found[key] = Picture(path, place.parts[0], key)
-    return found
+    found = find_by_key(keys, roots)
+    # The keys come from the run: they must not choose pictures that are only linked into the folder.
+    return {key: one for key, one in found.items() if leads_into(one.path, folder)}

@@ -22,7 +22,7 @@ from classifold.report.learning import build_learning
 from classifold.report.making import build_facts, build_sets, build_settings, build_times, describe_time
 from classifold.report.picks import Picked, Picker, choose_cells
 from classifold.report.records import RunRecords, iter_prediction_rows, parse_row
-from classifold.report.scores import build_classes, build_score, build_tiles
+from classifold.report.scores import build_classes, build_score, build_tiles, find_weakness
 from classifold.report.trust_view import CurvesPart, CurveTile
 from classifold.report.usage import build_uses, read_card
 from classifold.report.view import Fact, Page, PictureTile, Skipped
@@ -123,7 +123,7 @@ def _read_predictions(records: RunRecords) -> tuple[Picked, list[ClassCurve]]:
     metrics = records.metrics
     cells = choose_cells(metrics, with_right=len(metrics.class_names) <= LEGIBLE_CLASSES)
     picker = Picker(metrics.class_names, cells, num_wrong=NUM_WRONG)
-    weakest = sorted(metrics.per_class, key=lambda one: 2.0 if one.f1 is None or not one.support else one.f1)
+    weakest = sorted(metrics.per_class, key=find_weakness)
     tally = CurveTally([one.class_name for one in weakest[:_MOST_CURVES]])
     for where, picture, row in iter_prediction_rows(records.run_dir):
         picker.offer(picture)

@@ -16,7 +16,7 @@ from classifold.metrics import Calibration, ClassScores, Metrics, Score
 from classifold.printable import make_printable
 from classifold.report.data_check import build_check_rows, describe_check, describe_spoilers
 from classifold.report.records import Environment, RunRecords
-from classifold.report.scores import build_score
+from classifold.report.scores import build_score, find_weakness
 from classifold.report.sentences import (
     build_headline,
     build_summary,
@@ -173,7 +173,7 @@ def _describe_data(records: RunRecords) -> Iterator[str]:
     if totals:
         yield f"Pictures: {totals}.\n"
     rows = []
-    for scores in sorted(metrics.per_class, key=_weakness)[:_MOST_CLASSES]:
+    for scores in sorted(metrics.per_class, key=find_weakness)[:_MOST_CLASSES]:
         counts = [f"{data.counts[name].get(scores.class_name, 0):,}" for name in sets]
         rows.append([scores.class_name, *counts, *_class_cells(scores)])
     yield _draw_table(["class", *sets, "recall", "95 % interval", "precision", "F1"], rows)
@@ -190,10 +190,6 @@ def _describe_data(records: RunRecords) -> Iterator[str]:
             )
     if data.fingerprint:
         yield f"Fingerprint of the pictures and their division: `{_code(data.fingerprint)}`.\n"
-
-
-def _weakness(row: ClassScores) -> tuple[float, str]:
-    return (2.0 if row.f1 is None or not row.support else row.f1, row.class_name)
 
 
 def _class_cells(row: ClassScores) -> list[str]:

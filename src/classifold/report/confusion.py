@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from classifold.counts import count_of
 from classifold.metrics import Metrics
-from classifold.report.confusion_map import draw_compact_heat_map, heat
+from classifold.report.confusion_map import draw_compact_matrix, heat
 from classifold.report.picks import Place
 from classifold.report.sentences import find_confused_pairs, percent
 from classifold.report.view import Cell, CellPictures, Confusion, ConfusionRow, Pair, PictureTile
@@ -31,7 +31,7 @@ def build_confusion(metrics: Metrics, tiles: Mapping[Place, Sequence[PictureTile
     )
     pictures = [_build_pictures(place, shown, metrics) for place, shown in tiles.items()]
     if len(class_names) > LEGIBLE_CLASSES:
-        drawing = draw_compact_heat_map(matrix, class_names=class_names, targets=tiles, name="confusion-map")
+        drawing = draw_compact_matrix(matrix, class_names=class_names, targets=tiles, name="confusion-map")
         return Confusion(class_names, [], drawing, pairs, num_pairs, pictures)
     rows = [
         ConfusionRow(name, sum(matrix[place]), _build_cells(place, metrics, tiles))

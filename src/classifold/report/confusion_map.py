@@ -14,7 +14,7 @@ from classifold.report.drawing import drawing, element
 _STRENGTHS = 10
 
 
-def draw_compact_heat_map(
+def draw_compact_matrix(
     matrix: Sequence[Sequence[int]],
     *,
     class_names: Sequence[str],

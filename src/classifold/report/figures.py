@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from classifold.report.sentences import NBSP
+from classifold.step_line import format_seconds
 
 
 def write_interval(low: float | None, high: float | None, *, decimals: int = 1) -> str:
@@ -20,13 +21,8 @@ def write_number(value: float | None) -> str:
 
 
 def write_duration(seconds: float) -> str:
-    """Return a duration in its largest units, such as "4 min 05 s"."""
-    if seconds < 60:
-        return f"{seconds:.1f}{NBSP}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}{NBSP}min {rest:02}{NBSP}s"
-    return f"{minutes // 60}{NBSP}h {minutes % 60:02}{NBSP}min"
+    """Return a duration in its largest units, such as "4 min 05 s", that no line break divides."""
+    return format_seconds(seconds).replace(" ", NBSP)
 
 
 def write_moment(started: str) -> str:

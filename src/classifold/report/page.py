@@ -17,10 +17,10 @@ from classifold.counts import choose, count_of
 from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
+from classifold.printable import without_control
 from classifold.report.build import build_page
 from classifold.report.card import write_model_card
 from classifold.report.records import DataRecord, RunRecords, read_records
-from classifold.report.safe_text import without_control
 from classifold.report.thumbnails import read_earlier_thumbnails
 from classifold.report.view import Page
 from classifold.settings.config import Config

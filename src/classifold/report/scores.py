@@ -70,11 +70,12 @@ def build_classes(metrics: Metrics) -> list[ClassRow]:
     """Return the scores of each class: the weakest first, those without a picture last."""
     return [
         _build_class(row, metrics.confusion_matrix[place][place])
-        for place, row in sorted(enumerate(metrics.per_class), key=lambda item: _weakness(item[1]))
+        for place, row in sorted(enumerate(metrics.per_class), key=lambda item: find_weakness(item[1]))
     ]
 
 
-def _weakness(row: ClassScores) -> tuple[float, str]:
+def find_weakness(row: ClassScores) -> tuple[float, str]:
+    """Return what classes are sorted by, the weakest first: F1, then the name; those without one are last."""
     return (2.0 if row.f1 is None or not row.support else row.f1, row.class_name)
 
 

@@ -9,11 +9,11 @@ import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from classifold.dataset.by_key import find_by_key, leads_into
 from classifold.dataset.layout import find_own_split
-from classifold.dataset.name_bytes import clean_name
 from classifold.dataset.set_names import name_set
 from classifold.dataset.shard_index import holds_shards, iter_packed, read_index_head
 from classifold.dataset.walk import Picture
@@ -54,24 +54,13 @@ def find_pictures(
         return {}
     shards_dir = data_dir.parent if data_dir.name == EVALUATION else data_dir
     if holds_shards(shards_dir):
-        found, root = _find_packed(set(keys), shards_dir, set_name), shards_dir.resolve()
+        found, root = _find_packed(set(keys), shards_dir, set_name), shards_dir
     else:
         # The training set is beside the evaluation set, or in the same folder as it.
         is_beside = set_name != EVALUATION and name_set(data_dir.name) == EVALUATION
-        base = data_dir.parent if is_beside else data_dir
-        folders = list(_iter_set_dirs(base, set_name))
-        paths = {key: _find_file(key, folders) for key in keys}
-        found = {key: Picture(path, key.partition("/")[0], key) for key, path in paths.items() if path}
-        root = base.resolve()
-    return {key: one for key, one in found.items() if follows_links or _is_inside(one.path, root)}
-
-
-def _is_inside(path: Path, root: Path) -> bool:
-    """Return whether a file is in a folder after all links are resolved."""
-    try:
-        return path.resolve().is_relative_to(root)
-    except (OSError, RuntimeError):  # a circle of links
-        return False
+        root = data_dir.parent if is_beside else data_dir
+        found = find_by_key(keys, list(_iter_set_dirs(root, set_name)))
+    return {key: one for key, one in found.items() if follows_links or leads_into(one.path, root)}
 
 
 def _find_packed(keys: Collection[str], shards_dir: Path, set_name: str) -> dict[str, Picture]:
@@ -84,30 +73,6 @@ def _find_packed(keys: Collection[str], shards_dir: Path, set_name: str) -> dict
     except DataError:
         pass
     return found
-
-
-def _find_file(key: str, folders: Sequence[Path]) -> Path | None:
-    place = PurePosixPath(key)
-    if place.is_absolute() or ".." in place.parts or "\0" in key:
-        return None
-    for folder in folders:
-        if (folder / place).is_file():
-            return folder / place
-        if path := _find_by_clean_name(folder, place.parts):
-            return path
-    return None
-
-
-def _find_by_clean_name(folder: Path, parts: Sequence[str]) -> Path | None:
-    """Return the file whose composed (NFC) names are `parts`; the disk may have them in another form."""
-    if not parts:
-        return folder if folder.is_file() else None
-    if not folder.is_dir():
-        return None
-    for entry in sorted(folder.iterdir()):
-        if clean_name(entry.name) == parts[0] and (found := _find_by_clean_name(entry, parts[1:])):
-            return found
-    return None
 
 
 def _iter_set_dirs(data_dir: Path, set_name: str) -> Iterator[Path]:

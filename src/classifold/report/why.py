@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from classifold.trust.reference import Neighbour
 
 NUM_NEIGHBOURS = 4
-# Heat maps of one report, and random maps that each is compared with. Nearly all of the time of a report goes
-# into these comparisons, so they have a limit in seconds of one core, by the time of one pass of the model.
-_MOST_MAPS, _NUM_RANDOM, _MOST_SECONDS = 6, 9, 12.0
+# Heat maps of one report. Nearly all of its time goes into comparing them with random maps, so there is a
+# limit in seconds of one core, by the time of one pass of the model: fewer pictures where that is slow.
+_MOST_MAPS, _MOST_SECONDS = 6, 12.0
 _SIDE = 320  # pixels of a heat map's longer side
 
 
@@ -112,17 +112,16 @@ def _explain(
     import numpy as np
 
     from classifold.trust.explained import PictureExplainer, find_reference
-    from classifold.trust.heat_maps import Explainer
 
     try:
         reference = find_reference(model, session, card)
     except RunError:  # heat maps do not need it
         reference = None
     stack = np.stack([pixels for _, pixels in pictures.values()])
-    near = PictureExplainer(session, card, reference, num_neighbours=NUM_NEIGHBOURS).find_neighbours(stack)
-    explainer = Explainer(session, card, num_random=_NUM_RANDOM)
-    count = _count_maps(explainer, _time_pass(session, stack[:1]))
-    maps = explainer.explain(stack[:count], [place for place, _ in pictures.values()][:count])
+    explainer = PictureExplainer(session, card, reference, num_neighbours=NUM_NEIGHBOURS)
+    near = explainer.find_neighbours(stack)
+    count = _count_maps(explainer.heat_maps, _time_pass(session, stack[:1]))
+    maps = explainer.heat_maps.explain(stack[:count], [place for place, _ in pictures.values()][:count])
     why = {}
     for (key, neighbours), heat_map in itertools.zip_longest(zip(pictures, near, strict=True), maps):
         heat = None
@@ -143,11 +142,11 @@ def _time_pass(session: Any, picture: NDArray[np.uint8]) -> float:
 
 def _count_maps(explainer: Explainer, seconds: float) -> int:
     """Return how many heat maps take at most `_MOST_SECONDS`, if a pass through the model takes `seconds`."""
-    from classifold.trust.faithfulness import SHARES
+    from classifold.trust.faithfulness import NUM_RANDOM, SHARES
     from classifold.trust.heat_maps import NUM_MASKS
 
     # Each map is removed and shown in len(SHARES) steps.
-    passes = 2 * len(SHARES) * (_NUM_RANDOM + 1) + (NUM_MASKS if explainer.method == "masks" else 1)
+    passes = 2 * len(SHARES) * (NUM_RANDOM + 1) + (NUM_MASKS if explainer.method == "masks" else 1)
     return min(_MOST_MAPS, int(_MOST_SECONDS / max(passes * seconds, 1e-9)))
 
 

@@ -25,20 +25,17 @@ from classifold.training.journal import Notes
 from classifold.training.network import list_maps
 from classifold.training.sharing import list_here
 from classifold.trust.answering import Rule
-from classifold.trust.distance import build_reference
+from classifold.trust.distance import MOST_POINTS, build_reference, choose_points
 from classifold.trust.errors import choose_answering
 from classifold.trust.reference import Reference
-from classifold.trust.temperature import Calibrator, fit_calibrator
-from classifold.trust.unseen import Kept
-
-# Training pictures that distances are measured from, evenly of all classes.
-MAX_REFERENCE = 2000
+from classifold.trust.temperature import Calibrator, fit_calibrator, softmax
+from classifold.trust.unseen import SetFeatures
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Seen:
+class SetOutputs:
     """What the head sees of pictures, and what it says of them.
 
     Attributes:
@@ -54,9 +51,9 @@ class Seen:
     features: Floats
 
     @property
-    def kept(self) -> Kept:
+    def set_features(self) -> SetFeatures:
         """What the estimate for unseen classes needs."""
-        return Kept(self.features, self.labels)
+        return SetFeatures(self.features, self.labels)
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,8 @@ class Trust:
     calibrator: Calibrator
     reference: Reference
     answering: Answering
-    training: Seen
-    validation: Seen
+    training: SetOutputs
+    validation: SetOutputs
 
     @property
     def rule(self) -> Rule:
@@ -94,12 +91,6 @@ class Trust:
         )
 
 
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the probabilities (N, C) of logits (N, C)."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
 def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> Trust:
     """Ask the converted network about the validation and some training pictures, and choose from that.
 
@@ -110,8 +101,9 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
         notes: Told of pictures that cannot be read.
     """
     session = open_session(network, without=list_maps(network))
-    chosen = choose_pictures(_list_training(sets), count=MAX_REFERENCE, seed=config.RANDOM_SEED)
-    training = _ask(session, names.TRAINING, sets, config, pictures=chosen, notes=notes)
+    training = _ask(
+        session, names.TRAINING, sets, config, pictures=_choose_training(sets, config), notes=notes
+    )
     validation = _ask(session, names.VALIDATION, sets, config, pictures=None, notes=notes)
     seed = config.RANDOM_SEED
     with show_progress("calibrating", None):
@@ -134,29 +126,12 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
     return Trust(calibrator, reference, answering, training, validation)
 
 
-def choose_pictures(pictures: Sequence[Picture], *, count: int, seed: int) -> list[Picture]:
-    """Return at most `count` pictures in their order, as evenly of all classes as possible.
-
-    Args:
-        pictures: Of a set.
-        count: The most that are taken.
-        seed: Of the choice among a class's pictures.
-    """
-    if len(pictures) <= count:
-        return list(pictures)
-    order = np.random.default_rng(seed).permutation(len(pictures)).tolist()
-    places: dict[str, int] = {}
-    turns: list[tuple[int, int, int]] = []
-    for index in order:  # in turn the first of every class, the second of every class, ...
-        name = pictures[index].class_name
-        places[name] = places.get(name, -1) + 1
-        turns.append((places[name], len(turns), index))
-    return [pictures[index] for index in sorted(index for _, _, index in sorted(turns)[:count])]
-
-
-def _list_training(sets: Sets) -> Sequence[Picture]:
-    """Return the training pictures that are on this host."""
-    return [sets.pictures[names.TRAINING][index] for index in list_here(sets).tolist()]
+def _choose_training(sets: Sets, config: Config) -> list[Picture]:
+    """Return the training pictures for the reference set, of those that are on this host."""
+    pictures = [sets.pictures[names.TRAINING][index] for index in list_here(sets).tolist()]
+    labels = label_pictures(pictures, sets.class_names)
+    chosen = choose_points(labels, most=MOST_POINTS, seed=config.RANDOM_SEED)
+    return [pictures[index] for index in chosen.tolist()]
 
 
 def _ask(
@@ -167,7 +142,7 @@ def _ask(
     *,
     pictures: Sequence[Picture] | None,
     notes: Notes,
-) -> Seen:
+) -> SetOutputs:
     cache = ArrayCache(config.CACHE_GB * 1e9, None)
     reader = open_reader(name, sets, config, cache=cache, notes=notes, pictures=pictures)
     with contextlib.closing(reader):
@@ -177,7 +152,7 @@ def _ask(
                 given.append(run_outputs(session, reader.read(indices), [LOGITS, FEATURES]))
                 advance(len(indices))
         logits, features = (np.concatenate(parts) for parts in zip(*given, strict=True))
-        return Seen(
+        return SetOutputs(
             keys=tuple(picture.key for picture in reader.pictures),
             labels=label_pictures(reader.pictures, sets.class_names),
             logits=logits,

@@ -21,7 +21,7 @@ from classifold.progress import show_progress
 from classifold.settings.backbone_names import describe_licence
 from classifold.settings.config import Config
 from classifold.training.artefacts import build_environment, write_json, write_pickles
-from classifold.training.calibrate import Seen, Trust, build_trust
+from classifold.training.calibrate import SetOutputs, Trust, build_trust
 from classifold.training.converted import FEATURES, LOGITS
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Clock, EpochRow, Notes, write_history
@@ -205,14 +205,14 @@ class Delivery:
         write_pickles(self.folder, given, self.config)
         return content
 
-    def _ask(self, reader: Any, additions: Additions) -> tuple[Floats, Floats, Seen]:
+    def _ask(self, reader: Any, additions: Additions) -> tuple[Floats, Floats, SetOutputs]:
         """Return model.onnx's probabilities (N, C) and distances (N,) of a set, and what the head saw."""
         from classifold.inference import open_session, run_outputs
         from classifold.training.array_cache import blocks
 
         card = (self.folder / names.CLASSES_JSON).read_text(encoding="utf-8")
         # model.onnx with two other outputs, so that nothing is computed twice.
-        content = complete_network(self._network, additions, card=card, is_open=True)
+        content = complete_network(self._network, additions, card=card, keep_inner=True)
         session, given = open_session(content), []
         with show_progress("evaluating", len(reader)) as advance:
             for indices in blocks(len(reader)):
@@ -222,7 +222,7 @@ class Delivery:
         probabilities, distances, logits, features = map(np.concatenate, zip(*given, strict=True))
         keys = tuple(picture.key for picture in reader.pictures)
         labels = label_pictures(reader.pictures, self.sets.class_names)
-        return probabilities, distances, Seen(keys, labels, logits, features)
+        return probabilities, distances, SetOutputs(keys, labels, logits, features)
 
     def _write_environment(
         self, answers: Mapping[str, Difference | str], *, backend: str, started: datetime, num_hosts: int

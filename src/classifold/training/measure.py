@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from classifold.metrics import Calibration, Metrics
 from classifold.settings.config import Config
-from classifold.training.calibrate import Seen, Trust, softmax
+from classifold.training.calibrate import SetOutputs, Trust
 from classifold.training.evaluate import Answers, build_metrics, measure_calibration, reliability_table
 from classifold.trust.coverage import measure_answers
+from classifold.trust.temperature import softmax
 from classifold.trust.unseen import measure_unseen
 
 
-def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -> Metrics:
+def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: SetOutputs) -> Metrics:
     """Return the content of metrics.json but for the pictures that could not be read.
 
     Args:
@@ -39,9 +40,9 @@ def measure_run(answers: Answers, config: Config, *, trust: Trust, seen: Seen) -
         calibration=Calibration.model_validate(calibration),
         answers=measure_answers(answers.probabilities, answers.labels, answers.distances, trust.answering),
         unseen=measure_unseen(
-            trust.training.kept,
-            trust.validation.kept,
-            seen.kept,
+            trust.training.set_features,
+            trust.validation.set_features,
+            seen.set_features,
             answers.class_names,
             false_refusals=config.FALSE_REFUSALS,
             seed=config.RANDOM_SEED,

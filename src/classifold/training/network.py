@@ -65,14 +65,14 @@ def _list_maps(model: Any, features: Any) -> list[Any]:
     return [one.input for one in pooled] if all(isinstance(p, GlobalAveragePooling2D) for p in pooled) else []
 
 
-def complete_network(network: Path, additions: Additions, *, card: str, is_open: bool = False) -> bytes:
+def complete_network(network: Path, additions: Additions, *, card: str, keep_inner: bool = False) -> bytes:
     """Return the content of model.onnx.
 
     Args:
         network: The converted network, see `list_outputs`.
         additions: What it is completed with.
         card: The model card, as JSON; the outputs get the names in it.
-        is_open: Add uncalibrated logits (N, C) and features (N, F) as outputs and omit the class maps; for
+        keep_inner: Add uncalibrated logits (N, C) and features (N, F) as outputs and omit the class maps; for
             evaluation, not for the run folder.
     """
     import onnx
@@ -84,10 +84,10 @@ def complete_network(network: Path, additions: Additions, *, card: str, is_open:
     builder = _Builder(graph)
     ends = [_add_probabilities(builder, additions.calibrator, wanted.output)]
     ends += _add_distance(builder, additions.reference, (wanted.distance, wanted.embedding))
-    if wanted.class_maps and not is_open:
+    if wanted.class_maps and not keep_inner:
         kernel = additions.kernel * additions.calibrator.factors
         ends.append(_add_class_maps(builder, maps, sides, kernel, wanted.class_maps))
-    if is_open:
+    if keep_inner:
         ends += [
             (LOGITS, [None, additions.kernel.shape[1]]),
             (FEATURES, [None, len(additions.reference.mean)]),

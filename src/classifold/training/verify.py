@@ -37,7 +37,7 @@ Ask = Callable[[Floats], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
-class Given:
+class FormatOutputs:
     """What a format of the model gave.
 
     Attributes:
@@ -120,17 +120,17 @@ def _load_forms(run_dir: Path) -> dict[str, Callable[[], Ask]]:
     }
 
 
-def _ask_onnx(run_dir: Path, pixels: NDArray[np.uint8]) -> Given:
+def _ask_onnx(run_dir: Path, pixels: NDArray[np.uint8]) -> FormatOutputs:
     session = open_session(run_dir / names.MODEL_ONNX, without=(CLASS_MAPS,))
-    return Given(*run_outputs(session, pixels, outputs=("probabilities", DISTANCE)))
+    return FormatOutputs(*run_outputs(session, pixels, outputs=("probabilities", DISTANCE)))
 
 
-def _ask_keras(ask: Ask, reference: Reference, pixels: NDArray[np.uint8]) -> Given:
+def _ask_keras(ask: Ask, reference: Reference, pixels: NDArray[np.uint8]) -> FormatOutputs:
     """Return a form's answers; it is asked a few pictures at a time to save memory."""
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     pairs = [[np.asarray(one) for one in ask(batch.astype(np.float32))] for batch in batches]
     probabilities, features = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return Given(probabilities, reference.measure(reference.embed(features)))
+    return FormatOutputs(probabilities, reference.measure(reference.embed(features)))
 
 
 def compare_forms(
@@ -143,7 +143,7 @@ def compare_forms(
         pixels: (N, size, size, 3) RGB.
         files: The names of the formats' files and folders, as they appear; None: all are there.
     """
-    forms, given = _load_forms(run_dir), dict[str, Given | str]()
+    forms, given = _load_forms(run_dir), dict[str, FormatOutputs | str]()
     for name in files or (names.MODEL_ONNX, names.MODEL_KERAS, names.MODEL_H5, names.CHECKPOINT_DIR):
         for form in (form for form in (*forms, names.MODEL_ONNX) if form.split()[0] == name):
             try:
@@ -161,7 +161,7 @@ def compare_forms(
     return {form: _compare(given[form], answered[:1], rule) for form in (*forms, names.MODEL_ONNX)}
 
 
-def _compare(given: Given | str, answered: Sequence[Given], rule: Rule) -> Difference | str:
+def _compare(given: FormatOutputs | str, answered: Sequence[FormatOutputs], rule: Rule) -> Difference | str:
     if isinstance(given, str):
         return given
     shape, expected = given.probabilities.shape, answered[0].probabilities.shape
@@ -170,7 +170,7 @@ def _compare(given: Given | str, answered: Sequence[Given], rule: Rule) -> Diffe
     return measure_difference(given, answered[0], rule)
 
 
-def measure_difference(given: Given, expected: Given, rule: Rule) -> Difference:
+def measure_difference(given: FormatOutputs, expected: FormatOutputs, rule: Rule) -> Difference:
     """Return how far answers are from those that are expected.
 
     Args:
@@ -191,7 +191,7 @@ def measure_difference(given: Given, expected: Given, rule: Rule) -> Difference:
     )
 
 
-def _find_unknown(given: Given, rule: Rule) -> NDArray[np.bool_]:
+def _find_unknown(given: FormatOutputs, rule: Rule) -> NDArray[np.bool_]:
     return rule.find_unknown(given.probabilities.max(axis=1), given.distances)
 
 

@@ -80,17 +80,17 @@ def choose_rule(
     return Rule(fitting[-1].min_confidence, answering.max_distance)
 
 
-def check_one_wish(where: str, wishes: Mapping[str, object]) -> None:
+def check_one_option(where: str, options: Mapping[str, object]) -> None:
     """Refuse options that exclude each other: threshold, error and always-answer.
 
     Args:
         where: The command or function, for the message.
-        wishes: Value of each by the name that the user knows it by; None and False are no wish.
+        options: Value of each by the name that the user knows it by; None and False: it was not given.
 
     Raises:
         UsageError: There is more than one.
     """
-    given = [name for name, value in wishes.items() if value is not None and value is not False]
+    given = [name for name, value in options.items() if value is not None and value is not False]
     if len(given) > 1:
         what = f"{' and '.join(given)} exclude each other"
         raise UsageError(Fault(where, what, "keep one of them"))

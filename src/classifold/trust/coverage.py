@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from classifold.intervals import wilson_interval
-from classifold.metrics import Answers, CoveragePoint, Score
+from classifold.metrics import Answers, CoveragePoint, score_share
 from classifold.model_card import Answering
 from classifold.trust.answering import Rule
 
@@ -43,14 +42,6 @@ def measure_answers(
         accuracy=score_share(num_right, num_answered),
         curve=_build_curve(confidences[near], right[near]),
     )
-
-
-def score_share(part: int, whole: int) -> Score:
-    """Return a share with its 95 % interval (Wilson 1927); without a value where there is no whole."""
-    if not whole:
-        return Score(value=None)
-    low, high = wilson_interval(part / whole, whole)
-    return Score(value=part / whole, low=low, high=high)
 
 
 def _build_curve(confidences: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[CoveragePoint, ...]:

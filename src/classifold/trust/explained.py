@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from classifold import names
 from classifold.errors import Fault, RunError
-from classifold.inference import open_session, run_session
-from classifold.model_card import ModelCard, parse_card
-from classifold.trust.faithfulness import NUM_RANDOM, Pixels
+from classifold.inference import run_session
+from classifold.model_card import ModelCard
+from classifold.trust.faithfulness import Pixels
 from classifold.trust.heat_maps import Explainer, HeatMap
 from classifold.trust.reference import Neighbour, Reference, find_neighbours, load_reference
 
@@ -35,7 +35,12 @@ class Explained:
 
 
 class PictureExplainer:
-    """Finds the heat map and the neighbours of pictures. One object may be used from several threads."""
+    """Finds the heat map and the neighbours of pictures. One object may be used from several threads.
+
+    Attributes:
+        heat_maps: What makes the heat maps.
+        reference: What neighbours are found in; None: pictures have none.
+    """
 
     def __init__(
         self,
@@ -44,7 +49,6 @@ class PictureExplainer:
         reference: Reference | None = None,
         *,
         num_neighbours: int = NUM_NEIGHBOURS,
-        num_random: int = NUM_RANDOM,
     ) -> None:
         """Take a model that is open.
 
@@ -53,10 +57,9 @@ class PictureExplainer:
             card: The model card.
             reference: The model's reference set; None: pictures have no neighbours.
             num_neighbours: Neighbours of each picture.
-            num_random: Random maps that each heat map is compared with.
         """
         self._session, self._card = session, card
-        self._explainer = Explainer(session, card, num_random=num_random)
+        self.heat_maps = Explainer(session, card)
         self._num_neighbours = num_neighbours
         self.reference = reference if card.embedding else None
 
@@ -72,7 +75,7 @@ class PictureExplainer:
             pixels: RGB values 0..255, shape (N, S, S, 3), uint8.
             classes: Index of the class to explain for each picture, shape (N,).
         """
-        maps = self._explainer.explain(pixels, classes)
+        maps = self.heat_maps.explain(pixels, classes)
         return [
             Explained(one, tuple(near)) for one, near in zip(maps, self.find_neighbours(pixels), strict=True)
         ]
@@ -83,33 +86,6 @@ class PictureExplainer:
             return [[] for _ in pixels]
         embeddings = run_session(self._session, pixels, output=self._card.embedding)
         return find_neighbours(self.reference, embeddings, count=self._num_neighbours)
-
-
-def load_explainer(
-    run_dir: Path, *, num_neighbours: int = NUM_NEIGHBOURS, num_random: int = NUM_RANDOM
-) -> PictureExplainer:
-    """Open the model of a run folder, and the reference set beside it where there is one.
-
-    Args:
-        run_dir: The folder that holds model.onnx.
-        num_neighbours: Neighbours of each picture.
-        num_random: Random maps that each heat map is compared with.
-
-    Raises:
-        RunError: The model has no card, or the reference set is damaged or belongs to another model.
-        ModelFileError: The model may not be opened.
-    """
-    path = run_dir / names.MODEL_ONNX
-    session = open_session(path)
-    text = session.get_modelmeta().custom_metadata_map.get(names.MODEL_CARD, "{}")
-    card = parse_card(text, where=path)
-    return PictureExplainer(
-        session,
-        card,
-        find_reference(path, session, card),
-        num_neighbours=num_neighbours,
-        num_random=num_random,
-    )
 
 
 def find_reference(model: Path, session: Any, card: ModelCard) -> Reference | None:
@@ -135,14 +111,3 @@ def find_reference(model: Path, session: Any, card: ModelCard) -> Reference | No
         hint = f"copy {names.REFERENCE_NPZ} of the run that made this model, or remove the file"
         raise RunError(Fault(str(path), f"it does not belong to {model.name} beside it", hint))
     return reference
-
-
-def explain_pictures(
-    run_dir: Path, pixels: Pixels, classes: Sequence[int] | NDArray[np.integer]
-) -> list[Explained]:
-    """Return why the model of a run gives pictures a class; arguments as for `PictureExplainer.explain`.
-
-    Raises:
-        RunError: The run has a damaged model or reference set.
-    """
-    return load_explainer(run_dir).explain(pixels, classes)

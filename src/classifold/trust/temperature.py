@@ -165,6 +165,12 @@ def fit_per_class(logits: Floats, labels: Labels) -> tuple[Floats, Floats]:
     return common * solution[:size], solution[size:]
 
 
+def softmax(logits: NDArray[np.floating]) -> Floats:
+    """Return the probabilities (N, C) of logits (N, C)."""
+    scores = np.asarray(logits, np.float64)
+    return np.asarray(np.exp(scores - _log_sum_exp(scores)[:, None]), np.float64)
+
+
 def measure_losses(logits: Floats, labels: Labels) -> Floats:
     """Return each picture's log loss (N,): -ln of the probability given to its true class."""
     return np.asarray(_log_sum_exp(logits) - logits[np.arange(len(labels)), labels], np.float64)
@@ -229,14 +235,10 @@ def _minimize(measure: Callable[[float], float], low: float, high: float) -> flo
     return (low + high) / 2
 
 
-def _softmax(logits: Floats) -> Floats:
-    return np.asarray(np.exp(logits - _log_sum_exp(logits)[:, None]), np.float64)
-
-
 def _spread_targets(logits: Floats, labels: Labels) -> Floats:
     """Return Platt's targets (N, C); what the true class lacks goes to the others as the model has them."""
     rows = np.arange(len(labels))
-    targets = np.maximum(_softmax(logits), 1e-12)
+    targets = np.maximum(softmax(logits), 1e-12)
     targets[rows, labels] = 0
     targets /= targets.sum(axis=1, keepdims=True) * (len(labels) + 2)
     targets[rows, labels] = (len(labels) + 1) / (len(labels) + 2)
@@ -248,7 +250,7 @@ def _measure_per_class(
 ) -> tuple[float, Floats, Floats]:
     """Return the value, the gradient (2 C,) and the Hessian (2 C, 2 C) of what `fit_per_class` minimizes."""
     size = logits.shape[1]
-    shares = _softmax(logits * solution[:size] + solution[size:])
+    shares = softmax(logits * solution[:size] + solution[size:])
     rest = shares - targets
     away = solution - middle
     slope = np.concatenate([(logits * rest).sum(axis=0), rest.sum(axis=0)]) + away / _SPREAD**2

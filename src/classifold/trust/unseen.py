@@ -25,7 +25,7 @@ _QUANTILES = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class SetFeatures:
     """The features of one of the three sets.
 
     Attributes:
@@ -38,9 +38,9 @@ class Kept:
 
 
 def measure_unseen(
-    training: Kept,
-    validation: Kept,
-    evaluation: Kept,
+    training: SetFeatures,
+    validation: SetFeatures,
+    evaluation: SetFeatures,
     class_names: Sequence[str],
     *,
     false_refusals: float,
@@ -98,13 +98,13 @@ def measure_auroc(known: NDArray[np.floating], unknown: NDArray[np.floating]) ->
     return float((below + not_above).mean() / (2 * len(known)))
 
 
-def _limit(kept: Kept, most: int, *, seed: int) -> Kept:
+def _limit(given: SetFeatures, most: int, *, seed: int) -> SetFeatures:
     """Return at most `most` of the pictures, evenly over the classes, their features at length 1."""
-    chosen = choose_points(kept.labels, most=most, seed=seed)
-    return Kept(scale_to_unit(kept.features[chosen]), kept.labels[chosen])
+    chosen = choose_points(given.labels, most=most, seed=seed)
+    return SetFeatures(scale_to_unit(given.features[chosen]), given.labels[chosen])
 
 
-def _shorten(sets: list[Kept]) -> list[Kept]:
+def _shorten(sets: list[SetFeatures]) -> list[SetFeatures]:
     """Return the pictures in fewer dimensions with the same inner products, so all distances are unchanged.
 
     Where there are fewer pictures than features: the coordinates on what the pictures span, from the
@@ -116,11 +116,11 @@ def _shorten(sets: list[Kept]) -> list[Kept]:
     squares, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
     short = np.asarray(vectors * np.sqrt(np.maximum(squares, 0)), np.float32)
     ends = np.cumsum([len(one.labels) for one in sets])[:-1]
-    return [Kept(part, one.labels) for part, one in zip(np.split(short, ends), sets, strict=True)]
+    return [SetFeatures(part, one.labels) for part, one in zip(np.split(short, ends), sets, strict=True)]
 
 
 def _leave_out(
-    place: int, sets: list[Kept], class_name: str, *, false_refusals: float, seed: int
+    place: int, sets: list[SetFeatures], class_name: str, *, false_refusals: float, seed: int
 ) -> UnseenClass | None:
     """Return how the pictures of one class are told; None where the other classes lack pictures."""
     training, validation, evaluation = (_without(one, place) for one in sets)
@@ -145,9 +145,9 @@ def _leave_out(
     )
 
 
-def _without(kept: Kept, place: int) -> Kept:
-    known = kept.labels != place
-    return Kept(kept.features[known], kept.labels[known])
+def _without(given: SetFeatures, place: int) -> SetFeatures:
+    known = given.labels != place
+    return SetFeatures(given.features[known], given.labels[known])
 
 
 def _average(values: list[float]) -> Score:
