@@ -215,7 +215,7 @@ class Metrics(Record):
         reliability: Equal ranges of confidence, from the lowest to the highest.
         calibration: How the probabilities were calibrated; None in format 1.
         answers: Which pictures the model answers; None in format 1.
-        unseen: What happens to pictures of an unseen class; None where it was not measured.
+        unseen: What happens to pictures of a left-out class; None where it was not measured.
     """
 
     format: Literal[1, 2]

@@ -52,7 +52,7 @@ class SetOutputs:
 
     @property
     def set_features(self) -> SetFeatures:
-        """What the estimate for unseen classes needs."""
+        """What the estimate for left-out classes needs."""
         return SetFeatures(self.features, self.labels)
 
 

@@ -1,4 +1,4 @@
-"""Builds the content of metrics.json: scores, calibration, answers, and the estimate for unseen classes."""
+"""Builds the content of metrics.json: scores, calibration, answers, and the estimate for left-out classes."""
 
 from __future__ import annotations
 

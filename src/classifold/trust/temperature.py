@@ -61,7 +61,7 @@ def fit_calibrator(logits: NDArray[np.floating], labels: Labels, *, seed: int) -
 
     A temperature (Guo et al. 2017) divides all logits and so never changes which class is the most probable.
     It is kept where it makes the log loss of held-out pictures in cross-validation no worse; else nothing is
-    changed. A factor and a shift per class (vector scaling, same source), drawn towards the temperature, are
+    changed. A factor and a shift per class (vector scaling, same source), pulled towards the temperature, are
     taken instead where they are better than it by two standard errors.
 
     Where (nearly) all pictures are right, the log loss falls for ever as the temperature goes to 0. So the
@@ -140,7 +140,7 @@ def fit_temperature(logits: Floats, labels: Labels, *, usual: float = _USUAL) ->
 
 
 def fit_per_class(logits: Floats, labels: Labels) -> tuple[Floats, Floats]:
-    """Return a factor (C,) and a shift (C,) per class: vector scaling, drawn towards the temperature.
+    """Return a factor (C,) and a shift (C,) per class: vector scaling, pulled towards the temperature.
 
     Newton's method on a convex function: the log loss under the targets of `fit_temperature`, and a normal
     distribution around the temperature's solution, so that a class with few pictures stays near it.
