@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -124,16 +125,27 @@ def open_model(path: Path) -> Any:
     layers = [layer.name for layer in model.layers]
     seen = model.get_layer("features" if "features" in layers else "pooling").output
     both = keras.Model(model.inputs[0], [seen, model.get_layer("logits").output])
-    size = model.inputs[0].shape[1]
+    size, temperature = model.inputs[0].shape[1], find_temperature(path.parent)
 
     def ask(contents: Sequence[bytes]) -> tuple[Any, Any]:
         given = []
         for start in range(0, len(contents), 32):
             batch = [load_picture(one, size=size, max_pixels=10**8) for one in contents[start : start + 32]]
-            given.append(both.predict_on_batch(np.stack(batch).astype(np.float32)))
+            features, logits = both.predict_on_batch(np.stack(batch).astype(np.float32))
+            given.append((features, temperature * logits))
         return tuple(np.concatenate(parts) for parts in zip(*given, strict=True))  # type: ignore[return-value]
 
     return ask
+
+
+def find_temperature(run: Path) -> float:
+    """Return what the logits of a run were divided by: the benchmarks want those before calibration."""
+    calibration = json.loads((run / "metrics.json").read_text(encoding="utf-8")).get("calibration")
+    if calibration is None:  # a run of an earlier release
+        return 1.0
+    if calibration["temperature"] is None:
+        raise SystemExit(f"{run}: calibrated per class, so its logits before calibration are not known")
+    return float(calibration["temperature"])
 
 
 def keep_pictures(ask: Any, place: Path, folders: Sequence[Path]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How well a picture of something else is told, beside maximum probability, energy and plain cosine.
+"""How well unlike pictures are detected, beside maximum probability, energy score and cosine similarity.
 
     python benchmarks/unknown.py FOLDER FOLDER [FOLDER ...] --work DIR [--seeds 5]
 

@@ -202,7 +202,7 @@ def train_without_export(
     cache_dir: Path | None = None,
     built: list[Any] | None = None,
 ) -> Any:
-    """Return the trained part of a run, all of its states, and its facts; no form of the model is written.
+    """Return the trained part of a run, all of its states, and its facts; no format of the model is written.
 
     That is half of the time of a small run: only what is told of files and forms needs a whole run.
     """

@@ -102,8 +102,10 @@ RUNS_DIR = "runs"  # the folder of the run folders
 TOP_K = 3  # k of the top-k accuracy, and number of names shown per prediction
 BOOTSTRAP_SAMPLES = 2000  # bootstrap samples for the 95 % intervals
 CALIBRATION_BINS = 10  # rows of the reliability table
-MAX_ERROR = None  # answer only so often that at most this share of the answers is wrong
-FALSE_REFUSALS = 0.05  # share of pictures of known classes that may be refused as too far
+# largest mean share of wrong answers: less sure ones become unknown; None: minimum confidence 0.5
+MAX_ERROR = None
+# share of pictures of known classes that may be called unknown because of their distance
+FALSE_REFUSALS = 0.05
 
 # AWS: buckets, role, encryption
 DATA_BUCKET = ""  # the bucket of the pictures; empty: <PROJECT_NAME>.data

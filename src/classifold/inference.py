@@ -162,7 +162,7 @@ def open_session(model: Path | bytes, *, without: Collection[str] = ()) -> Any:
     Args:
         model: Path of the file, or its content.
         without: Names of outputs that are never asked for. ONNX Runtime computes all that a model has,
-            whichever are asked for, and class maps take a tenth of the time.
+            whichever are asked for, and class maps take time.
 
     Raises:
         ModelFileError: Its weights are in other files, or it is not an ONNX model.

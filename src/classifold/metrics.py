@@ -165,13 +165,14 @@ class Answers(Record):
 
 
 class UnseenClass(Record):
-    """How one class is told from the others when none of its pictures is known.
+    """How pictures of one class are told from the others when the class is left out.
 
     Attributes:
         class_name: The class that was left out.
-        num_pictures: Its pictures, which were fed as unknown ones.
-        auroc: How well the distance tells them from evaluation pictures of the other classes, 0.5 to 1.
-        refused: The share of them that is refused.
+        num_pictures: Its pictures, of all three sets.
+        auroc: How well the distance separates them from evaluation pictures of the other classes,
+            0..1; 0.5 is guessing.
+        refused: The share of them that is called unknown because of their distance.
     """
 
     class_name: str
@@ -181,12 +182,12 @@ class UnseenClass(Record):
 
 
 class Unseen(Record):
-    """What happens to pictures of a class that the model does not know: each class was left out in turn.
+    """What happens to pictures of a class that the model was not trained on: each class was left out in turn.
 
     Attributes:
-        false_refusals: The share of pictures of known classes that is refused at this limit, such as 0.05.
+        false_refusals: The share of pictures of known classes that may be beyond the limit, such as 0.05.
         auroc: Mean over the classes, with its interval over them.
-        refused: Mean share of refused pictures over the classes, with its interval.
+        refused: Mean over the classes of the share that is called unknown, with its interval.
         is_weak: There are too few classes for the estimate to say much.
         classes: Each class.
     """
@@ -214,7 +215,7 @@ class Metrics(Record):
         reliability: Equal ranges of confidence, from the lowest to the highest.
         calibration: How the probabilities were calibrated; None in format 1.
         answers: Which pictures the model answers; None in format 1.
-        unseen: What happens to pictures of an unseen class; None where it was not measured.
+        unseen: What happens to pictures of a left-out class; None where it was not measured.
     """
 
     format: Literal[1, 2]

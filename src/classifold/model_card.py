@@ -1,4 +1,4 @@
-"""The model card in every form of a model: the classes, the picture size and what the numbers mean."""
+"""The model card in every format of a model: the classes, the picture size and what the numbers mean."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ModelInput(BaseModel):
 
 
 class ErrorStep(BaseModel):
-    """A share of wrong answers that can be promised, and the least confidence that keeps it.
+    """A share of wrong answers that can be promised, and the minimum confidence that keeps it.
 
     Attributes:
         max_error: At most this share of the answers is wrong, 0..1.
@@ -80,7 +80,7 @@ class ModelCard(BaseModel):
         backbone: Name of the backbone.
         run: Name of the run that made the model.
         classifold: The release of classifold that made it.
-        answering: When the model answers; None in a model of an earlier release, which answers always.
+        answering: When the model answers; None in a model of an earlier release, which always answers.
         distance: Name of the output of `model.onnx` with each picture's distance, shape (N,); "" for none.
         embedding: Name of the output with what the distance is computed from, shape (N, D); "" for none.
         class_maps: Name of the output with the part of each class's logit that each place of the picture

@@ -37,7 +37,7 @@ def test_pictures_on_which_two_runs_differ_are_counted_and_told_in_words(two_run
     assert pair.p_value == pytest.approx(0.34375)
     assert pair.can_be_chance
     assert found.sentences[0].startswith(
-        "B is better on 7 pictures and worse on 3: that can be chance (p = 0.34). "
+        "B is better on 7 pictures and worse on 3. This could be chance (p = 0.34). "
         "Its accuracy is 16.7 points higher (95 % interval: "
     )
     assert pair.better_pictures[0] == "cat/000.jpg"
@@ -51,7 +51,10 @@ def test_what_is_unlikely_to_be_chance_is_told_so(write_run: WriteRun, answer: R
 
 def test_too_few_differing_pictures_are_told_to_say_nothing(write_run: WriteRun, answer: Rows) -> None:
     found = compare(write_run("a", answer([0, 1])), write_run("b", answer()))
-    assert "With only 2 differing, no result could be told from chance." in found.sentences[0]
+    assert (
+        "The runs differ on only 2 pictures: even if one were better on all of them, it could be chance."
+        in found.sentences[0]
+    )
 
 
 def test_runs_that_never_differ_are_told_so(write_run: WriteRun, answer: Rows) -> None:
@@ -177,7 +180,7 @@ def test_a_name_in_the_folder_of_runs_stands_for_the_run(two_runs: tuple[Path, P
         ("cat/000.jpg,cat,cat", "the row does not have one cell per column"),
         ("cat/x.jpg,cat,cat,high,true,0,0,0", "a cell is damaged"),
         ("cat/000.jpg,cat,cat,0.8,true,0,0,0", "it lists a picture twice: cat/000.jpg"),
-        ("cat/new.jpg,cat,cat,0.8,true,0,0,0", "it does not fit metrics.json: 21 of 25 right"),
+        ("cat/new.jpg,cat,cat,0.8,true,0,0,0", "it does not match metrics.json: 21 of 25 right here"),
     ],
 )
 def test_a_damaged_table_of_predictions_is_refused(two_runs: tuple[Path, Path], line: str, what: str) -> None:

@@ -150,10 +150,10 @@ def test_the_slider_says_by_keyboard_what_a_threshold_costs(
     for key, point in (("Home", curve[0]), ("ArrowRight", curve[1]), ("End", curve[-1])):
         page.keyboard.press(key)
         answered, wrong = point["num_answered"], point["num_answered"] - point["num_right"]
-        assert f"Answers {100 * answered / 75:.0f}\u00a0% of pictures" in said.inner_text()
+        assert f"Answers {100 * answered / 75:.0f}\u00a0% of the pictures" in said.inner_text()
         assert f"({wrong} of {answered})" in said.inner_text()
         assert f"--threshold {point['min_confidence']:g}" in page.locator("#threshold-command").inner_text()
-        assert "of pictures" in str(slider.get_attribute("aria-valuetext"))
+        assert "of the pictures" in str(slider.get_attribute("aria-valuetext"))
     # The mark is where the curve ends.
     last = page.evaluate(
         "document.querySelector('#coverage polyline').getAttribute('points').split(' ').at(-1)"

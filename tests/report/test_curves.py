@@ -90,7 +90,7 @@ def test_a_run_of_an_earlier_release_is_shown_without_what_it_did_not_measure(ma
     html = write_report(made.run_dir).read_text(encoding="utf-8")
     for part, heading in (
         ("coverage", "Coverage against accuracy: "),
-        ("unseen", "Pictures of other things: "),
+        ("unseen", "Pictures of unknown classes: "),
     ):
         assert f'id="{part}"' not in html
         assert f"{heading}this run was made before Classifold measured it" in html

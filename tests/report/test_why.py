@@ -69,7 +69,7 @@ def test_without_a_reference_set_there_is_the_heat_map_alone(make_run: Make, tmp
     run_dir = make_explained(make_run, tmp_path, class_maps=False, with_reference=False)
     html = write_report(run_dir).read_text(encoding="utf-8")
     assert 'class="heat"' in html
-    assert "Looks like these" not in html
+    assert "Nearest training pictures" not in html
 
 
 @pytest.mark.parametrize("damage", ["model.onnx", "reference.npz"])
@@ -81,7 +81,7 @@ def test_a_damaged_model_or_reference_set_does_not_keep_the_report_from_being_wr
     html = write_report(run_dir).read_text(encoding="utf-8")
     assert "named wrongly" in html
     assert ('class="heat"' in html) == (damage == "reference.npz")
-    assert "Looks like these" not in html
+    assert "Nearest training pictures" not in html
 
 
 def test_pictures_that_are_not_there_are_not_explained(make_run: Make, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_error_of_the_hint_is_one_that_can_be_promised(least: float) -> None
     assert hinted <= 1.01 * least
 
 
-def test_two_wishes_exclude_each_other_and_are_named() -> None:
+def test_two_options_exclude_each_other_and_are_named() -> None:
     check_one_option("predict", {"--threshold": 0.0, "--error": None, "--always-answer": False})
     with pytest.raises(UsageError, match="--threshold and --always-answer exclude each other"):
         check_one_option("predict", {"--threshold": 0.0, "--error": None, "--always-answer": True})

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--top-k",
     type=WholeNumber(min=1),
     metavar="K",
-    help="Classes shown per picture, the most likely first (default: TOP_K).",
+    help="Classes shown per picture, the most probable first (default: TOP_K).",
 )
 @click.option(
     "--output",
@@ -43,22 +43,23 @@ if TYPE_CHECKING:
     "--threshold",
     type=Share(),
     metavar="P",
-    help="Say unknown where the most likely class has less than this probability, such as 0.8 or 80%.",
+    help="Minimum confidence: say unknown if the most probable class has a lower probability, such as 0.8 or "
+    "80%.",
 )
 @click.option(
     "--error",
     "max_error",
     type=Share(is_open=True),
     metavar="E",
-    help="Answer only so often that at most this share of the answers is wrong, such as 0.01 or 1%; it "
-    "holds for new pictures of the same kind as the validation pictures.",
+    help="Say unknown often enough that, on average, at most this share of the answers is wrong, such as "
+    "0.01 or 1%. Assumes that new pictures come from the same source as the validation pictures.",
 )
 @click.option(
     "--explain",
     "explain_dir",
     metavar="DIR",
     type=PATH,
-    help="Write a heat map of each picture, and the training pictures most like it, into DIR.",
+    help="Write a heat map of each picture, and its nearest training pictures, into DIR.",
 )
 @click.option(
     "--data",
@@ -91,15 +92,16 @@ def predict(
     that were classified, that are unknown and that could not be read are printed on standard error.
 
     A picture is unknown if it is unlike the training pictures, or if the model is too unsure; the class
-    is then only its best guess. The model's own rule decides, or one of --threshold, --error and
-    --always-answer. The first two keep the limit of the distance from the training pictures.
+    is then only its best guess. The rule stored in the model decides; --threshold, --error or
+    --always-answer replaces it. With --threshold and --error, pictures too far from the training pictures
+    stay unknown.
 
     --explain shows why: which places of a picture speak for its class, how faithful that heat map is, and
-    the training pictures most like it, with index.html and explain.json. DIR must be new or empty, or be of
+    its nearest training pictures, with index.html and explain.json. DIR must be new or empty, or be of
     an earlier --explain, which is replaced. It takes about two seconds of a core per picture.
     """
     config = load_settings(config_path, overrides)
-    wishes = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
+    options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
     from classifold.cli.answers import open_answer, print_notes, print_written
     from classifold.predict.explanation import open_explaining
     from classifold.predict.explanation_files import INDEX_HTML
@@ -107,7 +109,7 @@ def predict(
     from classifold.predict.predictor import load_predictor
     from classifold.trust.answering import check_one_option
 
-    check_one_option("classifold predict", wishes)
+    check_one_option("classifold predict", options)
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     predictor = load_predictor(

@@ -100,8 +100,8 @@ def _check_metrics(runs: Sequence[OpenedRun], answers: Sequence[Answers]) -> Non
         right = sum(row[place] for place, row in enumerate(metrics.confusion_matrix))
         if (found.num_rows, found.num_right) != (metrics.num_pictures, right):
             what = (
-                f"it does not fit {names.METRICS_JSON}: {found.num_right:,} of {found.num_rows:,} right, "
-                f"and there {right:,} of {metrics.num_pictures:,}"
+                f"it does not match {names.METRICS_JSON}: {found.num_right:,} of {found.num_rows:,} "
+                f"right here, {right:,} of {metrics.num_pictures:,} there"
             )
             hint = "copy or fetch the run folder again"
             faults.append(Fault(str(run.run_dir / names.PREDICTIONS_CSV), what, hint))

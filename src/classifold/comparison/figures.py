@@ -44,8 +44,8 @@ def build_trust(comparison: Comparison) -> Grid | None:
     columns = {
         "calibration error": [run.calibration_error for run in comparison.runs],
         "answered": [run.coverage for run in comparison.runs],
-        "right of those": [run.answered_accuracy for run in comparison.runs],
-        "unseen refused": [run.unseen_refused for run in comparison.runs],
+        "right of answers": [run.answered_accuracy for run in comparison.runs],
+        "unknown class refused": [run.unseen_refused for run in comparison.runs],
     }
     told = {name: scores for name, scores in columns.items() if any(scores)}
     if not told:
@@ -54,7 +54,7 @@ def build_trust(comparison: Comparison) -> Grid | None:
         [run.letter, *(_write(scores[place]) for scores in told.values())]
         for place, run in enumerate(comparison.runs)
     ]
-    return Grid("What probabilities and answers are worth", ["run", *told], rows)
+    return Grid("Calibration and unknown pictures", ["run", *told], rows)
 
 
 def build_pairs(comparison: Comparison) -> Grid:
@@ -84,7 +84,7 @@ def build_costs(comparison: Comparison) -> Grid:
         [run.letter, _write_duration(run.seconds), write_size(run), write_cost(run)]
         for run in comparison.runs
     ]
-    return Grid("What they took", ["run", "training", "model.onnx", "cost"], rows)
+    return Grid("Time, size and cost", ["run", "training", "model.onnx", "cost"], rows)
 
 
 def build_differences(title: str, found: Sequence[Difference], letters: Sequence[str], *, limit: int) -> Grid:
@@ -131,7 +131,7 @@ def write_size(run: ComparedRun) -> str:
 
 def write_cost(run: ComparedRun) -> str:
     """Return the cost of the training."""
-    return "unknown" if run.usd is None else f"{run.usd:.2f} USD"
+    return UNKNOWN if run.usd is None else f"{run.usd:.2f} USD"
 
 
 def _write_duration(seconds: float | None) -> str:

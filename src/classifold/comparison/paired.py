@@ -71,8 +71,8 @@ def find_mean_interval(differences: NDArray[np.float64]) -> tuple[float, float, 
 def correct_for_many(p_values: Sequence[float]) -> list[float]:
     """Return the p values corrected for their number (Holm 1979), in the same order.
 
-    Of many comparisons one in twenty has p < 0.05 by chance alone. Among corrected values, one below 0.05
-    appears by chance in at most one of twenty whole families of comparisons.
+    Of many comparisons one in twenty has p < 0.05 by chance alone. If all models are equally
+    good, the chance that any corrected value is below 0.05 is at most 5 %.
     """
     corrected = [1.0] * len(p_values)
     largest = 0.0

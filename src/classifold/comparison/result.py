@@ -25,7 +25,7 @@ class ComparedRun(Record):
         calibration_error: Mean gap between confidence and share right; None as above.
         coverage: Share of pictures that the model answers; None as above, and in runs of earlier releases.
         answered_accuracy: Share of those answers that is right; None as for `coverage`.
-        unseen_refused: Share of pictures of unseen classes that is refused; None as for `coverage`.
+        unseen_refused: Share of pictures of left-out classes that is called unknown; None as for `coverage`.
         promise: What the model promises, in sentences; empty as for `coverage`.
         seconds: Time of the training from its start to the report; None where it is not known.
         machine: The machine that it was trained on: number of cores and platform.

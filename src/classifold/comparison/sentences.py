@@ -38,10 +38,10 @@ def describe_pair(pair: Pair, *, num_pairs: int) -> str:
             f"{pair.letter} and {pair.against} are right on the same {right}, and wrong on the same "
             f"{pair.both_wrong:,}: no difference."
         )
-    verdict = "can be chance" if pair.can_be_chance else "is unlikely to be chance"
+    verdict = "could be chance" if pair.can_be_chance else "is unlikely to be chance"
     return (
-        f"{pair.letter} is better on {count_of(pair.better, 'picture')} and worse on {pair.worse:,}: "
-        f"that {verdict} ({write_p(pair.corrected_p_value)}{', corrected' if num_pairs > 1 else ''}). "
+        f"{pair.letter} is better on {count_of(pair.better, 'picture')} and worse on {pair.worse:,}. "
+        f"This {verdict} ({write_p(pair.corrected_p_value)}{', corrected' if num_pairs > 1 else ''}). "
         f"{_describe_difference(pair)}{_describe_power(differing)}"
     )
 
@@ -78,10 +78,11 @@ def _describe_difference(pair: Pair) -> str:
 
 
 def _describe_power(differing: int) -> str:
-    """Return a sentence where no result could have been told from chance; else nothing."""
+    """Return a sentence where any result could be chance; else nothing."""
     if differing >= FEWEST_TELLING:
         return ""
-    return f" With only {differing} differing, no result could be told from chance."
+    pictures = count_of(differing, "picture")
+    return f" The runs differ on only {pictures}: even if one were better on all of them, it could be chance."
 
 
 def describe_time(run: ComparedRun, first: ComparedRun) -> str:

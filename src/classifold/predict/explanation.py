@@ -1,4 +1,4 @@
-"""`predict --explain DIR`: every picture's heat map, and the training pictures most like it."""
+"""`predict --explain DIR`: every picture's heat map, and its nearest training pictures."""
 
 from __future__ import annotations
 

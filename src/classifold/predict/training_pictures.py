@@ -1,4 +1,4 @@
-"""Finds the training pictures of a run on this machine, to show those that a picture looks like."""
+"""Finds the training pictures of a run on this machine, to show those nearest to a picture."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def _describe_absent(tiles: Sequence[PictureTile], data_dir: Path | None) -> str
 def _describe_confusion(metrics: Metrics) -> str:
     if metrics.answers is None:
         return ""
-    return "Every picture is counted here, also those to which the model says “unknown”."
+    return "Every picture is counted here, including those that are unknown."
 
 
 def _explain_absent(
@@ -196,7 +196,7 @@ def _explain_absent(
         lines.append(f"Coverage against accuracy: {early if metrics.answers is None else never}.")
     if metrics.unseen is None:
         why = early if metrics.answers is None else "there are too few classes or pictures to leave some out"
-        lines.append(f"Pictures of other things: {why}.")
+        lines.append(f"Pictures of unknown classes: {why}.")
     if not has_curves:
         lines.append("Precision against recall: predictions.csv lacks the probability of every class.")
     return lines

@@ -137,8 +137,8 @@ def _describe_scores(records: RunRecords) -> Iterator[str]:
 
 def _describe_calibration(calibration: Calibration, now: Score | None) -> str:
     if calibration.method == "none":
-        return "The probabilities are those of the training: no temperature made them more honest."
-    by = "with a temperature for each class"
+        return "The probabilities are not calibrated: a temperature did not improve them in cross-validation."
+    by = "with a factor and a shift for each class"
     if calibration.temperature is not None:
         by = f"with the temperature {calibration.temperature:.3f}"
     before = percent(calibration.calibration_error.value)
@@ -210,13 +210,14 @@ def _describe_limits(records: RunRecords) -> Iterator[str]:
         "It was not made or tested for decisions about people's health, safety or rights.",
     ]
     if metrics.answers is None:
-        lines.append("It knows its classes only, and names everything else as one of them.")
+        lines.append("It only knows its classes: a picture of anything else gets one of them, too.")
     few = [name for name, count in counts.items() if count < FEW_PICTURES]
     if few:
         shown = ", ".join(few[:_MOST_NAMED]) + (" and others" if len(few) > _MOST_NAMED else "")
         lines.append(f"Fewer than {FEW_PICTURES} training pictures: {shown}.")
     lines += [
-        f"It takes {pair.true_class} for {pair.predicted_class} in {pair.count:,} of {pair.support:,}."
+        f"It took {pair.true_class} for {pair.predicted_class} in {pair.count:,} of "
+        f"{count_of(pair.support, 'evaluation picture')}."
         for pair in find_confused_pairs(metrics, limit=_MOST_PAIRS)
     ]
     yield "\n".join(f"- {escape_markdown(line)}" for line in lines)

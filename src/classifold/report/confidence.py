@@ -19,6 +19,7 @@ from classifold.report.trust_view import (
     UnseenPart,
     UnseenRow,
 )
+from classifold.trust.promise import describe_error
 
 # Shares of answered pictures that have a row in the table, from which the nearest points are taken.
 _ROWS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.25)
@@ -41,9 +42,15 @@ def _describe_calibration(calibration: Calibration | None) -> str:
         return "The run is of an earlier release, which did not calibrate its probabilities."
     fitted = f"on {count_of(calibration.num_pictures, 'validation picture')}"
     if calibration.method == "none":
-        return f"Other temperatures were tried {fitted}, and none was better: nothing was changed."
+        return (
+            f"A temperature was fitted {fitted}, but did not improve pictures held out in cross-validation, "
+            "so the probabilities were left as they are."
+        )
     if calibration.temperature is None:
-        return f"Every class has a temperature of its own, fitted {fitted}."
+        return (
+            f"The logits of each class have a factor and a shift of their own, fitted {fitted}. This can "
+            "change which class is the most probable."
+        )
     effect = "less sure" if calibration.temperature > 1 else "surer"
     return (
         f"A temperature of {calibration.temperature:.2f}, fitted {fitted}, makes the model {effect} of "
@@ -122,18 +129,16 @@ def _describe_answers(answers: Answers, total: int) -> str:
     words = [
         f"The model answers {answers.num_answered:,} of the {count_of(total, 'evaluation picture')} "
         f"and says “unknown” to the others; {answers.num_right:,} of its answers are right.",
-        f"It asks for a confidence of at least {percent(answers.min_confidence, decimals=0)}.",
+        f"Its minimum confidence is {percent(answers.min_confidence, decimals=0)}.",
     ]
     if answers.max_error is not None:
+        words.append(describe_error(answers.max_error))
+    far = total - max(point.num_answered for point in answers.curve)
+    if far:
+        verb = "was" if far == 1 else "were"
         words.append(
-            f"That was chosen on the validation pictures, so that at most {percent(answers.max_error)} of "
-            "its answers are wrong."
-        )
-    strange = total - max(point.num_answered for point in answers.curve)
-    if strange:
-        words.append(
-            f"{count_of(strange, 'picture')} looked too unlike the training pictures: no minimum confidence "
-            "brings them back."
+            f"{count_of(far, 'picture')} {verb} too far from the training pictures and would be unknown at "
+            "any minimum confidence."
         )
     return " ".join(words)
 
@@ -158,15 +163,15 @@ def _build_coverage_row(point: CoveragePoint, total: int) -> CoverageRow:
 
 
 def build_unseen(unseen: Unseen | None) -> UnseenPart | None:
-    """Return what happens to pictures of other things; None where it was not measured."""
+    """Return what happens to pictures of a left-out class; None where it was not measured."""
     if unseen is None:
         return None
     interval = write_interval(unseen.refused.low, unseen.refused.high, decimals=0)
     words = [
-        "Each class was left out in turn, and its pictures were shown to the model as strangers. "
-        f"Where the model also refuses {percent(unseen.false_refusals, decimals=0)} of the pictures that it "
-        f"knows, it refuses {percent(unseen.refused.value, decimals=0)} of the strangers"
-        + (f" (95 % interval: {interval})." if interval else "."),
+        "Each class was left out in turn, as if the model had not been trained on it. With a limit of the "
+        f"distance at which {percent(unseen.false_refusals, decimals=0)} of the pictures of known classes "
+        f"are called unknown, {percent(unseen.refused.value, decimals=0)} of the pictures of the left-out "
+        "class are, too" + (f" (95 % interval: {interval})." if interval else "."),
     ]
     if unseen.auroc.value is not None:
         words.append(f"The AUROC is {unseen.auroc.value:.3f}; 1 is perfect, 0.5 is guessing.")

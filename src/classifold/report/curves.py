@@ -29,7 +29,7 @@ class ClassCurve:
         average: Average precision: the mean of the precision over all recalls.
         num_pictures: Evaluation pictures of the class.
         recall: Of the class as the model names pictures, by the most probable class.
-        precision: Likewise; None where no picture is named so.
+        precision: Of the same answers; None where no picture is named so.
     """
 
     class_name: str

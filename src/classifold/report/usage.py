@@ -78,8 +78,8 @@ def answer(request, respond):
 make_server("127.0.0.1", 8000, answer).serve_forever()
 # in another terminal: curl --data-binary @photo.jpg 127.0.0.1:8000"""
     note = (
-        "Classifold has no server of its own yet. This one answers one request after the other, on this "
-        "machine only; for more, give answer to any WSGI server, such as gunicorn."
+        "Classifold has no server yet. This one handles one request at a time, from this machine only. For "
+        "more, pass the function answer to a WSGI server such as gunicorn."
     )
     return UseWay("HTTP", code.splitlines(), note)
 
@@ -103,8 +103,8 @@ const answers = await model.run({{ {card.input.name}: new ort.Tensor("float32", 
 const shares = answers.{card.output}.data, share = Math.max(...shares);
 console.log({said}, share);"""
     note = (
-        "Put model.onnx and classes.json beside the page. Browsers make pictures smaller in a way of their "
-        "own: for photographs of flowers, probabilities differ by up to 0.08 from those of the other ways."
+        "Put model.onnx and classes.json beside the page. Browsers resize pictures differently, so "
+        "probabilities differ somewhat from those of classifold predict."
     )
     return UseWay("JavaScript", code.splitlines(), note)
 

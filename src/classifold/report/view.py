@@ -49,7 +49,7 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A training picture that looks like a mistake; no image if the file does not exist."""
+    """A training picture near to a mistake; no image if the file does not exist."""
 
     image: str | None
     key: str

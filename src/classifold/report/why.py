@@ -1,4 +1,4 @@
-"""Explains the worst mistakes: the heat map of each, and the training pictures that it looks like."""
+"""Explains the worst mistakes: the heat map of each, and its nearest training pictures."""
 
 from __future__ import annotations
 

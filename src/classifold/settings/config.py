@@ -353,13 +353,17 @@ class Config(BaseModel):
         10, ge=2, le=100, description="rows of the reliability table"
     )
     MAX_ERROR: Annotated[float | None, Group.RESULTS, Scope.JOB] = Field(
-        None, gt=0, le=1, description="answer only so often that at most this share of the answers is wrong"
+        None,
+        gt=0,
+        le=1,
+        description="largest mean share of wrong answers: less sure ones become unknown; None: minimum "
+        "confidence 0.5",
     )
     FALSE_REFUSALS: Annotated[float, Group.RESULTS, Scope.JOB] = Field(
         0.05,
         gt=0,
         lt=1,
-        description="share of pictures of known classes that may be refused as too far",
+        description="share of pictures of known classes that may be called unknown because of their distance",
     )
 
     DATA_BUCKET: Annotated[str, Group.AWS, Scope.HERE] = Field(

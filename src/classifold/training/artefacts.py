@@ -85,7 +85,7 @@ def build_environment(
         started: ISO 8601.
         seconds: Seconds of every phase of the run.
         data: Folder, fingerprint and counts.
-        verification: Largest difference of every form of the model.
+        verification: Largest difference of every format of the model.
         backbone: Name, weights and their licence.
         num_hosts: That trained together.
     """

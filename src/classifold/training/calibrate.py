@@ -52,13 +52,13 @@ class SetOutputs:
 
     @property
     def set_features(self) -> SetFeatures:
-        """What the estimate for unseen classes needs."""
+        """What the estimate for left-out classes needs."""
         return SetFeatures(self.features, self.labels)
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What is known of the model's answers once it was asked about pictures that it was not trained on.
+    """Calibration, reference set and answering rule of a model.
 
     Attributes:
         calibrator: Makes the logits' probabilities mean what they say.

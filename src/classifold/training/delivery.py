@@ -32,7 +32,7 @@ from classifold.trust.reference import save_reference
 
 Floats = NDArray[np.float32]
 
-# Evaluation pictures that every form of the model is asked about before the run is called done.
+# Evaluation pictures that every format of the model is asked about before the run is called done.
 _SAMPLE_SIZE, _NOISE_SIZE = 8, 2
 _SAMPLE, _ANSWER = "sample.npy", "sample.json"
 # The converted network, from which model.onnx is made.
@@ -78,7 +78,7 @@ class Delivery:
     def fill(self, *, model: Any, backend: str, started: datetime, num_hosts: int = 1) -> dict[str, Any]:
         """Export, evaluate and verify the model; return the metrics.
 
-        A fresh process loads each form and asks it, while the next one is being written.
+        A fresh process loads each format and asks it, while the next one is being written.
 
         Args:
             model: What model.keras holds.
@@ -87,7 +87,7 @@ class Delivery:
             num_hosts: That trained together.
 
         Raises:
-            RunError: If a form of the model fails, or gives other probabilities.
+            RunError: If a format of the model fails, or gives other probabilities.
             DataError: If no picture of the evaluation set can be read.
         """
         from classifold.training.array_cache import ArrayCache
@@ -167,7 +167,7 @@ class Delivery:
         return additions
 
     def _export(self, model: Any, tell: Callable[[str], object]) -> None:
-        """Write the other forms: here where Keras runs on TensorFlow, else in a process of its own."""
+        """Write the other formats: here where Keras runs on TensorFlow, else in a process of its own."""
         from classifold.training.export import export_forms
 
         if model is not None:

@@ -1,8 +1,8 @@
-"""Writes the model in every form of the run folder; Keras must run on TensorFlow.
+"""Writes the model in every format of the run folder; Keras must run on TensorFlow.
 
 Where another engine trained the model, two processes of their own do it, from model.keras:
 `python -m classifold.training.export RUN_DIR NETWORK.onnx` converts the network, and without the second
-argument, once the model is calibrated, the other forms are written.
+argument, once the model is calibrated, the other formats are written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from classifold.training.network import find_features, list_outputs
 if TYPE_CHECKING:
     from classifold.trust.temperature import Calibrator
 
-# Where the model card travels inside the forms that have no field of their own for it.
+# Where the model card travels inside the formats that have no field of their own for it.
 CARD_IN_KERAS = f"{names.MODEL_CARD}.json"
 CARD_IN_SAVED_MODEL = f"assets/{names.MODEL_CARD}.json"
 

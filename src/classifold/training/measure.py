@@ -1,4 +1,4 @@
-"""What metrics.json says: the scores, calibration before, what is answered, what an unseen class meets."""
+"""Builds the content of metrics.json: scores, calibration, answers, and the estimate for left-out classes."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ def complete_network(network: Path, additions: Additions, *, card: str, keep_inn
         network: The converted network, see `list_outputs`.
         additions: What it is completed with.
         card: The model card, as JSON; the outputs get the names in it.
-        keep_inner: Keep the logits (N, C), before calibration, and the features (N, F) as outputs, which the
-            run folder's file does not have; and leave out the class maps.
+        keep_inner: Add uncalibrated logits (N, C) and features (N, F) as outputs and omit the class maps; for
+            evaluation, not for the run folder.
     """
     import onnx
 

@@ -98,8 +98,8 @@ def train_model(
 
     Raises:
         ClassifoldError: For every mistake of the user's; see `errors`.
-        RunError: If a form of the model does not give the same probabilities as the others, or the checkpoint
-            is of other settings or other data.
+        RunError: If a format of the model does not give the same probabilities as the others, or the
+            checkpoint is of other settings or other data.
         Interrupted: After Ctrl-C or SIGTERM, once what was reached was saved.
         HostError: If another host ended, or they never met.
     """

@@ -1,8 +1,8 @@
-"""Shows that every form of a model gives the same answers, in a fresh process.
+"""Checks in a fresh process that all formats of a model give the same answers.
 
-`python -m classifold.training.verify RUN_DIR SAMPLE.npy ANSWER.json` loads each form as its users would and
+`python -m classifold.training.verify RUN_DIR SAMPLE.npy ANSWER.json` loads each format as its users would and
 gives it the sample's pictures. It reads the names of files from its standard input: each is asked as soon
-as it is named, and at the end the largest differences from model.onnx's answers are written, by form.
+as it is named, and at the end the largest differences from model.onnx's answers are written, by format.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from classifold.progress import hide_progress
 from classifold.trust.answering import Rule, choose_rule
 from classifold.trust.reference import Reference, load_reference
 
-# The largest difference between two forms' probabilities, and between their distances (1 is the limit).
+# The largest difference between two formats' probabilities, and between their distances (1 is the limit).
 TOLERANCE, DISTANCE_TOLERANCE = 1e-4, 1e-3
 _BATCH = 8
 _FEATURES = "features"
@@ -38,7 +38,7 @@ Ask = Callable[[Floats], tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class FormatOutputs:
-    """What a form of the model gave.
+    """What a format of the model gave.
 
     Attributes:
         probabilities: Shape (N, C).
@@ -66,7 +66,7 @@ class Difference:
 
 
 def _load_forms(run_dir: Path) -> dict[str, Callable[[], Ask]]:
-    """Return how each form is loaded, by its name in environment.json; all but model.onnx."""
+    """Return how each format is loaded, by its name in environment.json; all but model.onnx."""
     import tensorflow as tf
 
     from classifold.training.backend import without_keras_settings
@@ -136,12 +136,12 @@ def _ask_keras(ask: Ask, reference: Reference, pixels: NDArray[np.uint8]) -> For
 def compare_forms(
     run_dir: Path, pixels: NDArray[np.uint8], *, files: Iterable[str] | None = None
 ) -> dict[str, Difference | str]:
-    """Return each form's differences from model.onnx, or why it could not be asked.
+    """Return each format's differences from model.onnx, or why it could not be asked.
 
     Args:
         run_dir: The run folder.
         pixels: (N, size, size, 3) RGB.
-        files: The names of the forms' files and folders, as they appear; None: all are there.
+        files: The names of the formats' files and folders, as they appear; None: all are there.
     """
     forms, given = _load_forms(run_dir), dict[str, FormatOutputs | str]()
     for name in files or (names.MODEL_ONNX, names.MODEL_KERAS, names.MODEL_H5, names.CHECKPOINT_DIR):
@@ -174,7 +174,7 @@ def measure_difference(given: FormatOutputs, expected: FormatOutputs, rule: Rule
     """Return how far answers are from those that are expected.
 
     Args:
-        given: By a form of the model.
+        given: By a format of the model.
         expected: By model.onnx, of the same pictures.
         rule: Which pictures are unknown.
     """
@@ -199,7 +199,7 @@ def check_answers(answers: Mapping[str, Difference | str]) -> None:
     """Refuse a run of which some form differs.
 
     Raises:
-        RunError: Naming every form that could not be loaded, or whose answers differ.
+        RunError: Naming every format that could not be loaded, or whose answers differ.
     """
     faults = [fault for form, answer in answers.items() for fault in _list_faults(form, answer)]
     if faults:
@@ -208,7 +208,7 @@ def check_answers(answers: Mapping[str, Difference | str]) -> None:
 
 def _list_faults(form: str, answer: Difference | str) -> Iterator[Fault]:
     if isinstance(answer, str):
-        yield Fault(form, f"this form of the model cannot be used: {answer}")
+        yield Fault(form, f"this format of the model cannot be used: {answer}")
         return
     if not answer.probabilities <= TOLERANCE:
         what = f"its probabilities differ from those of {names.MODEL_ONNX}; expected at most {TOLERANCE}"
@@ -234,7 +234,7 @@ def load_answers(path: Path) -> dict[str, Difference | str]:
 
 
 def main() -> None:
-    """Compare the forms of the run folder named on the command line."""
+    """Compare the formats of the run folder named on the command line."""
     from classifold.processes import end_with_parent
     from classifold.training.backend import start_keras, without_keras_settings
 
@@ -243,7 +243,7 @@ def main() -> None:
     run_dir, sample_path, answer_path = map(Path, sys.argv[1:4])
     start_keras("tensorflow", seed=0)
     with without_keras_settings():
-        import tf_keras  # noqa: F401 - while the forms are being written there is nothing else to do
+        import tf_keras  # noqa: F401 - while the formats are being written there is nothing else to do
 
     pixels = np.load(sample_path, allow_pickle=False)
     files = (line.strip() for line in sys.stdin)

@@ -38,7 +38,7 @@ class Rule:
         """
         unknown = np.asarray(confidences < self.min_confidence)
         if distances is not None and self.max_distance is not None:
-            # A distance that is not a number is no small one.
+            # NaN counts as too far: a comparison with NaN is false.
             unknown |= ~(distances <= self.max_distance)
         return unknown
 
@@ -51,12 +51,12 @@ def choose_rule(
     max_error: float | None = None,
     always: bool = False,
 ) -> Rule:
-    """Return the rule that the user asked for; without a wish, the model's own.
+    """Return the rule that the user's option asks for, or else the one stored in the model.
 
     Args:
         answering: From the model card; None: the model is of an earlier release and always answers.
         where: The model file or run folder, for the message.
-        threshold: The least confidence, 0..1.
+        threshold: The minimum confidence, 0..1.
         max_error: At most this share of the answers may be wrong, 0..1.
         always: Answer every picture.
 
@@ -80,17 +80,17 @@ def choose_rule(
     return Rule(fitting[-1].min_confidence, answering.max_distance)
 
 
-def check_one_option(where: str, wishes: Mapping[str, object]) -> None:
-    """Refuse wishes that exclude each other: a threshold, an error, and an answer always.
+def check_one_option(where: str, options: Mapping[str, object]) -> None:
+    """Refuse options that exclude each other: threshold, error and always-answer.
 
     Args:
         where: The command or function, for the message.
-        wishes: Value of each by the name that the user knows it by; None and False are no wish.
+        options: Value of each by the name that the user knows it by; None and False: it was not given.
 
     Raises:
         UsageError: There is more than one.
     """
-    given = [name for name, value in wishes.items() if value is not None and value is not False]
+    given = [name for name, value in options.items() if value is not None and value is not False]
     if len(given) > 1:
         what = f"{' and '.join(given)} exclude each other"
         raise UsageError(Fault(where, what, "keep one of them"))
@@ -99,7 +99,11 @@ def check_one_option(where: str, wishes: Mapping[str, object]) -> None:
 def _explain_error(answering: Answering, where: str) -> Fault:
     pictures = f"the {answering.num_pictures:,} validation pictures of this model"
     if not answering.error_steps:
-        return Fault(where, f"{pictures} are too few to promise any error", _NO_ERROR_HINT)
+        return Fault(
+            where,
+            f"{pictures} cannot promise any error: they are too few, or none of their answers is right",
+            _NO_ERROR_HINT,
+        )
     least = write_error(answering.error_steps[0].max_error)
     what = f"the smallest error that {pictures} can promise is {least}"
     hint = f"use --error {least} (in Python: error={least}), or train with more validation pictures"

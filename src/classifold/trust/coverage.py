@@ -45,7 +45,7 @@ def measure_answers(
 
 
 def _build_curve(confidences: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[CoveragePoint, ...]:
-    """Return the numbers of answers and of right ones by the least confidence, from 0 upwards."""
+    """Return the numbers of answers and of right ones by the minimum confidence, from 0 upwards."""
     order = np.argsort(confidences, kind="stable")
     ascending = np.asarray(confidences[order], np.float64)
     # Right ones among this picture and all with more confidence; a 0 for "none of them".

@@ -1,4 +1,4 @@
-"""Builds the reference set of a run: which directions tell pictures apart, and how far is too far."""
+"""Builds the reference set of a run: principal components, whitening, and the limit of the distance."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _MOST_FOR_DIRECTIONS = 1_000
 # Chosen with benchmarks/unknown.py among 1 to 20 neighbours, 16 to 300 directions and shares of 0.02 to 1.
 _NUM_NEIGHBOURS = 5
 _NUM_DIRECTIONS = 64
-# How far the spread within the classes is drawn towards that of a ball: with few pictures per class it is
-# known badly.
+# Shrinkage of the covariance within the classes towards a multiple of the identity: few pictures per class
+# estimate it badly.
 _SHRINKAGE = 0.25
 # Below these, a spread or a distance is rounding.
 _SMALLEST_VARIANCE, _SMALLEST_SCALE = 1e-9, 1e-6
@@ -86,7 +86,13 @@ def find_limit(distances: NDArray[np.floating], false_refusals: float) -> float:
 
 
 def choose_points(labels: NDArray[np.integer], *, most: int, seed: int) -> NDArray[np.intp]:
-    """Return the places of at most `most` pictures, ascending, as evenly over the classes as there are."""
+    """Return the places of pictures, ascending, spread over the classes as evenly as possible.
+
+    Args:
+        labels: Class index of each picture, shape (N,).
+        most: Largest number returned.
+        seed: Seed of the choice within a class.
+    """
     if len(labels) <= most:
         return np.arange(len(labels))
     shuffled = np.random.default_rng(seed).permutation(len(labels))
@@ -98,7 +104,7 @@ def choose_points(labels: NDArray[np.integer], *, most: int, seed: int) -> NDArr
 
 
 def _find_principal(rows: Floats) -> Floats:
-    """Return the principal directions (F, D) of centred rows (N, F); at least one, though all be equal."""
+    """Return the first principal components (F, D) of centred rows (N, F); one even if all rows are equal."""
     is_wide = rows.shape[0] < rows.shape[1]
     products = rows @ rows.T if is_wide else rows.T @ rows
     squares, vectors = np.linalg.eigh(products.astype(np.float64))
@@ -114,7 +120,8 @@ def _find_principal(rows: Floats) -> Floats:
 def _find_whitening(rows: Floats, labels: NDArray[np.integer]) -> Floats:
     """Return a matrix (D, D) after which each direction within the classes is about equally wide.
 
-    It is the inverse root of the covariance within the classes, shrunk towards a ball. The mean width stays
+    It is the inverse root of the covariance within the classes, shrunk towards a multiple of the
+    identity. The mean width stays
     as it was, so that the residual keeps its weight.
 
     Args:

@@ -1,4 +1,4 @@
-"""Chooses the least confidence of an answer, so that at most a stated share of the answers is wrong."""
+"""Chooses the minimum confidence of an answer, so that at most a stated share of the answers is wrong."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def choose_answering(
 ) -> Answering:
     """Return when a model answers, chosen on its validation pictures.
 
-    Where `max_error` is less than these pictures can promise, the smallest that they can is chosen and named
-    in the result; where they can promise none, the result's `max_error` is None. Without `max_error`, answers
-    that are more probably wrong than right are not given.
+    If these pictures cannot promise `max_error`, the smallest error that they can promise is used and stored
+    in the result; if they can promise none, the result's `max_error` is None and the minimum confidence is
+    the one without `max_error`: 0.5, below which an answer is more probably wrong than right.
 
     Args:
         probabilities: Calibrated, of the validation pictures, shape (V, C).
@@ -55,21 +55,22 @@ def choose_answering(
 
 
 def build_error_steps(confidences: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[ErrorStep, ...]:
-    """Return the shares of wrong answers that can be promised, ascending, each with its least confidence.
+    """Return the shares of wrong answers that can be promised, ascending, each with its minimum confidence.
 
     Split conformal prediction of the answer "right or wrong". Of the pictures with at least the confidence t,
-    A(t) are answered and W(t) of these wrong. For a share a, the least confidence is the smallest t with
+    A(t) are answered and W(t) of these wrong. For a share a, the minimum confidence is the smallest t with
 
         (W(t) + 1) / (A(t) + 1) <= a,
 
-    as if the next picture were answered, and wrongly. What it guarantees, if new pictures come from the same
-    source as the validation pictures (so that all are exchangeable): a new picture is answered wrongly with a
-    probability of at most a times that of being answered by the rule that one more known picture would give.
-    That rule answers a little more often than ours, by about a picture in V. So of many answers, the share a
-    may be wrong, on average over the validation pictures that were drawn; a single draw can be worse. The
-    proof: with the new picture counted, W/A at the smallest t with W/A <= a does not depend on which of the
-    V + 1 pictures is the new one, and that t is never above ours (as in conformal risk control,
-    Angelopoulos et al. 2024, and the false discovery rate of Benjamini and Hochberg 1995).
+    as if the next picture were answered, and wrongly. If new pictures come from the same source as the
+    validation pictures (all are exchangeable), about the share a of the answers is wrong, on average over
+    many draws of validation pictures; for a single draw it can be more.
+
+    Proof: let t* be the smallest threshold with W / A <= a when the new picture is counted too. It does not
+    depend on which of the V + 1 pictures is the new one, and t* <= t. So
+    P(answered at t, wrong) <= a P(answered at t*). The right side is slightly larger than a P(answered at t),
+    as t* answers about one picture in V more (compare conformal risk control, Angelopoulos et al. 2024, and
+    the false discovery rate, Benjamini and Hochberg 1995).
 
     Args:
         confidences: Of the validation pictures within the distance limit, shape (V,).
@@ -140,7 +141,7 @@ def _round_down(value: float) -> float:
 
 
 def _prune(steps: list[ErrorStep]) -> tuple[ErrorStep, ...]:
-    """Return at most 200 steps, the first and the last among them; what is left out is promised by less."""
+    """Thin to at most 200 steps, keeping the ends; an error between two steps gets the stricter one."""
     if len(steps) <= _MOST_STEPS:
         return tuple(steps)
     places = np.unique(np.linspace(0, len(steps) - 1, _MOST_STEPS).round().astype(int))

@@ -1,4 +1,4 @@
-"""Why a model answered as it did: a heat map of each picture, and the training pictures most like it."""
+"""Why a model answered as it did: a heat map of each picture, and its nearest training pictures."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ class PictureExplainer:
 
 
 def find_reference(model: Path, session: Any, card: ModelCard) -> Reference | None:
-    """Return the reference set beside a model.onnx; None where there is none, or the model is of before.
+    """Return the reference set beside a model.onnx; None if there is none, or the model was made
+    by an earlier release.
 
     Args:
         model: Path of the model.

@@ -36,8 +36,8 @@ class Faithfulness:
     Attributes:
         deletion: The most important places are removed first; a faithful map has a low one.
         insertion: The most important places are shown first; a faithful map has a high one.
-        random_deletion: Mean of the random maps, which are this map flipped and shifted.
-        random_insertion: Likewise.
+        random_deletion: Mean deletion of the random maps, which are this map flipped and shifted.
+        random_insertion: Mean insertion of the random maps.
         num_random: Random maps.
         num_beaten: Those of them that the map is better than, by insertion minus deletion.
     """

@@ -1,4 +1,4 @@
-"""Heat maps from model.onnx alone: which places of a picture speak for a class, and how sure that is."""
+"""Heat maps from model.onnx alone: which places of a picture speak for a class, and how faithful they are."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class HeatMap:
     """How much each place of a picture speaks for a class.
 
     Attributes:
-        values: Shape (h, w), float32, 0..1: 1 is the most important place, 0 speaks not for the class or
-            even against it.
+        values: Shape (h, w), float32, 0..1: 1 is the most important place, 0 is a place that does not speak
+            for the class, or speaks against it.
         class_index: The class.
         method: "class map": the model's own sum, exact. "masks": estimated from how the answer changes
             when parts of the picture are hidden.

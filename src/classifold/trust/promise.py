@@ -1,4 +1,4 @@
-"""Says in sentences what a model promises: how often it answers, how often rightly, and what it refuses."""
+"""Writes the promise of a run: how many pictures are answered, how often rightly, what stays unknown."""
 
 from __future__ import annotations
 
@@ -30,31 +30,40 @@ def _describe_answers(answers: Answers, num_pictures: int) -> list[str]:
     share = "all" if is_complete else f"{_write_share(answers.num_answered, num_pictures)} of"
     right = _write_share(answers.num_right, answers.num_answered)
     sentences = [
-        f"Answers {share} pictures like yours, {right} of {'them' if is_complete else 'those'} right "
-        f"({answers.num_right:,} of {count_of(answers.num_answered, 'answer')}; "
-        f"{_write_interval(answers.accuracy)} in the long run)."
+        f"Answers {share} pictures like yours; {right} of the answers are right "
+        f"({answers.num_right:,} of {answers.num_answered:,}; "
+        f"95 % interval: {_write_interval(answers.accuracy)})."
     ]
     if answers.max_error is not None:
-        sentences.append(
-            f"Chosen so that on average at most {100 * answers.max_error:.3g} % of the answers are wrong, "
-            "if new pictures come from the same source as the validation pictures."
-        )
+        sentences.append(describe_error(answers.max_error))
     return sentences
+
+
+def describe_error(max_error: float) -> str:
+    """Return what is promised of the answers, and what that assumes.
+
+    Args:
+        max_error: At most this share of the answers is wrong, 0..1.
+    """
+    return (
+        f"The minimum confidence was chosen so that on average at most {100 * max_error:.3g} % of the "
+        "answers are wrong, if new pictures come from the same source as the validation pictures."
+    )
 
 
 def _describe_unseen(unseen: Unseen) -> str:
     value = unseen.refused.value or 0.0
     count = len(unseen.classes)
-    estimate = f"each of {count_of(count, 'class', 'classes')} was left out in turn"
-    interval = f", {_write_interval(unseen.refused)}" if unseen.refused.low is not None else ""
-    refused = f"Pictures of a class it does not know: refuses {_write_tenths(value)}"
+    estimate = f"estimated by leaving out each of {count_of(count, 'class', 'classes')} in turn"
+    interval = f"; 95 % interval: {_write_interval(unseen.refused)}" if unseen.refused.low is not None else ""
+    refused = f"Of pictures of a class it was not trained on, it calls {_write_tenths(value)} unknown"
     if unseen.is_weak:
         return f"{refused} (a weak estimate: it comes from {count_of(count, 'class', 'classes')})."
     return f"{refused} ({estimate}{interval})."
 
 
 def _write_tenths(share: float) -> str:
-    """Return a share as "4 of 10"; the ends are said only where they are exact."""
+    """Return a share as "4 of 10"; "all" and "none" only if the share is exactly 1 or 0."""
     tenths = round(10 * share)
     if tenths == 0:
         return "none" if share == 0 else "fewer than 1 of 10"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Labels = NDArray[np.integer]
 
-# The temperature is looked for between these; a model that needs another has no use for one.
+# Search range of the temperature; a model that needs one outside it is broken, not badly calibrated.
 _LEAST, _MOST = 0.02, 50.0
 # Pictures that are looked at, and logits: more do not change the second decimal of a temperature, and the fit
 # shall take a second or two.
@@ -61,7 +61,7 @@ def fit_calibrator(logits: NDArray[np.floating], labels: Labels, *, seed: int) -
 
     A temperature (Guo et al. 2017) divides all logits and so never changes which class is the most probable.
     It is kept where it makes the log loss of held-out pictures in cross-validation no worse; else nothing is
-    changed. A factor and a shift per class (vector scaling, same source), drawn towards the temperature, are
+    changed. A factor and a shift per class (vector scaling, same source), pulled towards the temperature, are
     taken instead where they are better than it by two standard errors.
 
     Where (nearly) all pictures are right, the log loss falls for ever as the temperature goes to 0. So the
@@ -99,10 +99,10 @@ def fit_calibrator(logits: NDArray[np.floating], labels: Labels, *, seed: int) -
 def _is_clearly_better(
     logits: Floats, labels: Labels, divisions: list[NDArray[np.intp]], warmed: Floats
 ) -> bool:
-    """Tell whether factors per class have less log loss on held-out pictures, by two standard errors.
+    """Tell whether "per class" has less log loss on held-out pictures, by two standard errors.
 
-    It is less than that of the temperature, `warmed` (N,), and of the one that is not drawn towards 1: that
-    it is not drawn is no merit of "per class".
+    They are compared with the better of two temperatures: with the prior (`warmed`, losses (N,)) and without
+    it, since "per class" has no prior towards 1 and must not win by that alone.
     """
     free = _cross_validate(
         logits, labels, divisions, lambda *known: (1 / fit_temperature(*known, usual=np.inf), 0.0)
@@ -115,14 +115,14 @@ def _is_clearly_better(
 def fit_temperature(logits: Floats, labels: Labels, *, usual: float = _USUAL) -> float:
     """Return the temperature with the least log loss under Platt's targets, see `fit_calibrator`.
 
-    A temperature of few pictures is uncertain, and those that chose the head fit it a little too well. So it
-    is drawn towards 1 as by a normal distribution of its logarithm, whose effect fades as pictures grow in
+    Few pictures give an uncertain temperature, and the validation pictures also chose the head. So a normal
+    prior on the logarithm of the temperature pulls it towards 1; its effect fades as the pictures grow in
     number.
 
     Args:
         logits: Shape (N, C), C at least 2.
         labels: Index of each picture's true class, shape (N,).
-        usual: Standard deviation of that normal distribution; infinite for no such effect.
+        usual: Standard deviation of that prior; infinite for none.
     """
     truth = logits[np.arange(len(labels)), labels]
     others = _without(logits, labels)
@@ -140,7 +140,7 @@ def fit_temperature(logits: Floats, labels: Labels, *, usual: float = _USUAL) ->
 
 
 def fit_per_class(logits: Floats, labels: Labels) -> tuple[Floats, Floats]:
-    """Return a factor (C,) and a shift (C,) per class: vector scaling, drawn towards the temperature.
+    """Return a factor (C,) and a shift (C,) per class: vector scaling, pulled towards the temperature.
 
     Newton's method on a convex function: the log loss under the targets of `fit_temperature`, and a normal
     distribution around the temperature's solution, so that a class with few pictures stays near it.

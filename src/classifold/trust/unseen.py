@@ -89,8 +89,8 @@ def measure_auroc(known: NDArray[np.floating], unknown: NDArray[np.floating]) ->
     """Return the probability that an unknown picture has the larger score; equal scores count half.
 
     Args:
-        known: Scores such as distances, shape (N,), N at least 1.
-        unknown: Likewise, shape (M,), M at least 1.
+        known: Scores of the known pictures, such as distances, shape (N,), N at least 1.
+        unknown: Scores of the unknown pictures, shape (M,), M at least 1.
     """
     ascending = np.sort(known)
     below = np.searchsorted(ascending, unknown, side="left")
@@ -105,10 +105,10 @@ def _limit(given: SetFeatures, most: int, *, seed: int) -> SetFeatures:
 
 
 def _shorten(sets: list[SetFeatures]) -> list[SetFeatures]:
-    """Return the same pictures with fewer numbers each and the same products, so that all distances stay.
+    """Return the pictures in fewer dimensions with the same inner products, so all distances are unchanged.
 
     Where there are fewer pictures than features: the coordinates on what the pictures span, from the
-    eigenvectors of their products.
+    eigenvectors of their inner products.
     """
     rows = np.concatenate([one.features for one in sets])
     if len(rows) >= rows.shape[1]:

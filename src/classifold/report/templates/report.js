@@ -11,8 +11,8 @@
     const count = (answered, wrong) => {
       if (!answered) return "no picture is answered";
       const share = 100 * wrong / answered;
-      const inHundred = !wrong ? "none" : share < 1 ? "fewer than 1 of 100" : share > 99 && wrong < answered ? "99 of 100" : `${Math.round(share)} of 100`;
-      return `answers ${percent(answered / total)} of pictures, ${inHundred} of those wrong`;
+      const inHundred = !wrong ? "no" : share < 1 ? "fewer than 1 of 100" : share > 99 && wrong < answered ? "99 of 100" : `${Math.round(share)} of 100`;
+      return `answers ${percent(answered / total)} of the pictures; ${inHundred} answers are wrong`;
     };
     const show = () => {
       const [threshold, answered, right, x, y] = points[slider.value];
