@@ -53,7 +53,7 @@ class Answering(BaseModel):
         max_error: The share of wrong answers that `min_confidence` was chosen for; None: none was asked for.
         false_refusals: The share of validation pictures whose distance is above `max_distance`.
         error_steps: Other shares of wrong answers, ascending; at most 200.
-        num_pictures: Validation pictures that all this was chosen on.
+        num_pictures: Evaluation pictures that `error_steps` were chosen on.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

@@ -30,7 +30,7 @@ def place(
     """The folder of the examples, with the run of the example of `classifold.train`."""
     folder = tmp_path_factory.mktemp("examples")
     draw_photos(folder / "photos")
-    # With colours at full resolution: halved, as JPEG has them by default, its noise is unlike that of photos/.
+    # Colours at full resolution: halved, as JPEG has them by default, its noise is unlike that of photos/.
     paint("green", 9999).save(folder / "photo.jpg", quality=95, subsampling=0)
     write_settings(folder / "settings.py", own_backbone)
     answer = run_python("-c", EXAMPLE, cwd=folder)

@@ -396,7 +396,7 @@ def test_predict_says_which_pictures_are_unknown(
 def test_predict_says_which_error_can_be_promised_instead(classifold: Classifold, judging_run: Path) -> None:
     answer = classifold("predict", judging_run, judging_run, "--error", "0.01")
     assert (answer.code, answer.out) == (2, "")
-    assert "smallest error that the 75 validation pictures of this model can promise is 0.02" in answer.err
+    assert "smallest error that the 75 evaluation pictures of this model can promise is 0.02" in answer.err
     assert "hint: use --error 0.02 (in Python: error=0.02), or train with more" in answer.err
 
 

@@ -1,4 +1,4 @@
-"""Stated errors: at most so many of the answers are wrong, on average over the drawn validation pictures."""
+"""Stated errors: at most so many of the answers are wrong, on average over the drawn pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answer(count: int, num_wrong: int, **options: float | None) -> Answering:
 
 @settings(max_examples=60, deadline=None)
 @given(PICTURES)
-def test_the_steps_fall_and_each_keeps_its_error_on_the_validation_pictures(
+def test_the_steps_fall_and_each_keeps_its_error_on_the_pictures_that_it_is_chosen_on(
     pictures: list[tuple[float, bool]],
 ) -> None:
     confidences = np.array([one for one, _ in pictures])
@@ -105,8 +105,8 @@ def test_no_pictures_and_only_wrong_ones_promise_nothing() -> None:
         (None, 1, None),
         (0.05, 19, None),
         (0.01, 99, None),
-        (0.01, 98, "with 98 validation pictures: they can promise 0.0102 at best, and 0.01 takes 99 or more"),
-        (0.002, 1, "with 1 validation picture: they can promise 0.5 at best, and 0.002 takes 499 or more"),
+        (0.01, 98, "with 98 evaluation pictures: they can promise 0.0102 at best, and 0.01 takes 99 or more"),
+        (0.002, 1, "with 1 evaluation picture: they can promise 0.5 at best, and 0.002 takes 499 or more"),
     ],
 )
 def test_too_few_validation_pictures_are_told_before_the_training(

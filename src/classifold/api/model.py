@@ -289,7 +289,7 @@ def load(
         threshold: Minimum confidence, 0 to 1: pictures are unknown where the most probable class has a lower
             probability.
         error: Call so many pictures unknown that on average at most this share of the answers is wrong, such
-            as 0.01, if new pictures come from the same source as the validation pictures.
+            as 0.01, if new pictures come from the same source as the evaluation pictures.
         always_answer: Answer every picture, whatever it shows.
 
     Raises:

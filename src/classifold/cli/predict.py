@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     type=Share(is_open=True),
     metavar="E",
     help="Say unknown often enough that, on average, at most this share of the answers is wrong, such as "
-    "0.01 or 1%. Assumes that new pictures come from the same source as the validation pictures.",
+    "0.01 or 1%. Assumes that new pictures come from the same source as the evaluation pictures.",
 )
 @click.option(
     "--explain",

@@ -23,6 +23,7 @@ from classifold.training.converted import FEATURES, LOGITS
 from classifold.training.data import label_pictures, open_reader
 from classifold.training.journal import Notes
 from classifold.training.network import list_maps
+from classifold.training.pipeline import PictureReader
 from classifold.training.sharing import list_here
 from classifold.trust.answering import Rule
 from classifold.trust.distance import MOST_POINTS, build_reference, choose_points
@@ -91,13 +92,19 @@ class Trust:
         )
 
 
-def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> Trust:
-    """Ask the converted network about the validation and some training pictures, and choose from that.
+def build_trust(
+    network: Path, sets: Sets, config: Config, *, evaluation: PictureReader, notes: Notes
+) -> Trust:
+    """Ask the converted network about some pictures of each set, and choose from that.
+
+    The stated errors are chosen on evaluation pictures: the validation pictures have chosen the head, the
+    epoch and the temperature, so the model is a little better on them than on new pictures.
 
     Args:
         network: The ONNX file that `export_network` writes.
         sets: The pictures.
         config: The settings.
+        evaluation: Reads the evaluation pictures.
         notes: Told of pictures that cannot be read.
     """
     session = open_session(network, without=list_maps(network))
@@ -105,6 +112,7 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
         session, names.TRAINING, sets, config, pictures=_choose_training(sets, config), notes=notes
     )
     validation = _ask(session, names.VALIDATION, sets, config, pictures=None, notes=notes)
+    held_out = _ask_reader(session, names.EVALUATION, sets, evaluation, _choose_held_out(evaluation, config))
     seed = config.RANDOM_SEED
     with show_progress("calibrating", None):
         calibrator = fit_calibrator(validation.logits, validation.labels, seed=seed)
@@ -117,9 +125,9 @@ def build_trust(network: Path, sets: Sets, config: Config, *, notes: Notes) -> T
             seed=seed,
         )
         answering = choose_answering(
-            softmax(calibrator.calibrate(validation.logits)),
-            validation.labels,
-            reference.measure(reference.embed(validation.features)),
+            softmax(calibrator.calibrate(held_out.logits)),
+            held_out.labels,
+            reference.measure(reference.embed(held_out.features)),
             max_error=config.MAX_ERROR,
             false_refusals=config.FALSE_REFUSALS,
         )
@@ -134,6 +142,12 @@ def _choose_training(sets: Sets, config: Config) -> list[Picture]:
     return [pictures[index] for index in chosen.tolist()]
 
 
+def _choose_held_out(reader: PictureReader, config: Config) -> NDArray[np.intp]:
+    """Return the evaluation pictures that stated errors are chosen on, ascending: at most 2,000, at random."""
+    order = np.random.default_rng(config.RANDOM_SEED).permutation(len(reader))
+    return np.sort(order[:MOST_POINTS])
+
+
 def _ask(
     session: Any,
     name: str,
@@ -146,15 +160,23 @@ def _ask(
     cache = ArrayCache(config.CACHE_GB * 1e9, None)
     reader = open_reader(name, sets, config, cache=cache, notes=notes, pictures=pictures)
     with contextlib.closing(reader):
-        given = []
-        with show_progress(f"looking at the {name} pictures", len(reader)) as advance:
-            for indices in blocks(len(reader)):
-                given.append(run_outputs(session, reader.read(indices), [LOGITS, FEATURES]))
-                advance(len(indices))
-        logits, features = (np.concatenate(parts) for parts in zip(*given, strict=True))
-        return SetOutputs(
-            keys=tuple(picture.key for picture in reader.pictures),
-            labels=label_pictures(reader.pictures, sets.class_names),
-            logits=logits,
-            features=features,
-        )
+        return _ask_reader(session, name, sets, reader, np.arange(len(reader)))
+
+
+def _ask_reader(
+    session: Any, name: str, sets: Sets, reader: PictureReader, chosen: NDArray[np.intp]
+) -> SetOutputs:
+    """Return what the head sees of the chosen pictures of a reader, and what it says of them."""
+    given = []
+    with show_progress(f"looking at the {name} pictures", len(chosen)) as advance:
+        for indices in blocks(len(chosen)):
+            given.append(run_outputs(session, reader.read(chosen[indices]), [LOGITS, FEATURES]))
+            advance(len(indices))
+    logits, features = (np.concatenate(parts) for parts in zip(*given, strict=True))
+    pictures = [reader.pictures[index] for index in chosen.tolist()]
+    return SetOutputs(
+        keys=tuple(picture.key for picture in pictures),
+        labels=label_pictures(pictures, sets.class_names),
+        logits=logits,
+        features=features,
+    )

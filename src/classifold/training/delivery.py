@@ -101,7 +101,9 @@ class Delivery:
                 exported = model if backend == "tensorflow" else None
                 self._convert(exported)
                 self.clock.end("export")
-                trust = build_trust(self._network, self.sets, self.config, notes=self.notes)
+                trust = build_trust(
+                    self._network, self.sets, self.config, evaluation=reader, notes=self.notes
+                )
                 self._note_missed_error(trust)
                 additions = self._keep_trust(trust, model, checker.tell)
                 self.clock.end("calibrate")
@@ -122,7 +124,7 @@ class Delivery:
     def _note_missed_error(self, trust: Trust) -> None:
         """Tell that MAX_ERROR is not kept, unless that was known and told before the training."""
         wanted = self.config.MAX_ERROR
-        if not note_few_pictures(wanted, len(self.sets.pictures[names.VALIDATION])):
+        if not note_few_pictures(wanted, len(self.sets.pictures[names.EVALUATION])):
             self.notes.tell_all(note_missed_error(wanted, trust.answering))
 
     def _write_sample(self, reader: Any) -> None:

@@ -114,8 +114,8 @@ def train_model(
         with disk_errors(run_dir), without_names_below(run.partial), working_folder(run.partial):
             if not this_host.rank:
                 run.notes.tell_all(sets.notes)
-                num_validating = len(sets.pictures[names.VALIDATION])
-                run.notes.tell_all(note_few_pictures(config.MAX_ERROR, num_validating))
+                num_evaluation = len(sets.pictures[names.EVALUATION])
+                run.notes.tell_all(note_few_pictures(config.MAX_ERROR, num_evaluation))
             # 2. Look for what an earlier part of this run saved.
             _find_saved(run)
             # 3. Start Keras and build the classifier, alike on all hosts.

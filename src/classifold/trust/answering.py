@@ -97,7 +97,7 @@ def check_one_option(where: str, options: Mapping[str, object]) -> None:
 
 
 def _explain_error(answering: Answering, where: str) -> Fault:
-    pictures = f"the {answering.num_pictures:,} validation pictures of this model"
+    pictures = f"the {answering.num_pictures:,} evaluation pictures of this model"
     if not answering.error_steps:
         return Fault(
             where,
@@ -106,7 +106,7 @@ def _explain_error(answering: Answering, where: str) -> Fault:
         )
     least = write_error(answering.error_steps[0].max_error)
     what = f"the smallest error that {pictures} can promise is {least}"
-    hint = f"use --error {least} (in Python: error={least}), or train with more validation pictures"
+    hint = f"use --error {least} (in Python: error={least}), or train with more evaluation pictures"
     return Fault(where, what, hint)
 
 

@@ -25,14 +25,16 @@ def choose_answering(
     max_error: float | None,
     false_refusals: float,
 ) -> Answering:
-    """Return when a model answers, chosen on its validation pictures.
+    """Return when a model answers, chosen on pictures that chose nothing else of it.
+
+    Training gives it evaluation pictures.
 
     If these pictures cannot promise `max_error`, the smallest error that they can promise is used and stored
     in the result; if they can promise none, the result's `max_error` is None and the minimum confidence is
     the one without `max_error`: 0.5, below which an answer is more probably wrong than right.
 
     Args:
-        probabilities: Calibrated, of the validation pictures, shape (V, C).
+        probabilities: Calibrated, of the pictures, shape (V, C).
         labels: Index of each picture's true class, shape (V,).
         distances: Of each picture, 1 is the limit, shape (V,); None: the model has no distance.
         max_error: At most this share of the answers may be wrong, 0..1; None: nothing is promised.
@@ -62,9 +64,9 @@ def build_error_steps(confidences: NDArray[np.floating], right: NDArray[np.bool_
 
         (W(t) + 1) / (A(t) + 1) <= a,
 
-    as if the next picture were answered, and wrongly. If new pictures come from the same source as the
-    validation pictures (all are exchangeable), about the share a of the answers is wrong, on average over
-    many draws of validation pictures; for a single draw it can be more.
+    as if the next picture were answered, and wrongly. If new pictures come from the same source as these
+    (all are exchangeable), about the share a of the answers is wrong, on average over many draws of these
+    pictures; for a single draw it can be more.
 
     Proof: let t* be the smallest threshold with W / A <= a when the new picture is counted too. It does not
     depend on which of the V + 1 pictures is the new one, and t* <= t. So
@@ -73,7 +75,7 @@ def build_error_steps(confidences: NDArray[np.floating], right: NDArray[np.bool_
     the false discovery rate, Benjamini and Hochberg 1995).
 
     Args:
-        confidences: Of the validation pictures within the distance limit, shape (V,).
+        confidences: Of the pictures within the distance limit, shape (V,).
         right: Which of them the model is right on, shape (V,).
     """
     if not len(confidences):
@@ -95,15 +97,15 @@ def build_error_steps(confidences: NDArray[np.floating], right: NDArray[np.bool_
 
 
 def note_few_pictures(max_error: float | None, num_pictures: int) -> list[str]:
-    """Return a note if so few validation pictures cannot promise an error, even if all are answered rightly.
+    """Return a note if so few evaluation pictures cannot promise an error, even if all are answered rightly.
 
     Args:
         max_error: The setting MAX_ERROR, 0..1; None: nothing shall be promised.
-        num_pictures: Validation pictures.
+        num_pictures: Evaluation pictures.
     """
     if max_error is None or _round_up(1 / (num_pictures + 1)) <= max_error:
         return []
-    pictures = count_of(num_pictures, "validation picture")
+    pictures = count_of(num_pictures, "evaluation picture")
     least, needed = write_error(1 / (num_pictures + 1)), math.ceil(1 / max_error - 1 - 1e-9)
     return [
         f"MAX_ERROR {max_error:g} cannot be kept with {pictures}: they can promise {least} at best, and "
@@ -112,7 +114,7 @@ def note_few_pictures(max_error: float | None, num_pictures: int) -> list[str]:
 
 
 def note_missed_error(max_error: float | None, answering: Answering) -> list[str]:
-    """Return a note if the validation pictures, once the model has answered them, cannot promise an error.
+    """Return a note if the evaluation pictures, once the model has answered them, cannot promise an error.
 
     Args:
         max_error: The setting MAX_ERROR, 0..1; None: nothing shall be promised.
@@ -120,7 +122,7 @@ def note_missed_error(max_error: float | None, answering: Answering) -> list[str
     """
     if max_error is None or (answering.max_error is not None and answering.max_error <= max_error):
         return []
-    missed = f"MAX_ERROR {max_error:g} cannot be kept: the model's answers to the validation pictures"
+    missed = f"MAX_ERROR {max_error:g} cannot be kept: the model's answers to the evaluation pictures"
     if answering.max_error is None:
         return [f"{missed} promise no error, so the minimum confidence is {answering.min_confidence:g}"]
     return [f"{missed} promise {write_error(answering.max_error)} at best, and that is kept instead"]
