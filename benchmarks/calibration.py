@@ -12,9 +12,9 @@ fitted on the validation pictures and measured on the evaluation pictures:
     interval     95 % bootstrap interval of the difference after - before of the error
 
 Besides each folder: its first two classes alone, and the pictures that the model is right on alone, where a
-temperature could fall for ever. `stated errors` asks for 5, 10 and 15 % of wrong answers (`--error`) and gives the
-share of pictures that is answered then and the share of wrong answers. As train does, it is chosen on
-evaluation pictures: on one half of them, at random, and counted on the other, 100 times. Beside it: chosen on
+temperature could fall for ever. `stated errors` asks for 5, 10 and 15 % of wrong answers (`--error`) and
+gives the share of pictures that is answered then and the share of wrong answers. As train does, it is chosen
+on evaluation pictures: on one half of them, at random, and counted on the other, 100 times. Beside it: chosen on
 the validation pictures, which also chose the head and the epoch, and counted on the evaluation pictures.
 Writes benchmarks/results/calibration.json. Seconds where DIR has everything.
 """
@@ -158,8 +158,8 @@ class Answered:
 def keep_errors(trained: Trained) -> dict[str, dict[float, list[dict[str, int]]]]:
     """Return how many pictures are answered, and wrongly, by the error that was asked for.
 
-    `held out`: chosen on a half of the evaluation pictures, counted on the other half. `validation`: chosen on
-    the validation pictures, counted on the evaluation pictures.
+    `held out`: chosen on a half of the evaluation pictures, counted on the other half. `validation`: chosen
+    on the validation pictures, counted on the evaluation pictures.
     """
     validation, evaluation = ask(trained)
     generator, half = np.random.default_rng(trained.seed), len(evaluation.labels) // 2

@@ -143,7 +143,7 @@ def _choose_training(sets: Sets, config: Config) -> list[Picture]:
 
 
 def _choose_held_out(reader: PictureReader, config: Config) -> NDArray[np.intp]:
-    """Return the evaluation pictures that stated errors are chosen on, ascending: at most 2,000, at random."""
+    """Return which evaluation pictures stated errors are chosen on, ascending: at most 2,000, at random."""
     order = np.random.default_rng(config.RANDOM_SEED).permutation(len(reader))
     return np.sort(order[:MOST_POINTS])
 

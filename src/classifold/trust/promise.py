@@ -46,8 +46,8 @@ def describe_error(max_error: float) -> str:
         max_error: At most this share of the answers is wrong, 0..1.
     """
     return (
-        f"The minimum confidence was chosen on the same pictures so that on average at most {100 * max_error:.3g} % of the "
-        "answers are wrong, if new pictures come from the same source."
+        "The minimum confidence was chosen on the same pictures so that on average at most "
+        f"{100 * max_error:.3g} % of the answers are wrong, if new pictures come from the same source."
     )
 
 
