@@ -14,8 +14,8 @@ fitted on the validation pictures and measured on the evaluation pictures:
 Besides each folder: its first two classes alone, and the pictures that the model is right on alone, where a
 temperature could fall for ever. `stated errors` asks for 5, 10 and 15 % of wrong answers (`--error`) and
 gives the share of pictures that is answered then and the share of wrong answers. As train does, it is chosen
-on evaluation pictures: on one half of them, at random, and counted on the other, 100 times. Beside it: chosen on
-the validation pictures, which also chose the head and the epoch, and counted on the evaluation pictures.
+on evaluation pictures: on one half of them, at random, and counted on the other, 100 times. Beside it: chosen
+on the validation pictures, which also chose the head and the epoch, and counted on the evaluation pictures.
 Writes benchmarks/results/calibration.json. Seconds where DIR has everything.
 """
 

@@ -73,8 +73,8 @@ def test_where_nothing_is_answered_it_says_so() -> None:
 def test_a_stated_error_comes_with_its_assumption() -> None:
     (_, sentence) = build(80, 79, 100, max_error=0.0133)
     assert sentence == (
-        "The minimum confidence was chosen on the same pictures so that on average at most 1.33 % of the answers "
-        "are wrong, if new pictures come from the same source."
+        "The minimum confidence was chosen on the same pictures so that on average at most 1.33 % of the "
+        "answers are wrong, if new pictures come from the same source."
     )
 
 
