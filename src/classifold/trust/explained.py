@@ -101,7 +101,7 @@ def find_reference(model: Path, session: Any, card: ModelCard) -> Reference | No
         RunError: The reference set is damaged, or belongs to another model.
     """
     path = model.parent / names.REFERENCE_NPZ
-    if not card.embedding or not path.is_file():
+    if not card.embedding or not path.exists():
         return None
     reference = load_reference(path)
     shapes = {end.name: end.shape for end in session.get_outputs()}
