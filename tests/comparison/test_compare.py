@@ -260,3 +260,19 @@ def test_a_run_that_somebody_copied_and_renamed_differs_on_nothing(two_runs: tup
     found = compare(two_runs[0], copy)
     assert (found.settings, found.data, found.environment) == ((), (), ())
     assert json.loads((copy / "metrics.json").read_text())["format"] == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"usd": "a"}', '{"usd": -1}', '{"usd": NaN}', '{"usd": 1' + "0" * 400 + "}"]
+)
+def test_a_damaged_price_is_refused_with_its_file(two_runs: tuple[Path, Path], content: str) -> None:
+    path = two_runs[1] / "job.json"
+    path.write_text(content)
+    (fault,) = faults_of(*two_runs)
+    assert fault.where == str(path)
+
+
+def test_something_else_in_place_of_the_price_is_refused(two_runs: tuple[Path, Path]) -> None:
+    (two_runs[1] / "job.json").mkdir()
+    (fault,) = faults_of(*two_runs)
+    assert "not an ordinary file" in fault.what

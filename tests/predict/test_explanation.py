@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.errors import DataError
 from classifold.predict import explanation_files
 from classifold.predict.explanation import tell_time
-from classifold.predict.explanation_files import ExplanationFiles, check_target
 from classifold.predict.training_pictures import find_training_pictures
 from made_browser import NEEDS_BROWSER
-from made_spots import list_spots, make_spot_run, paint_spot, spot_model, write_spots
+from made_spots import list_spots, make_spot_run, paint_spot, write_spots
 
 
 def needs_browser(test: Callable[..., None]) -> Callable[..., None]:
@@ -114,25 +112,6 @@ def test_the_same_pictures_give_the_same_files(explained: Callable[..., Any], tm
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
 
 
-@pytest.mark.parametrize("foreign", ["holiday.jpg", "pictures/mine.txt", "sub/index.html"])
-def test_a_folder_that_holds_anything_else_is_refused_and_stays(
-    explained: Callable[..., Any], foreign: str
-) -> None:
-    _, folder, _ = explained()
-    (folder / foreign).parent.mkdir(exist_ok=True)
-    (folder / foreign).write_text("mine")
-    answer, _, _ = explained()
-    assert answer.code == 1
-    assert "the folder is not empty" in answer.err
-    assert (folder / foreign).read_text() == "mine"
-
-
-def test_a_folder_among_the_pictures_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(DataError, match="among the pictures"):
-        check_target(tmp_path / "photos" / "why", [tmp_path / "photos"])
-
-
 def test_a_folder_that_cannot_be_made_is_said_before_any_picture_is_read(
     explained: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -141,19 +120,6 @@ def test_a_folder_that_cannot_be_made_is_said_before_any_picture_is_read(
     assert answer.out == ""
     assert "no such folder" in answer.err
     assert not folder.exists()
-
-
-def test_nothing_is_left_when_the_work_is_interrupted(tmp_path: Path) -> None:
-    _, card = spot_model(class_maps=True)
-
-    def write_half() -> None:
-        with ExplanationFiles.open(tmp_path / "why", paths=[], card=card) as writing:
-            writing.place("pictures/000001.jpg").write_bytes(b"half a picture")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_many_pictures_are_spread_over_pages(

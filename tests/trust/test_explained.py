@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,17 @@ def test_the_reference_set_of_another_model_is_refused(tmp_path: Path) -> None:
     save_reference(reference, run_dir / "reference.npz")
     with pytest.raises(RunError, match=r"it does not belong to model\.onnx beside it"):
         open_explainer(run_dir)
+
+
+def test_the_reference_set_of_another_run_with_the_same_shapes_is_refused(tmp_path: Path) -> None:
+    run_dir = make_spot_run(tmp_path / "run", with_distance=True)
+    assert open_explainer(run_dir).reference is not None
+    reference = load_reference(run_dir / "reference.npz")
+    others = (
+        replace(reference, points=reference.points + np.float32(0.01)),
+        replace(reference, scale=1.01 * reference.scale),
+    )
+    for other in others:
+        save_reference(other, run_dir / "reference.npz")
+        with pytest.raises(RunError, match=r"it does not belong to model\.onnx beside it"):
+            open_explainer(run_dir)

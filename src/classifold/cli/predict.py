@@ -104,7 +104,7 @@ def predict(
     options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
     from classifold.cli.answers import open_answer, print_notes, print_written
     from classifold.predict.explanation import open_explaining
-    from classifold.predict.explanation_files import INDEX_HTML
+    from classifold.predict.explanation_target import INDEX_HTML
     from classifold.predict.output import choose_format, write_predictions
     from classifold.predict.predictor import load_predictor
     from classifold.trust.answering import check_one_option

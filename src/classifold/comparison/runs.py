@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from classifold.counts import count_of
 from classifold.errors import Fault, RunError, UsageError
 from classifold.report.records import RunRecords, read_object, read_records
 from classifold.run_folder import check_finished
+
+_MOST_USD = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,14 @@ def find_cost(run: OpenedRun) -> float | None:
         RunError: job.json is damaged.
     """
     path = run.run_dir / names.JOB_JSON
-    usd = read_object(path).get("usd") if path.is_file() else None
-    is_number = isinstance(usd, int | float) and not isinstance(usd, bool) and 0 <= usd < math.inf
-    return float(usd) if is_number and usd is not None else None
+    usd = read_object(path).get("usd") if path.exists() else None
+    if usd is None:
+        return None
+    # Whole numbers in JSON may be larger than a float can be.
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd <= _MOST_USD:
+        hint = "copy or fetch the run folder again"
+        raise RunError(Fault(str(path), "the file cannot be read (its usd is not a price)", hint))
+    return float(usd)
 
 
 def find_model_mb(run: OpenedRun) -> float | None:

@@ -18,7 +18,8 @@ from classifold.errors import DataError
 from classifold.machine import count_cores
 from classifold.pictures.limits import PictureError, read_bytes
 from classifold.pictures.whole import load_whole
-from classifold.predict.explanation_files import NEIGHBOURS_DIR, PICTURES_DIR, Answered, ExplanationFiles
+from classifold.predict.explanation_files import Answered, ExplanationFiles
+from classifold.predict.explanation_target import NEIGHBOURS_DIR, PICTURES_DIR
 from classifold.predict.predictor import Prediction, Predictor, map_ordered
 from classifold.predict.sources import find_sources
 from classifold.predict.training_pictures import find_training_pictures

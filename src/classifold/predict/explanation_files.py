@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from classifold.atomic import check_has_folder, is_mount_point, move_folder
-from classifold.errors import DataError, DiskError, Fault, disk_errors
 from classifold.model_card import ModelCard
 from classifold.predict.explanation_page import PagePart, build_item, page_name, render_items, render_page
+from classifold.predict.explanation_target import (
+    EXPLAIN_JSON,
+    MARK,
+    NEIGHBOURS_DIR,
+    PICTURES_DIR,
+    open_target,
+)
 from classifold.predict.predictor import Prediction
 from classifold.printable import format_json
 from classifold.trust.explained import Explained
 
-FORMAT: Final = 1
-EXPLAIN_JSON, INDEX_HTML = "explain.json", "index.html"
-PICTURES_DIR, NEIGHBOURS_DIR = "pictures", "neighbours"
 PER_PAGE: Final = 200
-# How explain.json begins, by which a folder of ours is known.
-_MARK: Final = '{"format": 1, "made_by": "classifold predict --explain"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +66,14 @@ class ExplanationFiles:
             DataError: `target` is something else, or among the pictures.
             DiskError: The folder cannot be written.
         """
-        check_target(target, paths)
-        check_has_folder(target)
-        place = Path(os.path.abspath(target))  # noqa: PTH100 - a link stays one; the work may change folders
-        partial = place.with_name(f".{place.name[:100]}.{os.getpid()}-{secrets.token_hex(3)}.partial")
-        with _cleaned(partial), disk_errors(target), _named_as(target, partial):
+        with open_target(target, paths) as partial:
             for name in (PICTURES_DIR, NEIGHBOURS_DIR):
-                (partial / name).mkdir(parents=True)
+                (partial / name).mkdir()
             with (partial / EXPLAIN_JSON).open("w", encoding="utf-8", newline="\n") as rows:
                 files = cls(partial, card, rows)
-                rows.write(f'{_MARK}, "model": {format_json(card.run)}, "pictures": [')
+                rows.write(f'{MARK}, "model": {format_json(card.run)}, "pictures": [')
                 yield files
                 files.finish()
-            _put(partial, place)
 
     def place(self, name: str) -> Path:
         """Return where a file of the folder is written."""
@@ -169,83 +162,3 @@ def build_row(prediction: Prediction, answered: Answered | None, card: ModelCard
 
 def _round(number: float) -> float:
     return float(f"{number:.4g}")
-
-
-def check_target(target: Path, paths: Sequence[Path]) -> None:
-    """Refuse a folder that holds anything but what an earlier `--explain` wrote, or is among the pictures.
-
-    Raises:
-        DataError: With the reason.
-    """
-    with disk_errors(target):
-        if fault := _find_fault(target, paths):
-            raise DataError(fault)
-
-
-def _find_fault(target: Path, paths: Sequence[Path]) -> Fault | None:
-    where, place = str(target), target.resolve()
-    if any(path.is_dir() and place.is_relative_to(path.resolve()) for path in paths):
-        what = "this folder is among the pictures, so the next call would classify the overlays too"
-        return Fault(where, what, "name a folder beside them")
-    if not target.exists():
-        return None
-    if not target.is_dir():
-        return Fault(where, "it is a file, not a folder", "move it away or name another folder")
-    if place == Path.cwd() or is_mount_point(place):
-        hint = f"name a new folder inside it, for instance {target / 'why'}"
-        return Fault(where, "the working folder or a whole disk cannot be replaced", hint)
-    return None if _is_ours(place) else Fault(where, "the folder is not empty", "name a new folder")
-
-
-def _is_ours(folder: Path) -> bool:
-    """Return whether a folder is empty, or has what an earlier call wrote and nothing else."""
-    found = {entry.name for entry in folder.iterdir()}
-    if not found:
-        return True
-    pages = {page_name(number) for number in range(1, len(found) + 1)}
-    if found - pages - {EXPLAIN_JSON, PICTURES_DIR, NEIGHBOURS_DIR} or not (folder / EXPLAIN_JSON).is_file():
-        return False
-    inner = [
-        entry
-        for name in (PICTURES_DIR, NEIGHBOURS_DIR)
-        if (folder / name).is_dir()
-        for entry in (folder / name).iterdir()
-    ]
-    if any(entry.suffix != ".jpg" for entry in inner):
-        return False
-    with (folder / EXPLAIN_JSON).open("rb") as file:
-        return file.read(len(_MARK)) == _MARK.encode()
-
-
-def _put(partial: Path, place: Path) -> None:
-    """Rename the finished folder; one of an earlier call is kept until then."""
-    if not place.exists() or not any(place.iterdir()):
-        move_folder(partial, place)
-        return
-    old = place.with_name(f".{place.name[:100]}.{secrets.token_hex(3)}.old")
-    move_folder(place, old)
-    try:
-        move_folder(partial, place)
-    except BaseException:
-        move_folder(old, place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _cleaned(partial: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:  # after success it is no longer there
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _named_as(target: Path, partial: Path) -> Iterator[None]:
-    """Replace the hidden folder's path in the system's errors by the one that the user knows."""
-    try:
-        yield
-    except OSError as error:
-        if not isinstance(error, DiskError) and str(partial) in str(error.filename):
-            error.filename = str(target)
-        raise

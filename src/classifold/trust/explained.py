@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from classifold import names
 from classifold.errors import Fault, RunError
-from classifold.inference import run_session
+from classifold.inference import run_outputs, run_session
 from classifold.model_card import ModelCard
 from classifold.trust.faithfulness import Pixels
 from classifold.trust.heat_maps import Explainer, HeatMap
 from classifold.trust.reference import Neighbour, Reference, find_neighbours, load_reference
 
 NUM_NEIGHBOURS: Final = 5
+# The most by which two ways to compute the same distance differ, far above what was measured.
+_ROUNDING: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,31 @@ def find_reference(model: Path, session: Any, card: ModelCard) -> Reference | No
         RunError: The reference set is damaged, or belongs to another model.
     """
     path = model.parent / names.REFERENCE_NPZ
-    if not card.embedding or not path.is_file():
+    if not card.embedding or not path.exists():
         return None
     reference = load_reference(path)
-    shapes = {end.name: end.shape for end in session.get_outputs()}
-    width = shapes[card.embedding][-1]
-    fits_width = not isinstance(width, int) or width == reference.points.shape[1]
-    if not fits_width or int(reference.labels.max()) >= len(card.class_names) or reference.labels.min() < 0:
+    if not _fits(reference, session, card):
         hint = f"copy {names.REFERENCE_NPZ} of the run that made this model, or remove the file"
         raise RunError(Fault(str(path), f"it does not belong to {model.name} beside it", hint))
     return reference
+
+
+def _fits(reference: Reference, session: Any, card: ModelCard) -> bool:
+    """Return whether a model measures its distances from this reference set.
+
+    Those of another run can have the same shapes, so a few pictures are measured both ways.
+    """
+    labels = reference.labels
+    if labels.min() < 0 or labels.max() >= len(card.class_names):
+        return False
+    size = card.image_size
+    grey = np.full((size, size, 3), 127, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    wanted = [card.embedding, *filter(None, [card.distance])]
+    embeddings, *distances = run_outputs(session, np.stack([grey, noise]), outputs=wanted)
+    if embeddings.shape[1] != reference.points.shape[1]:
+        return False
+    # A model without distances has nothing to compare.
+    return not distances or np.allclose(
+        reference.measure(embeddings), distances[0], rtol=_ROUNDING, atol=_ROUNDING
+    )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifold import names
 from classifold.errors import Fault, RunError
 
 Floats = NDArray[np.float32]
@@ -18,6 +21,8 @@ Floats = NDArray[np.float32]
 FORMAT = 1
 # Far above any reference set that training writes, so that a file from elsewhere cannot fill the memory.
 MAX_BYTES = 256_000_000
+# Of the numbers in it: the squares of larger ones could be infinite.
+_LARGEST = 1e15
 _HINT = "copy or fetch the run folder again, or train again"
 _FLOATS = ("mean", "projection", "whitening", "points")
 _ARRAYS = (*_FLOATS, "labels", "scale", "keys", "about")
@@ -55,7 +60,14 @@ class Reference:
     scale: float
 
     def embed(self, features: Floats) -> Floats:
-        """Return the embeddings (N, D + 1) of features (N, F)."""
+        """Return the embeddings (N, D + 1) of features (N, F).
+
+        Raises:
+            RunError: The features are of another model, since their number is.
+        """
+        if features.shape[1] != len(self.mean):
+            what = f"expected {len(self.mean):,} features of a picture, got {features.shape[1]:,}"
+            raise RunError(Fault(names.REFERENCE_NPZ, what, "take the reference set of the run of the model"))
         rows = scale_to_unit(features) - self.mean
         kept = rows @ self.projection
         # Not as the difference of two squares: the root of its rounding error would be larger than a residual
@@ -139,53 +151,87 @@ def load_reference(path: Path) -> Reference:
         RunError: The file is missing, damaged or too large.
     """
     try:
-        _check_size(path)
-        with np.load(path, allow_pickle=False) as file:
-            return _build(dict(file))
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise ValueError("it is not an ordinary file")
+        with path.open("rb") as file:
+            _check_sizes(file)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as found:
+                return _build({name: found[name] for name in _ARRAYS})
     except FileNotFoundError:
         raise RunError(Fault(str(path), "this file of the run folder is missing", _HINT)) from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:  # zipfile, zlib, NumPy and json raise exceptions without a common base
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunError(Fault(str(path), f"the file cannot be read ({reason})", _HINT)) from error
 
 
-def _check_size(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
+def _check_sizes(file: BinaryIO) -> None:
+    """Refuse a file that would fill the memory, before any array is made.
+
+    Raises:
+        ValueError: It is too large, lacks an array, or has one that claims more numbers than are in it.
+    """
+    with zipfile.ZipFile(file) as archive:
         size = sum(one.file_size for one in archive.infolist())
-    if size > MAX_BYTES:
-        raise ValueError(f"unpacked it has {size / 1e6:,.0f} MB, more than in any run")
+        if size > MAX_BYTES:
+            raise ValueError(f"unpacked it has {size / 1e6:,.0f} MB, more than in any run")
+        held = set(archive.namelist())
+        if absent := [name for name in _ARRAYS if f"{name}.npy" not in held]:
+            raise ValueError(f"it has no {', '.join(absent)}")
+        for name in _ARRAYS:
+            entry = archive.getinfo(f"{name}.npy")
+            with archive.open(entry) as array:
+                shape, kind = _read_header(array)
+            # Numbers alone: an array of empty texts can have any number of entries.
+            if kind.kind not in "fiu" or math.prod(shape) * kind.itemsize > entry.file_size:
+                raise ValueError(f"its {name} is damaged")
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"an array has the format {version}")
+    shape, _, kind = readers[version](file)
+    return shape, kind
 
 
 def _build(arrays: dict[str, NDArray[np.generic]]) -> Reference:
-    absent = [name for name in _ARRAYS if name not in arrays]
-    if absent:
-        raise ValueError(f"it has no {', '.join(absent)}")
     about, keys = _from_bytes(arrays["about"]), _from_bytes(arrays["keys"])
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError(f"expected format {FORMAT}; upgrade classifold")
     mean, projection, whitening, points = (np.asarray(arrays[name], np.float32) for name in _FLOATS)
-    labels = np.asarray(arrays["labels"], np.int32)
-    is_sound = (
-        mean.ndim == 1
+    labels, scale = np.asarray(arrays["labels"], np.int32), np.asarray(arrays["scale"], np.float64)
+    num_neighbours = about.get("num_neighbours")
+    fits = (
+        mean.ndim == labels.ndim == 1
         and points.ndim == 2
         and projection.shape == (len(mean), points.shape[1] - 1)
         and whitening.shape == (projection.shape[1], projection.shape[1])
-        and isinstance(keys, list)
-        and len(points) == len(labels) == len(keys) > 0
-        and all(np.isfinite(one).all() for one in (mean, projection, whitening, points))
-        and float(np.asarray(arrays["scale"], np.float64)) > 0
+        and scale.shape == ()
+        and len(points) == len(labels) > 0
+        # Larger ones, or NaN, would make distances that are no numbers.
+        and all((np.abs(one) <= _LARGEST).all() for one in (mean, projection, whitening, points))
+        and 0 < float(scale) < math.inf
     )
-    if not is_sound or not isinstance(keys, list):
+    if (
+        not fits
+        or not isinstance(keys, list)
+        or len(keys) != len(points)
+        or not all(isinstance(key, str) for key in keys)
+    ):
         raise ValueError("its arrays do not fit together")
+    if not isinstance(num_neighbours, int) or num_neighbours < 1:
+        raise ValueError("its number of neighbours is wrong")
     return Reference(
         mean=mean,
         projection=projection,
         whitening=whitening,
         points=points,
         labels=labels,
-        keys=tuple(str(key) for key in keys),
-        num_neighbours=max(1, int(about["num_neighbours"])),
-        scale=float(np.asarray(arrays["scale"], np.float64)),
+        keys=tuple(keys),
+        num_neighbours=num_neighbours,
+        scale=float(scale),
     )
 
 
