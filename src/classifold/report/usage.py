@@ -51,7 +51,9 @@ def _use_shell(run_name: str, answering: Answering | None) -> UseWay:
         lines.append(f"classifold predict {run} photos/ --error {error:g}   # at most this share is wrong")
     if answering is not None:
         lines.append(f"classifold predict {run} photos/ --always-answer   # never unknown")
-    return UseWay("Shell", lines, "In the folder that holds the run folder. One row per picture.")
+    return UseWay(
+        "Shell", lines, "In your project, or in the folder that holds the run folder. One row per picture."
+    )
 
 
 def _use_python(run_name: str, *, has_rule: bool) -> UseWay:
@@ -63,7 +65,10 @@ one = model.predict("photo.jpg")
 print({label})
 for one in model.predict_iter(["photos"]):
     print(one.path, {label}, one.probability)"""
-    note = "Needs no TensorFlow. Where a picture cannot be read, one.error says why."
+    note = (
+        "In the folder that holds the run folder. Needs no TensorFlow. Where a picture cannot be read, "
+        "one.error says why."
+    )
     return UseWay("Python", code.splitlines(), note)
 
 
