@@ -77,6 +77,27 @@ def test_the_page_never_scrolls_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_on_a_phone_a_matrix_of_ten_classes_is_whole_and_a_larger_one_fades_out_where_it_is_cut(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    names = ["Dress", "Hat", "Longsleeve", "Outwear", "Pants", "Shirt", "Shoes", "Shorts", "Skirt", "T-Shirt"]
+    cut = "document.querySelector('.scroll:has(.matrix)').classList.contains('cut')"
+    page, _ = show(write_report(make_run(names, per_class=4, pictures=False).run_dir), width=390)
+
+    assert page.evaluate(cut) is False
+    many = [f"kind {place}" for place in range(20)]
+    run_dir = make_run(many, per_class=2, pictures=False, name="many").run_dir
+    page, _ = show(write_report(run_dir), width=390)
+    page.wait_for_function(cut)
+    box = page.locator(".scroll:has(.matrix)")
+    assert (box.get_attribute("tabindex"), box.get_attribute("role")) == ("0", "region")
+    box.focus()
+    box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    page.wait_for_function(f"!{cut}")
+    # The names of the rows stay in sight.
+    assert box.locator("tbody th").first.bounding_box()["x"] >= 0
+
+
 def test_dark_mode_is_dark_and_print_is_light(make_run: Callable[..., Any], show: Callable[..., Any]) -> None:
     page, _ = show(write_report(make_run(pictures=False).run_dir), color_scheme="dark")
     background = "getComputedStyle(document.body).backgroundColor"

@@ -70,6 +70,15 @@
     }
   }
 
+  // A table whose right edge is out of sight fades out there, so that it does not look complete.
+  function markCut(box) {
+    const update = () => {
+      box.classList.toggle("cut", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    };
+    box.addEventListener("scroll", update, { passive: true });
+    new ResizeObserver(update).observe(box);
+  }
+
   // The cell whose pictures are shown is marked in the matrix and in the list.
   function markShown() {
     for (const link of document.querySelectorAll("a[aria-current]")) link.removeAttribute("aria-current");
@@ -81,6 +90,7 @@
 
   if ($("slider") !== null) startSlider($("slider"));
   document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
+  document.querySelectorAll(".scroll").forEach(markCut);
   document.addEventListener("click", (event) => {
     const cell = event.target.closest?.("[data-cell]");
     if (cell) location.hash = `cell-${cell.dataset.cell}`;
