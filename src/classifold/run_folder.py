@@ -93,6 +93,17 @@ def _check_room(folder: Path, size: int, *, where: str) -> None:
         raise DiskError(Fault(where, what, hint="free some space, or set RUNS_DIR to another disk"))
 
 
+def find_run(source: Path, *, runs_dir: Path) -> Path:
+    """Return where a run is: at this path, else under this name in RUNS_DIR; unchanged where it is nowhere.
+
+    Args:
+        source: What the user gave: a path, or the name of a run.
+        runs_dir: RUNS_DIR.
+    """
+    named = runs_dir / source
+    return named if not source.exists() and named.exists() else source
+
+
 def check_finished(path: Path, *, resume: str) -> Path:
     """Return the path of a finished run.
 

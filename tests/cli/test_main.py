@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -494,6 +495,23 @@ def test_a_run_that_is_none_is_one_error_with_a_cure(classifold: Classifold, tmp
             assert answer.code == 1
             assert is_in_words(answer.err)
             assert "\nhint: " in answer.err
+
+
+def test_a_run_is_found_by_its_name_in_runs_dir(
+    classifold: Classifold,
+    colour_run: Path,
+    draw_colours: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(colour_run, tmp_path / "mine" / "first")
+    draw_colours(tmp_path / "photos", count=1)
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "first/model.onnx", "mine/first"):
+        assert classifold("predict", name, "photos", "--set", "RUNS_DIR=mine").code == 0
+    assert "no such run folder" in classifold("predict", "first", "photos").err
+    # It has a model and no scores: found by its name, too.
+    assert "mine/first/metrics.json: this" in classifold("report", "first", "--set", "RUNS_DIR=mine").err
 
 
 # The end of a command

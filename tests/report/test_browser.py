@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -74,6 +75,27 @@ def test_the_page_never_scrolls_sideways(
     page, _ = show(write_report(make_run(names, per_class=3, skill=1, pictures=False).run_dir), width=width)
     page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_on_a_phone_a_matrix_of_ten_classes_is_whole_and_a_larger_one_fades_out_where_it_is_cut(
+    make_run: Callable[..., Any], show: Callable[..., Any]
+) -> None:
+    names = ["Dress", "Hat", "Longsleeve", "Outwear", "Pants", "Shirt", "Shoes", "Shorts", "Skirt", "T-Shirt"]
+    cut = "document.querySelector('.scroll:has(.matrix)').classList.contains('cut')"
+    page, _ = show(write_report(make_run(names, per_class=4, pictures=False).run_dir), width=390)
+
+    assert page.evaluate(cut) is False
+    many = [f"kind {place}" for place in range(20)]
+    run_dir = make_run(many, per_class=2, pictures=False, name="many").run_dir
+    page, _ = show(write_report(run_dir), width=390)
+    page.wait_for_function(cut)
+    box = page.locator(".scroll:has(.matrix)")
+    assert (box.get_attribute("tabindex"), box.get_attribute("role")) == ("0", "region")
+    box.focus()
+    box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    page.wait_for_function(f"!{cut}")
+    # The names of the rows stay in sight.
+    assert box.locator("tbody th").first.bounding_box()["x"] >= 0
 
 
 def test_dark_mode_is_dark_and_print_is_light(make_run: Callable[..., Any], show: Callable[..., Any]) -> None:
@@ -149,9 +171,9 @@ def test_the_slider_says_by_keyboard_what_a_threshold_costs(
     slider.focus()
     for key, point in (("Home", curve[0]), ("ArrowRight", curve[1]), ("End", curve[-1])):
         page.keyboard.press(key)
-        answered, wrong = point["num_answered"], point["num_answered"] - point["num_right"]
+        answered, right = point["num_answered"], point["num_right"]
         assert f"Answers {100 * answered / 75:.0f}\u00a0% of the pictures" in said.inner_text()
-        assert f"({wrong} of {answered})" in said.inner_text()
+        assert f"({right} of {answered})" in said.inner_text()
         assert f"--threshold {point['min_confidence']:g}" in page.locator("#threshold-command").inner_text()
         assert "of the pictures" in str(slider.get_attribute("aria-valuetext"))
     # The mark is where the curve ends.
@@ -160,6 +182,33 @@ def test_the_slider_says_by_keyboard_what_a_threshold_costs(
     )
     mark = page.locator("#coverage-chart-mark")
     assert [float(str(mark.get_attribute(one))) for one in ("cx", "cy")] == [*map(float, last.split(","))]
+
+
+@pytest.mark.parametrize("num_right", [60, 66, 70])
+def test_the_slider_starts_at_the_models_own_minimum_and_says_what_the_promise_says(
+    make_run: Callable[..., Any], show: Callable[..., Any], num_right: int
+) -> None:
+    made = make_run(pictures=False)
+    path = made.run_dir / "metrics.json"
+    metrics = json.loads(path.read_text())
+    curve = metrics["answers"]["curve"]
+    # Between two points of the curve, of which the last is not to be shown as 100 %.
+    metrics["answers"] |= {"min_confidence": curve[9]["min_confidence"] - 1e-5, "num_answered": 70}
+    metrics["answers"]["num_right"] = num_right
+    curve[-1]["min_confidence"] = 0.99961
+    path.write_text(json.dumps(metrics))
+    page, _ = show(write_report(made.run_dir))
+    promise, said = page.locator(".promise li").first.inner_text(), page.locator("#threshold-said")
+    pattern = r"Answers (all|[\d.]+).*; (all|[\d.]+)(?:.%)? of the answers are right \((\d+ of \d+)"
+    found = [re.search(pattern, text) for text in (promise, said.inner_text())]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].groups() == found[1].groups()
+    command = page.locator("#threshold-command").inner_text()
+    assert f"--threshold {metrics['answers']['min_confidence']:g}" in command
+    page.locator("#threshold").press("End")
+    assert page.locator("#threshold-value").inner_text() == "99.9+\u00a0%"
+    assert "100\u00a0%" not in page.locator("#coverage tbody th").all_inner_texts()
 
 
 def test_a_header_sorts_the_classes_and_says_so(

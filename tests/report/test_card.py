@@ -1,22 +1,30 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as some
 from markdown_it import MarkdownIt
+from PIL import Image
 
 from classifold.metrics import Answers, Calibration, Metrics, Score, Unseen
+from classifold.model_card import parse_card
 from classifold.report.card import build_model_card, escape_markdown, write_model_card
 from classifold.report.page import write_report
 from classifold.report.records import read_records
+from made_card import model_card
+from made_models import COLOURS, colour_model, save_judging_model
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
@@ -92,6 +100,47 @@ def test_calibration_and_refusals_are_told_where_they_were_measured(make_run: Ca
     assert "It always answers" not in text
     assert "unknown" in text
     assert "estimate" in text
+
+
+def test_a_recipe_is_named_with_what_it_set(make_run: Callable[..., Any]) -> None:
+    made = make_run(pictures=False)
+    path = made.run_dir / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"RECIPE": "quick", "EPOCHS": 0}))
+    text = build_model_card(read_records(made.run_dir))
+    assert '`RECIPE` = `"quick"`, ' in text
+    assert "`EPOCHS` = `0` (by RECIPE)" in text
+    path.write_text(json.dumps(settings | {"RECIPE": "balanced", "EPOCHS": 0}))
+    text = build_model_card(read_records(made.run_dir))
+    assert "RECIPE" not in text
+    assert "`EPOCHS` = `0`" in text
+
+
+@pytest.mark.parametrize("measures", [True, False])
+def test_the_lines_for_onnx_runtime_alone_name_a_picture_or_say_unknown(
+    make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, measures: bool
+) -> None:
+    run_dir = make_run(list(COLOURS), pictures=False).run_dir
+    if measures:
+        save_judging_model(run_dir / "model.onnx")
+    else:
+        onnx.save(colour_model(model_card(COLOURS)), run_dir / "model.onnx")
+    model = onnx.load(run_dir / "model.onnx")
+    # With every field, as a run writes it.
+    whole = parse_card(model.metadata_props[0].value, where=run_dir).to_json()
+    model.metadata_props[0].value = whole
+    onnx.save(model, run_dir / "model.onnx")
+    (run_dir / "classes.json").write_text(whole)
+    text = build_model_card(read_records(run_dir))
+    assert ("`distance`" in text) == measures
+    lines = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[-1].replace("RUN/", "")
+    monkeypatch.chdir(run_dir)
+    white = "unknown" if measures else "red"  # it is at the distance 4
+    for colour, said in (((255, 0, 0), "red"), ((0, 255, 0), "green"), ((255, 255, 255), white)):
+        Image.new("RGB", (40, 30), colour).save("photo.jpg", quality=100, subsampling=0)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(lines, {})
+        assert out.getvalue().split()[0] == said
 
 
 def test_a_thousand_classes_make_a_table_of_two_hundred(make_run: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,36 @@ def test_a_mistake_has_its_heat_map_and_the_training_pictures_that_it_looks_like
     assert '<strong class="said">green</strong>' in card
 
 
+def add_mistake(run_dir: Path, key: str) -> None:
+    """Add a mistake like the first one, of which the model is less sure."""
+    path = run_dir / "predictions.csv"
+    head, first, *rest = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([head, first, first.replace(KEY, key).replace("0.6", "0.55"), *rest]) + "\n")
+    pictures = run_dir.parents[1] / "flowers-split" / "evaluation"
+    shutil.copy(pictures / KEY, pictures / key)
+
+
+@pytest.mark.parametrize(
+    ("limit", "notes"),
+    [
+        ({"_MOST_MAPS": 1}, ["Heat map: better", "No heat map: only the first 1 picture that can be read"]),
+        ({"_MOST_SECONDS": 0.0}, ["No heat map: making one takes longer than the time limit"] * 2),
+    ],
+)
+def test_a_mistake_without_a_heat_map_says_why(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any], notes: list[str]
+) -> None:
+    run_dir = make_explained(make_run, tmp_path)
+    add_mistake(run_dir, "red/second.png")
+    for name, value in limit.items():
+        monkeypatch.setattr(f"classifold.report.why.{name}", value)
+    html = write_report(run_dir).read_text(encoding="utf-8")
+    found = re.findall(r'<p class="why">([^<]+)</p>', html)
+    assert len(found) == 2
+    assert all(one.startswith(note) for one, note in zip(found, notes, strict=True)), found
+    assert "Nearest training pictures" in html
+
+
 def test_without_a_reference_set_there_is_the_heat_map_alone(make_run: Make, tmp_path: Path) -> None:
     run_dir = make_explained(make_run, tmp_path, class_maps=False, with_reference=False)
     html = write_report(run_dir).read_text(encoding="utf-8")
@@ -82,6 +113,7 @@ def test_a_damaged_model_or_reference_set_does_not_keep_the_report_from_being_wr
     assert "named wrongly" in html
     assert ('class="heat"' in html) == (damage == "reference.npz")
     assert "Nearest training pictures" not in html
+    assert ("No heat map: the model could not be opened or run." in html) == (damage == "model.onnx")
 
 
 def test_pictures_that_are_not_there_are_not_explained(make_run: Make, tmp_path: Path) -> None:

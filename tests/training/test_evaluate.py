@@ -273,6 +273,35 @@ def test_a_perfect_score_is_not_taken_for_certainty() -> None:
     assert recall["recall_low"] == pytest.approx(20 / (20 + 1.96**2))
 
 
+def test_the_intervals_of_a_class_of_four_say_how_little_four_pictures_tell() -> None:
+    # Class 0: 3 of 4 right. Class 1: 4 of 4, and nothing else is called so. Class 2: one too many.
+    sure = np.eye(3)[[0, 0, 0, 2, 1, 1, 1, 1, 2]] * 0.8 + 0.1
+    skirt, hat, _ = score(make([0, 0, 0, 0, 1, 1, 1, 1, 2], sure))["per_class"]
+    assert (skirt["recall_low"], skirt["recall_high"]) == pytest.approx((0.3006, 0.9544), abs=1e-4)
+    assert (skirt["precision_low"], skirt["precision_high"]) == (pytest.approx(3 / (3 + 1.96**2)), 1)
+    # F1 is 6/7, from 3 right ones among the 4 that are or were called so.
+    assert skirt["f1"] == pytest.approx(6 / 7)
+    expected = [2 * end / (1 + end) for end in (0.3006, 0.9544)]
+    assert [skirt["f1_low"], skirt["f1_high"]] == pytest.approx(expected, abs=1e-4)
+    assert (hat["f1"], hat["f1_high"]) == (1, 1)
+    assert hat["f1_low"] == pytest.approx(2 * 0.5101 / 1.5101, abs=1e-4)
+
+
+_CLASS_SCORES = ("precision", "recall", "f1")
+
+
+def test_the_intervals_of_a_class_hold_its_true_scores_about_95_times_of_100() -> None:
+    generator = np.random.default_rng(3)
+    # Two classes of 20 pictures or so, each named right with 80 %: recall, precision and F1 of each are 0.8.
+    held = []
+    for _ in range(400):
+        labels = generator.integers(0, 2, 40)
+        guesses = np.where(generator.random(40) < 0.8, labels, 1 - labels)
+        row = score(make(labels, np.eye(2)[guesses] * 0.8 + 0.1), num_samples=2)["per_class"][0]
+        held.append([row[f"{name}_low"] <= 0.8 <= row[f"{name}_high"] for name in _CLASS_SCORES])
+    assert np.mean(held, axis=0) == pytest.approx([0.95] * 3, abs=0.03)
+
+
 def test_a_class_that_is_never_named_right_keeps_a_chance() -> None:
     found = score(make([0] * 10, [[0.1, 0.9]] * 10))
     assert found["scores"]["accuracy"]["low"] == 0

@@ -232,17 +232,19 @@ def report(
 ) -> None:
     """Write a run's report again: one page that opens offline.
 
-    RUN is a run folder that train wrote. Pictures come from the folder that it was trained on, or from this
-    project's, if that holds exactly the sets of the run; --data names another folder. Pictures that are not
-    found are taken from the report that is there already; a note says how many are missing, and why.
+    RUN is a run folder that train wrote, or the name of one in RUNS_DIR. Pictures come from the folder that
+    it was trained on, or from this project's, if that holds exactly the sets of the run; --data names another
+    folder. Pictures that are not found are taken from the report that is there already; a note says how many
+    are missing, and why.
     """
     config = load_settings(config_path, overrides)
     from classifold.cli.answers import print_report
     from classifold.report.page import write_report
+    from classifold.run_folder import find_run
 
     notes: list[str] = []
     page = write_report(
-        run_dir,
+        find_run(run_dir, runs_dir=Path(config.RUNS_DIR)),
         data_dir=data_dir,
         home_dir=config.split_dir,
         max_pixels=chosen_max_pixels(config),

@@ -86,10 +86,11 @@ def predict(
 ) -> int:
     """Classify pictures with the model of a run.
 
-    RUN is a run folder or a model.onnx, PATH... are pictures and folders of pictures. If a picture
-    cannot be read, the others are still classified, and the exit code is 1. A picture with more pixels
-    than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it. With --output, the numbers of pictures
-    that were classified, that are unknown and that could not be read are printed on standard error.
+    RUN is a run folder, the name of a run in RUNS_DIR, or a model.onnx; PATH... are pictures and folders of
+    pictures. If a picture cannot be read, the others are still classified, and the exit code is 1. A picture
+    with more pixels than the run's MAX_PIXELS is not read; set MAX_PIXELS to read it. With --output, the
+    numbers of pictures that were classified, that are unknown and that could not be read are printed on
+    standard error.
 
     A picture is unknown if it is unlike the training pictures, or if the model is too unsure; the class
     is then only its best guess. The rule stored in the model decides; --threshold, --error or
@@ -107,9 +108,11 @@ def predict(
     from classifold.predict.explanation_target import INDEX_HTML
     from classifold.predict.output import choose_format, write_predictions
     from classifold.predict.predictor import load_predictor
+    from classifold.run_folder import find_run
     from classifold.trust.answering import check_one_option
 
     check_one_option("classifold predict", options)
+    run_dir = find_run(run_dir, runs_dir=Path(config.RUNS_DIR))
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     predictor = load_predictor(

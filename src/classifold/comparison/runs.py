@@ -11,7 +11,7 @@ from classifold import names
 from classifold.counts import count_of
 from classifold.errors import Fault, RunError, UsageError
 from classifold.report.records import RunRecords, read_object, read_records
-from classifold.run_folder import check_finished
+from classifold.run_folder import check_finished, find_run
 
 _MOST_USD = 1e12
 
@@ -48,7 +48,7 @@ def open_runs(sources: Sequence[Path], *, runs_dir: Path, resume: str) -> tuple[
         UsageError: Fewer than two different runs are given.
         RunError: A folder is missing, damaged or no finished run; names every such folder.
     """
-    folders = [_find_folder(source, runs_dir) for source in sources]
+    folders = [find_run(source, runs_dir=runs_dir) for source in sources]
     unique = list({os.path.realpath(folder): folder for folder in reversed(folders)}.values())[::-1]
     if len(unique) < 2:
         what = "expected two runs or more" if len(folders) < 2 else "the same run is given several times"
@@ -67,12 +67,6 @@ def open_runs(sources: Sequence[Path], *, runs_dir: Path, resume: str) -> tuple[
     if faults:
         raise RunError(*faults)
     return opened, notes
-
-
-def _find_folder(source: Path, runs_dir: Path) -> Path:
-    """Return a run folder: the one at this path, else the one of this name in RUNS_DIR."""
-    named = runs_dir / source
-    return named if not source.exists() and named.exists() else source
 
 
 def letter_of(place: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from classifold import names
 from classifold.atomic import write_whole
@@ -24,7 +25,8 @@ from classifold.report.sentences import (
     find_confused_pairs,
     percent,
 )
-from classifold.settings.config import LEARNING_SETTINGS, Config
+from classifold.report.usage import read_card
+from classifold.settings.config import LEARNING_SETTINGS, RECIPES, Config
 from classifold.trust.promise import build_promise
 
 _MOST_CLASSES, _MOST_NAMED, _MOST_PAIRS = 200, 30, 5
@@ -39,6 +41,7 @@ def write_model_card(records: RunRecords) -> Path:
 
     Raises:
         DiskError: The file cannot be written.
+        RunError: classes.json is damaged.
     """
     path = records.run_dir / names.MODEL_CARD_MD
     with write_whole(path) as partial:
@@ -60,7 +63,7 @@ def build_model_card(records: RunRecords) -> str:
         *_describe_answers(records.metrics),
         *_describe_data(records),
         *_describe_limits(records),
-        _USE.format(side=_find_side(records)),
+        _describe_use(records),
         *_describe_licences(records.environment),
         *_describe_making(records),
     ]
@@ -89,11 +92,13 @@ metrics:
 _USE = """
 ## How to use it
 
-On the command line, in Python, or with ONNX Runtime alone:
+`RUN` is the folder that holds this file. On the command line:
 
 ```sh
 classifold predict RUN photo.jpg
 ```
+
+In Python:
 
 ```python
 import classifold
@@ -101,10 +106,50 @@ import classifold
 print(classifold.load("RUN").predict("photo.jpg"))
 ```
 
-`RUN` is the folder that holds this file. `model.onnx` takes RGB pixels 0 to 255 as float32, shape (pictures,
-{side}, {side}, 3), under the name `pixels`, and gives `probabilities` in the order of the classes in
-`classes.json`.
+With ONNX Runtime, NumPy and Pillow alone:
+
+```python
+import json
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession("RUN/model.onnx")
+card = json.loads(session.get_modelmeta().custom_metadata_map["classifold"])
+size = (card["image_size"], card["image_size"])
+photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+pixels = np.asarray(photo.resize(size, Image.Resampling.BILINEAR), np.float32)[None]
+{lines}
+```
+
+`model.onnx` takes RGB pixels 0 to 255 as float32, shape (pictures, {side}, {side}, 3), under the name
+`pixels`, and gives `probabilities` in the order of the classes in `classes.json`{rule}.
 """
+_ANSWER = """\
+probabilities = session.run(["probabilities"], {"pixels": pixels})[0][0]
+print(card["class_names"][probabilities.argmax()], probabilities.max())"""
+_ANSWER_OR_UNKNOWN = """\
+outputs = session.run(["probabilities", "distance"], {"pixels": pixels})
+probabilities, distance = outputs[0][0], outputs[1][0]
+rule = card["answering"]
+is_unknown = probabilities.max() < rule["min_confidence"] or not distance <= rule["max_distance"]
+print("unknown" if is_unknown else card["class_names"][probabilities.argmax()], probabilities.max())"""
+_RULE = """. Its second
+output, `distance`, says how unlike the training pictures a picture is. The rule for "unknown" is in
+`classes.json` under `answering`: a picture is unknown where the highest probability is below `min_confidence`
+or the distance is not at most `max_distance`"""
+
+
+def _describe_use(records: RunRecords) -> str:
+    card = read_card(records.run_dir)
+    # All models have a distance since there is a rule; the lines must not name an output that is not there.
+    can_refuse = card is not None and card.answering is not None and card.distance == "distance"
+    return _USE.format(
+        side=_find_side(records),
+        lines=_ANSWER_OR_UNKNOWN if can_refuse else _ANSWER,
+        rule=_RULE if can_refuse else "",
+    )
 
 
 def _describe_model(records: RunRecords) -> Iterator[str]:
@@ -258,17 +303,8 @@ def _describe_making(records: RunRecords) -> Iterator[str]:
     if seconds:
         cores = f" on {count_of(environment.cpu_count, 'CPU core')}" if environment.cpu_count else ""
         lines.append(f"Time: {seconds:,.0f} seconds{cores}.")
-    changed = [
-        f"`{name}` = `{_code(json.dumps(settings[name], ensure_ascii=False))}`"
-        for name in LEARNING_SETTINGS
-        # These may be paths of this machine.
-        if name in settings
-        and name not in ("BACKBONE", "BACKBONE_WEIGHTS")
-        and not _is_default(name, settings[name])
-    ]
-    lines.append(
-        f"Settings that differ from the defaults: {', '.join(changed) or 'none that change the model'}."
-    )
+    changed = ", ".join(_list_changes(settings)) or "none that change the model"
+    lines.append(f"Settings that differ from the defaults: {changed}.")
     versions = [
         f"Python {environment.python}",
         *(f"{name} {one}" for name, one in sorted(environment.packages.items())),
@@ -277,9 +313,17 @@ def _describe_making(records: RunRecords) -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in lines) + "\n"
 
 
-def _is_default(name: str, value: object) -> bool:
-    default = Config.model_fields[name].get_default()
-    return json.dumps(default, default=list) == json.dumps(value)
+def _list_changes(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield RECIPE, if it is not the default, and the settings that change the model."""
+    by_recipe = RECIPES.get(str(settings.get("RECIPE")), {})
+    for name in ("RECIPE", *LEARNING_SETTINGS):
+        # The backbone's may be paths of this machine.
+        if name not in settings or name in ("BACKBONE", "BACKBONE_WEIGHTS"):
+            continue
+        value = json.dumps(settings[name], ensure_ascii=False)
+        if value != json.dumps(Config.model_fields[name].get_default(), default=list, ensure_ascii=False):
+            is_by_recipe = name in by_recipe and json.dumps(by_recipe[name]) == value
+            yield f"`{name}` = `{_code(value)}`{' (by RECIPE)' if is_by_recipe else ''}"
 
 
 def _code(text: str) -> str:

@@ -107,10 +107,8 @@ def build_coverage(metrics: Metrics) -> CoveragePart | None:
     answers = metrics.answers
     if answers is None or not any(point.num_answered for point in answers.curve):
         return None
-    points, total = answers.curve, metrics.num_pictures
-    start = min(
-        range(len(points)), key=lambda place: abs(points[place].min_confidence - answers.min_confidence)
-    )
+    points, start = _add_own_point(answers)
+    total = metrics.num_pictures
     places = coverage_places(points, num_pictures=total)
     return CoveragePart(
         note=_describe_answers(answers, total),
@@ -121,8 +119,20 @@ def build_coverage(metrics: Metrics) -> CoveragePart | None:
         ],
         start=start,
         total=total,
-        rows=[_build_coverage_row(points[place], total) for place in _choose_rows(points, total)],
+        rows=[_build_coverage_row(points[place], total) for place in _choose_rows(points, total, start)],
     )
+
+
+def _add_own_point(answers: Answers) -> tuple[list[CoveragePoint], int]:
+    """Return the curve with the model's own minimum confidence as one of its points, and that one's place."""
+    own = CoveragePoint(
+        min_confidence=answers.min_confidence,
+        num_answered=answers.num_answered,
+        num_right=answers.num_right,
+    )
+    points = [point for point in answers.curve if point.min_confidence != own.min_confidence]
+    start = sum(point.min_confidence < own.min_confidence for point in points)
+    return [*points[:start], own, *points[start:]], start
 
 
 def _describe_answers(answers: Answers, total: int) -> str:
@@ -143,23 +153,30 @@ def _describe_answers(answers: Answers, total: int) -> str:
     return " ".join(words)
 
 
-def _choose_rows(points: Sequence[CoveragePoint], total: int) -> list[int]:
-    """Return places of the points that are nearest to round shares of answered pictures, in their order."""
+def _choose_rows(points: Sequence[CoveragePoint], total: int, start: int) -> list[int]:
+    """Return places of the points nearest to round shares of answered pictures, and `start`, in order."""
     nearest = {
         min(range(len(points)), key=lambda place: (abs(points[place].num_answered / total - share), place))
         for share in _ROWS
     }
-    return sorted(nearest)
+    return sorted(nearest | {start})
 
 
 def _build_coverage_row(point: CoveragePoint, total: int) -> CoverageRow:
     wrong = point.num_answered - point.num_right
     share = f"{percent(wrong / point.num_answered)} ({wrong:,})" if point.num_answered else "-"
     return CoverageRow(
-        threshold=percent(point.min_confidence, decimals=0),
+        threshold=_write_confidence(point.min_confidence),
         answered=f"{percent(point.num_answered / total)} ({point.num_answered:,})",
         wrong=share,
     )
+
+
+def _write_confidence(value: float) -> str:
+    """Return a confidence in per cent; one below 1 is never "100 %"."""
+    if value == 1 or round(100 * value) < 100:
+        return percent(value, decimals=0)
+    return f"99.9+{NBSP}%" if round(value, 3) == 1 else percent(value)
 
 
 def build_unseen(unseen: Unseen | None) -> UnseenPart | None:

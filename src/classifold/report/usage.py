@@ -51,17 +51,24 @@ def _use_shell(run_name: str, answering: Answering | None) -> UseWay:
         lines.append(f"classifold predict {run} photos/ --error {error:g}   # at most this share is wrong")
     if answering is not None:
         lines.append(f"classifold predict {run} photos/ --always-answer   # never unknown")
-    return UseWay("Shell", lines, "In the folder that holds the run folder. One row per picture.")
+    return UseWay(
+        "Shell", lines, "In your project, or in the folder that holds the run folder. One row per picture."
+    )
 
 
 def _use_python(run_name: str, *, has_rule: bool) -> UseWay:
+    label = '"unknown" if one.unknown else one.label' if has_rule else "one.label"
     code = f"""\
 import classifold
 model = classifold.load({_quote(run_name)})
-print(model.predict("photo.jpg").label)
+one = model.predict("photo.jpg")
+print({label})
 for one in model.predict_iter(["photos"]):
-    print(one.path, {'"unknown" if one.unknown else ' if has_rule else ""}one.label, one.probability)"""
-    note = "Needs no TensorFlow. Where a picture cannot be read, one.error says why."
+    print(one.path, {label}, one.probability)"""
+    note = (
+        "In the folder that holds the run folder. Needs no TensorFlow. Where a picture cannot be read, "
+        "one.error says why."
+    )
     return UseWay("Python", code.splitlines(), note)
 
 
@@ -72,9 +79,10 @@ from wsgiref.simple_server import make_server
 import classifold
 model = classifold.load({_quote(run_name)})
 def answer(request, respond):
-    one = model.predict(request["wsgi.input"].read(int(request["CONTENT_LENGTH"])))
-    respond("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{{{label}}} {{one.probability:.3f}}".encode()]
+    upload = request["wsgi.input"].read(int(request["CONTENT_LENGTH"] or 0))
+    one = model.predict([upload])[0]  # in a list: one that cannot be read has the reason in error
+    respond("400 Bad Request" if one.error else "200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    return [(one.error or f"{{{label}}} {{one.probability:.3f}}").encode()]
 make_server("127.0.0.1", 8000, answer).serve_forever()
 # in another terminal: curl --data-binary @photo.jpg 127.0.0.1:8000"""
     note = (
@@ -88,7 +96,8 @@ def _use_javascript(card: ModelCard) -> UseWay:
     rule = card.answering
     condition = "" if rule is None else f"share < {rule.min_confidence:g}"
     if rule is not None and card.distance:
-        condition += f" || answers.{card.distance}.data[0] > {rule.max_distance:g}"
+        # Not ">": a distance that is not a number is unknown, too.
+        condition += f" || !(answers.{card.distance}.data[0] <= {rule.max_distance:g})"
     name = "card.class_names[shares.indexOf(share)]"
     said = f'{condition} ? "unknown" : {name}' if condition else name
     code = f"""\

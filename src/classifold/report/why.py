@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifold import names
+from classifold.counts import count_of
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, RunError
 from classifold.inference import limited_model, open_session, run_session
@@ -38,7 +39,7 @@ class Why:
 
     Attributes:
         heat: The heat map over the picture, as a `data:` address; None where there is none to show.
-        note: A sentence on the heat map; "" where none was made.
+        note: A sentence on the heat map, or on why there is none; "" where nothing was explained.
         neighbours: The nearest training pictures, the nearest first.
     """
 
@@ -58,7 +59,7 @@ def explain_mistakes(
 ) -> dict[str, Why]:
     """Return why the model made each mistake, by key; nothing for a picture that cannot be read.
 
-    A model that cannot be opened explains nothing, and the report is written all the same.
+    A model that cannot be opened explains nothing, as each note says, and the report is written all the same.
 
     Args:
         run_dir: The run folder.
@@ -85,7 +86,7 @@ def explain_mistakes(
             session = open_session(model)
         return _explain(model, card, session, pictures, found, max_pixels)
     except Exception:
-        return {}
+        return dict.fromkeys(pictures, Why(note="No heat map: the model could not be opened or run."))
 
 
 def _read_pixels(
@@ -127,7 +128,8 @@ def _explain(
         heat = None
         if heat_map is not None and heat_map.is_shown:
             heat = _draw(found[key], heat_map, max_pixels=max_pixels)
-        why[key] = Why(heat, _describe(heat_map), tuple(neighbours))
+        note = _explain_none(count) if heat_map is None else _describe(heat_map)
+        why[key] = Why(heat, note, tuple(neighbours))
     return why
 
 
@@ -163,9 +165,17 @@ def _draw(picture: Picture, heat_map: HeatMap, *, max_pixels: int) -> str:
     return write_image(image)
 
 
-def _describe(heat_map: HeatMap | None) -> str:
-    if heat_map is None:
-        return ""
+def _explain_none(count: int) -> str:
+    """Return why a picture has no heat map where the report makes `count` of them."""
+    if count == _MOST_MAPS:
+        return f"No heat map: only the first {count_of(count, 'picture')} that can be read get one."
+    limit = f"the time limit of {_MOST_SECONDS:.0f} seconds"
+    if count:
+        return f"No heat map: {limit} is enough for the first {count_of(count, 'picture')} only."
+    return f"No heat map: making one takes longer than {limit}."
+
+
+def _describe(heat_map: HeatMap) -> str:
     if not heat_map.is_shown:
         return "Its heat map is not shown: it is no better than random ones."
     one = heat_map.faithfulness

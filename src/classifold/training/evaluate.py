@@ -60,7 +60,7 @@ def build_metrics(
     everyone = np.ones(len(answers.labels))
     values = score.of(everyone)
     counts = _count(answers, everyone)
-    samples, by_class = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
+    samples = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
     shares = np.isin(_Scores.NAMES, _Scores.SHARES)
     lows, highs = _percentiles(samples, around=values, counts=np.where(shares, len(answers.labels), 0))
     return {
@@ -73,7 +73,7 @@ def build_metrics(
             name: {"value": float(value), "low": float(low), "high": float(high)}
             for name, value, low, high in zip(_Scores.NAMES, values, lows, highs, strict=True)
         },
-        "per_class": _score_classes(answers, counts, by_class),
+        "per_class": _score_classes(answers, counts),
         "confusion_matrix": matrix.tolist(),
         "reliability": reliability_table(answers, num_bins),
     }
@@ -85,7 +85,7 @@ def measure_calibration(
     """Return log loss and calibration error with their intervals; arguments as for `build_metrics`."""
     score = _Scores(answers, top_k=1, num_bins=num_bins)
     values = score.of(np.ones(len(answers.labels)))
-    samples, _ = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
+    samples = _bootstrap(answers, score.of, num_samples=num_samples, seed=seed)
     lows, highs = _percentiles(samples, around=values, counts=np.zeros(len(values), np.intp))
     return {
         name: {"value": float(values[place]), "low": float(lows[place]), "high": float(highs[place])}
@@ -94,28 +94,49 @@ def measure_calibration(
     }
 
 
-def _score_classes(answers: Answers, counts: _Counts, samples: dict[str, Floats]) -> list[dict[str, Any]]:
+def _score_classes(answers: Answers, counts: _Counts) -> list[dict[str, Any]]:
     """Return the scores of each class with their intervals; None where one cannot be computed.
+
+    The intervals are Wilson's (1927): a class often has few pictures, of which resampling makes intervals
+    that are too wide or, where all are right, none at all.
 
     Args:
         answers: Those that are scored.
         counts: Of all pictures.
-        samples: Each score in each bootstrap sample, (B, C).
     """
     rows: list[dict[str, Any]] = [
         {"class_name": name, "support": int(counts.support[place])}
         for place, name in enumerate(answers.class_names)
     ]
-    wholes = {"precision": counts.given, "recall": counts.support, "f1": np.zeros(len(rows))}
-    for name, of_class in _OF_CLASS.items():
-        values = of_class(counts)
-        lows, highs = _percentiles(samples[name], around=values, counts=wholes[name].astype(np.intp))
-        for place, row in enumerate(rows):
-            is_known = not np.isnan(values[place])
-            row[name] = float(values[place]) if is_known else None
-            row[f"{name}_low"] = float(lows[place]) if is_known else None
-            row[f"{name}_high"] = float(highs[place]) if is_known else None
+    wholes = {"precision": counts.given, "recall": counts.support, "f1": counts.support + counts.given}
+    for place, row in enumerate(rows):
+        right = float(counts.right[place])
+        for name, all_wholes in wholes.items():
+            whole = float(all_wholes[place])
+            value, low, high = _score_class(name, right, whole) if whole else (None, None, None)
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return rows
+
+
+def _score_class(name: str, right: float, whole: float) -> tuple[float, float, float]:
+    """Return a score of a class and the ends of its interval.
+
+    Args:
+        name: "precision", "recall" or "f1".
+        right: Pictures of the class that the model called so.
+        whole: Pictures that it called so, pictures of the class, or for F1 both together; at least 1.
+    """
+    # Rounding must not leave the value outside: Wilson's ends of 1 and 0 may be off by 1e-16.
+    if name != "f1":
+        value = right / whole
+        low, high = wilson_interval(value, int(whole))
+        return value, min(low, value), max(high, value)
+    # F1 is no share, but F* is one (Hand, Christen and Kirielle 2021): the right ones among the pictures that
+    # are of the class or were called so. F1 = 2 F* / (1 + F*) takes Wilson's interval of F* to one of F1, as
+    # the indirect method of Lam, Gopal and Qian (2023) does.
+    value, union = 2 * right / whole, whole - right
+    low, high = (2 * end / (1 + end) for end in wilson_interval(right / union, int(union)))
+    return value, min(low, value), max(high, value)
 
 
 class _Scores:
@@ -202,32 +223,19 @@ def _ratio(parts: Floats, wholes: Floats) -> Floats:
     return ratio
 
 
-def _precisions(counts: _Counts) -> Floats:
-    return _ratio(counts.right, counts.given)
-
-
 def _f1s(counts: _Counts) -> Floats:
     return _ratio(2 * counts.right, counts.support + counts.given)
 
 
-_OF_CLASS = {"precision": _precisions, "recall": _recalls, "f1": _f1s}
-
-
-def _bootstrap(
-    answers: Answers, score: Callable[[Floats], Floats], *, num_samples: int, seed: int
-) -> tuple[Floats, dict[str, Floats]]:
-    """Return the scores (B, 6) and each class's scores (B, C) of samples drawn with replacement."""
+def _bootstrap(answers: Answers, score: Callable[[Floats], Floats], *, num_samples: int, seed: int) -> Floats:
+    """Return the scores (B, 6) of samples of the pictures, drawn with replacement."""
     generator = np.random.default_rng(seed)
     size = len(answers.labels)
-    scores: list[Floats] = []
-    by_class: dict[str, list[Floats]] = {name: [] for name in _OF_CLASS}
-    for _ in range(num_samples):
-        weights = np.bincount(generator.integers(0, size, size), minlength=size).astype(float)
-        scores.append(score(weights))
-        counts = _count(answers, weights)
-        for name, of_class in _OF_CLASS.items():
-            by_class[name].append(of_class(counts))
-    return np.array(scores), {name: np.array(rows) for name, rows in by_class.items()}
+    weights = (
+        np.bincount(generator.integers(0, size, size), minlength=size).astype(float)
+        for _ in range(num_samples)
+    )
+    return np.array([score(one) for one in weights])
 
 
 def _percentiles(samples: Floats, *, around: Floats, counts: NDArray[np.intp]) -> Floats:

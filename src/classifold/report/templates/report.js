@@ -2,25 +2,35 @@
 "use strict";
 (() => {
   const $ = (id) => document.getElementById(id);
-  const percent = (share, decimals = 0) => `${(100 * share).toFixed(decimals)}\u00a0%`;
+  // "all", "none" or per cent, with the decimals that tell it from these: the words of the promise above.
+  const share = (part, whole) => {
+    if (!part || part === whole) return part ? "all" : "none";
+    const least = Math.min(part, whole - part) / whole;
+    const decimals = least >= 0.01 ? 0 : Math.ceil(-Math.log10(100 * least));
+    const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+    return `${(100 * part / whole).toLocaleString("en", { ...digits, roundingMode: "halfEven" })}\u00a0%`;
+  };
+  // A confidence below 1 is never "100.0 %".
+  const confidence = (value) => {
+    const digits = (100 * value).toFixed(1);
+    return `${value < 1 && digits === "100.0" ? "99.9+" : digits}\u00a0%`;
+  };
 
   // The slider: each of its steps is a point of the curve.
   function startSlider(box) {
     const points = JSON.parse(box.dataset.points), total = Number(box.dataset.total);
     const slider = $("threshold"), mark = $("coverage-chart-mark");
-    const count = (answered, wrong) => {
+    const count = (answered, right) => {
       if (!answered) return "no picture is answered";
-      const share = 100 * wrong / answered;
-      const inHundred = !wrong ? "no" : share < 1 ? "fewer than 1 of 100" : share > 99 && wrong < answered ? "99 of 100" : `${Math.round(share)} of 100`;
-      return `answers ${percent(answered / total)} of the pictures; ${inHundred} answers are wrong`;
+      return `answers ${share(answered, total)} of the pictures; ${share(right, answered)} of the answers are right`;
     };
     const show = () => {
       const [threshold, answered, right, x, y] = points[slider.value];
-      const said = count(answered, answered - right);
-      $("threshold-value").textContent = percent(threshold, 1);
-      $("threshold-said").textContent = `${said[0].toUpperCase()}${said.slice(1)} (${(answered - right).toLocaleString("en")} of ${answered.toLocaleString("en")}).`;
+      const said = count(answered, right);
+      $("threshold-value").textContent = confidence(threshold);
+      $("threshold-said").textContent = `${said[0].toUpperCase()}${said.slice(1)} (${right.toLocaleString("en")} of ${answered.toLocaleString("en")}).`;
       $("threshold-command").textContent = `classifold predict ${quote(box.dataset.run)} PATH --threshold ${threshold}`;
-      slider.setAttribute("aria-valuetext", `${percent(threshold, 1)} confidence: ${said}`);
+      slider.setAttribute("aria-valuetext", `${confidence(threshold)} confidence: ${said}`);
       mark.setAttribute("cx", x);
       mark.setAttribute("cy", y);
     };
@@ -60,6 +70,15 @@
     }
   }
 
+  // A table whose right edge is out of sight fades out there, so that it does not look complete.
+  function markCut(box) {
+    const update = () => {
+      box.classList.toggle("cut", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    };
+    box.addEventListener("scroll", update, { passive: true });
+    new ResizeObserver(update).observe(box);
+  }
+
   // The cell whose pictures are shown is marked in the matrix and in the list.
   function markShown() {
     for (const link of document.querySelectorAll("a[aria-current]")) link.removeAttribute("aria-current");
@@ -71,6 +90,7 @@
 
   if ($("slider") !== null) startSlider($("slider"));
   document.querySelectorAll("table[data-sortable]").forEach(makeSortable);
+  document.querySelectorAll(".scroll").forEach(markCut);
   document.addEventListener("click", (event) => {
     const cell = event.target.closest?.("[data-cell]");
     if (cell) location.hash = `cell-${cell.dataset.cell}`;
