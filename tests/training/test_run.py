@@ -339,7 +339,7 @@ def test_a_head_that_is_found_and_half_precision_make_a_run_like_any_other_with_
     )
     # Told once, though it holds after the training as well.
     (note,) = [note for note in summary.notes if note.startswith("MAX_ERROR")]
-    assert "cannot be kept with 15 validation pictures" in note
+    assert "cannot be kept with 15 evaluation pictures" in note
     rows = read_rows(summary.run_dir / "history.csv")
     assert [row["stage"] for row in rows] == ["head"] * 3 + ["fine_tune"]
     assert [float(row["penalty"]) for row in rows] == [0.1, 0.01, 0.001, 0.0]
