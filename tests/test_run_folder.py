@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 from classifold import run_folder
 from classifold.archive import ArchiveError, ArchiveReader
-from classifold.errors import DiskError, RunError
-from classifold.run_folder import check_run, unpack_archive, write_archive
+from classifold.errors import DataError, DiskError, RunError
+from classifold.run_folder import check_output, check_run, unpack_archive, write_archive
 
 
 def pack(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
@@ -438,3 +438,32 @@ def test_bombs_cost_little_memory_and_time(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [f"{name}.tar.gz 2" for name in sorted(bombs)]
     assert {path.suffix for path in tmp_path.iterdir()} == {".gz"}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A run folder, with two files that are not its own."""
+    run_dir = tmp_path / "run"
+    (run_dir / "checkpoint" / "variables").mkdir(parents=True)
+    for name in ("metrics.json", "report.html", "checkpoint/variables/a.index", "answers.csv", "deep.html"):
+        (run_dir / name).touch()
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "report.html", "checkpoint/variables/a.index", "checkpoint"]
+)
+def test_a_file_of_a_run_is_not_replaced_by_an_answer(kept: Path, name: str) -> None:
+    with pytest.raises(DataError, match="would be replaced"):
+        check_output(kept / name)
+
+
+@pytest.mark.parametrize("name", ["answers.csv", "deep.html", "new.html", "model.onnx", "../metrics.json"])
+def test_any_other_file_may_be_replaced(kept: Path, name: str) -> None:
+    check_output(kept / name)
+
+
+def test_a_run_is_known_through_a_link_too(kept: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(kept)
+    with pytest.raises(DataError, match="this file belongs to the run in run"):
+        check_output(tmp_path / "link" / "metrics.json")

@@ -10,7 +10,7 @@ from pathlib import Path
 from classifold import names
 from classifold.archive import MAX_BYTES, MAX_RATIO, RATIO_ALLOWANCE, ArchiveError, ArchiveReader, Member
 from classifold.atomic import write_whole
-from classifold.errors import DiskError, Fault, RunError
+from classifold.errors import DataError, DiskError, Fault, RunError
 from classifold.machine import limited_memory
 
 # Limit of a JSON file, since it is read whole; ours have a few kB, with a thousand classes some MB.
@@ -132,6 +132,37 @@ def check_finished(path: Path, *, resume: str) -> Path:
             Fault(str(path), what, hint=f"name one of them; the newest is {str(runs[-1].parent)!r}")
         )
     raise RunError(Fault(str(path), f"no {names.METRICS_JSON} in this folder", hint=_RUN_HINT))
+
+
+def check_output(path: Path) -> None:
+    """Refuse to write a file where it would replace one of a run folder's own; worth asking before the work.
+
+    Args:
+        path: The file that will be created or replaced.
+
+    Raises:
+        DataError: It is a file of a run folder, or a folder.
+    """
+    if path.is_dir():
+        raise DataError(Fault(str(path), "it is a folder, not a file", "name a file inside it"))
+    if path.exists():
+        home = path.parent.resolve()
+        for folder in (home, *home.parents):
+            _refuse_own(home / path.name, folder, where=str(path))
+
+
+def _refuse_own(path: Path, folder: Path, *, where: str) -> None:
+    if not any((folder / name).is_file() for name in (names.METRICS_JSON, names.MODEL_ONNX)):
+        return
+    first = path.relative_to(folder).parts[0]
+    # The disk may ignore case.
+    if any(first == name or _is_same(folder / first, folder / name) for name in names.RUN_FILES):
+        what = f"this file belongs to the run in {folder.name}, and would be replaced"
+        raise DataError(Fault(where, what, "name another file"))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def check_run(

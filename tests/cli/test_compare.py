@@ -65,3 +65,15 @@ def test_a_page_in_a_folder_that_is_not_there_is_refused_before_any_work(
     answer = classifold("compare", "runs/first", "runs/second", "--html", "no/such/page.html")
     assert answer.code == 1
     assert "no: no such folder" in answer.err or "no/such: no such folder" in answer.err
+
+
+def test_a_page_in_place_of_a_runs_file_is_refused_before_any_work(
+    classifold: Callable[..., Any], project: Path
+) -> None:
+    run_dir = project / "runs" / "first"
+    run_dir.mkdir(parents=True)
+    (run_dir / "metrics.json").write_text("{}")
+    answer = classifold("compare", "runs/first", "runs/second", "--html", "runs/first/metrics.json")
+    assert answer.code == 1
+    assert "runs/first/metrics.json: this file belongs to the run in first" in answer.err
+    assert (run_dir / "metrics.json").read_text() == "{}"

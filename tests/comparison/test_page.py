@@ -11,6 +11,7 @@ import pytest
 
 from classifold.comparison.compare import compare_runs
 from classifold.comparison.page import render_page
+from classifold.errors import DataError
 from made_browser import NEEDS_BROWSER
 
 pytestmark = NEEDS_BROWSER
@@ -64,3 +65,12 @@ def test_names_are_text_and_nothing_else(page: Path) -> None:
 def test_two_runs_have_their_result_as_the_headline(two_runs: tuple[Path, Path]) -> None:
     text = render_page(compare_runs(two_runs, runs_dir=Path()))
     assert "<h1>B is better on 7 and worse on 3 of 24 pictures</h1>" in text
+
+
+def test_a_page_does_not_replace_a_file_of_a_run(two_runs: tuple[Path, Path]) -> None:
+    found = compare_runs(two_runs, runs_dir=Path("runs"))
+    with pytest.raises(DataError, match="this file belongs to the run in first"):
+        found.write_page(two_runs[0] / "metrics.json")
+    assert (two_runs[0] / "metrics.json").read_text().startswith("{")
+    found.write_page(two_runs[0] / "comparison.html")
+    found.write_page(two_runs[0] / "comparison.html")

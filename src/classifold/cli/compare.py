@@ -51,9 +51,11 @@ def compare(
     from classifold.atomic import check_has_folder
     from classifold.cli.answers import print_json, print_notes, show_place
     from classifold.comparison.compare import compare_runs
+    from classifold.run_folder import check_output
 
     if page_path is not None:
         check_has_folder(page_path)
+        check_output(page_path)
     found = compare_runs(runs, runs_dir=Path(config.RUNS_DIR), only_common=only_common)
     if page_path is not None:
         found.write_page(page_path)

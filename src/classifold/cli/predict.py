@@ -107,6 +107,7 @@ def predict(
     from classifold.predict.explanation import open_explaining
     from classifold.predict.explanation_target import INDEX_HTML
     from classifold.predict.output import choose_format, write_predictions
+    from classifold.predict.output_check import check_answers_file
     from classifold.predict.predictor import load_predictor
     from classifold.run_folder import find_run
     from classifold.trust.answering import check_one_option
@@ -115,6 +116,8 @@ def predict(
     run_dir = find_run(run_dir, runs_dir=Path(config.RUNS_DIR))
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
+    if output_path is not None:
+        check_answers_file(output_path, run=run_dir, pictures=paths, explain_dir=explain_dir)
     predictor = load_predictor(
         run_dir,
         max_pixels=chosen_max_pixels(config),

@@ -17,6 +17,7 @@ from classifold.comparison.figures import (
 from classifold.comparison.result import Comparison
 from classifold.comparison.sentences import build_headline
 from classifold.printable import without_control
+from classifold.run_folder import check_output
 
 _LONGEST_VALUE = 400
 _MOST_CLASSES = 50
@@ -26,8 +27,10 @@ def write_page(comparison: Comparison, path: Path) -> Path:
     """Write the page to a file, which appears only once it is complete; return its path.
 
     Raises:
+        DataError: The file is one of a run folder's own, or a folder.
         DiskError: The file cannot be written.
     """
+    check_output(path)
     with write_whole(path) as partial:
         text = render_page(comparison)
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

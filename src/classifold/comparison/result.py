@@ -153,7 +153,7 @@ class Comparison(Record):
             path: The file to create or to replace, such as "comparison.html".
 
         Raises:
-            ClassifoldError: The file cannot be written.
+            ClassifoldError: The file cannot be written, or is one of a run folder's own.
 
         Example:
             >>> import classifold
