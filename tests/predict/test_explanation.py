@@ -105,6 +105,20 @@ def test_an_earlier_explanation_is_replaced_and_nothing_else_is_left(explained: 
     assert [path.name for path in folder.parent.iterdir()] == ["why"]
 
 
+def test_an_unknown_picture_says_why(explained: Callable[..., Any]) -> None:
+    answer, folder, found = explained("--threshold", "40%")
+    reasons = [(row["unknown"], row["reason"]) for row in found["pictures"]]
+    assert set(reasons) == {(True, "confidence"), (False, None), (None, None)}
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert page.count("Unsure: below the minimum confidence, 40 %.") == reasons.count((True, "confidence"))
+    assert "classifying" not in answer.err
+
+
+def test_a_long_name_of_a_neighbour_is_whole_in_its_title(explained: Callable[..., Any]) -> None:
+    _, folder, _ = explained()
+    assert '<span class="file" title="blue/1.png">' in (folder / "index.html").read_text(encoding="utf-8")
+
+
 def test_the_same_pictures_give_the_same_files(explained: Callable[..., Any], tmp_path: Path) -> None:
     _, one, _ = explained(target=tmp_path / "one")
     _, two, _ = explained(target=tmp_path / "two")

@@ -13,6 +13,7 @@ from classifold.predict.explanation import open_explaining
 from classifold.predict.explanation_files import ExplanationFiles
 from classifold.predict.explanation_target import check_target, open_target
 from classifold.predict.predictor import load_predictor
+from classifold.trust.answering import Rule
 from made_spots import make_spot_run, spot_model, write_spots
 
 
@@ -151,7 +152,7 @@ def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_is_left_when_the_work_is_interrupted(tmp_path: Path, card: ModelCard) -> None:
     def write_half() -> None:
-        with ExplanationFiles.open(tmp_path / "why", paths=[], card=card) as writing:
+        with ExplanationFiles.open(tmp_path / "why", paths=[], card=card, rule=Rule()) as writing:
             writing.place("pictures/000001.jpg").write_bytes(b"half a picture")
             raise KeyboardInterrupt
 

@@ -144,6 +144,7 @@ def predict(
             class_names=predictor.class_names,
             stream=stream,
             rule=predictor.rule,
+            doing="explaining" if explain_dir else "classifying",
         )
     if explain_dir is not None:
         say(f"the explanations are in {explain_dir / INDEX_HTML}")

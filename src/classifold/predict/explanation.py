@@ -89,7 +89,7 @@ class Explaining:
             ahead=count_cores(),
         )
         for number, result in enumerate(work, start=1):
-            if number == _TIMED:
+            if number == _TIMED < total:
                 tell_time(total, (time.monotonic() - started) / number, tell=tell)
             self._files.add(result.prediction, result.answered)
             yield result.prediction
@@ -171,7 +171,7 @@ def open_explaining(
         DiskError: `folder` cannot be written.
     """
     home = run_dir if run_dir.is_dir() else run_dir.parent
-    with ExplanationFiles.open(folder, paths=paths, card=predictor.card) as files:
+    with ExplanationFiles.open(folder, paths=paths, card=predictor.card, rule=predictor.rule) as files:
         yield Explaining(predictor, run_dir=home, files=files, data_dir=data_dir)
 
 

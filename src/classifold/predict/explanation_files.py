@@ -18,8 +18,10 @@ from classifold.predict.explanation_target import (
     PICTURES_DIR,
     open_target,
 )
+from classifold.predict.output import find_reason
 from classifold.predict.predictor import Prediction
 from classifold.printable import format_json
+from classifold.trust.answering import Rule
 from classifold.trust.explained import Explained
 
 PER_PAGE: Final = 200
@@ -45,8 +47,8 @@ class Answered:
 class ExplanationFiles:
     """A folder under construction. `place` may be called by any thread, `add` by one."""
 
-    def __init__(self, folder: Path, card: ModelCard, rows: TextIO) -> None:
-        self._folder, self._card, self._rows = folder, card, rows
+    def __init__(self, folder: Path, card: ModelCard, rule: Rule, rows: TextIO) -> None:
+        self._folder, self._card, self._rule, self._rows = folder, card, rule, rows
         self._num_pictures = self._num_pages = 0
         self._before = "\n"
         self._items: list[str] = []
@@ -54,13 +56,16 @@ class ExplanationFiles:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, target: Path, *, paths: Sequence[Path], card: ModelCard) -> Iterator[ExplanationFiles]:
+    def open(
+        cls, target: Path, *, paths: Sequence[Path], card: ModelCard, rule: Rule
+    ) -> Iterator[ExplanationFiles]:
         """Yield a hidden folder to write to; at the end it is completed and renamed to `target`.
 
         Args:
             target: A new or empty folder, or one of an earlier call, which is replaced.
             paths: The pictures and folders to explain, in which `target` must not be.
             card: The model card.
+            rule: Which pictures are unknown.
 
         Raises:
             DataError: `target` is something else, or among the pictures.
@@ -70,7 +75,7 @@ class ExplanationFiles:
             for name in (PICTURES_DIR, NEIGHBOURS_DIR):
                 (partial / name).mkdir()
             with (partial / EXPLAIN_JSON).open("w", encoding="utf-8", newline="\n") as rows:
-                files = cls(partial, card, rows)
+                files = cls(partial, card, rule, rows)
                 rows.write(f'{MARK}, "model": {format_json(card.run)}, "pictures": [')
                 yield files
                 files.finish()
@@ -82,7 +87,7 @@ class ExplanationFiles:
     def add(self, prediction: Prediction, answered: Answered | None) -> None:
         """Write a picture's row into explain.json, and keep its item for the page."""
         self._num_pictures += 1
-        row = build_row(prediction, answered, self._card)
+        row = build_row(prediction, answered, self._card, self._rule)
         self._rows.write(self._before + format_json(row))
         self._before = ",\n"
         self._items.append(render_items([build_item(row)], self._num_pictures))
@@ -115,13 +120,17 @@ class ExplanationFiles:
             part.unlink()
 
 
-def build_row(prediction: Prediction, answered: Answered | None, card: ModelCard) -> dict[str, Any]:
+def build_row(
+    prediction: Prediction, answered: Answered | None, card: ModelCard, rule: Rule
+) -> dict[str, Any]:
     """Return a picture's entry in explain.json."""
     row: dict[str, Any] = {
         "path": os.fsencode(prediction.path).decode("utf-8", "backslashreplace"),
         "predicted_class": None,
         "confidence": None,
         "unknown": None,
+        "reason": None,
+        "min_confidence": None,
         "distance": None,
         "error": prediction.error or None,
         "file": None,
@@ -137,6 +146,8 @@ def build_row(prediction: Prediction, answered: Answered | None, card: ModelCard
         "predicted_class": card.class_names[heat_map.class_index],
         "confidence": _round(float(prediction.probabilities[heat_map.class_index])),
         "unknown": prediction.unknown,
+        "reason": find_reason(prediction, rule) if prediction.unknown else None,
+        "min_confidence": rule.min_confidence,
         "distance": None if prediction.distance is None else _round(prediction.distance),
         "file": answered.file,
         "width": answered.size[0],

@@ -52,6 +52,7 @@ class Item:
     title: str
     alt: str
     figures: str
+    reason: str = ""
 
 
 def build_item(row: Mapping[str, Any]) -> Item:
@@ -61,7 +62,18 @@ def build_item(row: Mapping[str, Any]) -> Item:
     name = row["predicted_class"]
     share = f"{100 * row['confidence']:.1f} %"
     title = f"unknown (best guess: {name}, {share})" if row["unknown"] else f"{name}, {share}"
-    return Item(row, title, _describe_picture(row, name), _describe_map(row["heat_map"]))
+    return Item(
+        row, title, _describe_picture(row, name), _describe_map(row["heat_map"]), _describe_reason(row)
+    )
+
+
+def _describe_reason(row: Mapping[str, Any]) -> str:
+    """Return why a picture is unknown; empty if it is not."""
+    if row["reason"] is None:
+        return ""
+    if row["reason"] == "distance":
+        return "Unlike the training pictures: too far from them."
+    return f"Unsure: below the minimum confidence, {100 * row['min_confidence']:.4g} %."
 
 
 def _describe_picture(row: Mapping[str, Any], name: str) -> str:

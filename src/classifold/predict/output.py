@@ -97,6 +97,7 @@ def write_predictions(
     class_names: Sequence[str],
     stream: TextIO,
     rule: Rule | None = None,
+    doing: str = "classifying",
 ) -> Written:
     r"""Write predictions to `stream` as they arrive, and return how many there were.
 
@@ -123,6 +124,7 @@ def write_predictions(
         class_names: Names of the classes, in the order of the probabilities.
         stream: A text stream that accepts all of Unicode.
         rule: What decided which pictures are unknown, for the reasons in `text`; None: none is.
+        doing: What is done with the pictures meanwhile, for the progress.
     """
     rows = _open_rows(
         output_format,
@@ -132,7 +134,7 @@ def write_predictions(
         rule=rule or Rule(),
     )
     written = Written()
-    with _showing(stream) as advance:
+    with _showing(stream, doing) as advance:
         for prediction in counting(predictions, advance):
             if prediction.probabilities is None:
                 written.add_unreadable(prediction)
@@ -146,11 +148,11 @@ def write_predictions(
     return written
 
 
-def _showing(stream: TextIO) -> contextlib.AbstractContextManager[Advance]:
+def _showing(stream: TextIO, doing: str) -> contextlib.AbstractContextManager[Advance]:
     """Show how many pictures are classified, unless the answers themselves are shown as they come."""
     if is_terminal(stream):
         return contextlib.nullcontext(Advance())
-    return show_progress("classifying", None)
+    return show_progress(doing, None)
 
 
 def rank_classes(prediction: Prediction, class_names: Sequence[str], *, top_k: int) -> Ranking:
@@ -305,11 +307,22 @@ def _mark_unknown(name: str) -> str:
     return f"unknown ({name}?)"
 
 
+def find_reason(prediction: Prediction, rule: Rule) -> Literal["distance", "confidence"]:
+    """Return what a picture is unknown for: its distance from the training pictures, or its confidence.
+
+    Args:
+        prediction: Of a picture that is unknown.
+        rule: By which it is.
+    """
+    distance, limit = prediction.distance, rule.max_distance
+    is_far = distance is not None and limit is not None and not distance <= limit
+    return "distance" if is_far else "confidence"
+
+
 def _explain_unknown(prediction: Prediction, rule: Rule) -> str:
     """Return why a picture is unknown, in a few words."""
-    distance, limit = prediction.distance, rule.max_distance
-    if distance is not None and limit is not None and not distance <= limit:
-        return f"unlike the training pictures (distance {distance:.3g})"
+    if find_reason(prediction, rule) == "distance":
+        return f"unlike the training pictures (distance {prediction.distance:.3g})"
     return f"unsure (below {100 * rule.min_confidence:.4g} %)"
 
 
