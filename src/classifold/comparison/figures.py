@@ -42,10 +42,10 @@ def build_scores(comparison: Comparison) -> Grid:
 def build_trust(comparison: Comparison) -> Grid | None:
     """Return what the runs' probabilities and answers are worth, as far as a run tells; None if none does."""
     columns = {
-        "calibration error": [run.calibration_error for run in comparison.runs],
+        "calibration": [run.calibration_error for run in comparison.runs],
         "answered": [run.coverage for run in comparison.runs],
-        "right of answers": [run.answered_accuracy for run in comparison.runs],
-        "unknown class refused": [run.unseen_refused for run in comparison.runs],
+        "answers right": [run.answered_accuracy for run in comparison.runs],
+        "left-out unknown": [run.unseen_refused for run in comparison.runs],
     }
     told = {name: scores for name, scores in columns.items() if any(scores)}
     if not told:
