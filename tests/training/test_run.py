@@ -104,6 +104,25 @@ def test_the_predictions_are_those_of_the_metrics_and_of_predict(finished, sets_
         np.testing.assert_allclose(prediction.probabilities, given, atol=2e-6)
 
 
+def test_what_is_promised_of_errors_follows_from_the_evaluation_pictures(finished):
+    """The validation pictures chose the head and the epoch, and would promise too much."""
+    answering = read_json(finished.run_dir / "classes.json")["answering"]
+    assert answering["num_pictures"] == 15
+    rows = read_rows(finished.run_dir / "predictions.csv")
+    near = [row for row in rows if float(row["distance"]) <= answering["max_distance"]]
+    for step in answering["error_steps"]:
+        # predictions.csv has six decimals, and the step's confidence is rounded down.
+        answered = [row for row in near if float(row["confidence"]) >= step["min_confidence"] - 2e-6]
+        wrong = sum(row["correct"] == "false" for row in answered)
+        assert (wrong + 1) / (len(answered) + 1) <= step["max_error"] + 1e-5
+    least = min(answering["error_steps"], key=lambda step: step["max_error"])
+    sure = [row for row in near if float(row["confidence"]) >= least["min_confidence"] - 2e-6]
+    assert least["max_error"] >= 1 / (len(sure) + 1) - 1e-5
+    for row in rows:
+        unsure = float(row["confidence"]) < answering["min_confidence"]
+        assert row["unknown"] == str(unsure or row not in near).lower()
+
+
 def test_every_form_was_verified_in_a_fresh_process(finished):
     environment = read_json(finished.run_dir / "environment.json")
     forms = environment["verification"]

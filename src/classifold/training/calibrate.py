@@ -66,7 +66,7 @@ class Trust:
         reference: What distances are measured from.
         answering: When the model answers.
         training: The pictures of the reference set.
-        validation: The pictures that all this was chosen on.
+        validation: The pictures that the calibrator and the limit of the distance were chosen on.
     """
 
     calibrator: Calibrator
