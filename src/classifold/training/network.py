@@ -139,11 +139,11 @@ class _Builder:
         return output
 
     def add_nearest(self, squares: str, count: int) -> str:
-        """Return the name of the `count` smallest of each row."""
+        """Return the name of the places of the `count` smallest of each row."""
         import onnx
 
         name = self._name("nearest")
-        ends, number = [name, f"{name}_places"], self.hold([count], np.int64)
+        ends, number = [f"{name}_values", name], self.hold([count], np.int64)
         node = onnx.helper.make_node("TopK", [squares, number], ends, name=name, largest=0, sorted=0)
         self._graph.node.append(node)
         return name
@@ -181,8 +181,10 @@ def _add_distance(builder: _Builder, reference: Reference, outputs: tuple[str, s
     squares = builder.add("Add", squares, builder.hold((points**2).sum(axis=1)))
     squares = builder.add("Max", squares, builder.hold(0.0))
     count = min(reference.num_neighbours, len(points))
-    nearest = builder.add("Sqrt", builder.add_nearest(squares, count))
-    total = builder.sum(nearest, keep=False)
+    nearest = builder.add("Gather", builder.hold(points), builder.add_nearest(squares, count), axis=0)
+    gaps = builder.add("Sub", nearest, builder.add("Unsqueeze", rows, builder.hold([1], np.int64)))
+    lengths = builder.add("Sqrt", builder.sum(builder.add("Mul", gaps, gaps), keep=False))
+    total = builder.sum(lengths, keep=False)
     builder.add("Div", total, builder.hold(count * reference.scale), output=distance)
     return [(distance, [None]), (embedding, [None, points.shape[1]])]
 

@@ -79,8 +79,15 @@ class Reference:
         """Return the distances (N,) of embeddings (N, D + 1)."""
         squares = _square_distances(embeddings, self.points)
         count = min(self.num_neighbours, len(self.points))
-        nearest = np.sqrt(np.partition(squares, count - 1, axis=1)[:, :count])
-        return np.asarray(nearest.mean(axis=1) / self.scale, np.float32)
+        nearest = np.argpartition(squares, count - 1, axis=1)[:, :count]
+        return np.asarray(self.measure_to(embeddings, nearest).mean(axis=1) / self.scale, np.float32)
+
+    def measure_to(self, embeddings: Floats, places: NDArray[np.intp]) -> Floats:
+        """Return how far each embedding (N, D + 1) is from the points at `places` (N, k), not scaled."""
+        # By differences: squares that were multiplied out find the nearest points, but of a small distance
+        # they leave hardly more than rounding, which is other in each format.
+        gaps = embeddings[:, None] - self.points[places]
+        return np.asarray(np.sqrt((gaps**2).sum(axis=2)), np.float32)
 
 
 def scale_to_unit(features: Floats) -> Floats:
@@ -109,16 +116,13 @@ def find_neighbours(reference: Reference, embeddings: Floats, *, count: int) -> 
     """Return the `count` nearest training pictures of each embedding (N, D + 1), the nearest first."""
     squares = _square_distances(embeddings, reference.points)
     order = np.argsort(squares, axis=1, kind="stable")[:, :count]
+    distances = reference.measure_to(embeddings, order) / reference.scale
     return [
         [
-            Neighbour(
-                reference.keys[place],
-                int(reference.labels[place]),
-                float(np.sqrt(row[place]) / reference.scale),
-            )
-            for place in places
+            Neighbour(reference.keys[place], int(reference.labels[place]), distance)
+            for place, distance in zip(places, row, strict=True)
         ]
-        for row, places in zip(squares, order.tolist(), strict=True)
+        for places, row in zip(order.tolist(), distances.tolist(), strict=True)
     ]
 
 
