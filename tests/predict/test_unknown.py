@@ -74,7 +74,7 @@ def test_an_error_smaller_than_possible_is_refused_with_the_smallest(judging_run
     (fault,) = caught.value.faults
     assert fault.where == str(judging_run / "model.onnx")
     assert (
-        fault.what == "the smallest error that the 75 validation pictures of this model can promise is 0.02"
+        fault.what == "the smallest error that the 75 evaluation pictures of this model can promise is 0.02"
     )
     assert fault.hint.startswith("use --error 0.02 ")
 
