@@ -38,6 +38,8 @@ BOOTSTRAP_SAMPLES = 100
 """
 FLAGS = ("--init_s3_buckets", "--build_and_push_docker_image", "--launch_training")
 
+READING = r"reading (\d+) training pictures"
+
 
 class Shell:
     """Runs commands in the project's folder as typed, each in a process of its own."""
@@ -382,12 +384,14 @@ def test_two_machines_with_a_part_of_the_shards_each_and_one_that_dies(lab: Clou
     lines = lines_by_host(name)
     assert sorted(lines) == ["algo-1", "algo-2"]
     here = [int(line.split()[0]) for host in lines for line in lines[host] if "are on this host" in line]
-    read = [
-        int(found[1])
+    # Each for the training; the first host reads its own once more to calibrate.
+    readings = {
+        host: [int(found[1]) for line in lines[host] if (found := re.fullmatch(READING, line))]
         for host in lines
-        for line in lines[host]
-        if (found := re.fullmatch(r"reading (\d+) training pictures", line))
-    ]
+    }
+    assert readings["algo-1"][1:] == readings["algo-1"][:1]
+    assert len(readings["algo-2"]) == 1
+    read = [one[0] for one in readings.values()]
     assert sum(here) == sum(read) == 24
     assert sorted(here) == sorted(read)
     assert 0 < min(here) < max(here)
