@@ -224,7 +224,10 @@ def test_an_interruption_of_the_export_keeps_the_model_which_is_that_of_any_run_
     start_train, finished, children, keras
 ):
     started = start_train()
-    started.wait_for(lambda: list(started.runs_dir.glob(".*/model.keras")) and children(started.process.pid))
+    # Not sooner: a process that is just being started is not yet known to the one that must end it.
+    started.wait_for(
+        lambda: list(started.runs_dir.glob(".*/reference.npz")) and children(started.process.pid)
+    )
     (child,) = children(started.process.pid)
     kept = expect_interrupted(started, started.end(signal.SIGINT))
     assert not Path(f"/proc/{child}").exists()
