@@ -16,7 +16,7 @@ from classifold.comparison.figures import (
 )
 from classifold.comparison.result import Comparison
 from classifold.comparison.sentences import build_headline
-from classifold.printable import without_control
+from classifold.pages import open_templates
 from classifold.run_folder import check_output
 
 _LONGEST_VALUE = 400
@@ -39,24 +39,10 @@ def write_page(comparison: Comparison, path: Path) -> Path:
 
 def render_page(comparison: Comparison) -> str:
     """Return the page as HTML; every text is escaped, and nothing outside the page is loaded."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
     import classifold
 
-    templates = Environment(
-        # The look is the report's.
-        loader=ChoiceLoader(
-            [
-                PackageLoader("classifold.comparison", "templates"),
-                PackageLoader("classifold.report", "templates"),
-            ]
-        ),
-        autoescape=True,
-        finalize=without_control,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    # The look is the report's.
+    templates = open_templates("classifold.comparison", "classifold.report")
     return templates.get_template("compare.html.j2").render(
         comparison=comparison,
         headline=build_headline(comparison),

@@ -25,7 +25,7 @@ from classifold.datacheck.plan import Step, build_plan, find_links, format_certa
 from classifold.datacheck.thumbnails import make_thumbnails
 from classifold.dataset.name_bytes import clean_name
 from classifold.findings import Findings
-from classifold.printable import without_control
+from classifold.pages import open_templates
 from classifold.report.sentences import percent
 
 if TYPE_CHECKING:
@@ -325,20 +325,6 @@ class _Numbers:
 
 def render_page(page: CheckPage) -> str:
     """Return the page as HTML; every text is escaped, and nothing outside the page is loaded."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        # The look is the report's.
-        loader=ChoiceLoader(
-            [
-                PackageLoader("classifold.datacheck", "templates"),
-                PackageLoader("classifold.report", "templates"),
-            ]
-        ),
-        autoescape=True,
-        finalize=without_control,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    # The look is the report's.
+    templates = open_templates("classifold.datacheck", "classifold.report")
     return templates.get_template("check.html.j2").render(page=page)

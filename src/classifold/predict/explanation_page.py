@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifold.counts import count_of
 from classifold.model_card import ModelCard
-from classifold.printable import without_control
+from classifold.pages import open_templates
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -141,13 +141,4 @@ def render_page(
 
 @functools.cache
 def _templates() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("classifold.predict", "templates"),
-        autoescape=True,
-        finalize=without_control,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return open_templates("classifold.predict")

@@ -17,7 +17,7 @@ from classifold.counts import choose, count_of
 from classifold.dataset.record import read_record_head
 from classifold.dataset.scan import load_sets
 from classifold.errors import DataError, Fault
-from classifold.printable import without_control
+from classifold.pages import open_templates
 from classifold.report.build import build_page
 from classifold.report.card import write_model_card
 from classifold.report.records import DataRecord, RunRecords, read_records
@@ -152,20 +152,10 @@ def _holds_sets(folder: Path, fingerprint: str) -> bool:
 
 def render_page(page: Page) -> str:
     """Return the page as HTML; every text is escaped, and nothing outside the page is loaded."""
-    from jinja2 import Environment as Templates
-    from jinja2 import PackageLoader, StrictUndefined
-
     script = files("classifold.report").joinpath("templates/report.js").read_text(encoding="utf-8")
     # The page lets no other script run: it holds texts of others, such as names of files.
     script_hash = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    templates = Templates(
-        loader=PackageLoader("classifold.report", "templates"),
-        autoescape=True,
-        finalize=without_control,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = open_templates("classifold.report")
     return templates.get_template("report.html.j2").render(
         page=page,
         script=Markup(script),  # noqa: S704 - our own file
