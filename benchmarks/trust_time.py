@@ -71,10 +71,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="settings of train")
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args()
-    sources = {BEFORE: args.before.absolute() / "src", NOW: ROOT / "src"}
+    output, sources = args.output.absolute(), {BEFORE: args.before.absolute() / "src", NOW: ROOT / "src"}
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         given = [f"DATA_LOCAL_DIR={args.folder.absolute()}", f"SPLIT_LOCAL_DIR={place / 'split'}", *args.set]
+        # Away from this checkout, whose settings file names settings that CHECKOUT does not know.
+        os.chdir(place)
         run_command(sources[NOW], ["split", *as_options(given)])
         trained: dict[str, list[dict[str, Any]]] = {BEFORE: [], NOW: []}
         for turn in range(args.rounds):
@@ -100,8 +102,8 @@ def main() -> None:
             name: round(value / asked[BEFORE] - 1, 4) for name, value in asked.items() if name != BEFORE
         },
     }
-    args.output.parent.mkdir(exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({key: report[key] for key in ("train_takes_more", "prediction_takes_more")}, indent=2))
 
 
