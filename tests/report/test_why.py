@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import re
 import shutil
@@ -8,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -120,3 +124,25 @@ def test_pictures_that_are_not_there_are_not_explained(make_run: Make, tmp_path:
     run_dir = make_explained(make_run, tmp_path)
     (tmp_path / "flowers-split" / "evaluation" / KEY).unlink()
     assert 'class="heat"' not in write_report(run_dir).read_text(encoding="utf-8")
+
+
+def test_a_heat_map_lies_on_the_picture_as_sample_bits_reads_it(make_run: Make, tmp_path: Path) -> None:
+    """Twelve bits in samples of 16 are nearly black where all 16 are taken to count."""
+    run_dir = make_explained(make_run, tmp_path)
+    plain = _read_heat(write_report(run_dir).read_text(encoding="utf-8"))
+    strange = run_dir.parents[1] / "flowers-split" / "evaluation" / KEY
+    with Image.open(strange) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(np.uint16) * 16
+    cv2.imwrite(str(strange), pixels[:, :, ::-1])
+    config = run_dir / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "SAMPLE_BITS": 12}), encoding="utf-8")
+    deep = _read_heat(write_report(run_dir).read_text(encoding="utf-8"))
+    assert np.abs(deep - plain).mean() < 3
+
+
+def _read_heat(html: str) -> Any:
+    """Return the pixels of the page's first heat map."""
+    tag = re.search(r'<img[^>]*class="heat"[^>]*>', html)[0]  # type: ignore[index]
+    data = re.search(r'src="data:image/jpeg;base64,([^"]+)"', tag)[1]  # type: ignore[index]
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        return np.asarray(image.convert("RGB")).astype(float)

@@ -84,7 +84,7 @@ def explain_mistakes(
     try:
         with limited_model(model):
             session = open_session(model)
-        return _explain(model, card, session, pictures, found, max_pixels)
+        return _explain(model, card, session, pictures, found, max_pixels, sample_bits)
     except Exception:
         return dict.fromkeys(pictures, Why(note="No heat map: the model could not be opened or run."))
 
@@ -109,6 +109,7 @@ def _explain(
     pictures: Mapping[str, tuple[int, NDArray[np.uint8]]],
     found: Mapping[str, Picture],
     max_pixels: int,
+    sample_bits: SampleBits,
 ) -> dict[str, Why]:
     import numpy as np
 
@@ -127,7 +128,7 @@ def _explain(
     for (key, neighbours), heat_map in itertools.zip_longest(zip(pictures, near, strict=True), maps):
         heat = None
         if heat_map is not None and heat_map.is_shown:
-            heat = _draw(found[key], heat_map, max_pixels=max_pixels)
+            heat = _draw(found[key], heat_map, max_pixels=max_pixels, sample_bits=sample_bits)
         note = _explain_none(count) if heat_map is None else _describe(heat_map)
         why[key] = Why(heat, note, tuple(neighbours))
     return why
@@ -152,7 +153,7 @@ def _count_maps(explainer: Explainer, seconds: float) -> int:
     return min(_MOST_MAPS, int(_MOST_SECONDS / max(passes * seconds, 1e-9)))
 
 
-def _draw(picture: Picture, heat_map: HeatMap, *, max_pixels: int) -> str:
+def _draw(picture: Picture, heat_map: HeatMap, *, max_pixels: int, sample_bits: SampleBits) -> str:
     """Return a heat map over the picture in its own proportions; the model's square would distort it."""
     from PIL import Image
 
@@ -160,7 +161,8 @@ def _draw(picture: Picture, heat_map: HeatMap, *, max_pixels: int) -> str:
     from classifold.trust.overlay import draw_overlay
 
     content = picture.read_bytes(max_pixels=max_pixels)
-    image = draw_overlay(read_picture(content, max_pixels=max_pixels, min_side=_SIDE), heat_map)
+    pixels = read_picture(content, max_pixels=max_pixels, min_side=_SIDE, sample_bits=sample_bits)
+    image = draw_overlay(pixels, heat_map)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     return write_image(image)
 
