@@ -21,7 +21,6 @@ Writes benchmarks/results/calibration.json. Seconds where DIR has everything.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from classifold.trust.distance import build_reference
 from classifold.trust.errors import choose_answering
 from classifold.trust.temperature import fit_calibrator, measure_losses
 from decode import describe_machine
-from trained import Trained, gather
+from trained import Trained, gather, parse_options
 from unknown import soften
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
@@ -45,14 +44,7 @@ NUM_SAMPLES, NUM_DIVISIONS = 1000, 100
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--work", type=Path, required=True, help="where models are trained, or were")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    args = parser.parse_args()
+    args = parse_options(__doc__, RESULTS)
     rows, promised = [], []
     for trained in gather(args.folders, args.work, args.seeds):
         for case, sets in list_cases(trained).items():

@@ -68,6 +68,18 @@ def main() -> None:
         print(f"{one.folder} {one.seed}: {sizes}", flush=True)
 
 
+def parse_options(description: str | None, results: Path) -> argparse.Namespace:
+    """Return the options of a benchmark of these models: folders, work, seeds and output."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--work", type=Path, required=True, help="where models are trained, or were")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=results)
+    return parser.parse_args()
+
+
 def gather(folders: Sequence[Path], work: Path, seeds: int) -> Iterator[Trained]:
     """Give each model of the folders and seeds, which is trained where DIR does not have it."""
     for seed in range(seeds):

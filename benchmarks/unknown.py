@@ -20,7 +20,6 @@ benchmarks/results/unknown.json. Seconds where DIR has everything.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import time
@@ -36,7 +35,7 @@ from classifold.trust.errors import DEFAULT_CONFIDENCE
 from classifold.trust.temperature import fit_calibrator
 from classifold.trust.unseen import SetFeatures, measure_auroc, measure_unseen
 from decode import describe_machine
-from trained import SETS, Trained, gather
+from trained import SETS, Trained, gather, parse_options
 
 RESULTS = Path(__file__).parent / "results" / "unknown.json"
 PACKAGES = ("classifold", "numpy")
@@ -46,14 +45,7 @@ Score = Callable[[Any, Any], Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--work", type=Path, required=True, help="where models are trained, or were")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    args = parser.parse_args()
+    args = parse_options(__doc__, RESULTS)
     models = [measure(trained) for trained in gather(args.folders, args.work, args.seeds)]
     report = {
         "command": "python benchmarks/unknown.py " + " ".join(folder.name for folder in args.folders),
