@@ -8,8 +8,8 @@ Draws evaluation sets for two models of known quality, which differ on a known s
     z test     of two accuracies as if they came from different pictures, p < 0.05
     overlap    whether the 95 % intervals (Wilson) of the two accuracies do not overlap, as one does by eye
 
-A false alarm is a difference that is told of two equally good models; it may happen in 5 % of the samples at
-most. And how often the 95 % interval of the difference holds the true one: ours (Bonett and Price), the
+A false alarm is a difference reported between two equally good models; the rate should be at most 5 %. Then
+how often the 95 % interval of the difference contains the true difference: ours (Bonett and Price), the
 bootstrap (percentiles of resampled pictures) and Wald's. Then two runs with --rows pictures of ten classes
 are made and compared by the command, as a whole process, beside reading both files with Python's csv module.
 Writes benchmarks/results/compare.json. Two minutes on two cores.

@@ -81,8 +81,8 @@ class ReliabilityBin(Record):
         low: Lower end of the range of confidence, 0..1.
         high: Upper end of the range of confidence, 0..1.
         count: Number of pictures in the range.
-        confidence: Their mean confidence; None where there are none.
-        accuracy: Share of them that is right; None where there are none.
+        confidence: Mean confidence of these pictures, 0..1; None if the range has no pictures.
+        accuracy: Share of these pictures that are right, 0..1; None if the range has no pictures.
     """
 
     low: float

@@ -37,7 +37,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a model gives a picture a class.
+    """The explanation of a prediction.
 
     Attributes:
         label: Name of the class that is explained.

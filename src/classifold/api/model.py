@@ -288,8 +288,8 @@ def load(
             than the default of that setting.
         threshold: Minimum confidence, 0 to 1: pictures are unknown where the most probable class has a lower
             probability.
-        error: Call so many pictures unknown that on average at most this share of the answers is wrong, such
-            as 0.01, if new pictures come from the same source as the evaluation pictures.
+        error: Raise the minimum confidence until, on average, at most this share of the answers is wrong,
+            such as 0.01. Assumes that new pictures come from the same source as the evaluation pictures.
         always_answer: Answer every picture, whatever it shows.
 
     Raises:

@@ -120,7 +120,7 @@ def write_value(value: object, limit: int) -> str:
 
 
 def write_interval(score: Score) -> str:
-    """Return the ends of an interval: "0.840 to 0.973"; empty where there is none."""
+    """Return the ends of an interval: "0.840 to 0.973"; "" if the score has no interval."""
     return "" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}"
 
 

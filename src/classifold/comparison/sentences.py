@@ -62,7 +62,7 @@ def write_points(value: float, *, decimals: int = 1) -> str:
 
 
 def write_points_interval(score: Score) -> str:
-    """Return the interval of a difference in points: "-2.7 to +13.3"; empty where there is none."""
+    """Return the interval of a difference in points: "-2.7 to +13.3"; "" if the score has no interval."""
     if score.low is None or score.high is None:
         return ""
     return f"{write_points(score.low)} to {write_points(score.high)}"

@@ -224,10 +224,11 @@ def _measure_others(planes: NDArray[np.uint8], counts: NDArray[np.intp]) -> tupl
 def measure_sharpness(pixels: NDArray[np.uint8]) -> float:
     """Return how steep the edges are at full size: about 1 for sharp ones, below 0.2 for blurred ones.
 
-    Along some rows and columns, the squared differences of neighbours are compared with a quarter of those of
-    pixels four apart. A sharp edge lies within four pairs of the latter, each with its full height, and one
-    pair of neighbours does, which gives 1. A blurred edge rises by a fraction from pixel to pixel, which
-    gives 1/4 and less. Small differences count as noise. The result hardly depends on the contrast.
+    Along some rows and columns, the squared differences of neighbouring pixels are compared with a quarter of
+    the squared differences of pixels four apart. A sharp edge counts once among neighbours and four times
+    among pixels four apart, always with its full height, which gives 1. A blurred edge rises gradually from
+    pixel to pixel, which gives at most 1/4. Small differences count as noise. The result hardly depends on
+    the contrast.
 
     A picture without any edge has 0, be it blurred or blank.
 

@@ -104,8 +104,8 @@ def find_pairs(
     num_mute = int(hashes.is_mute.sum())
     del hashes
     search = _Search(descriptions, candidates, read)
-    # Pictures in `candidates.cut` were compared with those whose hashes are most like theirs, which is enough
-    # for the copies in benchmarks/check_copies.py; only candidates that nobody looked at are worth a note.
+    # Pictures in `candidates.cut` were compared only with those that have the most similar hashes. That finds
+    # the copies in benchmarks/check_copies.py, so only candidates that were never compared get a note.
     limits = _Limits(len(descriptions))
     groups = Groups[int]()
     found: list[Pair] = []

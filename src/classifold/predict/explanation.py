@@ -29,7 +29,7 @@ from classifold.trust.overlay import MOST_SIDE, draw_overlay, fit
 
 _NEIGHBOUR_SIDE: Final = 224  # pixels of the longer side
 _QUALITY: Final = 88
-# After how many pictures the time for all of them is told, where it is more than so many seconds.
+# After 4 pictures, the estimated time for all of them is printed if it is more than 30 seconds.
 _TIMED, _LONG = 4, 30.0
 
 

@@ -26,10 +26,10 @@ def check_answers_file(
     Raises:
         DataError: It would replace one of these files, or is a folder.
         DiskError: Its folder does not exist.
-        UsageError: It is in the folder of the explanations, which is written anew.
+        UsageError: It is in the folder of the explanations, which is replaced.
     """
     if explain_dir is not None and _resolve(path).is_relative_to(_resolve(explain_dir)):
-        what = f"it is in the folder of --explain ({explain_dir}), which is written anew"
+        what = f"it is in the --explain folder {explain_dir}, which is replaced"
         raise UsageError(Fault("--output", what, "name a file beside that folder", got=str(path)))
     check_has_folder(path)
     check_output(path)
