@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,3 +38,41 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@contextlib.contextmanager
+def opening_pages(
+    browser: Any, *, schemes: tuple[str, ...], in_folder: bool = False
+) -> Iterator[Callable[..., Any]]:
+    """Give a function that opens a page; a message, dialog or request elsewhere fails the test at the end.
+
+    Args:
+        browser: The fixture.
+        schemes: Beginnings of addresses that a page may ask for besides its own, such as "data:".
+        in_folder: A page may also ask for the files in its folder.
+    """
+    contexts, complaints = [], []
+
+    def open_page(path: Path, *, width: int = 1280, asked: list[str] | None = None, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page, own = context.new_page(), path.as_uri()
+        allowed = (*schemes, *([f"{path.parent.as_uri()}/"] if in_folder else []))
+
+        def check(request: Any) -> None:
+            if asked is not None:
+                asked.append(request.url)
+            if request.url != own and not request.url.startswith(allowed):
+                complaints.append(request.url)
+
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on("request", check)
+        page.goto(own)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []

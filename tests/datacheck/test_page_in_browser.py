@@ -13,7 +13,7 @@ import pytest
 from classifold.datacheck.page import write_check_page
 from classifold.datacheck.plan import build_plan, read_plan
 from classifold.findings import Findings, PictureFinding
-from made_browser import NEEDS_BROWSER
+from made_browser import NEEDS_BROWSER, opening_pages
 from made_findings import make_findings, make_hostile
 
 pytestmark = NEEDS_BROWSER
@@ -31,30 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Findings]:
 @pytest.fixture
 def show(browser: Any) -> Iterator[Callable[..., Any]]:
     """Return a function that opens a page and fails the test on any message, dialog or request."""
-    contexts, complaints = [], []
-
-    def open_page(path: Path, *, width: int = 1280, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith(("data:", "blob:")) or request.url == path.as_uri()
-                else complaints.append(request.url)
-            ),
-        )
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    with opening_pages(browser, schemes=("data:", "blob:")) as open_page:
+        yield open_page
 
 
 def save(page: Any, target: Path) -> Path:

@@ -14,7 +14,7 @@ from PIL import Image
 from classifold.predict import explanation_files
 from classifold.predict.explanation import tell_time
 from classifold.predict.training_pictures import find_training_pictures
-from made_browser import NEEDS_BROWSER
+from made_browser import NEEDS_BROWSER, opening_pages
 from made_spots import list_spots, make_spot_run, paint_spot, write_spots
 
 
@@ -196,28 +196,8 @@ def test_a_key_that_leads_out_of_the_folder_is_ignored(tmp_path: Path) -> None:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Return a function that opens a page, and fails the test on a message or a request elsewhere."""
-    contexts, complaints = [], []
-
-    def open_page(path: Path, *, width: int = 1280, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        home = path.parent.as_uri()
-        page.on(
-            "request",
-            lambda asked: (
-                None if asked.url.startswith(("data:", f"{home}/")) else complaints.append(asked.url)
-            ),
-        )
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    with opening_pages(browser, schemes=("data:",), in_folder=True) as open_page:
+        yield open_page
 
 
 @needs_browser

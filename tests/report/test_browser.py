@@ -12,31 +12,24 @@ from typing import Any
 import pytest
 
 from classifold.report.page import write_report
-from made_browser import NEEDS_BROWSER
+from made_browser import NEEDS_BROWSER, opening_pages
 
 pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture
 def show(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Return a function that opens a report and fails the test on any message of the browser's console."""
-    contexts = []
-    complaints: list[str] = []
+    """Return a function that opens a report and fails the test on any message, dialog or request.
 
-    def open_page(report: Path, *, width: int = 1280, **options: Any) -> tuple[Any, list[str]]:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page, asked = context.new_page(), []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(report.as_uri())
-        return page, asked
+    It returns the page and the addresses that were asked for.
+    """
+    with opening_pages(browser, schemes=("data:",)) as open_page:
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        def show(report: Path, **options: Any) -> tuple[Any, list[str]]:
+            asked: list[str] = []
+            return open_page(report, asked=asked, **options), asked
+
+        yield show
 
 
 def test_nothing_is_asked_of_the_network(make_run: Callable[..., Any], show: Callable[..., Any]) -> None:
