@@ -53,7 +53,7 @@ def test_other_files_are_fine(place: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["why", "why/index.html", "why/sub/../a.csv", "link/a.csv"])
 def test_the_folder_of_the_explanations_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "link").symlink_to("why")
-    with pytest.raises(UsageError, match="it is in the folder of --explain"):
+    with pytest.raises(UsageError, match="it is in the --explain folder"):
         check_answers_file(
             tmp_path / name, run=tmp_path, pictures=[tmp_path], explain_dir=tmp_path / "photos" / ".." / "why"
         )
