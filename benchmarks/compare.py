@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from classifold.comparison.paired import find_interval, find_p_value
+from classifold.paired import find_interval, find_p_value
 from classifold.intervals import wilson_interval
 from decode import describe_machine
 

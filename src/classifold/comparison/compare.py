@@ -17,7 +17,7 @@ from classifold.comparison.differences import (
     compare_settings,
     describe_classes,
 )
-from classifold.comparison.paired import (
+from classifold.paired import (
     MAX_CHANCE,
     correct_for_many,
     find_interval,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from classifold.comparison.paired import FEWEST_TELLING
+from classifold.paired import FEWEST_TELLING
 from classifold.comparison.result import ComparedRun, Comparison, Pair
 from classifold.counts import count_of
 from classifold.metrics import Score

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy.stats import binomtest
 
-from classifold.comparison.paired import (
+from classifold.paired import (
     FEWEST_TELLING,
     correct_for_many,
     find_interval,
