@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from classifold.paired import find_interval, find_p_value
 from classifold.intervals import wilson_interval
+from classifold.paired import find_interval, find_p_value
 from decode import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "compare.json"

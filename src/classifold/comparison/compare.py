@@ -17,6 +17,12 @@ from classifold.comparison.differences import (
     compare_settings,
     describe_classes,
 )
+from classifold.comparison.result import ClassPair, ComparedRun, Comparison, Difference, Pair
+from classifold.comparison.runs import OpenedRun, find_cost, find_model_mb, open_runs
+from classifold.comparison.sentences import describe_pair, describe_time, find_cautions
+from classifold.counts import count_of
+from classifold.errors import Fault, RunError
+from classifold.metrics import Metrics, Score, score_share
 from classifold.paired import (
     MAX_CHANCE,
     correct_for_many,
@@ -24,12 +30,6 @@ from classifold.paired import (
     find_mean_interval,
     find_p_value,
 )
-from classifold.comparison.result import ClassPair, ComparedRun, Comparison, Difference, Pair
-from classifold.comparison.runs import OpenedRun, find_cost, find_model_mb, open_runs
-from classifold.comparison.sentences import describe_pair, describe_time, find_cautions
-from classifold.counts import count_of
-from classifold.errors import Fault, RunError
-from classifold.metrics import Metrics, Score, score_share
 from classifold.trust.promise import build_promise
 
 _NUM_PICTURES = 20

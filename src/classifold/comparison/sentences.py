@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from classifold.paired import FEWEST_TELLING
 from classifold.comparison.result import ComparedRun, Comparison, Pair
 from classifold.counts import count_of
 from classifold.metrics import Score
+from classifold.paired import FEWEST_TELLING
 
 
 def build_headline(comparison: Comparison) -> str:
