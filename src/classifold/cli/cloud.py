@@ -90,6 +90,7 @@ def show_policies(config: Config) -> None:
     """Print the policies of docs/aws.md with the project's own names in them."""
     from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
     from classifold.aws.policies import build_boundary, build_scope
+    from classifold.aws.serving_policies import build_deploy_policy
     from classifold.cli.cloud_answers import print_json
 
     aws = _prepare_aws(config)
@@ -107,6 +108,7 @@ def show_policies(config: Config) -> None:
             "boundary": build_boundary(scope),
             "set_up": build_setup_policy(scope, makes_role=not config.ROLE),
             "daily_use": build_daily_policy(scope),
+            "deploy": build_deploy_policy(scope),
         }
     )
 
