@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.predict.output import (
+from classifold.predict.answer_formats import (
     OUTPUT_FORMATS,
     OutputFormat,
     choose_format,
     describe_contradiction,
-    rank_classes,
-    write_predictions,
 )
+from classifold.predict.output import write_predictions
 from classifold.predict.predictor import Prediction
+from classifold.predict.ranking import rank_classes
 from classifold.trust.answering import Rule
 
 RULE = Rule(0.8, 1.0)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from classifold.dataset.division import SplitSummary
     from classifold.packing.pack import ShardSummary
-    from classifold.predict.output import OutputFormat, Written
+    from classifold.predict.answer_formats import OutputFormat
+    from classifold.predict.written import Written
     from classifold.training.run import RunSummary
 
 _SCORE_TITLES = {
@@ -299,7 +300,7 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def print_written(written: Written, path: Path, *, output_format: OutputFormat) -> None:
     """Say on standard error what is in a file of predictions, which pictures are not, and what is odd."""
-    from classifold.predict.output import describe_contradiction
+    from classifold.predict.answer_formats import describe_contradiction
 
     for line in written.describe(path):
         say(line)

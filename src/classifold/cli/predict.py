@@ -14,7 +14,7 @@ from classifold.errors import Fault, UsageError
 from classifold.progress import say
 
 if TYPE_CHECKING:
-    from classifold.predict.output import OutputFormat
+    from classifold.predict.answer_formats import OutputFormat
 
 
 @click.command()
@@ -104,9 +104,10 @@ def predict(
     config = load_settings(config_path, overrides)
     options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
     from classifold.cli.answers import open_answer, print_notes, print_written
+    from classifold.predict.answer_formats import choose_format
     from classifold.predict.explanation import open_explaining
     from classifold.predict.explanation_target import INDEX_HTML
-    from classifold.predict.output import choose_format, write_predictions
+    from classifold.predict.output import write_predictions
     from classifold.predict.output_check import check_answers_file
     from classifold.predict.predictor import load_predictor
     from classifold.run_folder import find_run
