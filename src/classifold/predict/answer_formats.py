@@ -9,10 +9,18 @@ from typing import Literal, Protocol, get_args
 from classifold.predict.predictor import Prediction
 from classifold.predict.ranking import Ranking
 
-OutputFormat = Literal["text", "csv", "json"]
-OUTPUT_FORMATS: tuple[str, ...] = get_args(OutputFormat)
+TextFormat = Literal["text", "csv", "json", "jsonl"]
+OutputFormat = TextFormat | Literal["parquet"]
+TEXT_FORMATS: tuple[TextFormat, ...] = get_args(TextFormat)
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = (*TEXT_FORMATS, "parquet")
 
-_ENDINGS: Mapping[str, OutputFormat] = {".csv": "csv", ".json": "json"}
+_ENDINGS: Mapping[str, OutputFormat] = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
 
 
 class Rows(Protocol):

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from classifold.predict.answer_formats import OutputFormat, Rows
+from classifold.predict.answer_formats import Rows, TextFormat
 from classifold.predict.csv_rows import CsvRows
-from classifold.predict.json_rows import JsonRows
+from classifold.predict.json_rows import JsonLinesRows, JsonRows
 from classifold.predict.predictor import Prediction
 from classifold.predict.ranking import rank_classes
 from classifold.predict.text_rows import TextRows
@@ -20,7 +20,7 @@ from classifold.trust.answering import Rule
 def write_predictions(
     predictions: Iterable[Prediction],
     *,
-    output_format: OutputFormat,
+    output_format: TextFormat,
     top_k: int,
     class_names: Sequence[str],
     stream: TextIO,
@@ -38,16 +38,17 @@ def write_predictions(
       of `class_name` and `confidence`, the best first), `error`, `unknown` and `distance`. For an unreadable
       picture `classes` is [], `error` the reason and the others null; else `error` is null. An array without
       its `]` was interrupted.
+    - `jsonl`: the same objects, one per line, each sent off at once; half a file can be read.
 
     Confidences are probabilities 0..1 with six significant digits; so is the distance, which is empty or null
     if the model measures none. An unknown picture's classes are the model's guess. Bytes of a path that are
-    not UTF-8 are written as `\xNN`. In `text`, in `json`, and in `csv` on a terminal, characters that cannot
+    not UTF-8 are written as `\xNN`. In `text`, in `json` and `jsonl`, and in `csv` on a terminal, characters that cannot
     be printed are written as escapes; in `csv` elsewhere names are exact. A command that prints these should
     end with exit code 1 if some were unreadable.
 
     Args:
         predictions: The predictions, as `Predictor.predict_paths` yields them.
-        output_format: `text`, `csv` or `json`.
+        output_format: `text`, `csv`, `json` or `jsonl`.
         top_k: Number of classes per picture, from 1; at most all classes are written.
         class_names: Names of the classes, in the order of the probabilities.
         stream: A text stream that accepts all of Unicode.
@@ -91,7 +92,7 @@ def write_rows(
 
 
 def build_rows(
-    output_format: OutputFormat,
+    output_format: TextFormat,
     stream: TextIO,
     *,
     class_names: Sequence[str],
@@ -103,4 +104,4 @@ def build_rows(
         return TextRows(stream, class_names, rule or Rule())
     if output_format == "csv":
         return CsvRows(stream, top_k)
-    return JsonRows(stream)
+    return JsonRows(stream) if output_format == "json" else JsonLinesRows(stream)
