@@ -21,6 +21,7 @@ from classifold.predict.output import (
     write_predictions,
 )
 from classifold.predict.predictor import Prediction
+from classifold.predict.sources import file_source
 from classifold.trust.answering import Rule
 
 RULE = Rule(0.8, 1.0)
@@ -28,12 +29,14 @@ NAMES = ("daisy", "roses", "tulips")
 
 
 def answer(path: str, *shares: float, unknown: bool = False, distance: float | None = None) -> Prediction:
-    return Prediction(Path(path), np.array(shares, np.float32), unknown=unknown, distance=distance)
+    return Prediction(
+        file_source(Path(path)), np.array(shares, np.float32), unknown=unknown, distance=distance
+    )
 
 
 PREDICTIONS = [
     answer("photos/one.jpg", 0.05, 0.9, 0.05),
-    Prediction(Path("photos/broken.jpg"), error="the file is cut short"),
+    Prediction(file_source(Path("photos/broken.jpg")), error="the file is cut short"),
     answer("photos/two, or 2.jpg", 0.25, 0.25, 0.5),
 ]
 
@@ -70,7 +73,7 @@ JUDGED = [
     answer("one.jpg", 0.05, 0.9, 0.05, distance=0.4321987654),
     answer("two.jpg", 0.25, 0.25, 0.5, unknown=True, distance=1.0),
     answer("noise.png", 0.02, 0.97, 0.01, unknown=True, distance=3.2109876),
-    Prediction(Path("broken.jpg"), error="the file is cut short"),
+    Prediction(file_source(Path("broken.jpg")), error="the file is cut short"),
 ]
 
 
@@ -167,7 +170,7 @@ def test_csv_is_exact_for_programs_and_cannot_steer_a_terminal() -> None:
     assert (row["path"], row["predicted_class"]) == (name, "a\x9b2J")
 
     shown = Terminal()
-    predictions = [answer(name, 1.0), Prediction(Path("\x07"), error="\x1b]0;title\x07")]
+    predictions = [answer(name, 1.0), Prediction(file_source(Path("\x07")), error="\x1b]0;title\x07")]
     write_predictions(predictions, output_format="csv", top_k=1, class_names=("a\x9b2J",), stream=shown)
     assert shown.getvalue().splitlines() == [
         "path,predicted_class,confidence,error,unknown,distance",
@@ -264,7 +267,9 @@ def test_whatever_the_names_are_csv_and_json_read_back(
 ) -> None:
     shares = np.linspace(1, 2, len(names), dtype=np.float32)
     shares /= shares.sum()
-    given_ = [Prediction(Path(path), shares) for path in paths] + [Prediction(Path("bad"), error=error)]
+    given_ = [Prediction(file_source(Path(path)), shares) for path in paths] + [
+        Prediction(file_source(Path("bad")), error=error)
+    ]
     wanted = [str(prediction.path) for prediction in given_]
 
     csv_text, _ = printed(given_, "csv", 2, tuple(names))
@@ -297,7 +302,7 @@ def test_the_ending_of_the_file_gives_the_format_unless_one_is_named() -> None:
 
 
 def test_what_was_written_is_told_with_the_first_reasons() -> None:
-    broken = [Prediction(Path(f"{number}.jpg"), error="cut short") for number in range(5)]
+    broken = [Prediction(file_source(Path(f"{number}.jpg")), error="cut short") for number in range(5)]
     written = write_predictions(
         [PREDICTIONS[0], *broken], output_format="csv", top_k=1, class_names=NAMES, stream=io.StringIO()
     )

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import math
-import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ class Written:
         classified: Number of pictures that were classified.
         unknown: Number of these that are unknown.
         unreadable: Number of pictures that could not be read.
-        examples: The first of these, each as path and reason.
+        examples: The first of these, each as name and reason.
     """
 
     classified: int = 0
@@ -51,7 +50,7 @@ class Written:
         """Count a picture that could not be read."""
         self.unreadable += 1
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(f"{_path_text(prediction.path)}: {prediction.error}")
+            self.examples.append(f"{prediction.name}: {prediction.error}")
 
     def describe(self, path: Path) -> list[str]:
         """Return lines that say what is in the file that was written.
@@ -207,12 +206,12 @@ class _TextRows:
             for name, width, (_, share) in zip(names, widths, ranking, strict=True)
         ]
         reason = f": {_explain_unknown(prediction, self._rule)}" if prediction.unknown else ""
-        path = make_printable(_path_text(prediction.path))
+        path = make_printable(prediction.name)
         self._stream.write(f"{'   '.join([*cells, path])}{reason}\n")
 
     def write_unreadable(self, prediction: Prediction) -> None:
         label = _pad(_UNREADABLE, self._first_width + 8)
-        path = make_printable(_path_text(prediction.path))
+        path = make_printable(prediction.name)
         self._stream.write(f"{label}   {path}: {make_printable(prediction.error)}\n")
 
     def close(self) -> None:
@@ -233,10 +232,10 @@ class _CsvRows:
         cells = [cell for name, share in ranking for cell in (name, f"{share:.6g}")]
         distance = _round(prediction.distance)
         ends = ["", str(prediction.unknown).lower(), "" if distance is None else f"{distance:.6g}"]
-        self._write([_path_text(prediction.path), *cells, *ends])
+        self._write([prediction.name, *cells, *ends])
 
     def write_unreadable(self, prediction: Prediction) -> None:
-        self._write([_path_text(prediction.path), *[""] * (2 * self._top_k), prediction.error, *[""] * 2])
+        self._write([prediction.name, *[""] * (2 * self._top_k), prediction.error, *[""] * 2])
 
     def _write(self, cells: Sequence[str]) -> None:
         # The writer quotes a carriage return only if its line end contains one; ours is a line feed.
@@ -273,7 +272,7 @@ class _JsonRows:
     ) -> None:
         best: Mapping[str, object] = classes[0] if classes else {}
         row = {
-            "path": _path_text(prediction.path),
+            "path": prediction.name,
             "predicted_class": best.get("class_name"),
             "confidence": best.get("confidence"),
             "classes": list(classes),
@@ -328,10 +327,6 @@ def _explain_unknown(prediction: Prediction, rule: Rule) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:5.1f} %"
-
-
-def _path_text(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _columns(text: str) -> int:
