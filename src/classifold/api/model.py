@@ -226,7 +226,7 @@ class Model:
         for source in sources:
             taken = self._take(source)
             if taken.path is not None and is_folder(taken.path):
-                yield from (_Taken(path, path) for path in find_sources([taken.path]))
+                yield from (_Taken(one.read(), one.path) for one in find_sources([taken.path]))
             else:
                 yield taken
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.cells import cell_len
 
 from classifold import names
-from classifold.atomic import write_whole
 from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
@@ -341,17 +339,3 @@ def show_place(text: str, path: Path) -> None:
 def print_json(**answer: object) -> None:
     """Print an answer as one JSON object."""
     click.echo(format_json(answer, indent=2))
-
-
-@contextlib.contextmanager
-def open_answer(path: Path | None) -> Iterator[TextIO]:
-    """Open standard output, or a file that appears under its name only when it is complete.
-
-    Raises:
-        DiskError: The file cannot be written.
-    """
-    if path is None:
-        yield sys.stdout
-        return
-    with write_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        yield stream

@@ -29,9 +29,7 @@ def check_format(chosen: OutputFormat, path: Path | None) -> None:
     if chosen != "parquet":
         return
     if path is None:
-        what = (
-            "a Parquet file is not written to standard output, since it can only be read when it is complete"
-        )
+        what = "a Parquet file can only be read when it is complete, so it is not written to standard output"
         raise UsageError(Fault("--format parquet", what, "add --output FILE, or choose csv or jsonl"))
     check_parquet()
 
@@ -67,7 +65,11 @@ def open_rows(
     with write_whole(path) as partial:
         if output_format == "parquet":
             with partial.open("wb") as file:
-                yield ParquetRows(file, top_k)
+                table = ParquetRows(file, top_k)
+                try:
+                    yield table
+                finally:
+                    table.release()
         else:
             with partial.open("w", encoding="utf-8", newline="") as stream:
                 yield build_rows(output_format, stream, class_names=class_names, top_k=top_k, rule=rule)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from classifold.predict.predictor import Prediction
-from classifold.predict.ranking import Ranking, name_text, round_distance
+from classifold.predict.ranking import Ranking, round_distance
 from classifold.printable import make_printable
 
 
@@ -33,10 +33,10 @@ class CsvRows:
         cells = [cell for name, share in ranking for cell in (name, f"{share:.6g}")]
         distance = round_distance(prediction.distance)
         ends = ["", str(prediction.unknown).lower(), "" if distance is None else f"{distance:.6g}"]
-        self._write([name_text(prediction.path), *cells, *ends])
+        self._write([prediction.name, *cells, *ends])
 
     def _write_unreadable(self, prediction: Prediction) -> None:
-        self._write([name_text(prediction.path), *[""] * (2 * self._top_k), prediction.error, *[""] * 2])
+        self._write([prediction.name, *[""] * (2 * self._top_k), prediction.error, *[""] * 2])
 
     def _write(self, cells: Sequence[str]) -> None:
         # The writer quotes a carriage return only if its line end contains one; ours is a line feed.

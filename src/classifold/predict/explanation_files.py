@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +124,7 @@ def build_row(
 ) -> dict[str, Any]:
     """Return a picture's entry in explain.json."""
     row: dict[str, Any] = {
-        "path": os.fsencode(prediction.path).decode("utf-8", "backslashreplace"),
+        "path": prediction.name,
         "predicted_class": None,
         "confidence": None,
         "unknown": None,

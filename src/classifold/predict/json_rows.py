@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from classifold.predict.predictor import Prediction
-from classifold.predict.ranking import Ranking, name_text, round_distance
+from classifold.predict.ranking import Ranking, round_distance
 from classifold.printable import format_json
 
 
@@ -53,7 +53,7 @@ def build_object(prediction: Prediction, ranking: Ranking) -> dict[str, object]:
     best: Mapping[str, object] = classes[0] if classes else {}
     is_readable = prediction.probabilities is not None
     return {
-        "path": name_text(prediction.path),
+        "path": prediction.name,
         "predicted_class": best.get("class_name"),
         "confidence": best.get("confidence"),
         "classes": classes,

@@ -42,9 +42,9 @@ def write_predictions(
 
     Confidences are probabilities 0..1 with six significant digits; so is the distance, which is empty or null
     if the model measures none. An unknown picture's classes are the model's guess. Bytes of a path that are
-    not UTF-8 are written as `\xNN`. In `text`, in `json` and `jsonl`, and in `csv` on a terminal, characters that cannot
-    be printed are written as escapes; in `csv` elsewhere names are exact. A command that prints these should
-    end with exit code 1 if some were unreadable.
+    not UTF-8 are written as `\xNN`. In `text`, in `json` and `jsonl`, and in `csv` on a terminal, characters
+    that cannot be printed are written as escapes; in `csv` elsewhere names are exact. A command that prints
+    these should end with exit code 1 if some were unreadable.
 
     Args:
         predictions: The predictions, as `Predictor.predict_paths` yields them.

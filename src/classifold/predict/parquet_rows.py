@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, BinaryIO, Final
 
 from classifold.errors import Fault, MissingExtraError
 from classifold.names import install
 from classifold.predict.predictor import Prediction
-from classifold.predict.ranking import Ranking, name_text
+from classifold.predict.ranking import Ranking
 
 # A row group is what is held in memory: so many classes of its rows together, and at most so many rows.
 _GROUP_CLASSES: Final = 65_536
@@ -65,7 +66,7 @@ class ParquetRows:
         best, confidence = ranking[0] if ranking else (None, None)
         self._rows.append(
             {
-                "path": name_text(prediction.path),
+                "path": prediction.name,
                 "predicted_class": best,
                 "confidence": confidence,
                 "classes": [{"class_name": name, "confidence": share} for name, share in ranking],
@@ -81,6 +82,12 @@ class ParquetRows:
         """Write the rest and the file's end, without which it cannot be read."""
         self._write_group()
         self._writer.close()
+
+    def release(self) -> None:
+        """Let go of the file, also after an error; else pyarrow would write to it once more, and complain."""
+        with contextlib.suppress(Exception):
+            self._writer.close()
+        self._writer.is_open = False
 
     def _write_group(self) -> None:
         self._writer.write_table(self._table.from_pylist(self._rows, schema=self._schema))

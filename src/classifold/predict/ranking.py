@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -53,8 +51,3 @@ def find_reason(prediction: Prediction, rule: Rule) -> Literal["distance", "conf
 def round_distance(distance: float | None) -> float | None:
     """Return a distance with six significant digits; None for none, and where it is not a number."""
     return None if distance is None or not math.isfinite(distance) else float(f"{distance:.6g}")
-
-
-def name_text(path: Path) -> str:
-    r"""Return a path as text; bytes that are not UTF-8 are written as `\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

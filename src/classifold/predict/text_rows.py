@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from classifold.predict.predictor import Prediction
-from classifold.predict.ranking import Ranking, find_reason, name_text
+from classifold.predict.ranking import Ranking, find_reason
 from classifold.printable import make_printable
 from classifold.trust.answering import Rule
 
@@ -42,12 +42,12 @@ class TextRows:
             for name, width, (_, share) in zip(names, widths, ranking, strict=True)
         ]
         reason = f": {_explain_unknown(prediction, self._rule)}" if prediction.unknown else ""
-        path = make_printable(name_text(prediction.path))
+        path = make_printable(prediction.name)
         self._stream.write(f"{'   '.join([*cells, path])}{reason}\n")
 
     def _write_unreadable(self, prediction: Prediction) -> None:
         label = _pad(_UNREADABLE, self._first_width + 8)
-        path = make_printable(name_text(prediction.path))
+        path = make_printable(prediction.name)
         self._stream.write(f"{label}   {path}: {make_printable(prediction.error)}\n")
 
     def close(self) -> None:

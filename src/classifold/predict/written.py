@@ -7,7 +7,6 @@ from pathlib import Path
 
 from classifold.counts import choose, count_of
 from classifold.predict.predictor import Prediction
-from classifold.predict.ranking import name_text
 
 _EXAMPLES = 3
 
@@ -20,7 +19,7 @@ class Written:
         classified: Number of pictures that were classified.
         unknown: Number of these that are unknown.
         unreadable: Number of pictures that could not be read.
-        examples: The first of these, each as path and reason.
+        examples: The first of these, each as name and reason.
     """
 
     classified: int = 0
@@ -36,7 +35,7 @@ class Written:
             return
         self.unreadable += 1
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(f"{name_text(prediction.path)}: {prediction.error}")
+            self.examples.append(f"{prediction.name}: {prediction.error}")
 
     def describe(self, path: Path) -> list[str]:
         """Return lines that say what is in the file that was written.
