@@ -1,4 +1,4 @@
-"""The cost of an endpoint or a transform job per hour, and the refusal of one that costs more than allowed."""
+"""What an endpoint or a transform job costs an hour, and the refusal of one that costs too much."""
 
 from __future__ import annotations
 

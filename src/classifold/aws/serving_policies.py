@@ -102,7 +102,7 @@ def _scaling_statements(scope: Scope) -> list[dict[str, Any]]:
     path = f"role/aws-service-role/{_SCALING_SERVICE}/{_SCALING_ROLE}"
     role = f"arn:{scope.partition}:iam::{scope.account}:{path}"
     for_service = {"StringEquals": {"iam:AWSServiceName": _SCALING_SERVICE}}
-    alarms = ["cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms"]
+    alarms = [f"cloudwatch:{one}" for one in ("PutMetricAlarm", "DeleteAlarms", "DescribeAlarms")]
     return [
         allow("Scale", [f"application-autoscaling:{one}" for one in changes], where=_for_sagemaker()),
         allow("Alarms", alarms, _list_alarms(scope)),

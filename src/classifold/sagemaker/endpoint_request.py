@@ -259,18 +259,25 @@ def build_endpoint_request(place: Place, *, endpoint: str, config_name: str) -> 
     }
 
 
-def build_update_request(*, endpoint: str, config_name: str) -> dict[str, Any]:
+def build_update_request(*, endpoint: str, config_name: str, is_scaled: bool) -> dict[str, Any]:
     """Return UpdateEndpoint's parameters.
 
     SageMaker starts the new machines beside the old ones, and moves the requests once the new ones are
     healthy (blue/green); if they do not become healthy, the old ones stay.
+
+    Args:
+        endpoint: Name of the endpoint.
+        config_name: Name of its new configuration.
+        is_scaled: Whether autoscaling sets the number of machines: then the number of now is kept, since
+            fewer might not be enough.
     """
-    return {
-        "EndpointName": endpoint,
-        "EndpointConfigName": config_name,
-        # Autoscaling may have changed the number of machines since: what it chose would be kept otherwise.
-        "RetainAllVariantProperties": False,
-    }
+    request: dict[str, Any] = {"EndpointName": endpoint, "EndpointConfigName": config_name}
+    if is_scaled:
+        request["RetainAllVariantProperties"] = True
+        request["ExcludeRetainedVariantProperties"] = [
+            {"VariantPropertyType": one} for one in ("DesiredWeight", "DataCaptureConfig")
+        ]
+    return request
 
 
 def list_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
