@@ -22,6 +22,7 @@ from classifold.aws.preflight_data import check_here
 from classifold.aws.preflight_findings import Finding
 from classifold.aws.refusals import aws_errors, error_code, is_passing
 from classifold.aws.request_check import check_request
+from classifold.aws.role_wait import ROLE_WAITS, is_young_role
 from classifold.errors import (
     AwsError,
     ClassifoldError,
@@ -36,9 +37,6 @@ from classifold.sagemaker.template import read_template
 
 # Job names hold the time to the second: how long to wait for the next name, and how often.
 _NAME_WAIT, _NAME_TRIES = 1.0, 5
-# IAM needs some seconds before a new role can be assumed everywhere; seconds between the attempts.
-_ROLE_WAITS = (2, 4, 8, 15, 30)
-_YOUNG_ROLE = re.compile(r"assume role|that the role|role has proper", re.IGNORECASE)
 _QUOTA_NAME = re.compile(r"service limit '([^']+)'")
 
 
@@ -208,7 +206,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
         Interrupted: On Ctrl-C while the request is under way.
     """
     client, job_name, began = aws.client("sagemaker"), request["TrainingJobName"], datetime.now(UTC)
-    for wait in (*_ROLE_WAITS, 0):
+    for wait in (*ROLE_WAITS, 0):
         try:
             with aws_errors(f"start the job {job_name}"):
                 # Reading the ARN refuses a broken answer: then it is not known whether the job was started.
@@ -218,7 +216,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
             # The answer to the first request may have been lost: then the retry finds the job that it made.
             if _code_of(error) == "ResourceInUse" and _was_repeated(error) and _is_this(aws, request, began):
                 return
-            if not wait or not _is_young_role(error):
+            if not wait or not is_young_role(error):
                 raise _explain(error, job_name) from error
         except KeyboardInterrupt:
             # AWS may have the request already; the user must hear of a job that costs money.
@@ -237,12 +235,6 @@ def _was_repeated(error: AwsError) -> bool:
     """Tell whether boto3 sent the request more than once."""
     answer: dict[str, Any] = getattr(error.__cause__, "response", {})
     return bool(answer.get("ResponseMetadata", {}).get("RetryAttempts"))
-
-
-def _is_young_role(error: AwsError) -> bool:
-    return _code_of(error) == "ValidationException" and any(
-        _YOUNG_ROLE.search(fault.what) for fault in error.faults
-    )
 
 
 def _is_this(aws: Aws, request: Mapping[str, Any], began: datetime) -> bool:
