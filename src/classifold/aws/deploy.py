@@ -12,6 +12,7 @@ from classifold.aws.clients import Aws
 from classifold.aws.deploy_plan import DeployOptions, DeployPlan, plan_deployment, refuse_findings
 from classifold.aws.endpoint_state import (
     IN_SERVICE,
+    describe_endpoint,
     endpoint_log,
     read_last_lines,
     wait_for_endpoint,
@@ -169,13 +170,19 @@ def _undo(aws: Aws, plan: DeployPlan, error: ClassifoldError, *, tell: Tell) -> 
         if plan.is_update:
             _go_back(aws, name, plan.old_config, tell=tell)
         else:
-            delete_endpoint(aws, name, tell=tell)
+            _delete_new(aws, plan, tell=tell)
         remove_models(aws, [plan.model_name], tell=tell)
     except ClassifoldError as other:
         fault = other.faults[0]
-        tell(
-            f"this could not be undone: {fault.where}: {fault.what}; `classifold endpoints` shows what is left"
-        )
+        tell(f"this could not be undone: {fault.where}: {fault.what}")
+        tell("`classifold endpoints` shows what is left")
+
+
+def _delete_new(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
+    """Delete the endpoint that was made; not one that a colleague made under the name in the meantime."""
+    found = describe_endpoint(aws, plan.options.name)
+    if found is not None and found["EndpointConfigName"] == plan.model_name:
+        delete_endpoint(aws, plan.options.name, tell=tell)
 
 
 def _go_back(aws: Aws, name: str, config_name: str, *, tell: Tell) -> None:

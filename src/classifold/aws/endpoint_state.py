@@ -119,9 +119,7 @@ def read_hosting(config: Mapping[str, Any]) -> Hosting:
     return Hosting(kind, str(variant.get("InstanceType", "")), count, capture_percent=percent)
 
 
-def wait_for_endpoint(
-    aws: Aws, name: str, *, tell: Tell, poll_seconds: float = _POLL_SECONDS
-) -> dict[str, Any]:
+def wait_for_endpoint(aws: Aws, name: str, *, tell: Tell) -> dict[str, Any]:
     """Wait until nothing changes at an endpoint any more, and return SageMaker's description of it.
 
     Throttling, a lost network and expired credentials are waited out.
@@ -130,7 +128,6 @@ def wait_for_endpoint(
         aws: The connection to AWS.
         name: Name of the endpoint.
         tell: Called with each new status, and once a minute.
-        poll_seconds: Seconds between two requests.
 
     Returns:
         The description; for an endpoint that is gone only `EndpointStatus`, which is GONE.
@@ -139,7 +136,7 @@ def wait_for_endpoint(
     while True:
         found = patience.ask(lambda one: describe_endpoint(one, name)) or {"EndpointStatus": GONE}
         status = str(found["EndpointStatus"])
-        if status != told:
+        if status != told and status != GONE:
             tell(f"endpoint {name}: {status}")
             told = status
         if status in _SETTLED:
@@ -148,7 +145,7 @@ def wait_for_endpoint(
             minutes = round((time.monotonic() - since) / 60)
             tell(f"endpoint {name}: {status} for {count_of(minutes, 'minute')}; most take 3 to 10")
             reminded = time.monotonic()
-        time.sleep(poll_seconds)
+        time.sleep(_POLL_SECONDS)
 
 
 def read_last_lines(aws: Aws, group: str, *, prefix: str = "") -> list[str]:

@@ -113,18 +113,24 @@ def remove_models(aws: Aws, model_names: Iterable[str], *, tell: Tell) -> None:
     Raises:
         AwsError: AWS refuses.
     """
-    client = aws.client("sagemaker")
-    place = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}"
     for name in model_names:
         # The configuration first: it names the model.
-        for kind, delete in (
-            ("endpoint-config", lambda one: client.delete_endpoint_config(EndpointConfigName=one)),
-            ("model", lambda one: client.delete_model(ModelName=one)),
-        ):
-            if is_ours(aws, f"{place}:{kind}/{name.lower()}"):
-                with aws_errors(f"remove {kind} {name}"), missing_is_fine():
-                    delete(name)
+        _remove(aws, "endpoint-config", name)
+        _remove(aws, "model", name)
         tell(f"model {name}: removed")
+
+
+def _remove(aws: Aws, kind: str, name: str) -> None:
+    """Remove a model or an endpoint configuration, if it has the project's tag."""
+    client = aws.client("sagemaker")
+    arn = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}:{kind}/{name.lower()}"
+    if not is_ours(aws, arn):
+        return
+    with aws_errors(f"remove {kind} {name}"), missing_is_fine():
+        if kind == "model":
+            client.delete_model(ModelName=name)
+        else:
+            client.delete_endpoint_config(EndpointConfigName=name)
 
 
 @contextlib.contextmanager
