@@ -73,5 +73,6 @@ def _missing_is_fine() -> Any:
     try:
         yield
     except ClientError as error:
-        if error_code(error) != "ObjectNotFoundException" and not is_missing(error):
+        known = error_code(error) == "ObjectNotFoundException" or "No scalable target" in str(error)
+        if not known and not is_missing(error):
             raise

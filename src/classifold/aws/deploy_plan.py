@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from classifold.aws.endpoint_state import (
     check_owner,
     describe_config,
     describe_endpoint,
+    describe_or_none,
     read_hosting,
 )
 from classifold.aws.hosting_cost import HostingCost, check_hourly_cost, estimate_hosting
@@ -106,7 +108,7 @@ def plan_deployment(
     old_config, is_failed = "", False
     if places.is_account_known:
         old_config, is_failed = _look_up(aws, options)
-    model_name = names.job_name(options.name, datetime.now())
+    model_name = choose_model_name(aws, options.name, is_asked=places.is_account_known)
     planned = _build_requests(place, model, options, model_name, is_update=bool(old_config))
     check_requests(planned)
     cost = estimate_hosting(aws, options.hosting)
@@ -117,6 +119,23 @@ def plan_deployment(
     tell("checking role, image, quota, key and network")
     findings += look(places, lambda: check_hosting(aws, place, options.hosting))
     return DeployPlan(options, place, model_name, planned, cost, findings, old_config, is_failed)
+
+
+def choose_model_name(aws: Aws, base: str, *, is_asked: bool) -> str:
+    """Return a name with the time in it that no model has: a colleague may deploy in the same second.
+
+    Args:
+        aws: The connection to AWS.
+        base: What the name begins with.
+        is_asked: Whether AWS is asked; without an account it cannot be.
+    """
+    while True:
+        name = names.job_name(base, datetime.now())
+        if not is_asked or not describe_or_none(
+            aws, f"look for model {name}", lambda client, name=name: client.describe_model(ModelName=name)
+        ):
+            return name
+        time.sleep(1)
 
 
 def build_place(aws: Aws, places: Places) -> Place:
