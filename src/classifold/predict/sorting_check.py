@@ -23,6 +23,9 @@ def check_sort_dir(folder: Path, *, pictures: Sequence[Path], explain_dir: Path 
         DiskError: The folder that it would be in does not exist.
         UsageError: It is in the folder of the explanations, which is replaced, or the other way round.
     """
+    if explain_dir is not None and _overlap(folder, explain_dir):
+        what = f"it and the --explain folder {explain_dir} are inside each other"
+        raise UsageError(Fault("--sort-into", what, "name a folder beside it", got=str(folder)))
     check_has_folder(folder)
     if folder.exists() and not folder.is_dir():
         raise DataError(Fault(str(folder), "it is a file, not a folder", "name another folder"))
@@ -31,9 +34,6 @@ def check_sort_dir(folder: Path, *, pictures: Sequence[Path], explain_dir: Path 
         if place.is_dir() and _overlap(folder, place):
             what = f"the pictures of {place} and their sorted copies would be in one folder"
             raise DataError(Fault(str(folder), what, "name a folder beside that of the pictures"))
-    if explain_dir is not None and _overlap(folder, explain_dir):
-        what = f"it and the --explain folder {explain_dir} are inside each other"
-        raise UsageError(Fault("--sort-into", what, "name a folder beside it", got=str(folder)))
 
 
 def _overlap(one: Path, other: Path) -> bool:
