@@ -34,8 +34,8 @@ from classifold.pictures.given import (
 )
 from classifold.pictures.limits import PictureError
 from classifold.pictures.samples import LEAST_BITS, MOST_BITS, SampleBits
-from classifold.predict.output import rank_probabilities
 from classifold.predict.predictor import Predictor, load_predictor, map_ordered
+from classifold.predict.ranking import rank_probabilities
 from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 from classifold.settings.words import describe_field

@@ -17,8 +17,8 @@ from classifold.predict.explanation_target import (
     PICTURES_DIR,
     open_target,
 )
-from classifold.predict.output import find_reason
 from classifold.predict.predictor import Prediction
+from classifold.predict.ranking import find_reason
 from classifold.printable import format_json
 from classifold.trust.answering import Rule
 from classifold.trust.explained import Explained
