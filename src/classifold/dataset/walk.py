@@ -205,7 +205,7 @@ def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
     loose = (
         entry.name
         for entry in entries
-        if not (reason_to_pass_over(entry.name) or leads_to_folder(entry) or _reason_no_picture(entry))
+        if not (reason_to_pass_over(entry.name) or leads_to_folder(entry) or find_reason_no_picture(entry))
     )
     return list(islice(loose, limit))
 
@@ -263,7 +263,7 @@ def _walk(
                     counts[_MADE_HERE] += 1
                 else:
                     deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
-            elif reason := _reason_no_picture(entry):
+            elif reason := find_reason_no_picture(entry):
                 counts[reason] += 1
                 if oddities and reason in (_FOLDER_LINK, _BROKEN_LINK):
                     oddities.add_link(reason, entry, f"{class_name}/{prefix}{clean_name(entry.name)}")
@@ -306,7 +306,7 @@ def leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _reason_no_picture(entry: os.DirEntry[str]) -> str:
+def find_reason_no_picture(entry: os.DirEntry[str]) -> str:
     """Return why an entry is skipped, "" for a picture and for a file with the extension of one."""
     if not leads_to_file(entry):
         if leads_to_folder(entry):
