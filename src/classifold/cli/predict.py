@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=PATH)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
+@click.argument("paths", metavar="[PATH...]", nargs=-1, type=PATH)
 @click.option(
     "--format",
     "output_format",
@@ -84,6 +84,15 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --sort-into: link instead of copying. Symbolic links where DIR is on another disk.",
 )
+@click.option(
+    "--watch",
+    "watch_dir",
+    metavar="DIR",
+    type=PATH,
+    help="Answer for the pictures in DIR and for those that arrive there, until Ctrl-C. With --output, the "
+    "answers are appended to FILE, as csv or jsonl.",
+)
+@click.option("--new-only", is_flag=True, help="With --watch: only for those that arrive.")
 @click.option("--always-answer", is_flag=True, help="Answer every picture, whatever it shows.")
 @takes_settings
 def predict(
@@ -98,6 +107,8 @@ def predict(
     data_dir: Path | None,
     sort_dir: Path | None,
     is_linking: bool,
+    watch_dir: Path | None,
+    new_only: bool,
     always_answer: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -123,6 +134,10 @@ def predict(
     they are. A picture that is already there is left; where another one has its name, the copy gets a name of
     its own. After an interruption, run the command again.
 
+    --watch answers for a picture once it is complete, and again if it changes. It lists DIR about every
+    second, so it works on network disks too. Pictures that FILE has answers of are left out, unless they
+    changed since. A --sort-into folder inside DIR is not watched. Ctrl-C or SIGTERM ends it with exit code 0.
+
     Exit codes: 0, every picture was answered, as unknown or not; 1, some could not be read; 2, a mistake in
     the command line or the settings.
     """
@@ -130,6 +145,7 @@ def predict(
     options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
     from classifold.cli.answers import print_notes, print_written
     from classifold.cli.predict_outputs import Sorting
+    from classifold.cli.watching import Watching, check_watch
     from classifold.predict.answer_files import check_format, open_rows
     from classifold.predict.answer_formats import choose_format
     from classifold.predict.explanation import open_explaining
@@ -147,9 +163,15 @@ def predict(
     sorting = Sorting(sort_dir, is_linking=is_linking)
     sorting.check(pictures=paths, explain_dir=explain_dir)
     if output_path is not None:
-        check_answers_file(output_path, run=run_dir, pictures=paths, explain_dir=explain_dir)
+        read = paths if watch_dir is None else (watch_dir,)
+        check_answers_file(output_path, run=run_dir, pictures=read, explain_dir=explain_dir)
     chosen = choose_format(output_format, output_path)
     check_format(chosen, output_path)
+    check_watch(watch_dir, paths=paths, is_new_only=new_only, explain_dir=explain_dir)
+    watching = None
+    if watch_dir is not None:
+        watching = Watching(watch_dir, new_only, output_path, chosen, top_k or config.TOP_K, sorting)
+        watching.check()
     predictor = load_predictor(
         run_dir,
         max_pixels=chosen_max_pixels(config),
@@ -158,6 +180,9 @@ def predict(
         always=always_answer,
     )
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
+    if watching is not None:
+        watching.run(predictor, batch_size=config.batch_size, num_workers=workers)
+        return 0
     answers: dict[str, Any] = {"class_names": predictor.class_names, "top_k": top_k or config.TOP_K}
     doing = "explaining" if explain_dir else "classifying"
     with contextlib.ExitStack() as stack:

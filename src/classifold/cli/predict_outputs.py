@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from classifold.cli.answers import print_notes
 from classifold.errors import Fault, UsageError
 from classifold.predict.sorting import Sorter, open_sorter
-from classifold.predict.sorting_check import check_sort_dir
+from classifold.predict.sorting_check import check_sort_dir, check_watched_dir
 from classifold.progress import say
 
 if TYPE_CHECKING:
@@ -39,6 +39,16 @@ class Sorting:
         """Refuse a folder that overlaps with the pictures or the explanations, before the work."""
         if self._folder is not None:
             check_sort_dir(self._folder, pictures=pictures, explain_dir=explain_dir)
+
+    def check_watched(self, folder: Path) -> None:
+        """Refuse to sort into the watched folder or one that it lies in; one inside it is left unwatched."""
+        if self._folder is not None:
+            check_watched_dir(self._folder, watched=folder)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folder that is sorted into, if there is one."""
+        return [] if self._folder is None else [self._folder]
 
     def open(self, stack: contextlib.ExitStack, predictor: Predictor) -> Then | None:
         """Return what sorts each picture once it is classified; None if that was not asked for."""

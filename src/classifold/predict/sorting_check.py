@@ -36,6 +36,23 @@ def check_sort_dir(folder: Path, *, pictures: Sequence[Path], explain_dir: Path 
             raise DataError(Fault(str(folder), what, "name a folder beside that of the pictures"))
 
 
+def check_watched_dir(folder: Path, *, watched: Path) -> None:
+    """Refuse a folder to sort into whose pictures would be watched; one below the watched one is left out.
+
+    Args:
+        folder: The folder to sort into, which need not exist.
+        watched: The folder that is watched.
+
+    Raises:
+        DataError: It is a file, or the watched folder, or that lies in it.
+        DiskError: The folder that it would be in does not exist.
+    """
+    if Path(os.path.realpath(watched)).is_relative_to(os.path.realpath(folder)):
+        what = f"the pictures of {watched} and their sorted copies would be in one folder"
+        raise DataError(Fault(str(folder), what, "name a folder inside it or beside it"))
+    check_sort_dir(folder, pictures=[])
+
+
 def _overlap(one: Path, other: Path) -> bool:
     """Return whether one of two paths is the other, or lies inside it, wherever links lead."""
     first, second = (Path(os.path.realpath(path)) for path in (one, other))
