@@ -137,9 +137,13 @@ def _list_model_paths() -> dict[str, Any]:
         ("/v2/models/{name}", (_NAME,)),
         ("/v2/models/{name}/versions/{version}", (_NAME, _VERSION)),
     ):
-        named = {"errors": (401, 404), "parameters": parameters}
-        described = _describe("Inputs and outputs.", "V2Model")
-        paths[path] = {"get": _operation("The model's inputs and outputs (V2)", described, **named)}
+        model = _operation(
+            "The model's inputs and outputs (V2)",
+            _describe("Inputs and outputs.", "V2Model"),
+            errors=(401, 404),
+            parameters=parameters,
+        )
+        paths[path] = {"get": model}
         ready = _operation(
             "Whether the model answers (V2)",
             _describe("It answers.", "V2Ready"),
