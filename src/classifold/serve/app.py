@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from classifold.serve import health, predictions, sagemaker
+from classifold.serve import docs_page, health, open_inference, openapi, predictions, sagemaker
 from classifold.serve.access_log import AccessLog
 from classifold.serve.errors import HttpError
 from classifold.serve.gate import Gate, answer_error
@@ -20,7 +20,14 @@ from classifold.serve.service import Service
 
 def list_routes() -> list[BaseRoute]:
     """Return every route of the server."""
-    return [*predictions.ROUTES, *health.ROUTES, *sagemaker.ROUTES]
+    return [
+        *predictions.ROUTES,
+        *health.ROUTES,
+        *sagemaker.ROUTES,
+        *open_inference.ROUTES,
+        *openapi.ROUTES,
+        *docs_page.ROUTES,
+    ]
 
 
 def build_app(options: ServeOptions, *, log: AccessLog | None = None) -> Starlette:
