@@ -34,8 +34,8 @@ from classifold.pictures.given import (
 )
 from classifold.pictures.limits import PictureError
 from classifold.pictures.samples import LEAST_BITS, MOST_BITS, SampleBits
-from classifold.predict.output import rank_probabilities
 from classifold.predict.predictor import Predictor, load_predictor, map_ordered
+from classifold.predict.ranking import rank_probabilities
 from classifold.predict.sources import find_sources
 from classifold.settings.config import Config
 from classifold.settings.words import describe_field
@@ -226,7 +226,7 @@ class Model:
         for source in sources:
             taken = self._take(source)
             if taken.path is not None and is_folder(taken.path):
-                yield from (_Taken(path, path) for path in find_sources([taken.path]))
+                yield from (_Taken(one.read(), one.path) for one in find_sources([taken.path]))
             else:
                 yield taken
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from classifold.cli.options import PATH, chosen_max_pixels, load_settings, takes_settings
 from classifold.cli.values import OneOf, Share, WholeNumber
 from classifold.errors import Fault, UsageError
-from classifold.progress import say
+from classifold.progress import is_terminal, say
 
 if TYPE_CHECKING:
-    from classifold.predict.output import OutputFormat
+    from classifold.predict.answer_formats import OutputFormat
 
 
 @click.command()
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "output_format",
-    type=OneOf(["text", "csv", "json"]),
-    help="Format of the answers (default: that of FILE's ending .csv or .json, else text).",
+    type=OneOf(["text", "csv", "json", "jsonl", "parquet"]),
+    help="Format of the answers (default: that of FILE's ending .csv, .json, .jsonl, .ndjson or .parquet, "
+    "else text).",
 )
 @click.option(
     "--top-k",
@@ -103,10 +105,12 @@ def predict(
     """
     config = load_settings(config_path, overrides)
     options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
-    from classifold.cli.answers import open_answer, print_notes, print_written
+    from classifold.cli.answers import print_notes, print_written
+    from classifold.predict.answer_files import check_format, open_rows
+    from classifold.predict.answer_formats import choose_format
     from classifold.predict.explanation import open_explaining
     from classifold.predict.explanation_target import INDEX_HTML
-    from classifold.predict.output import choose_format, write_predictions
+    from classifold.predict.output import write_rows
     from classifold.predict.output_check import check_answers_file
     from classifold.predict.predictor import load_predictor
     from classifold.run_folder import find_run
@@ -118,6 +122,8 @@ def predict(
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     if output_path is not None:
         check_answers_file(output_path, run=run_dir, pictures=paths, explain_dir=explain_dir)
+    chosen = choose_format(output_format, output_path)
+    check_format(chosen, output_path)
     predictor = load_predictor(
         run_dir,
         max_pixels=chosen_max_pixels(config),
@@ -126,7 +132,8 @@ def predict(
         always=always_answer,
     )
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
-    chosen = choose_format(output_format, output_path)
+    answers: dict[str, Any] = {"class_names": predictor.class_names, "top_k": top_k or config.TOP_K}
+    doing = "explaining" if explain_dir else "classifying"
     with contextlib.ExitStack() as stack:
         if explain_dir is None:
             predictions = predictor.predict_paths(paths, batch_size=config.batch_size, num_workers=workers)
@@ -136,16 +143,11 @@ def predict(
             )
             predictions = explaining.predict_paths(paths, num_workers=workers)
             print_notes(explaining.notes)
-        stream = stack.enter_context(open_answer(output_path))
-        written = write_predictions(
-            predictions,
-            output_format=chosen,
-            top_k=top_k or config.TOP_K,
-            class_names=predictor.class_names,
-            stream=stream,
-            rule=predictor.rule,
-            doing="explaining" if explain_dir else "classifying",
+        rows = stack.enter_context(
+            open_rows(output_path, output_format=chosen, rule=predictor.rule, **answers)
         )
+        is_shown = output_path is None and is_terminal(sys.stdout)
+        written = write_rows(predictions, rows, doing=None if is_shown else doing, **answers)
     if explain_dir is not None:
         say(f"the explanations are in {explain_dir / INDEX_HTML}")
     if output_path is not None:

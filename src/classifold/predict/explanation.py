@@ -21,7 +21,7 @@ from classifold.pictures.whole import load_whole
 from classifold.predict.explanation_files import Answered, ExplanationFiles
 from classifold.predict.explanation_target import NEIGHBOURS_DIR, PICTURES_DIR
 from classifold.predict.predictor import Prediction, Predictor, map_ordered
-from classifold.predict.sources import find_sources
+from classifold.predict.sources import Source, find_sources
 from classifold.predict.training_pictures import find_training_pictures
 from classifold.progress import say
 from classifold.trust.explained import Explained, PictureExplainer
@@ -94,22 +94,27 @@ class Explaining:
             self._files.add(result.prediction, result.answered)
             yield result.prediction
 
-    def _explain(self, number: int, path: Path) -> _Result:
+    def _explain(self, number: int, source: Source) -> _Result:
         predictor = self._predictor
         card = predictor.card
         try:
-            content = read_bytes(path, max_pixels=predictor.max_pixels)
+            given = source.read()
+            # Read once, for the two forms that it is needed in.
+            content = read_bytes(given, max_pixels=predictor.max_pixels) if isinstance(given, Path) else given
             pixels = predictor.read_picture(content)
             whole = load_whole(
                 content, side=MOST_SIDE, max_pixels=predictor.max_pixels, sample_bits=card.sample_bits
             )
         except PictureError as error:
-            return _Result(Prediction(path, error=error.reason), None)
+            return _Result(Prediction(source, error=error.reason), None)
+        except OSError as error:
+            reason = f"the file cannot be read: {error.strerror or error}"
+            return _Result(Prediction(source, error=reason), None)
         outputs = predictor.run_pixels(pixels[None])
         index = int(outputs.probabilities[0].argmax())
         (explained,) = self._explainer.explain(pixels[None], [index])
         prediction = Prediction(
-            path,
+            source,
             outputs.probabilities[0],
             unknown=bool(predictor.find_unknown(outputs)[0]),
             distance=None if outputs.distances is None else float(outputs.distances[0]),

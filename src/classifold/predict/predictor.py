@@ -21,7 +21,7 @@ from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
 from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
 from classifold.predict.model_file import RUN_HINT, find_model
-from classifold.predict.sources import find_sources
+from classifold.predict.sources import Source, find_sources
 from classifold.settings.config import Config
 from classifold.trust.answering import Rule, choose_rule
 from classifold.trust.explained import NUM_NEIGHBOURS, PictureExplainer, find_reference
@@ -36,7 +36,7 @@ class Prediction:
     """The model's prediction for one picture, or the reason why there is none.
 
     Attributes:
-        path: Path of the picture's file, as it was given or found.
+        source: The picture.
         probabilities: float32, shape (C,), in the order of `Predictor.class_names`; None for an unreadable
             picture.
         error: Why the picture could not be read; empty if it could.
@@ -46,11 +46,21 @@ class Prediction:
             measures none.
     """
 
-    path: Path
+    source: Source
     probabilities: NDArray[np.float32] | None = None
     error: str = ""
     unknown: bool = False
     distance: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What answers call the picture."""
+        return self.source.name
+
+    @property
+    def path(self) -> Path | None:
+        """Path of the picture's file; None for a picture that is no file of its own on this machine."""
+        return self.source.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,19 +224,30 @@ class Predictor:
         Raises:
             DataError: Paths are missing or hold no picture; with all of them, before any picture is read.
         """
-        sources = find_sources(paths)
+        return self.predict_sources(find_sources(paths), batch_size=batch_size, num_workers=num_workers)
+
+    def predict_sources(
+        self, sources: Iterable[Source], *, batch_size: int = 32, num_workers: int | None = None
+    ) -> Iterator[Prediction]:
+        """Return one Prediction per source, in their order, as `predict_paths` does.
+
+        Args:
+            sources: Pictures, taken one by one as threads become free.
+            batch_size: Half the number of pictures that are read ahead of the consumer.
+            num_workers: Number of threads; None means one per core.
+        """
         return map_ordered(
             self._predict, sources, num_workers=num_workers or count_cores(), ahead=2 * batch_size
         )
 
-    def _predict(self, path: Path) -> Prediction:
+    def _predict(self, source: Source) -> Prediction:
         try:
-            answer = self.predict_given(path)
+            answer = self.predict_given(source.read())
         except PictureError as error:
-            return Prediction(path, error=error.reason)
+            return Prediction(source, error=error.reason)
         except OSError as error:
-            return Prediction(path, error=f"the file cannot be read: {error.strerror or error}")
-        return Prediction(path, answer.probabilities, unknown=answer.unknown, distance=answer.distance)
+            return Prediction(source, error=f"the file cannot be read: {error.strerror or error}")
+        return Prediction(source, answer.probabilities, unknown=answer.unknown, distance=answer.distance)
 
 
 def map_ordered(
