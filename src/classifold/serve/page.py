@@ -26,7 +26,7 @@ CONTENT_POLICY: Final = (
 )
 
 
-def build_page_routes() -> list[Route]:
+def build_routes() -> list[Route]:
     """Return the routes `/` and `/static/…`, which say nothing about the model, so they need no key.
 
     The addresses in the page are relative, so that it works behind a proxy that adds a prefix.

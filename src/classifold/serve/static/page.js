@@ -103,15 +103,16 @@ async function loadMetadata() {
 }
 
 function showMetadata(about) {
-  rule = about.answering ?? null;
-  const names = about.class_names ?? [];
-  $("model").textContent = about.model?.name ?? about.name ?? "A classifier";
+  rule = about.rule;
+  const names = about.model.class_names;
+  $("model").textContent = about.model.name;
   if (names.length > 0) {
     const shown = names.slice(0, 12).join(", ");
     const more = names.length > 12 ? ` and ${names.length - 12} more` : "";
     $("classes").textContent = `This model tells ${names.length} classes apart: ${shown}${more}. Pictures are sent to this server and nowhere else.`;
   }
-  if (about.version) $("version").textContent = ` ${about.version}`;
+  $("version").textContent = ` ${about.classifold}`;
+  $("limits").textContent = `Any size up to ${words.bytes(about.limits.max_bytes)}; it is sent as it is.`;
 }
 
 // ---- drop, paste, choose, photograph
