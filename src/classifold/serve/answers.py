@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from classifold.predict.ranking import rank_probabilities
 from classifold.predict.predictor import Answer
+from classifold.predict.ranking import rank_probabilities
 from classifold.printable import format_json
 from classifold.serve.model import ServedModel
 
