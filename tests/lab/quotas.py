@@ -24,15 +24,15 @@ _REGIONS = {
     "eu-west-1": ("EU (Ireland)", "EU", 1.1),
     "eu-central-1": ("EU (Frankfurt)", "EUC1", 1.2),
 }
-_USES = {
-    "training job usage": "Training",
-    "spot training job usage": "Spot Training",
-    "training warm pool usage": "Warm pool",
-}
+_USES = (
+    *("training job usage", "spot training job usage", "training warm pool usage"),
+    *("endpoint usage", "transform job usage"),
+)
+SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
 
 
 class Quotas:
-    """How many machines of each type the account may use for training, and what they cost.
+    """How many machines of each type the account may use, and what they cost.
 
     Attributes:
         values: Quota by name, such as `ml.g4dn.xlarge for training job usage`.
@@ -47,11 +47,13 @@ class Quotas:
     def reset(self) -> None:
         """Return to what the lab starts with: four machines of every type for every use."""
         self.values = {f"{one} for {use}": 4.0 for one in PRICES for use in _USES}
+        self.values[SERVERLESS] = 10.0
         self.prices = dict(PRICES)
 
     def set(self, name: str, value: float) -> None:
         """Set a quota; an instance type alone stands for its use in training jobs."""
-        self.values[name if " for " in name else f"{name} for training job usage"] = float(value)
+        is_whole = " for " in name or name in self.values
+        self.values[name if is_whole else f"{name} for training job usage"] = float(value)
 
     def for_training(self, instance_type: str, *, spot: bool) -> float:
         """Return how many machines of a type jobs may use; an unknown type has none."""

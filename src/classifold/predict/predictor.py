@@ -148,13 +148,19 @@ class Predictor:
         return self.run_pixels(pixels).probabilities
 
     def run_pixels(
-        self, pixels: NDArray[np.uint8] | NDArray[np.float32], *, with_embeddings: bool = False
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.float32],
+        *,
+        with_embeddings: bool = False,
+        is_one_call: bool = False,
     ) -> Outputs:
         """Return what the model computes for a batch of at least one picture.
 
         Args:
             pixels: RGB values 0..255, shape (N, S, S, 3) with S the `image_size`, uint8 or float32.
             with_embeddings: Return the embeddings as well, if the model has them.
+            is_one_call: Run the whole batch in this thread, in one call; else several pictures share the
+                cores, one per call.
         """
         card = self.card
         wanted = {
@@ -163,7 +169,7 @@ class Predictor:
             "embeddings": card.embedding if with_embeddings else "",
         }
         named = {part: output for part, output in wanted.items() if output}
-        arrays = run_outputs(self._session, pixels, outputs=list(named.values()))
+        arrays = run_outputs(self._session, pixels, outputs=list(named.values()), is_one_call=is_one_call)
         return Outputs(**dict(zip(named, arrays, strict=True)))
 
     def find_unknown(self, outputs: Outputs) -> NDArray[np.bool_]:
