@@ -333,10 +333,10 @@ def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     for same in zip(*(one["loads"] for one in rounds), strict=True):
         keys = ("clients", "requests_per_second", "p50_ms", "p99_ms")
         medians = {key: statistics.median(load[key] for load in same) for key in keys if same[0][key]}
-        failed = sum(
-            count for load in same for status, count in load["statuses"].items() if status != "200"
+        failed = sum(count for load in same for status, count in load["statuses"].items() if status != "200")
+        loads.append(
+            {**medians, "not_answered": failed, "lost": sum(one["connections_lost"] for one in same)}
         )
-        loads.append({**medians, "not_answered": failed, "lost": sum(one["connections_lost"] for one in same)})
     return {
         "seconds_to_start": statistics.median(one["seconds_to_start"] for one in rounds),
         "memory_mb": statistics.median(one["memory_mb"] for one in rounds),
@@ -348,9 +348,7 @@ def print_table(report: dict[str, Any]) -> None:
     ways = {way: figures for way, figures in report["ways"].items() if "loads" in figures}
     print(f"\n{'':10}" + "".join(f"{way:>26}" for way in ways))
     for row in zip(*(figures["loads"] for figures in ways.values()), strict=True):
-        cells = (
-            f"{load['requests_per_second']:9.1f}/s p99 {load.get('p99_ms', 0):7.0f} ms" for load in row
-        )
+        cells = (f"{load['requests_per_second']:9.1f}/s p99 {load.get('p99_ms', 0):7.0f} ms" for load in row)
         print(f"{row[0]['clients']:3} clients" + "".join(f"{cell:>26}" for cell in cells))
     print("start, s  " + "".join(f"{figures['seconds_to_start']:26.1f}" for figures in ways.values()))
     print("memory, MB" + "".join(f"{figures['memory_mb']:26.0f}" for figures in ways.values()))

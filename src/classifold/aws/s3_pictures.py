@@ -28,8 +28,8 @@ _VIDEO_ENDINGS: Final = frozenset(
 )
 _VIDEO_CURE: Final = "videos are read from this machine only: copy them here"
 _UNSIGNED_HINT: Final = (
-    "there are no AWS credentials, and the bucket is not public: run `aws configure`, or set AWS_PROFILE to a "
-    "profile that has credentials"
+    "there are no AWS credentials, and the bucket is not public: run `aws configure`, or set AWS_PROFILE to "
+    "a profile that has credentials"
 )
 _HEADROOM: Final = 1.5  # room on the disk, in sizes of the archive
 
@@ -134,7 +134,9 @@ class S3Pictures:
         first = next(self._list(bucket, key, most=1), None) if key else None
         if first is None or (first["Key"] != key):
             near = "" if first is None else f"; a key that begins so is {first['Key']}"
-            raise DataError(Fault(address, f"there are no objects below this address{near}", "check the address"))
+            raise DataError(
+                Fault(address, f"there are no objects below this address{near}", "check the address")
+            )
         return self._open_listed(bucket, first)
 
     def _fetch(self, bucket: str, key: str, limit: int | None) -> bytes:
@@ -172,7 +174,11 @@ class S3Pictures:
             return _RESTORE
         if not is_denied(cause):
             return ""
-        return error.faults[0].what if self._is_signed else "the object is not public, and there are no AWS credentials"
+        return (
+            error.faults[0].what
+            if self._is_signed
+            else "the object is not public, and there are no AWS credentials"
+        )
 
     # Archives
 
@@ -195,7 +201,9 @@ class S3Pictures:
         bucket, key = _parse(address)
         size, free = int(self._look_at(address)["ContentLength"]), shutil.disk_usage(target.parent).free
         if free < _HEADROOM * size:
-            what = f"the archive needs about {_HEADROOM * size / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+            what = (
+                f"the archive needs about {_HEADROOM * size / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+            )
             raise DiskError(Fault(str(target.parent), what, "free some space"))
         with (
             aws_errors(f"download {address}", hint=self._hint),

@@ -261,7 +261,7 @@ def _walk(
 def walk_entries(
     folder: Path, *, ordered: bool = True, is_class: bool = False
 ) -> Iterator[tuple[os.DirEntry[str], str, str]]:
-    """Yield (entry, clean path below `folder`, reason) of every file, and of every folder that is passed over.
+    """Yield (entry, clean path below `folder`, reason) of every file, and of folders that are passed over.
 
     The reason says why the entry is passed over; it is empty for a picture, and for a file with the extension
     of one. A folder's own files come before those of its sub-folders. Links to folders are not followed.

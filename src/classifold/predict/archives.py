@@ -144,9 +144,11 @@ def _fill_cache(cache: Path, key: str, fill: Callable[[Path], None]) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=".", dir=cache))
     try:
         fill(partial / "run")
-        # Nothing to do if another process was quicker.
-        with contextlib.suppress(OSError):
+        try:
             (partial / "run").rename(cache / key)
+        except OSError:
+            if not (cache / key).is_dir():  # where it is, another process was quicker
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     _remove_old(cache, kept=key)
@@ -159,7 +161,9 @@ def _find_folder(folder: Path, *, where: str) -> Path:
     Raises:
         RunError: There is none, or several.
     """
-    found = sorted(path.parent for path in (*folder.glob(names.MODEL_ONNX), *folder.glob(f"*/{names.MODEL_ONNX}")))
+    found = sorted(
+        path.parent for path in (*folder.glob(names.MODEL_ONNX), *folder.glob(f"*/{names.MODEL_ONNX}"))
+    )
     if len(found) != 1:
         what = f"it holds {len(found)} models" if found else f"no {names.MODEL_ONNX} in this archive"
         raise RunError(Fault(where, what, _HINT))

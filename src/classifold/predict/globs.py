@@ -41,7 +41,7 @@ def _close(parts: Sequence[str], places: set[int]) -> frozenset[int]:
     found = set(places)
     for place in places:
         while place < len(parts) and parts[place] == _ANY_FOLDERS:
-            place += 1  # noqa: PLW2901
+            place += 1
             found.add(place)
     return frozenset(found)
 

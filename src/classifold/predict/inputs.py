@@ -20,7 +20,14 @@ from classifold.predict.globs import expand_pattern, is_pattern
 from classifold.predict.reading_ahead import Remote, read_ahead
 from classifold.predict.sources import Passed, Source, file_source, show_path, unreadable_source
 from classifold.predict.standard_input import STANDARD_INPUT, read_standard_input
-from classifold.predict.videos import VIDEO_CURE, NoPicturesError, can_read_videos, is_video, iter_frames
+from classifold.predict.videos import (
+    VIDEO_CURE,
+    NoPicturesError,
+    can_read_videos,
+    is_transport_stream,
+    is_video,
+    iter_frames,
+)
 from classifold.predict.web import Web
 from classifold.progress import say
 from classifold.settings.config import Config
@@ -61,9 +68,7 @@ class Inputs:
     standard_input: BinaryIO | None = None
 
 
-def find_sources(
-    given: Sequence[str | Path], inputs: Inputs | None = None
-) -> Generator[Source, None, None]:
+def find_sources(given: Sequence[str | Path], inputs: Inputs | None = None) -> Generator[Source, None, None]:
     """Return the pictures that are named, in that order; within a folder in the order of names.
 
     A file is accepted with any name. In folders, and among what a pattern or a prefix matches, hidden files
@@ -95,13 +100,28 @@ def find_sources(
     return _yield_all(finder, found)
 
 
-def _yield_all(
-    finder: _Finder, found: Iterable[Iterable[Source | Remote]]
-) -> Generator[Source, None, None]:
+def _yield_all(finder: _Finder, found: Iterable[Iterable[Source | Remote]]) -> Generator[Source, None, None]:
     try:
         yield from read_ahead(itertools.chain.from_iterable(found))
     finally:
         finder.close()
+
+
+def count_pictures(given: Iterable[str | Path]) -> int | None:
+    """Return the number of pictures in files and folders of this machine; None for anything else."""
+    total = 0
+    for one in given:
+        path = Path(one)
+        if _is_elsewhere(str(one)) or not path.exists():
+            return None
+        if not path.is_dir():
+            total += 1
+            continue
+        for _, _, reason in walk_entries(path, ordered=False):
+            if reason == _IS_VIDEO and can_read_videos():
+                return None
+            total += not reason
+    return total
 
 
 def list_local(given: Iterable[str | Path]) -> list[Path]:
@@ -144,20 +164,20 @@ class _Finder:
             if is_address(given):
                 return [self._open_address(given)]
             if _is_s3(given):
-                return _begin(self._find_s3().find(given, self._inputs.passed), given)
+                return self._begin(self._find_s3().find(given, self._inputs.passed), given)
             if (scheme := _find_scheme(given)) and not os.path.lexists(given):
                 what = f"addresses with {scheme}:// are not read"
                 raise DataError(Fault(given, what, "name files, http, https or s3 addresses"))
         path = Path(given)
         if path.is_dir():
             check_folder(path)
-            return _begin(self._walk(path), text)
+            return self._begin(self._walk(path), text)
         if path.exists():
             return self._open_file(path)
         if os.path.lexists(path):
             raise DataError(Fault(text, "it is a link that leads nowhere", "check the link"))
         if is_pattern(text):
-            return _begin(self._expand(text), text, "no picture matches this pattern")
+            return self._begin(self._expand(text), text, "no picture matches this pattern")
         raise DataError(Fault(text, "no such file or folder", "check the path"))
 
     def _open_address(self, address: str) -> Remote:
@@ -172,6 +192,23 @@ class _Finder:
             self._s3 = self._inputs.open_s3()
         return self._s3
 
+    def _begin(
+        self, found: Iterator[Source | Remote], where: str, what: str = "this folder holds no pictures"
+    ) -> Iterable[Source | Remote]:
+        """Return what is found, after a look that there is something.
+
+        Raises:
+            DataError: There is nothing, or it cannot be listed.
+        """
+        before = self._inputs.passed.total
+        first = next(found, None)
+        if first is not None:
+            return itertools.chain([first], found)
+        is_passed = self._inputs.passed.total > before
+        raise DataError(
+            Fault(where, what, f"{_HINT}; {self._inputs.passed.describe()}" if is_passed else _HINT)
+        )
+
     # Files
 
     def _open_file(self, path: Path) -> Iterable[Source]:
@@ -184,11 +221,11 @@ class _Finder:
 
     def _expand(self, pattern: str) -> Iterator[Source]:
         for path, entry in expand_pattern(pattern):
-            if reason := reason_to_pass_over(entry.name):
-                # A name with a dot is matched only by a pattern that asks for one.
-                if not entry.name.startswith("."):
-                    self._inputs.passed.add(path, reason=reason)
-                    continue
+            # A name with a dot is matched only by a pattern that asks for one.
+            reason = reason_to_pass_over(entry.name)
+            if reason and not entry.name.startswith("."):
+                self._inputs.passed.add(path, reason=reason)
+                continue
             if leads_to_folder(entry):
                 yield from self._walk(Path(path))
             else:
@@ -198,7 +235,7 @@ class _Finder:
         """Yield the pictures of a file that was found, by the reason why it is none."""
         if not reason:
             yield file_source(Path(path))
-        elif reason != _IS_VIDEO:
+        elif reason != _IS_VIDEO and not (is_transport_stream(path) and is_video(path)):
             self._inputs.passed.add(path, reason=reason)
         elif self._can_read_videos:
             yield from self._open_video(Path(path), is_named=False)
@@ -253,15 +290,3 @@ def _find_scheme(text: str) -> str:
     """Return the scheme of an address, such as "ftp"; empty for a path."""
     scheme, mark, _ = text.partition("://")
     return scheme if mark and scheme.isascii() and scheme.isalnum() else ""
-
-
-def _begin(found: Iterator[Source | Remote], where: str, what: str = "") -> Iterable[Source | Remote]:
-    """Return what is found, after a look that there is something.
-
-    Raises:
-        DataError: There is nothing, or it cannot be listed.
-    """
-    first = next(found, None)
-    if first is None:
-        raise DataError(Fault(where, what or "this folder holds no pictures", _HINT))
-    return itertools.chain([first], found)

@@ -42,7 +42,10 @@ class Source:
 
 def show_path(path: Path | str) -> str:
     r"""Return a path as answers show it: bytes of its name that are not UTF-8 are written as `\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # text that is no path of any system
+        return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def file_source(path: Path) -> Source:

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from classifold.errors import DataError, Fault
 from classifold.pictures.formats import NO_PICTURE, identify_format, name_content
-from classifold.pictures.limits import PictureError, check_bytes
+from classifold.pictures.limits import check_bytes
 
 STANDARD_INPUT: Final = "-"
 # Bytes that are read to decide; a name has at most 4096.
@@ -18,7 +18,7 @@ _HEAD_BYTES: Final = 8192
 _PIECE: Final = 1 << 16
 # Limit of one name, as an address may be longer than a path.
 _LONGEST_NAME: Final = 1 << 16
-# The headers of portable bitmaps, whose pixels may be letters: magic number, width and height, or their names.
+# The header of a portable bitmap, whose pixels may be letters: magic number, width and height.
 _PNM: Final = re.compile(
     rb"P[1-6]\s+(#[^\n]*\n\s*)*[0-9]{1,7}\s+(#[^\n]*\n\s*)*[0-9]{1,7}\s|P7\n(WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYPE|#)"
 )
@@ -57,7 +57,9 @@ def read_standard_input(stream: BinaryIO, *, max_pixels: int) -> StandardInput:
     """
     head = _read_head(stream)
     if not head:
-        hint = "write names of pictures to it, one a line, or one picture: classifold predict RUN - < photo.jpg"
+        hint = (
+            "write names of pictures to it, one a line, or one picture: classifold predict RUN - < photo.jpg"
+        )
         raise DataError(Fault("standard input", "there is nothing on it", hint))
     if _is_file(head):
         return StandardInput(_read_rest(head, stream, max_pixels=max_pixels), iter(()))
@@ -108,7 +110,7 @@ def _read_rest(head: bytes, stream: BinaryIO, *, max_pixels: int) -> bytes:
 
 
 def _split_names(head: bytes, stream: BinaryIO) -> Iterator[str]:
-    """Yield the names; a NUL among the first bytes says that each ends with one, else each ends with a line."""
+    """Yield the names; a NUL among the first bytes says that each ends with one."""
     end = b"\0" if b"\0" in head else b"\n"
     rest = head
     while True:
@@ -128,7 +130,8 @@ def _split_names(head: bytes, stream: BinaryIO) -> Iterator[str]:
 
 
 def _decode(name: bytes, *, is_line: bool) -> str:
-    """Return a name as text; of a line of Windows without its carriage return, unless the file is named so."""
+    """Return a name as text, without the carriage return of a line of Windows."""
+    # Some systems name files so, such as "Icon\r".
     if is_line and name.endswith(b"\r") and not os.path.lexists(name):
         name = name[:-1]
     return os.fsdecode(name)

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -30,6 +30,9 @@ VIDEO_CURE: Final = "their frames are read with the package av: pip install av"
 _MOST_WAITING: Final = 12
 # A decoder that fails so often in a row has lost the thread.
 _MOST_FAILURES: Final = 200
+# MPEG transport streams: packets of 188 bytes, of which each begins with this one, or has it after four more.
+_TRANSPORT_STREAMS: Final = frozenset({".mts", ".m2ts", ".m2t", ".ts"})
+_SYNC: Final = b"G"
 # Frames a second of a stream that has no times.
 _USUAL_RATE: Final = 25.0
 # A video may end a little before the end that its header tells, where its sound is longer.
@@ -46,10 +49,17 @@ def is_video(path: Path | str) -> bool:
     if os.path.splitext(path)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path per file is slow
         return False
     try:
-        head = read_head(path, HEAD_BYTES)
+        head = read_head(path, max(HEAD_BYTES, 200))
     except PictureError:
         return False
+    if is_transport_stream(path):
+        return any(head[at : at + 1] == head[at + 188 : at + 189] == _SYNC for at in (0, 4))
     return identify_format(head) is None and name_content(head) == "a video"
+
+
+def is_transport_stream(path: Path | str) -> bool:
+    """Return whether a file has the ending of camcorders' videos, whose first bytes say little."""
+    return os.path.splitext(path)[1].lower() in _TRANSPORT_STREAMS  # noqa: PTH122 - as above
 
 
 class NoPicturesError(Exception):
@@ -74,16 +84,23 @@ def iter_frames(path: Path, *, every: float, max_pixels: int) -> Iterator[Source
     """
     name = show_path(path)
     if not can_read_videos():
-        yield unreadable_source(name, f"the file holds a video; frames of videos need: {install('video')}", path=path)
+        yield unreadable_source(
+            name, f"the file holds a video; for its frames: {install('video')}", path=path
+        )
         return
     import av
 
     try:
         # As an open file, since a path with a colon is an address to FFmpeg.
-        with open(open_ordinary(path), "rb") as file, av.open(file, options={"protocol_whitelist": ""}) as video:  # noqa: PTH123
-            if not video.streams.video:
+        with (
+            os.fdopen(open_ordinary(path), "rb") as file,
+            av.open(file, options={"protocol_whitelist": ""}) as video,
+        ):
+            if not video.streams.video and video.streams.audio:
                 raise NoPicturesError
-            yield from _Clip(video, name=name, every=every, max_pixels=max_pixels)
+            if not video.streams.video:
+                raise PictureError("the video is damaged or cut short: its index is missing")
+            yield from _Clip(video, path=path, every=every, max_pixels=max_pixels)
     except (av.FFmpegError, OSError) as error:
         yield unreadable_source(name, f"the video cannot be read: {error.strerror or error}", path=path)
     except PictureError as error:
@@ -95,13 +112,14 @@ class _Clip:
 
     Args:
         video: The video.
-        name: What answers call it.
+        path: Its path.
         every: Seconds between two frames.
         max_pixels: Limit of a frame's pixels.
     """
 
-    def __init__(self, video: InputContainer, *, name: str, every: float, max_pixels: int) -> None:
-        self._video, self._name, self._every, self._max_pixels = video, name, every, max_pixels
+    def __init__(self, video: InputContainer, *, path: Path, every: float, max_pixels: int) -> None:
+        self._video, self._path, self._every, self._max_pixels = video, path, every, max_pixels
+        self._name = show_path(path)
         self._stream: VideoStream = video.streams.video[0]
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = count_cores()
@@ -126,7 +144,7 @@ class _Clip:
         if shown is not None and number * self._every <= self._time + 1e-4:
             yield self._open(shown, number * self._every)
         if reason := self._find_fault():
-            yield unreadable_source(f"{self._name}#t={self._time:.6g}", reason)
+            yield unreadable_source(self._name, reason, path=self._path)
 
     def _decode(self) -> Iterator[VideoFrame]:
         import av
@@ -153,7 +171,7 @@ class _Clip:
             self._damaged.append(self._time)
 
     def _note_time(self, frame: VideoFrame) -> None:
-        if frame.time is None:
+        if frame.pts is None:
             self._time += 1 / float(self._stream.average_rate or _USUAL_RATE)
             return
         start = self._stream.start_time or 0
@@ -161,9 +179,7 @@ class _Clip:
 
     def _open(self, frame: VideoFrame, seconds: float) -> Source:
         self._room.acquire()
-        waiting = _Waiting(frame, self._max_pixels)
-        # Also of a source that nobody reads.
-        weakref.finalize(waiting, self._room.release)
+        waiting = _Waiting(frame, self._max_pixels, self._room)
         return Source(f"{self._name}#t={seconds:.6g}", None, waiting.take)
 
     def _find_fault(self) -> str:
@@ -187,16 +203,21 @@ class _Clip:
 class _Waiting:
     """A frame as it was decoded, which takes half the memory of its pixels."""
 
-    def __init__(self, frame: VideoFrame, max_pixels: int) -> None:
+    def __init__(self, frame: VideoFrame, max_pixels: int, room: threading.Semaphore) -> None:
         self._frame: VideoFrame | None = frame
         self._max_pixels = max_pixels
+        # Once: when it is read, or when it is thrown away unread.
+        self._make_room = weakref.finalize(self, room.release)
 
     def take(self) -> Given:
         """Return the frame's pixels, upright, shape (height, width, 3), and let go of it."""
         frame, self._frame = self._frame, None
         if frame is None:
             raise PictureError("the frame was read before")
-        check_size(frame.width, frame.height, max_pixels=self._max_pixels)
-        pixels = frame.to_ndarray(format="rgb24")
-        # Quarters of a turn against the clock that make it upright.
-        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+        try:
+            check_size(frame.width, frame.height, max_pixels=self._max_pixels)
+            pixels = frame.to_ndarray(format="rgb24")
+            # Quarters of a turn against the clock that make it upright.
+            return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+        finally:
+            self._make_room()

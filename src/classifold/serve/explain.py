@@ -107,7 +107,9 @@ async def explain(request: Request) -> Response:
     pictures = await service.read_pictures(request)
     if len(pictures) > 1:
         raise HttpError(
-            400, f"expected one picture, got {len(pictures)}", hint="ask for each picture in a request of its own"
+            400,
+            f"expected one picture, got {len(pictures)}",
+            hint="send each picture in a request of its own",
         )
     state["num_pictures"] = 1
     model, picture = service.model, pictures[0]
