@@ -28,6 +28,7 @@ from classifold.cli.cloud import (
 )
 from classifold.cli.compare import compare
 from classifold.cli.data import shards
+from classifold.cli.export import export
 from classifold.cli.new_project import init
 from classifold.cli.options import (
     PATH,
@@ -284,7 +285,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, compare, predict, destroy),
+    *(report, compare, predict, export, destroy),
 ):
     cli.add_command(_command)
 
