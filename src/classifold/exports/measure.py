@@ -23,7 +23,8 @@ from classifold.predict.predictor import Predictor, load_predictor
 from classifold.progress import hide_progress
 
 # Pictures that are timed, and those before them that are not: the first calls of a model take longer.
-NUM_TIMED, _NUM_WARM: Final = 64, 3
+NUM_TIMED: Final = 64
+_NUM_WARM: Final = 3
 
 
 @dataclass
