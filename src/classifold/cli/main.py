@@ -29,6 +29,7 @@ from classifold.cli.cloud import (
 from classifold.cli.compare import compare
 from classifold.cli.data import shards
 from classifold.cli.deploy import deploy, endpoints, undeploy
+from classifold.cli.export import export
 from classifold.cli.new_project import init
 from classifold.cli.options import (
     PATH,
@@ -286,7 +287,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, compare, predict, serve, deploy, endpoints, undeploy, destroy),
+    *(report, compare, predict, serve, export, deploy, endpoints, undeploy, destroy),
 ):
     cli.add_command(_command)
 
