@@ -153,28 +153,22 @@ def print_endpoints(rows: Sequence[EndpointRow], *, as_json: bool) -> None:
     for source in sorted({row.price_source for row in rows if row.price_source}):
         click.echo(f"Prices: {source}")
     for row in rows:
+        click.echo(make_printable(f"{row.name} serves {row.run_name or row.model_name}"))
         if row.failure_reason:
             click.echo(make_printable(f"{row.name}: {row.failure_reason}"))
 
 
 def build_endpoints_table(rows: Sequence[EndpointRow]) -> Table:
     """Return the table of endpoints."""
-    header = ["endpoint", "state", "runs on", "model of", "cost an hour", "since"]
+    header = ["endpoint", "state", "runs on", "an hour", "since"]
     return Table("Endpoints", header, [_build_cells(row) for row in rows])
 
 
 def _build_cells(row: EndpointRow) -> list[str]:
     hosting = "" if row.hosting is None else row.hosting.describe()
-    if row.hosting is not None and row.num_machines != row.hosting.count and row.hosting.kind != "serverless":
-        hosting += f" ({row.num_machines} now)"
+    if row.hosting is not None and row.hosting.max_count:
+        hosting = f"{row.num_machines} of {hosting}"
     cost = "" if row.usd_per_hour is None else f"${row.usd_per_hour:.2f}"
     if row.hosting is not None and row.hosting.kind == "serverless":
-        cost = "while it works"
-    return [
-        row.name,
-        row.status,
-        hosting,
-        row.run_name or row.model_name,
-        cost,
-        f"{row.created:%Y-%m-%d %H:%M}",
-    ]
+        cost = "by work"
+    return [row.name, row.status, hosting, cost, f"{row.created:%Y-%m-%d}"]
