@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
 sys.path.insert(0, str(ROOT / "tests"))
 # Fixtures that the tests of several rooms share.
-pytest_plugins = ["made_account", "made_browser", "made_pictures", "made_runs", "made_wheel", "quick"]
+_MADE = ("account", "browser", "pictures", "runs", "servers", "wheel")
+pytest_plugins = [*(f"made_{name}" for name in _MADE), "quick"]
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.
