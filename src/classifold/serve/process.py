@@ -108,6 +108,8 @@ class ServerProcess:
         if not serving.done():
             when_ready(describe_served(self._service))
         await serving
+        if self._server.force_exit:
+            await self._server.lifespan.shutdown()  # which uvicorn leaves out then
 
     def _stop(self, number: int) -> None:
         if self._service.is_draining:
