@@ -204,6 +204,5 @@ def predict(
         written = write_rows(predictions, rows, doing=None if is_shown else doing, **answers)
     if explain_dir is not None:
         say(f"the explanations are in {explain_dir / INDEX_HTML}")
-    if output_path is not None:
-        print_written(written, output_path, output_format=chosen)
+    print_written(written, output_path, output_format=chosen)
     return 0 if sorting.describe() and not written.unreadable else 1
