@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=PATH)
-@click.argument("paths", metavar="[PATH...]", nargs=-1, type=PATH)
+@click.argument("paths", metavar="PATH...", nargs=-1, type=PATH)
 @click.option(
     "--format",
     "output_format",
