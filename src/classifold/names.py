@@ -152,8 +152,11 @@ CHECKPOINT_CONFIG_JSON = "checkpointconfig.json"
 FAILURE_FILE = "failure"
 FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
 STOP_SECONDS = 120  # from SIGTERM to SIGKILL
-# Training images: for CPUs, for CPUs of several machines (which train on JAX), for GPUs.
-IMAGE_VARIANTS = ("cpu", "hosts", "gpu")
+# Training images: for CPUs, for CPUs of several machines (which train on JAX), for GPUs. They serve as well.
+TRAINING_VARIANTS = ("cpu", "hosts", "gpu")
+# The slim image, without TensorFlow, that only serves.
+SERVE_VARIANT = "serve"
+IMAGE_VARIANTS = (*TRAINING_VARIANTS, SERVE_VARIANT)
 FIRST_HOST = "algo-1"
 LOOPBACK = "127.0.0.1"  # address of the first host where all hosts run on one machine
 HOSTS_PORT = 23456  # port on the first machine of a job to which the others connect

@@ -11,7 +11,7 @@ import click
 from classifold import names
 from classifold.cli.options import json_option, load_project, load_settings, takes_settings
 from classifold.cli.values import Number, OneOf, WholeNumber
-from classifold.errors import AwsError
+from classifold.errors import AwsError, Fault, UsageError
 from classifold.printable import make_printable
 from classifold.progress import say, show_progress
 
@@ -111,15 +111,34 @@ def show_policies(config: Config) -> None:
     )
 
 
-def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, as_json: bool = False) -> None:
-    """Build the training image, and push it."""
+def make_image(
+    config: Config,
+    *,
+    is_pushed: bool = True,
+    variant: Any = None,
+    run: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Build an image and push it; with a run, its model is in the image."""
     from classifold.aws.image import build_image, push_image
     from classifold.cli.cloud_answers import print_image
 
     aws = _open_aws(config) if is_pushed else None
-    image = build_image(config, variant=variant, tell=_tell)
+    model = None if run is None else _find_model(config, run)
+    image = build_image(config, variant=variant, model=model, tell=_tell)
     pushed = None if aws is None else push_image(aws, image, tell=_tell)
     print_image(image, pushed, as_json=as_json)
+
+
+def _find_model(config: Config, run: Path) -> Path:
+    """Return the model.onnx of a run, once it was loaded: a damaged one is refused before the build."""
+    from classifold.predict.model_file import find_model
+    from classifold.predict.predictor import load_predictor
+    from classifold.run_folder import find_run
+
+    model = find_model(find_run(run, runs_dir=Path(config.RUNS_DIR)))
+    load_predictor(model)
+    return model
 
 
 def train_in_docker(
@@ -211,22 +230,45 @@ def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) 
 @click.option("--no-push", is_flag=True, help="Build only; needs no AWS account.")
 @click.option(
     "--variant",
-    type=OneOf(names.IMAGE_VARIANTS),
-    help="Which image (default: what the job needs).",
+    type=OneOf(names.TRAINING_VARIANTS),
+    help="Which training image (default: what the job needs).",
 )
+@click.option("--serve", "is_serving", is_flag=True, help="The slim image that only serves.")
+@click.argument("run", required=False, type=click.Path(path_type=Path))
 @json_option
 @takes_settings
 def image(
-    no_push: bool, variant: str | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+    no_push: bool,
+    variant: str | None,
+    is_serving: bool,
+    run: Path | None,
+    as_json: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Build the training image and push it to ECR.
 
+    With --serve it is the slim image instead: without TensorFlow, for endpoints and any other place that runs
+    containers. It serves the run that is mounted at /opt/ml/model, or the one named by RUN, whose model.onnx
+    is then part of the image.
+
     Its tag is computed from its content: an image that exists already is neither built nor pushed again.
     """
+    if is_serving and variant is not None:
+        raise UsageError(Fault("classifold image", "--variant is for training images", hint="leave out one"))
+    if run is not None and not is_serving:
+        what = "RUN is for the image that serves"
+        raise UsageError(Fault("classifold image", what, hint="add --serve, or leave it out", got=str(run)))
     # Without AWS the project's name is only that of an image in the local engine.
     load = load_settings if no_push else load_project
     config = load(config_path, overrides)
-    make_image(config, is_pushed=not no_push, variant=variant, as_json=as_json)
+    make_image(
+        config,
+        is_pushed=not no_push,
+        variant=names.SERVE_VARIANT if is_serving else variant,
+        run=run,
+        as_json=as_json,
+    )
 
 
 @click.command()

@@ -47,6 +47,7 @@ from classifold.cli.options import (
 )
 from classifold.cli.predict import predict
 from classifold.cli.runner import OrderedGroup, run
+from classifold.cli.serve import serve
 from classifold.cli.values import Number, WholeNumber
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, compare, predict, destroy),
+    *(report, compare, predict, serve, destroy),
 ):
     cli.add_command(_command)
 

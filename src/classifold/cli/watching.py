@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check_watch(
-    folder: Path | None, *, paths: Sequence[Path], is_new_only: bool, explain_dir: Path | None
+    folder: Path | None, *, paths: Sequence[str], is_new_only: bool, explain_dir: Path | None
 ) -> None:
     """Refuse options that do not go together with `--watch`, and a call that names no pictures at all.
 
