@@ -1,7 +1,7 @@
 """Whether `classifold predict` needs no more memory for 100,000 pictures: every format, sorting, watching.
 
-    python benchmarks/predict_many.py [--count 1000 10000 100000] [--ways csv jsonl parquet sort link watch]
-                                      [--busy] [--output FILE]
+    python benchmarks/predict_many.py [--count 1000 10000 100000] [--ways csv jsonl parquet sort link watch
+                                      look arrive] [--busy] [--output FILE]
 
 Draws a hundred JPEGs of 320 x 240 and makes folders of hard links to them under ever new names, a thousand in
 each. The model is the tests' own of 16 pixels, which costs next to nothing, so that what is measured is the
@@ -11,6 +11,9 @@ rest: listing, reading, writing, sorting. Each way is a whole process:
     sort, link            the same into a CSV file with --sort-into DIR, copying or with --link
     watch                 classifold predict RUN --watch FOLDER --output FILE.jsonl, ended by SIGTERM once
                           everything is answered
+    look                  how long one look of `--watch` takes when nothing is new: the median of five
+    arrive                how long 20 pictures, moved one by one into a watched folder with so many others,
+                          wait for their answers
 
 Memory is the resident set, sampled five times a second: its largest value, and the one halfway, beside which
 the end shows whether it grows. `watch` remembers the size and time of each file, as it must. Writes
@@ -26,6 +29,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,7 +45,7 @@ from decode import describe_machine
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "predict_many.json"
 PACKAGES = ("classifold", "onnxruntime", "numpy", "simplejpeg", "pyarrow")
-WAYS = ("csv", "jsonl", "parquet", "sort", "link", "watch")
+WAYS = ("csv", "jsonl", "parquet", "sort", "link", "watch", "look", "arrive")
 NUM_PICTURES, PER_FOLDER, SECONDS = 100, 1000, 0.2
 
 
@@ -69,7 +73,7 @@ def main() -> None:
         for count in args.count:
             link_pictures(pictures, Path(scratch) / "photos", count)
             for way in args.ways:
-                figures = measure(way, run_dir, Path(scratch), count)
+                figures = MEASURES.get(way, measure)(way, run_dir, Path(scratch), count)
                 report["ways"].setdefault(way, []).append(figures)
                 print(way, json.dumps(figures), flush=True)
             shutil.rmtree(Path(scratch) / "photos")
@@ -141,6 +145,53 @@ def measure(way: str, run_dir: Path, scratch: Path, count: int) -> dict[str, Any
         shutil.rmtree(goal)
     output.unlink()
     return result
+
+
+def measure_look(_way: str, _run_dir: Path, scratch: Path, count: int) -> dict[str, Any]:
+    """Return the seconds of a look at a folder whose pictures are all known."""
+    from classifold.predict.watching import Watcher
+
+    watcher, seconds = Watcher(scratch / "photos"), []
+    found = len(watcher.look()) + len(watcher.look())
+    if found != count:
+        raise SystemExit(f"{found} of {count} pictures were found")
+    for _ in range(5):
+        started = time.perf_counter()
+        watcher.look()
+        seconds.append(time.perf_counter() - started)
+    return {"pictures": count, "seconds": round(statistics.median(seconds), 3)}
+
+
+def measure_arrival(_way: str, run_dir: Path, scratch: Path, count: int) -> dict[str, Any]:
+    """Return how long pictures wait for their answers; the others in the folder are passed over."""
+    photos, waits = scratch / "photos", []
+    picture = next((scratch / "drawn").iterdir())
+    words = ["predict", str(run_dir), "--watch", str(photos), "--new-only", "--format", "jsonl"]
+    command = [sys.executable, "-P", "-m", "classifold", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        time.sleep(2 + count / 10_000)  # the first look
+        for number in range(20):
+            waiting = scratch / "waiting"
+            shutil.copy(picture, waiting)
+            started = time.perf_counter()
+            waiting.rename(photos / f"new{number}.jpg")
+            process.stdout.readline()
+            waits.append(time.perf_counter() - started)
+            time.sleep(0.37)  # not in step with the looks
+        process.send_signal(signal.SIGTERM)
+    for path in photos.glob("new*.jpg"):
+        path.unlink()
+    return {
+        "pictures": count,
+        "seconds_median": round(statistics.median(waits), 2),
+        "seconds_most": round(max(waits), 2),
+    }
+
+
+MEASURES = {"look": measure_look, "arrive": measure_arrival}
 
 
 def read_mb(pid: int, name: str) -> float:
