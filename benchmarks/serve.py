@@ -41,7 +41,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -237,14 +237,10 @@ def wait_for(process: subprocess.Popen[bytes], way: str, port: int, deadline: fl
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Stop a server; what does not end within ten seconds is killed with its children."""
     process.send_signal(signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -261,7 +257,7 @@ def list_family(pid: int) -> list[int]:
 
 
 def read_memory(pid: int) -> int:
-    """Return the bytes of memory that a process has for itself, shared parts divided among those who share."""
+    """Return a process's bytes of memory, of which shared parts are divided among those who share them."""
     try:
         rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -309,7 +305,7 @@ def describe_load() -> dict[str, float]:
 
 
 def compare_answers(rounds: list[dict[str, dict[str, Any]]]) -> float:
-    """Return the largest difference of a probability between two servers; take the answers out of the rounds."""
+    """Take the answers out of the rounds; return the largest difference of a probability."""
     import numpy as np
 
     first: dict[str, list[float]] = {}
@@ -333,10 +329,9 @@ def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     for same in zip(*(one["loads"] for one in rounds), strict=True):
         keys = ("clients", "requests_per_second", "p50_ms", "p99_ms")
         medians = {key: statistics.median(load[key] for load in same) for key in keys if same[0][key]}
-        failed = sum(
-            count for load in same for status, count in load["statuses"].items() if status != "200"
-        )
-        loads.append({**medians, "not_answered": failed, "lost": sum(one["connections_lost"] for one in same)})
+        failed = sum(count for load in same for status, count in load["statuses"].items() if status != "200")
+        lost = sum(one["connections_lost"] for one in same)
+        loads.append({**medians, "not_answered": failed, "lost": lost})
     return {
         "seconds_to_start": statistics.median(one["seconds_to_start"] for one in rounds),
         "memory_mb": statistics.median(one["memory_mb"] for one in rounds),
@@ -348,9 +343,7 @@ def print_table(report: dict[str, Any]) -> None:
     ways = {way: figures for way, figures in report["ways"].items() if "loads" in figures}
     print(f"\n{'':10}" + "".join(f"{way:>26}" for way in ways))
     for row in zip(*(figures["loads"] for figures in ways.values()), strict=True):
-        cells = (
-            f"{load['requests_per_second']:9.1f}/s p99 {load.get('p99_ms', 0):7.0f} ms" for load in row
-        )
+        cells = (f"{load['requests_per_second']:9.1f}/s p99 {load.get('p99_ms', 0):7.0f} ms" for load in row)
         print(f"{row[0]['clients']:3} clients" + "".join(f"{cell:>26}" for cell in cells))
     print("start, s  " + "".join(f"{figures['seconds_to_start']:26.1f}" for figures in ways.values()))
     print("memory, MB" + "".join(f"{figures['memory_mb']:26.0f}" for figures in ways.values()))

@@ -21,7 +21,7 @@ from classifold.pictures.decode import load_picture
 
 
 class Classifier(litserve.LitAPI):
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's
         self.session = onnxruntime.InferenceSession(
             Path(sys.argv[1]) / "model.onnx", providers=["CPUExecutionProvider"]
         )
@@ -46,7 +46,5 @@ class Classifier(litserve.LitAPI):
 
 if __name__ == "__main__":
     batch_size = int(sys.argv[3]) if len(sys.argv) > 3 else 8
-    server = litserve.LitServer(
-        Classifier(max_batch_size=batch_size, batch_timeout=0.01), accelerator="cpu"
-    )
+    server = litserve.LitServer(Classifier(max_batch_size=batch_size, batch_timeout=0.01), accelerator="cpu")
     server.run(port=int(sys.argv[2]), log_level="warning", generate_client_file=False)

@@ -106,9 +106,8 @@ async def explain(request: Request) -> Response:
     explanations.check_room()  # before the body is read, which may take long
     pictures = await service.read_pictures(request)
     if len(pictures) > 1:
-        raise HttpError(
-            400, f"expected one picture, got {len(pictures)}", hint="ask for each picture in a request of its own"
-        )
+        hint = "ask for each picture in a request of its own"
+        raise HttpError(400, f"expected one picture, got {len(pictures)}", hint=hint)
     state["num_pictures"] = 1
     model, picture = service.model, pictures[0]
     work = explanations.explain(model, picture.data, num_neighbours=num_neighbours)

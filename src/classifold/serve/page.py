@@ -64,7 +64,7 @@ class _Part:
         }
 
     def answer(self, request: Request) -> Response:
-        known = [one.strip().removeprefix("W/") for one in request.headers.get("If-None-Match", "").split(",")]
-        if self._headers["ETag"] in known:
+        known = request.headers.get("If-None-Match", "").split(",")
+        if self._headers["ETag"] in (one.strip().removeprefix("W/") for one in known):
             return Response(status_code=304, headers=self._headers)
         return Response(self._content, media_type=self._kind, headers=self._headers)
