@@ -168,3 +168,13 @@ def _explain(problem: Any, named: Mapping[str, str]) -> Fault:
 
 
 _CHECK: TypeAdapter[ServeOptions] = TypeAdapter(ServeOptions)
+
+
+def dump_options(options: ServeOptions) -> bytes:
+    """Return the options as JSON, the API key among them, for another process of the same server."""
+    return _CHECK.dump_json(options)
+
+
+def load_options(content: bytes) -> ServeOptions:
+    """Return the options that `dump_options` wrote."""
+    return _CHECK.validate_json(content)

@@ -41,12 +41,12 @@ def build_routes() -> list[Route]:
         return page.answer(request)
 
     async def show_part(request: Request) -> Response:
-        part = parts.get(request.path_params["name"])
+        part = parts.get(request.path_params["path"])
         if part is None:
             raise HTTPException(404)
         return part.answer(request)
 
-    return [Route("/", show_page), Route("/static/{name}", show_part)]
+    return [Route("/", show_page), Route("/static/{path}", show_part)]
 
 
 class _Part:
