@@ -204,7 +204,7 @@ def test_more_explanations_than_there_is_room_for_are_refused_and_predictions_ar
     assert statuses.count(429) >= many - MOST_WAITING - 16
     refused = answers[statuses.index(429)]
     assert int(refused.headers["Retry-After"]) >= 1
-    assert "explanations wait already" in refused.json()["error"]
+    assert "the queue is full" in refused.json()["error"]
     # Afterwards there is room again.
     assert ask(app, content=BLUE).status_code == 200
 
