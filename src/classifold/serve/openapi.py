@@ -134,9 +134,9 @@ _HEADER_LENGTH = _parameter(
 )
 
 
-def _health(summary: str, text: str, *, may_fail: bool) -> dict[str, Any]:
+def _health(summary: str, text: str, *, may_fail: bool, schema: str = "Status") -> dict[str, Any]:
     errors = (503,) if may_fail else ()
-    return {"get": _operation(summary, _describe(text, "Status"), errors=errors, is_open=True)}
+    return {"get": _operation(summary, _describe(text, schema), errors=errors, is_open=True)}
 
 
 def _list_model_paths() -> dict[str, Any]:
@@ -228,8 +228,12 @@ _PATHS: dict[str, Any] = {
     "/v2": {
         "get": _operation("The server (V2)", _describe("Name and extensions.", "V2Server"), errors=(401,))
     },
-    "/v2/health/live": _health("Whether the process answers (V2)", "It does.", may_fail=False),
-    "/v2/health/ready": _health("Whether new requests should come here (V2)", "They should.", may_fail=True),
+    "/v2/health/live": _health(
+        "Whether the process answers (V2)", "It does.", may_fail=False, schema="V2Live"
+    ),
+    "/v2/health/ready": _health(
+        "Whether new requests should come (V2)", "They should.", may_fail=True, schema="V2ServerReady"
+    ),
     **_list_model_paths(),
 }
 

@@ -129,6 +129,8 @@ SCHEMAS: dict[str, Any] = {
         ),
         top_k={"type": "integer", "minimum": 1},
     ),
+    "V2Live": _object(live={"const": True}),
+    "V2ServerReady": _object(ready={"const": True}),
     "V2Server": _object(name=_TEXT, version=_TEXT, extensions=_list_of(_TEXT)),
     "V2Ready": _object(name=_TEXT, ready={"type": "boolean"}),
     "V2Tensor": _object(name=_TEXT, datatype=_TEXT, shape=_list_of({"type": "integer"}, least=1)),
