@@ -71,6 +71,12 @@ DESCRIPTIONS = {
     "confusion.html.j2": "The confusion matrix, its mistakes in words, and the pictures behind each cell.",
     "trust.html.j2": "Calibration, coverage against accuracy, other pictures, precision against recall.",
     "report.js": "What the report does beyond links: the slider, sorting, cells of the large matrix.",
+    "page.html": "The server's page: where pictures are dropped, and the frame of each answer.",
+    "page.css": "How the server's page looks: light and dark, on a phone, with forced colours.",
+    "page.js": "Takes pictures by drop, paste, choice or camera; asks for the API key.",
+    "card.js": "One picture on the page: its preview, its answer, and what explains it.",
+    "asking.js": "Asks the server: a few requests at a time, and again where it is busy.",
+    "words.js": "What the page says: every sentence that depends on an answer.",
     "check.html.j2": "The data check's page.",
     "check.js": "The findings of check.html: filters, pages of 50, what to do with each picture, the plan.",
 }
