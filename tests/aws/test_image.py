@@ -637,7 +637,7 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
     )
     assert ensure() == [
         "repository roses: made its tags immutable, turned on scanning, set it to keep the newest "
-        f"{KEPT_IMAGES} images of each kind, set the tags Customer, Project, Service, classifold:project"
+        f"{KEPT_IMAGES} training images of each kind, set the tags Customer, Project, Service, classifold:project"
     ]
     found = describe_repository()
     assert found["imageTagMutability"] == "IMMUTABLE"
@@ -671,7 +671,9 @@ def test_untagged_images_that_were_there_before_stay_and_are_said(aws_account: C
     assert ensure() == [note, "repository roses is as it should be"]
     digest = ecr.describe_images(repositoryName="roses")["imageDetails"][0]["imageDigest"]
     ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageDigest": digest}])
-    assert ensure() == [f"repository roses: set it to keep the newest {KEPT_IMAGES} images of each kind"]
+    assert ensure() == [
+        f"repository roses: set it to keep the newest {KEPT_IMAGES} training images of each kind"
+    ]
     text = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
     assert json.loads(text) == LIFECYCLE
 
