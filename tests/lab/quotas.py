@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from lab.validation import InvalidError
+
 # Dollars an hour of training, as they stood in us-east-1; eu-west-1 is a little dearer.
 PRICES = {
     "ml.m5.large": 0.115,
@@ -27,6 +29,12 @@ _REGIONS = {
 _USES = (
     *("training job usage", "spot training job usage", "training warm pool usage"),
     *("endpoint usage", "transform job usage"),
+)
+_OVER = (
+    "The account-level service limit '{name}' is {limit:g} {unit}, with current utilization of {used} {unit} "
+    "and a request delta of {wanted} {unit}. Please use AWS Service Quotas to request an increase for this "
+    "quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this "
+    "quota."
 )
 SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
 
@@ -58,6 +66,23 @@ class Quotas:
     def for_training(self, instance_type: str, *, spot: bool) -> float:
         """Return how many machines of a type jobs may use; an unknown type has none."""
         return self.values.get(f"{instance_type} for {'spot ' if spot else ''}training job usage", 0.0)
+
+    def check(self, name: str, *, used: int, wanted: int) -> None:
+        """Refuse more than a quota allows.
+
+        Args:
+            name: Of the quota.
+            used: How much of it is in use.
+            wanted: How much more is asked for.
+
+        Raises:
+            InvalidError: As ResourceLimitExceeded.
+        """
+        limit = self.values.get(name, 0.0)
+        if used + wanted > limit:
+            unit = "None" if name == SERVERLESS else "Instances"
+            said = _OVER.format(name=name, limit=limit, used=used, wanted=wanted, unit=unit)
+            raise InvalidError(said, code="ResourceLimitExceeded")
 
     def list_quotas(self, asked: dict[str, Any], *, region: str, account: str) -> dict[str, Any]:
         """Answer ListServiceQuotas and ListAWSDefaultServiceQuotas, page by page."""

@@ -84,6 +84,12 @@ from classifold.cli.values import Number, OneOf, Share, WholeNumber
     help="Format of the log, one line per request (default: text).",
 )
 @click.option(
+    "--data",
+    type=PATH,
+    metavar="DIR",
+    help="Folder of the training pictures, to show those nearest to a picture (default: only their names).",
+)
+@click.option(
     "--allowed-hosts",
     metavar="NAMES",
     help="Names, separated by commas, that requests may address the server by, beside loopback names.",

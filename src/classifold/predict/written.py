@@ -37,16 +37,17 @@ class Written:
         if len(self.examples) < _EXAMPLES:
             self.examples.append(f"{prediction.name}: {prediction.error}")
 
-    def describe(self, path: Path) -> list[str]:
-        """Return lines that say what is in the file that was written.
+    def describe(self, path: Path | None) -> list[str]:
+        """Return lines that say what was written.
 
         Args:
-            path: The file.
+            path: The file; None for standard output.
         """
+        place = f"; the answers are in {path}" if path else ""
         unknown = f", {self.unknown:,} of them as unknown" if self.unknown else ""
         lines = [
             f"{count_of(self.classified, 'picture')} {choose(self.classified, 'was', 'were')} classified"
-            f"{unknown}; the answers are in {path}"
+            f"{unknown}{place}"
         ]
         if self.unreadable:
             more = self.unreadable - len(self.examples)

@@ -69,22 +69,17 @@ class ServerProcess:
         self._server = _Server(config)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def model_line(self) -> str:
-        """One line on the model that is served."""
-        return describe_served(self._service)
-
-    def run(self, port: socket.socket, *, when_ready: Callable[[], None] = lambda: None) -> None:
+    def run(self, port: socket.socket, *, when_ready: Callable[[str], None]) -> None:
         """Serve until a signal ends it.
 
         Args:
             port: A socket that listens.
-            when_ready: Called once requests are answered.
+            when_ready: Called with one line on the model once requests are answered.
         """
         with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
             runner.run(self._serve(port, when_ready))
 
-    async def _serve(self, port: socket.socket, when_ready: Callable[[], None]) -> None:
+    async def _serve(self, port: socket.socket, when_ready: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
@@ -93,7 +88,7 @@ class ServerProcess:
         while not self._server.started and not serving.done():
             await asyncio.sleep(0.005)
         if not serving.done():
-            when_ready()
+            when_ready(describe_served(self._service))
         await serving
 
     def _stop(self, number: int) -> None:
@@ -130,7 +125,7 @@ class ServerProcess:
             self._log.say(f"error: the model cannot be loaded again: {error!r}", event="reload refused")
             return
         self._service.metrics.count_reload(is_done=True)
-        self._log.say(f"loaded again: {self.model_line}", event="reloaded")
+        self._log.say(f"loaded again: {describe_served(self._service)}", event="reloaded")
 
 
 def describe_served(service: Service) -> str:
