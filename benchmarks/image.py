@@ -2,11 +2,11 @@
 
     python benchmarks/image.py [--fresh] [--serve RUN]
 
-Builds the CPU image and the slim one that serves (with --fresh without Docker's cache) and weighs their parts.
+Builds the CPU image and the slim one that serves (with --fresh without Docker's cache), and weighs both.
 The GPU image is several gigabytes and is not built here: its size is that of the CPU image and of the wheels
-that it has besides, as their own tables of contents say. With --serve the slim image alone, which then serves
-the run, confined as in Kubernetes: seconds from `docker run` to the first answer, memory, seconds to stop.
-Writes benchmarks/results/image.json; what is not measured stays in it. Some minutes; needs Docker.
+that it has besides, as their own tables of contents say. With --serve the slim image also serves the run, as
+any user, with a read-only disk: seconds from `docker run` to the first answer, memory, seconds to stop.
+Writes benchmarks/results/image.json. Some minutes; needs Docker.
 """
 
 from __future__ import annotations
@@ -65,41 +65,30 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--fresh", action="store_true", help="build without what Docker has already")
-    parser.add_argument(
-        "--serve", type=Path, metavar="RUN", help="measure only the image that serves, with a run"
-    )
+    parser.add_argument("--serve", type=Path, metavar="RUN", help="also start the image that serves")
     args = parser.parse_args()
-    report = json.loads(RESULTS.read_text(encoding="utf-8"))
-    if args.serve is None:
-        report["cpu"] = measure("cpu", is_fresh=args.fresh)
-        report["gpu"] = {"is_built": False, **weigh_gpu(report["cpu"]["megabytes"])}
-    report["serve"] = {**report.get("serve", {}), **measure("serve", is_fresh=args.fresh)}
+    _, cpu = measure("cpu", is_fresh=args.fresh)
+    reference, serve = measure("serve", is_fresh=args.fresh)
     if args.serve is not None:
-        report["serve"]["serving"] = time_serving(report["serve"]["reference"], args.serve.resolve())
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=2))
-
-
-def measure(variant: Any, *, is_fresh: bool) -> dict[str, Any]:
-    """Build an image; return its sizes, and how it was measured."""
-    reference, seconds = build(variant, is_fresh=is_fresh)
-    return {
-        "command": f"python benchmarks/image.py{' --fresh' * is_fresh}{' --serve RUN' * (variant == 'serve')}",
-        "reference": reference,
-        **weigh(reference),
-        "build_seconds": round(seconds, 1),
-        "is_fresh_build": is_fresh,
-        **describe_machine(),
-    }
-
-
-def describe_machine() -> dict[str, Any]:
-    return {
+        serve["serving"] = time_serving(reference, args.serve.resolve())
+    report = {
+        "command": f"python benchmarks/image.py{' --fresh' * args.fresh}{' --serve RUN' * bool(args.serve)}",
+        "cpu": cpu,
+        "gpu": {"is_built": False, **weigh_gpu(cpu["megabytes"])},
+        "serve": serve,
         "when": time.strftime("%Y-%m-%d"),
         "platform": platform.platform(),
         "cores": count_cores(),
         "load_average": [round(value, 1) for value in os.getloadavg()],
     }
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def measure(variant: Any, *, is_fresh: bool) -> tuple[str, dict[str, Any]]:
+    """Build an image; return its name, and its sizes and how long it took."""
+    reference, seconds = build(variant, is_fresh=is_fresh)
+    return reference, {**weigh(reference), "build_seconds": round(seconds, 1), "is_fresh_build": is_fresh}
 
 
 def docker(*words: str, check: bool = True) -> str:
@@ -156,10 +145,10 @@ def compress(reference: str) -> int:
 
 
 def time_serving(reference: str, run_dir: Path) -> dict[str, Any]:
-    """Return the medians of a few starts, with one core and a run mounted read-only."""
+    """Return the medians of a few starts with a run that is mounted read-only."""
     starts = [time_start(reference, run_dir) for _ in range(NUM_STARTS)]
     medians = {name: round(statistics.median(one[name] for one in starts), 2) for name in starts[0]}
-    return {"starts": NUM_STARTS, "medians": medians, **describe_machine()}
+    return {"starts": NUM_STARTS, "medians": medians, "load_average": round(os.getloadavg()[0], 1)}
 
 
 def time_start(reference: str, run_dir: Path) -> dict[str, float]:
