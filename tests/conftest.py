@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 pytest_plugins = [
     "made_account",
     "made_browser",
+    "made_endpoints",
     "made_hosting",
     "made_pictures",
     "made_runs",

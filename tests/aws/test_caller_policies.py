@@ -18,7 +18,8 @@ from classifold.aws.buckets import ensure_buckets
 from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
 from classifold.aws.clients import Aws
 from classifold.aws.inventory import find_resources, remove_resources
-from classifold.aws.policies import Scope, build_boundary, build_policy, build_scope
+from classifold.aws.policies import build_boundary, build_policy, build_scope
+from classifold.aws.policy_scope import Scope
 from classifold.aws.repository import ensure_repository
 from classifold.aws.roles import ensure_role, find_role
 from classifold.errors import AwsError

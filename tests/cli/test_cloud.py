@@ -264,7 +264,7 @@ def test_an_answer_that_is_not_aws_s_ends_no_command_in_a_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr("classifold.aws.follow._PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr("classifold.aws.patience._PATIENCE_SECONDS", -1.0)
     monkeypatch.setattr("classifold.aws.follow._LAST_LINES_SECONDS", 0.0)
     words = command.replace("JOB", finished_job).split()
     aws_account.forget_calls()

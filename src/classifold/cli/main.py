@@ -28,6 +28,8 @@ from classifold.cli.cloud import (
 )
 from classifold.cli.compare import compare
 from classifold.cli.data import shards
+from classifold.cli.deploy import deploy, endpoints, undeploy
+from classifold.cli.export import export
 from classifold.cli.new_project import init
 from classifold.cli.options import (
     PATH,
@@ -285,7 +287,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, compare, predict, serve, destroy),
+    *(report, compare, predict, serve, export, deploy, endpoints, undeploy, destroy),
 ):
     cli.add_command(_command)
 
