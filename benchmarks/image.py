@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "image.json"
 BASE = "python:3.11-slim"
 NUM_PARTS = 12
-NUM_STARTS = 5
+NUM_STARTS, START_LIMIT = 5, 60
 CONFINED = (
     *("--user", "12345:54321", "--read-only", "--tmpfs", "/tmp"),
     *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -168,6 +168,8 @@ def time_start(reference: str, run_dir: Path) -> dict[str, float]:
     try:
         url = f"http://{docker('port', name, '8080').split()[0]}"
         while not is_answered(f"{url}/ping"):
+            if time.perf_counter() - start > START_LIMIT:
+                raise SystemExit(f"it is not ready after {START_LIMIT} s: {docker('logs', name)}")
             time.sleep(0.01)
         ready = time.perf_counter()
         body = urllib.request.Request(f"{url}/invocations", file.getvalue(), {"Content-Type": "image/jpeg"})
