@@ -162,6 +162,7 @@ DEPLOY_REASONS = {
 IMAGES = (
     ("cpu", "every other machine", "TensorFlow"),
     ("gpu", "`ml.g…` and `ml.p…`, with NVIDIA's GPUs", "JAX with CUDA 12"),
+    ("serve", "endpoints, and wherever containers run", "nothing: ONNX Runtime serves"),
 )
 NUM_PARTS = 5
 COMMANDS_HEAD = """# Commands
@@ -293,14 +294,18 @@ def _list_images() -> str:
     rows = ["| variant | for | Keras runs on | size | largest parts, MB |", "|---|---|---|---|---|"]
     for variant, machines, engine in IMAGES:
         found = measured[variant]
-        size = f"{found.get('megabytes', found.get('megabytes_estimated')) / 1000:.1f} GB"
+        size = _show_megabytes(found.get("megabytes", found.get("megabytes_estimated")))
         size = size if "megabytes" in found else f"about {size}, estimated from its wheels"
         if "megabytes_compressed" in found:
-            size += f", {found['megabytes_compressed'] / 1000:.1f} GB compressed"
+            size += f", {_show_megabytes(found['megabytes_compressed'])} compressed"
         parts = [(name, megabytes) for name, megabytes in found["largest_parts"].items() if " " not in name]
         largest = ", ".join(f"{name} {megabytes:,}" for name, megabytes in parts[:NUM_PARTS])
         rows.append(f"| `{variant}` | {machines} | {engine} | {size} | {largest} |")
     return "\n".join(rows)
+
+
+def _show_megabytes(count: int) -> str:
+    return f"{count / 1000:.1f} GB" if count >= 500 else f"{count} MB"
 
 
 def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
