@@ -69,6 +69,11 @@ DESCRIPTIONS = {
     "confusion.html.j2": "The confusion matrix, its mistakes in words, and the pictures behind each cell.",
     "trust.html.j2": "Calibration, coverage against accuracy, other pictures, precision against recall.",
     "report.js": "What the report does beyond links: the slider, sorting, cells of the large matrix.",
+    "preprocess.py.in": "Preprocessing beside an export, in Python; `@size@` and the like are filled in.",
+    "preprocess.js.in": "The same in JavaScript, for pages and Node.js.",
+    "Preprocess.swift.in": "The same in Swift.",
+    "Preprocess.kt.in": "The same in Kotlin.",
+    "index.html.in": "The page that runs an export to TensorFlow.js in a browser, offline.",
     "check.html.j2": "The data check's page.",
     "check.js": "The findings of check.html: filters, pages of 50, what to do with each picture, the plan.",
 }

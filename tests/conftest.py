@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 # Fixtures that the tests of several rooms share.
 pytest_plugins = ["made_account", "made_browser", "made_pictures", "made_runs", "made_wheel", "quick"]
+pytest_plugins += ["made_exports"]  # uses made_runs, which must be known first
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.
