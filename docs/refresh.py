@@ -77,6 +77,11 @@ DESCRIPTIONS = {
     "card.js": "One picture on the page: its preview, its answer, and what explains it.",
     "asking.js": "Asks the server: a few requests at a time, and again where it is busy.",
     "words.js": "What the page says: every sentence that depends on an answer.",
+    "preprocess.py.in": "Preprocessing beside an export, in Python; `@size@` and the like are filled in.",
+    "preprocess.js.in": "The same in JavaScript, for pages and Node.js.",
+    "Preprocess.swift.in": "The same in Swift.",
+    "Preprocess.kt.in": "The same in Kotlin.",
+    "index.html.in": "The page that runs an export to TensorFlow.js in a browser, offline.",
     "check.html.j2": "The data check's page.",
     "check.js": "The findings of check.html: filters, pages of 50, what to do with each picture, the plan.",
 }
