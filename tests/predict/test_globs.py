@@ -39,7 +39,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=300)
 def test_a_pattern_matches_what_pythons_own_glob_matches(tree: Path, parts: list[str]) -> None:
     pattern = "/".join(parts)
-    expected = {one.rstrip("/") for one in glob.iglob(pattern, root_dir=tree, recursive=True)} - {""}  # noqa: PTH207
+    matched = list(glob.iglob(pattern, root_dir=tree, recursive=True))  # noqa: PTH207
+    # Python also matches a file "a" by "a/**", as "a/".
+    expected = {one.rstrip("/") for one in matched if not one.endswith("/") or (tree / one).is_dir()} - {""}
     if "**" in parts:
         expected = {one for one in expected if not (tree / one).is_dir()}
     found = [path for path, _ in expand_pattern(f"{glob.escape(str(tree))}/{pattern}")]

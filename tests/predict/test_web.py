@@ -235,8 +235,7 @@ def test_a_picture_that_is_too_large_is_refused_by_its_header(web: Web, server: 
         request.end_headers()
         request.close_connection = True
         with contextlib.suppress(OSError):
-            for _ in range(10_000):
-                taken.append(request.wfile.write(bytes(1 << 16)))
+            taken.extend(request.wfile.write(bytes(1 << 16)) for _ in range(10_000))
 
     server.answers["/a"] = flood
     assert "is more than a picture of MAX_PIXELS = 1000000 can have" in reason(web, f"{server.url}/a")
