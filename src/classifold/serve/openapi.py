@@ -11,7 +11,9 @@ from starlette.routing import Route
 
 import classifold
 from classifold.serve.answers import JsonResponse
+from classifold.serve.explanation import MOST_NEIGHBOURS
 from classifold.serve.openapi_schemas import SCHEMAS
+from classifold.trust.explained import NUM_NEIGHBOURS
 
 _JSON = "application/json"
 _ERRORS = {
@@ -116,6 +118,12 @@ _TOP_K = _parameter(
     "Classes per picture; at most all are given.",
     {"type": "integer", "minimum": 1, "maximum": 999_999_999},
 )
+_NEIGHBOURS = _parameter(
+    "neighbours",
+    "query",
+    "Nearest training pictures to name, where the model has a reference set.",
+    {"type": "integer", "minimum": 1, "maximum": MOST_NEIGHBOURS, "default": NUM_NEIGHBOURS},
+)
 _NAME = _parameter("name", "path", "Name of the model.", {"type": "string"})
 _VERSION = _parameter("version", "path", "Its version, which is 1.", {"type": "string"})
 _HEADER_LENGTH = _parameter(
@@ -188,6 +196,15 @@ _PATHS: dict[str, Any] = {
             errors=_FOR_PICTURES,
             body=_PICTURES,
             parameters=(_TOP_K,),
+        )
+    },
+    "/explain": {
+        "post": _operation(
+            "Explain the answer for one picture",
+            _describe("The prediction, its heat map and the nearest training pictures.", "Explained"),
+            errors=_FOR_PICTURES,
+            body=_PICTURES,
+            parameters=(_NEIGHBOURS, _TOP_K),
         )
     },
     "/health/live": _health("Whether the process answers", "It does.", may_fail=False),
