@@ -33,8 +33,10 @@ pytest_plugins = [
     "made_hosting",
     "made_pictures",
     "made_runs",
+    "made_servers",
     "made_wheel",
     "quick",
+    "made_exports",  # uses made_runs, which must be known first
 ]
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))

@@ -11,8 +11,11 @@ import click
 from classifold.cli.answers import Table, print_table
 from classifold.cli.cloud_answers import print_json
 from classifold.printable import format_json, make_printable
+from classifold.progress import say
+from classifold.step_line import format_seconds
 
 if TYPE_CHECKING:
+    from classifold.aws.batch import Batch
     from classifold.aws.deploy import Deployment
     from classifold.aws.endpoints import EndpointRow
     from classifold.aws.hosting_cost import HostingCost
@@ -107,6 +110,32 @@ def print_rollback(endpoint: str, model_name: str, probe: Probe, *, is_shown: bo
     click.echo(f"Endpoint {endpoint} serves {model_name} again")
     if is_shown:
         print_probe(probe)
+
+
+def print_batch(batch: Batch, *, is_dry_run: bool, is_left: bool) -> None:
+    """Print findings and cost of a transform job on standard error, where its answers are not; see `say`.
+
+    Args:
+        batch: The job.
+        is_dry_run: Whether it was not started: then its requests are printed too.
+        is_left: Whether nobody waits for it.
+    """
+    if is_dry_run:
+        click.echo(format_json(batch.requests, indent=2))
+    lines = [f"note: {batch.passed_over}"] if batch.passed_over else []
+    for finding in batch.findings:
+        kind = "missing" if finding.is_fatal else "note"
+        lines.append(f"{kind}: {finding.where}: {finding.what}")
+        lines += [f"hint: {finding.hint}"] if finding.hint else []
+    lines += format_hosting_cost(batch.cost).split("\n")
+    if batch.max_seconds is not None:
+        lines.append(f"It is stopped after {format_seconds(batch.max_seconds)}, so that it costs no more.")
+    lines.append("Nothing was started." if is_dry_run else f"Started: {batch.name}")
+    if is_left:
+        lines.append(f"Result:  classifold batch --result {batch.name}")
+        lines.append(f"End:     classifold batch --stop {batch.name}")
+    for line in lines:
+        say(line)
 
 
 def print_endpoints(rows: Sequence[EndpointRow], *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", metavar="RUN", type=PLACE)
-@click.argument("given", metavar="[PATH...]", nargs=-1, type=PLACE)
+@click.argument("given", metavar="PATH...", nargs=-1, type=PLACE)
 @click.option(
     "--every",
     type=Number(min=0, min_open=True),
@@ -221,6 +221,5 @@ def predict(
         say(passed)
     if explain_dir is not None:
         say(f"the explanations are in {explain_dir / INDEX_HTML}")
-    if output_path is not None:
-        print_written(written, output_path, output_format=chosen)
+    print_written(written, output_path, output_format=chosen)
     return 0 if sorting.describe() and not written.unreadable else 1

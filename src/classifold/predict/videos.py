@@ -94,15 +94,16 @@ def iter_frames(path: Path, *, every: float, max_pixels: int) -> Iterator[Source
         # As an open file, since a path with a colon is an address to FFmpeg.
         with (
             os.fdopen(open_ordinary(path), "rb") as file,
-            av.open(file, options={"protocol_whitelist": ""}) as video,
+            av.open(file, options={"protocol_whitelist": ""}, metadata_errors="replace") as video,
         ):
             if not video.streams.video and video.streams.audio:
                 raise NoPicturesError
             if not video.streams.video:
                 raise PictureError("the video is damaged or cut short: its index is missing")
             yield from _Clip(video, path=path, every=every, max_pixels=max_pixels)
-    except (av.FFmpegError, OSError) as error:
-        yield unreadable_source(name, f"the video cannot be read: {error.strerror or error}", path=path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        yield unreadable_source(name, f"the video cannot be read: {reason}", path=path)
     except PictureError as error:
         yield unreadable_source(name, error.reason, path=path)
 
@@ -197,7 +198,8 @@ class _Clip:
         stream = self._stream
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
-        return 0.0
+        # The whole file's, in microseconds; its sound may be longer than the pictures.
+        return (self._video.duration or 0) / 1e6 if not self._video.streams.audio else 0.0
 
 
 class _Waiting:
