@@ -54,6 +54,7 @@ _DOCKER_FILES = {
     for name in (
         *("aws/test_caller_policies", "aws/test_image", "aws/test_image_base", "aws/test_job"),
         *("aws/test_training_image", "docker/test_local", "test_aws_path", "test_lab"),
+        "test_lab_serving_image",
     )
 }
 
