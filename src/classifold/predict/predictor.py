@@ -19,9 +19,10 @@ from classifold.machine import count_cores
 from classifold.model_card import CLASS_MAPS, ModelCard, parse_card
 from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
+from classifold.predict.inputs import Inputs, find_sources
 from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
 from classifold.predict.model_file import RUN_HINT, find_model
-from classifold.predict.sources import Source, find_sources
+from classifold.predict.sources import Source
 from classifold.settings.config import Config
 from classifold.trust.answering import Rule, choose_rule
 from classifold.trust.explained import NUM_NEIGHBOURS, PictureExplainer, find_reference
@@ -61,6 +62,10 @@ class Prediction:
     def path(self) -> Path | None:
         """Path of the picture's file; None for a picture that is no file of its own on this machine."""
         return self.source.path
+
+
+Then = Callable[[Prediction, Given], object]
+"""What is done with a prediction and its picture, while that is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,13 @@ class Predictor:
         )
 
     def predict_paths(
-        self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int | None = None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        inputs: Inputs | None = None,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        then: Then | None = None,
     ) -> Iterator[Prediction]:
         """Return one Prediction per picture, in the order of `paths`; within a folder in the order of names.
 
@@ -223,17 +234,26 @@ class Predictor:
         one picture per thread is in memory. An unreadable picture gives a Prediction with the reason.
 
         Args:
-            paths: Picture files, and folders that are walked to any depth.
+            paths: What `find_sources` takes: files, folders that are walked to any depth, and others.
+            inputs: How they are found and read; None for the defaults.
             batch_size: Half the number of pictures that are read ahead of the consumer.
             num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
 
         Raises:
             DataError: Paths are missing or hold no picture; with all of them, before any picture is read.
         """
-        return self.predict_sources(find_sources(paths), batch_size=batch_size, num_workers=num_workers)
+        return self.predict_sources(
+            find_sources(paths, inputs), batch_size=batch_size, num_workers=num_workers, then=then
+        )
 
     def predict_sources(
-        self, sources: Iterable[Source], *, batch_size: int = 32, num_workers: int | None = None
+        self,
+        sources: Iterable[Source],
+        *,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        then: Then | None = None,
     ) -> Iterator[Prediction]:
         """Return one Prediction per source, in their order, as `predict_paths` does.
 
@@ -241,19 +261,29 @@ class Predictor:
             sources: Pictures, taken one by one as threads become free.
             batch_size: Half the number of pictures that are read ahead of the consumer.
             num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
         """
         return map_ordered(
-            self._predict, sources, num_workers=num_workers or count_cores(), ahead=2 * batch_size
+            lambda source: self._predict(source, then),
+            sources,
+            num_workers=num_workers or count_cores(),
+            ahead=2 * batch_size,
         )
 
-    def _predict(self, source: Source) -> Prediction:
+    def _predict(self, source: Source, then: Then | None) -> Prediction:
         try:
-            answer = self.predict_given(source.read())
+            given = source.read()
+            answer = self.predict_given(given)
         except PictureError as error:
             return Prediction(source, error=error.reason)
         except OSError as error:
             return Prediction(source, error=f"the file cannot be read: {error.strerror or error}")
-        return Prediction(source, answer.probabilities, unknown=answer.unknown, distance=answer.distance)
+        prediction = Prediction(
+            source, answer.probabilities, unknown=answer.unknown, distance=answer.distance
+        )
+        if then:
+            then(prediction, given)
+        return prediction
 
 
 def map_ordered(
@@ -263,7 +293,7 @@ def map_ordered(
 
     Args:
         work: What a thread does with one item.
-        items: Taken one by one, as threads become free.
+        items: Taken one by one, as threads become free; a generator is closed at the end.
         num_workers: Number of threads.
         ahead: Number of further items that are taken before the consumer asks for them.
     """
@@ -277,7 +307,10 @@ def map_ordered(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Also after Ctrl-C, or when the consumer stops early: waiting work is cancelled.
+        # Also after Ctrl-C, or when the consumer stops early: what the threads wait for is cut off, and work
+        # that waits is cancelled.
+        if isinstance(items, Generator):
+            items.close()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
