@@ -87,7 +87,7 @@ def _convert(
 def _quantise_network(whole: bytes, build: Callable[[], Any], feed: Callable[[], Any]) -> bytes:
     """Return the model with the network in 8 bits, and the distance still in single precision.
 
-    In 8 bits, distances differed by 0.12 where 1 is the limit; so, by 0.035: benchmarks/exports.py.
+    Distances are differences of small numbers, which 8 bits cannot hold.
 
     Args:
         whole: The model with everything in 8 bits, which says the nodes' names.
