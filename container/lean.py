@@ -27,8 +27,9 @@ TESTS = ("tests", "onnx/backend/test", "tensorflow/python/compiler/tensorrt/test
 UNSERVED = (
     *("numpy/distutils", "numpy/f2py"),
     *("onnxruntime/datasets", "onnxruntime/quantization", "onnxruntime/tools", "onnxruntime/transformers"),
-    *("uvloop/includes", "uvloop/handles"),
 )
+# ONNX Runtime a second time, for plugins written in C; Python's module has it built in.
+UNSERVED_LIBRARY = "onnxruntime/capi/libonnxruntime.so.*"
 SERVE = "serve"
 # A symbol table smaller than this stays: what is not touched cannot break.
 WORTH_BYTES = 1_000_000
@@ -123,6 +124,8 @@ def main() -> int:
     (packages,) = Path(environment).glob("lib/python3*/site-packages")
     for folder in find_unneeded(packages, variant="".join(variant)):
         remove_folder(folder)
+    for library in packages.glob(UNSERVED_LIBRARY) if SERVE in variant else ():
+        library.unlink()
     for library in sorted(packages.rglob("*.so*")):
         if library.is_file() and not library.is_symlink():
             strip_library(library)

@@ -52,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         print("asked", self.path, len(body), flush=True)
         if body == b"slow":
-            time.sleep(5)
+            time.sleep(2)
         if body == b"bad":
             return self.answer(415, b"no picture")
         said = {"model": model, "bytes": len(body), "type": self.headers["Content-Type"]}

@@ -47,7 +47,8 @@ TRAINING_ONLY = {
 OPTIONAL = {
     "predict": {"av"},
     "serve": {"starlette", "uvicorn", "prometheus_client", "python_multipart", "httptools", "uvloop"},
-    "exports": {"ai_edge_litert", "openvino", "onnxruntime_extensions", "nncf"},
+    # "google" is protobuf, which onnx and tensorflow bring.
+    "exports": {"ai_edge_litert", "openvino", "onnxruntime_extensions", "google"},
 }
 AWS = {"boto3", "botocore", "s3transfer", "sagemaker"}
 FILES = sorted(SRC.rglob("*.py"))

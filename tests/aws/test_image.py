@@ -637,7 +637,8 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
     )
     assert ensure() == [
         "repository roses: made its tags immutable, turned on scanning, set it to keep the newest "
-        f"{KEPT_IMAGES} images of each kind, set the tags Customer, Project, Service, classifold:project"
+        f"{KEPT_IMAGES} training images of each kind, "
+        "set the tags Customer, Project, Service, classifold:project"
     ]
     found = describe_repository()
     assert found["imageTagMutability"] == "IMMUTABLE"
@@ -671,7 +672,9 @@ def test_untagged_images_that_were_there_before_stay_and_are_said(aws_account: C
     assert ensure() == [note, "repository roses is as it should be"]
     digest = ecr.describe_images(repositoryName="roses")["imageDetails"][0]["imageDigest"]
     ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageDigest": digest}])
-    assert ensure() == [f"repository roses: set it to keep the newest {KEPT_IMAGES} images of each kind"]
+    assert ensure() == [
+        f"repository roses: set it to keep the newest {KEPT_IMAGES} training images of each kind"
+    ]
     text = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
     assert json.loads(text) == LIFECYCLE
 
@@ -811,6 +814,20 @@ def test_the_newest_image_of_the_content_is_found_whatever_its_base(
     assert (found.digest, found.remark) == (newer, "")
     with pytest.raises(MissingError):
         find_image(aws_of(TAGS={"Customer": "somebody else"}))
+
+
+def test_the_image_that_serves_is_found_beside_those_that_train(aws_account: Cloud, project: Path) -> None:
+    ensure()
+    put_image(f"{tag_of()}-aaaaaaaaaaaa")
+    with pytest.raises(MissingError) as caught:
+        find_image(aws_of(), variant="serve")
+    assert caught.value.faults[0].hint == "classifold image --serve"
+    slim = put_image(f"{tag_of(variant='serve')}-aaaaaaaaaaaa")
+    # The code of the backbone is gone, and it is not needed any more.
+    assert find_image(aws_of(BACKBONE="gone.py:build"), variant="serve").digest == slim
+    with pytest.raises(MissingError) as caught:
+        find_image(aws_of(), variant="hosts")
+    assert caught.value.faults[0].hint == "classifold image --variant hosts"
 
 
 def test_what_was_pushed_from_here_goes_before_what_others_pushed(aws_account: Cloud, project: Path) -> None:

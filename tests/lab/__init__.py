@@ -38,6 +38,7 @@ Where moto 5.2.5 answers unlike AWS, the lab mends it:
 - Service Quotas know SageMaker's, GetProducts answers in the shape of the price list;
 - ECR knows the images that were pushed to the registry, by their real digests; its token is valid;
 - the policy simulator answers for roles, the tagging API finds repositories and training jobs;
+- scaling policies of endpoints make alarms, which go with them;
 - connections are kept alive; what moto does not know is answered with 500.
 
 SageMaker's training is the lab's own (lab/sagemaker.py): it checks a request as the service does, then runs
@@ -49,7 +50,10 @@ Hosting is the lab's own too (lab/hosting.py): models, endpoint configurations a
 the service checks them; an endpoint unpacks the model's archive and runs `python -m
 classifold.container.serve` (or, after `set_hosting(hosting="docker")`, the image's `serve`), waits for
 GET /ping, and InvokeEndpoint sends what it gets to POST /invocations. One container stands for all machines
-of a variant. The fixture `hosted` has a role, buckets and short names for the requests.
+of a variant. lab/transform.py runs transform jobs the same way, lab/model_registry.py keeps model packages,
+lab/scaling.py checks what Application Auto Scaling is asked for endpoints (nothing scales by itself, and an
+endpoint that is deleted leaves its scalable target, as where the caller may not deregister it). The fixture
+`hosted` has a role, buckets and short names for the requests.
 
 The fixture `relay` adds a way to the registry that breaks:
 

@@ -19,12 +19,6 @@ OPERATIONS = (
     *(f"{verb}Endpoint" for verb in ("Create", "Update", "Describe", "Delete")),
     *("ListModels", "ListEndpointConfigs", "ListEndpoints", "UpdateEndpointWeightsAndCapacities"),
 )
-_OVER = (
-    "The account-level service limit '{name}' is {limit:g} {unit}, with current utilization of {used} {unit} "
-    "and a request delta of {wanted} {unit}. Please use AWS Service Quotas to request an increase for this "
-    "quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this "
-    "quota."
-)
 
 
 class Hosting:
@@ -41,6 +35,7 @@ class Hosting:
         account: str,
         quotas: Quotas,
         *,
+        behaviour: Behaviour,
         find_package: Callable[[str, str], dict[str, Any]],
     ) -> None:
         self.account = account
@@ -49,7 +44,7 @@ class Hosting:
         self.models = Shelf(account, "model", "model", Resource)
         self.configs = Shelf(account, "endpoint-config", "endpoint configuration", Resource)
         self.endpoints = Shelf(account, "endpoint", "endpoint", Endpoint)
-        self.behaviour = Behaviour()
+        self.behaviour = behaviour
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
@@ -209,11 +204,7 @@ class Hosting:
             if name and self.configs.get(name, one.region)
         )
         for name, count in wanted.items():
-            limit, used = self.quotas.values.get(name, 0.0), in_use.get(name, 0)
-            if used + count > limit:
-                unit = "None" if name == SERVERLESS else "Instances"
-                said = _OVER.format(name=name, limit=limit, used=used, wanted=count, unit=unit)
-                raise InvalidError(said, code="ResourceLimitExceeded")
+            self.quotas.check(name, used=in_use.get(name, 0), wanted=count)
 
     def update_endpoint(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
         """Answer UpdateEndpoint."""

@@ -81,6 +81,10 @@ class Shelf(Generic[Kind]):
         self._kept[region, name] = made
         return made
 
+    def put(self, one: Kind) -> None:
+        """Keep one that was made elsewhere."""
+        self._kept[one.region, one.name] = one
+
     def find(self, name: str, region: str) -> Kind:
         """Return the one of a name.
 

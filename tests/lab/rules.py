@@ -212,11 +212,7 @@ def choose_machine(request: dict[str, Any], quotas: Quotas, *, running: Iterable
     for one in types:
         if quotas.for_training(one, spot=spot) >= in_use.count(one) + wanted:
             return one
-    limit, used = quotas.for_training(types[0], spot=spot), in_use.count(types[0])
-    raise InvalidError(
-        f"The account-level service limit '{types[0]} for {'spot ' if spot else ''}training job usage' is "
-        f"{limit:g} Instances, with current utilization of {used} Instances and a request delta of {wanted} "
-        "Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service "
-        "Quotas is not available, contact AWS support to request an increase for this quota.",
-        code="ResourceLimitExceeded",
-    )
+    # None has room: the first is refused.
+    name = f"{types[0]} for {'spot ' if spot else ''}training job usage"
+    quotas.check(name, used=in_use.count(types[0]), wanted=wanted)
+    return types[0]

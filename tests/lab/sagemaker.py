@@ -11,15 +11,17 @@ from typing import Any
 
 from botocore import xform_name
 
-from lab import hosting
+from lab import hosting, model_registry, transforming
 from lab.finding import find_jobs, list_page, sort_jobs
 from lab.hosting import Hosting
 from lab.job import Job
 from lab.machine import Behaviour, Machine
+from lab.model_registry import ModelRegistry
 from lab.quotas import Quotas
 from lab.resources import as_tags
 from lab.rules import check_job, choose_machine
 from lab.runtime import Runtime
+from lab.transforming import Transforming
 from lab.validation import InvalidError, check_request
 
 # What the stand-in answers; anything else goes to moto.
@@ -27,6 +29,8 @@ OPERATIONS = (
     *("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "ListTrainingJobs", "DeleteTrainingJob"),
     *("Search", "AddTags", "ListTags", "DeleteTags"),
     *hosting.OPERATIONS,
+    *model_registry.OPERATIONS,
+    *transforming.OPERATIONS,
 )
 
 
@@ -44,6 +48,8 @@ class SageMaker:
         behaviour: How machines behave.
         jobs: Every job by region and name, the oldest first.
         hosting: Models, endpoint configurations and endpoints.
+        registry: Model packages.
+        transforming: Transform jobs.
         runtime: Answers for the endpoints.
     """
 
@@ -53,7 +59,10 @@ class SageMaker:
         self.behaviour = Behaviour()
         self.jobs: dict[tuple[str, str], Job] = {}
         self.machines: list[Machine] = []
-        self.hosting = Hosting(account, quotas, find_package=self._find_package)
+        self.registry = ModelRegistry(account)
+        find = self.registry.find_container
+        self.hosting = Hosting(account, quotas, behaviour=self.behaviour, find_package=find)
+        self.transforming = Transforming(account, quotas, self.hosting)
         self.runtime = Runtime(self.hosting)
         self._lock = threading.Lock()
 
@@ -67,11 +76,10 @@ class SageMaker:
         self.jobs.clear()
         self.machines.clear()
         self.behaviour = Behaviour()
-        self.hosting.reset(self.behaviour)
+        self.transforming.reset()
         self.runtime.wait()
-
-    def _find_package(self, name: str, region: str) -> dict[str, Any]:
-        raise InvalidError("the lab knows no model packages", code="LabLimit")
+        self.hosting.reset(self.behaviour)
+        self.registry.reset()
 
     def answer(self, operation: str, asked: dict[str, Any], region: str) -> dict[str, Any]:
         """Answer a request.
@@ -81,7 +89,10 @@ class SageMaker:
         """
         check_request(asked, _model().operation_model(operation).input_shape)
         name = xform_name(operation)
-        method = getattr(self.hosting, name, None) or getattr(self, f"_{name}")
+        self.registry.needs_image = self.behaviour.hosting == "docker"
+        rooms = (self.hosting, self.registry, self.transforming)
+        found = (getattr(room, name) for room in rooms if hasattr(room, name))
+        method = next(found, None) or getattr(self, f"_{name}")
         answer: dict[str, Any] = method(asked, region)
         return answer
 
@@ -99,7 +110,8 @@ class SageMaker:
     def list_tagged(self, region: str = "") -> Iterator[tuple[str, Any]]:
         """Yield everything that has an ARN and tags, with its kind as ARNs have it."""
         jobs = (("training-job", job) for job in list(self.jobs.values()))
-        for kind, one in itertools.chain(jobs, self.hosting.list_resources()):
+        rooms = (self.hosting, self.registry, self.transforming)
+        for kind, one in itertools.chain(jobs, *(room.list_resources() for room in rooms)):
             if region in ("", one.region):
                 yield kind, one
 

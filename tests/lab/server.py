@@ -32,6 +32,7 @@ from lab.quotas import Quotas
 from lab.refusals import Refusal, StartResponse
 from lab.rights import is_allowed
 from lab.sagemaker import OPERATIONS, SageMaker
+from lab.scaling import check_scaling, mend_scaling
 from lab.simulation import simulate
 from lab.tagging import mend_tagging
 from lab.validation import InvalidError
@@ -76,6 +77,7 @@ class Lab:
         self.faults = Faults()
         self.quotas = Quotas()
         self.sagemaker = SageMaker(ACCOUNT, self.quotas)
+        mend_scaling()
         mend_tagging(self.sagemaker.list_tagged)
         self.relay: Relay | None = None
         self.policy: list[dict[str, Any]] = []
@@ -253,6 +255,12 @@ class Lab:
         operation = target.rpartition(".")[2]
         if target.startswith("SageMaker.") and operation in OPERATIONS:
             return self._answer_sagemaker(caller, operation, environ, json.loads(body), start_response)
+        if target.startswith("AnyScaleFrontendService."):
+            try:
+                check_scaling(operation, json.loads(body), caller.region, self.sagemaker.hosting)
+            except InvalidError as invalid:
+                refusal = Refusal(400, invalid.code, invalid.message)
+                return refusals.answer(refusal, caller.service, environ, start_response)
         if target.startswith("AmazonEC2ContainerRegistry_"):
             if operation == "GetAuthorizationToken":
                 return refusals.answer_json(ecr.answer_token(ACCOUNT, caller.region), start_response)

@@ -78,7 +78,7 @@ class JobStorage:
         keys = [one for one in self.list_keys(bucket, prefix) if not one.endswith("/")]
         keys = keys[part[0] :: part[1]]
         for key in keys:
-            path = folder / _relative(key, prefix)
+            path = folder / relative(key, prefix)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.read(bucket, key))
         return len(keys)
@@ -117,7 +117,7 @@ class JobStorage:
         )
 
 
-def _relative(key: str, prefix: str) -> str:
+def relative(key: str, prefix: str) -> str:
     """Return where an object stands in the channel: S3 knows no folders, a prefix may end in mid-name."""
     if prefix.endswith("/") or key[len(prefix) :].startswith("/"):
         return key[len(prefix) :].lstrip("/")

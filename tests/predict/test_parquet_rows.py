@@ -92,7 +92,7 @@ def test_answers_are_written_in_groups_that_stay_small_with_many_classes_too(top
     assert found.read(["path"]).num_rows == count
 
 
-def test_an_interrupted_parquet_file_leaves_the_earlier_one_and_is_not_complained_about(
+def test_an_interrupted_parquet_file_leaves_the_earlier_one_in_silence(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "answers.parquet"

@@ -25,32 +25,32 @@ _SAMPLE_ACCOUNT = "111122223333"
 _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 
-def _tell(line: str) -> None:
+def tell_step(line: str) -> None:
     """Print a progress line on standard error; escaped, since its text may come from another machine."""
     say(line)
 
 
-def _open_aws(config: Config) -> Aws:
+def open_aws(config: Config) -> Aws:
     """Return the connection to AWS, after one request that shows that the credentials work."""
     # Shown on a terminal only: loading boto3 and the request take a second or more.
     with show_progress("looking for the AWS account", None):
-        aws = _prepare_aws(config)
+        aws = prepare_aws(config)
         _ = aws.identity
     _tell_account(aws)
     return aws
 
 
 def _tell_account(aws: Aws) -> None:
-    _tell(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
+    tell_step(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
 
 
-def _prepare_aws(config: Config) -> Aws:
+def prepare_aws(config: Config) -> Aws:
     """Return the connection to AWS before any request; a note says if boto3 does not know the region."""
     from classifold.aws.clients import Aws
 
     aws = Aws(config)
     if doubt := aws.doubt_region():
-        _tell(f"note: {doubt}")
+        tell_step(f"note: {doubt}")
     return aws
 
 
@@ -67,10 +67,10 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
     with show_progress("looking for the pictures", None):
         load_sets(config.split_dir)
     tell_quick_check(config)
-    aws = _open_aws(config)
-    ensure_buckets(aws, tell=_tell)
-    ensure_role(aws, tell=_tell)
-    print_upload(upload_data(aws, delete_stale=delete_stale, tell=_tell), as_json=as_json)
+    aws = open_aws(config)
+    ensure_buckets(aws, tell=tell_step)
+    ensure_role(aws, tell=tell_step)
+    print_upload(upload_data(aws, delete_stale=delete_stale, tell=tell_step), as_json=as_json)
 
 
 def set_up(config: Config) -> None:
@@ -79,10 +79,10 @@ def set_up(config: Config) -> None:
     from classifold.aws.repository import ensure_repository
     from classifold.aws.roles import ensure_role
 
-    aws = _open_aws(config)
-    ensure_buckets(aws, tell=_tell)
-    ensure_role(aws, tell=_tell)
-    ensure_repository(aws, tell=_tell)
+    aws = open_aws(config)
+    ensure_buckets(aws, tell=tell_step)
+    ensure_role(aws, tell=tell_step)
+    ensure_repository(aws, tell=tell_step)
     click.echo(f"Project {config.PROJECT_NAME} is set up in {aws.region}.")
 
 
@@ -90,23 +90,25 @@ def show_policies(config: Config) -> None:
     """Print the policies of docs/aws.md with the project's own names in them."""
     from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
     from classifold.aws.policies import build_boundary, build_scope
+    from classifold.aws.serving_policies import build_deploy_policy
     from classifold.cli.cloud_answers import print_json
 
-    aws = _prepare_aws(config)
+    aws = prepare_aws(config)
     try:
         scope = build_scope(aws)
         _tell_account(aws)
     except AwsError as error:
         reason = error.faults[0].what
-        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} is shown instead")
+        tell_step(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} is shown instead")
         scope = build_scope(aws, account=_SAMPLE_ACCOUNT)
         if scope.kms_key and not scope.kms_key.startswith("arn:"):
-            _tell(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
+            tell_step(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
     print_json(
         {
             "boundary": build_boundary(scope),
             "set_up": build_setup_policy(scope, makes_role=not config.ROLE),
             "daily_use": build_daily_policy(scope),
+            "deploy": build_deploy_policy(scope),
         }
     )
 
@@ -123,10 +125,10 @@ def make_image(
     from classifold.aws.image import build_image, push_image
     from classifold.cli.cloud_answers import print_image
 
-    aws = _open_aws(config) if is_pushed else None
+    aws = open_aws(config) if is_pushed else None
     model = None if run is None else _find_model(config, run)
-    image = build_image(config, variant=variant, model=model, tell=_tell)
-    pushed = None if aws is None else push_image(aws, image, tell=_tell)
+    image = build_image(config, variant=variant, model=model, tell=tell_step)
+    pushed = None if aws is None else push_image(aws, image, tell=tell_step)
     print_image(image, pushed, as_json=as_json)
 
 
@@ -153,8 +155,8 @@ def train_in_docker(
 
     # The image that INSTANCE_TYPE needs, unless this machine has no GPU to run it on.
     variant: Variant | None = None if list_gpus() else "cpu" if num_hosts == 1 else "hosts"
-    built = build_image(config, variant=variant, is_base_renewed=False, tell=_tell)
-    run_dir = run_in_docker(config, built.reference, tell=_tell, num_hosts=num_hosts)
+    built = build_image(config, variant=variant, is_base_renewed=False, tell=tell_step)
+    run_dir = run_in_docker(config, built.reference, tell=tell_step, num_hosts=num_hosts)
     archive = write_archive(run_dir, run_dir / names.MODEL_ARCHIVE) if is_archived else None
     print_run_folder(run_dir, archive=archive, is_opened=is_opened, as_json=as_json)
 
@@ -183,12 +185,12 @@ def start_job(
     from classifold.datacheck.quick import tell_quick_check
 
     tell_quick_check(config)
-    aws = _prepare_aws(config) if is_dry else _open_aws(config)
-    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
+    aws = prepare_aws(config) if is_dry else open_aws(config)
+    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=tell_step)
     if is_answer:
         print_launch(launch, as_json=as_json)
     else:
-        _tell(f"started {launch.job_name}")
+        tell_step(f"started {launch.job_name}")
     return aws, None if is_dry else launch.job_name
 
 
@@ -343,7 +345,7 @@ def jobs(
     from classifold.aws.jobs import list_jobs
     from classifold.cli.cloud_answers import print_job, print_jobs
 
-    aws = _prepare_aws(config)
+    aws = prepare_aws(config)
     if name is None:
         print_jobs(list_jobs(aws, limit=limit), as_json=as_json)
     else:
@@ -360,14 +362,14 @@ def follow(name: str | None, as_json: bool, config_path: Path | None, overrides:
     Without JOB, the newest one. The exit code is the job's own; Ctrl-C leaves the job running.
     """
     config = load_project(config_path, overrides)
-    return _follow(_prepare_aws(config), name, as_json=as_json)
+    return _follow(prepare_aws(config), name, as_json=as_json)
 
 
 def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
     from classifold.aws.follow import follow_job
     from classifold.cli.cloud_answers import print_end
 
-    end = follow_job(aws, name, tell=_tell if as_json else show)
+    end = follow_job(aws, name, tell=tell_step if as_json else show)
     print_end(end, as_json=as_json)
     return end.exit_code
 
@@ -389,7 +391,7 @@ def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...])
     config = load_project(config_path, overrides)
     from classifold.aws.jobs import stop_job
 
-    job_name = stop_job(_prepare_aws(config), name, tell=_tell)
+    job_name = stop_job(prepare_aws(config), name, tell=tell_step)
     click.echo(job_name)
 
 
@@ -404,7 +406,7 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
     config = load_project(config_path, overrides)
     from classifold.aws.results import fetch_job
 
-    show(str(fetch_job(_prepare_aws(config), name, tell=_tell)))
+    show(str(fetch_job(prepare_aws(config), name, tell=tell_step)))
 
 
 @click.command()
@@ -423,4 +425,4 @@ def destroy(
     config = load_project(config_path, overrides)
     from classifold.cli.cloud_removal import remove_project
 
-    remove_project(_open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=_tell)
+    remove_project(open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=tell_step)

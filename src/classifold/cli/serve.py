@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from classifold.cli.options import PATH, chosen_max_pixels, load_settings, takes_settings
+from classifold.cli.options import PATH, PLACE, chosen_max_pixels, load_settings, takes_settings
 from classifold.cli.values import Number, OneOf, Share, WholeNumber
+
+if TYPE_CHECKING:
+    from classifold.settings.config import Config
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=PATH)
+@click.argument("run", metavar="RUN", type=PLACE)
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (default: 127.0.0.1, this machine).")
 @click.option(
     "--port", type=WholeNumber(0, 65535), metavar="N", help="Port (default: 8080); 0 takes a free one."
@@ -84,13 +87,19 @@ from classifold.cli.values import Number, OneOf, Share, WholeNumber
     help="Format of the log, one line per request (default: text).",
 )
 @click.option(
+    "--data",
+    type=PATH,
+    metavar="DIR",
+    help="Folder of the training pictures, to show those nearest to a picture (default: only their names).",
+)
+@click.option(
     "--allowed-hosts",
     metavar="NAMES",
     help="Names, separated by commas, that requests may address the server by, beside loopback names.",
 )
 @takes_settings
 def serve(
-    run_dir: Path, config_path: Path | None, overrides: tuple[str, ...], always_answer: bool, **given: Any
+    run: str, config_path: Path | None, overrides: tuple[str, ...], always_answer: bool, **given: Any
 ) -> None:
     """Serve the model of a run over HTTP.
 
@@ -111,7 +120,7 @@ def serve(
     options = build_options(
         {
             **given,
-            "run": run_dir,
+            "run": _open_place(run, config),
             "runs_dir": Path(config.RUNS_DIR),
             "max_pixels": chosen_max_pixels(config),
             "always_answer": always_answer or None,
@@ -119,3 +128,13 @@ def serve(
         os.environ,
     )
     run_server(options)
+
+
+def _open_place(run: str, config: Config) -> Path:
+    """Return where a run is; one in S3 is fetched. Whatever else it is, is found when the model is loaded."""
+    if run[:5].lower() != "s3://":
+        return Path(run)
+    from classifold.cli.s3_places import LazyS3
+    from classifold.predict.archives import open_run
+
+    return open_run(run, runs_dir=Path(config.RUNS_DIR), open_s3=LazyS3(config).open)

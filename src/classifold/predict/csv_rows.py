@@ -12,15 +12,21 @@ from classifold.predict.ranking import Ranking, round_distance
 from classifold.printable import make_printable
 
 
+def name_columns(top_k: int) -> list[str]:
+    """Return the names of the columns, with so many classes per picture."""
+    others = [name for rank in range(2, top_k + 1) for name in (f"class_{rank}", f"confidence_{rank}")]
+    return ["path", "predicted_class", "confidence", *others, "error", "unknown", "distance"]
+
+
 class CsvRows:
     """Rows of a CSV file, all with the same number of cells; names are exact, except on a terminal."""
 
-    def __init__(self, stream: TextIO, top_k: int) -> None:
+    def __init__(self, stream: TextIO, top_k: int, *, has_header: bool = False) -> None:
         self._stream = stream
         self._top_k = top_k
         self._is_shown = stream.isatty()
-        others = [name for rank in range(2, top_k + 1) for name in (f"class_{rank}", f"confidence_{rank}")]
-        self._write(["path", "predicted_class", "confidence", *others, "error", "unknown", "distance"])
+        if not has_header:
+            self._write(name_columns(top_k))
 
     def write(self, prediction: Prediction, ranking: Ranking) -> None:
         """Write one answer; an unreadable picture has no ranking."""

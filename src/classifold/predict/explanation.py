@@ -21,7 +21,7 @@ from classifold.pictures.whole import load_whole
 from classifold.predict.explanation_files import Answered, ExplanationFiles
 from classifold.predict.explanation_target import NEIGHBOURS_DIR, PICTURES_DIR
 from classifold.predict.inputs import Inputs, count_pictures, find_sources, list_local
-from classifold.predict.predictor import Prediction, Predictor, map_ordered
+from classifold.predict.predictor import Prediction, Predictor, Then, map_ordered
 from classifold.predict.sources import Source
 from classifold.predict.training_pictures import find_training_pictures
 from classifold.progress import say
@@ -73,6 +73,7 @@ class Explaining:
         *,
         inputs: Inputs | None = None,
         num_workers: int | None = None,
+        then: Then | None = None,
         tell: Callable[[str], object] = say,
     ) -> Iterator[Prediction]:
         """Yield one Prediction per picture as `Predictor.predict_paths` does; each is explained before.
@@ -81,6 +82,7 @@ class Explaining:
             paths: What `find_sources` takes.
             inputs: How they are found and read; None for the defaults.
             num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
             tell: Called with a line on how long it takes, if that is long.
 
         Raises:
@@ -91,7 +93,7 @@ class Explaining:
         sources = find_sources(paths, inputs)
         started = time.monotonic()
         work = map_ordered(
-            lambda item: self._explain(*item),
+            lambda item: self._explain(*item, then),
             enumerate(sources, start=1),
             num_workers=num_workers or count_cores(),
             ahead=count_cores(),
@@ -103,7 +105,7 @@ class Explaining:
             self._files.add(result.prediction, result.answered)
             yield result.prediction
 
-    def _explain(self, number: int, source: Source) -> _Result:
+    def _explain(self, number: int, source: Source, then: Then | None) -> _Result:
         predictor = self._predictor
         card = predictor.card
         try:
@@ -128,6 +130,8 @@ class Explaining:
             unknown=bool(predictor.find_unknown(outputs)[0]),
             distance=None if outputs.distances is None else float(outputs.distances[0]),
         )
+        if then:
+            then(prediction, given)
         return _Result(prediction, self._write_pictures(number, whole, explained))
 
     def _write_pictures(self, number: int, whole: Image.Image, explained: Explained) -> Answered:

@@ -64,6 +64,10 @@ class Prediction:
         return self.source.path
 
 
+Then = Callable[[Prediction, Given], object]
+"""What is done with a prediction and its picture, while that is at hand."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """What the model computes for a batch of pictures.
@@ -222,6 +226,7 @@ class Predictor:
         inputs: Inputs | None = None,
         batch_size: int = 32,
         num_workers: int | None = None,
+        then: Then | None = None,
     ) -> Iterator[Prediction]:
         """Return one Prediction per picture, in the order of `paths`; within a folder in the order of names.
 
@@ -233,16 +238,22 @@ class Predictor:
             inputs: How they are found and read; None for the defaults.
             batch_size: Half the number of pictures that are read ahead of the consumer.
             num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
 
         Raises:
             DataError: Paths are missing or hold no picture; with all of them, before any picture is read.
         """
         return self.predict_sources(
-            find_sources(paths, inputs), batch_size=batch_size, num_workers=num_workers
+            find_sources(paths, inputs), batch_size=batch_size, num_workers=num_workers, then=then
         )
 
     def predict_sources(
-        self, sources: Iterable[Source], *, batch_size: int = 32, num_workers: int | None = None
+        self,
+        sources: Iterable[Source],
+        *,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        then: Then | None = None,
     ) -> Iterator[Prediction]:
         """Return one Prediction per source, in their order, as `predict_paths` does.
 
@@ -250,23 +261,30 @@ class Predictor:
             sources: Pictures, taken one by one as threads become free.
             batch_size: Half the number of pictures that are read ahead of the consumer.
             num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
         """
         return map_ordered(
-            self._predict,
+            lambda source: self._predict(source, then),
             sources,
             num_workers=num_workers or count_cores(),
             ahead=2 * batch_size,
             close=sources.close if isinstance(sources, Sources) else None,
         )
 
-    def _predict(self, source: Source) -> Prediction:
+    def _predict(self, source: Source, then: Then | None) -> Prediction:
         try:
-            answer = self.predict_given(source.read())
+            given = source.read()
+            answer = self.predict_given(given)
         except PictureError as error:
             return Prediction(source, error=error.reason)
         except OSError as error:
             return Prediction(source, error=f"the file cannot be read: {error.strerror or error}")
-        return Prediction(source, answer.probabilities, unknown=answer.unknown, distance=answer.distance)
+        prediction = Prediction(
+            source, answer.probabilities, unknown=answer.unknown, distance=answer.distance
+        )
+        if then:
+            then(prediction, given)
+        return prediction
 
 
 def map_ordered(

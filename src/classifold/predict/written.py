@@ -37,19 +37,24 @@ class Written:
         if len(self.examples) < _EXAMPLES:
             self.examples.append(f"{prediction.name}: {prediction.error}")
 
-    def describe(self, path: Path) -> list[str]:
-        """Return lines that say what is in the file that was written.
+    def describe(self, path: Path | None) -> list[str]:
+        """Return lines that say what was written.
 
         Args:
-            path: The file.
+            path: The file; None for standard output.
         """
+        place = f"; the answers are in {path}" if path else ""
         unknown = f", {self.unknown:,} of them as unknown" if self.unknown else ""
         lines = [
             f"{count_of(self.classified, 'picture')} {choose(self.classified, 'was', 'were')} classified"
-            f"{unknown}; the answers are in {path}"
+            f"{unknown}{place}"
         ]
-        if self.unreadable:
-            more = self.unreadable - len(self.examples)
-            examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
-            lines.append(f"{count_of(self.unreadable, 'picture')} could not be read: {examples}")
-        return lines
+        return [*lines, *self.describe_unreadable()]
+
+    def describe_unreadable(self) -> list[str]:
+        """Return a line on how many pictures could not be read, with the first reasons; [] for none."""
+        if not self.unreadable:
+            return []
+        more = self.unreadable - len(self.examples)
+        examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
+        return [f"{count_of(self.unreadable, 'picture')} could not be read: {examples}"]

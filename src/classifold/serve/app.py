@@ -10,7 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from classifold.serve import health, predictions, sagemaker
+from classifold.serve import (
+    docs_page,
+    explain,
+    health,
+    open_inference,
+    openapi,
+    page,
+    predictions,
+    sagemaker,
+)
 from classifold.serve.access_log import AccessLog
 from classifold.serve.errors import HttpError
 from classifold.serve.gate import Gate, answer_error
@@ -20,21 +29,31 @@ from classifold.serve.service import Service
 
 def list_routes() -> list[BaseRoute]:
     """Return every route of the server."""
-    return [*predictions.ROUTES, *health.ROUTES, *sagemaker.ROUTES]
+    return [
+        *predictions.ROUTES,
+        *explain.ROUTES,
+        *health.ROUTES,
+        *sagemaker.ROUTES,
+        *open_inference.ROUTES,
+        *openapi.ROUTES,
+        *docs_page.ROUTES,
+        *page.build_routes(),
+    ]
 
 
 def build_app(options: ServeOptions, *, log: AccessLog | None = None) -> Starlette:
     """Return the application, with its model loaded.
 
-    `app.state.service` is its `Service`.
+    `app.state.service` is its `Service`, `app.state.explanations` its `Explanations`.
 
     Args:
         options: The options of the server.
         log: Where requests are logged; None: on standard error.
 
     Raises:
-        ClassifoldError: The model cannot be loaded.
+        ClassifoldError: The model cannot be loaded, or the folder of training pictures is not there.
     """
+    explanations = explain.Explanations(options.data)
     service = Service(options)
 
     @contextlib.asynccontextmanager
@@ -42,6 +61,7 @@ def build_app(options: ServeOptions, *, log: AccessLog | None = None) -> Starlet
         try:
             yield
         finally:
+            explanations.close()
             service.close()
 
     app = Starlette(
@@ -51,5 +71,5 @@ def build_app(options: ServeOptions, *, log: AccessLog | None = None) -> Starlet
         lifespan=live,
     )
     app.router.redirect_slashes = False
-    app.state.service = service
+    app.state.service, app.state.explanations = service, explanations
     return app

@@ -60,6 +60,7 @@ class ServeOptions:
         drain_wait: Time after SIGTERM in which new requests are still answered, while `/health/ready` already
             says 503; for load balancers that take a moment to notice.
         log_format: Format of the log, one line per request.
+        data: Folder of the training pictures that explanations show; None: they only name them.
         allowed_hosts: Names that a request may address the server by, beside loopback names; if it is empty
             and the server listens on more than loopback, every name is allowed.
         api_key: What requests must show, except those for health; None: no key.
@@ -84,6 +85,7 @@ class ServeOptions:
     grace: float = Field(default=30, ge=0, le=3600)
     drain_wait: float = Field(default=0, ge=0, le=600)
     log_format: LogFormat = "text"
+    data: Path | None = None
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = ()
     api_key: str | None = Field(default=None, min_length=8, repr=False)
 
@@ -166,3 +168,13 @@ def _explain(problem: Any, named: Mapping[str, str]) -> Fault:
 
 
 _CHECK: TypeAdapter[ServeOptions] = TypeAdapter(ServeOptions)
+
+
+def dump_options(options: ServeOptions) -> bytes:
+    """Return the options as JSON, the API key among them, for another process of the same server."""
+    return _CHECK.dump_json(options)
+
+
+def load_options(content: bytes) -> ServeOptions:
+    """Return the options that `dump_options` wrote."""
+    return _CHECK.validate_json(content)

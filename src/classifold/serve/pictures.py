@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from classifold.serve.errors import HttpError
 from classifold.serve.form import FormReader
@@ -32,8 +32,11 @@ class SentPicture:
     data: bytes
 
 
-class BodyReader(Protocol):
-    """Takes the body of a request in pieces, and gives the pictures in it."""
+T_co = TypeVar("T_co", covariant=True)
+
+
+class BodyReader(Protocol[T_co]):
+    """Takes the body of a request in pieces, and gives what is in it."""
 
     def add(self, piece: bytes) -> None:
         """Take the next piece.
@@ -42,16 +45,16 @@ class BodyReader(Protocol):
             HttpError: 400, it is malformed; 413, it has too many pictures.
         """
 
-    def finish(self) -> list[SentPicture]:
-        """Return the pictures, at least one, in the order of the body.
+    def finish(self) -> T_co:
+        """Return the content.
 
         Raises:
             HttpError: 400, it is malformed; 413, it has too many pictures.
         """
 
 
-def open_body(content_type: str, *, max_pictures: int) -> BodyReader:
-    """Return what reads a body of this type.
+def open_body(content_type: str, *, max_pictures: int) -> BodyReader[list[SentPicture]]:
+    """Return what reads the pictures, at least one, from a body of this type, in its order.
 
     Args:
         content_type: The header Content-Type; empty if there is none.

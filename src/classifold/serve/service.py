@@ -87,8 +87,8 @@ class Service:
     def _max_pictures(self) -> int:
         return self.options.max_pictures
 
-    async def read_into(self, request: Request, reader: BodyReader) -> list[SentPicture]:
-        """Read a body into `reader`, and return its pictures; see `read_pictures`."""
+    async def read_into(self, request: Request, reader: BodyReader[T]) -> T:
+        """Read a body into `reader`, and return what is in it; see `read_pictures`."""
         self.queue.check_room()  # before the body is read, which may take long
         with self.budget.share() as share:
             options = self.options

@@ -35,17 +35,24 @@ def serve(options: ServeOptions) -> None:
     check_extra()
     from classifold.serve.access_log import AccessLog
     from classifold.serve.listening import describe_place, open_port
-    from classifold.serve.process import ServerProcess
 
     log = AccessLog(options.log_format)
     with open_port(options.host, options.port) as port:
-        server = ServerProcess(options, log)
         number = port.getsockname()[1]
 
-        def tell() -> None:
-            log.say(f"serving {server.model_line}", event="start")
+        def tell(model_line: str) -> None:
+            log.say(f"serving {model_line}", event="start")
             for line in describe_place(options, number):
                 log.say(line, event="start")
 
-        server.run(port, when_ready=tell)
+        if options.workers == 1:
+            from classifold.serve.process import ServerProcess
+
+            server = ServerProcess(options, log)
+            server.run(port, when_ready=tell)
+        else:
+            from classifold.serve.workers import Workers
+
+            for model_line in Workers(options, port, log).run():
+                tell(f"{model_line}, by {options.workers} workers")
     log.say("stopped", event="stopped")
