@@ -31,8 +31,6 @@ import argparse
 import importlib.metadata
 import json
 import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -47,6 +45,7 @@ from typing import Any
 
 from decode import describe_machine, list_files, make_set
 from predict import link_files, measure, sizes_of
+from serve_process import find_port, list_family, read_memory, read_processor_seconds, stop
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serve.json"
@@ -120,11 +119,11 @@ def make_pictures(scratch: Path, source: Path | None) -> Path:
 def measure_way(way: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Return a way's figures in one round, and the probabilities that a server answered for each picture."""
     if way == "predict":
-        rate = measure_predict(args.run, folder.parent)
-        print(f"predict    {rate:8.1f} pictures/s", flush=True)
-        return {"pictures_per_second": rate}
+        rate, spent = measure_predict(args.run, folder.parent)
+        print(f"predict    {rate:8.1f} pictures/s  {spent:6.1f} ms of cores", flush=True)
+        return {"pictures_per_second": rate, "processor_ms_per_picture": spent}
     with running(way, args) as (process, port, seconds_to_start):
-        loads = [run_load(port, folder, clients, args.seconds) for clients in args.clients]
+        loads = [run_load(process.pid, port, folder, clients, args.seconds) for clients in args.clients]
         memory = sum(map(read_memory, list_family(process.pid)))
     for load in loads:
         print(f"{way:10} {describe(load)}", flush=True)
@@ -141,29 +140,35 @@ def describe(load: dict[str, Any]) -> str:
     wrong = {status: count for status, count in load["statuses"].items() if status != "200"}
     return (
         f"{load['clients']:3} clients {load['requests_per_second']:8.1f} requests/s  "
-        f"p50 {load['p50_ms'] or 0:8.1f} ms  p99 {load['p99_ms'] or 0:8.1f} ms  {wrong or ''}"
+        f"p50 {load['p50_ms'] or 0:8.1f} ms  p99 {load['p99_ms'] or 0:8.1f} ms  "
+        f"{load['server_ms_per_request']:6.1f} ms of cores  {wrong or ''}"
     )
 
 
-def measure_predict(run: Path, scratch: Path) -> float:
-    """Return the pictures a second of `classifold predict`, its start not counted."""
-    seconds = []
+def measure_predict(run: Path, scratch: Path) -> tuple[float, float]:
+    """Return pictures a second of `classifold predict`, and ms of cores for each; its start is not counted."""
+    spent = []
     for count in sizes_of(PREDICTED):
         words = ["predict", str(run), str(scratch / f"files{count}"), "--format", "csv"]
         output = scratch / "predicted.csv"
         command = [sys.executable, "-P", "-m", "classifold", *words, "--output", str(output)]
-        seconds.append(measure(command)[0])
+        spent.append(measure(command)[:2])
         output.unlink()
     few, many = sizes_of(PREDICTED)
-    return round((many - few) / (seconds[1] - seconds[0]), 2)
+    seconds, cores = (after - before for before, after in zip(*spent, strict=True))
+    return round((many - few) / seconds, 2), round(1000 * cores / (many - few), 2)
 
 
-def run_load(port: int, folder: Path, clients: int, seconds: float) -> dict[str, Any]:
+def run_load(pid: int, port: int, folder: Path, clients: int, seconds: float) -> dict[str, Any]:
+    before = read_processor_seconds(pid)
     words = [str(port), str(folder), "--clients", str(clients), "--seconds", str(seconds)]
     done = subprocess.run(
         [sys.executable, str(HERE / "serve_load.py"), *words], check=True, stdout=subprocess.PIPE
     )
-    return dict(json.loads(done.stdout))
+    load = dict(json.loads(done.stdout))
+    used = read_processor_seconds(pid) - before
+    load["server_ms_per_request"] = round(1000 * used / max(1, load["requests_with_warm_up"]), 2)
+    return load
 
 
 def read_answer(way: str, body: str) -> list[float]:
@@ -214,12 +219,6 @@ def build_command(way: str, args: argparse.Namespace, port: int) -> tuple[list[s
     return [python, f"serve_{way}.py", run, str(port)], quiet
 
 
-def find_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def wait_for(process: subprocess.Popen[bytes], way: str, port: int, deadline: float) -> None:
     """Return when the server answers a request for its interface, which all of them offer."""
     path = {"classifold": "/health/ready", "bentoml": "/readyz", "litserve": "/health"}.get(way, "/docs")
@@ -232,41 +231,6 @@ def wait_for(process: subprocess.Popen[bytes], way: str, port: int, deadline: fl
         except (urllib.error.URLError, OSError):
             time.sleep(0.02)
     raise SystemExit(f"{way} did not answer within {STARTING:.0f} s")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a server; what does not end within ten seconds is killed with its children."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
-
-
-def list_family(pid: int) -> list[int]:
-    """Return a process and all its descendants."""
-    found = [pid]
-    for one in found:
-        for task in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
-                found += map(int, task.read_text().split())
-            except OSError:
-                continue
-    return found
-
-
-def read_memory(pid: int) -> int:
-    """Return the bytes of memory that a process has for itself, shared parts divided among those who share."""
-    try:
-        rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(row.split()[1]) for row in rows if row.startswith("Pss:")), 0)
 
 
 # ---- the report
@@ -309,7 +273,7 @@ def describe_load() -> dict[str, float]:
 
 
 def compare_answers(rounds: list[dict[str, dict[str, Any]]]) -> float:
-    """Return the largest difference of a probability between two servers; take the answers out of the rounds."""
+    """Take the answers out of the rounds; return the largest difference of a probability."""
     import numpy as np
 
     first: dict[str, list[float]] = {}
@@ -328,15 +292,14 @@ def compare_answers(rounds: list[dict[str, dict[str, Any]]]) -> float:
 def summarise(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the medians of a way over the rounds."""
     if "loads" not in rounds[0]:
-        return {"pictures_per_second": statistics.median(one["pictures_per_second"] for one in rounds)}
+        return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     loads = []
     for same in zip(*(one["loads"] for one in rounds), strict=True):
-        keys = ("clients", "requests_per_second", "p50_ms", "p99_ms")
+        keys = ("clients", "requests_per_second", "p50_ms", "p99_ms", "server_ms_per_request")
         medians = {key: statistics.median(load[key] for load in same) for key in keys if same[0][key]}
         failed = sum(count for load in same for status, count in load["statuses"].items() if status != "200")
-        loads.append(
-            {**medians, "not_answered": failed, "lost": sum(one["connections_lost"] for one in same)}
-        )
+        lost = sum(one["connections_lost"] for one in same)
+        loads.append({**medians, "not_answered": failed, "lost": lost})
     return {
         "seconds_to_start": statistics.median(one["seconds_to_start"] for one in rounds),
         "memory_mb": statistics.median(one["memory_mb"] for one in rounds),

@@ -37,10 +37,11 @@ class Load:
         self.latencies: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.answers: dict[str, str] = {}
-        self.num_lost = 0
+        self.num_lost = self.num_sent = 0
 
     def record(self, name: str, status: int, began: float, body: bytes) -> None:
         now = time.perf_counter()
+        self.num_sent += 1
         if status == 200 and name not in self.answers:
             self.answers[name] = body.decode()
         if self.begins <= now < self.ends:
@@ -131,6 +132,7 @@ async def run_load(
         "p50_ms": _percentile(found, 0.5),
         "p99_ms": _percentile(found, 0.99),
         "requests": len(found),
+        "requests_with_warm_up": load.num_sent,
         "statuses": {str(status): count for status, count in sorted(load.statuses.items())},
         "connections_lost": load.num_lost,
         "client_processor_seconds": round(time.process_time(), 2),

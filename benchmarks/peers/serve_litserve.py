@@ -21,7 +21,7 @@ from classifold.pictures.decode import load_picture
 
 
 class Classifier(litserve.LitAPI):
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's
         self.session = onnxruntime.InferenceSession(
             Path(sys.argv[1]) / "model.onnx", providers=["CPUExecutionProvider"]
         )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from classifold.cli.options import PATH, chosen_max_pixels, load_settings, takes_settings
+from classifold.cli.options import PATH, PLACE, chosen_max_pixels, load_settings, takes_settings
 from classifold.cli.values import Number, OneOf, Share, WholeNumber
+
+if TYPE_CHECKING:
+    from classifold.settings.config import Config
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=PATH)
+@click.argument("run", metavar="RUN", type=PLACE)
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (default: 127.0.0.1, this machine).")
 @click.option(
     "--port", type=WholeNumber(0, 65535), metavar="N", help="Port (default: 8080); 0 takes a free one."
@@ -96,7 +99,7 @@ from classifold.cli.values import Number, OneOf, Share, WholeNumber
 )
 @takes_settings
 def serve(
-    run_dir: Path, config_path: Path | None, overrides: tuple[str, ...], always_answer: bool, **given: Any
+    run: str, config_path: Path | None, overrides: tuple[str, ...], always_answer: bool, **given: Any
 ) -> None:
     """Serve the model of a run over HTTP.
 
@@ -117,7 +120,7 @@ def serve(
     options = build_options(
         {
             **given,
-            "run": run_dir,
+            "run": _open_place(run, config),
             "runs_dir": Path(config.RUNS_DIR),
             "max_pixels": chosen_max_pixels(config),
             "always_answer": always_answer or None,
@@ -125,3 +128,13 @@ def serve(
         os.environ,
     )
     run_server(options)
+
+
+def _open_place(run: str, config: Config) -> Path:
+    """Return where a run is; one in S3 is fetched. Whatever else it is, is found when the model is loaded."""
+    if run[:5].lower() != "s3://":
+        return Path(run)
+    from classifold.cli.s3_places import LazyS3
+    from classifold.predict.archives import open_run
+
+    return open_run(run, runs_dir=Path(config.RUNS_DIR), open_s3=LazyS3(config).open)

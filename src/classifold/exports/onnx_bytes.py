@@ -176,7 +176,7 @@ def _find(graph: _Graph, numbers: str, wanted: Sequence[int | None]) -> str:
 
 
 def _add_resizing(graph: _Graph, decoded: str, size: int) -> str:
-    """Return (S, S, 3) RGB as int64: the antialiased bilinear resize of Pillow, whose code ONNX Runtime has."""
+    """Return (S, S, 3) RGB: Pillow's antialiased bilinear resize, which ONNX Runtime has taken over."""
     # With the channels first it takes half the time.
     planes = graph.add("Transpose", decoded, perm=[2, 0, 1])
     resized = graph.add(

@@ -10,7 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from classifold.serve import docs_page, explain, health, open_inference, openapi, page, predictions, sagemaker
+from classifold.serve import (
+    docs_page,
+    explain,
+    health,
+    open_inference,
+    openapi,
+    page,
+    predictions,
+    sagemaker,
+)
 from classifold.serve.access_log import AccessLog
 from classifold.serve.errors import HttpError
 from classifold.serve.gate import Gate, answer_error

@@ -15,7 +15,7 @@ from classifold.serve.errors import HttpError
 
 MAX_HEADER_BYTES = 32_768
 # A header arrives in one piece, or a slow client sends it to hold the connection.
-_HEADER_TIMEOUT_S = 10.0
+HEADER_TIMEOUT_S = 10.0
 # How long a client may leave an answer unread, or go on sending a body that is refused.
 _STALL_TIMEOUT_S = 30.0
 
@@ -24,6 +24,7 @@ class Connection(HttpToolsProtocol):
     """A connection that cannot be held for nothing."""
 
     max_connections = 1000
+    header_timeout_s = HEADER_TIMEOUT_S
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -34,7 +35,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first header; beyond the limit, an idle connection makes room."""
         super().connection_made(transport)
-        self._start_timer(_HEADER_TIMEOUT_S)
+        self._start_timer(self.header_timeout_s)
         if len(self.connections) > self.max_connections and not self._close_idle():
             self._refuse(
                 HttpError(503, "the server has no room for more connections", hint="try again in 1 s")
@@ -54,7 +55,7 @@ class Connection(HttpToolsProtocol):
         if self._is_in_header and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._timer is None:  # a further request on the same connection has begun
-                self._start_timer(_HEADER_TIMEOUT_S)
+                self._start_timer(self.header_timeout_s)
             self._check_header()
 
     def on_message_begin(self) -> None:
@@ -67,7 +68,7 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if not self._check_header():
             return
-        self._is_in_header = False
+        self._is_in_header, self._header_bytes = False, 0
         self._stop_timer()
         super().on_headers_complete()
 
@@ -101,8 +102,8 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is in progress, and none has begun to arrive."""
-        return (self.cycle is None or self.cycle.response_complete) and not self._header_bytes
+        """Whether it had its answers, and sends no other request."""
+        return self.cycle is not None and self.cycle.response_complete and not self._is_in_header
 
     def _check_header(self) -> bool:
         if self._header_bytes <= MAX_HEADER_BYTES:
@@ -138,7 +139,7 @@ class Connection(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         if self._is_in_header and self._header_bytes:
-            what = f"the header did not arrive within {_HEADER_TIMEOUT_S:g} s"
+            what = f"the header did not arrive within {self.header_timeout_s:g} s"
             self._refuse(HttpError(408, what))
         self.transport.close()
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,15 +14,15 @@ from classifold.machine import count_cores
 from classifold.pictures.limits import PictureError
 from classifold.predict.predictor import Answer
 from classifold.serve.answers import JsonResponse, describe_answer, describe_model
-from classifold.serve.errors import HttpError, refuse_for_load
+from classifold.serve.errors import HttpError
 from classifold.serve.explanation import MOST_NEIGHBOURS, AnswerExplainer
 from classifold.serve.model import ServedModel
+from classifold.serve.queue import Queue
 from classifold.serve.service import find_service, read_number
 from classifold.trust.explained import NUM_NEIGHBOURS
 
 # Explanations that wait for a thread; with two seconds each, the last waits about a quarter of a minute.
 MOST_WAITING: Final = 8
-_RETRY_S: Final = 5
 
 
 class Explanations:
@@ -44,9 +41,7 @@ class Explanations:
             raise DataError(Fault(str(data_dir), "no such folder", hint))
         self._data_dir = data_dir
         # A quarter of the cores: the rest is for those who ask for nothing but a class.
-        num_threads = max(1, count_cores() // 4)
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="explain")
-        self._most, self._num_taken = num_threads + MOST_WAITING, 0
+        self._queue = Queue(num_threads=max(1, count_cores() // 4), limit=MOST_WAITING)
         self._of_model: tuple[ServedModel, AnswerExplainer] | None = None
 
     def check_room(self) -> None:
@@ -55,8 +50,7 @@ class Explanations:
         Raises:
             HttpError: 429.
         """
-        if self._num_taken >= self._most:
-            raise refuse_for_load(f"{self._num_taken} explanations wait already", after_s=_RETRY_S)
+        self._queue.check_room()
 
     async def explain(
         self, model: ServedModel, content: bytes, *, num_neighbours: int
@@ -68,21 +62,11 @@ class Explanations:
             PictureError: It cannot be read as a picture.
             RunError: The model's reference set is damaged, or belongs to another model.
         """
-        self.check_room()
-        self._num_taken += 1
         explainer = self._find_explainer(model)
-        loop = asyncio.get_running_loop()
-        done = self._threads.submit(explainer.explain, content, num_neighbours=num_neighbours)
-        # Counted until the thread is through: one that has begun goes on after its client is gone.
-        done.add_done_callback(lambda _: self._release_in(loop))
-        return await asyncio.wrap_future(done)
-
-    def _release_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        def release() -> None:
-            self._num_taken -= 1
-
-        with contextlib.suppress(RuntimeError):  # the event loop has ended
-            loop.call_soon_threadsafe(release)
+        result: tuple[Answer, dict[str, Any]] = await self._queue.run(
+            lambda: explainer.explain(content, num_neighbours=num_neighbours)
+        )
+        return result
 
     def _find_explainer(self, model: ServedModel) -> AnswerExplainer:
         """Return the explainer of the model; that of a model which is no longer served is let go."""
@@ -91,8 +75,8 @@ class Explanations:
         return self._of_model[1]
 
     def close(self) -> None:
-        """Let the threads end; what waits is dropped."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let the threads end once they have done what they began; what waits is dropped."""
+        self._queue.close()
 
 
 async def explain(request: Request) -> Response:
@@ -106,11 +90,8 @@ async def explain(request: Request) -> Response:
     explanations.check_room()  # before the body is read, which may take long
     pictures = await service.read_pictures(request)
     if len(pictures) > 1:
-        raise HttpError(
-            400,
-            f"expected one picture, got {len(pictures)}",
-            hint="send each picture in a request of its own",
-        )
+        hint = "ask for each picture in a request of its own"
+        raise HttpError(400, f"expected one picture, got {len(pictures)}", hint=hint)
     state["num_pictures"] = 1
     model, picture = service.model, pictures[0]
     work = explanations.explain(model, picture.data, num_neighbours=num_neighbours)

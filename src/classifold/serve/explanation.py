@@ -25,7 +25,7 @@ from classifold.trust.overlay import MOST_SIDE, draw_overlay, fit
 MOST_NEIGHBOURS: Final = 20
 _THUMBNAIL_SIDE: Final = 224  # pixels of the longer side
 _QUALITY: Final = 88
-# About 15 kB each: thumbnails never take more than 10 MB of memory.
+# About 15 kB each, so that thumbnails take at most 10 MB of memory.
 _MOST_THUMBNAILS: Final = 500
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -38,6 +39,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_STOPPED = HttpError(503, "the server stopped before it had the answer", headers={"Connection": "close"})
 
 
 class Gate:
@@ -87,6 +89,9 @@ class _Passage:
             await self._app(self._scope, receive, send_on)
         except ClientGoneError:
             self._status = _CLIENT_GONE
+        except asyncio.CancelledError:
+            # The server stops for good: the client is told, as far as it still listens.
+            await self._fail(_STOPPED, receive, send_on)
         except Exception as error:
             await self._fail(error, receive, send_on)
         finally:

@@ -19,9 +19,18 @@ async def answer_live(request: Request) -> Response:  # noqa: ARG001 - Starlette
 
 async def answer_ready(request: Request) -> Response:
     """Say whether new requests should come here."""
+    check_ready(request)
+    return JsonResponse({"status": "ready"})
+
+
+def check_ready(request: Request) -> None:
+    """Check that new requests should come here.
+
+    Raises:
+        HttpError: 503, the server is stopping.
+    """
     if not find_service(request).is_ready:
         raise HttpError(503, "the server is stopping", headers={"Retry-After": "1"})
-    return JsonResponse({"status": "ready"})
 
 
 async def answer_metadata(request: Request) -> Response:

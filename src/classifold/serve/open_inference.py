@@ -20,7 +20,7 @@ from classifold.predict.predictor import Answer
 from classifold.predict.ranking import rank_probabilities
 from classifold.serve.answers import JsonResponse
 from classifold.serve.errors import HttpError
-from classifold.serve.health import answer_live, answer_ready
+from classifold.serve.health import check_ready
 from classifold.serve.model import ServedModel
 from classifold.serve.pictures import check_count
 from classifold.serve.queue import Pixels
@@ -50,6 +50,17 @@ async def describe_server(request: Request) -> Response:  # noqa: ARG001 - Starl
     )
 
 
+async def answer_v2_live(request: Request) -> Response:  # noqa: ARG001 - Starlette's
+    """Say that the process answers, in the word that KServe's client looks for."""
+    return JsonResponse({"live": True})
+
+
+async def answer_v2_ready(request: Request) -> Response:
+    """Say that new requests should come here, in the word that KServe's client looks for."""
+    check_ready(request)
+    return JsonResponse({"ready": True})
+
+
 async def describe_served(request: Request) -> Response:
     """Say which inputs and outputs the model has."""
     model = _find_model(request)
@@ -75,7 +86,7 @@ async def describe_served(request: Request) -> Response:
 async def answer_model_ready(request: Request) -> Response:
     """Say whether the model answers."""
     model = _find_model(request)
-    await answer_ready(request)
+    check_ready(request)
     return JsonResponse({"name": model.name, "ready": True})
 
 
@@ -230,8 +241,8 @@ def _build_distances(answers: list[Answer], _model: ServedModel) -> tuple[tuple[
 _MODELS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 ROUTES = [
     Route("/v2", describe_server),
-    Route("/v2/health/live", answer_live),
-    Route("/v2/health/ready", answer_ready),
+    Route("/v2/health/live", answer_v2_live),
+    Route("/v2/health/ready", answer_v2_ready),
     *(Route(model, describe_served) for model in _MODELS),
     *(Route(f"{model}/ready", answer_model_ready) for model in _MODELS),
     *(Route(f"{model}/infer", infer, methods=["POST"]) for model in _MODELS),

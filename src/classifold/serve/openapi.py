@@ -11,7 +11,9 @@ from starlette.routing import Route
 
 import classifold
 from classifold.serve.answers import JsonResponse
+from classifold.serve.explanation import MOST_NEIGHBOURS
 from classifold.serve.openapi_schemas import SCHEMAS
+from classifold.trust.explained import NUM_NEIGHBOURS
 
 _JSON = "application/json"
 _ERRORS = {
@@ -116,6 +118,12 @@ _TOP_K = _parameter(
     "Classes per picture; at most all are given.",
     {"type": "integer", "minimum": 1, "maximum": 999_999_999},
 )
+_NEIGHBOURS = _parameter(
+    "neighbours",
+    "query",
+    "Nearest training pictures to name, where the model has a reference set.",
+    {"type": "integer", "minimum": 1, "maximum": MOST_NEIGHBOURS, "default": NUM_NEIGHBOURS},
+)
 _NAME = _parameter("name", "path", "Name of the model.", {"type": "string"})
 _VERSION = _parameter("version", "path", "Its version, which is 1.", {"type": "string"})
 _HEADER_LENGTH = _parameter(
@@ -126,9 +134,9 @@ _HEADER_LENGTH = _parameter(
 )
 
 
-def _health(summary: str, text: str, *, may_fail: bool) -> dict[str, Any]:
+def _health(summary: str, text: str, *, may_fail: bool, schema: str = "Status") -> dict[str, Any]:
     errors = (503,) if may_fail else ()
-    return {"get": _operation(summary, _describe(text, "Status"), errors=errors, is_open=True)}
+    return {"get": _operation(summary, _describe(text, schema), errors=errors, is_open=True)}
 
 
 def _list_model_paths() -> dict[str, Any]:
@@ -190,6 +198,15 @@ _PATHS: dict[str, Any] = {
             parameters=(_TOP_K,),
         )
     },
+    "/explain": {
+        "post": _operation(
+            "Explain the answer for one picture",
+            _describe("The prediction, its heat map and the nearest training pictures.", "Explained"),
+            errors=_FOR_PICTURES,
+            body=_PICTURES,
+            parameters=(_NEIGHBOURS, _TOP_K),
+        )
+    },
     "/health/live": _health("Whether the process answers", "It does.", may_fail=False),
     "/health/ready": _health("Whether new requests should come here", "They should.", may_fail=True),
     "/metadata": {
@@ -211,8 +228,12 @@ _PATHS: dict[str, Any] = {
     "/v2": {
         "get": _operation("The server (V2)", _describe("Name and extensions.", "V2Server"), errors=(401,))
     },
-    "/v2/health/live": _health("Whether the process answers (V2)", "It does.", may_fail=False),
-    "/v2/health/ready": _health("Whether new requests should come here (V2)", "They should.", may_fail=True),
+    "/v2/health/live": _health(
+        "Whether the process answers (V2)", "It does.", may_fail=False, schema="V2Live"
+    ),
+    "/v2/health/ready": _health(
+        "Whether new requests should come (V2)", "They should.", may_fail=True, schema="V2ServerReady"
+    ),
     **_list_model_paths(),
 }
 

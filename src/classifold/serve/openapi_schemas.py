@@ -8,6 +8,7 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _SHARE: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1.000001}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
 _BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "minLength": 1}
+_DATA_URL: dict[str, Any] = {"type": "string", "pattern": "^data:image/jpeg;base64,[A-Za-z0-9+/]+=*$"}
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +51,26 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Predictions": _object(
         request_id=_TEXT, model=_MODEL, predictions=_list_of(_refer("Prediction"), least=1)
+    ),
+    "Explained": _object(
+        request_id=_TEXT,
+        model=_MODEL,
+        predictions={**_list_of(_refer("Prediction"), least=1), "maxItems": 1},
+        explanation=_object(
+            class_name=_TEXT,
+            picture=_DATA_URL,
+            overlay=_or_null(_DATA_URL),
+            is_faithful={"type": "boolean"},
+            note=_TEXT,
+            neighbours=_list_of(
+                _object(
+                    class_name=_TEXT,
+                    name=_TEXT,
+                    distance={"type": "number", "minimum": 0},
+                    thumbnail=_or_null(_DATA_URL),
+                )
+            ),
+        ),
     ),
     "Invocation": {
         "anyOf": [
@@ -108,6 +129,8 @@ SCHEMAS: dict[str, Any] = {
         ),
         top_k={"type": "integer", "minimum": 1},
     ),
+    "V2Live": _object(live={"const": True}),
+    "V2ServerReady": _object(ready={"const": True}),
     "V2Server": _object(name=_TEXT, version=_TEXT, extensions=_list_of(_TEXT)),
     "V2Ready": _object(name=_TEXT, ready={"type": "boolean"}),
     "V2Tensor": _object(name=_TEXT, datatype=_TEXT, shape=_list_of({"type": "integer"}, least=1)),

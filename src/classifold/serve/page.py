@@ -41,12 +41,12 @@ def build_routes() -> list[Route]:
         return page.answer(request)
 
     async def show_part(request: Request) -> Response:
-        part = parts.get(request.path_params["name"])
+        part = parts.get(request.path_params["path"])
         if part is None:
             raise HTTPException(404)
         return part.answer(request)
 
-    return [Route("/", show_page), Route("/static/{name}", show_part)]
+    return [Route("/", show_page), Route("/static/{path}", show_part)]
 
 
 class _Part:
@@ -64,9 +64,7 @@ class _Part:
         }
 
     def answer(self, request: Request) -> Response:
-        known = [
-            one.strip().removeprefix("W/") for one in request.headers.get("If-None-Match", "").split(",")
-        ]
-        if self._headers["ETag"] in known:
+        known = request.headers.get("If-None-Match", "").split(",")
+        if self._headers["ETag"] in (one.strip().removeprefix("W/") for one in known):
             return Response(status_code=304, headers=self._headers)
         return Response(self._content, media_type=self._kind, headers=self._headers)

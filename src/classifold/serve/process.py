@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import uvicorn
 from classifold.errors import ClassifoldError
 from classifold.serve.access_log import AccessLog
 from classifold.serve.app import build_app
-from classifold.serve.connection import MAX_HEADER_BYTES, Connection
+from classifold.serve.connection import HEADER_TIMEOUT_S, Connection
 from classifold.serve.options import ServeOptions
 from classifold.serve.service import Service
 
@@ -25,6 +26,18 @@ from classifold.serve.service import Service
 # may be on its way when the server closes.
 _KEEP_ALIVE_S = 75
 _LONGEST_LOAD_S = 600
+
+
+class _ToLog(logging.Handler):
+    """Brings what uvicorn and asyncio report as errors into the server's own log."""
+
+    def __init__(self, log: AccessLog) -> None:
+        super().__init__(logging.ERROR)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one report."""
+        self._log.say(self.format(record), event="error")
 
 
 class _Server(uvicorn.Server):
@@ -51,10 +64,13 @@ class ServerProcess:
         self._options, self._log = options, log
         app = build_app(options, log=log)
         self._service: Service = app.state.service
-        self._connection = type("Connection", (Connection,), {"max_connections": options.connections})
+        limits = {
+            "max_connections": options.connections,
+            "header_timeout_s": min(HEADER_TIMEOUT_S, options.timeout),
+        }
         config = uvicorn.Config(
             app,
-            http=self._connection,
+            http=type("Connection", (Connection,), limits),
             loop="uvloop",
             ws="none",
             lifespan="on",
@@ -64,9 +80,11 @@ class ServerProcess:
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(options.grace)),
-            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         )
         self._server = _Server(config)
+        for name in ("uvicorn", "asyncio"):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [_ToLog(log)], False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self, port: socket.socket, *, when_ready: Callable[[str], None]) -> None:
@@ -90,6 +108,8 @@ class ServerProcess:
         if not serving.done():
             when_ready(describe_served(self._service))
         await serving
+        if self._server.force_exit:
+            await self._server.lifespan.shutdown()  # which uvicorn leaves out then
 
     def _stop(self, number: int) -> None:
         if self._service.is_draining:

@@ -170,7 +170,8 @@ class Queue:
             jobs = [self._jobs.popleft()]
             size = self._batch_size.choose(waiting) if jobs[0].picture is not None else 1
             while len(jobs) < size and self._jobs and self._jobs[0].model is jobs[0].model:
-                jobs.append(self._jobs.popleft())
+                if not (job := self._jobs.popleft()).is_dropped:
+                    jobs.append(job)
             self.num_running += len(jobs)
             return jobs, waiting >= SIZES[-1]
 

@@ -267,6 +267,6 @@ def _to_list(tensor: Tensor) -> list[Any]:
         return [one.decode("utf-8") for one in tensor.values]
     if tensor.datatype == "FP32":
         # JSON has no word for what is not a number.
-        return [float(f"{one:.6g}") if math.isfinite(one) else None for one in tensor.values.tolist()]
+        return [one if math.isfinite(one) else None for one in tensor.values.tolist()]
     result: list[Any] = tensor.values.tolist()
     return result

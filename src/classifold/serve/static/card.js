@@ -14,10 +14,12 @@ export class Card {
   #abort = new AbortController();
   #hooks;
   #state = "waiting";
+  #isExplained;
 
   /** `hooks`: rule(), changed(card, said), refused(status), removed(card). */
-  constructor(file, hooks) {
+  constructor(file, hooks, { isExplained }) {
     this.file = file;
+    this.#isExplained = isExplained; // as soon as it is answered, without a click
     this.#hooks = hooks;
     this.element = template.content.cloneNode(true).firstElementChild;
     this.#find = (selector) => this.element.querySelector(selector);
@@ -38,22 +40,22 @@ export class Card {
     return this.#state;
   }
 
-  predict({ andExplain = false } = {}) {
+  predict() {
     this.#set("waiting");
     this.#title("Waiting…");
     this.#text(".why", "");
     this.element.classList.remove("failed");
     this.#find(".again").hidden = true;
-    predicting.add(() => this.#predict(andExplain));
+    predicting.add(() => this.#predict());
   }
 
-  async #predict(andExplain) {
+  async #predict() {
     if (this.#abort.signal.aborted) return;
     this.#title("Looking…");
     const [answer] = await Promise.all([this.#ask(`predict?top_k=${TOP}`), this.#preview()]);
     if (answer === null) return;
     this.#show(answer);
-    if (andExplain && this.#state !== "unreadable") this.explain();
+    if (this.#isExplained && this.#state !== "unreadable") this.explain();
   }
 
   /** Return the answer; null where there is none, which the card then says. */

@@ -40,10 +40,10 @@ function add(files) {
       ? ""
       : `${words.count(left, "picture")} left out: the page holds ${MOST}. Remove some, or use classifold predict, which takes whole folders.`,
   );
-  const made = taken.map((file) => new Card(file, hooks));
+  const made = taken.map((file) => new Card(file, hooks, { isExplained: given.length === 1 }));
   cards.unshift(...made);
   $("cards").prepend(...made.map((card) => card.element));
-  for (const card of made) card.predict({ andExplain: given.length === 1 });
+  for (const card of made) card.predict();
   showCounts();
 }
 
@@ -86,7 +86,7 @@ $("key-form").addEventListener("submit", (event) => {
   keyWasRefused = true;
   $("choose").focus();
   loadMetadata();
-  for (const card of cards) if (card.state === "locked") card.predict({ andExplain: cards.length === 1 });
+  for (const card of cards) if (card.state === "locked") card.predict();
 });
 
 // ---- the model

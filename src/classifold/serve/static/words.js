@@ -28,7 +28,7 @@ export function count(number, word) {
 
 export function bytes(number) {
   if (number < 1e6) return `${Math.max(1, Math.round(number / 1e3))}\u00a0kB`;
-  return `${(number / 1e6).toFixed(1)}\u00a0MB`;
+  return `${Number((number / 1e6).toFixed(1))}\u00a0MB`;
 }
 
 /** Why a request has no answer: the server's own words where it has some, else those of a status. */
