@@ -7,7 +7,7 @@
 - stop: from SIGTERM to the end of an idle server.
 - new model: eight clients ask without a pause, and SIGHUP comes five times. How many requests failed, and the
   longest answer while a model was loaded, beside the longest one without that.
-- batches: pictures a second of the model alone, with one thread per core, and 1, 2, 4 and 8 pictures per call;
+- batches: pictures a second of the model alone, one thread per core, and 1, 2, 4 and 8 pictures per call;
   in turn, medians of the rounds.
 
 Writes benchmarks/results/serve_life.json. About two minutes on two cores.
