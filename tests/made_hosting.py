@@ -51,6 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         print("asked", self.path, len(body), flush=True)
+        if body == b"crash":
+            os._exit(9)
         if body == b"slow":
             time.sleep(2)
         if body == b"bad":

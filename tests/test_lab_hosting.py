@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -84,6 +85,23 @@ def test_what_a_model_answers_with_an_error_is_the_models_error(hosted: Hosted) 
     with pytest.raises(hosted.runtime.exceptions.ModelError) as caught:
         hosted.ask(b"slow")
     assert "timed out while waiting for a response from container primary" in str(caught.value)
+
+
+def test_a_container_that_crashes_is_started_again(hosted: Hosted) -> None:
+    hosted.make_model()
+    hosted.make_config()
+    hosted.make_endpoint()
+    with pytest.raises(hosted.runtime.exceptions.ModelError, match="closed the connection"):
+        hosted.ask(b"crash")
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            assert hosted.ask()["model"] == "rose"
+            break
+        except hosted.runtime.exceptions.ModelError:
+            time.sleep(0.1)
+    lines = [one for stream in hosted.log_lines("/aws/sagemaker/Endpoints/petals").values() for one in stream]
+    assert lines.count("serving rose") == 2
 
 
 @pytest.mark.parametrize(
