@@ -117,7 +117,7 @@ def _load_openvino(path: Path, card: ModelCard, *, is_exact: bool) -> Ask:
     from classifold.exports.openvino_files import import_openvino
 
     core = import_openvino().Core()
-    # Unless told, it computes in 16 bits on processors that are faster so; probabilities then differ by 0.05.
+    # Unless told, it computes in 16 bits on processors that are faster so, which shows in the probabilities.
     exact = {"INFERENCE_PRECISION_HINT": "f32"} if is_exact else {}
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, **exact}
     request = core.compile_model(core.read_model(str(path)), "CPU", options).create_infer_request()
