@@ -1,9 +1,9 @@
-"""Makes the image's environment lean: removes what training never opens, and compiles the bytecode.
+"""Makes the image's environment lean: removes what no program in it opens, and compiles bytecode.
 
 What scanners of licenses and vulnerabilities read stays, and stays true: METADATA, license texts, and RECORD,
 which lists every installed file with its hash.
 
-python lean.py /opt/classifold/venv
+python lean.py /opt/classifold/venv VARIANT
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ from pathlib import Path
 # Folders below site-packages: C headers that only building TensorFlow's extensions needs, and tests.
 HEADERS = ("tensorflow/include", "tensorflow/xla_aot_runtime_src")
 TESTS = ("tests", "onnx/backend/test", "tensorflow/python/compiler/tensorrt/test")
+# Further ones that only training opens, or nobody: the image that serves lacks them.
+UNSERVED = (
+    *("numpy/distutils", "numpy/f2py"),
+    *("onnxruntime/datasets", "onnxruntime/quantization", "onnxruntime/tools", "onnxruntime/transformers"),
+)
+# ONNX Runtime a second time, for plugins written in C; Python's module has it built in.
+UNSERVED_LIBRARY = "onnxruntime/capi/libonnxruntime.so.*"
+SERVE = "serve"
 # A symbol table smaller than this stays: what is not touched cannot break.
 WORTH_BYTES = 1_000_000
 # Their texts must go with the compiled code, which the folders of headers have them for.
@@ -32,9 +40,9 @@ _PACKAGE_LIST = b".dep-v0\0"
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
 
 
-def find_unneeded(packages: Path) -> Iterator[Path]:
-    """Yield the folders that nothing imports when a model is trained or exported."""
-    for name in (*HEADERS, *TESTS):
+def find_unneeded(packages: Path, *, variant: str = "") -> Iterator[Path]:
+    """Yield the folders that nothing imports when a model is trained, exported or served."""
+    for name in (*HEADERS, *TESTS, *(UNSERVED if variant == SERVE else ())):
         if (packages / name).is_dir():
             yield packages / name
     # Of packages that are not tests themselves.
@@ -112,9 +120,12 @@ def _describe(path: Path) -> tuple[str, int]:
 
 def main() -> int:
     """Make the environment lean and return the exit code."""
-    (packages,) = Path(sys.argv[1]).glob("lib/python3*/site-packages")
-    for folder in find_unneeded(packages):
+    environment, *variant = sys.argv[1:]
+    (packages,) = Path(environment).glob("lib/python3*/site-packages")
+    for folder in find_unneeded(packages, variant="".join(variant)):
         remove_folder(folder)
+    for library in packages.glob(UNSERVED_LIBRARY) if SERVE in variant else ():
+        library.unlink()
     for library in sorted(packages.rglob("*.so*")):
         if library.is_file() and not library.is_symlink():
             strip_library(library)

@@ -22,7 +22,9 @@ import click
 from classifold import metrics, names
 from classifold.aws.bucket_rules import Wishes, want_policy
 from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
-from classifold.aws.policies import Scope, build_boundary, build_policy, build_trust
+from classifold.aws.policies import build_boundary, build_policy, build_trust
+from classifold.aws.policy_scope import Scope
+from classifold.aws.serving_policies import build_deploy_policy
 from classifold.cli.main import cli, project_manager, split
 from classifold.cli.runner import CONTEXT
 from classifold.metrics import Metrics
@@ -69,6 +71,12 @@ DESCRIPTIONS = {
     "confusion.html.j2": "The confusion matrix, its mistakes in words, and the pictures behind each cell.",
     "trust.html.j2": "Calibration, coverage against accuracy, other pictures, precision against recall.",
     "report.js": "What the report does beyond links: the slider, sorting, cells of the large matrix.",
+    "page.html": "The server's page: where pictures are dropped, and the frame of each answer.",
+    "page.css": "How the server's page looks: light and dark, on a phone, with forced colours.",
+    "page.js": "Takes pictures by drop, paste, choice or camera; asks for the API key.",
+    "card.js": "One picture on the page: its preview, its answer, and what explains it.",
+    "asking.js": "Asks the server: a few requests at a time, and again where it is busy.",
+    "words.js": "What the page says: every sentence that depends on an answer.",
     "preprocess.py.in": "Preprocessing beside an export, in Python; `@size@` and the like are filled in.",
     "preprocess.js.in": "The same in JavaScript, for pages and Node.js.",
     "Preprocess.swift.in": "The same in Swift.",
@@ -88,10 +96,13 @@ ROLE_REASONS = {
     "WriteResults": "put `model.tar.gz` into the output bucket, which the job cannot read",
     "Checkpoints": "carry the state of an interrupted job to its next machine",
     "ListCheckpoints": "find that state",
-    "Logs": "write the job's log",
-    "Metrics": "show the figures of each epoch",
+    "Logs": "write the logs of jobs and endpoints",
+    "Metrics": "show the figures of each epoch, and how busy the machines are",
     "SignInToRegistry": "the registry's password, which AWS gives for a whole account only",
-    "PullImage": "pull the training image",
+    "PullImage": "pull the images",
+    "ReadModels": "read the model of an endpoint, and what is to be answered",
+    "WriteAnswers": "write what asynchronous endpoints answer, and with `--capture` requests and answers",
+    "ListModels": "find these",
     "LookAtKey": "see that the key can be used",
     "UseKey": "read and write what the key encrypts, through S3, SageMaker and EC2 (the disk) alone",
     "GrantKey": "let SageMaker encrypt the machine's disk with the key",
@@ -109,6 +120,13 @@ SETUP_REASONS = {
     "LookAtJobs": "see which project a job belongs to and whether it has ended",
     "Logs": "remove a job's log",
     "Looks": "list jobs and what has the project's tag; AWS offers no narrower form",
+    "EndEndpoints": "remove endpoints, and what belongs to them, that have the project's tag, and no others",
+    "RemovePackages": "remove the versions of the project's model package group",
+    "LookAtEndpoints": "see whose an endpoint is, and what it runs",
+    "EndScaling": "end the autoscaling of an endpoint; AWS offers no narrower form",
+    "RemoveAlarms": "remove the alarm of an endpoint that scales to zero",
+    "ListEndpoints": "list endpoints; AWS offers no narrower form",
+    "RemoveEndpointLogs": "remove an endpoint's log",
     "BoundedRole": "make the role and give it permissions, only as long as it has the permissions boundary",
     "Role": "look at the role, tag it, and remove it",
     "LookAtKey": "see that the key can be used",
@@ -133,9 +151,23 @@ DAILY_REASONS = {
     "UseKey": "write and read what the key encrypts, through S3, ECR and SageMaker alone",
     "GrantKey": "let SageMaker use the key",
 }
+DEPLOY_REASONS = {
+    "SendModels": "send models, and lists of pictures for batch transform",
+    "Deploy": "make endpoints, and what belongs to them, that have the project's tag, and no others",
+    "TagNewEndpoints": "give them their tags while they are made, and to nothing else",
+    "RegisterModels": "add a version to the project's model package group",
+    "ChangeEndpoints": "update, ask and remove endpoints that have the project's tag, and no others",
+    "LookAtEndpoints": "see whose an endpoint is, and what it runs",
+    "Scale": "set the autoscaling of endpoints; AWS offers no narrower form",
+    "Alarms": "the alarms that autoscaling works by",
+    "ScalingRole": "let autoscaling make its own role, with the account's first endpoint that is scaled",
+    "EndpointLogs": "show the log of an endpoint or a transform job",
+    "ListEndpoints": "list endpoints; AWS offers no narrower form",
+}
 IMAGES = (
     ("cpu", "every other machine", "TensorFlow"),
     ("gpu", "`ml.g…` and `ml.p…`, with NVIDIA's GPUs", "JAX with CUDA 12"),
+    ("serve", "endpoints, and wherever containers run", "nothing: ONNX Runtime serves"),
 )
 NUM_PARTS = 5
 COMMANDS_HEAD = """# Commands
@@ -220,6 +252,8 @@ def build_aws_page() -> str:
         "the role's permissions": _list_rights(build_policy(whole), ROLE_REASONS),
         "the permissions to set up": _list_rights(build_setup_policy(whole), SETUP_REASONS),
         "the permissions for daily use": _list_rights(build_daily_policy(whole), DAILY_REASONS),
+        "the permissions to deploy": _list_rights(build_deploy_policy(whole), DEPLOY_REASONS),
+        "the policy to deploy": _show_json(build_deploy_policy(plain)),
         "the bucket's policy": _show_json(want_policy({}, wishes)),
         "the role's trust": _show_json(build_trust(plain)),
         "the role's policy": _show_json(role),
@@ -265,14 +299,18 @@ def _list_images() -> str:
     rows = ["| variant | for | Keras runs on | size | largest parts, MB |", "|---|---|---|---|---|"]
     for variant, machines, engine in IMAGES:
         found = measured[variant]
-        size = f"{found.get('megabytes', found.get('megabytes_estimated')) / 1000:.1f} GB"
+        size = _show_megabytes(found.get("megabytes", found.get("megabytes_estimated")))
         size = size if "megabytes" in found else f"about {size}, estimated from its wheels"
         if "megabytes_compressed" in found:
-            size += f", {found['megabytes_compressed'] / 1000:.1f} GB compressed"
+            size += f", {_show_megabytes(found['megabytes_compressed'])} compressed"
         parts = [(name, megabytes) for name, megabytes in found["largest_parts"].items() if " " not in name]
         largest = ", ".join(f"{name} {megabytes:,}" for name, megabytes in parts[:NUM_PARTS])
         rows.append(f"| `{variant}` | {machines} | {engine} | {size} | {largest} |")
     return "\n".join(rows)
+
+
+def _show_megabytes(count: int) -> str:
+    return f"{count / 1000:.1f} GB" if count >= 500 else f"{count} MB"
 
 
 def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:

@@ -26,8 +26,18 @@ ROOT = Path(__file__).parents[1]
 # The stand-ins are a package of their own, `lab`.
 sys.path.insert(0, str(ROOT / "tests"))
 # Fixtures that the tests of several rooms share.
-pytest_plugins = ["made_account", "made_browser", "made_pictures", "made_runs", "made_wheel", "quick"]
-pytest_plugins += ["made_exports"]  # uses made_runs, which must be known first
+pytest_plugins = [
+    "made_account",
+    "made_browser",
+    "made_endpoints",
+    "made_hosting",
+    "made_pictures",
+    "made_runs",
+    "made_servers",
+    "made_wheel",
+    "quick",
+    "made_exports",  # uses made_runs, which must be known first
+]
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))
 # pip needs the user's own settings and cache: the packaging tests alone use these.
@@ -46,7 +56,13 @@ _DOCKER_FILES = {
     f"tests/{name}.py"
     for name in (
         *("aws/test_caller_policies", "aws/test_image", "aws/test_image_base", "aws/test_job"),
-        *("aws/test_training_image", "docker/test_local", "test_aws_path", "test_lab"),
+        *(
+            "aws/test_serve_image",
+            "aws/test_training_image",
+            "docker/test_local",
+            "test_aws_path",
+            "test_lab",
+        ),
     )
 }
 
@@ -286,12 +302,22 @@ def base_image(docker_engine: str) -> str:
 @pytest.fixture(scope="session")
 def training_image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """Return the real CPU image of what is here now, built once; Docker keeps its layers for later."""
+    return _build("cpu", tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="session")
+def serve_image(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Return the real slim image that serves, of what is here now, built once."""
+    return _build("serve", tmp_path_factory.mktemp("image"))
+
+
+def _build(variant: Any, folder: Path) -> Image:
     from classifold.aws.image import build_image
     from classifold.settings.loader import build_config
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("image"))
-        return build_image(build_config({}), variant="cpu", tell=print)
+        patch.chdir(folder)
+        return build_image(build_config({}), variant=variant, tell=print)
 
 
 @pytest.fixture(scope="session")

@@ -259,7 +259,7 @@ def defined_names(place: Path) -> frozenset[str]:
         node = waiting.pop()
         if isinstance(node, ast.If | ast.Try):
             waiting += [*node.body, *node.orelse]
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             found |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}

@@ -57,13 +57,13 @@ def test_the_wheel_carries_types_templates_licence_and_nothing_else(root: Path, 
         for path in (source / "classifold").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    # What the training image is built from and a new project gets, for those who have no checkout.
+    # What the images are built from and a new project gets, for those who have no checkout.
     project = {name for name in package if name.startswith("classifold/project/")}
     assert project == {
         f"classifold/project/{name}"
         for name in (
             *("LICENSE", "pyproject.toml", "container/Dockerfile", "container/lean.py"),
-            *(f"container/requirements-{one}.txt" for one in ("build", "cpu", "hosts", "gpu")),
+            *(f"container/requirements-{one}.txt" for one in ("build", *names.IMAGE_VARIANTS)),
             *("data_handler.py", "project_manager.py", names.REQUEST_TEMPLATE),
         )
     }

@@ -13,6 +13,7 @@ ClassifoldError            exit 1
 ├── DockerError            exit 1   the engine, the image, the registry
 ├── JobError               exit 1   a training job that failed or was refused
 ├── HostError              exit 1   another host of the run that ended, or never connected
+├── ServeError             exit 1   a server that cannot start, or cannot go on
 └── Interrupted            exit 130 Ctrl-C or SIGTERM, after the progress was saved
 """
 
@@ -154,6 +155,10 @@ class JobError(ClassifoldError):
 
 class HostError(ClassifoldError):
     """Another host of the same run ended, or never connected."""
+
+
+class ServeError(ClassifoldError):
+    """The server cannot start, or cannot go on: its port, its address, its processes."""
 
 
 class Interrupted(ClassifoldError):  # noqa: N818 - not a failure

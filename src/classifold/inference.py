@@ -213,7 +213,11 @@ def run_session(
 
 
 def run_outputs(
-    session: Any, pixels: NDArray[np.uint8] | NDArray[np.float32], outputs: Sequence[str]
+    session: Any,
+    pixels: NDArray[np.uint8] | NDArray[np.float32],
+    outputs: Sequence[str],
+    *,
+    is_one_call: bool = False,
 ) -> list[NDArray[np.float32]]:
     """Return several of a model's outputs for pictures, from one pass.
 
@@ -221,6 +225,7 @@ def run_outputs(
         session: An ONNX Runtime session of a model with one input.
         pixels: RGB values 0..255, shape (N, size, size, 3), at least one picture.
         outputs: Names of the outputs.
+        is_one_call: Run all pictures in this thread, in one call; for a caller with threads of its own.
 
     Returns:
         One array for each name: float32, shape (N, ...).
@@ -229,14 +234,13 @@ def run_outputs(
 
     name = session.get_inputs()[0].name
 
-    def ask(index: int) -> list[NDArray[np.float32]]:
-        picture = pixels[index : index + 1].astype(np.float32, copy=False)
-        answer: list[NDArray[np.float32]] = session.run(outputs, {name: picture})
+    def ask(batch: NDArray[np.uint8] | NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        answer: list[NDArray[np.float32]] = session.run(outputs, {name: batch.astype(np.float32, copy=False)})
         return answer
 
-    if len(pixels) == 1:
-        return ask(0)
-    answers = list(_threads().map(ask, range(len(pixels))))
+    if len(pixels) == 1 or is_one_call:
+        return ask(pixels)
+    answers = list(_threads().map(ask, (pixels[index : index + 1] for index in range(len(pixels)))))
     return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
 

@@ -129,7 +129,11 @@ TAG_CHARACTERS = "_.:/=+-@"
 PROJECT_TAG = "classifold:project"
 POLICY_NAME = "classifold"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-METRIC_NAMESPACE = "/aws/sagemaker/TrainingJobs"
+# SageMaker's log groups of endpoints, one each, and of transform jobs, one for all.
+ENDPOINT_LOG_GROUPS = "/aws/sagemaker/Endpoints/"
+TRANSFORM_LOG_GROUP = "/aws/sagemaker/TransformJobs"
+# Of jobs and endpoints; CloudWatch takes an asterisk with StringLike.
+METRIC_NAMESPACES = "/aws/sagemaker/*"
 # Folder below the project's folder in which commands keep notes for their next run; safe to delete.
 STATE_DIR = ".classifold"
 REQUEST_TEMPLATE = "training-job-config-template.json"
@@ -152,8 +156,11 @@ CHECKPOINT_CONFIG_JSON = "checkpointconfig.json"
 FAILURE_FILE = "failure"
 FAILURE_LIMIT = 1024  # characters of the failure file that SageMaker shows
 STOP_SECONDS = 120  # from SIGTERM to SIGKILL
-# Training images: for CPUs, for CPUs of several machines (which train on JAX), for GPUs.
-IMAGE_VARIANTS = ("cpu", "hosts", "gpu")
+# Training images: for CPUs, for CPUs of several machines (which train on JAX), for GPUs. They serve as well.
+TRAINING_VARIANTS = ("cpu", "hosts", "gpu")
+# The slim image, without TensorFlow, that only serves.
+SERVE_VARIANT = "serve"
+IMAGE_VARIANTS = (*TRAINING_VARIANTS, SERVE_VARIANT)
 FIRST_HOST = "algo-1"
 LOOPBACK = "127.0.0.1"  # address of the first host where all hosts run on one machine
 HOSTS_PORT = 23456  # port on the first machine of a job to which the others connect
@@ -245,6 +252,33 @@ CHECKPOINTS_PREFIX = "checkpoints/"
 def checkpoint_prefix(job: str) -> str:
     """Return the prefix of a job's checkpoints in the output bucket."""
     return f"{CHECKPOINTS_PREFIX}{job}/"
+
+
+# Everything for endpoints and transform jobs in the output bucket, and its parts: model archives by content,
+# captured requests and answers, the pictures and answers of asynchronous endpoints, the lists of pictures of
+# transform jobs.
+SERVING_PREFIX = "serving/"
+MODELS_PREFIX = f"{SERVING_PREFIX}models/"
+CAPTURED_PREFIX = f"{SERVING_PREFIX}captured/"
+ASYNC_PREFIX = f"{SERVING_PREFIX}async/"
+BATCH_PREFIX = f"{SERVING_PREFIX}batch/"
+# The one variant of an endpoint; the name is SageMaker's own default.
+VARIANT = "AllTraffic"
+# Characters left for the name of an endpoint in those of its models: "-" and the time take 20.
+ENDPOINT_NAME_LIMIT = JOB_NAME_LIMIT - 20
+
+
+def endpoint_base(project_name: str) -> str:
+    """Return what the names of the project's endpoints, models and transform jobs begin with.
+
+    SageMaker takes no dot in them. It is also the name of the project's model package group.
+    """
+    return project_name.replace(".", "-")[:ENDPOINT_NAME_LIMIT].rstrip("-")
+
+
+def batch_base(project_name: str) -> str:
+    """Return what the names of the project's transform jobs begin with."""
+    return f"{endpoint_base(project_name)[: ENDPOINT_NAME_LIMIT - 6].rstrip('-')}-batch"
 
 
 def job_name(algorithm_name: str, when: datetime) -> str:

@@ -31,6 +31,8 @@ def format_json(answer: object, **options: Any) -> str:
         options: Passed to json.dumps.
     """
     text = json.dumps(answer, ensure_ascii=False, **options)
+    if text.isprintable():
+        return text
     # Outside of strings, line breaks are the only such characters in JSON.
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 

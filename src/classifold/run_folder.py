@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 
 from classifold import names
@@ -20,6 +21,8 @@ _JSON_ROOM = 2 << 30
 # Bytes that unpacking leaves free on the disk; a fiftieth of a small disk.
 _RESERVE = 100 * 10**6
 _BETWEEN_CHECKS = 64 << 20
+# Who packs a run folder himself may pack the folder or its files.
+_DEEPEST = 2
 _RUN_HINT = "name a run folder that training made, such as runs/classifold-2026-05-01-12-00-00"
 _REFUSED_HINT = "nothing was unpacked; this is not what classifold's training writes"
 
@@ -33,8 +36,14 @@ def write_archive(run_dir: Path, target: Path) -> Path:
     return target
 
 
-def unpack_archive(archive: Path, target: Path) -> None:
+def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -> None:
     """Unpack a model.tar.gz into a new folder: ordinary files and folders below it and nothing else.
+
+    Args:
+        archive: The archive.
+        target: The folder, which must not exist.
+        only: Names of the files that are unpacked, from the archive's own level or one folder below it; empty
+            for all files.
 
     Raises:
         RunError: It is damaged, or was not written by training: it holds a link, a sparse file, a path that
@@ -48,13 +57,18 @@ def unpack_archive(archive: Path, target: Path) -> None:
         with archive.open("rb") as file:
             reader = ArchiveReader(file, max_bytes=min(limit, MAX_BYTES))
             for member in reader:
-                _write_member(reader, member, target, where=archive.name)
+                if not only or _is_one_of(member, only):
+                    _write_member(reader, member, target, where=archive.name)
     except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)
         if not isinstance(error, ArchiveError):
             raise
         hint = "fetch it again" if error.is_damaged else _REFUSED_HINT
         raise RunError(Fault(archive.name, error.what, got=error.got, hint=hint)) from error
+
+
+def _is_one_of(member: Member, names_: Collection[str]) -> bool:
+    return not member.is_dir and member.path.name in names_ and len(member.path.parts) <= _DEEPEST
 
 
 def _write_member(reader: ArchiveReader, member: Member, target: Path, *, where: str) -> None:

@@ -146,6 +146,7 @@ def test_what_changes_the_image_changes_its_tag(project: Path) -> None:
     tags = [
         tag_of(),
         tag_of(variant="gpu"),
+        tag_of(variant="serve"),
         tag_of(TAGS={"Customer": "somebody else"}),
         tag_of(BACKBONE_WEIGHTS="a.keras"),
         tag_of(BACKBONE_WEIGHTS="b.keras"),
@@ -156,8 +157,24 @@ def test_what_changes_the_image_changes_its_tag(project: Path) -> None:
     (project / "container" / "Dockerfile").write_text(TINY)
     tags.append(tag_of())
     # Random weights of a backbone of keras.applications need nothing in the image.
-    assert tags.pop(7) == tags[0]
+    assert tags.pop(8) == tags[0]
     assert len(set(tags)) == len(tags)
+
+
+def test_the_backbone_is_no_part_of_the_image_that_serves_and_a_model_given_to_it_is(project: Path) -> None:
+    slim = tag_of(variant="serve")
+    assert re.fullmatch(r"serve-[0-9a-f]{16}", slim)
+    # Not even looked for: whoever serves may have neither the code nor the weights any more.
+    mine = {"BACKBONE": "gone.py:build", "BACKBONE_WEIGHTS": "gone.keras"}
+    assert tag_of(variant="serve", **mine) == slim
+    assert tag_of(variant="serve", BACKBONE="MobileNetV2") == slim
+    for content in (b"one model", b"another"):
+        (project / "model.onnx").write_bytes(content)
+        plan = plan_image(build_config(CPU), variant="serve", model=project / "model.onnx")
+        assert not plan.is_tag_of_content(slim)
+    (project / "elsewhere").mkdir()
+    again = (project / "model.onnx").rename(project / "elsewhere" / "mine.onnx")
+    assert plan_image(build_config(CPU), variant="serve", model=again).tag == plan.tag
 
 
 def test_the_name_of_a_file_of_weights_is_no_content(project: Path) -> None:
@@ -200,7 +217,7 @@ def test_the_context_holds_the_package_and_named_files_readable_for_everybody(
     source = {name for name in found if name.startswith("src/classifold/")}
     assert found - source == {
         *("LICENSE", "README.md", "pyproject.toml", "container/Dockerfile", "container/lean.py"),
-        *(f"container/requirements-{name}.txt" for name in ("build", "cpu", "hosts", "gpu")),
+        *(f"container/requirements-{name}.txt" for name in ("build", *names.IMAGE_VARIANTS)),
         *("baked/project/my_model.py", "baked/project/weights.h5"),
     }
     assert {"src/classifold/container/main.py", "src/classifold/py.typed"} <= source
@@ -290,7 +307,7 @@ def test_keras_finds_the_weights_in_an_image_that_it_cannot_write_to(
 # The pinned wheels
 
 
-@pytest.mark.parametrize("variant", ["cpu", "hosts", "gpu", "build"])
+@pytest.mark.parametrize("variant", [*names.IMAGE_VARIANTS, "build"])
 def test_every_wheel_is_pinned_with_its_hash(root: Path, variant: str) -> None:
     for line in read_pins(root, variant):
         assert re.fullmatch(r"[a-z0-9-]+==[0-9][^ ]* --hash=sha256:[0-9a-f]{64}", line)
@@ -307,12 +324,29 @@ def test_the_image_holds_what_the_package_needs_in_the_versions_of_the_tests(
 ) -> None:
     pins = dict(line.split(" ")[0].split("==") for line in read_pins(root, variant))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["train"], *extras["heif"], *extras["serve"]]
     needed = {re.split(r"[>=<\[]", one)[0] for one in wanted}
     assert needed - set(pins) == {"boto3", "tensorflow"}
     assert "tensorflow-cpu" in pins
     assert ("jax-cuda12-plugin" in pins) == (variant == "gpu")
     assert not {"setuptools", "wheel", "pip"} & set(pins)
+    assert_tested(root, pins)
+
+
+def test_the_image_that_serves_holds_what_serving_needs_in_the_versions_of_the_tests(root: Path) -> None:
+    pins = dict(line.split(" ")[0].split("==") for line in read_pins(root, "serve"))
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["heif"], *extras["serve"]]
+    assert {re.split(r"[>=<\[]", one)[0] for one in wanted} - set(pins) == {"boto3"}
+    others = {re.split(r"[>=<\[]", one)[0] for one in extras["train"]}
+    assert not {*others, "tensorflow-cpu", "jax", "pip", "setuptools", "wheel", "botocore"} & set(pins)
+    assert_tested(root, pins)
+
+
+def assert_tested(root: Path, pins: dict[str, str]) -> None:
+    """Check that what the tests' environment holds too has the same version there."""
     tested = dict(
         line.split("==") for line in (root / "constraints.txt").read_text().splitlines() if "==" in line
     )
@@ -339,6 +373,7 @@ def test_tests_and_headers_go_and_packages_and_licenses_stay(lean: ModuleType, t
     for name in (
         *("tensorflow/include/x/a.h", "tensorflow/include/x/LICENSE.txt", "tensorflow/include/y/b.h"),
         *("scipy/stats/tests/tests/a.py", "tests/a.py", "scipy/testing/a.py", "tensorflow/python/a.py"),
+        *("onnxruntime/transformers/a.py", "onnxruntime/quantization/a.py", "onnxruntime/capi/a.py"),
         "scipy-1.dist-info/licenses/tests/LICENSE",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -349,9 +384,14 @@ def test_tests_and_headers_go_and_packages_and_licenses_stay(lean: ModuleType, t
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {
         *("tensorflow/include/x/LICENSE.txt", "scipy/testing/a.py", "tensorflow/python/a.py"),
+        *("onnxruntime/transformers/a.py", "onnxruntime/quantization/a.py", "onnxruntime/capi/a.py"),
         "scipy-1.dist-info/licenses/tests/LICENSE",
     }
     assert not (tmp_path / "tensorflow/include/y").exists()
+    # What training alone may open goes only from the image that serves.
+    for folder in lean.find_unneeded(tmp_path, variant="serve"):
+        lean.remove_folder(folder)
+    assert [path.parent.name for path in tmp_path.glob("onnxruntime/*/*")] == ["capi"]
 
 
 def test_the_list_of_a_packages_files_stays_true(lean: ModuleType, tmp_path: Path) -> None:
@@ -472,6 +512,33 @@ def test_the_gpu_variant_is_another_image(tiny: Path, remove_images: None) -> No
     assert "VARIANT=gpu" in inspect(built.reference)["Config"]["Env"]
 
 
+def test_the_image_that_serves_is_one_of_its_own_and_can_hold_a_model(
+    tiny: Path, remove_images: None
+) -> None:
+    (tiny / "container" / "Dockerfile").write_text(TINY + "COPY baked/model /opt/ml/model\n")
+    slim, said = build_slim()
+    assert said == [f"building the serving image {slim.reference}; the first one takes some minutes"]
+    assert (slim.variant, slim.tag[:6], slim.size_bytes) == ("serve", "serve-", 0)
+    labels = inspect(slim.reference)["Config"]["Labels"]
+    assert labels["classifold:variant"] == "serve"
+    assert labels["org.opencontainers.image.title"] == "Classifold serving"
+    (tiny / "model.onnx").write_bytes(b"a model")
+    whole, _ = build_slim(model=tiny / "model.onnx")
+    assert whole.tag != slim.tag
+    assert whole.size_bytes == len(b"a model")
+
+
+def build_slim(**given: Any) -> tuple[Image, list[str]]:
+    said: list[str] = []
+    return build_image(build_config(CPU), variant="serve", tell=said.append, **given), said
+
+
+def test_every_image_says_that_it_listens_where_sagemaker_wants(project: Path) -> None:
+    for variant in names.IMAGE_VARIANTS:
+        labels = plan_image(build_config(CPU), variant=variant).labels
+        assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
+
+
 def test_a_proxy_is_passed_on_and_stands_in_no_image(
     tiny: Path, remove_images: None, base_image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,7 +637,8 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
     )
     assert ensure() == [
         "repository roses: made its tags immutable, turned on scanning, set it to keep the newest "
-        f"{KEPT_IMAGES} images of each kind, set the tags Customer, Project, Service, classifold:project"
+        f"{KEPT_IMAGES} training images of each kind, "
+        "set the tags Customer, Project, Service, classifold:project"
     ]
     found = describe_repository()
     assert found["imageTagMutability"] == "IMMUTABLE"
@@ -580,12 +648,13 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
     assert ensure() == ["repository roses is as it should be"]
 
 
-def test_only_images_of_ours_ever_expire() -> None:
+def test_only_training_images_of_ours_ever_expire() -> None:
     *chosen, untagged = [rule["selection"] for rule in LIFECYCLE["rules"]]
     assert [one["tagPrefixList"] for one in chosen] == [["cpu-"], ["hosts-"], ["gpu-"]]
     for one in chosen:
         assert (one["tagStatus"], one["countNumber"]) == ("tagged", KEPT_IMAGES)
-    for variant in ("cpu", "hosts", "gpu"):
+    # The image of an endpoint is needed for as long as there is the endpoint, whatever was pushed since then.
+    for variant in names.IMAGE_VARIANTS:
         assert plan_image(build_config(CPU), variant=variant).tag.startswith(f"{variant}-")
     # SageMaker's longest job takes 28 days, and needs its image until then.
     assert (untagged["tagStatus"], untagged["countType"]) == ("untagged", "sinceImagePushed")
@@ -603,7 +672,9 @@ def test_untagged_images_that_were_there_before_stay_and_are_said(aws_account: C
     assert ensure() == [note, "repository roses is as it should be"]
     digest = ecr.describe_images(repositoryName="roses")["imageDetails"][0]["imageDigest"]
     ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageDigest": digest}])
-    assert ensure() == [f"repository roses: set it to keep the newest {KEPT_IMAGES} images of each kind"]
+    assert ensure() == [
+        f"repository roses: set it to keep the newest {KEPT_IMAGES} training images of each kind"
+    ]
     text = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
     assert json.loads(text) == LIFECYCLE
 
@@ -743,6 +814,20 @@ def test_the_newest_image_of_the_content_is_found_whatever_its_base(
     assert (found.digest, found.remark) == (newer, "")
     with pytest.raises(MissingError):
         find_image(aws_of(TAGS={"Customer": "somebody else"}))
+
+
+def test_the_image_that_serves_is_found_beside_those_that_train(aws_account: Cloud, project: Path) -> None:
+    ensure()
+    put_image(f"{tag_of()}-aaaaaaaaaaaa")
+    with pytest.raises(MissingError) as caught:
+        find_image(aws_of(), variant="serve")
+    assert caught.value.faults[0].hint == "classifold image --serve"
+    slim = put_image(f"{tag_of(variant='serve')}-aaaaaaaaaaaa")
+    # The code of the backbone is gone, and it is not needed any more.
+    assert find_image(aws_of(BACKBONE="gone.py:build"), variant="serve").digest == slim
+    with pytest.raises(MissingError) as caught:
+        find_image(aws_of(), variant="hosts")
+    assert caught.value.faults[0].hint == "classifold image --variant hosts"
 
 
 def test_what_was_pushed_from_here_goes_before_what_others_pushed(aws_account: Cloud, project: Path) -> None:

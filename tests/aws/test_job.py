@@ -157,7 +157,7 @@ def test_ctrl_c_while_a_job_is_being_started_says_that_it_may_run(uploaded: Aws)
 def test_a_role_that_is_too_young_is_waited_for(
     uploaded: Aws, aws_account: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("classifold.aws.job._ROLE_WAITS", (0.01, 0.01))
+    monkeypatch.setattr("classifold.aws.job.ROLE_WAITS", (0.01, 0.01))
     iam = client("iam")
     trust = iam.get_role(RoleName="petals-role")["Role"]["AssumeRolePolicyDocument"]
     iam.update_assume_role_policy(
@@ -188,7 +188,7 @@ def test_a_role_that_is_too_young_is_waited_for(
 
 
 def test_a_role_that_stays_away_is_an_error_after_all(uploaded: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("classifold.aws.job._ROLE_WAITS", (0.01, 0.01))
+    monkeypatch.setattr("classifold.aws.job.ROLE_WAITS", (0.01, 0.01))
     request = {**request_of(uploaded), "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/none"}
     said: list[str] = []
     with pytest.raises(AwsError, match="assume role"):

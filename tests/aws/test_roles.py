@@ -11,7 +11,8 @@ import boto3
 import pytest
 
 from classifold.aws.clients import Aws
-from classifold.aws.policies import Scope, build_policy, build_trust
+from classifold.aws.policies import build_policy, build_trust
+from classifold.aws.policy_scope import Scope
 from classifold.aws.roles import ensure_role, find_missing_rights, find_role, trusts_sagemaker
 from classifold.errors import AwsError, MissingError
 from classifold.settings.loader import build_config

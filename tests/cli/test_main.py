@@ -22,11 +22,9 @@ from classifold.cli.answers import (
     build_counts_table,
     build_score_tables,
     format_table,
-    open_answer,
 )
 from classifold.cli.main import cli
 from classifold.cli.runner import run
-from classifold.errors import DiskError
 from classifold.names import install
 from made_terminal import run_on_terminal
 
@@ -163,7 +161,8 @@ def test_reading_settings_imports_neither_numpy_nor_tensorflow(
         ),
         (
             ["predict", "r", "p", "--format", "jsn"],
-            "classifold predict --format: expected one of 'text', 'csv', 'json', got 'jsn'",
+            "classifold predict --format: expected one of 'text', 'csv', 'json', 'jsonl', 'parquet', "
+            "got 'jsn'",
             "did you mean json?",
         ),
         (
@@ -773,27 +772,6 @@ def test_titles_and_sentences_break_at_blanks_on_a_terminal_and_a_path_not_at_al
 def test_the_table_of_counts_has_zeros_and_sums() -> None:
     table = build_counts_table({"training": {"b": 3, "a": 1}, "evaluation": {"a": 2}})
     assert table.rows == [["a", "1", "2"], ["b", "3", "0"], ["all", "4", "2"]]
-
-
-def test_an_answers_file_does_not_appear_where_the_work_fails(tmp_path: Path) -> None:
-    path = tmp_path / "out.csv"
-    path.write_text("before")
-
-    def write_half() -> None:
-        with open_answer(path) as stream:
-            stream.write("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_answers_file_below_a_file_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DiskError), open_answer(tmp_path / "file" / "out.csv"):
-        pass
 
 
 def test_the_hint_to_train_names_the_folder_that_the_command_was_given(

@@ -186,6 +186,43 @@ class Cloud:
         """
         self._ask("interrupt", name=job_name, is_sudden=is_sudden)
 
+    # Hosting
+
+    def serve_as(self, script: str) -> None:
+        """Let endpoints and transform jobs run this Python code in the place of their image's program.
+
+        It finds the model in `model/` of its current folder and listens on SAGEMAKER_BIND_TO_PORT of
+        127.0.0.1; what it prints is the log. For the tests of what goes on around an endpoint.
+        """
+        self._ask("jobs", serve_script=textwrap.dedent(script))
+
+    def set_hosting(
+        self,
+        *,
+        hosting: str | None = None,
+        start_seconds: float | None = None,
+        invoke_seconds: float | None = None,
+        bake_seconds: float | None = None,
+        capacity_errors: int | None = None,
+    ) -> None:
+        """Set how containers are run.
+
+        Args:
+            hosting: `process`: `python -m classifold.container.serve`; `docker`: the image itself.
+            start_seconds: How long one may take until it answers /ping.
+            invoke_seconds: How long it may take to answer; 60 where nothing is said.
+            bake_seconds: How long an update's new containers are watched.
+            capacity_errors: How many of the next containers find no machine.
+        """
+        values = {
+            "hosting": hosting,
+            "serve_start_seconds": start_seconds,
+            "invoke_seconds": invoke_seconds,
+            "bake_seconds": bake_seconds,
+            "capacity_errors": capacity_errors,
+        }
+        self._ask("jobs", **{name: value for name, value in values.items() if value is not None})
+
     # What was asked
 
     def calls(self, operation: str = "", *, service: str = "") -> list[dict[str, Any]]:

@@ -31,6 +31,11 @@ class Behaviour:
         start_seconds: How long a machine takes to come.
         download_seconds: How long the pictures take at least to be there.
         wait_seconds: How long there is no spot machine after one was taken back.
+        hosting: How models are served: `process`, the image's program as a process of its own, or `docker`.
+        serve_script: Python code that serves in the place of that program; empty: the program.
+        serve_start_seconds: How long a container may take at most until it answers /ping.
+        invoke_seconds: How long it may take to answer a request.
+        bake_seconds: How long an update's new containers are watched, and a roll-back or deletion takes.
     """
 
     stop_seconds: float = 120.0
@@ -40,6 +45,11 @@ class Behaviour:
     start_seconds: float = 0.0
     download_seconds: float = 0.0
     wait_seconds: float = 0.0
+    hosting: str = "process"
+    serve_script: str = ""
+    serve_start_seconds: float = 60.0
+    invoke_seconds: float = 60.0
+    bake_seconds: float = 0.2
 
 
 class Machine(threading.Thread):

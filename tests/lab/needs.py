@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from lab.operations import ACCOUNT, Caller, find_right, split_path
+from lab.operations import ACCOUNT, Caller, find_right, read_invocation, split_path
+from lab.sagemaker_needs import find_further, find_resources, find_scaling_needs
 
 # AWS asks nobody for a permission to know who they are.
 # What else IAM holds against the boundary that the role has.
@@ -34,6 +35,7 @@ def find_needs(
     body: bytes,
     *,
     read_tags: Callable[[str], Mapping[str, str]],
+    find_volume_key: Callable[[str, str], str],
 ) -> Iterator[Need]:
     """Yield the permissions that a request needs: its own first, then those of what it does along with it.
 
@@ -43,32 +45,56 @@ def find_needs(
         environ: The request.
         body: Its body.
         read_tags: Gives the tags of what an ARN names.
+        find_volume_key: Gives the key of an endpoint configuration by name and region; empty: it has none.
     """
     right = find_right(caller.service, operation)
     if right in FREE:
         return
-    resource = find_resource(caller, operation, environ, body)
     context = {"aws:ResourceAccount": ACCOUNT, "aws:RequestedRegion": caller.region}
+    if caller.service == "sagemaker":
+        keys = {"read_tags": read_tags, "find_volume_key": find_volume_key}
+        yield from _find_sagemaker_needs(caller, operation, environ, body, context, **keys)
+        return
+    if caller.service == "application-autoscaling":
+        for right, resource, more in find_scaling_needs(caller, operation, json.loads(body or b"{}")):
+            found = {f"aws:ResourceTag/{key}": value for key, value in read_tags(resource).items()}
+            yield Need(right, resource, {**context, **more, **found})
+        return
+    resource = find_resource(caller, operation, environ, body)
     if right == "s3:ListBucket":
         context["s3:prefix"] = parse_qs(environ.get("QUERY_STRING", "")).get("prefix", [""])[0]
     text = body.decode("utf-8", "replace")
     if caller.service == "iam":
         context |= _find_boundary(operation, text)
-    if caller.service == "sagemaker":
-        context |= {f"aws:ResourceTag/{key}": value for key, value in read_tags(resource).items()}
-        given = json.loads(text).get("Tags", []) if operation in ("CreateTrainingJob", "AddTags") else []
-        context |= {f"aws:RequestTag/{one['Key']}": one["Value"] for one in given}
     yield Need(right, resource, context)
-    if operation == "CreateTrainingJob":
-        asked = json.loads(text)
-        passed = {**context, "iam:PassedToService": "sagemaker.amazonaws.com"}
-        yield Need("iam:PassRole", asked.get("RoleArn", "*"), passed)
-        if asked.get("Tags"):
-            yield Need("sagemaker:AddTags", resource, {**context, "sagemaker:TaggingAction": operation})
-    elif operation == "CreateRole" and "Tags.member.1" in text:
+    if operation == "CreateRole" and "Tags.member.1" in text:
         yield Need("iam:TagRole", resource, context)
     elif operation == "CreateRepository" and json.loads(text).get("tags"):
         yield Need("ecr:TagResource", resource, context)
+
+
+def _find_sagemaker_needs(
+    caller: Caller,
+    operation: str,
+    environ: dict[str, Any],
+    body: bytes,
+    context: dict[str, str],
+    *,
+    read_tags: Callable[[str], Mapping[str, str]],
+    find_volume_key: Callable[[str, str], str],
+) -> Iterator[Need]:
+    """Yield the permissions of a request to SageMaker; the runtime's bodies are no parameters."""
+    path = environ["PATH_INFO"]
+    asked = {} if read_invocation(path) else json.loads(body or b"{}")
+    tags = asked.get("Tags", []) if operation.startswith("Create") or operation == "AddTags" else []
+    context = {**context, **{f"aws:RequestTag/{one['Key']}": one["Value"] for one in tags}}
+    resources = find_resources(caller, operation, path, asked)
+    for resource in resources:
+        found = {f"aws:ResourceTag/{key}": value for key, value in read_tags(resource).items()}
+        yield Need(f"sagemaker:{operation}", resource, {**context, **found})
+    key = find_volume_key(asked.get("EndpointConfigName", ""), caller.region)
+    for right, resource, more in find_further(caller, operation, resources[0], asked, volume_key=key):
+        yield Need(right, resource, {**context, **more})
 
 
 def _find_boundary(operation: str, text: str) -> dict[str, str]:
@@ -100,12 +126,12 @@ def find_resource(caller: Caller, operation: str, environ: dict[str, Any], body:
         return "*"
     asked = json.loads(text)
     place = f"arn:aws:{caller.service}:{caller.region}:{ACCOUNT}:"
+    if caller.service == "monitoring":
+        names = [*asked.get("AlarmNames", []), *filter(None, [asked.get("AlarmName")])]
+        return f"arn:aws:cloudwatch:{caller.region}:{ACCOUNT}:alarm:{names[0]}" if names else "*"
     if caller.service == "logs":
         group, stream = asked.get("logGroupName", ""), asked.get("logStreamName", "")
         return f"{place}log-group:{group}:log-stream:{stream}"
-    if "TrainingJobName" in asked:
-        # SageMaker's own ARNs are in lower case.
-        return f"{place}training-job/{asked['TrainingJobName'].lower()}"
     repository = asked.get("repositoryName") or next(iter(asked.get("repositoryNames", [])), None)
     if repository and caller.service == "ecr":
         return f"{place}repository/{repository}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import re
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 # The account of the lab, moto's own and the registry's.
 ACCOUNT = "123456789012"
 _SCOPE = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
+_INVOCATION = re.compile(r"/endpoints/(?P<name>[^/]+)/(?P<kind>invocations|async-invocations)")
 # Services whose name in permissions is not the name they sign with.
 _RIGHTS_NAME = {"service-quotas": "servicequotas", "tagging": "tag", "monitoring": "cloudwatch"}
 # Operations of S3 whose permission has another name.
@@ -60,6 +61,15 @@ def read_caller(environ: dict[str, Any]) -> Caller:
         key, _, region, service, _ = signed[0].split("/")
         return Caller(key, region, service)
     return Caller("", "us-east-1", "")
+
+
+def read_invocation(path: str) -> tuple[str, str] | None:
+    """Return operation and endpoint's name of a request to SageMaker's runtime; None for another path."""
+    found = _INVOCATION.fullmatch(path)
+    if not found:
+        return None
+    operation = "InvokeEndpoint" if found["kind"] == "invocations" else "InvokeEndpointAsync"
+    return operation, unquote(found["name"])
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -118,6 +128,9 @@ def find_operation(environ: dict[str, Any], body: bytes) -> str:
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return parse_qs(body.decode()).get("Action", ["?"])[0]
     path = environ["PATH_INFO"]
+    runtime = read_invocation(path) if read_caller(environ).service == "sagemaker" else None
+    if runtime:
+        return runtime[0]
     if path.startswith("/service/"):
         return str(path.rpartition("/")[2])
     return _find_s3_operation(environ)

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from lab.validation import InvalidError
+
 # Dollars an hour of training, as they stood in us-east-1; eu-west-1 is a little dearer.
 PRICES = {
     "ml.m5.large": 0.115,
@@ -24,15 +26,23 @@ _REGIONS = {
     "eu-west-1": ("EU (Ireland)", "EU", 1.1),
     "eu-central-1": ("EU (Frankfurt)", "EUC1", 1.2),
 }
-_USES = {
-    "training job usage": "Training",
-    "spot training job usage": "Spot Training",
-    "training warm pool usage": "Warm pool",
-}
+_USES = (
+    *("training job usage", "spot training job usage", "training warm pool usage"),
+    *("endpoint usage", "transform job usage"),
+)
+_OVER = (
+    "The account-level service limit '{name}' is {limit:g} {unit}, with current utilization of {used} {unit} "
+    "and a request delta of {wanted} {unit}. Please use AWS Service Quotas to request an increase for this "
+    "quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this "
+    "quota."
+)
+# What the price list calls the uses of a machine, in usage types and in words.
+_PRICED = {"Train": "Training", "Host": "Hosting", "AsyncInf": "Async Inference", "Tsform": "Batch Transform"}
+SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
 
 
 class Quotas:
-    """How many machines of each type the account may use for training, and what they cost.
+    """How many machines of each type the account may use, and what they cost.
 
     Attributes:
         values: Quota by name, such as `ml.g4dn.xlarge for training job usage`.
@@ -47,15 +57,34 @@ class Quotas:
     def reset(self) -> None:
         """Return to what the lab starts with: four machines of every type for every use."""
         self.values = {f"{one} for {use}": 4.0 for one in PRICES for use in _USES}
+        self.values[SERVERLESS] = 10.0
         self.prices = dict(PRICES)
 
     def set(self, name: str, value: float) -> None:
         """Set a quota; an instance type alone stands for its use in training jobs."""
-        self.values[name if " for " in name else f"{name} for training job usage"] = float(value)
+        is_whole = " for " in name or name in self.values
+        self.values[name if is_whole else f"{name} for training job usage"] = float(value)
 
     def for_training(self, instance_type: str, *, spot: bool) -> float:
         """Return how many machines of a type jobs may use; an unknown type has none."""
         return self.values.get(f"{instance_type} for {'spot ' if spot else ''}training job usage", 0.0)
+
+    def check(self, name: str, *, used: int, wanted: int) -> None:
+        """Refuse more than a quota allows.
+
+        Args:
+            name: Of the quota.
+            used: How much of it is in use.
+            wanted: How much more is asked for.
+
+        Raises:
+            InvalidError: As ResourceLimitExceeded.
+        """
+        limit = self.values.get(name, 0.0)
+        if used + wanted > limit:
+            unit = "None" if name == SERVERLESS else "Instances"
+            said = _OVER.format(name=name, limit=limit, used=used, wanted=wanted, unit=unit)
+            raise InvalidError(said, code="ResourceLimitExceeded")
 
     def list_quotas(self, asked: dict[str, Any], *, region: str, account: str) -> dict[str, Any]:
         """Answer ListServiceQuotas and ListAWSDefaultServiceQuotas, page by page."""
@@ -92,9 +121,10 @@ class Quotas:
     def get_products(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer Pricing's GetProducts: every entry of PriceList is a JSON text of its own."""
         products = [
-            _describe_product(one, price, region)
+            _describe_product(one, price, region, use)
             for one, price in self.prices.items()
             for region in _REGIONS
+            for use in _PRICED
             if asked.get("ServiceCode") == "AmazonSageMaker"
         ]
         for rule in asked.get("Filters", []):
@@ -119,12 +149,12 @@ def _matches(product: dict[str, Any], rule: dict[str, str]) -> bool:
     return wanted in value if rule["Type"] == "CONTAINS" else value == wanted
 
 
-def _describe_product(instance_type: str, price: float, region: str) -> dict[str, Any]:
+def _describe_product(instance_type: str, price: float, region: str, use: str) -> dict[str, Any]:
     location, short, factor = _REGIONS[region]
-    sku = hashlib.sha256(f"{instance_type} {region}".encode()).hexdigest()[:16].upper()
+    sku = hashlib.sha256(f"{instance_type} {region} {use}".encode()).hexdigest()[:16].upper()
     dollars = f"{price * factor:.10f}"
     term, rate = f"{sku}.JRTCKXETXF", f"{sku}.JRTCKXETXF.6YS6EN2CT7"
-    said = f"${price * factor:g} per Training {instance_type} hour in {location}"
+    said = f"${price * factor:g} per {_PRICED[use]} {instance_type} hour in {location}"
     dimension = {
         "unit": "Hrs",
         "endRange": "Inf",
@@ -138,19 +168,19 @@ def _describe_product(instance_type: str, price: float, region: str) -> dict[str
         "product": {
             "productFamily": "ML Instance",
             "attributes": {
-                "component": "Training",
+                "component": _PRICED[use],
                 "computeType": "Accelerated computing" if ".g" in instance_type else "Standard Instances",
                 "instanceName": instance_type,
-                "instanceType": f"{instance_type}-Training",
+                "instanceType": f"{instance_type}-{_PRICED[use]}",
                 "location": location,
                 "locationType": "AWS Region",
                 "operation": "RunInstance",
                 "platoinstancename": instance_type.removeprefix("ml."),
-                "platoinstancetype": "Training",
+                "platoinstancetype": _PRICED[use],
                 "regionCode": region,
                 "servicecode": "AmazonSageMaker",
                 "servicename": "Amazon SageMaker",
-                "usagetype": f"{short}-Train:{instance_type}",
+                "usagetype": f"{short}-{use}:{instance_type}",
             },
             "sku": sku,
         },

@@ -121,6 +121,21 @@ def answer_as_is(
     return [body]
 
 
+def answer_whole(
+    status: int, headers: dict[str, str], body: bytes, start_response: StartResponse
+) -> list[bytes]:
+    """Send an answer with its own status and headers."""
+    start_response(
+        f"{status} {_REASONS.get(status, 'Other')}",
+        [
+            *headers.items(),
+            ("Content-Length", str(len(body))),
+            ("x-amzn-RequestId", str(uuid.uuid4())),
+        ],
+    )
+    return [body]
+
+
 def answer_xml(text: str, start_response: StartResponse) -> list[bytes]:
     """Send a service's answer in the query protocol."""
     body = text.encode()

@@ -48,11 +48,11 @@ def check_job(request: dict[str, Any], *, account: str, region: str, arn: str, n
                 "Member must not be null"
             )
     _check_limits(request)
-    role = _check_role(request["RoleArn"], account=account, job_arn=arn)
+    role = check_role(request["RoleArn"], account=account, arn=arn)
     storage = JobStorage(account, role)
     _check_buckets(request, storage, region)
     if needs_image:
-        _check_image(request["AlgorithmSpecification"].get("TrainingImage", ""), role, region)
+        check_image(request["AlgorithmSpecification"].get("TrainingImage", ""), role, region, use="training")
     return role
 
 
@@ -95,11 +95,16 @@ def list_instance_types(request: dict[str, Any]) -> list[str]:
     return [*([resources["InstanceType"]] if "InstanceType" in resources else []), *preferred]
 
 
-def _check_role(arn: str, *, account: str, job_arn: str) -> Any:
-    role = rights.find_role(arn, account)
-    if role is None or not rights.trusts_service(role, account=account, job_arn=job_arn):
+def check_role(role_arn: str, *, account: str, arn: str) -> Any:
+    """Return the role that SageMaker takes on for what has an ARN.
+
+    Raises:
+        InvalidError: There is no such role, or it does not trust SageMaker.
+    """
+    role = rights.find_role(role_arn, account)
+    if role is None or not rights.trusts_service(role, account=account, job_arn=arn):
         raise InvalidError(
-            f"Could not assume role {arn}. Please ensure that the role exists and allows principal "
+            f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
             "'sagemaker.amazonaws.com' to assume the role."
         )
     return role
@@ -139,12 +144,23 @@ def _outputs(request: dict[str, Any]) -> Iterable[str]:
         yield request["CheckpointConfig"]["S3Uri"]
 
 
-def _check_image(uri: str, role: Any, region: str) -> None:
+def check_image(uri: str, role: Any, region: str, *, use: str) -> None:
+    """Refuse an image that is not in this region's ECR, or that the role may not pull.
+
+    Args:
+        uri: The image.
+        role: Pulls it.
+        region: Where it is used.
+        use: For what: training or model.
+
+    Raises:
+        InvalidError: In the service's words.
+    """
     image = parse_reference(uri)
     if image is None:
-        raise InvalidError(f"Invalid training image {uri}: it must stand in Amazon ECR.")
+        raise InvalidError(f"Invalid {use} image {uri}: it must stand in Amazon ECR.")
     if image.region != region:
-        raise InvalidError(f"The training image {uri} must be in the job's region ({region}).")
+        raise InvalidError(f"The {use} image {uri} must be in the region of its use ({region}).")
     arn = f"arn:aws:ecr:{image.region}:{image.account}:repository/{image.repository}"
     may_pull = all(rights.allows(role, one, arn) for one in _PULL_RIGHTS) and rights.allows(
         role, "ecr:GetAuthorizationToken", "*"
@@ -180,7 +196,7 @@ def _check_manifest(image: Reference, uri: str) -> None:
         raise InvalidError(f"Unsupported manifest media type {manifest.media_type} for image {uri}")
     architecture = registry.read_config(image.repository, manifest).get("architecture")
     if architecture != "amd64":
-        raise InvalidError(f"The image {uri} is built for {architecture}; training jobs need amd64.")
+        raise InvalidError(f"The image {uri} is built for {architecture}; SageMaker needs amd64.")
 
 
 def choose_machine(request: dict[str, Any], quotas: Quotas, *, running: Iterable[str]) -> str:
@@ -196,11 +212,7 @@ def choose_machine(request: dict[str, Any], quotas: Quotas, *, running: Iterable
     for one in types:
         if quotas.for_training(one, spot=spot) >= in_use.count(one) + wanted:
             return one
-    limit, used = quotas.for_training(types[0], spot=spot), in_use.count(types[0])
-    raise InvalidError(
-        f"The account-level service limit '{types[0]} for {'spot ' if spot else ''}training job usage' is "
-        f"{limit:g} Instances, with current utilization of {used} Instances and a request delta of {wanted} "
-        "Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service "
-        "Quotas is not available, contact AWS support to request an increase for this quota.",
-        code="ResourceLimitExceeded",
-    )
+    # None has room: the first is refused.
+    name = f"{types[0]} for {'spot ' if spot else ''}training job usage"
+    quotas.check(name, used=in_use.count(types[0]), wanted=wanted)
+    return types[0]

@@ -1,25 +1,36 @@
-"""The stand-in for SageMaker's training: its API, and the jobs that it runs."""
+"""The stand-in for SageMaker: its API, with the training jobs and the tags of everything."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from botocore import xform_name
 
+from lab import hosting, model_registry, transforming
 from lab.finding import find_jobs, list_page, sort_jobs
+from lab.hosting import Hosting
 from lab.job import Job
 from lab.machine import Behaviour, Machine
+from lab.model_registry import ModelRegistry
 from lab.quotas import Quotas
+from lab.resources import as_tags
 from lab.rules import check_job, choose_machine
+from lab.runtime import Runtime
+from lab.transforming import Transforming
 from lab.validation import InvalidError, check_request
 
 # What the stand-in answers; anything else goes to moto.
 OPERATIONS = (
     *("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "ListTrainingJobs", "DeleteTrainingJob"),
     *("Search", "AddTags", "ListTags", "DeleteTags"),
+    *hosting.OPERATIONS,
+    *model_registry.OPERATIONS,
+    *transforming.OPERATIONS,
 )
 
 
@@ -31,11 +42,15 @@ def _model() -> Any:
 
 
 class SageMaker:
-    """The training jobs of one account.
+    """The training jobs of one account, and what it hosts.
 
     Attributes:
         behaviour: How machines behave.
         jobs: Every job by region and name, the oldest first.
+        hosting: Models, endpoint configurations and endpoints.
+        registry: Model packages.
+        transforming: Transform jobs.
+        runtime: Answers for the endpoints.
     """
 
     def __init__(self, account: str, quotas: Quotas) -> None:
@@ -44,6 +59,11 @@ class SageMaker:
         self.behaviour = Behaviour()
         self.jobs: dict[tuple[str, str], Job] = {}
         self.machines: list[Machine] = []
+        self.registry = ModelRegistry(account)
+        find = self.registry.find_container
+        self.hosting = Hosting(account, quotas, behaviour=self.behaviour, find_package=find)
+        self.transforming = Transforming(account, quotas, self.hosting)
+        self.runtime = Runtime(self.hosting)
         self._lock = threading.Lock()
 
     def reset(self) -> None:
@@ -56,6 +76,10 @@ class SageMaker:
         self.jobs.clear()
         self.machines.clear()
         self.behaviour = Behaviour()
+        self.transforming.reset()
+        self.runtime.wait()
+        self.hosting.reset(self.behaviour)
+        self.registry.reset()
 
     def answer(self, operation: str, asked: dict[str, Any], region: str) -> dict[str, Any]:
         """Answer a request.
@@ -64,7 +88,11 @@ class SageMaker:
             InvalidError: With the service's code and message.
         """
         check_request(asked, _model().operation_model(operation).input_shape)
-        method = getattr(self, f"_{xform_name(operation)}")
+        name = xform_name(operation)
+        self.registry.needs_image = self.behaviour.hosting == "docker"
+        rooms = (self.hosting, self.registry, self.transforming)
+        found = (getattr(room, name) for room in rooms if hasattr(room, name))
+        method = next(found, None) or getattr(self, f"_{name}")
         answer: dict[str, Any] = method(asked, region)
         return answer
 
@@ -79,9 +107,17 @@ class SageMaker:
         """Return the jobs of a region, the oldest first."""
         return [job for (where, _), job in list(self.jobs.items()) if where == region]
 
+    def list_tagged(self, region: str = "") -> Iterator[tuple[str, Any]]:
+        """Yield everything that has an ARN and tags, with its kind as ARNs have it."""
+        jobs = (("training-job", job) for job in list(self.jobs.values()))
+        rooms = (self.hosting, self.registry, self.transforming)
+        for kind, one in itertools.chain(jobs, *(room.list_resources() for room in rooms)):
+            if region in ("", one.region):
+                yield kind, one
+
     def read_tags(self, arn: str) -> dict[str, str]:
-        """Return the tags of the job of this ARN; none where there is no such job."""
-        found = [job.tags for job in self.jobs.values() if job.arn == arn]
+        """Return the tags of what an ARN names; none where there is nothing."""
+        found = [one.tags for _, one in self.list_tagged() if one.arn == arn]
         return found[0] if found else {}
 
     def find_anywhere(self, name: str) -> Job:
@@ -159,28 +195,24 @@ class SageMaker:
             found, by=asked.get("SortBy", "LastModifiedTime"), order=asked.get("SortOrder", "Descending")
         )
         page, rest = list_page(ordered, asked)
-        tagged = [{**job.describe(), "Tags": _as_tags(job.tags)} for job in page]
+        tagged = [{**job.describe(), "Tags": as_tags(job.tags)} for job in page]
         return {"Results": [{"TrainingJob": one} for one in tagged], **rest}
 
     def _add_tags(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
-        job = self._find_by_arn(asked["ResourceArn"])
-        job.tags |= {one["Key"]: one["Value"] for one in asked["Tags"]}
-        return {"Tags": _as_tags(job.tags)}
+        found = self._find_by_arn(asked["ResourceArn"])
+        found.tags |= {one["Key"]: one["Value"] for one in asked["Tags"]}
+        return {"Tags": as_tags(found.tags)}
 
     def _list_tags(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
-        return {"Tags": _as_tags(self._find_by_arn(asked["ResourceArn"]).tags)}
+        return {"Tags": as_tags(self._find_by_arn(asked["ResourceArn"]).tags)}
 
     def _delete_tags(self, asked: dict[str, Any], region: str) -> dict[str, Any]:
-        job = self._find_by_arn(asked["ResourceArn"])
-        job.tags = {name: value for name, value in job.tags.items() if name not in asked["TagKeys"]}
+        found = self._find_by_arn(asked["ResourceArn"])
+        found.tags = {name: value for name, value in found.tags.items() if name not in asked["TagKeys"]}
         return {}
 
-    def _find_by_arn(self, arn: str) -> Job:
-        for job in self.jobs.values():
-            if job.arn == arn:
-                return job
+    def _find_by_arn(self, arn: str) -> Any:
+        for _, one in self.list_tagged():
+            if one.arn == arn:
+                return one
         raise InvalidError("Requested resource not found.")
-
-
-def _as_tags(tags: dict[str, str]) -> list[dict[str, str]]:
-    return [{"Key": name, "Value": value} for name, value in tags.items()]

@@ -19,11 +19,20 @@ from lab import ecr, mends, refusals
 from lab.calls import Calls
 from lab.faults import TROUBLES, Fault, Faults
 from lab.needs import Need, find_needs, find_resource
-from lab.operations import ACCOUNT, Caller, find_operation, find_right, read_caller, split_path
+from lab.operations import (
+    ACCOUNT,
+    Caller,
+    find_operation,
+    find_right,
+    read_caller,
+    read_invocation,
+    split_path,
+)
 from lab.quotas import Quotas
 from lab.refusals import Refusal, StartResponse
 from lab.rights import is_allowed
 from lab.sagemaker import OPERATIONS, SageMaker
+from lab.scaling import check_scaling, mend_scaling
 from lab.simulation import simulate
 from lab.tagging import mend_tagging
 from lab.validation import InvalidError
@@ -68,7 +77,8 @@ class Lab:
         self.faults = Faults()
         self.quotas = Quotas()
         self.sagemaker = SageMaker(ACCOUNT, self.quotas)
-        mend_tagging(self.sagemaker.list_jobs)
+        mend_scaling()
+        mend_tagging(self.sagemaker.list_tagged)
         self.relay: Relay | None = None
         self.policy: list[dict[str, Any]] = []
         self.secure = True
@@ -91,7 +101,9 @@ class Lab:
         caller = read_caller(environ)
         # S3's bodies are read once, by moto; the others' are small.
         body = b"" if caller.service in ("s3", "") else _read_body(environ)
-        self.calls.record(caller, environ, body)
+        # Requests to endpoints carry pictures, which are not kept either.
+        is_invocation = caller.service == "sagemaker" and bool(read_invocation(path))
+        self.calls.record(caller, environ, b"" if is_invocation else body)
         if self.recording is not None:
             self._record(environ, self.recording)
         if self.faults.rules or self.policy:
@@ -102,6 +114,9 @@ class Lab:
                 return refusals.answer(refusal, caller.service, environ, start_response)
         if caller.service == "s3":
             answer = self._answer_s3(caller, environ, start_response)
+        elif is_invocation:
+            reply = self.sagemaker.runtime.answer(environ, body, caller.region)
+            answer = refusals.answer_whole(*reply, start_response)
         else:
             answer = self._answer_service(caller, environ, body, start_response)
         if self.faults.rules and self._is_lost(caller, environ, body):
@@ -140,7 +155,14 @@ class Lab:
                 return fault
             else:
                 return _REFUSALS[fault.kind](caller.service)
-        for need in find_needs(caller, operation, environ, body, read_tags=self.sagemaker.read_tags):
+        for need in find_needs(
+            caller,
+            operation,
+            environ,
+            body,
+            read_tags=self.sagemaker.read_tags,
+            find_volume_key=self.sagemaker.hosting.find_volume_key,
+        ):
             lacks = self.policy and not is_allowed(
                 self.policy, need.right, need.resource, context=need.context
             )
@@ -233,6 +255,12 @@ class Lab:
         operation = target.rpartition(".")[2]
         if target.startswith("SageMaker.") and operation in OPERATIONS:
             return self._answer_sagemaker(caller, operation, environ, json.loads(body), start_response)
+        if target.startswith("AnyScaleFrontendService."):
+            try:
+                check_scaling(operation, json.loads(body), caller.region, self.sagemaker.hosting)
+            except InvalidError as invalid:
+                refusal = Refusal(400, invalid.code, invalid.message)
+                return refusals.answer(refusal, caller.service, environ, start_response)
         if target.startswith("AmazonEC2ContainerRegistry_"):
             if operation == "GetAuthorizationToken":
                 return refusals.answer_json(ecr.answer_token(ACCOUNT, caller.region), start_response)

@@ -78,7 +78,7 @@ class JobStorage:
         keys = [one for one in self.list_keys(bucket, prefix) if not one.endswith("/")]
         keys = keys[part[0] :: part[1]]
         for key in keys:
-            path = folder / _relative(key, prefix)
+            path = folder / relative(key, prefix)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.read(bucket, key))
         return len(keys)
@@ -117,7 +117,7 @@ class JobStorage:
         )
 
 
-def _relative(key: str, prefix: str) -> str:
+def relative(key: str, prefix: str) -> str:
     """Return where an object stands in the channel: S3 knows no folders, a prefix may end in mid-name."""
     if prefix.endswith("/") or key[len(prefix) :].startswith("/"):
         return key[len(prefix) :].lstrip("/")
@@ -169,23 +169,26 @@ class CheckpointSync:
 class JobLog:
     """The log stream of one machine; a role without the permissions leaves no log, and the job goes on."""
 
-    def __init__(self, account: str, region: str, role: Any, job_name: str, *, host: str) -> None:
+    def __init__(
+        self, account: str, region: str, role: Any, job_name: str, *, host: str, group: str = LOG_GROUP
+    ) -> None:
         from moto.logs.models import logs_backends
 
         self.backend = logs_backends[account][region]
         self.stream = f"{job_name}/{host}-{int(time.time())}"
-        group = f"arn:aws:logs:{region}:{account}:log-group:{LOG_GROUP}"
+        self.group = group
+        arn = f"arn:aws:logs:{region}:{account}:log-group:{group}"
         self.is_allowed = (
-            rights.allows(role, "logs:CreateLogGroup", group)
-            and rights.allows(role, "logs:CreateLogStream", f"{group}:log-stream:{self.stream}")
-            and rights.allows(role, "logs:PutLogEvents", f"{group}:log-stream:{self.stream}")
+            rights.allows(role, "logs:CreateLogGroup", arn)
+            and rights.allows(role, "logs:CreateLogStream", f"{arn}:log-stream:{self.stream}")
+            and rights.allows(role, "logs:PutLogEvents", f"{arn}:log-stream:{self.stream}")
         )
         if self.is_allowed:
-            self.backend.ensure_log_group(LOG_GROUP)
-            self.backend.ensure_log_stream(LOG_GROUP, self.stream)
+            self.backend.ensure_log_group(group)
+            self.backend.ensure_log_stream(group, self.stream)
 
     def write(self, line: str) -> None:
         """Append a line; an empty one is left out, as CloudWatch takes none."""
         if self.is_allowed and line:
             event = {"timestamp": int(time.time() * 1000), "message": line}
-            self.backend.put_log_events(LOG_GROUP, self.stream, [event])
+            self.backend.put_log_events(self.group, self.stream, [event])

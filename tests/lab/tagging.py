@@ -1,4 +1,4 @@
-"""The Resource Groups Tagging API finds ECR's repositories and training jobs too; moto's finds neither."""
+"""The Resource Groups Tagging API finds ECR's repositories and SageMaker's resources too; moto's does not."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
-def mend_tagging(list_jobs: Callable[[str], list[Any]]) -> None:
-    """Add what moto leaves out; `list_jobs` gives the training jobs of a region."""
+def mend_tagging(list_tagged: Callable[[str], Iterator[tuple[str, Any]]]) -> None:
+    """Add what moto leaves out; `list_tagged` gives what SageMaker has in a region, with its kind."""
     from moto.core.resource_tagging import TaggedResource, make_tag_matcher, match_resource_type
     from moto.ecr.models import ecr_backends
     from moto.resourcegroupstaggingapi import models
@@ -28,7 +28,8 @@ def mend_tagging(list_jobs: Callable[[str], list[Any]]) -> None:
             for one in ecr.repositories.values()
         ]
         more += [
-            TaggedResource(one.arn, one.tags, "sagemaker:training-job") for one in list_jobs(self.region_name)
+            TaggedResource(one.arn, one.tags, f"sagemaker:{kind}")
+            for kind, one in list_tagged(self.region_name)
         ]
         fits = make_tag_matcher(tag_filters)
         for one in more:

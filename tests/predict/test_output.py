@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifold.predict.output import (
-    OUTPUT_FORMATS,
-    OutputFormat,
+from classifold.predict.answer_formats import (
+    TEXT_FORMATS,
+    TextFormat,
     choose_format,
     describe_contradiction,
-    rank_classes,
-    write_predictions,
 )
+from classifold.predict.output import write_predictions
 from classifold.predict.predictor import Prediction
+from classifold.predict.ranking import rank_classes
+from classifold.predict.sources import file_source
 from classifold.trust.answering import Rule
 
 RULE = Rule(0.8, 1.0)
@@ -28,19 +29,21 @@ NAMES = ("daisy", "roses", "tulips")
 
 
 def answer(path: str, *shares: float, unknown: bool = False, distance: float | None = None) -> Prediction:
-    return Prediction(Path(path), np.array(shares, np.float32), unknown=unknown, distance=distance)
+    return Prediction(
+        file_source(Path(path)), np.array(shares, np.float32), unknown=unknown, distance=distance
+    )
 
 
 PREDICTIONS = [
     answer("photos/one.jpg", 0.05, 0.9, 0.05),
-    Prediction(Path("photos/broken.jpg"), error="the file is cut short"),
+    Prediction(file_source(Path("photos/broken.jpg")), error="the file is cut short"),
     answer("photos/two, or 2.jpg", 0.25, 0.25, 0.5),
 ]
 
 
 def printed(
     predictions: list[Prediction],
-    output_format: OutputFormat,
+    output_format: TextFormat,
     top_k: int = 3,
     class_names: tuple[str, ...] = NAMES,
     rule: Rule | None = None,
@@ -70,7 +73,7 @@ JUDGED = [
     answer("one.jpg", 0.05, 0.9, 0.05, distance=0.4321987654),
     answer("two.jpg", 0.25, 0.25, 0.5, unknown=True, distance=1.0),
     answer("noise.png", 0.02, 0.97, 0.01, unknown=True, distance=3.2109876),
-    Prediction(Path("broken.jpg"), error="the file is cut short"),
+    Prediction(file_source(Path("broken.jpg")), error="the file is cut short"),
 ]
 
 
@@ -167,7 +170,7 @@ def test_csv_is_exact_for_programs_and_cannot_steer_a_terminal() -> None:
     assert (row["path"], row["predicted_class"]) == (name, "a\x9b2J")
 
     shown = Terminal()
-    predictions = [answer(name, 1.0), Prediction(Path("\x07"), error="\x1b]0;title\x07")]
+    predictions = [answer(name, 1.0), Prediction(file_source(Path("\x07")), error="\x1b]0;title\x07")]
     write_predictions(predictions, output_format="csv", top_k=1, class_names=("a\x9b2J",), stream=shown)
     assert shown.getvalue().splitlines() == [
         "path,predicted_class,confidence,error,unknown,distance",
@@ -200,8 +203,31 @@ def test_json_is_one_array_with_an_object_a_line() -> None:
     }
 
 
-@pytest.mark.parametrize("output_format", OUTPUT_FORMATS)
-def test_the_number_of_unreadable_pictures_is_returned(output_format: OutputFormat) -> None:
+class _Pipe(io.StringIO):
+    """A stream that knows what has been sent off."""
+
+    sent = ""
+
+    def flush(self) -> None:
+        self.sent = self.getvalue()
+
+
+def test_json_lines_are_sent_off_one_by_one_so_that_half_a_file_can_be_read() -> None:
+    pipe, seen = _Pipe(), []
+
+    def slowly() -> Iterator[Prediction]:
+        for prediction in JUDGED:
+            seen.append([json.loads(line)["path"] for line in pipe.sent.splitlines()])
+            yield prediction
+
+    write_predictions(slowly(), output_format="jsonl", top_k=2, class_names=NAMES, stream=pipe)
+    names = [prediction.name for prediction in JUDGED]
+    assert seen == [names[:count] for count in range(4)]
+    assert [json.loads(line) for line in pipe.sent.splitlines()] == json.loads(printed(JUDGED, "json", 2)[0])
+
+
+@pytest.mark.parametrize("output_format", TEXT_FORMATS)
+def test_the_number_of_unreadable_pictures_is_returned(output_format: TextFormat) -> None:
     assert printed(PREDICTIONS, output_format)[1] == 1
     assert printed(PREDICTIONS[:1], output_format)[1] == 0
 
@@ -209,12 +235,12 @@ def test_the_number_of_unreadable_pictures_is_returned(output_format: OutputForm
 def test_no_pictures_still_make_a_valid_file() -> None:
     assert json.loads(printed([], "json")[0]) == []
     assert printed([], "csv", 1)[0] == "path,predicted_class,confidence,error,unknown,distance\n"
-    assert printed([], "text")[0] == ""
+    assert printed([], "text")[0] == printed([], "jsonl")[0] == ""
 
 
 @pytest.mark.parametrize("top_k", [3, 4, 1000])
 def test_more_than_all_classes_are_all_classes(top_k: int) -> None:
-    for output_format in OUTPUT_FORMATS:
+    for output_format in TEXT_FORMATS:
         assert printed(PREDICTIONS, output_format, top_k) == printed(PREDICTIONS, output_format, 3)
     assert len(json.loads(printed(PREDICTIONS, "json", top_k)[0])[0]["classes"]) == 3
 
@@ -230,8 +256,8 @@ def test_a_small_probability_is_not_rounded_to_nothing() -> None:
     assert float(text.splitlines()[1].split(",")[4]) == pytest.approx(1.25e-7, rel=1e-5)
 
 
-@pytest.mark.parametrize("output_format", OUTPUT_FORMATS)
-def test_a_path_that_is_no_utf8_can_be_printed(output_format: OutputFormat) -> None:
+@pytest.mark.parametrize("output_format", TEXT_FORMATS)
+def test_a_path_that_is_no_utf8_can_be_printed(output_format: TextFormat) -> None:
     path = os.fsdecode(b"caf\xe9.jpg")
     text, _ = printed([answer(path, 1, 0, 0)], output_format)
     text.encode("utf-8")  # what a file or a pipe does with it
@@ -259,12 +285,14 @@ def test_answers_are_written_while_they_come() -> None:
     ),
     error=st.text(max_size=20),
 )
-def test_whatever_the_names_are_csv_and_json_read_back(
+def test_whatever_the_names_are_csv_json_and_json_lines_read_back(
     names: list[str], paths: list[str], error: str
 ) -> None:
     shares = np.linspace(1, 2, len(names), dtype=np.float32)
     shares /= shares.sum()
-    given_ = [Prediction(Path(path), shares) for path in paths] + [Prediction(Path("bad"), error=error)]
+    given_ = [Prediction(file_source(Path(path)), shares) for path in paths] + [
+        Prediction(file_source(Path("bad")), error=error)
+    ]
     wanted = [str(prediction.path) for prediction in given_]
 
     csv_text, _ = printed(given_, "csv", 2, tuple(names))
@@ -278,6 +306,9 @@ def test_whatever_the_names_are_csv_and_json_read_back(
     assert all(item["predicted_class"] == names[-1] for item in objects[:-1])
     assert objects[-1]["error"] == error
 
+    lines = printed(given_, "jsonl", 2, tuple(names))[0].split("\n")
+    assert [json.loads(line) for line in lines[:-1]] == objects
+
     text, _ = printed(given_, "text", 2, tuple(names))
     assert len(text.splitlines()) == len(given_)
 
@@ -286,6 +317,9 @@ def test_the_ending_of_the_file_gives_the_format_unless_one_is_named() -> None:
     assert choose_format(None, None) == "text"
     assert choose_format(None, Path("names.CSV")) == "csv"
     assert choose_format(None, Path("names.json")) == "json"
+    assert choose_format(None, Path("names.jsonl")) == "jsonl"
+    assert choose_format(None, Path("names.NDJSON")) == "jsonl"
+    assert choose_format(None, Path("names.parquet")) == "parquet"
     assert choose_format(None, Path("names.txt")) == "text"
     assert choose_format("text", Path("names.csv")) == "text"
     assert describe_contradiction("csv", Path("names.csv")) == ""
@@ -297,7 +331,7 @@ def test_the_ending_of_the_file_gives_the_format_unless_one_is_named() -> None:
 
 
 def test_what_was_written_is_told_with_the_first_reasons() -> None:
-    broken = [Prediction(Path(f"{number}.jpg"), error="cut short") for number in range(5)]
+    broken = [Prediction(file_source(Path(f"{number}.jpg")), error="cut short") for number in range(5)]
     written = write_predictions(
         [PREDICTIONS[0], *broken], output_format="csv", top_k=1, class_names=NAMES, stream=io.StringIO()
     )

@@ -52,6 +52,21 @@ def check_share(name: str, value: object, wanted: str, *, is_open: bool = False)
     return share
 
 
+def check_seconds(name: str, value: object) -> float:
+    """Return a number of seconds above 0 as a float.
+
+    Raises:
+        UsageError: It is no number, not finite, or not above 0.
+    """
+    try:
+        seconds = math.nan if isinstance(value, bool | str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(Fault(name, "expected a number of seconds above 0", got=shorten(value)))
+    return seconds
+
+
 def parse_picture_path(source: str | os.PathLike[str]) -> Path:
     """Return the path of a picture; unlike a run's it may be any, since reading it says what is wrong."""
     text = os.fsdecode(source)

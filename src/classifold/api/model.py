@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast, overload
 
 from classifold.api.arguments import (
     check_count,
+    check_seconds,
     check_share,
     check_top_k,
     is_folder,
@@ -34,10 +34,15 @@ from classifold.pictures.given import (
 )
 from classifold.pictures.limits import PictureError
 from classifold.pictures.samples import LEAST_BITS, MOST_BITS, SampleBits
-from classifold.predict.output import rank_probabilities
+from classifold.predict.archives import open_run
+from classifold.predict.inputs import S3_SCHEME, Inputs, find_sources
 from classifold.predict.predictor import Predictor, load_predictor, map_ordered
-from classifold.predict.sources import find_sources
+from classifold.predict.ranking import rank_probabilities
+from classifold.predict.sources import Source, file_source, unreadable_source
+from classifold.predict.videos import is_video
+from classifold.progress import say
 from classifold.settings.config import Config
+from classifold.settings.loader import build_config
 from classifold.settings.words import describe_field
 from classifold.trust.answering import check_one_option
 
@@ -46,20 +51,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from classifold.api.run import Run
+    from classifold.aws.s3_pictures import S3Pictures
     from classifold.trust.explained import PictureExplainer
 
 _DEFAULT_MAX_PIXELS: int = Config.model_fields["MAX_PIXELS"].default
 # Number of pictures per thread that are taken from the caller in advance.
 _AHEAD = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A picture of the caller's, ready for a thread; `error` says why it cannot be read, if that is known."""
-
-    picture: Given
-    path: Path | None = None
-    error: str = ""
 
 
 class Model:
@@ -156,7 +153,7 @@ class Model:
         return prediction
 
     def predict_iter(
-        self, sources: Iterable[GivenOrFile], *, top_k: int | None = None
+        self, sources: Iterable[GivenOrFile], *, top_k: int | None = None, every: float = 1.0
     ) -> Iterator[Prediction]:
         """Yield one prediction per picture, in their order, for any number of pictures.
 
@@ -164,8 +161,11 @@ class Model:
         depend on their number. The iterable may be a generator.
 
         Args:
-            sources: Pictures in the forms that `predict` takes; a folder stands for all pictures below it.
+            sources: Pictures in the forms that `predict` takes; a folder stands for all pictures below it,
+                and a video for its frames, if the package av is installed. Files in a folder that are no
+                pictures are passed over, and counted on standard error at the end.
             top_k: Number of classes in `Prediction.probabilities`; None means all.
+            every: Seconds between two frames of a video.
 
         Raises:
             ClassifoldError: An item has none of these forms, or a folder holds no pictures.
@@ -180,9 +180,10 @@ class Model:
         if is_one(sources):
             sources = [cast(GivenOrFile, sources)]
         num_workers = count_cores()
+        every = check_seconds("every", every)
         return map_ordered(
-            lambda taken: self._answer(taken, top_k),
-            self._spread(sources),
+            lambda source: self._answer(source, top_k),
+            self._spread(sources, every),
             num_workers=num_workers,
             ahead=_AHEAD * num_workers,
         )
@@ -209,10 +210,8 @@ class Model:
         """
         taken = self._take(source)
         try:
-            if taken.error:
-                raise PictureError(taken.error)
             return explain_picture(
-                taken.picture, predictor=self._predictor, explainer=self._explainer, class_name=class_name
+                taken.read(), predictor=self._predictor, explainer=self._explainer, class_name=class_name
             )
         except PictureError as error:
             raise DataError(Fault(name_given(source), error.reason)) from error
@@ -221,16 +220,19 @@ class Model:
     def _explainer(self) -> PictureExplainer:
         return self._predictor.build_explainer()
 
-    def _spread(self, sources: Iterable[GivenOrFile]) -> Iterator[_Taken]:
+    def _spread(self, sources: Iterable[GivenOrFile], every: float) -> Generator[Source, None, None]:
         """Yield the pictures, those of a folder one by one; each is checked before a thread gets it."""
+        inputs = Inputs(every=every, max_pixels=self._predictor.max_pixels)
         for source in sources:
             taken = self._take(source)
-            if taken.path is not None and is_folder(taken.path):
-                yield from (_Taken(path, path) for path in find_sources([taken.path]))
+            if taken.path is not None and (is_folder(taken.path) or is_video(taken.path)):
+                yield from find_sources([taken.path], inputs)
             else:
                 yield taken
+        if passed := inputs.passed.describe():
+            say(passed)
 
-    def _take(self, source: GivenOrFile) -> _Taken:
+    def _take(self, source: GivenOrFile) -> Source:
         """Return a picture for a thread; an open file is read here, since the caller may close it next.
 
         Raises:
@@ -238,30 +240,29 @@ class Model:
         """
         check_given(source)
         if isinstance(source, str | os.PathLike):
-            path = parse_picture_path(source)
-            return _Taken(path, path)
+            return file_source(parse_picture_path(source))
         if not is_open_file(source):
-            return _Taken(cast(Given, source))
+            given = cast(Given, source)
+            return Source("", None, lambda: given)
         try:
-            return _Taken(read_open_file(cast(IO[bytes], source), max_pixels=self._predictor.max_pixels))
+            content = read_open_file(cast(IO[bytes], source), max_pixels=self._predictor.max_pixels)
         except PictureError as error:
-            return _Taken(b"", error=error.reason)
+            return unreadable_source("", error.reason)
+        return Source("", None, lambda: content)
 
-    def _answer(self, taken: _Taken, top_k: int | None) -> Prediction:
-        path, reason = taken.path, taken.error
-        if not reason:
-            try:
-                answer = self._predictor.predict_given(taken.picture)
-            except PictureError as error:
-                reason = error.reason
-        if reason:
-            return Prediction(None, None, Probabilities(), error=reason, path=path)
+    def _answer(self, source: Source, top_k: int | None) -> Prediction:
+        path, name = source.path, source.name
+        try:
+            answer = self._predictor.predict_given(source.read())
+        except PictureError as error:
+            return Prediction(None, None, Probabilities(), error=error.reason, path=path, name=name)
         top_k = top_k or len(self.class_names)
         ranking = rank_probabilities(answer.probabilities, self.class_names, top_k=top_k)
         return Prediction(
             *ranking[0],
             Probabilities(ranking),
             path=path,
+            name=name,
             unknown=answer.unknown,
             distance=answer.distance,
         )
@@ -283,7 +284,8 @@ def load(
     model of an earlier release has no rule: it always answers, unless there is a threshold.
 
     Args:
-        run: A run folder or its path, or the path of a `model.onnx` by itself.
+        run: A run folder or its path, the path of a `model.onnx` or of a `model.tar.gz` by itself, or the
+            address of a `model.tar.gz` in S3.
         max_pixels: Pictures with more pixels are refused; None means the run's own MAX_PIXELS, but never more
             than the default of that setting.
         threshold: Minimum confidence, 0 to 1: pictures are unknown where the most probable class has a lower
@@ -307,7 +309,7 @@ def load(
     check_one_option(
         "classifold.load", {"threshold": threshold, "error": error, "always_answer": always_answer}
     )
-    path = parse_path(run, where="classifold.load")
+    path = _find_run(run)
     predictor = load_predictor(
         path,
         max_pixels=max_pixels,
@@ -316,6 +318,18 @@ def load(
         always=always_answer,
     )
     return Model(predictor, path)
+
+
+def _find_run(run: str | os.PathLike[str] | Run) -> Path:
+    if isinstance(run, str) and run[:5].lower() == S3_SCHEME:
+        return open_run(run, runs_dir=Path(), open_s3=_open_s3)
+    return parse_path(run, where="classifold.load")
+
+
+def _open_s3() -> S3Pictures:
+    from classifold.aws.s3_pictures import S3Pictures
+
+    return S3Pictures(build_config({}), max_pixels=_DEFAULT_MAX_PIXELS)
 
 
 def load_picture(

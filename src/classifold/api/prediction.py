@@ -31,6 +31,8 @@ class Prediction:
             that cannot be changed.
         error: Why the picture cannot be read; empty where it can.
         path: The picture's path; None if it was not given as a path.
+        name: The path as text, or the place of a frame in its video, such as `clip.mp4#t=12.5`; empty if the
+            picture was given as neither.
         unknown: Whether the picture is unknown: it is unlike the training pictures, or the model is too
             unsure. `label` is then only its best guess. None where the picture cannot be read.
         distance: How far the picture is from the training pictures, where 1 is the limit; None where it
@@ -54,9 +56,12 @@ class Prediction:
     path: Path | None = None
     unknown: bool | None = None
     distance: float | None = None
+    name: str = ""
 
     def __repr__(self) -> str:
-        where = "" if self.path is None else f", path={str(self.path)!r}"
+        where = f", name={self.name!r}" if self.name else ""
+        if self.path is not None:
+            where = f", path={str(self.path)!r}"
         if self.label is None or self.probability is None:
             return f"Prediction(error={self.error!r}{where})"
         unknown = ", unknown=True" if self.unknown else ""

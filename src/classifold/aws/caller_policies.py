@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from classifold import names
-from classifold.aws.policies import SAGEMAKER, VERSION, Scope, allow, kms_statements, log_group
+from classifold.aws import serving_policies as serving
+from classifold.aws.policies import SAGEMAKER, job_logs, kms_statements
+from classifold.aws.policy_scope import VERSION, Scope, allow
 
 _SETTINGS = ("PublicAccessBlock", "OwnershipControls", "Versioning", "Policy", "Tagging")
 _CONFIGURATIONS = ("Encryption", "Lifecycle")
@@ -26,6 +28,7 @@ def build_setup_policy(scope: Scope, *, makes_role: bool = True) -> dict[str, An
         makes_role: Whether the project makes its own role, or the settings name one of the user's.
     """
     statements = [*_setup_buckets(scope), *_setup_repository(scope), *_setup_jobs(scope)]
+    statements += serving.list_setup_statements(scope)
     if makes_role:
         statements += _setup_role(scope)
     if scope.kms_key:
@@ -36,7 +39,10 @@ def build_setup_policy(scope: Scope, *, makes_role: bool = True) -> dict[str, An
 
 
 def build_daily_policy(scope: Scope) -> dict[str, Any]:
-    """Return the policy for all other commands after `classifold setup`; it changes no role and no bucket."""
+    """Return the policy for daily use after `classifold setup`, endpoints left out.
+
+    It changes no role and no bucket.
+    """
     statements = [*_daily_buckets(scope), *_daily_role(scope), *_daily_images(scope), *_daily_jobs(scope)]
     if scope.kms_key:
         statements += kms_statements(scope, through=("ecr", "s3", "sagemaker"))
@@ -111,7 +117,7 @@ def _setup_jobs(scope: Scope) -> list[dict[str, Any]]:
     return [
         allow("EndJobs", ending, jobs, where=_bears_tag(scope)),
         allow("LookAtJobs", ["sagemaker:DescribeTrainingJob", "sagemaker:ListTags"], jobs),
-        allow("Logs", ["logs:DescribeLogStreams", "logs:DeleteLogStream"], log_group(scope)),
+        allow("Logs", ["logs:DescribeLogStreams", "logs:DeleteLogStream"], job_logs(scope)),
         # AWS cannot limit these to single resources.
         allow("Looks", looks),
     ]
@@ -167,6 +173,6 @@ def _daily_jobs(scope: Scope) -> list[dict[str, Any]]:
         allow("TagNewJobs", ["sagemaker:AddTags"], jobs, where={"StringEquals": while_made}),
         allow("StopJobs", ["sagemaker:StopTrainingJob"], jobs, where=_bears_tag(scope)),
         allow("LookAtJobs", ["sagemaker:DescribeTrainingJob", "sagemaker:ListTags"], jobs),
-        allow("Logs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], log_group(scope)),
+        allow("Logs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], job_logs(scope)),
         allow("Looks", looks),
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError, EndpointConnectionError, UnknownRegionError
 
@@ -128,21 +129,48 @@ class Aws:
         account = "" if service == "sts" else self.account
         doing = f"reach {service}"
         with aws_errors(doing), profile_errors(doing):
-            settings = ClientConfig(
-                region_name=region,
-                retries=self._choose_retries(service),
-                max_pool_connections=connections,
-                user_agent_extra=f"classifold/{classifold.__version__}",
-                connect_timeout=_CONNECT_SECONDS,
-                # Some routers drop silent connections, as when a busy service answers slowly.
-                tcp_keepalive=True,
-            )
+            settings = self._build_settings(service, connections, region)
             client = self.session.client(service, config=settings)
         note_origin(client)
         if service == "s3":
             expect_owner = functools.partial(_expect_owner, account=account)
             client.meta.events.register("provide-client-params.s3", expect_owner)
         return client
+
+    def has_credentials(self) -> bool:
+        """Tell whether this machine has credentials, whether AWS accepts them or not."""
+        with aws_errors("sign in"), profile_errors("sign in"):
+            return self.session.get_credentials() is not None
+
+    def open_any_bucket(self, *, connections: int, is_signed: bool) -> Any:
+        """Return S3's client for reading buckets of any account; it sends no expected owner.
+
+        Args:
+            connections: Maximum number of simultaneous requests.
+            is_signed: False to send no credentials, which public buckets accept.
+
+        Raises:
+            AwsError: The AWS settings of this machine cannot be read.
+        """
+        doing = "reach s3"
+        with aws_errors(doing), profile_errors(doing):
+            settings = self._build_settings("s3", connections, self.region)
+            if not is_signed:
+                settings = settings.merge(ClientConfig(signature_version=UNSIGNED))
+            client = self.session.client("s3", config=settings)
+        note_origin(client)
+        return client
+
+    def _build_settings(self, service: str, connections: int, region: str) -> ClientConfig:
+        return ClientConfig(
+            region_name=region,
+            retries=self._choose_retries(service),
+            max_pool_connections=connections,
+            user_agent_extra=f"classifold/{classifold.__version__}",
+            connect_timeout=_CONNECT_SECONDS,
+            # Some routers drop silent connections, as when a busy service answers slowly.
+            tcp_keepalive=True,
+        )
 
     def _choose_retries(self, service: str) -> dict[str, Any]:
         attempts = self._core.get_config_variable("max_attempts")

@@ -26,6 +26,8 @@ SHORTEST_SECONDS = 600
 # SageMaker's own time limit if a request has none.
 # Source: CreateTrainingJob's reference, StoppingCondition.
 DEFAULT_MAX_SECONDS = 24 * 3600
+# What machines are used for, in the words of AWS's price list.
+TRAINING, HOSTING, ASYNC, TRANSFORM = "Train", "Host", "AsyncInf", "Tsform"
 # Regions that have the Pricing API, by the start of the project's region; the last is for all others.
 _PRICING_REGIONS = (("eu-", "eu-central-1"), ("ap-", "ap-south-1"), ("", "us-east-1"))
 
@@ -61,7 +63,7 @@ class CostEstimate:
     remarks: tuple[str, ...] = ()
 
 
-def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
+def find_price(aws: Aws, instance_type: str, *, spot: bool = False, use: str = TRAINING) -> Price:
     """Return the price of a machine in the project's region: from AWS's price list, else from a dated table.
 
     For spot it is the full price, as an upper bound: SageMaker publishes no spot prices, so what spot saves
@@ -71,12 +73,13 @@ def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
         aws: The connection to AWS.
         instance_type: SageMaker's name of the machine, such as ml.g4dn.xlarge.
         spot: Whether the machine is spot capacity.
+        use: What it is used for, in the words of AWS's price list: TRAINING, HOSTING, ASYNC or TRANSFORM.
 
     Raises:
         MissingError: Neither AWS nor the table has a price.
     """
     bound = ", full price: what spot saves is known after the job" if spot else ""
-    usd = _ask_price(aws, instance_type)
+    usd = _ask_price(aws, instance_type, use)
     if usd is not None:
         return Price(usd, f"AWS's price list of today{bound}")
     table = _load_table()
@@ -87,6 +90,26 @@ def find_price(aws: Aws, instance_type: str, *, spot: bool) -> Price:
         hint = "grant the permission pricing:GetProducts, or see https://aws.amazon.com/sagemaker/pricing/"
         raise MissingError(Fault(where, what, hint=hint))
     return Price(usd, f"a table of list prices collected on {table.collected}, approximate{bound}")
+
+
+def find_serverless_price(aws: Aws, memory_mb: int) -> Price | None:
+    """Return the price of an hour of a serverless endpoint's work; None if no price is known.
+
+    It is billed for the time in which it works on requests, by the millisecond.
+
+    Args:
+        aws: The connection to AWS.
+        memory_mb: Memory of the endpoint in MB.
+    """
+    size = memory_mb // 1024
+    usd = _ask_price(aws, f"Mem-{size}GB", "ServerlessInf", "Seconds")
+    if usd is not None:
+        return Price(usd * 3600, "AWS's price list of today")
+    table = _load_table()
+    each = table.find_serverless(aws.region)
+    if each is None:
+        return None
+    return Price(each * size * 3600, f"a table of list prices collected on {table.collected}, approximate")
 
 
 def find_list_price(region: str, instance_type: str) -> Price | None:
@@ -101,13 +124,13 @@ def find_list_price(region: str, instance_type: str) -> Price | None:
     return None if usd is None else Price(usd, f"a table of list prices collected on {table.collected}")
 
 
-def _ask_price(aws: Aws, instance_type: str) -> float | None:
-    """Return the US dollars per hour in AWS's price list; None if it cannot be read or lacks the machine."""
+def _ask_price(aws: Aws, instance_type: str, use: str, unit: str = "Hrs") -> float | None:
+    """Return the US dollars per unit in AWS's price list; None if it cannot be read or lacks the machine."""
     if aws.partition != "aws":
         return None
     filters = [
         {"Type": "TERM_MATCH", "Field": "regionCode", "Value": aws.region},
-        {"Type": "CONTAINS", "Field": "usagetype", "Value": f"Train:{instance_type}"},
+        {"Type": "CONTAINS", "Field": "usagetype", "Value": f"{use}:{instance_type}"},
     ]
     try:
         with aws_errors(f"ask for the price of {instance_type}"):
@@ -116,7 +139,7 @@ def _ask_price(aws: Aws, instance_type: str) -> float | None:
                 usd
                 for page in pages.paginate(ServiceCode="AmazonSageMaker", Filters=filters)
                 for product in page["PriceList"]
-                for usd in read_product(product, instance_type)
+                for usd in read_product(product, instance_type, use=use, unit=unit)
             ]
     except AwsError:
         return None
@@ -132,24 +155,26 @@ def _pricing_client(aws: Aws) -> Any:
     return aws.session.client("pricing", region_name=region, config=settings)
 
 
-def read_product(text: str, instance_type: str) -> Iterator[float]:
-    """Yield the US dollars per hour of a product of the price list, if it is training on this machine.
+def read_product(text: str, instance_type: str, *, use: str = TRAINING, unit: str = "Hrs") -> Iterator[float]:
+    """Yield the US dollars per unit of a product of the price list, if it is this use of this machine.
 
     Args:
         text: The product as JSON, as the Pricing API returns it.
-        instance_type: SageMaker's name of the machine.
+        instance_type: SageMaker's name of the machine, or the price list's of a serverless memory size.
+        use: What the machine is used for, in the price list's words.
+        unit: What the price is for, in the price list's words.
     """
     try:
         product = json.loads(text)
         usage = str(product["product"]["attributes"]["usagetype"])
-        # Hosting, notebooks and warm pools have other words in place of Train.
-        if not re.fullmatch(rf"([A-Z0-9]+-)?Train:{re.escape(instance_type)}", usage):
+        # Notebooks, warm pools and other uses have other words in place of it.
+        if not re.fullmatch(rf"([A-Z0-9]+-)?{use}:{re.escape(instance_type)}", usage):
             return
         for term in product["terms"]["OnDemand"].values():
             for dimension in term["priceDimensions"].values():
                 usd = float(dimension["pricePerUnit"]["USD"])
                 # Free tiers are in the list with a price of 0.
-                if dimension["unit"] == "Hrs" and 0 < usd < math.inf:
+                if dimension["unit"].lower() == unit.lower() and 0 < usd < math.inf:
                     yield usd
     except (ValueError, KeyError, TypeError, AttributeError):
         return
@@ -161,6 +186,7 @@ class _Table:
 
     collected: str
     usd_per_hour: Mapping[str, Mapping[str, float]]
+    usd_per_gb_second: Mapping[str, float]
 
     def find(self, region: str, instance_type: str) -> float | None:
         """Return the US dollars per hour; None if the table lacks the machine."""
@@ -170,12 +196,17 @@ class _Table:
                 return prices.get(instance_type)
         return None
 
+    def find_serverless(self, region: str) -> float | None:
+        """Return the US dollars per second and GB of a serverless endpoint; None if the table lacks it."""
+        found = [usd for regions, usd in self.usd_per_gb_second.items() if region in regions.split()]
+        return found[0] if found else None
+
 
 @functools.cache
 def _load_table() -> _Table:
     text = importlib.resources.files("classifold.aws").joinpath("prices.json").read_text(encoding="utf-8")
     found = json.loads(text)
-    return _Table(collected=found["collected"], usd_per_hour=found["usd_per_hour"])
+    return _Table(found["collected"], found["usd_per_hour"], found["serverless_usd_per_gb_second"])
 
 
 def list_machines(request: Mapping[str, Any]) -> list[str]:

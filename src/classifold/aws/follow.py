@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from classifold import names
 from classifold.aws.clients import Aws
 from classifold.aws.jobs import RUNNING, JobRow, build_row, describe_job, find_job
-from classifold.aws.refusals import aws_errors, is_expired, is_passing
+from classifold.aws.patience import Patience
+from classifold.aws.refusals import aws_errors
 from classifold.aws.spot import (
     INTERRUPTED,
     Beginning,
@@ -25,13 +26,9 @@ from classifold.aws.spot import (
 )
 from classifold.errors import AwsError, Fault, Interrupted, MissingError
 
-_Answer = TypeVar("_Answer")
 _POLL_SECONDS = 4.0
 # Log lines arrive some seconds after they were written.
 _LAST_LINES_SECONDS = 12.0
-# How long AWS may be out of reach, or the credentials expired, before following gives up.
-_PATIENCE_SECONDS = 3600.0
-_LONGEST_WAIT = 60.0
 _EPOCH = re.compile(
     r"^(?P<stage>head|fine-tuning) epoch (?P<number>[0-9]{1,9}) of (?P<last>[0-9]{1,9}): "
     r"validation loss (?P<loss>[-+.0-9a-z]+), accuracy (?P<accuracy>[-+.0-9a-z]+); "
@@ -106,9 +103,7 @@ def _list_beginnings(lines: Iterable[LogLine]) -> list[Beginning]:
 
 
 @dataclass
-class _Follower:
-    aws: Aws
-    tell: Callable[[str], None]
+class _Follower(Patience):
     poll_seconds: float
     streams: dict[str, LogStream] = field(default_factory=dict)
     beginnings: list[Beginning] = field(default_factory=list)
@@ -128,30 +123,6 @@ class _Follower:
         self._tell_last_lines(job)
         row = build_row(self.aws, job, self.beginnings)
         return JobEnd(row, find_exit_code(row))
-
-    def ask(self, call: Callable[[Aws], _Answer]) -> _Answer:
-        """Return what `call` returns; failures that may pass are retried for an hour."""
-        wait, since, told = 2.0, time.monotonic(), ""
-        while True:
-            try:
-                return call(self.aws)
-            except AwsError as error:
-                # An UnreadableAnswerError is an AwsError itself and may have no cause.
-                cause = error.__cause__ or error
-                if is_expired(cause):
-                    said = "the credentials have expired: sign in again in another terminal to continue"
-                    self.aws = Aws(self.aws.config)
-                elif is_passing(cause):
-                    said = f"AWS cannot be reached at the moment, retrying: {error.faults[0].what}"
-                else:
-                    raise
-                if time.monotonic() - since > _PATIENCE_SECONDS:
-                    raise
-                if said != told:
-                    self.tell(said)
-                told = said
-                time.sleep(min(wait, _LONGEST_WAIT))
-                wait *= 2
 
     def _tell_steps(self, job: Mapping[str, Any]) -> None:
         steps = job.get("SecondaryStatusTransitions") or []

@@ -1,4 +1,4 @@
-"""The training image: built from the current source, pushed to the project's repository, and found there.
+"""The images: built from the current source, pushed to the project's repository, and found there.
 
 Its tag follows from its content, so that the same content is neither built nor pushed twice.
 """
@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from classifold import names
 from classifold.aws.clients import Aws
@@ -45,7 +46,7 @@ class Image:
     Attributes:
         tag: Tag, computed from the content.
         reference: Name in the local engine, `<project>:<tag>`.
-        variant: "cpu", "hosts" or "gpu".
+        variant: "cpu", "hosts", "gpu" or "serve".
         size_bytes: Uncompressed size in bytes.
         built: False if it existed already.
     """
@@ -82,13 +83,19 @@ def choose_variant(instance_type: str) -> Variant:
 
 
 def build_image(
-    config: Config, *, variant: Variant | None = None, is_base_renewed: bool = True, tell: Tell
+    config: Config,
+    *,
+    variant: Variant | None = None,
+    model: Path | None = None,
+    is_base_renewed: bool = True,
+    tell: Tell,
 ) -> Image:
     """Build the image of the current source, unless the engine has it already. Does not need AWS.
 
     Args:
         config: The settings.
-        variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
+        variant: "cpu", "hosts", "gpu" or "serve"; None: what the settings' machines need for training.
+        model: The model.onnx that the image serves; None: it serves what is mounted at /opt/ml/model.
         is_base_renewed: Whether the registry of the base image is asked if it has another one by now; else
             that is asked only where the base is not here.
         tell: Called with a line for each step that takes time.
@@ -99,7 +106,7 @@ def build_image(
         DiskError: The disk is full.
         SettingsError: BASE_IMAGE is set, and the Dockerfile does not start from it.
     """
-    content = plan_image(config, variant=variant or _variant_of(config))
+    content = plan_image(config, variant=variant or _variant_of(config), model=model)
     try:
         bases = [resolve_base(name, is_renewed=is_base_renewed, tell=tell) for name in content.base_names]
     except DockerError as error:
@@ -113,7 +120,8 @@ def build_image(
     size = _find_size(plan.reference)
     is_new = size is None
     if is_new:
-        tell(f"building the {plan.variant.upper()} image {plan.reference}; the first one takes some minutes")
+        kind = "serving" if plan.variant == names.SERVE_VARIANT else plan.variant.upper()
+        tell(f"building the {kind} image {plan.reference}; the first one takes some minutes")
         run_build(plan, tell=tell)
         size = _find_size(plan.reference)
     if size is None:
@@ -231,7 +239,7 @@ def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
 
     Args:
         aws: The connection to AWS.
-        variant: "cpu", "hosts" or "gpu"; None: what the settings' machines need.
+        variant: "cpu", "hosts", "gpu" or "serve"; None: what the settings' machines need for training.
 
     Raises:
         MissingError: It was not pushed.
@@ -245,7 +253,7 @@ def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
     listed = list_images(aws) if repository else []
     images = [one for one in listed if plan.is_tag_of_content(one.tag)]
     if repository is None or not images:
-        hint = f"classifold image --variant {variant}" if variant else "classifold image"
+        hint = f"classifold image{_option_of(variant)}"
         raise MissingError(
             Fault(f"image {plan.reference}", "it is not in the project's repository", hint=hint)
         )
@@ -254,6 +262,12 @@ def find_image(aws: Aws, *, variant: Variant | None = None) -> PushedImage:
     found = _name_pushed(uri, chosen, pushed=False, remark=remark)
     check_digest(found.uri_by_tag, found.digest)
     return found
+
+
+def _option_of(variant: Variant | None) -> str:
+    if variant is None:
+        return ""
+    return " --serve" if variant == names.SERVE_VARIANT else f" --variant {variant}"
 
 
 def _choose_pushed(plan: ImagePlan, uri: str, images: Sequence[ImageDetail]) -> tuple[ImageDetail, str]:

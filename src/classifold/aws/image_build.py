@@ -1,4 +1,4 @@
-"""Building a training image: running Docker's builder, showing its steps, and explaining its failure."""
+"""Building an image: running Docker's builder, showing its steps, and explaining its failure."""
 
 from __future__ import annotations
 

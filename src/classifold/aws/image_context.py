@@ -1,4 +1,4 @@
-"""What a training image is made of: files, arguments and labels of its build, and the tag that follows."""
+"""What an image is made of: files, arguments and labels of its build, and the tag that follows."""
 
 from __future__ import annotations
 
@@ -19,15 +19,23 @@ from classifold.project_files import CARRIED, PACKAGE, locate_file
 from classifold.settings.baked import BakedFile, find_application, find_keras_home, list_baked
 from classifold.settings.config import Config
 
-Variant = Literal["cpu", "hosts", "gpu"]
-_TITLES = {"cpu": "CPU", "hosts": "CPU, several hosts", "gpu": "GPU"}
+Variant = Literal["cpu", "hosts", "gpu", "serve"]
+_TITLES = {
+    "cpu": "Classifold training, CPU",
+    "hosts": "Classifold training, CPU, several hosts",
+    "gpu": "Classifold training, GPU",
+    "serve": "Classifold serving",
+}
 
 _CONTAINER_FILES = ("Dockerfile", "lean.py", "requirements-build.txt")
 _PROJECT_FILES = ("pyproject.toml", "LICENSE")
 # The wheel's description; with the real README every change of it would need a new image.
-_README = "# Classifold, in its training image\n"
+_README = "# Classifold, in its image\n"
 _TAG_DIGITS = 16
 VARIANT_LABEL = "classifold:variant"
+# `serve` listens on the port in SAGEMAKER_BIND_TO_PORT. Without the label SageMaker refuses the image on an
+# endpoint of several containers. Source: its guide, "Custom Inference Code with Hosting Services".
+_TAKES_PORT = {"com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class ImagePlan:
     """Everything that determines an image.
 
     Attributes:
-        variant: "cpu", "hosts" or "gpu".
+        variant: "cpu", "hosts", "gpu" or "serve".
         files: The build's context: a file on this machine or content, by its path in the context.
         cached: Further files of the context, which only save a download, by their path in the context.
         arguments: The Dockerfile's arguments, value by name.
@@ -60,23 +68,29 @@ class ImagePlan:
         return tag == self.tag or (bool(self.base_names) and tag.startswith(f"{self.tag}-"))
 
 
-def plan_image(config: Config, *, variant: Variant) -> ImagePlan:
+def plan_image(config: Config, *, variant: Variant, model: Path | None = None) -> ImagePlan:
     """Return what the image for these settings is made of; reads files, writes nothing.
 
-    Only settings that name its base image, backbone and weights, project and tags change an image. Engine and
-    registry are not asked: `pin_plan` adds the digests of the bases.
+    Only settings that name its base image, project, tags and, for training, backbone and weights change an
+    image. Engine and registry are not asked: `pin_plan` adds the digests of the bases.
 
     Args:
         config: The settings.
-        variant: "cpu", "hosts" or "gpu".
+        variant: "cpu", "hosts", "gpu" or "serve".
+        model: The model.onnx that the image serves; None: it serves what is mounted. No other file of the run
+            goes into the image: settings and environment name folders of this machine.
 
     Raises:
         BackboneError: A file for the image is missing, or cannot be put into it.
         DockerError: The package lacks its own build files.
         SettingsError: BASE_IMAGE is set, and the Dockerfile does not start from it.
     """
-    application = find_application(config)
-    files: dict[str, Path | bytes] = {**_find_project(variant), **_find_baked(list_baked(config))}
+    is_training = variant in names.TRAINING_VARIANTS
+    application = find_application(config) if is_training else ""
+    baked = list_baked(config) if is_training else []
+    files: dict[str, Path | bytes] = {**_find_project(variant), **_find_baked(baked)}
+    if model is not None:
+        files[f"baked/model/{names.MODEL_ONNX}"] = model
     arguments = {"VARIANT": variant, "APPLICATION": application}
     if config.BASE_IMAGE:
         arguments["BASE"] = config.BASE_IMAGE
@@ -136,7 +150,7 @@ def write_context(plan: ImagePlan, folder: Path) -> None:
         DiskError: The disk is full, or the folder cannot be written.
     """
     with disk_errors(folder):
-        for name in ("baked/keras/models", "baked/project"):
+        for name in ("baked/keras/models", "baked/project", "baked/model"):
             (folder / name).mkdir(parents=True)
         for name, content in {**plan.files, **plan.cached}.items():
             path = folder / name
@@ -223,7 +237,8 @@ def _build_labels(config: Config, variant: Variant) -> dict[str, str]:
         **{key: value for key, value in config.TAGS.items() if "=" not in key},
         names.PROJECT_TAG: config.PROJECT_NAME,
         VARIANT_LABEL: variant,
-        "org.opencontainers.image.title": f"Classifold training, {_TITLES[variant]}",
+        **_TAKES_PORT,
+        "org.opencontainers.image.title": _TITLES[variant],
         "org.opencontainers.image.version": classifold.__version__,
         "org.opencontainers.image.licenses": "Apache-2.0",
         "org.opencontainers.image.source": "https://github.com/classifold/classifold",

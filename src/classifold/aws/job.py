@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from classifold.aws.clients import Aws
 from classifold.aws.cost import CostEstimate, estimate_cost, fit_budget
 from classifold.aws.image import find_image
 from classifold.aws.job_resume import choose_variant, resume_job
+from classifold.aws.places import Places, find_places
 from classifold.aws.preflight import check_job, explain_quota
 from classifold.aws.preflight_data import check_here
-from classifold.aws.preflight_findings import Finding, explain_blind
+from classifold.aws.preflight_findings import Finding
 from classifold.aws.refusals import aws_errors, error_code, is_passing
 from classifold.aws.request_check import check_request
-from classifold.aws.roles import find_role
+from classifold.aws.role_wait import ROLE_WAITS, is_young_role
 from classifold.errors import (
     AwsError,
     ClassifoldError,
@@ -33,15 +34,10 @@ from classifold.errors import (
 )
 from classifold.sagemaker.request import draft_request, write_request
 from classifold.sagemaker.template import read_template
-from classifold.settings.config import Config
 
 # Job names hold the time to the second: how long to wait for the next name, and how often.
 _NAME_WAIT, _NAME_TRIES = 1.0, 5
-# IAM needs some seconds before a new role can be assumed everywhere; seconds between the attempts.
-_ROLE_WAITS = (2, 4, 8, 15, 30)
-_YOUNG_ROLE = re.compile(r"assume role|that the role|role has proper", re.IGNORECASE)
 _QUOTA_NAME = re.compile(r"service limit '([^']+)'")
-_NO_ACCOUNT = "000000000000"
 
 
 class _NameTakenError(JobError):
@@ -67,31 +63,6 @@ class Launch:
     findings: list[Finding]
     request_path: Path | None
     is_dry_run: bool
-
-
-@dataclass
-class _Places:
-    """The AWS resources that a request names; a missing one with the name that it would have.
-
-    Attributes:
-        config: The settings, with KMS_KEY as the key's ARN.
-        role_arn: The role that the job runs under.
-        image_uri: The training image, by its digest.
-        data_bucket: The bucket of the pictures.
-        output_bucket: The bucket of the results.
-        findings: What is missing, and remarks on the image.
-        made_up: Those of `role_arn` and `image_uri` that do not exist yet.
-        is_account_known: False without credentials; then all names are made up.
-    """
-
-    config: Config
-    role_arn: str
-    image_uri: str
-    data_bucket: str
-    output_bucket: str
-    findings: list[Finding] = field(default_factory=list)
-    made_up: tuple[str, ...] = ()
-    is_account_known: bool = True
 
 
 def launch_job(
@@ -131,7 +102,7 @@ def launch_job(
 def _launch(
     aws: Aws, *, dry_run: bool, max_cost: float | None, resumed: str | None, tell: Callable[[str], None]
 ) -> Launch:
-    places = _find_places(aws, is_dry_run=dry_run, resumed=resumed)
+    places = find_places(aws, is_dry_run=dry_run, find_image=lambda: _find_image(aws, resumed))
     job_name = names.job_name(aws.config.ALGORITHM_NAME, datetime.now())
     findings = list(places.findings)
     if not places.is_account_known:
@@ -172,88 +143,22 @@ def _resume(aws: Aws, request: dict[str, Any], name: str) -> tuple[dict[str, Any
 # What the request names
 
 
-def _find_places(aws: Aws, *, is_dry_run: bool, resumed: str | None) -> _Places:
-    """Return role, image, buckets and key; what is missing gets a made-up name and a finding.
-
-    A job that resumes another one gets an image with the same engine.
-
-    Raises:
-        AwsError: There is no connection to AWS, and this is not a dry run.
-    """
-    config = aws.config
-    try:
-        account = aws.account
-    except AwsError as error:
-        if not is_dry_run:
-            raise
-        return _make_up_places(aws, explain_blind(error))
-    findings: list[Finding] = []
-    # A key that does not exist is kept as the settings have it.
-    kms_key = _find_or_note(lambda: aws.kms_key, findings) or config.KMS_KEY
-    role = _find_or_note(lambda: find_role(aws), findings)
-    image = _find_or_note(lambda: _find_image(aws, resumed, findings), findings)
-    made_up = _make_up_names(aws, account)
-    return _Places(
-        config=config.model_copy(update={"KMS_KEY": kms_key}),
-        role_arn=role or made_up[0],
-        image_uri=image or made_up[1],
-        data_bucket=aws.data_bucket,
-        output_bucket=aws.output_bucket,
-        findings=findings,
-        made_up=tuple(name for name, found in zip(made_up, (role, image), strict=True) if not found),
-    )
-
-
-def _find_image(aws: Aws, resumed: str | None, findings: list[Finding]) -> str:
+def _find_image(aws: Aws, resumed: str | None) -> tuple[str, list[Finding]]:
+    """Return the image by its digest, with a remark on it; a job that resumes another gets its engine."""
     variant = None
     if resumed is not None:
         with contextlib.suppress(MissingError):  # `resume_job` reports a job that does not exist
             variant = choose_variant(aws, resumed or None)
     found = find_image(aws, variant=variant)
-    if found.remark:
-        where = f"image {found.uri_by_tag}"
-        findings.append(
-            Finding(
-                where,
-                found.remark,
-                hint="run `classifold image` to build and push the current source",
-                is_fatal=False,
-            )
-        )
-    return found.uri_by_digest
+    if not found.remark:
+        return found.uri_by_digest, []
+    hint = "run `classifold image` to build and push the current source"
+    return found.uri_by_digest, [
+        Finding(f"image {found.uri_by_tag}", found.remark, hint=hint, is_fatal=False)
+    ]
 
 
-def _find_or_note(find: Callable[[], str], findings: list[Finding]) -> str:
-    """Return what `find` returns; if it fails, an empty text, and the reason is added to the findings."""
-    try:
-        return find()
-    except ClassifoldError as error:
-        # Fatal, also if only a permission to look is missing: a request cannot be made without it.
-        findings += [Finding(fault.where, fault.what, hint=fault.hint) for fault in error.faults]
-        return ""
-
-
-def _make_up_places(aws: Aws, findings: list[Finding]) -> _Places:
-    """Return the names that the resources would have in an account that is not known."""
-    role_and_image, buckets = _make_up_names(aws, _NO_ACCOUNT), aws.list_bucket_names(_NO_ACCOUNT)
-    return _Places(
-        aws.config,
-        *role_and_image,
-        data_bucket=buckets[0],
-        output_bucket=buckets[1],
-        findings=findings,
-        is_account_known=False,
-    )
-
-
-def _make_up_names(aws: Aws, account: str) -> tuple[str, str]:
-    role = aws.config.ROLE or names.role(aws.config.PROJECT_NAME)
-    arn = role if role.startswith("arn:") else f"arn:aws:iam::{account}:role/{role}"
-    repository = names.repository(aws.config.PROJECT_NAME)
-    return arn, f"{account}.dkr.ecr.{aws.region}.amazonaws.com/{repository}:not-pushed-yet"
-
-
-def _build_request(aws: Aws, places: _Places, job_name: str) -> dict[str, Any]:
+def _build_request(aws: Aws, places: Places, job_name: str) -> dict[str, Any]:
     """Return CreateTrainingJob's parameters.
 
     Raises:
@@ -272,7 +177,7 @@ def _build_request(aws: Aws, places: _Places, job_name: str) -> dict[str, Any]:
     return draft.finish(*check_request(draft.request))
 
 
-def _look(aws: Aws, request: Mapping[str, Any], places: _Places) -> list[Finding]:
+def _look(aws: Aws, request: Mapping[str, Any], places: Places) -> list[Finding]:
     """Return what the checks find, without a second finding on what is already known to be missing."""
     if not places.is_account_known:
         return []
@@ -301,7 +206,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
         Interrupted: On Ctrl-C while the request is under way.
     """
     client, job_name, began = aws.client("sagemaker"), request["TrainingJobName"], datetime.now(UTC)
-    for wait in (*_ROLE_WAITS, 0):
+    for wait in (*ROLE_WAITS, 0):
         try:
             with aws_errors(f"start the job {job_name}"):
                 # Reading the ARN refuses a broken answer: then it is not known whether the job was started.
@@ -311,7 +216,7 @@ def send_request(aws: Aws, request: Mapping[str, Any], *, tell: Callable[[str], 
             # The answer to the first request may have been lost: then the retry finds the job that it made.
             if _code_of(error) == "ResourceInUse" and _was_repeated(error) and _is_this(aws, request, began):
                 return
-            if not wait or not _is_young_role(error):
+            if not wait or not is_young_role(error):
                 raise _explain(error, job_name) from error
         except KeyboardInterrupt:
             # AWS may have the request already; the user must hear of a job that costs money.
@@ -330,12 +235,6 @@ def _was_repeated(error: AwsError) -> bool:
     """Tell whether boto3 sent the request more than once."""
     answer: dict[str, Any] = getattr(error.__cause__, "response", {})
     return bool(answer.get("ResponseMetadata", {}).get("RetryAttempts"))
-
-
-def _is_young_role(error: AwsError) -> bool:
-    return _code_of(error) == "ValidationException" and any(
-        _YOUNG_ROLE.search(fault.what) for fault in error.faults
-    )
 
 
 def _is_this(aws: Aws, request: Mapping[str, Any], began: datetime) -> bool:

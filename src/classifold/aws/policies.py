@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from classifold import names
+from classifold.aws import serving_policies as serving
+from classifold.aws.policy_scope import VERSION, Scope, allow
 
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
 
 SAGEMAKER = "sagemaker.amazonaws.com"
-VERSION = "2012-10-17"
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The project that a policy is about, and the AWS resources that it covers.
-
-    Attributes:
-        project: The project's name, the value of the tag on its resources.
-        partition: The first word of every ARN: aws, aws-cn or aws-us-gov.
-        region: The project's region.
-        account: Number of the AWS account, 12 digits.
-        data_bucket: The bucket of the pictures.
-        output_bucket: The bucket of the results.
-        repository: The repository of the images.
-        role_arn: The role that jobs run under.
-        boundary_arn: The policy that bounds the permissions of that role, whatever its own policies say.
-        data_prefixes: Key prefixes of the pictures in a shared bucket; empty if the bucket is the project's.
-        kms_key: ARN of the key that encrypts all this; empty for AWS's own key.
-        subnets: The subnets of the user's VPC that jobs run in; empty for no VPC.
-        security_groups: The security groups of the jobs' machines there.
-    """
-
-    project: str
-    partition: str
-    region: str
-    account: str
-    data_bucket: str
-    output_bucket: str
-    repository: str
-    role_arn: str = ""
-    boundary_arn: str = ""
-    data_prefixes: tuple[str, ...] = ()
-    kms_key: str = ""
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
-
-    def bucket_arns(self, *buckets: str, below: str = "") -> list[str]:
-        """Return the ARNs of buckets, or of the objects `below` a path in them; each once."""
-        return [f"arn:{self.partition}:s3:::{bucket}{below}" for bucket in dict.fromkeys(buckets)]
-
-    def arn(self, service: str, resource: str) -> str:
-        """Return the ARN of a resource in the project's region and account."""
-        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
 def build_scope(aws: Aws, *, account: str = "") -> Scope:
@@ -92,27 +50,16 @@ def build_scope(aws: Aws, *, account: str = "") -> Scope:
     )
 
 
-def allow(
-    sid: str,
-    actions: Iterable[str],
-    resources: str | list[str] = "*",
-    *,
-    where: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Return a statement that allows actions on resources, under the conditions `where`."""
-    statement = {"Sid": sid, "Effect": "Allow", "Action": sorted(actions), "Resource": resources}
-    return {**statement, "Condition": dict(where)} if where else statement
-
-
 def build_trust(scope: Scope) -> dict[str, Any]:
-    """Return the role's trust policy: SageMaker, only for training jobs of this account in this region.
+    """Return the role's trust policy: SageMaker, only for jobs and endpoints of this account in this region.
 
     Without the conditions a job of another account could use the role ("confused deputy"). They follow AWS's
-    guide to SageMaker's security.
+    guide to SageMaker's security: for endpoints SageMaker gives this ARN with the asterisk, and
+    not that of a model or an endpoint.
     """
     conditions = {
         "StringEquals": {"aws:SourceAccount": scope.account},
-        "ArnLike": {"aws:SourceArn": scope.arn("sagemaker", "training-job/*")},
+        "ArnLike": {"aws:SourceArn": scope.arn("sagemaker", "*")},
     }
     statement = {
         "Effect": "Allow",
@@ -124,8 +71,9 @@ def build_trust(scope: Scope) -> dict[str, Any]:
 
 
 def build_policy(scope: Scope) -> dict[str, Any]:
-    """Return the role's policy: what a training job may do, on this project's resources only."""
+    """Return the role's policy: what jobs and endpoints may do, on this project's resources only."""
     statements = [*_data_statements(scope), *_output_statements(scope), *_platform_statements(scope)]
+    statements += serving.list_role_statements(scope)
     if scope.kms_key:
         statements += kms_statements(scope, through=("ec2", "s3", "sagemaker"))
     if scope.subnets:
@@ -185,9 +133,9 @@ def _output_statements(scope: Scope) -> list[dict[str, Any]]:
 def _platform_statements(scope: Scope) -> list[dict[str, Any]]:
     """Return the permissions that SageMaker uses for the job: its log, its metrics, its image."""
     logs = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-    namespace = {"StringEquals": {"cloudwatch:namespace": names.METRIC_NAMESPACE}}
+    namespace = {"StringLike": {"cloudwatch:namespace": names.METRIC_NAMESPACES}}
     return [
-        allow("Logs", logs, log_group(scope)),
+        allow("Logs", logs, [*job_logs(scope), *serving.list_log_groups(scope)]),
         allow("Metrics", ["cloudwatch:PutMetricData"], where=namespace),
         # AWS gives this permission for a whole account only; the next statement limits what can be pulled.
         allow("SignInToRegistry", ["ecr:GetAuthorizationToken"]),
@@ -195,7 +143,7 @@ def _platform_statements(scope: Scope) -> list[dict[str, Any]]:
     ]
 
 
-def log_group(scope: Scope) -> list[str]:
+def job_logs(scope: Scope) -> list[str]:
     """Return the ARNs of the log group of training jobs, and of the streams in it."""
     group = scope.arn("logs", f"log-group:{names.LOG_GROUP}")
     return [group, f"{group}:*"]

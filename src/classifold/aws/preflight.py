@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from classifold import names
 from classifold.aws.clients import Aws
 from classifold.aws.cost import list_machines
 from classifold.aws.crew import open_crew
@@ -50,22 +52,28 @@ def check_job(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
     checks: tuple[Check, ...] = (
         check_data,
         _check_output,
-        _check_role,
-        _check_image,
+        lambda aws, request: check_role(aws, str(request["RoleArn"])),
+        lambda aws, request: check_image(aws, str(request["AlgorithmSpecification"]["TrainingImage"])),
         _check_machines,
         _check_quotas,
         check_risk,
-        _check_keys,
-        _check_network,
+        lambda aws, request: check_keys(aws, _list_keys(request)),
+        lambda aws, request: check_network(aws, request.get("VpcConfig")),
     )
 
-    def look(check: Check) -> tuple[Check, list[Finding]]:
-        return check, list(guard(lambda: check(aws, request)))
+    return run_checks([functools.partial(check, aws, request) for check in checks])
+
+
+def run_checks(checks: Sequence[Callable[[], Iterable[Finding]]]) -> list[Finding]:
+    """Run checks at the same time and return their findings, in the order of the checks."""
+
+    def look(number: int) -> tuple[int, list[Finding]]:
+        return number, list(guard(checks[number]))
 
     # A crew, so that Ctrl-C waits for no answer.
     with open_crew(len(checks)) as crew:
-        found = dict(crew.map(look, checks))
-    return [finding for check in checks for finding in found[check]]
+        found = dict(crew.map(look, range(len(checks))))
+    return [finding for number in range(len(checks)) for finding in found[number]]
 
 
 def _check_output(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
@@ -76,14 +84,19 @@ def _check_output(aws: Aws, request: Mapping[str, Any]) -> list[Finding]:
 # The role
 
 
-def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield whether the role is there and SageMaker may take it on."""
-    arn = str(request["RoleArn"])
+def check_role(aws: Aws, arn: str, *, source_arn: str = "") -> Iterator[Finding]:
+    """Yield whether the role is there and SageMaker may take it on.
+
+    Args:
+        aws: The connection to AWS.
+        arn: ARN of the role.
+        source_arn: What SageMaker takes it on for, as its trust policy may limit that; empty: not checked.
+    """
     where, account = f"role {arn}", arn.split(":")[4]
     if account != aws.account:
         yield Finding(
             where,
-            f"it is of account {account}, the job of {aws.account}",
+            f"it is of account {account}, the project of {aws.account}",
             hint="set ROLE to one of this account's",
         )
         return
@@ -97,7 +110,16 @@ def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             where, "there is no such role", hint="run `classifold upload`, which makes one, or set ROLE"
         )
         return
-    if not trusts_sagemaker(role.get("AssumeRolePolicyDocument", {}), account=aws.account):
+    trust = role.get("AssumeRolePolicyDocument", {})
+    if source_arn and trusts_sagemaker(trust, account=aws.account) and not _is_for(trust, aws, source_arn):
+        what = "SageMaker may take it on for training jobs, but not for endpoints and transform jobs"
+        hint = (
+            "run `classifold setup`, which corrects a role that the project made; without the permission to, "
+            f"make it again: classifold destroy {names.role(aws.config.PROJECT_NAME)} and classifold setup"
+        )
+        yield Finding(where, what, hint="docs/aws.md has the trust policy" if aws.config.ROLE else hint)
+        return
+    if not trusts_sagemaker(trust, account=aws.account):
         hint = f"let its trust policy allow sts:AssumeRole to {SAGEMAKER}; docs/aws.md has one"
         yield Finding(where, "SageMaker may not take it on", hint=hint)
         return
@@ -109,19 +131,22 @@ def _check_role(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(where, what, hint=hint, is_fatal=False)
 
 
+def _is_for(trust: Mapping[str, Any], aws: Aws, source_arn: str) -> bool:
+    return trusts_sagemaker(trust, account=aws.account, source_arn=source_arn)
+
+
 # The image
 
 
-def _check_image(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
+def check_image(aws: Aws, uri: str) -> Iterator[Finding]:
     """Yield whether the image is there, in this region, in SageMaker's form, and what ECR's scan found."""
-    uri = str(request["AlgorithmSpecification"]["TrainingImage"])
     where, hint = f"image {uri}", "run `classifold image`"
     found = _IMAGE_URI.fullmatch(uri)
     if found is None:
         yield Finding(where, "it is in no repository of ECR, so nothing is known of it", is_fatal=False)
         return
     if found["region"] != aws.region:
-        yield Finding(where, f"it is in {found['region']}, the job in {aws.region}", hint=hint)
+        yield Finding(where, f"it is in {found['region']}, the project in {aws.region}", hint=hint)
         return
     name = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"]}
     account, repository = found["account"], found["repository"]
@@ -155,13 +180,13 @@ def _check_quotas(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
     warm = {}
     if request["ResourceConfig"].get("KeepAlivePeriodInSeconds"):
         warm = {one: f"{one} for training warm pool usage" for one in machines}
-    quotas = _read_quotas(aws, {*wanted.values(), *warm.values()})
+    quotas = read_quotas(aws, {*wanted.values(), *warm.values()})
     short = [one for one in machines if quotas.get(wanted[one], count) < count]
     for one in short:
         # With several types the next one is taken, so that one is enough.
-        yield _short_of(wanted[one], quotas[wanted[one]], count, is_fatal=len(short) == len(machines))
+        yield short_of(wanted[one], quotas[wanted[one]], count, is_fatal=len(short) == len(machines))
     for name in (warm[one] for one in warm if quotas.get(warm[one], count) < count):
-        yield _short_of(name, quotas[name], count, is_fatal=True)
+        yield short_of(name, quotas[name], count, is_fatal=True)
     unknown = [wanted[one] for one in machines if wanted[one] not in quotas]
     if unknown:
         what = "AWS lists no such quota in this region: it may not have the machine"
@@ -170,7 +195,7 @@ def _check_quotas(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _check_use(aws, machines[0], quotas[wanted[machines[0]]], count, is_spot=bool(spot))
 
 
-def _read_quotas(aws: Aws, wanted: set[str]) -> dict[str, float]:
+def read_quotas(aws: Aws, wanted: set[str]) -> dict[str, float]:
     """Return the quotas of these names; SageMaker has some thousands, asked for a page at a time."""
     found: dict[str, float] = {}
     with aws_errors("read SageMaker's quotas"):
@@ -190,8 +215,9 @@ def explain_quota(name: str) -> str:
     )
 
 
-def _short_of(name: str, value: float, count: int, *, is_fatal: bool) -> Finding:
-    what = f"this account may use {value:g}, and the job wants {count}"
+def short_of(name: str, value: float, count: int, *, is_fatal: bool, wanting: str = "the job") -> Finding:
+    """Return the finding on a quota that is too small."""
+    what = f"this account may use {value:g}, and {wanting} wants {count}"
     return Finding(f"quota {name}", what, hint=explain_quota(name), is_fatal=is_fatal)
 
 
@@ -219,15 +245,20 @@ def _check_use(aws: Aws, machine: str, quota: float, count: int, *, is_spot: boo
 # Keys and network
 
 
-def _check_keys(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
+def _list_keys(request: Mapping[str, Any]) -> list[str | None]:
+    return [request["OutputDataConfig"].get("KmsKeyId"), request["ResourceConfig"].get("VolumeKmsKeyId")]
+
+
+def check_keys(aws: Aws, keys: Iterable[str | None]) -> Iterator[Finding]:
     """Yield whether the keys are there, in this region and in use."""
-    keys = [request["OutputDataConfig"].get("KmsKeyId"), request["ResourceConfig"].get("VolumeKmsKeyId")]
     for key in dict.fromkeys(one for one in keys if one):
         where = f"key {key}"
         region = key.split(":")[3] if key.startswith("arn:") else aws.region
         if region != aws.region:
             yield Finding(
-                where, f"it is in {region}, the job in {aws.region}", hint="set KMS_KEY to one of this region"
+                where,
+                f"it is in {region}, the project in {aws.region}",
+                hint="set KMS_KEY to one of this region",
             )
             continue
         try:
@@ -244,9 +275,8 @@ def _check_keys(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
             )
 
 
-def _check_network(aws: Aws, request: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield whether the job's subnets and security groups are there, and S3 can be reached from them."""
-    vpc = request.get("VpcConfig")
+def check_network(aws: Aws, vpc: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """Yield whether the subnets and security groups are there, and S3 can be reached from them."""
     if not vpc:
         return
     client = aws.client("ec2")

@@ -12,7 +12,7 @@ from botocore import exceptions
 from classifold.aws.no_answer import LOGIN_HINT, NEIGHBOURS, NETWORK_HINT, PASSING, explain_no_answer
 from classifold.errors import AwsError, Fault, MissingError, name_failure
 
-_MISSING = re.compile(r"NoSuch|NotFound|^404$|Requested resource not found|Could not find requested job")
+_MISSING = re.compile(r"NoSuch|NotFound|^404$|Requested resource not found|Could not find |does not exist")
 _DENIED = re.compile(r"AccessDenied|^403$|^Forbidden$|Unauthorized|AllAccessDisabled|NotAuthorized")
 _ELSEWHERE = (
     "301",

@@ -16,7 +16,8 @@ from classifold.errors import AwsError, Fault
 Tell = Callable[[str], None]
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-# Images of earlier content that stay.
+# Training images of earlier content that stay, of each kind. Slim serving images never expire: an endpoint
+# starts new machines from its image for as long as it exists.
 KEPT_IMAGES = 20
 # Longer than a job can be under way: SageMaker's own limit is 28 days, waiting for spot machines included.
 KEPT_UNTAGGED_DAYS = 30
@@ -62,7 +63,7 @@ def _expire(priority: int, variant: str) -> dict[str, Any]:
 
 # No tag says whose an untagged image is; none is removed that was there before the rule.
 _EXPIRE_UNTAGGED = {
-    "rulePriority": len(names.IMAGE_VARIANTS) + 1,
+    "rulePriority": len(names.TRAINING_VARIANTS) + 1,
     "description": f"{_OURS}untagged images, {KEPT_UNTAGGED_DAYS} days after their push",
     "selection": {
         "tagStatus": "untagged",
@@ -72,7 +73,7 @@ _EXPIRE_UNTAGGED = {
     },
     "action": {"type": "expire"},
 }
-_EXPIRE_TAGGED = [_expire(priority, variant) for priority, variant in enumerate(names.IMAGE_VARIANTS, 1)]
+_EXPIRE_TAGGED = [_expire(priority, variant) for priority, variant in enumerate(names.TRAINING_VARIANTS, 1)]
 LIFECYCLE: dict[str, list[dict[str, Any]]] = {"rules": [*_EXPIRE_TAGGED, _EXPIRE_UNTAGGED]}
 
 
@@ -265,7 +266,7 @@ def _fix_lifecycle(aws: Aws, found: Mapping[str, Any], *, tell: Tell) -> str:
     if rules == wanted:
         return ""
     _put_lifecycle(aws, name, wanted)
-    return f"set it to keep the newest {KEPT_IMAGES} images of each kind"
+    return f"set it to keep the newest {KEPT_IMAGES} training images of each kind"
 
 
 def _put_lifecycle(aws: Aws, name: str, rules: Sequence[Mapping[str, Any]]) -> None:

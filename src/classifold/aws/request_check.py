@@ -1,4 +1,4 @@
-"""Checking a request before it is sent, by boto3's description of CreateTrainingJob."""
+"""Checking a request before it is sent, by boto3's description of the operation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from classifold import names
@@ -40,26 +41,32 @@ _WORDS = {
 _JAVA_CLASSES = {r"\p{Alnum}": "A-Za-z0-9", r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s"}
 
 
-def check_request(request: Mapping[str, Any]) -> list[Fault]:
+def check_request(request: Mapping[str, Any], operation: str = "CreateTrainingJob") -> list[Fault]:
     """Return every fault of a request that AWS would refuse, as far as it can be found without AWS.
 
     Unknown fields, missing fields, types, lengths, ranges, patterns and choices, each with its path in the
     request. Botocore itself checks only the first three.
 
     Args:
-        request: CreateTrainingJob's parameters.
+        request: The operation's parameters.
+        operation: SageMaker's operation.
     """
-    shape = _load_shape()
+    shape = _load_shape(operation)
     faults = list(_check(request, shape, path=""))
+    if operation != "CreateTrainingJob":
+        # No template adds to these requests: what is wrong comes from the settings and options alone.
+        faults = [
+            replace(one, where=f"{operation}: {one.where.partition(': ')[2]}", hint="") for one in faults
+        ]
     return faults or _ask_botocore(request, shape)
 
 
 @functools.cache
-def _load_shape() -> Any:
+def _load_shape(operation: str) -> Any:
     import botocore.session
 
     model = botocore.session.get_session().get_service_model("sagemaker")
-    return model.operation_model("CreateTrainingJob").input_shape
+    return model.operation_model(operation).input_shape
 
 
 def _ask_botocore(request: Mapping[str, Any], shape: Any) -> list[Fault]:

@@ -46,14 +46,15 @@ def fetch_job(aws: Aws, name: str | None, *, tell: Callable[[str], None]) -> Pat
     if run_dir.exists():
         tell(f"{run_dir} exists already")
         return run_dir
-    uri = _find_archive(job)
+    uri = find_archive(job)
     with disk_errors(run_dir):
         runs_dir.mkdir(parents=True, exist_ok=True)
         # A unique folder, since two processes may fetch the same job at once.
         partial = Path(tempfile.mkdtemp(prefix=f".{job_name}.", dir=runs_dir))
         try:
             archive = partial / names.MODEL_ARCHIVE
-            _download(aws, uri, archive)
+            hint = "the result was removed, or never written; classifold jobs says how the job ended"
+            download_object(aws, uri, archive, hint=hint)
             unpack_archive(archive, partial / "run")
             check_run(partial / "run", is_whole=is_whole, where=uri)
             _write_bill(aws, job, partial / "run")
@@ -81,7 +82,12 @@ def _write_bill(aws: Aws, job: dict[str, Any], run_dir: Path) -> None:
     (run_dir / names.JOB_JSON).write_text(f"{format_json(bill, indent=2)}\n", encoding="utf-8")
 
 
-def _find_archive(job: dict[str, Any]) -> str:
+def find_archive(job: dict[str, Any]) -> str:
+    """Return the S3 address of a job's result.
+
+    Raises:
+        JobError: The job is still running, or left nothing.
+    """
     name, status = job["TrainingJobName"], job["TrainingJobStatus"]
     if status in RUNNING:
         hint = f"wait for its end with: classifold follow {name}"
@@ -94,12 +100,22 @@ def _find_archive(job: dict[str, Any]) -> str:
     return str(uri)
 
 
-def _download(aws: Aws, uri: str, target: Path) -> None:
-    """Download an object in parallel parts; S3's checksum is compared if the object has one."""
+def download_object(aws: Aws, uri: str, target: Path, *, hint: str) -> None:
+    """Download an object in parallel parts; S3's checksum is compared if the object has one.
+
+    Args:
+        aws: The connection to AWS.
+        uri: S3 address of the object.
+        target: The file that it becomes.
+        hint: What to do if there is no such object.
+
+    Raises:
+        AwsError: AWS refuses, or there is no such object.
+        DiskError: There is no room for it and its content.
+    """
     from boto3.s3.transfer import TransferConfig
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    hint = "the result was removed, or never written; classifold jobs says how the job ended"
     with aws_errors(f"download {uri}", hint=hint):
         s3 = aws.client("s3")
         size = int(s3.head_object(Bucket=bucket, Key=key)["ContentLength"])

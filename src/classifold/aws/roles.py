@@ -13,7 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from classifold import names
 from classifold.aws.clients import Aws
-from classifold.aws.policies import SAGEMAKER, Scope, build_policy, build_scope, build_trust
+from classifold.aws.policies import SAGEMAKER, build_policy, build_scope, build_trust
+from classifold.aws.policy_scope import Scope
 from classifold.aws.refusals import aws_errors, error_code, is_denied, is_missing
 from classifold.errors import AwsError, Fault, MissingError
 
@@ -84,7 +85,7 @@ def _create_role(aws: Aws, name: str, trust: Mapping[str, Any]) -> dict[str, Any
             answer = aws.client("iam").create_role(
                 RoleName=name,
                 AssumeRolePolicyDocument=json.dumps(trust),
-                Description=f"Training jobs of project {aws.config.PROJECT_NAME}",
+                Description=f"Jobs and endpoints of project {aws.config.PROJECT_NAME}",
                 Tags=_list_tags(aws.tags),
                 **({"PermissionsBoundary": boundary} if boundary else {}),
             )
@@ -289,9 +290,28 @@ def _describe_rights(missing: list[str] | None) -> str:
     return f", but its policies lack {', '.join(missing)}" if missing else ", as it should be"
 
 
-def trusts_sagemaker(trust: Mapping[str, Any], *, account: str) -> bool:
-    """Tell whether a trust policy lets SageMaker assume the role for jobs of this account."""
-    return any(_lets_sagemaker(statement, account) for statement in _list(trust.get("Statement", [])))
+def trusts_sagemaker(trust: Mapping[str, Any], *, account: str, source_arn: str = "") -> bool:
+    """Tell whether a trust policy lets SageMaker assume the role for this account.
+
+    Args:
+        trust: The trust policy.
+        account: Number of the account.
+        source_arn: What SageMaker assumes it for, such as a job's ARN; empty: not held against the policy.
+    """
+    statements = _list(trust.get("Statement", []))
+    return any(_lets_sagemaker(one, account) and _is_about(one, source_arn) for one in statements)
+
+
+def _is_about(statement: Mapping[str, Any], source_arn: str) -> bool:
+    patterns = [
+        _list(value)
+        for test in ("ArnLike", "ArnEquals", "StringLike", "StringEquals")
+        for key, value in statement.get("Condition", {}).get(test, {}).items()
+        if key.lower() == "aws:sourcearn"
+    ]
+    return not source_arn or all(
+        any(fnmatch.fnmatchcase(source_arn, str(one)) for one in listed) for listed in patterns
+    )
 
 
 def _lets_sagemaker(statement: Mapping[str, Any], account: str) -> bool:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.cells import cell_len
 
 from classifold import names
-from classifold.atomic import write_whole
 from classifold.counts import choose, count_of
 from classifold.printable import format_json, make_printable
 from classifold.progress import is_terminal, say
@@ -26,7 +24,8 @@ if TYPE_CHECKING:
 
     from classifold.dataset.division import SplitSummary
     from classifold.packing.pack import ShardSummary
-    from classifold.predict.output import OutputFormat, Written
+    from classifold.predict.answer_formats import OutputFormat
+    from classifold.predict.written import Written
     from classifold.training.run import RunSummary
 
 _SCORE_TITLES = {
@@ -297,11 +296,14 @@ def _interval(low: float | None, high: float | None) -> str:
     return _UNKNOWN if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def print_written(written: Written, path: Path, *, output_format: OutputFormat) -> None:
-    """Say on standard error what is in a file of predictions, which pictures are not, and what is odd."""
-    from classifold.predict.output import describe_contradiction
+def print_written(written: Written, path: Path | None, *, output_format: OutputFormat) -> None:
+    """Say on standard error what is in a file of predictions, which pictures are not, and what is odd.
 
-    for line in written.describe(path):
+    Of answers on standard output, only what could not be read is said: it explains the exit code.
+    """
+    from classifold.predict.answer_formats import describe_contradiction
+
+    for line in written.describe(path) if path else written.describe_unreadable():
         say(line)
     if note := describe_contradiction(output_format, path):
         print_notes([note])
@@ -340,17 +342,3 @@ def show_place(text: str, path: Path) -> None:
 def print_json(**answer: object) -> None:
     """Print an answer as one JSON object."""
     click.echo(format_json(answer, indent=2))
-
-
-@contextlib.contextmanager
-def open_answer(path: Path | None) -> Iterator[TextIO]:
-    """Open standard output, or a file that appears under its name only when it is complete.
-
-    Raises:
-        DiskError: The file cannot be written.
-    """
-    if path is None:
-        yield sys.stdout
-        return
-    with write_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        yield stream

@@ -11,7 +11,7 @@ import click
 from classifold import names
 from classifold.cli.options import json_option, load_project, load_settings, takes_settings
 from classifold.cli.values import Number, OneOf, WholeNumber
-from classifold.errors import AwsError
+from classifold.errors import AwsError, Fault, UsageError
 from classifold.printable import make_printable
 from classifold.progress import say, show_progress
 
@@ -25,32 +25,32 @@ _SAMPLE_ACCOUNT = "111122223333"
 _job_argument = click.argument("name", metavar="[JOB]", required=False)
 
 
-def _tell(line: str) -> None:
+def tell_step(line: str) -> None:
     """Print a progress line on standard error; escaped, since its text may come from another machine."""
     say(line)
 
 
-def _open_aws(config: Config) -> Aws:
+def open_aws(config: Config) -> Aws:
     """Return the connection to AWS, after one request that shows that the credentials work."""
     # Shown on a terminal only: loading boto3 and the request take a second or more.
     with show_progress("looking for the AWS account", None):
-        aws = _prepare_aws(config)
+        aws = prepare_aws(config)
         _ = aws.identity
     _tell_account(aws)
     return aws
 
 
 def _tell_account(aws: Aws) -> None:
-    _tell(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
+    tell_step(f"account {aws.account}, region {aws.region}, as {aws.identity['Arn']}")
 
 
-def _prepare_aws(config: Config) -> Aws:
+def prepare_aws(config: Config) -> Aws:
     """Return the connection to AWS before any request; a note says if boto3 does not know the region."""
     from classifold.aws.clients import Aws
 
     aws = Aws(config)
     if doubt := aws.doubt_region():
-        _tell(f"note: {doubt}")
+        tell_step(f"note: {doubt}")
     return aws
 
 
@@ -67,10 +67,10 @@ def send_data(config: Config, *, delete_stale: bool = False, as_json: bool = Fal
     with show_progress("looking for the pictures", None):
         load_sets(config.split_dir)
     tell_quick_check(config)
-    aws = _open_aws(config)
-    ensure_buckets(aws, tell=_tell)
-    ensure_role(aws, tell=_tell)
-    print_upload(upload_data(aws, delete_stale=delete_stale, tell=_tell), as_json=as_json)
+    aws = open_aws(config)
+    ensure_buckets(aws, tell=tell_step)
+    ensure_role(aws, tell=tell_step)
+    print_upload(upload_data(aws, delete_stale=delete_stale, tell=tell_step), as_json=as_json)
 
 
 def set_up(config: Config) -> None:
@@ -79,10 +79,10 @@ def set_up(config: Config) -> None:
     from classifold.aws.repository import ensure_repository
     from classifold.aws.roles import ensure_role
 
-    aws = _open_aws(config)
-    ensure_buckets(aws, tell=_tell)
-    ensure_role(aws, tell=_tell)
-    ensure_repository(aws, tell=_tell)
+    aws = open_aws(config)
+    ensure_buckets(aws, tell=tell_step)
+    ensure_role(aws, tell=tell_step)
+    ensure_repository(aws, tell=tell_step)
     click.echo(f"Project {config.PROJECT_NAME} is set up in {aws.region}.")
 
 
@@ -90,36 +90,57 @@ def show_policies(config: Config) -> None:
     """Print the policies of docs/aws.md with the project's own names in them."""
     from classifold.aws.caller_policies import build_daily_policy, build_setup_policy
     from classifold.aws.policies import build_boundary, build_scope
+    from classifold.aws.serving_policies import build_deploy_policy
     from classifold.cli.cloud_answers import print_json
 
-    aws = _prepare_aws(config)
+    aws = prepare_aws(config)
     try:
         scope = build_scope(aws)
         _tell_account(aws)
     except AwsError as error:
         reason = error.faults[0].what
-        _tell(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} is shown instead")
+        tell_step(f"note: the account is not known ({reason}); {_SAMPLE_ACCOUNT} is shown instead")
         scope = build_scope(aws, account=_SAMPLE_ACCOUNT)
         if scope.kms_key and not scope.kms_key.startswith("arn:"):
-            _tell(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
+            tell_step(f"note: the ARN of the key belongs in place of KMS_KEY, {scope.kms_key}")
     print_json(
         {
             "boundary": build_boundary(scope),
             "set_up": build_setup_policy(scope, makes_role=not config.ROLE),
             "daily_use": build_daily_policy(scope),
+            "deploy": build_deploy_policy(scope),
         }
     )
 
 
-def make_image(config: Config, *, is_pushed: bool = True, variant: Any = None, as_json: bool = False) -> None:
-    """Build the training image, and push it."""
+def make_image(
+    config: Config,
+    *,
+    is_pushed: bool = True,
+    variant: Any = None,
+    run: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Build an image and push it; with a run, its model is in the image."""
     from classifold.aws.image import build_image, push_image
     from classifold.cli.cloud_answers import print_image
 
-    aws = _open_aws(config) if is_pushed else None
-    image = build_image(config, variant=variant, tell=_tell)
-    pushed = None if aws is None else push_image(aws, image, tell=_tell)
+    aws = open_aws(config) if is_pushed else None
+    model = None if run is None else _find_model(config, run)
+    image = build_image(config, variant=variant, model=model, tell=tell_step)
+    pushed = None if aws is None else push_image(aws, image, tell=tell_step)
     print_image(image, pushed, as_json=as_json)
+
+
+def _find_model(config: Config, run: Path) -> Path:
+    """Return the model.onnx of a run, once it was loaded: a damaged one is refused before the build."""
+    from classifold.predict.model_file import find_model
+    from classifold.predict.predictor import load_predictor
+    from classifold.run_folder import find_run
+
+    model = find_model(find_run(run, runs_dir=Path(config.RUNS_DIR)))
+    load_predictor(model)
+    return model
 
 
 def train_in_docker(
@@ -134,8 +155,8 @@ def train_in_docker(
 
     # The image that INSTANCE_TYPE needs, unless this machine has no GPU to run it on.
     variant: Variant | None = None if list_gpus() else "cpu" if num_hosts == 1 else "hosts"
-    built = build_image(config, variant=variant, is_base_renewed=False, tell=_tell)
-    run_dir = run_in_docker(config, built.reference, tell=_tell, num_hosts=num_hosts)
+    built = build_image(config, variant=variant, is_base_renewed=False, tell=tell_step)
+    run_dir = run_in_docker(config, built.reference, tell=tell_step, num_hosts=num_hosts)
     archive = write_archive(run_dir, run_dir / names.MODEL_ARCHIVE) if is_archived else None
     print_run_folder(run_dir, archive=archive, is_opened=is_opened, as_json=as_json)
 
@@ -164,12 +185,12 @@ def start_job(
     from classifold.datacheck.quick import tell_quick_check
 
     tell_quick_check(config)
-    aws = _prepare_aws(config) if is_dry else _open_aws(config)
-    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=_tell)
+    aws = prepare_aws(config) if is_dry else open_aws(config)
+    launch = launch_job(aws, dry_run=is_dry, max_cost=max_cost, resumed=resumed, tell=tell_step)
     if is_answer:
         print_launch(launch, as_json=as_json)
     else:
-        _tell(f"started {launch.job_name}")
+        tell_step(f"started {launch.job_name}")
     return aws, None if is_dry else launch.job_name
 
 
@@ -211,22 +232,45 @@ def setup(is_shown: bool, config_path: Path | None, overrides: tuple[str, ...]) 
 @click.option("--no-push", is_flag=True, help="Build only; needs no AWS account.")
 @click.option(
     "--variant",
-    type=OneOf(names.IMAGE_VARIANTS),
-    help="Which image (default: what the job needs).",
+    type=OneOf(names.TRAINING_VARIANTS),
+    help="Which training image (default: what the job needs).",
 )
+@click.option("--serve", "is_serving", is_flag=True, help="The slim image that only serves.")
+@click.argument("run", required=False, type=click.Path(path_type=Path))
 @json_option
 @takes_settings
 def image(
-    no_push: bool, variant: str | None, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
+    no_push: bool,
+    variant: str | None,
+    is_serving: bool,
+    run: Path | None,
+    as_json: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Build the training image and push it to ECR.
 
+    With --serve it is the slim image instead: without TensorFlow, for endpoints and any other place that runs
+    containers. It serves the run that is mounted at /opt/ml/model, or the one named by RUN, whose model.onnx
+    is then part of the image.
+
     Its tag is computed from its content: an image that exists already is neither built nor pushed again.
     """
+    if is_serving and variant is not None:
+        raise UsageError(Fault("classifold image", "--variant is for training images", hint="leave out one"))
+    if run is not None and not is_serving:
+        what = "RUN is for the image that serves"
+        raise UsageError(Fault("classifold image", what, hint="add --serve, or leave it out", got=str(run)))
     # Without AWS the project's name is only that of an image in the local engine.
     load = load_settings if no_push else load_project
     config = load(config_path, overrides)
-    make_image(config, is_pushed=not no_push, variant=variant, as_json=as_json)
+    make_image(
+        config,
+        is_pushed=not no_push,
+        variant=names.SERVE_VARIANT if is_serving else variant,
+        run=run,
+        as_json=as_json,
+    )
 
 
 @click.command()
@@ -301,7 +345,7 @@ def jobs(
     from classifold.aws.jobs import list_jobs
     from classifold.cli.cloud_answers import print_job, print_jobs
 
-    aws = _prepare_aws(config)
+    aws = prepare_aws(config)
     if name is None:
         print_jobs(list_jobs(aws, limit=limit), as_json=as_json)
     else:
@@ -318,14 +362,14 @@ def follow(name: str | None, as_json: bool, config_path: Path | None, overrides:
     Without JOB, the newest one. The exit code is the job's own; Ctrl-C leaves the job running.
     """
     config = load_project(config_path, overrides)
-    return _follow(_prepare_aws(config), name, as_json=as_json)
+    return _follow(prepare_aws(config), name, as_json=as_json)
 
 
 def _follow(aws: Aws, name: str | None, *, as_json: bool) -> int:
     from classifold.aws.follow import follow_job
     from classifold.cli.cloud_answers import print_end
 
-    end = follow_job(aws, name, tell=_tell if as_json else show)
+    end = follow_job(aws, name, tell=tell_step if as_json else show)
     print_end(end, as_json=as_json)
     return end.exit_code
 
@@ -347,7 +391,7 @@ def stop(name: str | None, config_path: Path | None, overrides: tuple[str, ...])
     config = load_project(config_path, overrides)
     from classifold.aws.jobs import stop_job
 
-    job_name = stop_job(_prepare_aws(config), name, tell=_tell)
+    job_name = stop_job(prepare_aws(config), name, tell=tell_step)
     click.echo(job_name)
 
 
@@ -362,7 +406,7 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
     config = load_project(config_path, overrides)
     from classifold.aws.results import fetch_job
 
-    show(str(fetch_job(_prepare_aws(config), name, tell=_tell)))
+    show(str(fetch_job(prepare_aws(config), name, tell=tell_step)))
 
 
 @click.command()
@@ -381,4 +425,4 @@ def destroy(
     config = load_project(config_path, overrides)
     from classifold.cli.cloud_removal import remove_project
 
-    remove_project(_open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=_tell)
+    remove_project(open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=tell_step)

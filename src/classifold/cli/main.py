@@ -10,6 +10,7 @@ import click
 
 from classifold import __version__, names
 from classifold.asking import asked_for
+from classifold.cli.batch import batch
 from classifold.cli.check import check
 from classifold.cli.cloud import (
     destroy,
@@ -28,6 +29,7 @@ from classifold.cli.cloud import (
 )
 from classifold.cli.compare import compare
 from classifold.cli.data import shards
+from classifold.cli.deploy import deploy, endpoints, undeploy
 from classifold.cli.export import export
 from classifold.cli.new_project import init
 from classifold.cli.options import (
@@ -48,6 +50,7 @@ from classifold.cli.options import (
 )
 from classifold.cli.predict import predict
 from classifold.cli.runner import OrderedGroup, run
+from classifold.cli.serve import serve
 from classifold.cli.values import Number, WholeNumber
 
 if TYPE_CHECKING:
@@ -285,7 +288,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, compare, predict, export, destroy),
+    *(report, compare, predict, serve, export, deploy, batch, endpoints, undeploy, destroy),
 ):
     cli.add_command(_command)
 

@@ -27,7 +27,19 @@ class _PathType(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _PlaceType(click.types.StringParamType):
+    """A path, an address or another name of a place, as the user wrote it; it must not be empty."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text."""
+        if value == "":
+            raise WrongValue(value, "a path")
+        return super().convert(value, param, ctx)
+
+
 PATH = _PathType(path_type=Path)
+# A path may also be an address, which a Path would change.
+PLACE = _PlaceType()
 # The parameters of `train` that say how a run begins; a hint that repeats the command sets them itself.
 TRAIN_BEGINNINGS = ("resumed", "start")
 folder_argument = click.argument("folder", metavar="[FOLDER]", required=False, type=PATH)

@@ -28,7 +28,8 @@ from classifold.pictures.limits import check_bytes, read_bytes
 from classifold.pictures.source import Member
 
 _MADE_HERE = "made by classifold"
-_FOLDER_LINK, _LINK_ABOVE, _BROKEN_LINK = "link to a folder", "link to a folder above", "broken link"
+FOLDER_LINK, _LINK_ABOVE, BROKEN_LINK = "link to a folder", "link to a folder above", "broken link"
+NOT_ORDINARY, NOT_OPENED = "not an ordinary file", "file that cannot be opened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ def find_loose_pictures(root: Path, *, limit: int | None = None) -> list[str]:
     loose = (
         entry.name
         for entry in entries
-        if not (reason_to_pass_over(entry.name) or leads_to_folder(entry) or _reason_no_picture(entry))
+        if not (reason_to_pass_over(entry.name) or leads_to_folder(entry) or find_reason_no_picture(entry))
     )
     return list(islice(loose, limit))
 
@@ -248,27 +249,47 @@ def _walk(
     oddities: Oddities | None = None,
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Yield (entry, clean path below `folder`) of every picture; in a class, thumbnails are skipped."""
-    is_class = bool(class_name)
+    for entry, inner, reason in walk_entries(folder, ordered=ordered, is_class=bool(class_name)):
+        if not reason:
+            yield entry, inner
+            continue
+        counts[reason] += 1
+        if oddities and reason in (FOLDER_LINK, BROKEN_LINK):
+            oddities.add_link(reason, entry, f"{class_name}/{inner}")
+
+
+def walk_entries(
+    folder: Path, *, ordered: bool = True, is_class: bool = False
+) -> Iterator[tuple[os.DirEntry[str], str, str]]:
+    """Yield (entry, clean path below `folder`, reason) of every file, and of folders that are passed over.
+
+    The reason says why the entry is passed over; it is empty for a picture, and for a file with the extension
+    of one. A folder's own files come before those of its sub-folders. Links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        ordered: True to sort by composed name; False for the disk's order.
+        is_class: Pass over small copies of the pictures, and what classifold made.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
     waiting = [(os.fspath(folder), "")]
     while waiting:
         place, prefix = waiting.pop()
         deeper = []
         for entry in _sorted_entries(Path(place)) if ordered else iter_entries(Path(place)):
+            inner = prefix + clean_name(entry.name)
             if reason := reason_to_pass_over(entry.name):
-                counts[reason] += 1
-            elif entry.is_dir(follow_symlinks=False):
-                if is_class and holds_small_copies(entry.name):
-                    counts[SYSTEM] += 1
-                elif is_class and _is_made_here(Path(entry.path)):
-                    counts[_MADE_HERE] += 1
-                else:
-                    deeper.append((entry.path, f"{prefix}{clean_name(entry.name)}/"))
-            elif reason := _reason_no_picture(entry):
-                counts[reason] += 1
-                if oddities and reason in (_FOLDER_LINK, _BROKEN_LINK):
-                    oddities.add_link(reason, entry, f"{class_name}/{prefix}{clean_name(entry.name)}")
+                yield entry, inner, reason
+            elif not entry.is_dir(follow_symlinks=False):
+                yield entry, inner, find_reason_no_picture(entry)
+            elif is_class and holds_small_copies(entry.name):
+                yield entry, inner, SYSTEM
+            elif is_class and _is_made_here(Path(entry.path)):
+                yield entry, inner, _MADE_HERE
             else:
-                yield entry, prefix + clean_name(entry.name)
+                deeper.append((entry.path, f"{inner}/"))
         waiting += reversed(deeper)
 
 
@@ -306,12 +327,12 @@ def leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _reason_no_picture(entry: os.DirEntry[str]) -> str:
+def find_reason_no_picture(entry: os.DirEntry[str]) -> str:
     """Return why an entry is skipped, "" for a picture and for a file with the extension of one."""
     if not leads_to_file(entry):
         if leads_to_folder(entry):
-            return _FOLDER_LINK
-        return "not an ordinary file" if os.path.exists(entry.path) else _BROKEN_LINK  # noqa: PTH110
+            return FOLDER_LINK
+        return NOT_ORDINARY if os.path.exists(entry.path) else BROKEN_LINK  # noqa: PTH110
     # Decided by name, since on a mounted bucket each opening of a file is a request.
     if os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 - a Path per file is slow
         return ""
@@ -319,7 +340,7 @@ def _reason_no_picture(entry: os.DirEntry[str]) -> str:
         with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123
             head = file.read(HEAD_BYTES)
     except OSError:
-        return "file that cannot be opened"
+        return NOT_OPENED
     if identify_format(head):
         return ""
     content = name_content(head)

@@ -22,7 +22,8 @@ from classifold.predict.predictor import Predictor, load_predictor
 from classifold.progress import hide_progress
 
 # Pictures that are timed, and those before them that are not: the first calls of a model take longer.
-NUM_TIMED, _NUM_WARM = 64, 3
+NUM_TIMED = 64
+_NUM_WARM = 3
 _RUN_BY_TENSORFLOW = ("savedmodel-bytes", "tfjs")
 
 

@@ -95,6 +95,11 @@ _PNM = re.compile(rb"P[1-6][ \t\n\v\f\r]+[0-9#]|P7\n")
 _FLOAT_PNM = re.compile(rb"P[fF]4?[ \t\n\v\f\r]+[0-9]")
 _XBM = re.compile(rb"#define[ \t]+\w+_width[ \t]")
 _SGI_DIMENSIONS = (b"\0\1", b"\0\2", b"\0\3")
+# Matroska and WebM, MPEG program and elementary streams, Windows Media, Flash, Ogg.
+_VIDEO_SIGNATURES = (
+    *(b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u\x8ef\xcf\x11", b"FLV\x01"),
+    b"OggS\0",
+)
 TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 """The last bytes of a TGA file of version 2."""
 
@@ -193,7 +198,7 @@ def _name_by_structure(head: bytes) -> str:
         return "a DICOM picture"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "a video"
-    if head.startswith((b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3")):
+    if head.startswith(_VIDEO_SIGNATURES):
         return "a video"
     if head[:4] == b"\1\0\0\0" and head[40:44] == b" EMF":
         return "an EMF picture"

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,9 @@ from classifold.pictures.limits import PictureError, read_bytes
 from classifold.pictures.whole import load_whole
 from classifold.predict.explanation_files import Answered, ExplanationFiles
 from classifold.predict.explanation_target import NEIGHBOURS_DIR, PICTURES_DIR
-from classifold.predict.predictor import Prediction, Predictor, map_ordered
-from classifold.predict.sources import find_sources
+from classifold.predict.inputs import Inputs, count_pictures, find_sources, list_local
+from classifold.predict.predictor import Prediction, Predictor, Then, map_ordered
+from classifold.predict.sources import Source
 from classifold.predict.training_pictures import find_training_pictures
 from classifold.progress import say
 from classifold.trust.explained import Explained, PictureExplainer
@@ -67,53 +68,69 @@ class Explaining:
         return []
 
     def predict_paths(
-        self, paths: Sequence[Path], *, num_workers: int | None = None, tell: Callable[[str], object] = say
+        self,
+        paths: Sequence[str | Path],
+        *,
+        inputs: Inputs | None = None,
+        num_workers: int | None = None,
+        then: Then | None = None,
+        tell: Callable[[str], object] = say,
     ) -> Iterator[Prediction]:
         """Yield one Prediction per picture as `Predictor.predict_paths` does; each is explained before.
 
         Args:
-            paths: Picture files and folders.
+            paths: What `find_sources` takes.
+            inputs: How they are found and read; None for the defaults.
             num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
             tell: Called with a line on how long it takes, if that is long.
 
         Raises:
             DataError: Paths are missing or hold no picture.
             OSError: The folder cannot be written.
         """
-        total = sum(1 for _ in find_sources(paths))
+        total = count_pictures(paths)
+        sources = find_sources(paths, inputs)
         started = time.monotonic()
         work = map_ordered(
-            lambda item: self._explain(*item),
-            enumerate(find_sources(paths), start=1),
+            lambda item: self._explain(*item, then),
+            _number(sources),
             num_workers=num_workers or count_cores(),
             ahead=count_cores(),
         )
         for number, result in enumerate(work, start=1):
-            if number == _TIMED < total:
-                tell_time(total, (time.monotonic() - started) / number, tell=tell)
+            if number == _TIMED < (total or 0):
+                tell_time(total or 0, (time.monotonic() - started) / number, tell=tell)
             self._files.add(result.prediction, result.answered)
             yield result.prediction
 
-    def _explain(self, number: int, path: Path) -> _Result:
+    def _explain(self, number: int, source: Source, then: Then | None) -> _Result:
         predictor = self._predictor
         card = predictor.card
         try:
-            content = read_bytes(path, max_pixels=predictor.max_pixels)
+            given = source.read()
+            # Read once, for the two forms that it is needed in.
+            content = read_bytes(given, max_pixels=predictor.max_pixels) if isinstance(given, Path) else given
             pixels = predictor.read_picture(content)
             whole = load_whole(
                 content, side=MOST_SIDE, max_pixels=predictor.max_pixels, sample_bits=card.sample_bits
             )
         except PictureError as error:
-            return _Result(Prediction(path, error=error.reason), None)
+            return _Result(Prediction(source, error=error.reason), None)
+        except OSError as error:
+            reason = f"the file cannot be read: {error.strerror or error}"
+            return _Result(Prediction(source, error=reason), None)
         outputs = predictor.run_pixels(pixels[None])
         index = int(outputs.probabilities[0].argmax())
         (explained,) = self._explainer.explain(pixels[None], [index])
         prediction = Prediction(
-            path,
+            source,
             outputs.probabilities[0],
             unknown=bool(predictor.find_unknown(outputs)[0]),
             distance=None if outputs.distances is None else float(outputs.distances[0]),
         )
+        if then:
+            then(prediction, given)
         return _Result(prediction, self._write_pictures(number, whole, explained))
 
     def _write_pictures(self, number: int, whole: Image.Image, explained: Explained) -> Answered:
@@ -148,13 +165,18 @@ class Explaining:
         return name
 
 
+def _number(sources: Generator[Source, None, None]) -> Generator[tuple[int, Source], None, None]:
+    with contextlib.closing(sources):
+        yield from enumerate(sources, start=1)
+
+
 @contextlib.contextmanager
 def open_explaining(
     folder: Path,
     predictor: Predictor,
     *,
     run_dir: Path,
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     data_dir: Path | None = None,
 ) -> Iterator[Explaining]:
     """Yield what predicts and explains pictures; the folder appears at the end, whole, or not at all.
@@ -163,7 +185,7 @@ def open_explaining(
         folder: The folder to write; new, empty, or of an earlier `--explain`, which is replaced.
         predictor: The model.
         run_dir: The run folder, or the model's path.
-        paths: The pictures and folders that will be explained; `folder` must not be in one of them.
+        paths: What will be explained; `folder` must not be in one of them.
         data_dir: Where the training pictures are; None means the folder that the run names.
 
     Raises:
@@ -171,7 +193,9 @@ def open_explaining(
         DiskError: `folder` cannot be written.
     """
     home = run_dir if run_dir.is_dir() else run_dir.parent
-    with ExplanationFiles.open(folder, paths=paths, card=predictor.card, rule=predictor.rule) as files:
+    with ExplanationFiles.open(
+        folder, paths=list_local(paths), card=predictor.card, rule=predictor.rule
+    ) as files:
         yield Explaining(predictor, run_dir=home, files=files, data_dir=data_dir)
 
 

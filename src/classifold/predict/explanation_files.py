@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from classifold.predict.explanation_target import (
     PICTURES_DIR,
     open_target,
 )
-from classifold.predict.output import find_reason
 from classifold.predict.predictor import Prediction
+from classifold.predict.ranking import find_reason
 from classifold.printable import format_json
 from classifold.trust.answering import Rule
 from classifold.trust.explained import Explained
@@ -125,7 +124,7 @@ def build_row(
 ) -> dict[str, Any]:
     """Return a picture's entry in explain.json."""
     row: dict[str, Any] = {
-        "path": os.fsencode(prediction.path).decode("utf-8", "backslashreplace"),
+        "path": prediction.name,
         "predicted_class": None,
         "confidence": None,
         "unknown": None,

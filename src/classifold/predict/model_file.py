@@ -7,18 +7,19 @@ from pathlib import Path
 
 from classifold import names
 from classifold.errors import Fault, RunError
+from classifold.predict.archives import is_archive, open_archive
 
-RUN_HINT = "give a run folder that `classifold train` made, or the model.onnx inside it"
+RUN_HINT = "give a run folder that `classifold train` made, the model.onnx inside it, or its model.tar.gz"
 
 
 def find_model(run: Path) -> Path:
     """Return the path of the model of a run.
 
     Args:
-        run: A run folder, or its model.onnx.
+        run: A run folder, its model.onnx, or its model.tar.gz, of which the model is unpacked.
 
     Raises:
-        RunError: It is neither; the hint says what may be meant.
+        RunError: It is none of these; the hint says what may be meant.
     """
     if run.is_dir():
         if (run / names.MODEL_ONNX).is_file():
@@ -26,9 +27,8 @@ def find_model(run: Path) -> Path:
         raise RunError(_no_model(run))
     if not run.exists():
         raise RunError(Fault(str(run), "no such run folder or model", _near_runs(run) or RUN_HINT))
-    if run.name.endswith((".tar.gz", ".tgz")):
-        hint = f"unpack it first: mkdir run && tar -xzf {run.name} -C run"
-        raise RunError(Fault(str(run), "expected a run folder or model.onnx, got an archive", hint))
+    if is_archive(run) and run.is_file():
+        return open_archive(run) / names.MODEL_ONNX
     # Opening a pipe could block forever.
     if run.suffix.lower() != Path(names.MODEL_ONNX).suffix or not run.is_file():
         raise RunError(Fault(str(run), "expected a run folder or model.onnx, got another file", RUN_HINT))

@@ -19,9 +19,10 @@ from classifold.machine import count_cores
 from classifold.model_card import CLASS_MAPS, ModelCard, parse_card
 from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
+from classifold.predict.inputs import Inputs, find_sources
 from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
 from classifold.predict.model_file import RUN_HINT, find_model
-from classifold.predict.sources import find_sources
+from classifold.predict.sources import Source
 from classifold.settings.config import Config
 from classifold.trust.answering import Rule, choose_rule
 from classifold.trust.explained import NUM_NEIGHBOURS, PictureExplainer, find_reference
@@ -36,7 +37,7 @@ class Prediction:
     """The model's prediction for one picture, or the reason why there is none.
 
     Attributes:
-        path: Path of the picture's file, as it was given or found.
+        source: The picture.
         probabilities: float32, shape (C,), in the order of `Predictor.class_names`; None for an unreadable
             picture.
         error: Why the picture could not be read; empty if it could.
@@ -46,11 +47,25 @@ class Prediction:
             measures none.
     """
 
-    path: Path
+    source: Source
     probabilities: NDArray[np.float32] | None = None
     error: str = ""
     unknown: bool = False
     distance: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What answers call the picture."""
+        return self.source.name
+
+    @property
+    def path(self) -> Path | None:
+        """Path of the picture's file; None for a picture that is no file of its own on this machine."""
+        return self.source.path
+
+
+Then = Callable[[Prediction, Given], object]
+"""What is done with a prediction and its picture, while that is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +152,19 @@ class Predictor:
         return self.run_pixels(pixels).probabilities
 
     def run_pixels(
-        self, pixels: NDArray[np.uint8] | NDArray[np.float32], *, with_embeddings: bool = False
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.float32],
+        *,
+        with_embeddings: bool = False,
+        is_one_call: bool = False,
     ) -> Outputs:
         """Return what the model computes for a batch of at least one picture.
 
         Args:
             pixels: RGB values 0..255, shape (N, S, S, 3) with S the `image_size`, uint8 or float32.
             with_embeddings: Return the embeddings as well, if the model has them.
+            is_one_call: Run the whole batch in this thread, in one call; else several pictures share the
+                cores, one per call.
         """
         card = self.card
         wanted = {
@@ -152,7 +173,7 @@ class Predictor:
             "embeddings": card.embedding if with_embeddings else "",
         }
         named = {part: output for part, output in wanted.items() if output}
-        arrays = run_outputs(self._session, pixels, outputs=list(named.values()))
+        arrays = run_outputs(self._session, pixels, outputs=list(named.values()), is_one_call=is_one_call)
         return Outputs(**dict(zip(named, arrays, strict=True)))
 
     def find_unknown(self, outputs: Outputs) -> NDArray[np.bool_]:
@@ -199,7 +220,13 @@ class Predictor:
         )
 
     def predict_paths(
-        self, paths: Sequence[Path], *, batch_size: int = 32, num_workers: int | None = None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        inputs: Inputs | None = None,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        then: Then | None = None,
     ) -> Iterator[Prediction]:
         """Return one Prediction per picture, in the order of `paths`; within a folder in the order of names.
 
@@ -207,26 +234,56 @@ class Predictor:
         one picture per thread is in memory. An unreadable picture gives a Prediction with the reason.
 
         Args:
-            paths: Picture files, and folders that are walked to any depth.
+            paths: What `find_sources` takes: files, folders that are walked to any depth, and others.
+            inputs: How they are found and read; None for the defaults.
             batch_size: Half the number of pictures that are read ahead of the consumer.
             num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
 
         Raises:
             DataError: Paths are missing or hold no picture; with all of them, before any picture is read.
         """
-        sources = find_sources(paths)
-        return map_ordered(
-            self._predict, sources, num_workers=num_workers or count_cores(), ahead=2 * batch_size
+        return self.predict_sources(
+            find_sources(paths, inputs), batch_size=batch_size, num_workers=num_workers, then=then
         )
 
-    def _predict(self, path: Path) -> Prediction:
+    def predict_sources(
+        self,
+        sources: Iterable[Source],
+        *,
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        then: Then | None = None,
+    ) -> Iterator[Prediction]:
+        """Return one Prediction per source, in their order, as `predict_paths` does.
+
+        Args:
+            sources: Pictures, taken one by one as threads become free.
+            batch_size: Half the number of pictures that are read ahead of the consumer.
+            num_workers: Number of threads; None means one per core.
+            then: Called in the thread with each picture that could be read.
+        """
+        return map_ordered(
+            lambda source: self._predict(source, then),
+            sources,
+            num_workers=num_workers or count_cores(),
+            ahead=2 * batch_size,
+        )
+
+    def _predict(self, source: Source, then: Then | None) -> Prediction:
         try:
-            answer = self.predict_given(path)
+            given = source.read()
+            answer = self.predict_given(given)
         except PictureError as error:
-            return Prediction(path, error=error.reason)
+            return Prediction(source, error=error.reason)
         except OSError as error:
-            return Prediction(path, error=f"the file cannot be read: {error.strerror or error}")
-        return Prediction(path, answer.probabilities, unknown=answer.unknown, distance=answer.distance)
+            return Prediction(source, error=f"the file cannot be read: {error.strerror or error}")
+        prediction = Prediction(
+            source, answer.probabilities, unknown=answer.unknown, distance=answer.distance
+        )
+        if then:
+            then(prediction, given)
+        return prediction
 
 
 def map_ordered(
@@ -236,7 +293,7 @@ def map_ordered(
 
     Args:
         work: What a thread does with one item.
-        items: Taken one by one, as threads become free.
+        items: Taken one by one, as threads become free; a generator is closed at the end.
         num_workers: Number of threads.
         ahead: Number of further items that are taken before the consumer asks for them.
     """
@@ -250,7 +307,10 @@ def map_ordered(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Also after Ctrl-C, or when the consumer stops early: waiting work is cancelled.
+        # Also after Ctrl-C, or when the consumer stops early: what the threads wait for is cut off, and work
+        # that waits is cancelled.
+        if isinstance(items, Generator):
+            items.close()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -189,7 +189,7 @@ def _build_resources(config: Config) -> dict[str, Any]:
     machines: dict[str, Any] = {"InstanceType": types[0]}
     if len(types) > 1:
         machines = {"InstancePreferences": [{"InstanceType": one} for one in types]}
-    own_disks = [bool(_OWN_DISKS.fullmatch(one)) for one in types]
+    own_disks = [has_own_disk(one) for one in types]
     return {
         **machines,
         "InstanceCount": config.INSTANCE_COUNT,
@@ -197,6 +197,11 @@ def _build_resources(config: Config) -> dict[str, Any]:
         **({} if any(own_disks) else _key("VolumeKmsKeyId", config.KMS_KEY)),
         **({"KeepAlivePeriodInSeconds": config.KEEP_ALIVE_MINUTES * 60} if config.KEEP_ALIVE_MINUTES else {}),
     }
+
+
+def has_own_disk(instance_type: str) -> bool:
+    """Tell whether a machine has built-in disks, whose size is fixed and which cannot use our key."""
+    return bool(_OWN_DISKS.fullmatch(instance_type))
 
 
 def _key(name: str, kms_key: str) -> dict[str, str]:

@@ -74,6 +74,7 @@ class Group(Enum):
     AWS = "AWS: buckets, role, encryption"
     IMAGE = "AWS: the training image"
     JOB = "AWS: the training job"
+    ENDPOINT = "AWS: endpoints and batch transform"
 
 
 class Scope(Enum):
@@ -438,6 +439,35 @@ class Config(BaseModel):
     )
     SECURITY_GROUPS: Annotated[Texts, Group.JOB, Scope.HERE] = Field(
         (), description="security groups of your VPC, needed with SUBNETS"
+    )
+
+    ENDPOINT_INSTANCE_TYPE: Annotated[str, Group.ENDPOINT, Scope.HERE] = Field(
+        "ml.m5.large", description="the machine of an endpoint or a batch transform"
+    )
+    ENDPOINT_INSTANCE_COUNT: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
+        1, ge=0, le=100, description="number of these machines, at least; 0: none while idle (--async only)"
+    )
+    ENDPOINT_MAX_COUNT: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
+        0, ge=0, le=100, description="number of these machines, at most, by autoscaling; 0: no autoscaling"
+    )
+    ENDPOINT_REQUESTS: Annotated[Positive, Group.ENDPOINT, Scope.HERE] = Field(
+        600, description="requests a minute and machine that autoscaling aims at; --async: waiting requests"
+    )
+    SERVERLESS_MEMORY_MB: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
+        2048,
+        ge=1024,
+        le=6144,
+        multiple_of=1024,
+        description="memory of a serverless endpoint: 1024, 2048 and so on up to 6144",
+    )
+    SERVERLESS_CONCURRENCY: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
+        5, ge=1, le=200, description="requests that a serverless endpoint answers at the same time, at most"
+    )
+    MODEL_APPROVAL: Annotated[Literal["Approved", "PendingManualApproval"], Group.ENDPOINT, Scope.HERE] = (
+        Field(
+            "Approved",
+            description="PendingManualApproval: somebody approves a new model package before it is deployed",
+        )
     )
 
     @property

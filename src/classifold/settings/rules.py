@@ -235,6 +235,21 @@ def _aws_problems(config: Config) -> list[Fault]:
             f"{_SET_CHANNEL_ROOM} characters",
         ),
         (
+            "ENDPOINT_INSTANCE_TYPE",
+            bool(names.INSTANCE_TYPE_PATTERN.fullmatch(config.ENDPOINT_INSTANCE_TYPE)),
+            "expected a SageMaker instance type such as ml.m5.large",
+        ),
+        (
+            "ENDPOINT_MAX_COUNT",
+            not config.ENDPOINT_MAX_COUNT or config.ENDPOINT_MAX_COUNT >= config.ENDPOINT_INSTANCE_COUNT,
+            "expected at least ENDPOINT_INSTANCE_COUNT, or 0 for no autoscaling",
+        ),
+        (
+            "ENDPOINT_MAX_COUNT",
+            bool(config.ENDPOINT_INSTANCE_COUNT or config.ENDPOINT_MAX_COUNT),
+            "with ENDPOINT_INSTANCE_COUNT = 0 autoscaling adds the machines; expected at least 1",
+        ),
+        (
             "SECURITY_GROUPS",
             bool(config.SUBNETS) == bool(config.SECURITY_GROUPS),
             "a job in a VPC needs both SUBNETS and SECURITY_GROUPS",

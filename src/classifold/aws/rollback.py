@@ -1,0 +1,70 @@
+"""Giving an endpoint the model back that it had before its last update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from classifold.aws.autoscaling import find_autoscaling
+from classifold.aws.clients import Aws
+from classifold.aws.endpoint_state import (
+    IN_SERVICE,
+    describe_config,
+    find_endpoint,
+    read_hosting,
+    wait_for_endpoint,
+)
+from classifold.aws.probe import Probe, draw_picture, probe_endpoint, read_picture
+from classifold.aws.refusals import aws_errors
+from classifold.aws.undeploy import list_model_names
+from classifold.errors import Fault, Interrupted, JobError
+from classifold.sagemaker.endpoint_request import build_update_request
+
+Tell = Callable[[str], None]
+
+
+def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple[str, Probe]:
+    """Give an endpoint the model back that it had before; the present one is kept, to return to it.
+
+    Args:
+        aws: The connection to AWS.
+        name: Name of the endpoint.
+        picture: A picture to ask it about; None for a small built-in one.
+        tell: Called with one line for each step.
+
+    Returns:
+        The name of the model that answers now, and what it answered.
+
+    Raises:
+        JobError: There is no earlier model, the endpoint is being changed, or the earlier model does not come
+            up or does not answer.
+        AwsError: It is not this project's, or AWS refuses.
+    """
+    found = find_endpoint(aws, name)
+    where, now = f"endpoint {name}", str(found["EndpointConfigName"])
+    if found["EndpointStatus"] != IN_SERVICE:
+        hint = "wait until it is in service: `classifold endpoints` shows it"
+        raise JobError(Fault(where, f"it is being changed: {found['EndpointStatus']}", hint=hint))
+    earlier = [one for one in list_model_names(aws, name) if one != now and describe_config(aws, one)]
+    if not earlier:
+        hint = "deploy the run that it should serve"
+        raise JobError(Fault(where, "there is no earlier model of it", hint=hint))
+    target = earlier[0]
+    config = describe_config(aws, target) or {}
+    kind = read_hosting(config).kind
+    content = draw_picture() if picture is None else read_picture(picture, kind)
+    request = build_update_request(
+        endpoint=name, config_name=target, is_scaled=find_autoscaling(aws, name) is not None
+    )
+    with aws_errors(f"give endpoint {name} its earlier model back"):
+        aws.client("sagemaker").update_endpoint(**request)
+    tell(f"endpoint {name}: {now} answers until {target} does")
+    try:
+        ended = wait_for_endpoint(aws, name, tell=tell)
+    except KeyboardInterrupt:
+        hint = "`classifold endpoints` shows it"
+        raise Interrupted(Fault(where, f"going back to {target} goes on", hint=hint)) from None
+    if ended["EndpointStatus"] != IN_SERVICE or ended["EndpointConfigName"] != target:
+        reason = str(ended.get("FailureReason") or ended["EndpointStatus"])
+        raise JobError(Fault(where, f"the earlier model did not come up: {reason}"))
+    return target, probe_endpoint(aws, name, content, kind=kind, is_measured=picture is not None)

@@ -1,0 +1,143 @@
+"""Removing an endpoint with what belongs to it: autoscaling first, then the endpoint, then its models."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from botocore.exceptions import ClientError
+
+from classifold.aws.autoscaling import end_autoscaling
+from classifold.aws.clients import Aws
+from classifold.aws.endpoint_state import GONE, describe_endpoint, find_endpoint, is_ours, wait_for_endpoint
+from classifold.aws.refusals import aws_errors, is_missing
+from classifold.errors import AwsError, Fault
+
+Tell = Callable[[str], None]
+_GONE_SECONDS, _LONGEST_PAUSE = 900, 10.0
+# The end of the name of a model: the time at which it was deployed.
+_TIME = re.compile(r"-[0-9]{4}(-[0-9]{2}){5}")
+
+
+def undeploy_endpoint(aws: Aws, name: str, *, tell: Tell) -> None:
+    """Remove an endpoint of this project, its autoscaling, and every model that was deployed on it.
+
+    Its model packages, its log and what it captured are kept: they cost next to nothing.
+
+    Args:
+        aws: The connection to AWS.
+        name: Name of the endpoint.
+        tell: Called with one line for each step.
+
+    Raises:
+        MissingError: There is no such endpoint.
+        AwsError: It is not this project's, or AWS refuses.
+    """
+    find_endpoint(aws, name)
+    end_autoscaling(aws, name)
+    delete_endpoint(aws, name, tell=tell)
+    remove_models(aws, list_model_names(aws, name), tell=tell)
+
+
+def delete_endpoint(aws: Aws, name: str, *, tell: Tell) -> None:
+    """Delete an endpoint and wait until it is gone; one that is being made is waited for first.
+
+    Raises:
+        AwsError: It is not this project's, AWS refuses, or it is still there after a quarter of an hour.
+    """
+    # SageMaker deletes no endpoint that it is making or updating.
+    if wait_for_endpoint(aws, name, tell=tell)["EndpointStatus"] == GONE:
+        return
+    find_endpoint(aws, name)
+    with aws_errors(f"remove endpoint {name}"), missing_is_fine():
+        aws.client("sagemaker").delete_endpoint(EndpointName=name)
+    until, pause = time.monotonic() + _GONE_SECONDS, 0.5
+    while describe_endpoint(aws, name) is not None:
+        if time.monotonic() > until:
+            what = f"it is still being removed after {_GONE_SECONDS // 60} minutes"
+            raise AwsError(Fault(f"endpoint {name}", what, hint="run the command again later"))
+        time.sleep(pause)
+        pause = min(_LONGEST_PAUSE, 1.5 * pause)
+    tell(f"endpoint {name}: removed")
+
+
+def list_model_names(aws: Aws, endpoint: str) -> list[str]:
+    """Return the names of the models, and of configurations without one, that were made for an endpoint.
+
+    The newest come first.
+    """
+    found = {**_list_made(aws, "endpoint_configs", endpoint), **_list_made(aws, "models", endpoint)}
+    own = [name for name in found if _is_of(name, endpoint)]
+    return sorted(own, reverse=True)  # they end with the time
+
+
+def _is_of(name: str, endpoint: str) -> bool:
+    return name.startswith(endpoint) and bool(_TIME.fullmatch(name.removeprefix(endpoint)))
+
+
+def _list_made(aws: Aws, kind: str, contains: str) -> dict[str, str]:
+    """Return the ARN of every model or configuration whose name contains a text, by its name."""
+    noun = {"models": "Model", "endpoint_configs": "EndpointConfig"}[kind]
+    with aws_errors(f"list the {kind.replace('_', ' ')}"):
+        pages = aws.client("sagemaker").get_paginator(f"list_{kind}").paginate(NameContains=contains)
+        return {str(one[f"{noun}Name"]): str(one[f"{noun}Arn"]) for page in pages for one in page[f"{noun}s"]}
+
+
+def list_made_models(aws: Aws, base: str) -> dict[str, list[str]]:
+    """Return the ARNs of models and configurations whose names begin with a text, by their name."""
+    found: dict[str, list[str]] = {}
+    for kind in ("endpoint_configs", "models"):
+        for name, arn in _list_made(aws, kind, base).items():
+            if name.startswith(base):
+                found.setdefault(name, []).append(arn)
+    return found
+
+
+def remove_old_models(aws: Aws, endpoint: str, *, kept: Sequence[str], tell: Tell) -> None:
+    """Remove the models that were deployed on an endpoint before the last two.
+
+    Args:
+        aws: The connection to AWS.
+        endpoint: Name of the endpoint.
+        kept: Names of the models that stay.
+        tell: Called with one line for each that is removed.
+    """
+    remove_models(aws, [one for one in list_model_names(aws, endpoint) if one not in kept], tell=tell)
+
+
+def remove_models(aws: Aws, model_names: Iterable[str], *, tell: Tell) -> None:
+    """Remove models and the configurations of the same names, if they have the project's tag.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    for name in model_names:
+        # The configuration first: it names the model.
+        _remove(aws, "endpoint-config", name)
+        _remove(aws, "model", name)
+        tell(f"model {name}: removed")
+
+
+def _remove(aws: Aws, kind: str, name: str) -> None:
+    """Remove a model or an endpoint configuration, if it has the project's tag."""
+    client = aws.client("sagemaker")
+    arn = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}:{kind}/{name.lower()}"
+    if not is_ours(aws, arn):
+        return
+    with aws_errors(f"remove {kind} {name}"), missing_is_fine():
+        if kind == "model":
+            client.delete_model(ModelName=name)
+        else:
+            client.delete_endpoint_config(EndpointConfigName=name)
+
+
+@contextlib.contextmanager
+def missing_is_fine() -> Iterator[None]:
+    """Ignore that a resource is missing: somebody else has removed it."""
+    try:
+        yield
+    except ClientError as error:
+        if not is_missing(error):
+            raise

@@ -1,0 +1,115 @@
+"""Reads the body of a request within bounds: bytes, time, and the memory of all requests together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from classifold.serve.errors import ClientGoneError, HttpError, refuse_for_load
+
+# A slower line than this cannot send a picture at all; each byte that arrives earns time at this rate.
+_LEAST_BYTES_PER_S = 16_000
+
+
+class ByteBudget:
+    """The bytes of all requests in progress, together at most `limit`; used by the event loop alone."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[_Share]:
+        """Give a request its share, which grows as its body does and is returned at the end."""
+        share = _Share(self)
+        try:
+            yield share
+        finally:
+            self.used -= share.held
+
+
+@dataclass(slots=True)
+class _Share:
+    budget: ByteBudget
+    held: int = 0
+
+    def grow_to(self, size: int) -> None:
+        """Take as many bytes as are missing.
+
+        Raises:
+            HttpError: 429; the other requests hold too many. A request that is alone always has room.
+        """
+        more = size - self.held
+        if more <= 0:
+            return
+        others = self.budget.used - self.held
+        if others > 0 and self.budget.used + more > self.budget.limit:
+            raise refuse_for_load("the requests in progress fill the memory set aside for them")
+        self.budget.used += more
+        self.held = size
+
+
+def find_length(request: Request, *, limit: int) -> int | None:
+    """Return the size of the body that the request announces; None where it does not say.
+
+    Raises:
+        HttpError: 413, it is larger than the limit; 415, it is compressed.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise HttpError(415, f"a body compressed with {encoding[:50]} is not read", hint="send it as it is")
+    text = request.headers.get("content-length", "")
+    if not text.isdecimal():  # the HTTP parser has refused what is not a number
+        return None
+    if int(text) > limit:
+        raise _refuse_size(limit)
+    return int(text)
+
+
+def _refuse_size(limit: int) -> HttpError:
+    return HttpError(
+        413, f"the request is larger than {limit / 1e6:g} MB", hint="send smaller or fewer files"
+    )
+
+
+async def read_pieces(
+    request: Request, share: _Share, *, limit: int, timeout_s: float
+) -> AsyncIterator[bytes]:
+    """Yield the body piece by piece.
+
+    Args:
+        request: The request.
+        share: Its share of the memory for bodies.
+        limit: Most bytes.
+        timeout_s: Time that the body may take, in seconds, and one more for each 16 kB that have arrived.
+
+    Raises:
+        HttpError: 408, 413 or 429.
+        ClientGoneError: The client closed the connection first.
+    """
+    share.grow_to(find_length(request, limit=limit) or 0)
+    received, began = 0, time.monotonic()
+    while True:
+        left = began + timeout_s + received / _LEAST_BYTES_PER_S - time.monotonic()
+        try:
+            # A deadline for each piece, which a client that sends byte by byte cannot push away.
+            async with asyncio.timeout(max(left, 0)):
+                message = await request.receive()
+        except TimeoutError:
+            what = f"the body did not arrive within {timeout_s:g} s"
+            raise HttpError(408, what, hint="send it faster", headers={"Connection": "close"}) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        piece: bytes = message.get("body", b"")
+        received += len(piece)
+        if received > limit:
+            raise _refuse_size(limit)
+        share.grow_to(received)
+        if piece:
+            yield piece
+        if not message.get("more_body", False):
+            return

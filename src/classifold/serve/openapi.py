@@ -1,0 +1,246 @@
+"""The description of the server's interface, as OpenAPI 3.1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import classifold
+from classifold.serve.answers import JsonResponse
+from classifold.serve.explanation import MOST_NEIGHBOURS
+from classifold.serve.openapi_schemas import SCHEMAS
+from classifold.trust.explained import NUM_NEIGHBOURS
+
+_JSON = "application/json"
+_ERRORS = {
+    400: "The request is malformed.",
+    401: "The server wants its API key.",
+    403: "A page of another site may not use this server.",
+    404: "There is no model of this name.",
+    406: "None of the types in Accept can be given.",
+    408: "The body did not arrive in time.",
+    413: "The request is too large, or has too many pictures.",
+    415: "The body is of a type, or compressed in a way, that is not read.",
+    422: "No picture in the request can be read.",
+    429: "The queue is full; Retry-After says when to try again.",
+    503: "The server is stopping, or the answer took too long.",
+}
+_FOR_PICTURES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+
+
+def build_openapi() -> dict[str, Any]:
+    """Return the description of every route."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Classifold",
+            "version": classifold.__version__,
+            "description": "Classifies pictures with a trained model.",
+        },
+        "paths": _PATHS,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
+        },
+    }
+
+
+def _refer(schema: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _describe(text: str, schema: str = "", *, kind: str = _JSON) -> dict[str, Any]:
+    """Return one answer; with no schema it is text of this type."""
+    return {
+        "description": text,
+        "headers": {"X-Request-Id": {"description": "Id of the request.", "schema": {"type": "string"}}},
+        "content": {kind: {"schema": _refer(schema) if schema else {"type": "string"}}},
+    }
+
+
+def _operation(
+    summary: str,
+    good: dict[str, Any],
+    *,
+    errors: tuple[int, ...] = (),
+    is_open: bool = False,
+    body: dict[str, Any] | None = None,
+    parameters: tuple[dict[str, Any], ...] = (),
+) -> dict[str, Any]:
+    """Return one operation.
+
+    Args:
+        summary: What it does.
+        good: The answer with status 200.
+        errors: The statuses of its errors.
+        is_open: Whether it never wants the API key.
+        body: The body that it takes.
+        parameters: Its parameters.
+    """
+    answers = {"200": good, **{str(one): _describe(_ERRORS[one], "Error") for one in errors}}
+    # An empty object says that a server without a key wants none.
+    security: list[dict[str, list[str]]] = [] if is_open else [{}, {"bearer": []}, {"header": []}]
+    found: dict[str, Any] = {"summary": summary, "responses": answers, "security": security}
+    if body is not None:
+        found["requestBody"] = {"required": True, "content": body}
+    if parameters:
+        found["parameters"] = list(parameters)
+    return found
+
+
+def _parameter(name: str, place: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "description": text, "schema": schema}
+
+
+_PICTURES: dict[str, Any] = {
+    "image/*": {"schema": {"type": "string", "format": "binary"}},
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    "application/x-image": {"schema": {"type": "string", "format": "binary"}},
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "description": "Every file is a picture, in the order of the form.",
+            "additionalProperties": {"type": "string", "format": "binary"},
+        }
+    },
+    _JSON: {"schema": _refer("JsonPictures")},
+}
+_TOP_K = _parameter(
+    "top_k",
+    "query",
+    "Classes per picture; at most all are given.",
+    {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+)
+_NEIGHBOURS = _parameter(
+    "neighbours",
+    "query",
+    "Nearest training pictures to name, where the model has a reference set.",
+    {"type": "integer", "minimum": 1, "maximum": MOST_NEIGHBOURS, "default": NUM_NEIGHBOURS},
+)
+_NAME = _parameter("name", "path", "Name of the model.", {"type": "string"})
+_VERSION = _parameter("version", "path", "Its version, which is 1.", {"type": "string"})
+_HEADER_LENGTH = _parameter(
+    "Inference-Header-Content-Length",
+    "header",
+    "Bytes of JSON in the body; binary data follows.",
+    {"type": "integer", "minimum": 0},
+)
+
+
+def _health(summary: str, text: str, *, may_fail: bool, schema: str = "Status") -> dict[str, Any]:
+    errors = (503,) if may_fail else ()
+    return {"get": _operation(summary, _describe(text, schema), errors=errors, is_open=True)}
+
+
+def _list_model_paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for path, parameters in (
+        ("/v2/models/{name}", (_NAME,)),
+        ("/v2/models/{name}/versions/{version}", (_NAME, _VERSION)),
+    ):
+        model = _operation(
+            "The model's inputs and outputs (V2)",
+            _describe("Inputs and outputs.", "V2Model"),
+            errors=(401, 404),
+            parameters=parameters,
+        )
+        paths[path] = {"get": model}
+        ready = _operation(
+            "Whether the model answers (V2)",
+            _describe("It answers.", "V2Ready"),
+            errors=(401, 404, 503),
+            parameters=parameters,
+        )
+        paths[f"{path}/ready"] = {"get": ready}
+        answers = _describe("The outputs.", "V2Answer")
+        answers["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+        infer = _operation(
+            "Classify pictures or pixels (V2)",
+            answers,
+            errors=(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+            body={
+                _JSON: {"schema": _refer("V2Request")},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+            parameters=(*parameters, _HEADER_LENGTH),
+        )
+        paths[f"{path}/infer"] = {"post": infer}
+    return paths
+
+
+def _build_invocations() -> dict[str, Any]:
+    good = _describe("The prediction, or the predictions of several pictures.", "Invocation")
+    good["content"]["application/jsonlines"] = {"schema": {"type": "string"}}
+    good["content"]["text/csv"] = {"schema": {"type": "string"}}
+    return _operation(
+        "Classify pictures (SageMaker)",
+        good,
+        errors=(*_FOR_PICTURES, 406),
+        body=_PICTURES,
+        parameters=(_TOP_K,),
+    )
+
+
+_PATHS: dict[str, Any] = {
+    "/predict": {
+        "post": _operation(
+            "Classify one picture or several",
+            _describe("A prediction for each picture.", "Predictions"),
+            errors=_FOR_PICTURES,
+            body=_PICTURES,
+            parameters=(_TOP_K,),
+        )
+    },
+    "/explain": {
+        "post": _operation(
+            "Explain the answer for one picture",
+            _describe("The prediction, its heat map and the nearest training pictures.", "Explained"),
+            errors=_FOR_PICTURES,
+            body=_PICTURES,
+            parameters=(_NEIGHBOURS, _TOP_K),
+        )
+    },
+    "/health/live": _health("Whether the process answers", "It does.", may_fail=False),
+    "/health/ready": _health("Whether new requests should come here", "They should.", may_fail=True),
+    "/metadata": {
+        "get": _operation(
+            "The model, its rule, and the limits", _describe("These.", "Metadata"), errors=(401,)
+        )
+    },
+    "/metrics": {
+        "get": _operation(
+            "Counters in Prometheus's text format", _describe("These.", kind="text/plain"), errors=(401,)
+        )
+    },
+    "/openapi.json": {"get": _operation("This description", _describe("It, as JSON.", "Any"), is_open=True)},
+    "/docs": {
+        "get": _operation("This description as a page", _describe("It.", kind="text/html"), is_open=True)
+    },
+    "/ping": _health("Whether new requests should come here (SageMaker)", "They should.", may_fail=True),
+    "/invocations": {"post": _build_invocations()},
+    "/v2": {
+        "get": _operation("The server (V2)", _describe("Name and extensions.", "V2Server"), errors=(401,))
+    },
+    "/v2/health/live": _health(
+        "Whether the process answers (V2)", "It does.", may_fail=False, schema="V2Live"
+    ),
+    "/v2/health/ready": _health(
+        "Whether new requests should come (V2)", "They should.", may_fail=True, schema="V2ServerReady"
+    ),
+    **_list_model_paths(),
+}
+
+
+async def answer_openapi(request: Request) -> Response:  # noqa: ARG001 - Starlette's
+    """Return the description as JSON."""
+    return JsonResponse(build_openapi())
+
+
+ROUTES = [Route("/openapi.json", answer_openapi)]

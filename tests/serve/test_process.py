@@ -1,0 +1,201 @@
+"""One process of the server, from its start to its end: signals, the change of the model, a full port."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import onnx
+import pytest
+
+from made_card import model_card
+from made_models import COLOURS, colour_model
+from made_servers import RunningServer, draw, receive_all, serving
+
+
+def save_model(folder: Path, name: str) -> Path:
+    path = folder / name / "model.onnx"
+    path.parent.mkdir()
+    onnx.save(colour_model(model_card(COLOURS, run=name)), path)
+    return path.parent
+
+
+class Load:
+    """Clients that ask without a pause, and what they were answered."""
+
+    def __init__(self, server: RunningServer, *, clients: int = 4) -> None:
+        self.statuses: list[int | str] = []
+        self.models: list[str] = []
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(server.address,)) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, address: str) -> None:
+        with httpx.Client(timeout=20) as client:
+            while not self._ended.is_set():
+                try:
+                    answer = client.post(f"{address}/predict", content=draw())
+                    self.statuses.append(answer.status_code)
+                    self.models.append(answer.json()["model"]["name"])
+                except httpx.TransportError as error:
+                    self.statuses.append(repr(error))
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        until = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until, self.statuses[-5:]
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[..., Load]]:
+    made: list[Load] = []
+
+    def start(server: RunningServer, **options: Any) -> Load:
+        made.append(Load(server, **options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+def check_change(server: RunningServer, link: Path, new: Path, load: Load, *, workers: int = 1) -> None:
+    """Let a server under load take over a new model, then refuse a broken one, and lose nothing."""
+    load.wait_for(lambda: len(load.models) > 20)
+    link.unlink()
+    link.symlink_to(new)
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("loaded again: new", count=workers)
+    seen = len(load.models)
+    load.wait_for(lambda: len(load.models) > seen + 20)
+    (new / "model.onnx").write_bytes(b"broken")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("note: new is still served", count=workers)
+    seen = len(load.models)
+    load.wait_for(lambda: len(load.models) > seen + 20)
+    load.stop()
+    assert set(load.statuses) == {200}
+    assert set(load.models[:10]) == {"old"}
+    assert set(load.models[-10:]) == {"new"}
+
+
+def test_a_new_model_is_taken_over_under_load_and_a_broken_one_is_not(
+    tmp_path: Path, load: Callable[..., Load]
+) -> None:
+    old, new, link = save_model(tmp_path, "old"), save_model(tmp_path, "new"), tmp_path / "current"
+    link.symlink_to(old)
+    with serving(tmp_path, link) as server:
+        check_change(server, link, new, load(server))
+        metrics = httpx.get(f"{server.address}/metrics").text
+        assert 'classifold_reloads_total{outcome="done"} 1.0' in metrics
+        assert 'classifold_reloads_total{outcome="refused"} 1.0' in metrics
+        assert server.stop() == 0
+        assert "stopped" in server.log.splitlines()[-1]
+
+
+def test_on_sigterm_readiness_ends_first_and_what_was_begun_is_answered(
+    served_run: Path, tmp_path: Path
+) -> None:
+    picture = draw()
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+    with serving(tmp_path, served_run, "--drain-wait", 1) as server, server.connect() as begun:
+        begun.sendall(head + picture[:5])
+        with httpx.Client(base_url=server.address) as client:
+            assert client.get("/health/ready").status_code == 200
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log("stopping within 30 s; requests in progress: 1")
+            assert client.get("/health/ready").status_code == 503
+            assert client.post("/predict", content=picture).status_code == 200
+        server.process.poll()
+        time.sleep(1.3)  # the port is closed now
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+        begun.sendall(picture[5:])
+        answer = receive_all(begun)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer
+        assert server.process.wait(10) == 0
+
+
+def test_the_grace_period_ends_requests_that_never_do(served_run: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, served_run, "--grace", 1) as server, server.connect() as endless:
+        endless.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nx")
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 8
+        assert receive_all(endless).startswith(b"HTTP/1.1 503")
+    assert "Traceback" not in server.log
+
+
+def test_ctrl_c_ends_it_and_a_second_one_at_once(served_run: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, served_run) as server, server.connect() as endless:
+        endless.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nx")
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for_log("stopping")
+        began = time.monotonic()
+        assert server.stop(signal.SIGINT) == 0
+        assert time.monotonic() - began < 5
+    assert "Traceback" not in server.log
+
+
+def test_a_port_that_is_taken_is_one_line(
+    served_run: Path, real_server: RunningServer, classifold: Callable[..., Any]
+) -> None:
+    answer = classifold("serve", served_run, "--port", real_server.port)
+    assert answer.code == 1
+    assert answer.err.splitlines()[0] == f"error: 127.0.0.1:{real_server.port}: this port is taken"
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [("no.such.host.invalid", "does not know the address"), ("192.0.2.1", "this address cannot be used")],
+)
+def test_an_address_that_is_not_this_machines_is_refused(
+    served_run: Path, classifold: Callable[..., Any], host: str, words: str
+) -> None:
+    answer = classifold("serve", served_run, "--host", host, "--port", 0)
+    assert answer.code == 1
+    assert words in answer.err
+
+
+def test_a_run_that_is_not_there_is_refused(tmp_path: Path, classifold: Callable[..., Any]) -> None:
+    answer = classifold("serve", tmp_path / "nothing", "--port", 0)
+    assert answer.code == 1
+    assert "no such run folder or model" in answer.err
+
+
+def test_it_says_who_can_reach_it(served_run: Path, tmp_path: Path) -> None:
+    with serving(
+        tmp_path, served_run, "--host", "0.0.0.0", env={"CLASSIFOLD_API_KEY": "0123456789"}
+    ) as server:
+        assert "everybody who reaches this machine" in server.log
+        assert "requests must show the API key" in server.log
+        assert "0123456789" not in server.log
+        assert httpx.post(f"{server.address}/predict", content=draw()).status_code == 401
+        answer = httpx.post(f"{server.address}/predict", content=draw(), headers={"X-Api-Key": "0123456789"})
+        assert answer.status_code == 200
+
+
+def test_it_listens_on_ipv6(served_run: Path, tmp_path: Path) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with serving(tmp_path, served_run, "--host", "::1") as server:
+        assert httpx.get(f"http://[::1]:{server.port}/ping").status_code == 200

@@ -1,0 +1,145 @@
+"""The way of a request through time limits, memory and clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from classifold.serve.body import ByteBudget
+from classifold.serve.errors import HttpError
+from made_servers import LocalServer, draw
+
+
+async def dribble(pieces: int, pause: float) -> AsyncIterator[bytes]:
+    for _ in range(pieces):
+        yield b"x"
+        await asyncio.sleep(pause)
+
+
+def test_a_body_that_comes_too_slowly_is_refused_and_its_connection_closed(
+    start_local: Callable[..., LocalServer],
+) -> None:
+    server = start_local(timeout=0.2)
+    began = time.monotonic()
+    answer = server.ask("POST", "/predict", content=dribble(1000, 0.02))
+    assert answer.status_code == 408
+    assert answer.headers["connection"] == "close"
+    assert time.monotonic() - began < 5
+
+
+def test_an_answer_that_takes_too_long_is_given_up(start_local: Callable[..., LocalServer]) -> None:
+    server = start_local(timeout=0.2, threads=1)
+    event = threading.Event()
+
+    async def ask() -> Any:
+        held = asyncio.ensure_future(server.service.queue.run(lambda: event.wait(20)))
+        await asyncio.sleep(0.05)
+        answer = await server.send("POST", "/predict", content=draw())
+        event.set()
+        await held
+        return answer
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["error"] == "the answer took longer than 0.2 s"
+
+
+def test_a_full_queue_answers_429_before_the_body_is_read(start_local: Callable[..., LocalServer]) -> None:
+    server = start_local(threads=1, queue=1)
+    event, read = threading.Event(), []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(True)
+        yield draw()
+
+    async def ask() -> Any:
+        queue = server.service.queue
+        held = asyncio.ensure_future(queue.run(lambda: event.wait(20)))
+        await asyncio.sleep(0.05)
+        waiting = asyncio.ensure_future(server.send("POST", "/predict", content=draw()))
+        while not queue.num_waiting:
+            await asyncio.sleep(0.005)
+        answer = await server.send("POST", "/predict", content=body())
+        event.set()
+        await held
+        assert (await waiting).status_code == 200
+        return answer
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "1"
+    assert not read
+
+
+def test_a_client_that_goes_away_takes_its_pictures_along(start_local: Callable[..., LocalServer]) -> None:
+    server = start_local(threads=1)
+    event = threading.Event()
+    sent: list[Any] = []
+    scope = {
+        "type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        "scheme": "http", "http_version": "1.1", "root_path": "",
+    }  # fmt: skip
+
+    async def ask() -> None:
+        queue = server.service.queue
+        held = asyncio.ensure_future(queue.run(lambda: event.wait(20)))
+        await asyncio.sleep(0.05)
+        messages = [{"type": "http.request", "body": draw()}, {"type": "http.disconnect"}]
+
+        async def receive() -> Any:
+            if len(messages) == 1:
+                while not queue.num_waiting:
+                    await asyncio.sleep(0.005)
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await server.app(scope, receive, send)
+        event.set()
+        await held
+
+    asyncio.run(ask())
+    assert sent == []
+    assert "POST /predict 499" in server.log.getvalue()
+
+
+def test_the_memory_of_bodies_is_shared_and_given_back() -> None:
+    budget = ByteBudget(100)
+    with budget.share() as first:
+        first.grow_to(500)  # alone it may be larger than the budget
+        with budget.share() as second, pytest.raises(HttpError) as caught:
+            second.grow_to(1)
+        assert caught.value.status == 429
+    assert budget.used == 0
+    with budget.share() as first, budget.share() as second:
+        first.grow_to(60)
+        second.grow_to(40)
+        with pytest.raises(HttpError):
+            second.grow_to(41)
+
+
+def test_metrics_count_requests_answers_and_batches(start_local: Callable[..., LocalServer]) -> None:
+    server = start_local()
+    for content in (draw("red"), draw("white"), b"none"):
+        server.post("/predict", content)
+    server.ask("GET", "/nothing")
+    text = server.ask("GET", "/metrics").text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert lines['classifold_requests_total{path="/predict",status="200"}'] == "2.0"
+    assert lines['classifold_requests_total{path="/predict",status="422"}'] == "1.0"
+    assert lines['classifold_requests_total{path="other",status="404"}'] == "1.0"
+    outcomes = [
+        lines[f'classifold_pictures_total{{outcome="{one}"}}']
+        for one in ("answered", "unknown", "unreadable")
+    ]
+    assert outcomes == ["1.0", "1.0", "1.0"]
+    assert lines["classifold_requests_in_progress"] == "1.0"
+    assert float(lines['classifold_work_seconds_total{step="model"}']) > 0
