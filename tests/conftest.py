@@ -56,13 +56,8 @@ _DOCKER_FILES = {
     f"tests/{name}.py"
     for name in (
         *("aws/test_caller_policies", "aws/test_image", "aws/test_image_base", "aws/test_job"),
-        *(
-            "aws/test_serve_image",
-            "aws/test_training_image",
-            "docker/test_local",
-            "test_aws_path",
-            "test_lab",
-        ),
+        *("aws/test_serve_image", "aws/test_training_image", "docker/test_local", "test_aws_path"),
+        *("test_lab", "test_lab_serving_image"),
     )
 }
 

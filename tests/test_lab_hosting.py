@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 from made_hosting import IMAGE, REGION, RIGHTS, TRUST, Hosted, client, refusal
 
 ARN = f"arn:aws:sagemaker:{REGION}:123456789012"
+ALL_AT_ONCE = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 60}
 SERVERLESS = {"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5}}
+
+
+def grant_role(*more: dict[str, Any]) -> None:
+    """Give the role rights beside those that it has."""
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [*RIGHTS, *more]})
+    client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=policy)
 
 
 def test_an_endpoint_serves_its_model_and_its_lines_are_in_the_log(hosted: Hosted) -> None:
@@ -158,13 +166,13 @@ def test_an_alarm_while_the_new_model_is_watched_rolls_back(hosted: Hosted) -> N
         Statistic="Sum",
         Threshold=0,
     )
+    grant_role({"Effect": "Allow", "Action": "cloudwatch:DescribeAlarms", "Resource": "*"})
     hosted.cloud.set_hosting(bake_seconds=30)
-    policy = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 60}}
     hosted.sagemaker.update_endpoint(
         EndpointName="petals",
         EndpointConfigName="tulip",
         DeploymentConfig={
-            "BlueGreenUpdatePolicy": policy,
+            "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": ALL_AT_ONCE},
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
         },
     )
@@ -175,6 +183,83 @@ def test_an_alarm_while_the_new_model_is_watched_rolls_back(hosted: Hosted) -> N
     found = hosted.wait()
     assert (found["EndpointConfigName"], hosted.ask()["model"]) == ("rose", "rose")
     assert "alarm(s) went into ALARM state during the deployment: [errors]" in found["FailureReason"]
+
+
+def test_alarms_need_the_right_of_the_role_to_look_at_them(hosted: Hosted) -> None:
+    for name in ("rose", "tulip"):
+        hosted.make_model(name)
+        hosted.make_config(name)
+    hosted.make_endpoint()
+    hosted.sagemaker.update_endpoint(
+        EndpointName="petals",
+        EndpointConfigName="tulip",
+        DeploymentConfig={
+            "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": ALL_AT_ONCE},
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
+        },
+    )
+    found = hosted.wait()
+    assert found["EndpointConfigName"] == "rose"
+    arn = f"arn:aws:cloudwatch:{REGION}:123456789012:alarm:errors"
+    assert found["FailureReason"].endswith(f"lacks the permission cloudwatch:DescribeAlarms on {arn}.")
+
+
+def test_an_update_keeps_the_number_of_machines_where_it_is_asked_to(hosted: Hosted) -> None:
+    for name in ("rose", "tulip", "lily"):
+        hosted.make_model(name)
+        hosted.make_config(name)
+    hosted.make_endpoint()
+    wanted = {"VariantName": "AllTraffic", "DesiredInstanceCount": 2}
+    hosted.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName="petals", DesiredWeightsAndCapacities=[wanted]
+    )
+    hosted.wait()
+    update = hosted.sagemaker.update_endpoint
+    excluded = [{"VariantPropertyType": "DesiredInstanceCount"}]
+    said = refusal(
+        update, EndpointName="petals", EndpointConfigName="tulip", ExcludeRetainedVariantProperties=excluded
+    )[1]
+    assert "can only be specified when RetainAllVariantProperties is true" in said
+    update(EndpointName="petals", EndpointConfigName="tulip", RetainAllVariantProperties=True)
+    assert hosted.wait()["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+    update(
+        EndpointName="petals",
+        EndpointConfigName="lily",
+        RetainAllVariantProperties=True,
+        ExcludeRetainedVariantProperties=excluded,
+    )
+    assert hosted.wait()["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+
+
+def test_requests_and_answers_are_captured_where_asked_with_the_roles_rights(hosted: Hosted) -> None:
+    hosted.make_model()
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": "s3://b.output/captured/",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["application/json"]},
+    }
+    hosted.make_config(DataCaptureConfig=capture)
+    assert hosted.make_endpoint()["DataCaptureConfig"]["CaptureStatus"] == "Started"
+    hosted.ask()
+    s3 = client("s3")
+    (stored,) = s3.list_objects_v2(Bucket="b.output", Prefix="captured/")["Contents"]
+    assert stored["Key"].startswith("captured/petals/AllTraffic/20")
+    line = json.loads(s3.get_object(Bucket="b.output", Key=stored["Key"])["Body"].read())
+    given, answered = line["captureData"]["endpointInput"], line["captureData"]["endpointOutput"]
+    assert (given["encoding"], base64.b64decode(given["data"])) == ("BASE64", b"picture")
+    assert (answered["encoding"], json.loads(answered["data"])["bytes"]) == ("JSON", 7)
+    client("iam").delete_role_policy(RoleName="b-role", PolicyName="p")
+    assert hosted.ask()["model"] == "rose"
+    assert s3.list_objects_v2(Bucket="b.output", Prefix="captured/")["KeyCount"] == 1
+
+
+def test_a_role_that_may_not_pull_the_image_makes_no_model(hosted: Hosted) -> None:
+    hosted.put_archive("rose")
+    policy = {"Version": "2012-10-17", "Statement": [one for one in RIGHTS if one["Action"] != "ecr:*"]}
+    client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=json.dumps(policy))
+    assert "may not pull the image" in refusal(hosted.sagemaker.create_model, **hosted.model_request())[1]
 
 
 def test_an_endpoint_whose_configuration_was_deleted_cannot_be_updated(hosted: Hosted) -> None:
@@ -243,16 +328,16 @@ def test_a_model_in_a_network_needs_the_roles_rights_there(hosted: Hosted) -> No
     hosted.put_archive("rose")
     said = refusal(hosted.sagemaker.create_model, **hosted.model_request(**network))[1]
     assert "lacks the permission ec2:DescribeDhcpOptions" in said
-    statement = [*RIGHTS, {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
-    client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=policy)
+    grant_role({"Effect": "Allow", "Action": "ec2:*", "Resource": "*"})
     hosted.sagemaker.create_model(**hosted.model_request(**network))
     assert hosted.sagemaker.describe_model(ModelName="rose")["VpcConfig"] == network["VpcConfig"]
 
 
 def test_data_that_the_role_may_not_read_is_data_that_cannot_be_accessed(hosted: Hosted) -> None:
     hosted.put_archive("rose")
-    client("iam").delete_role_policy(RoleName="b-role", PolicyName="p")
+    kept = [one for one in RIGHTS if one["Action"] != "s3:GetObject"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": kept})
+    client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=policy)
     said = refusal(hosted.sagemaker.create_model, **hosted.model_request())[1]
     assert said.startswith("Could not access model data at s3://b.output/rose/output/model.tar.gz")
 

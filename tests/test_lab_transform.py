@@ -163,6 +163,21 @@ def test_a_job_without_pictures_or_rights_fails_and_says_so(hosted: Hosted) -> N
     assert any("s3:PutObject" in one for lines in logs.values() for one in lines)
 
 
+def test_an_output_key_needs_the_roles_right_to_use_it(hosted: Hosted) -> None:
+    hosted.make_model()
+    put("in/a.jpg", b"picture")
+    key = f"arn:aws:kms:{REGION}:123456789012:key/k"
+    request = job()
+    request["TransformOutput"]["KmsKeyId"] = key
+    hosted.sagemaker.create_transform_job(**request)
+    assert wait(hosted)["TransformJobStatus"] == "Failed"
+    right = {"Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": key}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [*RIGHTS, right]})
+    client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=policy)
+    hosted.sagemaker.create_transform_job(**{**request, "TransformJobName": "b-2"})
+    assert wait(hosted, name="b-2")["TransformJobStatus"] == "Completed"
+
+
 def test_a_job_can_be_stopped_and_counts_against_its_quota(hosted: Hosted) -> None:
     hosted.make_model()
     hosted.cloud.set_quota("ml.m5.xlarge for transform job usage", 1)

@@ -54,7 +54,7 @@ AWS = {"boto3", "botocore", "s3transfer", "sagemaker"}
 FILES = sorted(SRC.rglob("*.py"))
 # What a package brings to import, where that is not only its own name.
 IMPORT_NAMES = {
-    "boto3": {"boto3", "botocore", "s3transfer", "urllib3"},
+    "boto3": {"boto3", "botocore", "s3transfer"},
     "pillow": {"PIL"},
     "jinja2": {"jinja2", "markupsafe"},
 }

@@ -345,6 +345,36 @@ def test_the_image_that_serves_holds_what_serving_needs_in_the_versions_of_the_t
     assert_tested(root, pins)
 
 
+LOAD = """
+import importlib, importlib.metadata, json, pathlib, pkgutil, sys
+pins, owners = set(json.loads(sys.argv[1])), importlib.metadata.packages_distributions()
+class OnlyPinned:
+    def find_spec(self, name, path=None, target=None):
+        found = {one.lower().replace("_", "-") for one in owners.get(name, [])}
+        if found and not found & pins:
+            raise ModuleNotFoundError(f"no module {name} in the image", name=name)
+sys.meta_path.insert(0, OnlyPinned())
+import classifold.serve, classifold.container.serve
+from classifold.predict.predictor import load_predictor
+for one in pkgutil.iter_modules(classifold.serve.__path__, "classifold.serve."):
+    importlib.import_module(one.name)
+load_predictor(pathlib.Path(sys.argv[2]))
+print("onnxruntime" in sys.modules)
+"""
+
+
+def test_the_server_loads_a_model_with_nothing_but_what_the_image_that_serves_holds(
+    root: Path, colour_run: Path, run_python: Callable[..., Any]
+) -> None:
+    pins = [line.split("==")[0] for line in read_pins(root, "serve")]
+    answer = run_python("-c", LOAD, json.dumps([*pins, "classifold"]), colour_run)
+    assert answer.code == 0, answer.err
+    assert answer.out == "True\n"
+    lacking = [one for one in pins if one != "urllib3"]
+    answer = run_python("-c", LOAD, json.dumps([*lacking, "classifold"]), colour_run)
+    assert "no module urllib3 in the image" in answer.err
+
+
 def assert_tested(root: Path, pins: dict[str, str]) -> None:
     """Check that what the tests' environment holds too has the same version there."""
     tested = dict(

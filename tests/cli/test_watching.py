@@ -223,3 +223,22 @@ def test_a_file_of_another_program_is_not_appended_to(
     assert answer.code == 1
     assert "mine.csv: line 1 is no answer of predict" in answer.err
     assert (tmp_path / "mine.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_a_full_disk_ends_the_watch_with_one_line_and_the_cut_answer_is_written_again(
+    start: Callable[..., Started], colour_run: Path, tmp_path: Path, mount: Callable[..., Path]
+) -> None:
+    watched, disk = tmp_path / "in", mount("size=8k")
+    for number in range(60):
+        save(watched / f"{number:02}.png", "red")
+    (disk / "filling").write_bytes(b"\0" * 4096)
+    watch = start(colour_run, "--watch", watched, "--output", disk / "answers.jsonl")
+    assert watch.process.wait(timeout=60) == 1
+    assert watch.process.stderr is not None
+    assert watch.process.stderr.readline() == f"error: {disk}/answers.jsonl: the disk is full\n"
+    assert not (disk / "answers.jsonl").read_bytes().endswith(b"\n")
+    subprocess.run(["mount", "-o", "remount,size=1m", str(disk)], check=True)
+    again = start(colour_run, "--watch", watched, "--output", disk / "answers.jsonl")
+    wait_for(lambda: len(names_in_whole_lines(disk / "answers.jsonl")) == 60)
+    assert again.end(signal.SIGTERM)[0] == 0
+    assert sorted(names_in(disk / "answers.jsonl")) == [f"{number:02}.png" for number in range(60)]

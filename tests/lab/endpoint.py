@@ -282,19 +282,27 @@ class Deployer:
             endpoint.fleet = fleet
             endpoint.enter("InService")
 
-    def update(self, endpoint: Endpoint, config: dict[str, Any]) -> None:
+    def update(self, endpoint: Endpoint, config: dict[str, Any], kept: frozenset[str]) -> None:
         """Put a new fleet in the place of the old one, which answers until the new one does.
 
         As "Blue/Green Deployments" has it, traffic moves once the new fleet is healthy. Where it is not,
         or an alarm of AutoRollbackConfiguration goes off while the new fleet bakes, the endpoint is
         RollingBack, then InService with its old configuration and a FailureReason.
+
+        Args:
+            endpoint: The endpoint.
+            config: CreateEndpointConfig's request of the new configuration.
+            kept: Which properties of the variants stay as they are, of those of the same names.
         """
         old = endpoint.fleet
         try:
             new = self.start_fleet(endpoint, config)
+            _check_alarms(endpoint, new)
         except Exception as error:
             self._roll_back(endpoint, str(error), old)
             return
+        if old is not None:
+            _keep_properties(old, new, kept)
         with endpoint.lock:
             endpoint.fleet = new
         alarm = self._bake(endpoint)
@@ -340,6 +348,37 @@ class Deployer:
         if fleet is not None:
             fleet.stop()
         forget()
+
+
+def _keep_properties(old: Fleet, new: Fleet, kept: frozenset[str]) -> None:
+    before = {one.name: one for one in old.served}
+    for one in new.served:
+        if one.name in before and "DesiredWeight" in kept:
+            one.weight = before[one.name].weight
+        if one.name in before and "DesiredInstanceCount" in kept and not one.is_serverless:
+            one.count = before[one.name].count
+    if "DataCaptureConfig" in kept:
+        captured = {name: old.config[name] for name in ("DataCaptureConfig",) if name in old.config}
+        new.config = {**{name: one for name, one in new.config.items() if name not in kept}, **captured}
+
+
+def _check_alarms(endpoint: Endpoint, new: Fleet) -> None:
+    """Refuse alarms that the role may not look at: "Auto-Rollback Configuration and Monitoring".
+
+    Raises:
+        FleetError: It may not; the new containers are ended.
+    """
+    rules = (endpoint.deployment or {}).get("AutoRollbackConfiguration", {}).get("Alarms", [])
+    for served in new.served:
+        role = served.storage.role
+        for rule in rules:
+            account = str(role.arn).split(":")[4]
+            arn = f"arn:aws:cloudwatch:{endpoint.region}:{account}:alarm:{rule['AlarmName']}"
+            if not rights.allows(role, "cloudwatch:DescribeAlarms", arn):
+                new.stop()
+                raise FleetError(
+                    f"The execution role {role.arn} lacks the permission cloudwatch:DescribeAlarms on {arn}."
+                )
 
 
 def _explain(error: Exception, variant: str, container: dict[str, Any]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -68,7 +67,24 @@ class Inputs:
     standard_input: BinaryIO | None = None
 
 
-def find_sources(given: Sequence[str | Path], inputs: Inputs | None = None) -> Generator[Source, None, None]:
+class Sources(Iterator[Source]):
+    """The pictures that were found, one after the other, while they are being read in other threads."""
+
+    def __init__(self, finder: _Finder, found: Iterable[Iterable[Source | Remote]]) -> None:
+        self._finder = finder
+        self._ahead = read_ahead(itertools.chain.from_iterable(found))
+
+    def __next__(self) -> Source:
+        """Return the next one."""
+        return next(self._ahead)
+
+    def close(self) -> None:
+        """Find no more, and cut off what is still being read from elsewhere."""
+        self._ahead.close()
+        self._finder.close()
+
+
+def find_sources(given: Sequence[str | Path], inputs: Inputs | None = None) -> Sources:
     """Return the pictures that are named, in that order; within a folder in the order of names.
 
     A file is accepted with any name. In folders, and among what a pattern or a prefix matches, hidden files
@@ -97,14 +113,7 @@ def find_sources(given: Sequence[str | Path], inputs: Inputs | None = None) -> G
             faults += error.faults
     if faults:
         raise DataError(*faults)
-    return _yield_all(finder, found)
-
-
-def _yield_all(finder: _Finder, found: Iterable[Iterable[Source | Remote]]) -> Generator[Source, None, None]:
-    try:
-        yield from read_ahead(itertools.chain.from_iterable(found))
-    finally:
-        finder.close()
+    return Sources(finder, found)
 
 
 def count_pictures(given: Iterable[str | Path]) -> int | None:
@@ -275,8 +284,10 @@ class _Finder:
         if is_address(name):
             return [self._open_address(name)]
         if _is_s3(name):
-            with contextlib.suppress(DataError):
+            try:
                 return [self._find_s3().open(name)]
+            except DataError as error:
+                return [unreadable_source(name, error.faults[0].what)]
         path = Path(name)
         if "\0" in name:
             return [unreadable_source(show_path(name), "the name holds a NUL character")]

@@ -63,12 +63,15 @@ def read_ahead(found: Iterable[Source | Remote]) -> Generator[Source, None, None
                 waiting.append(_Ahead(one, pool.submit(one.fetch, _MOST_BYTES)).to_source())
             if len(waiting) >= _THREADS:
                 yield waiting.popleft()
+        if pool is not None:
+            pool.shutdown(wait=False)
         while waiting:
             yield waiting.popleft()
-    finally:
+    except BaseException:
+        # Ended early: what is not on its way yet is not asked for.
         if pool is not None:
-            # Without waiting for what is on its way: nobody needs it any more.
             pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _read_later(remote: Remote) -> Source:
