@@ -269,3 +269,17 @@ def test_ctrl_c_during_a_slow_download_ends_at_once(run_dir: Path) -> None:
         assert time.monotonic() - begun < 3
         assert process.returncode in (130, -signal.SIGINT)
         assert b"interrupted" in err
+
+
+def test_the_packages_for_the_web_s3_and_videos_are_loaded_only_where_something_needs_them(
+    run_dir: Path, photos: Path, run_python: Run
+) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from classifold.predict.predictor import load_predictor
+        predictor = load_predictor(Path(sys.argv[1]))
+        assert len(list(predictor.predict_paths([sys.argv[2]]))) == 4
+        print(sorted({"urllib3", "boto3", "av"} & set(sys.modules)))
+    """
+    assert run_python("-c", code, run_dir, photos).out == "[]\n"
