@@ -134,7 +134,15 @@ def test_pictures_can_be_counted_where_they_are_all_here(photos: Path) -> None:
     assert count_pictures([str(photos), str(photos / "a.png")]) == 5
     assert count_pictures(["-"]) is None
     assert count_pictures(["http://x/a"]) is None
+
+
+def test_what_lies_on_this_machine_is_told_from_addresses_and_a_pattern_by_its_folder(photos: Path) -> None:
     assert list_local(["-", "http://x/a", "s3://b/a", str(photos)]) == [photos]
+    assert list_local([f"{photos}/**/*.png", "**", f"{photos}/sub/photo[1].png"]) == [
+        photos,
+        Path(),
+        photos / "sub" / "photo[1].png",
+    ]
 
 
 def test_standard_input_may_be_larger_than_memory(photos: Path) -> None:

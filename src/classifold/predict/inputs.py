@@ -136,8 +136,16 @@ def count_pictures(given: Iterable[str | Path]) -> int | None:
 
 
 def list_local(given: Iterable[str | Path]) -> list[Path]:
-    """Return those of the inputs that are files and folders of this machine, or could be."""
-    return [Path(one) for one in given if not _is_elsewhere(str(one))]
+    """Return the files and folders of this machine among the inputs; of a pattern with `**`, its folder."""
+    return [_find_place(str(one)) for one in given if not _is_elsewhere(str(one))]
+
+
+def _find_place(text: str) -> Path:
+    """Return a path, or the innermost folder that holds all that a pattern with `**` can match."""
+    if "**" not in text or os.path.lexists(text):
+        return Path(text)
+    parts = itertools.takewhile(lambda part: not is_pattern(part), Path(text).parts)
+    return Path(*parts)
 
 
 def _is_elsewhere(text: str) -> bool:
