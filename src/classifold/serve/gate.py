@@ -239,6 +239,8 @@ def _shows_key(headers: Mapping[str, str], key: str) -> bool:
 
 def _find_route(scope: Scope) -> str:
     """Return the path of the route that took the request, of which there are few; "other" for none."""
-    route = scope.get("route")
+    route, endpoint = scope.get("route"), scope.get("endpoint")
+    if route is None and endpoint is not None:  # Starlette below 1.0 tells the function alone
+        route = next((one for one in scope["app"].routes if getattr(one, "endpoint", None) is endpoint), None)
     path = getattr(route, "path", None)
     return path if isinstance(path, str) else "other"
