@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+import uvloop
 
 from classifold.errors import ClassifoldError
 from classifold.serve.access_log import AccessLog
@@ -72,7 +73,6 @@ class ServerProcess:
         config = uvicorn.Config(
             app,
             http=type("Connection", (Connection,), limits),
-            loop="uvloop",
             ws="none",
             lifespan="on",
             access_log=False,
@@ -95,7 +95,7 @@ class ServerProcess:
             port: A socket that listens.
             when_ready: Called with one line on the model once requests are answered.
         """
-        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(port, when_ready))
 
     async def _serve(self, port: socket.socket, when_ready: Callable[[str], None]) -> None:
