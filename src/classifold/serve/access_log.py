@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import errno
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
 from classifold.printable import format_json, make_lines_printable, make_printable
+from classifold.processes import silence
 from classifold.serve.options import LogFormat
 
 # Asked every few seconds by those who watch the server; only their failures are worth a line.
@@ -95,10 +96,16 @@ class AccessLog:
 
     def _print(self, line: str) -> None:
         stream = self._stream or sys.stderr
-        if stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                stream.write(line + "\n")
-                stream.flush()
+        if stream is None:
+            return
+        try:
+            stream.write(line + "\n")
+            stream.flush()
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):  # its reader or its terminal is gone for good
+                silence(stream)
+        except ValueError:  # it is closed
+            pass
 
 
 def _now() -> str:

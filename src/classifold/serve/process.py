@@ -1,7 +1,7 @@
 """One process of the server: from its socket to the end, with what the signals do.
 
 SIGTERM and SIGINT: stop, after the requests in progress were answered; a second SIGINT stops at once. SIGHUP:
-load the model again.
+load the model again, or stop where the terminal was closed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from classifold.errors import ClassifoldError
 from classifold.serve.access_log import AccessLog
 from classifold.serve.app import build_app
 from classifold.serve.connection import HEADER_TIMEOUT_S, Connection
+from classifold.serve.hangup import Hangup
 from classifold.serve.options import ServeOptions
 from classifold.serve.service import Service
 
@@ -61,7 +62,7 @@ class ServerProcess:
     """
 
     def __init__(self, options: ServeOptions, log: AccessLog) -> None:
-        self._options, self._log = options, log
+        self._options, self._log, self._hangup = options, log, Hangup()
         app = build_app(options, log=log)
         self._service: Service = app.state.service
         limits = {
@@ -127,6 +128,9 @@ class ServerProcess:
         self._server.should_exit = True
 
     def _reload(self) -> None:
+        if self._hangup.is_terminal_closed:
+            self._stop(signal.SIGHUP)
+            return
         task = asyncio.ensure_future(self._load_again())
         self._tasks.add(task)  # the loop itself holds no reference
         task.add_done_callback(self._tasks.discard)
