@@ -14,7 +14,7 @@ from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.walk import check_folder, find_reason_no_picture, leads_to_folder, walk_entries
 from classifold.errors import DataError, Fault
 from classifold.pictures.limits import PictureError
-from classifold.predict.addresses import is_address
+from classifold.predict.addresses import is_address, show_address
 from classifold.predict.globs import expand_pattern, is_pattern
 from classifold.predict.reading_ahead import Remote, read_ahead
 from classifold.predict.sources import Passed, Source, file_source, show_path, unreadable_source
@@ -186,7 +186,7 @@ class _Finder:
                 return self._begin(self._find_s3().find(given, self._inputs.passed), given)
             if (scheme := _find_scheme(given)) and not os.path.lexists(given):
                 what = f"addresses with {scheme}:// are not read"
-                raise DataError(Fault(given, what, "name files, http, https or s3 addresses"))
+                raise DataError(Fault(show_address(given), what, "name files, http, https or s3 addresses"))
         path = Path(given)
         if path.is_dir():
             check_folder(path)
