@@ -230,7 +230,7 @@ def test_predict_answers_for_a_prefix_and_an_archive_in_s3(
             ("s3://album/trip/green.png", "green"),
             ("s3://album/trip/red.png", "red"),
         ]
-        assert answer.err.splitlines()[-1] == "passed over 1 file: 1 .txt"
+        assert "passed over 1 file: 1 .txt" in answer.err.splitlines()
     gets = [call for call in aws_account.calls("GetObject") if "model.tar.gz" in json.dumps(call)]
     assert len(gets) == 1  # the second time it was in the cache
 

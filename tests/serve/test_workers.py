@@ -14,7 +14,6 @@ import pytest
 
 from made_servers import Load, RunningServer, check_change, draw, save_model, serving
 
-
 KEY = "correct-horse"
 
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.walk import check_folder, find_reason_no_picture, leads_to_folder, walk_entries
 from classifold.errors import DataError, Fault
 from classifold.pictures.limits import PictureError
-from classifold.predict.addresses import is_address
+from classifold.predict.addresses import is_address, show_address
 from classifold.predict.globs import expand_pattern, is_pattern
 from classifold.predict.reading_ahead import Remote, read_ahead
 from classifold.predict.sources import Passed, Source, file_source, show_path, unreadable_source
@@ -27,9 +27,11 @@ from classifold.predict.videos import (
     is_video,
     iter_frames,
 )
-from classifold.predict.web import Web
 from classifold.progress import say
 from classifold.settings.config import Config
+
+if TYPE_CHECKING:
+    from classifold.predict.web import Web
 
 S3_SCHEME: Final = "s3://"
 _HINT: Final = "name files or folders of pictures"
@@ -134,8 +136,16 @@ def count_pictures(given: Iterable[str | Path]) -> int | None:
 
 
 def list_local(given: Iterable[str | Path]) -> list[Path]:
-    """Return those of the inputs that are files and folders of this machine, or could be."""
-    return [Path(one) for one in given if not _is_elsewhere(str(one))]
+    """Return the files and folders of this machine among the inputs; of a pattern with `**`, its folder."""
+    return [_find_place(str(one)) for one in given if not _is_elsewhere(str(one))]
+
+
+def _find_place(text: str) -> Path:
+    """Return a path, or the innermost folder that holds all that a pattern with `**` can match."""
+    if "**" not in text or os.path.lexists(text):
+        return Path(text)
+    parts = itertools.takewhile(lambda part: not is_pattern(part), Path(text).parts)
+    return Path(*parts)
 
 
 def _is_elsewhere(text: str) -> bool:
@@ -176,7 +186,7 @@ class _Finder:
                 return self._begin(self._find_s3().find(given, self._inputs.passed), given)
             if (scheme := _find_scheme(given)) and not os.path.lexists(given):
                 what = f"addresses with {scheme}:// are not read"
-                raise DataError(Fault(given, what, "name files, http, https or s3 addresses"))
+                raise DataError(Fault(show_address(given), what, "name files, http, https or s3 addresses"))
         path = Path(given)
         if path.is_dir():
             check_folder(path)
@@ -190,6 +200,8 @@ class _Finder:
         raise DataError(Fault(text, "no such file or folder", "check the path"))
 
     def _open_address(self, address: str) -> Remote:
+        from classifold.predict.web import Web  # its packages take a while to load
+
         if self._web is None:
             self._web = Web(max_pixels=self._inputs.max_pixels)
         return self._web.open(address)
