@@ -14,8 +14,8 @@ process, `classifold predict RUN ... --output FILE.csv`:
               own server takes longer than the command
     video     one frame for each picture, of a made video of 160 x 120
 
-Memory is the largest resident set of the process, as the system notes it. Writes benchmarks/results/predict_inputs.json; about ten
-minutes on two cores.
+Memory is the largest resident set of the process, as the system notes it. Writes
+benchmarks/results/predict_inputs.json; about ten minutes on two cores.
 """
 
 from __future__ import annotations
