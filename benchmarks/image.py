@@ -2,11 +2,11 @@
 
     python benchmarks/image.py [--fresh] [--serve RUN]
 
-Builds the CPU image and the slim one that serves (with --fresh without Docker's cache), and weighs both.
-The GPU image is several gigabytes and is not built here: its size is that of the CPU image and of the wheels
-that it has besides, as their own tables of contents say. With --serve the slim image also serves the run, as
-any user, with a read-only disk: seconds from `docker run` to the first answer, memory, seconds to stop.
-Writes benchmarks/results/image.json. Some minutes; needs Docker.
+Builds the CPU image (with --fresh without Docker's cache) and weighs its parts. The GPU image is several
+gigabytes and is not built here: its size is that of the CPU image and of the wheels that it has besides, as
+their own tables of contents say. With --serve it is the slim image alone, which also serves the run, as any
+user, with a read-only disk: seconds from `docker run` to the first answer, memory, seconds to stop.
+Writes benchmarks/results/image.json, where the other images' figures stay. Some minutes; needs Docker.
 """
 
 from __future__ import annotations
@@ -65,24 +65,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--fresh", action="store_true", help="build without what Docker has already")
-    parser.add_argument("--serve", type=Path, metavar="RUN", help="also start the image that serves")
+    parser.add_argument("--serve", type=Path, metavar="RUN", help="measure only the image that serves")
     args = parser.parse_args()
-    _, cpu = measure("cpu", is_fresh=args.fresh)
-    reference, serve = measure("serve", is_fresh=args.fresh)
-    if args.serve is not None:
-        serve["serving"] = time_serving(reference, args.serve.resolve())
-    report = {
-        "command": f"python benchmarks/image.py{' --fresh' * args.fresh}{' --serve RUN' * bool(args.serve)}",
-        "cpu": cpu,
-        "gpu": {"is_built": False, **weigh_gpu(cpu["megabytes"])},
-        "serve": serve,
+    report = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if args.serve is None:
+        _, cpu = measure("cpu", is_fresh=args.fresh)
+        gpu = {"is_built": False, **weigh_gpu(cpu["megabytes"])}
+        command = f"python benchmarks/image.py{' --fresh' * args.fresh}"
+        report |= {"command": command, "cpu": cpu, "gpu": gpu, **describe_machine()}
+    else:
+        reference, found = measure("serve", is_fresh=args.fresh)
+        serving = time_serving(reference, args.serve.resolve())
+        command = f"python benchmarks/image.py{' --fresh' * args.fresh} --serve RUN"
+        report["serve"] = {"command": command, **found, "serving": serving, **describe_machine()}
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the day, the machine, and how busy it is."""
+    return {
         "when": time.strftime("%Y-%m-%d"),
         "platform": platform.platform(),
         "cores": count_cores(),
         "load_average": [round(value, 1) for value in os.getloadavg()],
     }
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=2))
 
 
 def measure(variant: Any, *, is_fresh: bool) -> tuple[str, dict[str, Any]]:
@@ -148,7 +155,7 @@ def time_serving(reference: str, run_dir: Path) -> dict[str, Any]:
     """Return the medians of a few starts with a run that is mounted read-only."""
     starts = [time_start(reference, run_dir) for _ in range(NUM_STARTS)]
     medians = {name: round(statistics.median(one[name] for one in starts), 2) for name in starts[0]}
-    return {"starts": NUM_STARTS, "medians": medians, "load_average": round(os.getloadavg()[0], 1)}
+    return {"starts": NUM_STARTS, "medians": medians}
 
 
 def time_start(reference: str, run_dir: Path) -> dict[str, float]:

@@ -109,19 +109,56 @@ def test_pictures_of_any_size_are_answered_as_by_predict(
     assert np.abs(ask(session, content) - predictor.predict_given(content).probabilities).max() < 0.02
 
 
-def test_a_png_gives_the_same_numbers_as_by_predict(session: Any, predictor: Predictor) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"icc_profile": bytes(200_000)}, {"comment": b"x" * 65_000}],
+    ids=["baseline", "progressive", "large profile", "long comment"],
+)
+def test_every_kind_of_jpeg_in_colour_is_answered_as_by_predict(
+    options: dict[str, Any], session: Any, predictor: Predictor
+) -> None:
     stored = io.BytesIO()
-    Image.open(io.BytesIO(photo(1))).save(stored, "PNG")
+    Image.open(io.BytesIO(photo(1))).save(stored, "JPEG", quality=95, **options)
+    expected = predictor.predict_given(stored.getvalue()).probabilities
+    assert np.abs(ask(session, stored.getvalue()) - expected).max() < 0.02
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA"])
+def test_every_kind_of_png_is_answered_as_by_predict(mode: str, session: Any, predictor: Predictor) -> None:
+    stored = io.BytesIO()
+    Image.open(io.BytesIO(photo(1))).convert(mode).save(stored, "PNG")
     expected = predictor.predict_given(stored.getvalue()).probabilities
     assert np.abs(ask(session, stored.getvalue()) - expected).max() < 2e-3
 
 
+def save(kind: str, mode: str = "RGB", *, size: tuple[int, int] = (40, 30)) -> bytes:
+    stored = io.BytesIO()
+    Image.new(mode, size).save(stored, kind)
+    return stored.getvalue()
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff", b"BM" + bytes(100), b"GIF89a" + bytes(100), b"\xff\xd8" + bytes(500), photo(1)[:600]],
-    ids=["empty", "one byte", "BMP", "GIF", "only a start", "cut short"],
-)
-def test_what_is_no_whole_picture_is_an_error_and_not_the_end_of_the_process(
+    [
+        b"",
+        b"\xff",
+        b"\xff\xd8" + bytes(500),
+        b"\xff\xd8" + b"\xff" * 500 + b"\xd9",
+        save("BMP"),
+        save("GIF"),
+        photo(1)[:600],
+        save("PNG")[:60],
+        # The decoder would write into memory that is not its own.
+        save("JPEG", "L"),
+        save("JPEG", "CMYK"),
+        # More pixels than the card allows, in a few kB.
+        save("PNG", size=(1001, 1000)),
+        save("JPEG", size=(1001, 1000)),
+    ],
+    ids=["empty", "byte", "start", "fillers", "BMP", "GIF", "cut JPEG", "cut PNG", "grey", "CMYK",
+         "large PNG", "large JPEG"],
+)  # fmt: skip
+def test_what_the_decoder_cannot_read_is_an_error_and_not_the_end_of_the_process(
     content: bytes, session: Any
 ) -> None:
     with pytest.raises(Exception, match="Non-zero status"):

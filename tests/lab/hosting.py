@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lab.endpoint import Deployer, Endpoint, Served
+from lab.deployer import Deployer
+from lab.endpoint import Endpoint, Served
 from lab.machine import Behaviour
 from lab.model_rules import check_config, check_model
 from lab.quotas import SERVERLESS, Quotas

@@ -129,6 +129,11 @@ class Runtime:
             raise _failed(endpoint, served, 0, said, account) from None
         except (OSError, http.client.HTTPException) as error:
             said = f"the container closed the connection: {error}"
+            again = threading.Thread(
+                target=served.container.revive, kwargs={"abandon": endpoint.abandon}, daemon=True
+            )
+            again.start()
+            self._threads.append(again)
             raise _failed(endpoint, served, 500, said, account) from None
         if answer.status // 100 != 2:
             raise _failed(endpoint, served, answer.status, answer.body.decode("utf-8", "replace"), account)

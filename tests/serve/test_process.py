@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import socket
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,3 +140,26 @@ def test_it_listens_on_ipv6(served_run: Path, tmp_path: Path) -> None:
         pytest.skip("this machine has no IPv6")
     with serving(tmp_path, served_run, "--host", "::1") as server:
         assert httpx.get(f"http://[::1]:{server.port}/ping").status_code == 200
+
+
+def test_closing_its_terminal_ends_it(served_run: Path, tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "classifold", "serve", str(served_run), "--port", "0"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        cwd=tmp_path,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    try:
+        os.close(terminal)
+        shown = b""
+        while b"Ctrl-C stops it" not in b" ".join(shown.split()):
+            shown += os.read(controller, 4096)
+        os.close(controller)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()

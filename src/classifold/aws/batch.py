@@ -91,7 +91,15 @@ class Batch:
     notes: BatchNotes
 
 
-def start_batch(aws: Aws, run: str, options: BatchOptions, *, dry_run: bool = False, tell: Tell) -> Batch:
+def start_batch(
+    aws: Aws,
+    run: str,
+    options: BatchOptions,
+    *,
+    dry_run: bool = False,
+    show: Callable[[Batch], None] | None = None,
+    tell: Tell,
+) -> Batch:
     """Start a transform job with the model of a run.
 
     Args:
@@ -99,6 +107,7 @@ def start_batch(aws: Aws, run: str, options: BatchOptions, *, dry_run: bool = Fa
         run: What `open_served_model` takes.
         options: What the user asked for.
         dry_run: Check only: nothing on AWS is changed.
+        show: Called with the job, and so with its cost, before anything is changed.
         tell: Called with one line for each step.
 
     Raises:
@@ -112,6 +121,8 @@ def start_batch(aws: Aws, run: str, options: BatchOptions, *, dry_run: bool = Fa
         if dry_run:
             return batch
         refuse_findings(batch.findings)
+        if show is not None:
+            show(batch)
         send_model(aws, model, tell=tell)
     send_lists(aws, batch.name, batch.pictures, batch.notes)
     ensure_group(aws, place)

@@ -69,7 +69,7 @@ def batch(
     overrides: tuple[str, ...],
     **answering: Any,
 ) -> int:
-    """Classify pictures in S3 on SageMaker, and write the answers here.
+    """Classify pictures in S3 by a job on SageMaker.
 
     RUN is what `classifold deploy` takes. The machines of this transform job are there only until it ends.
     The answers are those of `classifold predict`, with the address of each picture. Unreadable pictures are
@@ -142,12 +142,12 @@ def _start(
 ) -> tuple[str | None, float | None]:
     """Start the job; return its name and time limit, or None if it is not waited for."""
     from classifold.aws.batch import start_batch
-    from classifold.cli.deploy_answers import print_batch
+    from classifold.cli.deploy_answers import print_batch, tell_batch
 
     if no_wait and options.max_cost is not None:
         what = "a transform job has no time limit of its own, so this command must be there to stop it"
         raise UsageError(Fault("--max-cost", what, hint="leave out --no-wait or --max-cost"))
-    started = start_batch(aws, run, options, dry_run=dry_run, tell=tell_step)
+    started = start_batch(aws, run, options, dry_run=dry_run, show=tell_batch, tell=tell_step)
     print_batch(started, is_dry_run=dry_run, is_left=no_wait)
     return (None if dry_run or no_wait else started.name), started.max_seconds
 
