@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,8 +74,8 @@ class Sources(Iterator[Source]):
     """The pictures that were found, one after the other, while they are being read in other threads."""
 
     def __init__(self, finder: _Finder, found: Iterable[Iterable[Source | Remote]]) -> None:
-        self._finder = finder
-        self._ahead = read_ahead(itertools.chain.from_iterable(found))
+        self._finder, self._stopped = finder, threading.Event()
+        self._ahead = read_ahead(itertools.chain.from_iterable(found), stopped=self._stopped)
 
     def __next__(self) -> Source:
         """Return the next one."""
@@ -82,6 +83,7 @@ class Sources(Iterator[Source]):
 
     def close(self) -> None:
         """Find no more, and cut off what is still being read from elsewhere."""
+        self._stopped.set()
         self._ahead.close()
         self._finder.close()
 

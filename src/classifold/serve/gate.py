@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 import secrets
@@ -32,6 +33,8 @@ _OPEN = frozenset(
 _OPEN_BEGINNING = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_GONE = 499  # nginx's number for it, in the log alone
+# What uvloop says where the client has closed the connection and the server has not been told yet.
+_CLOSED = "the handler is closed"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -82,7 +85,12 @@ class _Passage:
             if message["type"] == "http.response.start":
                 self._status = message["status"]
                 self._complete(message)
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if _CLOSED not in str(error):
+                    raise
+                raise ClientGoneError from None
 
         try:
             self._check()
@@ -131,7 +139,8 @@ class _Passage:
             # What an answer leaves unread of the body would be taken for the next request otherwise.
             if self._headers.get("expect"):
                 known.headers.setdefault("Connection", "close")
-            await build_error(known, self._id)(self._scope, receive, send)
+            with contextlib.suppress(ClientGoneError):
+                await build_error(known, self._id)(self._scope, receive, send)
 
     def _end(self, seconds: float) -> None:
         self._service.num_requests -= 1

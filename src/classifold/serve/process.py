@@ -21,6 +21,7 @@ from classifold.serve.access_log import AccessLog
 from classifold.serve.app import build_app
 from classifold.serve.connection import HEADER_TIMEOUT_S, Connection
 from classifold.serve.hangup import Hangup
+from classifold.serve.memory import return_large_blocks
 from classifold.serve.options import ServeOptions
 from classifold.serve.service import Service
 
@@ -64,6 +65,7 @@ class ServerProcess:
 
     def __init__(self, options: ServeOptions, log: AccessLog) -> None:
         self._options, self._log, self._hangup = options, log, Hangup()
+        return_large_blocks()
         app = build_app(options, log=log)
         self._service: Service = app.state.service
         limits = {
