@@ -55,6 +55,15 @@ def test_every_request_is_one_that_sagemaker_describes(kind: requests.Kind) -> N
     assert {name: check_request(one, name) for name, one in built.items()} == {name: [] for name in built}
 
 
+def test_a_run_may_have_any_name() -> None:
+    name = "büro (2) 'best'\n\x1b"
+    package = requests.build_package_request(
+        place_of(), archive_uri="s3://petals.output/a/model.tar.gz", run_name=name, digest="ab"
+    )
+    assert package["CustomerMetadataProperties"]["run"] == "büro _2_ _best___"
+    assert package["ModelPackageDescription"].isprintable()
+
+
 def test_a_wrong_request_is_named_with_its_operation() -> None:
     (fault,) = check_request({"EndpointName": "a b", "EndpointConfigName": "c"}, "CreateEndpoint")
     assert fault.where == "CreateEndpoint: EndpointName"

@@ -158,9 +158,11 @@ def build_package_request(place: Place, *, archive_uri: str, run_name: str, dige
         run_name: Name of the run that the model comes from.
         digest: SHA-256 of the archive's content, in hexadecimal.
     """
+    # A folder may have any name; SageMaker takes these characters alone in a property.
+    run_name = re.sub(r"[^\w .:/=+@-]", "_", run_name)[:256] or "run"
     return {
         "ModelPackageGroupName": names.endpoint_base(place.config.PROJECT_NAME),
-        "ModelPackageDescription": f"Model of run {run_name}"[:1024],
+        "ModelPackageDescription": f"Model of run {run_name}",
         "InferenceSpecification": {
             "Containers": [{"Image": place.image_uri, "ModelDataUrl": archive_uri}],
             "SupportedContentTypes": list(CONTENT_TYPES),
@@ -168,7 +170,7 @@ def build_package_request(place: Place, *, archive_uri: str, run_name: str, dige
         },
         "ModelApprovalStatus": place.config.MODEL_APPROVAL,
         # A version cannot have tags of its own: it has those of its group.
-        "CustomerMetadataProperties": {"run": run_name[:256], "sha256": digest},
+        "CustomerMetadataProperties": {"run": run_name, "sha256": digest},
     }
 
 
