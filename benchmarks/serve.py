@@ -146,7 +146,7 @@ def describe(load: dict[str, Any]) -> str:
 
 
 def measure_predict(run: Path, scratch: Path) -> tuple[float, float]:
-    """Return pictures a second of `classifold predict`, and ms of cores for each; its start is not counted."""
+    """Return pictures a second of `classifold predict`, and ms of cores for each, its start not counted."""
     spent = []
     for count in sizes_of(PREDICTED):
         words = ["predict", str(run), str(scratch / f"files{count}"), "--format", "csv"]

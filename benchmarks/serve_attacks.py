@@ -273,7 +273,7 @@ def send_picture(rng: random.Random, picture: bytes) -> bytes:
 
 
 def build_bomb(width: int, height: int, *, is_true: bool = True) -> bytes:
-    """Return a PNG of one colour, small as a file; without `is_true` it only claims to have so many pixels."""
+    """Return a PNG of one colour, small as a file; without `is_true` it only claims to be so large."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     packer = zlib.compressobj(9)
     row = bytes(1 + width)

@@ -72,6 +72,8 @@ DESCRIPTIONS = {
     "trust.html.j2": "Calibration, coverage against accuracy, other pictures, precision against recall.",
     "report.js": "What the report does beyond links: the slider, sorting, cells of the large matrix.",
     "page.html": "The server's page: where pictures are dropped, and the frame of each answer.",
+    "docs.html.j2": "The page /docs of the server: every operation of openapi.json, without a script.",
+    "docs.css": "How the page /docs looks.",
     "page.css": "How the server's page looks: light and dark, on a phone, with forced colours.",
     "page.js": "Takes pictures by drop, paste, choice or camera; asks for the API key.",
     "card.js": "One picture on the page: its preview, its answer, and what explains it.",

@@ -88,6 +88,7 @@ def test_a_dry_run_needs_no_credentials(
     [
         ((), "missing argument RUN"),
         (("run", "--rollback"), "takes no RUN"),
+        (("--rollback", "--dry-run"), "it has no --dry-run"),
         (("run", "--serverless", "--async"), "an endpoint is either serverless or asynchronous"),
         (("run", "--serverless", "--count", "2"), "a serverless endpoint has no machines of its own"),
         (("run", "--serverless", "--capture", "5"), "captures no data of serverless endpoints"),
@@ -187,3 +188,25 @@ def _update(aws: Aws, run: Path) -> None:
     deploy_model(
         aws, str(run), DeployOptions("petals", Hosting("real-time", "ml.m5.large")), tell=lambda _: None
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"threshold": 0.8}, {"threshold": 0.8, "top_k": 3}),
+        ({"error": 0.01, "top_k": 5}, {"error": 0.01, "top_k": 5}),
+        ({"always_answer": True}, {"always_answer": True}),
+    ],
+)
+def test_the_server_reads_the_options_as_they_were_given(
+    given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    from classifold.cli.deploy import build_environment
+    from classifold.serve.options import build_options
+    from classifold.settings.loader import build_config
+
+    values = {"top_k": None, "threshold": None, "error": None, "always_answer": False, **given}
+    environment = build_environment(build_config({"MAX_PIXELS": 1000}), "classifold deploy", values)
+    options = build_options({"run": Path("model")}, environment)
+    assert {name: getattr(options, name) for name in expected} == expected
+    assert options.max_pixels == 1000

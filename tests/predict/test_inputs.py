@@ -102,6 +102,13 @@ def test_everything_that_is_missing_is_told_before_the_first_picture(photos: Pat
     ]
 
 
+def test_an_error_never_shows_the_password_of_an_address() -> None:
+    with pytest.raises(DataError) as caught:
+        find_sources(["ftp://ann:s3cr3t@x/a.png", "gopher://x/?token=s3cr3t"])
+    assert "s3cr3t" not in str(caught.value)
+    assert [fault.where for fault in caught.value.faults] == ["ftp://x/a.png", "gopher://x/?token=…"]
+
+
 def read_names(content: bytes) -> list[tuple[str, str]]:
     """Return the names on standard input, each with the reason why it cannot be read."""
     found = []

@@ -90,3 +90,15 @@ def test_ending_early_asks_for_nothing_more() -> None:
     assert time.monotonic() - begun < 0.1
     time.sleep(0.5)
     assert len(site.asked) <= 17
+
+
+def test_who_waits_for_a_picture_that_never_comes_is_let_go_when_everything_stops() -> None:
+    stopped, never = threading.Event(), threading.Event()
+    remote = Remote("a", lambda _: bytes(never.wait(30)))
+    [source] = read_ahead([remote], stopped=stopped)
+    threading.Timer(0.1, stopped.set).start()
+    begun = time.monotonic()
+    with pytest.raises(PictureError, match="interrupted"):
+        source.read()
+    assert time.monotonic() - begun < 2
+    never.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from classifold import names
 from classifold.aws.autoscaling import end_autoscaling
@@ -44,9 +44,16 @@ def list_running_transforms(aws: Aws) -> dict[str, tuple[str, str]]:
 
 
 def list_spare_models(aws: Aws) -> list[str]:
-    """Return the names of the project's models without an endpoint, as interrupted commands leave them."""
+    """Return the names of the project's models without an endpoint, as interrupted commands leave them.
+
+    Those of transform jobs that run are not among them.
+    """
+    return _list_spare(aws, endpoints=list_endpoint_names(aws), transforms=list_running_transforms(aws))
+
+
+def _list_spare(aws: Aws, *, endpoints: Iterable[str], transforms: Iterable[str]) -> list[str]:
     base = names.endpoint_base(aws.config.PROJECT_NAME)
-    used = {one for endpoint in list_endpoint_names(aws) for one in list_model_names(aws, endpoint)}
+    used = {*transforms, *(one for endpoint in endpoints for one in list_model_names(aws, endpoint))}
     return [
         name
         for name, arns in list_made_models(aws, base).items()
@@ -121,14 +128,14 @@ def iter_details(aws: Aws) -> Iterator[tuple[str, str, str, str]]:
 
     The kinds are transform job, endpoint, models and model package group, in the order of removal.
     """
-    for name, (status, arn) in list_running_transforms(aws).items():
+    transforms, endpoints = list_running_transforms(aws), list_endpoint_names(aws)
+    for name, (status, arn) in transforms.items():
         yield "transform job", name, arn, f"{status}; it is stopped, and its model removed"
-    for name, (status, arn) in list_endpoint_names(aws).items():
+    for name, (status, arn) in endpoints.items():
         yield "endpoint", name, arn, f"{status}; with its models, autoscaling and log"
     base = names.endpoint_base(aws.config.PROJECT_NAME)
     place = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}"
-    running = set(list_running_transforms(aws))
-    spare = [one for one in list_spare_models(aws) if one not in running]
+    spare = _list_spare(aws, endpoints=endpoints, transforms=transforms)
     if spare:
         yield (
             "models",

@@ -69,7 +69,7 @@ def batch(
     overrides: tuple[str, ...],
     **answering: Any,
 ) -> int:
-    """Classify pictures in S3 on SageMaker, and write the answers here.
+    """Classify pictures in S3 by a job on SageMaker.
 
     RUN is what `classifold deploy` takes. The machines of this transform job are there only until it ends.
     The answers are those of `classifold predict`, with the address of each picture. Unreadable pictures are

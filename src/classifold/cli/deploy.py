@@ -141,6 +141,9 @@ def deploy(
 
     endpoint = name or names.endpoint_base(config.PROJECT_NAME)
     check_endpoint_name(endpoint, config.PROJECT_NAME)
+    if rollback and dry_run:
+        what = "--rollback changes the endpoint, so it has no --dry-run"
+        raise UsageError(Fault("classifold deploy", what, hint="`classifold endpoints` shows what there is"))
     if rollback:
         _roll_back(config, endpoint, run=run, picture=picture, as_json=as_json)
         return

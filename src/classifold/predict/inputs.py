@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.walk import check_folder, find_reason_no_picture, leads_to_folder, walk_entries
 from classifold.errors import DataError, Fault
 from classifold.pictures.limits import PictureError
-from classifold.predict.addresses import is_address
+from classifold.predict.addresses import is_address, show_address
 from classifold.predict.globs import expand_pattern, is_pattern
 from classifold.predict.reading_ahead import Remote, read_ahead
 from classifold.predict.sources import Passed, Source, file_source, show_path, unreadable_source
@@ -73,8 +74,8 @@ class Sources(Iterator[Source]):
     """The pictures that were found, one after the other, while they are being read in other threads."""
 
     def __init__(self, finder: _Finder, found: Iterable[Iterable[Source | Remote]]) -> None:
-        self._finder = finder
-        self._ahead = read_ahead(itertools.chain.from_iterable(found))
+        self._finder, self._stopped = finder, threading.Event()
+        self._ahead = read_ahead(itertools.chain.from_iterable(found), stopped=self._stopped)
 
     def __next__(self) -> Source:
         """Return the next one."""
@@ -82,6 +83,7 @@ class Sources(Iterator[Source]):
 
     def close(self) -> None:
         """Find no more, and cut off what is still being read from elsewhere."""
+        self._stopped.set()
         self._ahead.close()
         self._finder.close()
 
@@ -186,7 +188,7 @@ class _Finder:
                 return self._begin(self._find_s3().find(given, self._inputs.passed), given)
             if (scheme := _find_scheme(given)) and not os.path.lexists(given):
                 what = f"addresses with {scheme}:// are not read"
-                raise DataError(Fault(given, what, "name files, http, https or s3 addresses"))
+                raise DataError(Fault(show_address(given), what, "name files, http, https or s3 addresses"))
         path = Path(given)
         if path.is_dir():
             check_folder(path)

@@ -17,6 +17,7 @@ from classifold.serve.options import LogFormat
 _PROBES = frozenset(
     {"/ping", "/health/live", "/health/ready", "/metrics", "/v2/health/live", "/v2/health/ready"}
 )
+_LONGEST_PATH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,15 @@ class AccessLog:
             return
         if self._format == "json":
             fields = dataclasses.asdict(request) | {"seconds": round(request.seconds, 6)}
+            fields["path"] = request.path[:_LONGEST_PATH]
             kept = {name: value for name, value in fields.items() if value not in (None, "")}
             self._print(format_json({"time": _now(), "event": "request", **kept}))
             return
         pictures = "" if request.num_pictures is None else f" pictures={request.num_pictures}"
         error = f" ({request.error})" if request.error else ""
+        path = request.path if len(request.path) <= _LONGEST_PATH else request.path[:_LONGEST_PATH] + "..."
         line = (
-            f"{_now()} {request.client} {request.method} {request.path} {request.status} "
+            f"{_now()} {request.client} {request.method} {path} {request.status} "
             f"{1000 * request.seconds:.1f} ms{pictures} id={request.request_id}{error}"
         )
         self._print(make_printable(line))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 import secrets
@@ -32,6 +33,8 @@ _OPEN = frozenset(
 _OPEN_BEGINNING = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_GONE = 499  # nginx's number for it, in the log alone
+# What uvloop says where the client has closed the connection and the server has not been told yet.
+_CLOSED = "the handler is closed"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -82,7 +85,12 @@ class _Passage:
             if message["type"] == "http.response.start":
                 self._status = message["status"]
                 self._complete(message)
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if _CLOSED not in str(error):
+                    raise
+                raise ClientGoneError from None
 
         try:
             self._check()
@@ -131,10 +139,13 @@ class _Passage:
             # What an answer leaves unread of the body would be taken for the next request otherwise.
             if self._headers.get("expect"):
                 known.headers.setdefault("Connection", "close")
-            await build_error(known, self._id)(self._scope, receive, send)
+            with contextlib.suppress(ClientGoneError):
+                await build_error(known, self._id)(self._scope, receive, send)
 
     def _end(self, seconds: float) -> None:
         self._service.num_requests -= 1
+        if (share := self._scope["state"].get("share")) is not None:
+            share.close()
         path, status = _find_route(self._scope), self._status or 500
         self._service.metrics.end_request(path, status, seconds)
         client = self._scope.get("client")
@@ -195,11 +206,12 @@ def _check_host(headers: Mapping[str, str], service: Service) -> None:
     server (DNS rebinding). Only the Host header tells.
     """
     options = service.options
-    if not options.allowed_hosts and not options.is_loopback:
-        return
     host = _strip_port(headers.get("host", ""))
+    # A browser always sends one; health checks of some load balancers do not.
+    if not host or not (options.is_loopback or options.allowed_hosts):
+        return
     if not (is_loopback(host) or host in map(str.lower, options.allowed_hosts)):
-        hint = f"start it with --allowed-hosts {host[:100]}" if host else "send the header Host"
+        hint = f"start it with --allowed-hosts {host[:100]}"
         raise HttpError(421, "this server does not answer to this name", hint=hint)
 
 
@@ -236,6 +248,8 @@ def _shows_key(headers: Mapping[str, str], key: str) -> bool:
 
 def _find_route(scope: Scope) -> str:
     """Return the path of the route that took the request, of which there are few; "other" for none."""
-    route = scope.get("route")
+    route, endpoint = scope.get("route"), scope.get("endpoint")
+    if route is None and endpoint is not None:  # Starlette below 1.0 tells the function alone
+        route = next((one for one in scope["app"].routes if getattr(one, "endpoint", None) is endpoint), None)
     path = getattr(route, "path", None)
     return path if isinstance(path, str) else "other"

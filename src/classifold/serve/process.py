@@ -14,12 +14,14 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+import uvloop
 
 from classifold.errors import ClassifoldError
 from classifold.serve.access_log import AccessLog
 from classifold.serve.app import build_app
 from classifold.serve.connection import HEADER_TIMEOUT_S, Connection
 from classifold.serve.hangup import Hangup
+from classifold.serve.memory import return_large_blocks
 from classifold.serve.options import ServeOptions
 from classifold.serve.service import Service
 
@@ -63,6 +65,7 @@ class ServerProcess:
 
     def __init__(self, options: ServeOptions, log: AccessLog) -> None:
         self._options, self._log, self._hangup = options, log, Hangup()
+        return_large_blocks()
         app = build_app(options, log=log)
         self._service: Service = app.state.service
         limits = {
@@ -72,7 +75,6 @@ class ServerProcess:
         config = uvicorn.Config(
             app,
             http=type("Connection", (Connection,), limits),
-            loop="uvloop",
             ws="none",
             lifespan="on",
             access_log=False,
@@ -95,7 +97,7 @@ class ServerProcess:
             port: A socket that listens.
             when_ready: Called with one line on the model once requests are answered.
         """
-        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(port, when_ready))
 
     async def _serve(self, port: socket.socket, when_ready: Callable[[str], None]) -> None:
