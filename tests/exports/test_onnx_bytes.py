@@ -209,7 +209,15 @@ def test_both_graphs_read_the_orientation_that_predict_reads(
     assert read_both(content) == (expected, expected)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_offset_far_behind_the_block_gives_no_orientation_in_both_graphs(read_both: Any) -> None:
+    content = bytearray(photo(6))
+    place = content.index(b"Exif\0\0") + 6 + 4  # the first directory's offset, four bytes
+    for value in (b"\x08\0\0\1", b"\xff\xff\xff\xff", b"\0\0\0\x80"):
+        content[place : place + 4] = value
+        assert read_both(bytes(content)) == (1, 1)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_exif_block_gives_some_orientation_and_no_error(
     data: st.DataObject, read_both: Any

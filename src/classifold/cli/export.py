@@ -161,11 +161,12 @@ def _print_formats(*, as_json: bool) -> None:
         ]
         print_json(formats=plain)
         return
+    print_table(Table("Formats", ("format", "for"), [[one.name, one.summary] for one, _ in rows]))
     cells = [
-        [one.name, one.takes, ", ".join(one.precisions), ", ".join(missing) or "nothing", one.summary]
+        [one.name, one.takes, ", ".join(one.precisions), ", ".join(missing) or "nothing"]
         for one, missing in rows
     ]
-    print_table(Table("Formats", ("format", "takes", "precision", "missing here", "for"), cells))
+    print_table(Table("What they take and need", ("format", "takes", "precision", "missing here"), cells))
     if any(missing for _, missing in rows):
         show_sentences(f"What is missing: {install('export')}")
 
@@ -198,30 +199,34 @@ def _describe(one: Exported) -> dict[str, Any]:
 
 def _print_figures(found: Sequence[tuple[str, Figures]]) -> None:
     from classifold.cli.answers import Table, print_table, show_sentences
-    from classifold.counts import count_of
+    from classifold.counts import count_of, write_percent
 
     if not found:
         return
     first = found[0][1]
-    answers = [["model.onnx", f"{first.accuracy_model_onnx:.3f}", "", "", "", ""]]
-    costs = [["model.onnx", f"{first.bytes_model_onnx / 1e6:.1f} MB", "", ""]]
+    answers = [["model.onnx", f"{first.accuracy_model_onnx:.3f}", ""]]
+    changes, costs = [], [["model.onnx", f"{first.bytes_model_onnx / 1e6:.1f} MB", "", ""]]
     for name, one in found:
-        answers.append(
+        interval = f"({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+        answers.append([name, f"{one.accuracy:.3f}", f"{100 * one.difference:+.1f} % {interval}"])
+        gap = f"{one.largest_probability_difference:.2g}"
+        changes.append(
             [
                 name,
-                f"{one.accuracy:.3f}",
-                f"{100 * one.difference:+.1f} % ({100 * one.low:+.1f} to {100 * one.high:+.1f})",
-                f"{100 * one.agreement:.1f} %",
-                f"{one.largest_probability_difference:.2g}",
-                f"{100 * one.unknown_changed:.1f} %",
+                write_percent(one.agreement, decimals=1),
+                gap,
+                write_percent(one.unknown_changed, decimals=1),
             ]
         )
-        rate = one.rate
-        costs.append([name, f"{one.bytes / 1e6:.1f} MB", f"{rate.export:.0f}", f"{rate.model_onnx:.0f}"])
-    header = ("", "accuracy", "difference", "same class", "probability differs by", "unknown changed")
-    print_table(Table(f"On {count_of(first.num_pictures, 'evaluation picture')}", header, answers))
-    print_table(Table("Size and speed", ("", "size", "pictures/s", "model.onnx beside it"), costs))
+        rates = [f"{rate:.0f}" for rate in (one.rate.export, one.rate.model_onnx)]
+        costs.append([name, f"{one.bytes / 1e6:.1f} MB", *rates])
+    title = f"On {count_of(first.num_pictures, 'evaluation picture')}"
+    print_table(Table(title, ("", "accuracy", "difference"), answers))
+    header = ("", "same class", "probability", "unknown changed")
+    print_table(Table("Beside model.onnx", header, changes))
+    print_table(Table("Size and speed", ("", "size", "pictures/s", "model.onnx's"), costs))
     show_sentences(
-        "Difference: of the accuracy, with its 95 % interval. Speed: on one core, one picture at a time; "
-        "formats that take bytes read the picture as well, and so does model.onnx beside them."
+        "Difference: of the accuracy, with its 95 % interval. Probability: the largest difference of one. "
+        "Speed: on one core, one picture at a time, in turn with model.onnx; formats that take bytes read "
+        "the picture as well, and so does model.onnx beside them."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -144,6 +145,8 @@ def main() -> None:
     if job.target.format.name in _RUN_BY_TENSORFLOW:
         from classifold.training.backend import start_keras
 
+        # On one core, like the others; TensorFlow reads this when it starts.
+        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
         start_keras("tensorflow", seed=0)
     with keeping_faults(job), quiet_export():
         figures, broken = measure(job)

@@ -72,7 +72,7 @@ def _turn(pixels: Any, orientation: Any) -> Any:
     import tensorflow as tf
 
     def is_one_of(numbers: Sequence[int]) -> Any:
-        return tf.reduce_any(orientation == tf.constant(numbers))
+        return tf.reduce_any(orientation == tf.constant(numbers, tf.int64))
 
     turned = tf.where(is_one_of(SWAPPED), tf.transpose(pixels, (1, 0, 2)), pixels)
     for axis, reversing in enumerate((ROWS_REVERSED, COLUMNS_REVERSED)):
@@ -81,7 +81,7 @@ def _turn(pixels: Any, orientation: Any) -> Any:
 
 
 def read_orientation(content: Any) -> Any:
-    """Return the EXIF orientation of a JPEG, 1 to 8, int32 of shape (); 1 where it has none.
+    """Return the EXIF orientation of a JPEG, 1 to 8, int64 of shape (); 1 where it has none.
 
     Args:
         content: A file's bytes, string of shape ().
@@ -90,33 +90,36 @@ def read_orientation(content: Any) -> Any:
 
     head = tf.strings.substr(content, 0, _HEAD)
     # Zeros behind it, so that it is long enough for at least one place.
-    numbers = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int32)
-    padded = tf.concat([numbers, tf.zeros([len(EXIF_START)], tf.int32)], 0)
+    numbers = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
+    padded = tf.concat([numbers, tf.zeros([len(EXIF_START)], tf.int64)], 0)
     count = tf.size(numbers)
     is_start = tf.ones([count], tf.bool)
     for offset, one in enumerate(EXIF_START):
         if one is not None:
             is_start &= padded[offset : offset + count] == one
-    start = tf.argmax(tf.cast(tf.concat([is_start, [False]], 0), tf.int32), output_type=tf.int32)
+    start = tf.argmax(tf.cast(tf.concat([is_start, [False]], 0), tf.int32))
     start += len(EXIF_START)
     is_little = _byte(padded, start) == ord("I")
     directory = start + _number(padded, start + 4, is_little, count=4)
-    places = tf.range(MOST_ENTRIES)
+    places = tf.range(MOST_ENTRIES, dtype=tf.int64)
     entries = directory + 2 + 12 * places
     is_ours = (
         (places < _number(padded, directory, is_little))
         & (_number(padded, entries, is_little) == ORIENTATION_TAG)
         & (_number(padded, entries + 2, is_little) == SHORT)
     )
-    value = tf.reduce_max(tf.where(is_ours, _number(padded, entries + 8, is_little), 0))
-    return tf.where(tf.reduce_any(is_start) & (value >= 1) & (value <= 8), value, 1)
+    value = tf.reduce_max(
+        tf.where(is_ours, _number(padded, entries + 8, is_little), tf.constant(0, tf.int64))
+    )
+    return tf.where(tf.reduce_any(is_start) & (value >= 1) & (value <= 8), value, tf.constant(1, tf.int64))
 
 
 def _byte(numbers: Any, place: Any) -> Any:
     import tensorflow as tf
 
     # A damaged block may point anywhere; a place that is not there gives the last byte, a zero.
-    return tf.gather(numbers, tf.clip_by_value(place, 0, tf.size(numbers) - 1))
+    last = tf.size(numbers, out_type=tf.int64) - 1
+    return tf.gather(numbers, tf.clip_by_value(place, 0, last))
 
 
 def _number(numbers: Any, place: Any, is_little: Any, *, count: int = 2) -> Any:
@@ -124,7 +127,6 @@ def _number(numbers: Any, place: Any, is_little: Any, *, count: int = 2) -> Any:
     import tensorflow as tf
 
     parts = [_byte(numbers, place + index) for index in range(count)]
-    big = sum(part * 256 ** (count - 1 - index) for index, part in enumerate(parts) if index >= count - 3)
-    little = sum(part * 256**index for index, part in enumerate(parts) if index < 3)
-    # Of four bytes the highest is left out: an offset that needs it is far behind the block's 64 KB.
+    big = sum(part * 256 ** (count - 1 - index) for index, part in enumerate(parts))
+    little = sum(part * 256**index for index, part in enumerate(parts))
     return tf.where(is_little, little, big)
