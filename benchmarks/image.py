@@ -1,10 +1,12 @@
-"""How large the training images are, what their largest parts are, and how long the build takes.
+"""How large the images are, what their largest parts are, how long the build takes, and how soon one serves.
 
-    python benchmarks/image.py [--fresh]
+    python benchmarks/image.py [--fresh] [--serve RUN]
 
 Builds the CPU image (with --fresh without Docker's cache) and weighs its parts. The GPU image is several
 gigabytes and is not built here: its size is that of the CPU image and of the wheels that it has besides, as
-their own tables of contents say. Writes benchmarks/results/image.json. Some minutes; needs Docker.
+their own tables of contents say. With --serve it is the slim image alone, which also serves the run, as any
+user, with a read-only disk: seconds from `docker run` to the first answer, memory, seconds to stop.
+Writes benchmarks/results/image.json, where the other images' figures stay. Some minutes; needs Docker.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import platform
 import re
+import statistics
 import subprocess
 import tempfile
 import time
@@ -24,6 +27,8 @@ import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from classifold.aws.image import build_image
 from classifold.aws.image_context import plan_image
@@ -34,6 +39,11 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "image.json"
 BASE = "python:3.11-slim"
 NUM_PARTS = 12
+NUM_STARTS, START_LIMIT = 5, 60
+CONFINED = (
+    *("--user", "12345:54321", "--read-only", "--tmpfs", "/tmp"),
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+)
 # Size of each package's folder or file, and what of it is bytecode, in bytes.
 WEIGH = """
 import collections, json, pathlib, sysconfig
@@ -55,20 +65,37 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--fresh", action="store_true", help="build without what Docker has already")
+    parser.add_argument("--serve", type=Path, metavar="RUN", help="measure only the image that serves")
     args = parser.parse_args()
-    reference, seconds = build(is_fresh=args.fresh)
-    cpu = {**weigh(reference), "build_seconds": round(seconds, 1), "is_fresh_build": args.fresh}
-    report = {
-        "command": f"python benchmarks/image.py{' --fresh' * args.fresh}",
-        "cpu": cpu,
-        "gpu": {"is_built": False, **weigh_gpu(cpu["megabytes"])},
+    report = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if args.serve is None:
+        _, cpu = measure("cpu", is_fresh=args.fresh)
+        gpu = {"is_built": False, **weigh_gpu(cpu["megabytes"])}
+        command = f"python benchmarks/image.py{' --fresh' * args.fresh}"
+        report |= {"command": command, "cpu": cpu, "gpu": gpu, **describe_machine()}
+    else:
+        reference, found = measure("serve", is_fresh=args.fresh)
+        serving = time_serving(reference, args.serve.resolve())
+        command = f"python benchmarks/image.py{' --fresh' * args.fresh} --serve RUN"
+        report["serve"] = {"command": command, **found, "serving": serving, **describe_machine()}
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the day, the machine, and how busy it is."""
+    return {
         "when": time.strftime("%Y-%m-%d"),
         "platform": platform.platform(),
         "cores": count_cores(),
         "load_average": [round(value, 1) for value in os.getloadavg()],
     }
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=2))
+
+
+def measure(variant: Any, *, is_fresh: bool) -> tuple[str, dict[str, Any]]:
+    """Build an image; return its name, and its sizes and how long it took."""
+    reference, seconds = build(variant, is_fresh=is_fresh)
+    return reference, {**weigh(reference), "build_seconds": round(seconds, 1), "is_fresh_build": is_fresh}
 
 
 def docker(*words: str, check: bool = True) -> str:
@@ -78,8 +105,8 @@ def docker(*words: str, check: bool = True) -> str:
     return done.stdout
 
 
-def build(*, is_fresh: bool) -> tuple[str, float]:
-    """Build the CPU image and return its name and the seconds it took."""
+def build(variant: Any, *, is_fresh: bool) -> tuple[str, float]:
+    """Build an image and return its name and the seconds it took."""
     config = build_config({"PROJECT_NAME": "image-benchmark"})
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         if is_fresh:
@@ -90,11 +117,12 @@ def build(*, is_fresh: bool) -> tuple[str, float]:
             Path("container/Dockerfile").write_text(
                 dockerfile.replace(first, f"{first}RUN echo {time.time_ns()}\n")
             )
-        repository = plan_image(config, variant="cpu").reference.partition(":")[0]
-        built_before = docker("image", "ls", "--quiet", repository).split()
+        repository, _, tag = plan_image(config, variant=variant).reference.partition(":")
+        listed = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
+        built_before = [one for one in listed if one.startswith(f"{repository}:{tag.partition('-')[0]}-")]
         docker("image", "rm", "--force", *built_before, check=False)
         start = time.perf_counter()
-        built = build_image(config, variant="cpu", tell=print)
+        built = build_image(config, variant=variant, tell=print)
     return built.reference, time.perf_counter() - start
 
 
@@ -118,6 +146,65 @@ def compress(reference: str) -> int:
         size += len(packer.compress(block))
     saving.wait()
     return size + len(packer.flush())
+
+
+# The image that serves, as it serves
+
+
+def time_serving(reference: str, run_dir: Path) -> dict[str, Any]:
+    """Return the medians of a few starts with a run that is mounted read-only."""
+    starts = [time_start(reference, run_dir) for _ in range(NUM_STARTS)]
+    medians = {name: round(statistics.median(one[name] for one in starts), 2) for name in starts[0]}
+    return {"starts": NUM_STARTS, "medians": medians}
+
+
+def time_start(reference: str, run_dir: Path) -> dict[str, float]:
+    """Start the image, send a picture, stop it; return seconds and megabytes."""
+    file = io.BytesIO()
+    Image.effect_noise((640, 480), 60).convert("RGB").save(file, "JPEG")
+    options = (
+        "--detach",
+        "--publish",
+        "127.0.0.1::8080",
+        "--volume",
+        f"{run_dir}:/opt/ml/model:ro",
+        *CONFINED,
+    )
+    start = time.perf_counter()
+    name = docker("run", *options, reference, "serve").strip()
+    try:
+        url = f"http://{docker('port', name, '8080').split()[0]}"
+        while not is_answered(f"{url}/ping"):
+            if time.perf_counter() - start > START_LIMIT:
+                raise SystemExit(f"it is not ready after {START_LIMIT} s: {docker('logs', name)}")
+            time.sleep(0.01)
+        ready = time.perf_counter()
+        body = urllib.request.Request(f"{url}/invocations", file.getvalue(), {"Content-Type": "image/jpeg"})
+        urllib.request.urlopen(body).read()
+        answered = time.perf_counter()
+        (memory,) = re.findall(r"VmHWM:\s+(\d+) kB", docker("exec", name, "cat", "/proc/1/status"))
+        stopping = time.perf_counter()
+        docker("stop", "--time", "40", name)
+        stopped = time.perf_counter()
+        code = docker("inspect", "--format", "{{.State.ExitCode}}", name).strip()
+    finally:
+        docker("rm", "--force", name, check=False)
+    if code != "0":
+        raise SystemExit(f"the server ended with code {code}")
+    return {
+        "seconds_to_ping": ready - start,
+        "seconds_to_first_answer": answered - start,
+        "seconds_to_stop": stopped - stopping,
+        "megabytes_of_memory_at_most": int(memory) / 1000,
+    }
+
+
+def is_answered(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 # The GPU image, from its wheels

@@ -72,11 +72,18 @@ DESCRIPTIONS = {
     "trust.html.j2": "Calibration, coverage against accuracy, other pictures, precision against recall.",
     "report.js": "What the report does beyond links: the slider, sorting, cells of the large matrix.",
     "page.html": "The server's page: where pictures are dropped, and the frame of each answer.",
+    "docs.html.j2": "The page /docs of the server: every operation of openapi.json, without a script.",
+    "docs.css": "How the page /docs looks.",
     "page.css": "How the server's page looks: light and dark, on a phone, with forced colours.",
     "page.js": "Takes pictures by drop, paste, choice or camera; asks for the API key.",
     "card.js": "One picture on the page: its preview, its answer, and what explains it.",
     "asking.js": "Asks the server: a few requests at a time, and again where it is busy.",
     "words.js": "What the page says: every sentence that depends on an answer.",
+    "preprocess.py.in": "Preprocessing beside an export, in Python; `@size@` and the like are filled in.",
+    "preprocess.js.in": "The same in JavaScript, for pages and Node.js.",
+    "Preprocess.swift.in": "The same in Swift.",
+    "Preprocess.kt.in": "The same in Kotlin.",
+    "index.html.in": "The page that runs an export to TensorFlow.js in a browser, offline.",
     "check.html.j2": "The data check's page.",
     "check.js": "The findings of check.html: filters, pages of 50, what to do with each picture, the plan.",
 }
@@ -162,6 +169,7 @@ DEPLOY_REASONS = {
 IMAGES = (
     ("cpu", "every other machine", "TensorFlow"),
     ("gpu", "`ml.g…` and `ml.p…`, with NVIDIA's GPUs", "JAX with CUDA 12"),
+    ("serve", "endpoints, and wherever containers run", "nothing: ONNX Runtime serves"),
 )
 NUM_PARTS = 5
 COMMANDS_HEAD = """# Commands
@@ -293,14 +301,18 @@ def _list_images() -> str:
     rows = ["| variant | for | Keras runs on | size | largest parts, MB |", "|---|---|---|---|---|"]
     for variant, machines, engine in IMAGES:
         found = measured[variant]
-        size = f"{found.get('megabytes', found.get('megabytes_estimated')) / 1000:.1f} GB"
+        size = _show_megabytes(found.get("megabytes", found.get("megabytes_estimated")))
         size = size if "megabytes" in found else f"about {size}, estimated from its wheels"
         if "megabytes_compressed" in found:
-            size += f", {found['megabytes_compressed'] / 1000:.1f} GB compressed"
+            size += f", {_show_megabytes(found['megabytes_compressed'])} compressed"
         parts = [(name, megabytes) for name, megabytes in found["largest_parts"].items() if " " not in name]
         largest = ", ".join(f"{name} {megabytes:,}" for name, megabytes in parts[:NUM_PARTS])
         rows.append(f"| `{variant}` | {machines} | {engine} | {size} | {largest} |")
     return "\n".join(rows)
+
+
+def _show_megabytes(count: int) -> str:
+    return f"{count / 1000:.1f} GB" if count >= 500 else f"{count} MB"
 
 
 def _list_rights(policy: Mapping[str, Any], reasons: Mapping[str, str]) -> str:

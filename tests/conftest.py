@@ -36,6 +36,7 @@ pytest_plugins = [
     "made_servers",
     "made_wheel",
     "quick",
+    "made_exports",  # uses made_runs, which must be known first
 ]
 # What two runs that ought to be the same are compared by is a benchmark's: `chaos`.
 sys.path.append(str(ROOT / "benchmarks"))
@@ -55,13 +56,8 @@ _DOCKER_FILES = {
     f"tests/{name}.py"
     for name in (
         *("aws/test_caller_policies", "aws/test_image", "aws/test_image_base", "aws/test_job"),
-        *(
-            "aws/test_serve_image",
-            "aws/test_training_image",
-            "docker/test_local",
-            "test_aws_path",
-            "test_lab",
-        ),
+        *("aws/test_serve_image", "aws/test_training_image", "docker/test_local", "test_aws_path"),
+        *("test_lab", "test_lab_serving_image"),
     )
 }
 

@@ -27,6 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, b"")
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if name == "slow":
+            time.sleep(2)
         if name == "silent":
             return self.answer(500, b"no answer")
         classes = [{"class_name": name, "confidence": 1.0}]
@@ -80,7 +82,7 @@ def serving(aws: Aws, aws_account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Aw
 
 @pytest.fixture
 def make_run(colour_run: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Return a function that makes a run folder whose model says its name; broken and silent are special."""
+    """Return a function that makes a run folder whose model says its name, or is broken, silent or slow."""
 
     def make(name: str) -> Path:
         folder = tmp_path / "made runs" / f"{name}-2026-01-01-00-00-00"

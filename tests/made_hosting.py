@@ -51,6 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         print("asked", self.path, len(body), flush=True)
+        if body == b"crash":
+            os._exit(9)
         if body == b"slow":
             time.sleep(2)
         if body == b"bad":
@@ -99,6 +101,15 @@ class Hosted:
         self.role = role
         self.sagemaker = client("sagemaker")
         self.runtime = client("sagemaker-runtime")
+
+    def grant_role(self, *more: dict[str, Any]) -> None:
+        """Give the role rights beside those that it has."""
+        self.set_rights(*RIGHTS, *more)
+
+    def set_rights(self, *statements: dict[str, Any]) -> None:
+        """Let the role have these rights and no others."""
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=policy)
 
     def put_archive(self, name: str, text: str = "") -> str:
         """Store an archive of a model; return its address."""
@@ -179,7 +190,7 @@ def hosted(aws_account: Cloud) -> Hosted:
     for name in ("b.data", "b.output"):
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
     role = iam.create_role(RoleName="b-role", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
-    policy = {"Version": "2012-10-17", "Statement": RIGHTS}
-    iam.put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=json.dumps(policy))
     aws_account.serve_as(SERVER)
-    return Hosted(aws_account, role)
+    found = Hosted(aws_account, role)
+    found.grant_role()
+    return found

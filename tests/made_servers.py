@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,3 +183,70 @@ def real_server(served_run: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     limits = ("--connections", 60, "--timeout", 4)
     with serving(tmp_path_factory.mktemp("server"), served_run, *limits) as server:
         yield server
+
+
+def save_model(folder: Path, name: str) -> Path:
+    import onnx
+
+    from made_card import model_card
+    from made_models import COLOURS, colour_model
+
+    path = folder / name / "model.onnx"
+    path.parent.mkdir()
+    onnx.save(colour_model(model_card(COLOURS, run=name)), path)
+    return path.parent
+
+
+class Load:
+    """Clients that ask without a pause, and what they were answered."""
+
+    def __init__(self, server: RunningServer, *, clients: int = 4) -> None:
+        self.statuses: list[int | str] = []
+        self.models: list[str] = []
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(server.address,)) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, address: str) -> None:
+        import httpx
+
+        with httpx.Client(timeout=20) as client:
+            while not self._ended.is_set():
+                try:
+                    answer = client.post(f"{address}/predict", content=draw())
+                    self.statuses.append(answer.status_code)
+                    self.models.append(answer.json()["model"]["name"])
+                except httpx.TransportError as error:
+                    self.statuses.append(repr(error))
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        until = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until, self.statuses[-5:]
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+def check_change(server: RunningServer, link: Path, new: Path, load: Load, *, workers: int = 1) -> None:
+    """Let a server under load take over a new model, then refuse a broken one, and lose nothing."""
+    load.wait_for(lambda: len(load.models) > 20)
+    link.unlink()
+    link.symlink_to(new)
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("loaded again: new", count=workers)
+    seen = len(load.models)
+    load.wait_for(lambda: len(load.models) > seen + 20)
+    (new / "model.onnx").write_bytes(b"broken")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("note: new is still served", count=workers)
+    seen = len(load.models)
+    load.wait_for(lambda: len(load.models) > seen + 20)
+    load.stop()
+    assert set(load.statuses) == {200}
+    assert set(load.models[:10]) == {"old"}
+    assert set(load.models[-10:]) == {"new"}

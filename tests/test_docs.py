@@ -205,7 +205,7 @@ def test_the_page_of_aws_tells_the_baseline_as_the_code_sets_it() -> None:
     text = " ".join(page.split())
     assert f"expire after {OLD_VERSION_DAYS} days" in text
     assert f"removed after {UNFINISHED_UPLOAD_DAYS} days" in text
-    assert f"all but the newest {KEPT_IMAGES} images" in text
+    assert f"all but the newest {KEPT_IMAGES} training images" in text
     assert f"at most {MAX_BYTES // 10**9} GB" in text
     assert (SHORTEST_SECONDS, names.STOP_SECONDS) == (600, 120)
     assert "ten minutes" in text

@@ -155,12 +155,25 @@ def test_a_job_without_pictures_or_rights_fails_and_says_so(hosted: Hosted) -> N
     assert "matched no files on s3://b.data/" in wait(hosted)["FailureReason"]
     put("in/a.jpg", b"picture")
     kept = [one for one in RIGHTS if one["Action"] != "s3:PutObject"]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": kept})
-    client("iam").put_role_policy(RoleName="b-role", PolicyName="p", PolicyDocument=policy)
+    hosted.set_rights(*kept)
     hosted.sagemaker.create_transform_job(**job("b-2"))
     assert wait(hosted, name="b-2")["FailureReason"] == "ClientError: See job logs for more information"
     logs = hosted.log_lines("/aws/sagemaker/TransformJobs")
     assert any("s3:PutObject" in one for lines in logs.values() for one in lines)
+
+
+def test_an_output_key_needs_the_roles_right_to_use_it(hosted: Hosted) -> None:
+    hosted.make_model()
+    put("in/a.jpg", b"picture")
+    key = f"arn:aws:kms:{REGION}:123456789012:key/k"
+    request = job()
+    request["TransformOutput"]["KmsKeyId"] = key
+    hosted.sagemaker.create_transform_job(**request)
+    assert wait(hosted)["TransformJobStatus"] == "Failed"
+    right = {"Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": key}
+    hosted.grant_role(right)
+    hosted.sagemaker.create_transform_job(**{**request, "TransformJobName": "b-2"})
+    assert wait(hosted, name="b-2")["TransformJobStatus"] == "Completed"
 
 
 def test_a_job_can_be_stopped_and_counts_against_its_quota(hosted: Hosted) -> None:

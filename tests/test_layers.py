@@ -47,13 +47,14 @@ TRAINING_ONLY = {
 OPTIONAL = {
     "predict": {"av"},
     "serve": {"starlette", "uvicorn", "prometheus_client", "python_multipart", "httptools", "uvloop"},
-    "exports": {"ai_edge_litert", "openvino", "onnxruntime_extensions", "nncf"},
+    # "google" is protobuf, which onnx and tensorflow bring.
+    "exports": {"ai_edge_litert", "openvino", "onnxruntime_extensions", "google"},
 }
 AWS = {"boto3", "botocore", "s3transfer", "sagemaker"}
 FILES = sorted(SRC.rglob("*.py"))
 # What a package brings to import, where that is not only its own name.
 IMPORT_NAMES = {
-    "boto3": {"boto3", "botocore", "s3transfer", "urllib3"},
+    "boto3": {"boto3", "botocore", "s3transfer"},
     "pillow": {"PIL"},
     "jinja2": {"jinja2", "markupsafe"},
 }

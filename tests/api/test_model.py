@@ -392,3 +392,41 @@ def test_a_model_of_an_earlier_release_answers_always(model: Model, colour_run: 
 def test_a_rule_that_cannot_be_is_refused(judging_run: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=re.escape(words)):
         load(judging_run, **options)
+
+
+def test_what_a_folder_holds_besides_pictures_is_counted_on_standard_error(
+    colour_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (40, 30), (255, 0, 0)).save(tmp_path / "red.png")
+    (tmp_path / "red.xmp").write_text("no picture")
+    [prediction] = load(colour_run).predict([tmp_path])
+    assert (prediction.label, prediction.name) == ("red", str(tmp_path / "red.png"))
+    assert capfd.readouterr().err == "passed over 1 file: 1 .xmp\n"
+
+
+def test_a_video_gives_a_prediction_for_each_frame_that_is_taken(colour_run: Path, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as video:
+        stream = video.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for colour in [(255, 0, 0)] * 10 + [(0, 0, 255)] * 10:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), colour, np.uint8), format="rgb24")
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode())
+    found = list(load(colour_run).predict_iter([path], every=0.5))
+    assert [one.label for one in found] == ["red", "red", "blue", "blue"]
+    assert [one.name for one in found] == [f"{path}#t={seconds}" for seconds in ("0", "0.5", "1", "1.5")]
+    assert found[1].path is None
+    assert f"name='{path}#t=0.5'" in repr(found[1])
+
+
+@pytest.mark.parametrize("every", [0, -1, float("nan"), float("inf"), "1", True])
+def test_a_time_between_frames_that_is_none_is_refused(colour_run: Path, every: float) -> None:
+    with pytest.raises(ClassifoldError, match="expected a number of seconds above 0"):
+        load(colour_run).predict_iter([], every=every)
+
+
+def test_a_text_is_never_taken_for_an_address(colour_run: Path) -> None:
+    [prediction] = load(colour_run).predict(["http://127.0.0.1:1/a.png"])
+    assert prediction.error == "the file cannot be opened: No such file or directory"

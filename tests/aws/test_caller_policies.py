@@ -22,6 +22,7 @@ from classifold.aws.policies import build_boundary, build_policy, build_scope
 from classifold.aws.policy_scope import Scope
 from classifold.aws.repository import ensure_repository
 from classifold.aws.roles import ensure_role, find_role
+from classifold.aws.serving_policies import build_deploy_policy
 from classifold.errors import AwsError
 from classifold.settings.loader import build_config
 
@@ -268,6 +269,7 @@ def test_set_up_makes_everything_and_shows_the_policies(
         "boundary": build_boundary(scope),
         "set_up": build_setup_policy(scope),
         "daily_use": build_daily_policy(scope),
+        "deploy": build_deploy_policy(scope),
     }
     answer = classifold("setup")
     assert answer.code == 0, answer.err
@@ -284,7 +286,7 @@ def test_the_policies_are_shown_without_credentials(
     answer = classifold("setup", "--show-policies", "--set", "BUCKET_NAMESPACE=account-regional")
     assert answer.code == 0, answer.err
     shown = json.loads(answer.out)
-    assert set(shown) == {"boundary", "set_up", "daily_use"}
+    assert set(shown) == {"boundary", "set_up", "daily_use", "deploy"}
     assert "arn:aws:iam::111122223333:role/petals-role" in answer.out
     assert "petals-data-111122223333-eu-west-1-an" in answer.out
     assert (
@@ -343,7 +345,9 @@ def test_daily_use_removes_no_bucket_no_version_and_no_result(set_up: Aws, aws_a
 
 
 @pytest.mark.parametrize("scope", [SCOPE, FULL], ids=["plain", "full"])
-@pytest.mark.parametrize("build", [build_policy, build_boundary, build_setup_policy, build_daily_policy])
+@pytest.mark.parametrize(
+    "build", [build_policy, build_boundary, build_setup_policy, build_daily_policy, build_deploy_policy]
+)
 def test_no_policy_has_wild_actions_and_all_fit_what_iam_takes(
     build: Callable[[Scope], dict[str, Any]], scope: Scope
 ) -> None:

@@ -20,7 +20,7 @@ from classifold.aws.endpoints import list_endpoints
 from classifold.aws.model_packages import list_packages
 from classifold.aws.rollback import roll_back
 from classifold.aws.undeploy import undeploy_endpoint
-from classifold.errors import AwsError, JobError, MissingError
+from classifold.errors import AwsError, Interrupted, JobError, MissingError
 from classifold.sagemaker.endpoint_request import Hosting, choose_hosting
 
 if TYPE_CHECKING:
@@ -358,3 +358,61 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+# Whoever trusts training alone, what has failed, and what an hour costs
+
+
+def test_a_role_that_trusts_training_jobs_alone_is_named_and_set_up_corrects_it(
+    serving: Aws, make_run: MakeRun
+) -> None:
+    from classifold.aws.policies import build_scope, build_trust
+    from classifold.aws.roles import ensure_role
+
+    trust = build_trust(build_scope(serving))
+    trust["Statement"][0]["Condition"]["ArnLike"]["aws:SourceArn"] = (
+        "arn:aws:sagemaker:eu-west-1:123456789012:training-job/*"
+    )
+    client("iam").update_assume_role_policy(RoleName="petals-role", PolicyDocument=json.dumps(trust))
+    with pytest.raises(JobError, match="for training jobs, but not for endpoints"):
+        deploy(serving, make_run("rose"))
+    ensure_role(serving, tell=quiet)
+    deploy(serving, make_run("tulip"))
+    assert ask()["predicted_class"] == "tulip"
+
+
+def test_an_endpoint_that_failed_is_made_anew(
+    serving: Aws, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("classifold.aws.deploy.wait_for_endpoint", interrupt)
+        with pytest.raises(Interrupted, match="endpoint petals: it may be under way"):
+            deploy(serving, make_run("broken"))
+    status = wait_until_settled()
+    assert status == "Failed"
+    deploy(serving, make_run("rose"))
+    assert ask()["predicted_class"] == "rose"
+    assert len(models_there()) == 1
+
+
+def wait_until_settled() -> str:
+    found: dict[str, Any] = {}
+
+    def is_settled() -> bool:
+        found.update(client("sagemaker").describe_endpoint(EndpointName="petals"))
+        return found["EndpointStatus"] not in ("Creating", "Updating")
+
+    wait_until(is_settled)
+    return str(found["EndpointStatus"])
+
+
+def test_the_cost_is_shown_before_anything_is_made(serving: Aws, make_run: MakeRun) -> None:
+    seen: list[list[str]] = []
+    options = DeployOptions("petals", MACHINE)
+    deploy_model(
+        serving, str(make_run("rose")), options, show=lambda plan: seen.append(models_there()), tell=quiet
+    )
+    assert seen == [[]]

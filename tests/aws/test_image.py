@@ -345,6 +345,36 @@ def test_the_image_that_serves_holds_what_serving_needs_in_the_versions_of_the_t
     assert_tested(root, pins)
 
 
+LOAD = """
+import importlib, importlib.metadata, json, pathlib, pkgutil, sys
+pins, owners = set(json.loads(sys.argv[1])), importlib.metadata.packages_distributions()
+class OnlyPinned:
+    def find_spec(self, name, path=None, target=None):
+        found = {one.lower().replace("_", "-") for one in owners.get(name, [])}
+        if found and not found & pins:
+            raise ModuleNotFoundError(f"no module {name} in the image", name=name)
+sys.meta_path.insert(0, OnlyPinned())
+import classifold.serve, classifold.container.serve
+from classifold.predict.predictor import load_predictor
+for one in pkgutil.iter_modules(classifold.serve.__path__, "classifold.serve."):
+    importlib.import_module(one.name)
+load_predictor(pathlib.Path(sys.argv[2]))
+print("onnxruntime" in sys.modules)
+"""
+
+
+def test_the_server_loads_a_model_with_nothing_but_what_the_image_that_serves_holds(
+    root: Path, colour_run: Path, run_python: Callable[..., Any]
+) -> None:
+    pins = [line.split("==")[0] for line in read_pins(root, "serve")]
+    answer = run_python("-c", LOAD, json.dumps([*pins, "classifold"]), colour_run)
+    assert answer.code == 0, answer.err
+    assert answer.out == "True\n"
+    lacking = [one for one in pins if one != "urllib3"]
+    answer = run_python("-c", LOAD, json.dumps([*lacking, "classifold"]), colour_run)
+    assert "no module urllib3 in the image" in answer.err
+
+
 def assert_tested(root: Path, pins: dict[str, str]) -> None:
     """Check that what the tests' environment holds too has the same version there."""
     tested = dict(
@@ -637,7 +667,8 @@ def test_what_differs_is_put_right_and_said_and_the_users_tags_stay(aws_account:
     )
     assert ensure() == [
         "repository roses: made its tags immutable, turned on scanning, set it to keep the newest "
-        f"{KEPT_IMAGES} images of each kind, set the tags Customer, Project, Service, classifold:project"
+        f"{KEPT_IMAGES} training images of each kind, "
+        "set the tags Customer, Project, Service, classifold:project"
     ]
     found = describe_repository()
     assert found["imageTagMutability"] == "IMMUTABLE"
@@ -671,7 +702,9 @@ def test_untagged_images_that_were_there_before_stay_and_are_said(aws_account: C
     assert ensure() == [note, "repository roses is as it should be"]
     digest = ecr.describe_images(repositoryName="roses")["imageDetails"][0]["imageDigest"]
     ecr.batch_delete_image(repositoryName="roses", imageIds=[{"imageDigest": digest}])
-    assert ensure() == [f"repository roses: set it to keep the newest {KEPT_IMAGES} images of each kind"]
+    assert ensure() == [
+        f"repository roses: set it to keep the newest {KEPT_IMAGES} training images of each kind"
+    ]
     text = ecr.get_lifecycle_policy(repositoryName="roses")["lifecyclePolicyText"]
     assert json.loads(text) == LIFECYCLE
 
@@ -811,6 +844,20 @@ def test_the_newest_image_of_the_content_is_found_whatever_its_base(
     assert (found.digest, found.remark) == (newer, "")
     with pytest.raises(MissingError):
         find_image(aws_of(TAGS={"Customer": "somebody else"}))
+
+
+def test_the_image_that_serves_is_found_beside_those_that_train(aws_account: Cloud, project: Path) -> None:
+    ensure()
+    put_image(f"{tag_of()}-aaaaaaaaaaaa")
+    with pytest.raises(MissingError) as caught:
+        find_image(aws_of(), variant="serve")
+    assert caught.value.faults[0].hint == "classifold image --serve"
+    slim = put_image(f"{tag_of(variant='serve')}-aaaaaaaaaaaa")
+    # The code of the backbone is gone, and it is not needed any more.
+    assert find_image(aws_of(BACKBONE="gone.py:build"), variant="serve").digest == slim
+    with pytest.raises(MissingError) as caught:
+        find_image(aws_of(), variant="hosts")
+    assert caught.value.faults[0].hint == "classifold image --variant hosts"
 
 
 def test_what_was_pushed_from_here_goes_before_what_others_pushed(aws_account: Cloud, project: Path) -> None:

@@ -237,6 +237,22 @@ def test_a_health_check_of_docker_can_ask_it(slim: Container, root: Path) -> Non
     assert docker("exec", slim.name, "sh", "-c", wrong, check=False).returncode == 1
 
 
+def test_the_example_for_kubernetes_asks_what_answers_and_names_options_that_are_there(
+    slim: Container, root: Path
+) -> None:
+    import yaml
+
+    from classifold.serve.options import API_KEY_VARIABLE, VARIABLES
+
+    text = (root / "docs" / "serve.md").read_text(encoding="utf-8")
+    deployment = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for probe in (container["livenessProbe"]["httpGet"], container["readinessProbe"]["httpGet"]):
+        assert probe["port"] == slim.port
+        assert slim.ask(probe["path"]).status == 200
+    assert {one["name"] for one in container["env"]} <= {*VARIABLES.values(), API_KEY_VARIABLE}
+
+
 def test_an_image_with_a_run_serves_it_and_holds_nothing_else_of_it(
     colour_run: Path, serve_image: Image, tmp_path: Path, classifold: Callable[..., Any], monkeypatch: Any
 ) -> None:

@@ -108,6 +108,21 @@ def test_a_dry_run_needs_no_credentials_and_starts_nothing(
     assert not (sets / "training-job-config.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--serve", "--variant", "cpu"], "--variant is for training images"),
+        (["runs/roses"], "RUN is for the image that serves"),
+    ],
+)
+def test_options_of_two_kinds_of_images_are_refused_together(
+    classifold: Classifold, words: list[str], said: str
+) -> None:
+    answer = classifold("image", "--no-push", *words)
+    assert answer.code == 2
+    assert said in answer.err
+
+
 @pytest.mark.parametrize("command", ["jobs", "follow", "stop", "fetch", "destroy", "upload", "launch"])
 def test_without_credentials_every_command_says_how_to_get_some(
     classifold: Classifold, sets: Path, monkeypatch: pytest.MonkeyPatch, command: str

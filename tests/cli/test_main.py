@@ -67,7 +67,8 @@ def test_help_lists_the_commands_in_the_order_of_the_work(classifold: Classifold
     assert listed == [
         *("init", "example", "check", "split", "shards", "train"),
         *("setup", "upload", "image", "launch", "jobs", "follow", "stop", "fetch"),
-        *("report", "compare", "predict", "destroy"),
+        *("report", "compare", "predict", "serve", "export"),
+        *("deploy", "batch", "endpoints", "undeploy", "destroy"),
     ]
     assert answer.code == 0
     assert "..." not in answer.out.partition("Commands:\n")[2]

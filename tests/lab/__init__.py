@@ -50,7 +50,8 @@ Hosting is the lab's own too (lab/hosting.py): models, endpoint configurations a
 the service checks them; an endpoint unpacks the model's archive and runs `python -m
 classifold.container.serve` (or, after `set_hosting(hosting="docker")`, the image's `serve`), waits for
 GET /ping, and InvokeEndpoint sends what it gets to POST /invocations. One container stands for all machines
-of a variant. lab/transform.py runs transform jobs the same way, lab/model_registry.py keeps model packages,
+of a variant; one that crashes is started again. What a configuration captures is stored as the role may.
+lab/transform.py runs transform jobs the same way, lab/model_registry.py keeps model packages,
 lab/scaling.py checks what Application Auto Scaling is asked for endpoints (nothing scales by itself, and an
 endpoint that is deleted leaves its scalable target, as where the caller may not deregister it). The fixture
 `hosted` has a role, buckets and short names for the requests.

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lab.endpoint import Deployer, Endpoint, Served
+from lab.deployer import Deployer
+from lab.endpoint import Endpoint, Served
 from lab.machine import Behaviour
 from lab.model_rules import check_config, check_model
 from lab.quotas import SERVERLESS, Quotas
@@ -217,11 +218,12 @@ class Hosting:
             self.configs.find(endpoint.config_name, region)
             self._check_models(config, region)
             self._check_quotas(config)
+            kept = _find_kept(asked)
             if not asked.get("RetainDeploymentConfig"):
                 endpoint.deployment = asked.get("DeploymentConfig")
             endpoint.pending, endpoint.reason = asked["EndpointConfigName"], ""
             endpoint.enter("Updating")
-        self._begin(self._deployer.update, endpoint, config)
+        self._begin(self._deployer.update, endpoint, config, kept)
         return {"EndpointArn": endpoint.arn}
 
     def _find_settled(self, name: str, region: str) -> Endpoint:
@@ -269,6 +271,23 @@ class Hosting:
 
         self._begin(self._deployer.delete, endpoint, forget)
         return {}
+
+
+def _find_kept(asked: dict[str, Any]) -> frozenset[str]:
+    """Return which of the variants' properties an update keeps as they are: numbers and weights.
+
+    Raises:
+        InvalidError: Something is excluded where nothing is kept.
+    """
+    excluded = [one["VariantPropertyType"] for one in asked.get("ExcludeRetainedVariantProperties", [])]
+    if not asked.get("RetainAllVariantProperties"):
+        if excluded:
+            raise InvalidError(
+                "ExcludeRetainedVariantProperties can only be specified when RetainAllVariantProperties is "
+                "true."
+            )
+        return frozenset()
+    return frozenset({"DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig"} - set(excluded))
 
 
 def _resize(served: Served, wanted: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab import rights
 from lab.registry import parse_reference
-from lab.rules import NVME, check_image, check_role
+from lab.rules import NVME, check_image, check_role, may_pull
 from lab.storage import JobStorage, StorageError, split_uri
 from lab.validation import InvalidError
 
@@ -65,6 +65,8 @@ def _check_picture_of(uri: str, role: Any, region: str, *, needs_image: bool) ->
         )
     if image.region != region:
         raise InvalidError(f"The image {uri} must be in the model's region ({region}).")
+    if not may_pull(image, role):
+        raise InvalidError(f"The role {role.arn} may not pull the image {uri}: it lacks ECR's permissions.")
 
 
 def _check_data(container: dict[str, Any], role: Any, region: str) -> None:

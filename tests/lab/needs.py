@@ -57,7 +57,8 @@ def find_needs(
         return
     if caller.service == "application-autoscaling":
         for right, resource, more in find_scaling_needs(caller, operation, json.loads(body or b"{}")):
-            yield Need(right, resource, {**context, **more})
+            found = {f"aws:ResourceTag/{key}": value for key, value in read_tags(resource).items()}
+            yield Need(right, resource, {**context, **more, **found})
         return
     resource = find_resource(caller, operation, environ, body)
     if right == "s3:ListBucket":
@@ -125,6 +126,9 @@ def find_resource(caller: Caller, operation: str, environ: dict[str, Any], body:
         return "*"
     asked = json.loads(text)
     place = f"arn:aws:{caller.service}:{caller.region}:{ACCOUNT}:"
+    if caller.service == "monitoring":
+        names = [*asked.get("AlarmNames", []), *filter(None, [asked.get("AlarmName")])]
+        return f"arn:aws:cloudwatch:{caller.region}:{ACCOUNT}:alarm:{names[0]}" if names else "*"
     if caller.service == "logs":
         group, stream = asked.get("logGroupName", ""), asked.get("logStreamName", "")
         return f"{place}log-group:{group}:log-stream:{stream}"

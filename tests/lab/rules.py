@@ -161,17 +161,21 @@ def check_image(uri: str, role: Any, region: str, *, use: str) -> None:
         raise InvalidError(f"Invalid {use} image {uri}: it must stand in Amazon ECR.")
     if image.region != region:
         raise InvalidError(f"The {use} image {uri} must be in the region of its use ({region}).")
-    arn = f"arn:aws:ecr:{image.region}:{image.account}:repository/{image.repository}"
-    may_pull = all(rights.allows(role, one, arn) for one in _PULL_RIGHTS) and rights.allows(
-        role, "ecr:GetAuthorizationToken", "*"
-    )
-    if not may_pull or not _has_repository(image):
+    if not may_pull(image, role) or not _has_repository(image):
         raise InvalidError(
             f"Cannot find repository: {image.repository} in registry ID: {image.account} Please check if "
             f"your ECR repository exists and role {role.arn} has proper pull permissions for SageMaker: "
             f"{', '.join(_PULL_RIGHTS)}"
         )
     _check_manifest(image, uri)
+
+
+def may_pull(image: Reference, role: Any) -> bool:
+    """Tell whether a role has the permissions to pull an image."""
+    arn = f"arn:aws:ecr:{image.region}:{image.account}:repository/{image.repository}"
+    return all(rights.allows(role, one, arn) for one in _PULL_RIGHTS) and rights.allows(
+        role, "ecr:GetAuthorizationToken", "*"
+    )
 
 
 def _has_repository(image: Reference) -> bool:

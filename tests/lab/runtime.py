@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lab.capture import capture
 from lab.endpoint import Endpoint, Served
 from lab.hosting import Hosting
 from lab.operations import read_invocation
@@ -96,6 +97,7 @@ class Runtime:
             if _header(environ, name):
                 headers[name] = _header(environ, name)
         answer = self._ask(endpoint, served, headers, body, self.hosting.behaviour.invoke_seconds)
+        capture(endpoint, served, body=body, kind=headers["Content-Type"], answer=answer)
         if len(answer.body) > limit:
             raise _failed(
                 endpoint, served, 0, f"the response is larger than {limit} bytes", self.hosting.account
@@ -127,6 +129,11 @@ class Runtime:
             raise _failed(endpoint, served, 0, said, account) from None
         except (OSError, http.client.HTTPException) as error:
             said = f"the container closed the connection: {error}"
+            again = threading.Thread(
+                target=served.container.revive, kwargs={"abandon": endpoint.abandon}, daemon=True
+            )
+            again.start()
+            self._threads.append(again)
             raise _failed(endpoint, served, 500, said, account) from None
         if answer.status // 100 != 2:
             raise _failed(endpoint, served, answer.status, answer.body.decode("utf-8", "replace"), account)
@@ -139,7 +146,7 @@ class Runtime:
         source = _header(environ, "X-Amzn-SageMaker-InputLocation")
         if bool(source) == bool(body):
             raise _invalid("Exactly one of InputLocation and Body must be provided.")
-        output = endpoint.fleet.config["AsyncInferenceConfig"]["OutputConfig"] if endpoint.fleet else {}
+        output = _read_output(endpoint)
         number = str(uuid.uuid4())
         inference_id = _header(environ, "X-Amzn-SageMaker-Inference-Id") or str(uuid.uuid4())
         good = _place(output.get("S3OutputPath", ""), f"{number}.out")
@@ -170,17 +177,24 @@ class Runtime:
     ) -> None:
         """Read the input, ask the container, and write its answer or why there is none, as the role."""
         storage = served.storage
+        key = _read_output(endpoint).get("KmsKeyId", "")
         try:
             content = _read_input(lambda: storage.read(*split_uri(source))) if source else body
             answer = self._ask(endpoint, served, headers, content, seconds)
-            storage.write(*split_uri(good), answer.body)
+            storage.write(*split_uri(good), answer.body, kms_key=key)
         except (InvocationError, StorageError) as error:
             if not bad:
                 return
             try:
-                storage.write(*split_uri(bad), str(error).encode())
+                storage.write(*split_uri(bad), str(error).encode(), kms_key=key)
             except (StorageError, KeyError):
                 served.log.write(f"the failure cannot be written to {bad}")
+
+
+def _read_output(endpoint: Endpoint) -> dict[str, Any]:
+    config = endpoint.fleet.config if endpoint.fleet else {}
+    output: dict[str, Any] = config.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
+    return output
 
 
 def _read_input(read: Callable[[], bytes]) -> bytes:

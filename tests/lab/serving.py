@@ -107,6 +107,7 @@ class Container:
         self._address = ("127.0.0.1", PORT)
         self._docker = ""
         self._reader: threading.Thread | None = None
+        self._lock = threading.Lock()
 
     @property
     def is_alive(self) -> bool:
@@ -134,6 +135,19 @@ class Container:
             if time.monotonic() > deadline or abandon.is_set():
                 raise StartError("did not pass the ping health check")
             time.sleep(0.05)
+
+    def revive(self, *, abandon: threading.Event) -> None:
+        """Start a program that has ended once more, as the service does with a container that crashed.
+
+        Args:
+            abandon: Ends the wait.
+        """
+        with self._lock:
+            if self.is_alive or self._process is None or abandon.is_set():
+                return
+            self._ends.close()
+            with contextlib.suppress(StartError, PullError):
+                self.start(abandon=abandon)
 
     def _start_process(self) -> subprocess.Popen[str]:
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -228,20 +242,27 @@ class Container:
 
     def stop(self) -> None:
         """Ask it to end, insist after a while, and remove what it leaves."""
-        if self._process is not None:
-            self._signal("TERM")
-            try:
-                self._process.wait(self.plan.stop_seconds)
-            except subprocess.TimeoutExpired:
-                self._signal("KILL")
-                self._process.wait(60)
-            if self._reader is not None:
-                self._reader.join(timeout=10)
+        with self._lock:
+            self._end()
+            # Nothing starts it again.
+            self._process = None
         self._ends.close()
         for path in self.folder.rglob("*"):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(stat.S_IRWXU)
         self._temporary.cleanup()
+
+    def _end(self) -> None:
+        if self._process is None:
+            return
+        self._signal("TERM")
+        try:
+            self._process.wait(self.plan.stop_seconds)
+        except subprocess.TimeoutExpired:
+            self._signal("KILL")
+            self._process.wait(60)
+        if self._reader is not None:
+            self._reader.join(timeout=10)
 
     def _signal(self, name: str) -> None:
         if self._process is None or self._process.poll() is not None:

@@ -56,9 +56,19 @@ class JobStorage:
         content: bytes = self.backend.buckets[bucket].keys[key].value
         return content
 
-    def write(self, bucket: str, key: str, content: bytes) -> None:
-        """Store an object."""
-        self._need("s3:PutObject", bucket, key)
+    def write(self, bucket: str, key: str, content: bytes, *, kms_key: str = "") -> None:
+        """Store an object.
+
+        Args:
+            bucket: The bucket.
+            key: The object's.
+            content: The object's.
+            kms_key: The KMS key that was asked for; empty for the bucket's own.
+
+        Raises:
+            StorageError: The role lacks a permission.
+        """
+        self._need("s3:PutObject", bucket, key, kms_key=kms_key)
         self.backend.put_object(bucket, key, content)
 
     def delete(self, bucket: str, key: str) -> None:
@@ -94,12 +104,12 @@ class JobStorage:
                 archive.add(path, arcname=path.name)
         self.write(*split_uri(uri), packed.getvalue())
 
-    def _need(self, action: str, bucket: str, key: str) -> None:
+    def _need(self, action: str, bucket: str, key: str, *, kms_key: str = "") -> None:
         arn = f"arn:aws:s3:::{bucket}/{key}"
         if not rights.allows(self.role, action, arn):
             raise StorageError(self._refuse(action, arn))
         rule = (self.backend.buckets[bucket].encryption or {}).get("Rule", {})
-        key_arn = rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
+        key_arn = kms_key or rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID")
         right = "kms:Decrypt" if action == "s3:GetObject" else "kms:GenerateDataKey"
         # S3 asks for the key on the role's behalf.
         through = {"kms:ViaService": f"s3.{str(key_arn).split(':')[3]}.amazonaws.com"} if key_arn else {}

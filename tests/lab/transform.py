@@ -302,7 +302,8 @@ class _Work:
         end = b"\n" if output.get("AssembleWith") == "Line" else b""
         content = b"".join(one + (b"" if end and one.endswith(end) else end) for one in answers)
         bucket, prefix = split_uri(output["S3OutputPath"])
-        self.storage.write(bucket, f"{prefix.rstrip('/')}/{name}".lstrip("/"), content)
+        key = f"{prefix.rstrip('/')}/{name}".lstrip("/")
+        self.storage.write(bucket, key, content, kms_key=output.get("KmsKeyId", ""))
 
 
 def _join(records: list[bytes], limit: int) -> list[bytes]:

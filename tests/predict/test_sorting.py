@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,11 +105,13 @@ def test_links_take_no_space_and_outlive_the_original(
     done = classifold("predict", run_dir, photos, "--sort-into", goal, "--link")
     assert done.code == 0
     assert done.err.splitlines()[-1] == f"6 pictures were linked into {goal}"
-    assert (goal / "red" / "red.png").samefile(photos / "one" / "red.png")
+    inodes = {path.stat().st_ino for path in photos.glob("*/*.png")}
+    assert {path.stat().st_ino for path in goal.glob("*/*.png")} == inodes
     done = classifold("predict", run_dir, photos, "--sort-into", goal, "--link")
     assert done.err.splitlines()[-1] == f"0 pictures were linked into {goal}, 6 were there already"
-    (photos / "one" / "red.png").unlink()
-    assert (goal / "red" / "red.png").stat().st_size > 0
+    for path in photos.glob("*/*.png"):
+        path.unlink()
+    assert all(path.stat().st_size for path in goal.glob("*/*.png"))
 
 
 def test_on_another_disk_links_are_symbolic_and_lead_to_the_picture_from_everywhere(
@@ -276,6 +279,30 @@ def test_a_folder_among_the_pictures_or_the_explanations_is_refused(tmp_path: Pa
         check_sort_dir(photos / "a.jpg", pictures=[])
     with pytest.raises(DiskError, match="no such folder"):
         check_sort_dir(tmp_path / "none" / "sorted", pictures=[])
+
+
+@pytest.mark.parametrize("pattern", ["**/*.png", "*"])
+def test_sorted_pictures_that_a_pattern_finds_stay_where_they_are(
+    classifold: Classifold, run_dir: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    monkeypatch.chdir(photos)
+    shutil.rmtree("two")
+    assert classifold("predict", run_dir, "one", "--sort-into", "../sorted").code == 0
+    Path("../sorted").rename("sorted")
+    Path("sorted/red/red.png").rename("sorted/blue/moved by hand.png")
+    before = listed(photos)
+    done = classifold("predict", run_dir, pattern, "--sort-into", "sorted")
+    assert done.code == 0
+    assert done.err.splitlines()[-1].startswith("1 picture was copied into sorted, 5 were there already")
+    assert [name for name in listed(photos) if name not in before] == ["sorted/red/red.png"]
+
+
+def test_pictures_beside_their_folders_are_sorted_into_the_folder_that_they_are_in(
+    classifold: Classifold, run_dir: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos / "one")
+    assert classifold("predict", run_dir, "red.png", "blue.png", "--sort-into", ".").code == 0
+    assert listed(Path()) == ["blue.png", "blue/blue.png", "green.png", "red.png", "red/red.png"]
 
 
 def test_link_is_only_for_sorting(classifold: Classifold, run_dir: Path, photos: Path) -> None:

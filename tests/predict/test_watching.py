@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def look(watcher: Watcher, times: int = 1) -> list[str]:
-    return [path.name for _ in range(times) for path in watcher.look()]
+    return [Path(path).name for _ in range(times) for path in watcher.look()]
 
 
 def test_a_picture_is_found_once_its_size_and_time_stay_the_same(folder: Path) -> None:

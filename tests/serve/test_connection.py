@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
 import time
@@ -41,7 +42,7 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         (HEAD + b"".join(b"X%d: a\r\n" % number for number in range(9000)) + b"\r\n", 431),
         (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
         (HEAD + b"X: " + b"a" * 300_000, 431),
-        (b"GET /metadata HTTP/1.1\r\nConnection: close\r\n\r\n", 421),
+        (b"GET /metadata HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n", 421),
         (HEAD + b"Content-Length: 99999999999\r\n\r\n", 413),
     ],
 )  # fmt: skip
@@ -89,6 +90,23 @@ def test_requests_on_one_connection_are_answered_in_their_order(real_server: Run
     last = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: 3\r\nConnection: close\r\n\r\n"
     answer = send(real_server, one % 1 + one % 2 + last)
     assert [part.split(b"\r\n")[0] for part in answer.split(b"x-request-id: ")[1:]] == [b"1", b"2", b"3"]
+
+
+def test_a_client_that_would_rather_speak_http_2_is_answered_in_http_1(real_server: RunningServer) -> None:
+    # As Java's client does with every request.
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    picture = draw()
+    size = b"Content-Length: %d\r\n" % len(picture)
+    for ask in (
+        b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + size + upgrade + b"\r\n" + picture,
+    ):
+        with real_server.connect() as connection:
+            for _ in range(2):
+                connection.sendall(ask)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                assert (answer.status, answer.read() != b"") == (200, True)
 
 
 @pytest.fixture

@@ -83,11 +83,16 @@ def test_loopback_names_reach_a_loopback_server(local: LocalServer, host: str) -
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8080", "192.168.0.9", ""],
+    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8080", "192.168.0.9"],
 )
 def test_a_foreign_name_does_not_reach_a_loopback_server(local: LocalServer, host: str) -> None:
     answer = local.ask("POST", "/predict", content=draw(), headers={"Host": host})
     assert answer.status_code == 421
+
+
+def test_a_probe_without_a_name_reaches_it(local: LocalServer) -> None:
+    # As HAProxy sends it; every browser sends the header.
+    assert local.ask("GET", "/health/ready", headers={"Host": ""}).status_code == 200
 
 
 def test_a_name_that_is_allowed_reaches_it_and_a_public_server_takes_any(

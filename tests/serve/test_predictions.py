@@ -24,7 +24,9 @@ def encode(picture: bytes) -> str:
     return base64.b64encode(picture).decode()
 
 
-@pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "application/octet-stream", ""])
+@pytest.mark.parametrize(
+    "kind", ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded", ""]
+)
 def test_the_bytes_of_a_picture_are_answered_whatever_they_are_called(local: LocalServer, kind: str) -> None:
     answer = local.post("/predict", draw("red"), headers={"Content-Type": kind} if kind else {})
     assert answer.status_code == 200

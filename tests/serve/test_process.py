@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import socket
-import threading
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import onnx
 import pytest
 
-from made_card import model_card
-from made_models import COLOURS, colour_model
-from made_servers import RunningServer, draw, receive_all, serving
-
-
-def save_model(folder: Path, name: str) -> Path:
-    path = folder / name / "model.onnx"
-    path.parent.mkdir()
-    onnx.save(colour_model(model_card(COLOURS, run=name)), path)
-    return path.parent
-
-
-class Load:
-    """Clients that ask without a pause, and what they were answered."""
-
-    def __init__(self, server: RunningServer, *, clients: int = 4) -> None:
-        self.statuses: list[int | str] = []
-        self.models: list[str] = []
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(server.address,)) for _ in range(clients)]
-        for thread in self._threads:
-            thread.start()
-
-    def _ask(self, address: str) -> None:
-        with httpx.Client(timeout=20) as client:
-            while not self._ended.is_set():
-                try:
-                    answer = client.post(f"{address}/predict", content=draw())
-                    self.statuses.append(answer.status_code)
-                    self.models.append(answer.json()["model"]["name"])
-                except httpx.TransportError as error:
-                    self.statuses.append(repr(error))
-
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        until = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < until, self.statuses[-5:]
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(30)
+from made_servers import Load, RunningServer, check_change, draw, receive_all, save_model, serving
 
 
 @pytest.fixture
@@ -70,26 +31,6 @@ def load() -> Iterator[Callable[..., Load]]:
     yield start
     for one in made:
         one.stop()
-
-
-def check_change(server: RunningServer, link: Path, new: Path, load: Load, *, workers: int = 1) -> None:
-    """Let a server under load take over a new model, then refuse a broken one, and lose nothing."""
-    load.wait_for(lambda: len(load.models) > 20)
-    link.unlink()
-    link.symlink_to(new)
-    server.process.send_signal(signal.SIGHUP)
-    server.wait_for_log("loaded again: new", count=workers)
-    seen = len(load.models)
-    load.wait_for(lambda: len(load.models) > seen + 20)
-    (new / "model.onnx").write_bytes(b"broken")
-    server.process.send_signal(signal.SIGHUP)
-    server.wait_for_log("note: new is still served", count=workers)
-    seen = len(load.models)
-    load.wait_for(lambda: len(load.models) > seen + 20)
-    load.stop()
-    assert set(load.statuses) == {200}
-    assert set(load.models[:10]) == {"old"}
-    assert set(load.models[-10:]) == {"new"}
 
 
 def test_a_new_model_is_taken_over_under_load_and_a_broken_one_is_not(
@@ -199,3 +140,26 @@ def test_it_listens_on_ipv6(served_run: Path, tmp_path: Path) -> None:
         pytest.skip("this machine has no IPv6")
     with serving(tmp_path, served_run, "--host", "::1") as server:
         assert httpx.get(f"http://[::1]:{server.port}/ping").status_code == 200
+
+
+def test_closing_its_terminal_ends_it(served_run: Path, tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "classifold", "serve", str(served_run), "--port", "0"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        cwd=tmp_path,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    try:
+        os.close(terminal)
+        shown = b""
+        while b"Ctrl-C stops it" not in b" ".join(shown.split()):
+            shown += os.read(controller, 4096)
+        os.close(controller)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()

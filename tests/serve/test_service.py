@@ -113,17 +113,36 @@ def test_a_client_that_goes_away_takes_its_pictures_along(start_local: Callable[
 
 def test_the_memory_of_bodies_is_shared_and_given_back() -> None:
     budget = ByteBudget(100)
-    with budget.share() as first:
-        first.grow_to(500)  # alone it may be larger than the budget
-        with budget.share() as second, pytest.raises(HttpError) as caught:
-            second.grow_to(1)
-        assert caught.value.status == 429
+    first, second = budget.open_share(), budget.open_share(weight=4)
+    first.grow_to(500)  # alone it may be larger than the budget
+    with pytest.raises(HttpError) as caught:
+        second.grow_to(1)
+    assert caught.value.status == 429
+    first.close()
     assert budget.used == 0
-    with budget.share() as first, budget.share() as second:
-        first.grow_to(60)
-        second.grow_to(40)
-        with pytest.raises(HttpError):
-            second.grow_to(41)
+    first.grow_to(60)
+    second.grow_to(10)
+    with pytest.raises(HttpError):
+        second.grow_to(11)
+
+
+def test_the_memory_of_a_request_is_held_until_its_answer(start_local: Callable[..., LocalServer]) -> None:
+    server = start_local(threads=1)
+    event = threading.Event()
+
+    async def ask() -> None:
+        held = asyncio.ensure_future(server.service.queue.run(lambda: event.wait(20)))
+        await asyncio.sleep(0.05)
+        waiting = asyncio.ensure_future(server.send("POST", "/predict", content=draw()))
+        while not server.service.queue.num_waiting:
+            await asyncio.sleep(0.005)
+        assert server.service.budget.used >= len(draw())
+        event.set()
+        await held
+        assert (await waiting).status_code == 200
+
+    asyncio.run(ask())
+    assert server.service.budget.used == 0
 
 
 def test_metrics_count_requests_answers_and_batches(start_local: Callable[..., LocalServer]) -> None:

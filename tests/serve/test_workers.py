@@ -12,14 +12,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from made_servers import RunningServer, draw, serving
-from serve.test_process import Load, check_change, save_model
+from made_servers import Load, RunningServer, check_change, draw, save_model, serving
+
+KEY = "correct-horse"
 
 
 @pytest.fixture
 def pair(served_run: Path, tmp_path: Path) -> Iterator[RunningServer]:
-    with serving(tmp_path, served_run, "--workers", 2, env={"TMPDIR": str(tmp_path)}) as server:
+    env = {"TMPDIR": str(tmp_path), "CLASSIFOLD_API_KEY": KEY}
+    with serving(tmp_path, served_run, "--workers", 2, env=env) as server:
         yield server
+
+
+def ask(server: RunningServer, *, key: str = KEY) -> int:
+    """Ask over a connection of its own, which either worker takes."""
+    return httpx.post(f"{server.address}/predict", content=draw(), headers={"X-Api-Key": key}).status_code
 
 
 def children_of(server: RunningServer) -> set[int]:
@@ -46,37 +53,39 @@ def wait_until(condition: object) -> None:
 
 
 def count_requests(server: RunningServer) -> float:
-    text = httpx.get(f"{server.address}/metrics").text
+    text = httpx.get(f"{server.address}/metrics", headers={"X-Api-Key": KEY}).text
     lines = [line for line in text.splitlines() if line.startswith("classifold_requests_total")]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if '"/predict",status="200"' in line)
 
 
-def test_a_worker_that_is_killed_is_replaced_and_the_counts_of_all_are_added(pair: RunningServer) -> None:
+def test_a_worker_that_is_killed_is_replaced_and_the_end_reaches_all(
+    pair: RunningServer, tmp_path: Path
+) -> None:
     before = children_of(pair)
     assert len(before) == 2
-    for _ in range(20):  # each over a connection of its own, which either of them takes
-        assert httpx.post(f"{pair.address}/predict", content=draw()).status_code == 200
-    assert count_requests(pair) == 20
+    assert [ask(pair) for _ in range(20)] == [200] * 20
+    assert count_requests(pair) == 20  # those of both
     os.kill(min(before), signal.SIGKILL)
     pair.wait_for_log("ended by SIGKILL; another one starts")
-    assert httpx.post(f"{pair.address}/predict", content=draw()).status_code == 200  # by the other one
+    assert ask(pair) == 200  # by the other one
     wait_until(lambda: len(children_of(pair)) == 2)
-    assert children_of(pair) != before
+    after = children_of(pair)
+    assert after != before
     assert count_requests(pair) == 21
-    assert pair.stop() == 0
-
-
-def test_the_end_reaches_all_and_leaves_nothing_behind(pair: RunningServer, tmp_path: Path) -> None:
-    numbers = children_of(pair)
     assert list(tmp_path.glob("classifold-metrics-*"))
     assert pair.stop() == 0
-    assert not any(map(is_alive, numbers))
+    assert not any(map(is_alive, after))
     assert not list(tmp_path.glob("classifold-metrics-*"))
-    assert pair.log.count("stopping within") == 2
 
 
-def test_workers_end_with_a_parent_that_is_killed(pair: RunningServer) -> None:
+def test_workers_end_with_a_parent_that_is_killed_and_the_key_is_in_no_command_line(
+    pair: RunningServer,
+) -> None:
     numbers = children_of(pair)
+    lines = [Path(f"/proc/{number}/cmdline").read_text() for number in numbers]
+    assert len(lines) == 2
+    assert not any(KEY in line for line in lines)
+    assert (ask(pair), ask(pair, key="wrong-key")) == (200, 401)
     pair.stop(signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, numbers)))
 
@@ -98,12 +107,3 @@ def test_a_model_that_cannot_be_served_is_said_once(tmp_path: Path, run_python) 
     assert answer.code == 1
     assert answer.err.count("this model cannot be opened") == 1
     assert "error: worker 1: it could not start" in answer.err
-
-
-def test_the_key_is_in_no_command_line(served_run: Path, tmp_path: Path) -> None:
-    key = {"CLASSIFOLD_API_KEY": "correct-horse"}
-    with serving(tmp_path, served_run, "--workers", 2, env=key) as server:
-        lines = [Path(f"/proc/{number}/cmdline").read_text() for number in children_of(server)]
-        assert len(lines) == 2
-        assert not any("correct-horse" in line for line in lines)
-        assert httpx.post(f"{server.address}/predict", content=draw()).status_code == 401

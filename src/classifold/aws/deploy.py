@@ -49,7 +49,13 @@ class Deployment:
 
 
 def deploy_model(
-    aws: Aws, run: str, options: DeployOptions, *, dry_run: bool = False, tell: Tell
+    aws: Aws,
+    run: str,
+    options: DeployOptions,
+    *,
+    dry_run: bool = False,
+    show: Callable[[DeployPlan], None] | None = None,
+    tell: Tell,
 ) -> Deployment:
     """Let an endpoint serve the model of a run.
 
@@ -63,6 +69,7 @@ def deploy_model(
         run: What `open_served_model` takes.
         options: What the user asked for.
         dry_run: Check only: nothing on AWS is changed.
+        show: Called with the plan, and so with the cost, before anything is changed.
         tell: Called with one line for each step.
 
     Raises:
@@ -77,6 +84,8 @@ def deploy_model(
         if dry_run:
             return Deployment(options.name, model.run_name, plan, None, is_dry_run=True)
         refuse_findings(plan.findings)
+        if show is not None:
+            show(plan)
         probe = _carry_out(aws, model, plan, picture, tell=tell)
         return Deployment(options.name, model.run_name, plan, probe, is_dry_run=False)
 

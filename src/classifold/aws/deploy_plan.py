@@ -17,7 +17,7 @@ from classifold.aws.endpoint_state import (
     check_owner,
     describe_config,
     describe_endpoint,
-    describe_or_none,
+    describe_model,
     read_hosting,
 )
 from classifold.aws.hosting_cost import HostingCost, check_hourly_cost, estimate_hosting
@@ -131,9 +131,7 @@ def choose_model_name(aws: Aws, base: str, *, is_asked: bool) -> str:
     """
     while True:
         name = names.job_name(base, datetime.now())
-        if not is_asked or not describe_or_none(
-            aws, f"look for model {name}", lambda client, name=name: client.describe_model(ModelName=name)
-        ):
+        if not is_asked or describe_model(aws, name) is None:
             return name
         time.sleep(1)
 

@@ -102,6 +102,13 @@ def describe_config(aws: Aws, name: str) -> dict[str, Any] | None:
     )
 
 
+def describe_model(aws: Aws, name: str) -> dict[str, Any] | None:
+    """Return SageMaker's description of a model; None if there is none of this name."""
+    return describe_or_none(
+        aws, f"look at model {name}", lambda client: client.describe_model(ModelName=name)
+    )
+
+
 def read_hosting(config: Mapping[str, Any]) -> Hosting:
     """Return what an endpoint configuration runs on, as far as the configuration says it."""
     variant = config["ProductionVariants"][0]

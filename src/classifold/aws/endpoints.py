@@ -14,7 +14,7 @@ from classifold.aws.crew import open_crew
 from classifold.aws.endpoint_state import (
     describe_config,
     describe_endpoint,
-    describe_or_none,
+    describe_model,
     is_ours,
     read_hosting,
 )
@@ -139,9 +139,7 @@ def _count_machines(found: Mapping[str, Any], hosting: Hosting | None) -> int:
 def _find_run(aws: Aws, config: Mapping[str, Any]) -> str:
     """Return the name of the run behind a configuration, by its model package; empty if that is gone."""
     name = str(config["ProductionVariants"][0].get("ModelName", ""))
-    model = describe_or_none(
-        aws, f"look at model {name}", lambda client: client.describe_model(ModelName=name)
-    )
+    model = describe_model(aws, name)
     container = (model or {}).get("PrimaryContainer") or {}
     package = (
         describe_package(aws, container["ModelPackageName"]) if "ModelPackageName" in container else None

@@ -59,7 +59,7 @@ def _estimate(aws: Aws, instance_type: str, use: str, *, count: int, largest: in
     per_hour = price.usd_per_hour
     remarks = [f"for {count} machines together"] if count > 1 else []
     if largest > count:
-        remarks.append(f"{largest * per_hour:.2f} USD an hour with all {largest} machines of autoscaling")
+        remarks.append(f"at most: with all {largest} machines that autoscaling may add")
     if use in (HOSTING, ASYNC):
         remarks.append("billed from the start of each machine until it is removed, asked or not")
     return HostingCost(

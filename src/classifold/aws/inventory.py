@@ -10,12 +10,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from classifold import names
+from classifold.aws import endpoint_resources as serving
 from classifold.aws import resources as kinds
 from classifold.aws.clients import Aws
 from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, bears_tag
 from classifold.aws.refusals import aws_errors, error_code, explain_refusal, is_missing
 from classifold.aws.resources import Resource, find_jobs, list_ended, list_streams, read_project
+from classifold.aws.undeploy import remove_models
 from classifold.errors import AwsError, Fault, name_failure
 from classifold.progress import Advance, show_progress
 
@@ -39,6 +41,7 @@ def find_resources(aws: Aws) -> list[Resource]:
     jobs = kinds.find_jobs(aws)
     return [
         *kinds.find_running_jobs(jobs),
+        *kinds.find_serving(aws),
         *kinds.find_ended_jobs(aws, jobs),
         *kinds.find_repositories(aws, tagged),
         *kinds.find_roles(aws),
@@ -277,6 +280,10 @@ def _missing_is_fine() -> Iterator[None]:
 # restored.
 _REMOVERS: dict[str, Callable[[Aws, Resource, Tell], None]] = {
     kinds.RUNNING_JOB: stop_running_job,
+    kinds.TRANSFORM_JOB: lambda aws, one, tell: serving.end_transform(aws, one.name, tell),
+    kinds.ENDPOINT: lambda aws, one, tell: serving.remove_endpoint(aws, one.name, tell),
+    kinds.MODELS: lambda aws, _, tell: remove_models(aws, serving.list_spare_models(aws), tell=tell),
+    kinds.PACKAGES: lambda aws, one, tell: serving.remove_group(aws, one.name, tell),
     kinds.ENDED_JOBS: remove_ended_jobs,
     kinds.REPOSITORY: remove_repository,
     kinds.ROLE: remove_role,

@@ -12,13 +12,20 @@ from classifold.aws.bucket_rules import read_tags
 from classifold.aws.buckets import list_buckets
 from classifold.aws.clients import Aws
 from classifold.aws.crew import open_crew
+from classifold.aws.endpoint_resources import iter_details
 from classifold.aws.jobs import RUNNING, iter_young, search_jobs
 from classifold.aws.refusals import aws_errors, error_code, is_denied, is_missing
 from classifold.errors import AwsError
 
 BUCKET, REPOSITORY, ROLE = "bucket", "repository", "role"
 RUNNING_JOB, ENDED_JOBS, OTHER = "running job", "ended jobs", "other"
+TRANSFORM_JOB, ENDPOINT = "transform job", "endpoint"
+MODELS, PACKAGES = "models", "model package group"
 _LOOKS_AT_ONCE = 4
+_KNOWN_SERVING = (
+    *(":endpoint/", ":endpoint-config/", ":model/", ":model-package/", ":model-package-group/"),
+    *(":transform-job/", ":scalable-target/"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Resource:
     """One thing that a project has on AWS.
 
     Attributes:
-        kind: bucket, repository, role, running job, ended jobs or other.
+        kind: bucket, repository, role, running job, ended jobs, transform job, endpoint, models,
+            model package group or other.
         name: Name that the user gives to remove it.
         arn: ARN of the resource.
         detail: Description of its content, for the user.
@@ -55,6 +63,11 @@ def read_project(aws: Aws, resource: Resource) -> str | None:
         REPOSITORY: _read_repository_tags,
         ROLE: _read_role_tags,
         RUNNING_JOB: _read_job_tags,
+        TRANSFORM_JOB: _read_job_tags,
+        ENDPOINT: _read_job_tags,
+        PACKAGES: _read_job_tags,
+        # The tags of each model are read when it is removed.
+        MODELS: lambda aws, _models: aws.tags,
         # The tags of each job are read when it is removed.
         ENDED_JOBS: lambda aws, _jobs: aws.tags,
     }
@@ -111,7 +124,8 @@ def find_tagged(aws: Aws) -> list[str]:
 
 def find_others(tagged: Iterable[str]) -> Iterator[Resource]:
     """Yield what has the tag and is of a kind that this program does not make."""
-    known = (":s3:::", ":ecr:", ":iam:", ":training-job/")
+    # Endpoints and what belongs to them are found by their names, and an endpoint's alarms go with it.
+    known = (":s3:::", ":ecr:", ":iam:", ":training-job/", *_KNOWN_SERVING)
     for arn in tagged:
         if not any(part in arn for part in known):
             yield _describe_other(arn.rpartition(":")[2], arn)
@@ -208,6 +222,15 @@ def find_roles(aws: Aws) -> Iterator[Resource]:
     role = Resource(ROLE, name, arn, "the permissions of this project's jobs")
     if _is_ours(aws, role):
         yield role
+
+
+# Endpoints
+
+
+def find_serving(aws: Aws) -> Iterator[Resource]:
+    """Yield transform jobs that run, endpoints, models without one, and the model package group."""
+    for kind, name, arn, detail in iter_details(aws):
+        yield Resource(kind, name, arn, detail)
 
 
 # Jobs and their logs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +28,8 @@ _VIDEO_ENDINGS: Final = frozenset(
     {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv"}
 )
 _VIDEO_CURE: Final = "videos are read from this machine only: copy them here"
-_UNSIGNED_HINT: Final = (
-    "there are no AWS credentials, and the bucket is not public: run `aws configure`, or set AWS_PROFILE to "
-    "a profile that has credentials"
-)
+_UNSIGNED: Final = "there are no AWS credentials, and this is not public"
+_UNSIGNED_HINT: Final = "run `aws configure`, or set AWS_PROFILE to a profile that has credentials"
 _HEADROOM: Final = 1.5  # room on the disk, in sizes of the archive
 
 
@@ -97,13 +96,21 @@ class S3Pictures:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, PaginationConfig={"MaxItems": most}
         )
-        with aws_errors(f"list {_SCHEME}{bucket}/{prefix}", hint=self._hint):
+        with self._asking(f"list {_SCHEME}{bucket}/{prefix}"):
             for page in pages:
                 yield from page.get("Contents", [])
 
-    @property
-    def _hint(self) -> str:
-        return "" if self._is_signed else _UNSIGNED_HINT
+    @contextlib.contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """Turn what boto3 raises into an AwsError; a refusal without credentials says that there are none."""
+        try:
+            with aws_errors(doing):
+                yield
+        except AwsError as error:
+            cause = error.__cause__
+            if self._is_signed or not isinstance(cause, Exception) or not is_denied(cause):
+                raise
+            raise AwsError(Fault(error.faults[0].where, _UNSIGNED, _UNSIGNED_HINT)) from cause
 
     def _is_picture(self, listed: dict[str, Any], prefix: str, passed: Passed) -> bool:
         key = str(listed["Key"])
@@ -148,7 +155,7 @@ class S3Pictures:
             AwsError: AWS refuses for a reason that has nothing to do with this object.
         """
         try:
-            with aws_errors(f"read {_SCHEME}{bucket}/{key}", hint=self._hint):
+            with self._asking(f"read {_SCHEME}{bucket}/{key}"):
                 answer = self._client.get_object(Bucket=bucket, Key=key)
                 size, body = int(answer["ContentLength"]), answer["Body"]
                 try:
@@ -172,13 +179,7 @@ class S3Pictures:
             return ""
         if error_code(cause) == "InvalidObjectState":
             return _RESTORE
-        if not is_denied(cause):
-            return ""
-        return (
-            error.faults[0].what
-            if self._is_signed
-            else "the object is not public, and there are no AWS credentials"
-        )
+        return error.faults[0].what if is_denied(cause) else ""
 
     # Archives
 
@@ -206,14 +207,14 @@ class S3Pictures:
             )
             raise DiskError(Fault(str(target.parent), what, "free some space"))
         with (
-            aws_errors(f"download {address}", hint=self._hint),
+            self._asking(f"download {address}"),
             show_progress("downloading", size, unit="bytes") as advance,
         ):
             self._client.download_file(bucket, key, str(target), Callback=advance)
 
     def _look_at(self, address: str) -> dict[str, Any]:
         bucket, key = _parse(address)
-        with aws_errors(f"read {address}", hint=self._hint):
+        with self._asking(f"read {address}"):
             return dict(self._client.head_object(Bucket=bucket, Key=key))
 
 

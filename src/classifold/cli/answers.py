@@ -296,11 +296,14 @@ def _interval(low: float | None, high: float | None) -> str:
     return _UNKNOWN if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def print_written(written: Written, path: Path, *, output_format: OutputFormat) -> None:
-    """Say on standard error what is in a file of predictions, which pictures are not, and what is odd."""
+def print_written(written: Written, path: Path | None, *, output_format: OutputFormat) -> None:
+    """Say on standard error what is in a file of predictions, which pictures are not, and what is odd.
+
+    Of answers on standard output, only what could not be read is said: it explains the exit code.
+    """
     from classifold.predict.answer_formats import describe_contradiction
 
-    for line in written.describe(path):
+    for line in written.describe(path) if path else written.describe_unreadable():
         say(line)
     if note := describe_contradiction(output_format, path):
         print_notes([note])

@@ -101,7 +101,7 @@ def check(
     config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
-    """Check the pictures: find what makes the scores wrong, and fix it.
+    """Find what makes the scores wrong, and fix it.
 
     Reads FOLDER (default: DATA_LOCAL_DIR), or a listing, named as FOLDER or by DATA_MANIFEST. Finds copies
     and leaks, labels that are probably wrong, shortcuts, unusual pictures, and sets that are too small, and

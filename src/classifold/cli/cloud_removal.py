@@ -60,19 +60,29 @@ def remove_project(
     _tell_kept(resources, wanted, chosen, tell=tell)
 
 
+# The log of a running job is one of those that would be removed with the ended jobs.
+_LOGS = ("running job", "ended jobs")
+
+
 def _check_unused(resources: Sequence[Resource], chosen: Sequence[Resource]) -> None:
     """Refuse to remove bucket, role or image while a job runs that is not removed with them."""
-    from classifold.aws.resources import RUNNING_JOB
+    from classifold.aws.resources import BUCKET, ENDPOINT, REPOSITORY, ROLE, RUNNING_JOB, TRANSFORM_JOB
 
-    running = [one.name for one in resources if one.kind == RUNNING_JOB and one not in chosen]
-    if running and any(one.kind != RUNNING_JOB for one in chosen):
-        what = "it is still running, and needs what would be removed"
-        raise JobError(
-            *(
-                Fault(f"training job {name}", what, hint=f"wait for its end, or: classifold stop {name}")
-                for name in running
-            )
-        )
+    cures = {
+        RUNNING_JOB: ("training job", "it is still running, and", "wait for its end, or: classifold stop"),
+        TRANSFORM_JOB: ("transform job", "it is still running, and", "end it with: classifold batch --stop"),
+        ENDPOINT: ("endpoint", "it answers requests, and", "remove it with: classifold undeploy"),
+    }
+    needed = (BUCKET, REPOSITORY, ROLE)
+    faults = [
+        Fault(f"{kind} {one.name}", f"{state} needs what would be removed", hint=f"{cure} {one.name}")
+        for one in resources
+        if one not in chosen and one.kind in cures
+        for kind, state, cure in [cures[one.kind]]
+        if any(other.kind in needed or (one.kind, other.kind) == _LOGS for other in chosen)
+    ]
+    if faults:
+        raise JobError(*faults)
 
 
 def _tell_kept(

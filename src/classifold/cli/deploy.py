@@ -141,6 +141,9 @@ def deploy(
 
     endpoint = name or names.endpoint_base(config.PROJECT_NAME)
     check_endpoint_name(endpoint, config.PROJECT_NAME)
+    if rollback and dry_run:
+        what = "--rollback changes the endpoint, so it has no --dry-run"
+        raise UsageError(Fault("classifold deploy", what, hint="`classifold endpoints` shows what there is"))
     if rollback:
         _roll_back(config, endpoint, run=run, picture=picture, as_json=as_json)
         return
@@ -151,7 +154,7 @@ def deploy(
         raise UsageError(Fault("classifold deploy", what, hint="leave out --serverless or --async"))
     from classifold.aws.deploy import deploy_model
     from classifold.aws.deploy_plan import DeployOptions
-    from classifold.cli.deploy_answers import print_deployment
+    from classifold.cli.deploy_answers import print_deployment, tell_plan
     from classifold.sagemaker.endpoint_request import choose_hosting
 
     kind: Kind = "serverless" if serverless else "async" if is_async else "real-time"
@@ -161,7 +164,7 @@ def deploy(
     environment = build_environment(config, "classifold deploy", answering)
     options: DeployOptions = DeployOptions(endpoint, hosting, environment, max_hourly_cost, picture)
     aws = prepare_aws(config) if dry_run else open_aws(config)
-    deployment = deploy_model(aws, run, options, dry_run=dry_run, tell=tell_step)
+    deployment = deploy_model(aws, run, options, dry_run=dry_run, show=tell_plan, tell=tell_step)
     print_deployment(deployment, region=config.PROJECT_REGION, as_json=as_json)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,13 @@ import click
 from classifold.cli.answers import Table, print_table
 from classifold.cli.cloud_answers import print_json
 from classifold.printable import format_json, make_printable
+from classifold.progress import say
+from classifold.step_line import format_seconds
 
 if TYPE_CHECKING:
+    from classifold.aws.batch import Batch
     from classifold.aws.deploy import Deployment
+    from classifold.aws.deploy_plan import DeployPlan
     from classifold.aws.endpoints import EndpointRow
     from classifold.aws.hosting_cost import HostingCost
     from classifold.aws.preflight_findings import Finding
@@ -21,16 +25,15 @@ if TYPE_CHECKING:
 
 
 def print_deployment(deployment: Deployment, *, region: str, as_json: bool) -> None:
-    """Print findings and cost; for a dry run the requests, else the answer and how to ask."""
+    """Print for a dry run requests, findings and cost; else what the endpoint serves, and how to ask it."""
     plan = deployment.plan
     if as_json:
         print_json(_describe(deployment))
         return
     if deployment.is_dry_run:
         click.echo(format_json(plan.requests, indent=2))
-    print_findings(plan.findings)
-    click.echo(format_hosting_cost(plan.cost))
-    if deployment.is_dry_run:
+        for line in [*list_findings(plan.findings), *list_cost(plan.cost)]:
+            click.echo(make_printable(line))
         click.echo("Nothing was changed.")
         return
     verb = "serves now" if plan.is_update else "serves"
@@ -60,23 +63,29 @@ def _describe(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def print_findings(findings: Iterable[Finding]) -> None:
-    """Print what the checks found, what is missing first said so."""
+def tell_plan(plan: DeployPlan) -> None:
+    """Say what the checks found, and what the endpoint will cost, before it is made."""
+    for line in [*list_findings(plan.findings), *list_cost(plan.cost)]:
+        say(line)
+
+
+def list_findings(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield the lines on what the checks found."""
     for finding in findings:
-        kind = "missing" if finding.is_fatal else "note"
-        click.echo(make_printable(f"{kind}: {finding.where}: {finding.what}"))
+        yield f"{'missing' if finding.is_fatal else 'note'}: {finding.where}: {finding.what}"
         if finding.hint:
-            click.echo(make_printable(f"hint: {finding.hint}"))
+            yield f"hint: {finding.hint}"
 
 
-def format_hosting_cost(cost: HostingCost) -> str:
-    """Return the lines on an endpoint's cost: per hour, the source of the price, and remarks."""
-    remarks = [f"  {remark}" for remark in cost.remarks]
+def list_cost(cost: HostingCost) -> Iterator[str]:
+    """Yield the lines on a cost: per hour, the source of the price, and remarks."""
     if cost.usd_per_hour is None or cost.usd_per_hour_at_most is None:
-        return "\n".join(["Cost: not known", *remarks])
-    most = cost.usd_per_hour_at_most
-    span = f", {most:.2f} at most" if most > cost.usd_per_hour else ""
-    return "\n".join([f"Cost: {cost.usd_per_hour:.2f} USD an hour{span} ({cost.source})", *remarks])
+        yield "Cost: not known"
+    else:
+        most = cost.usd_per_hour_at_most
+        span = f", {most:.2f} at most" if most > cost.usd_per_hour else ""
+        yield f"Cost: {cost.usd_per_hour:.2f} USD an hour{span} ({cost.source})"
+    yield from (f"  {remark}" for remark in cost.remarks)
 
 
 def print_probe(probe: Probe) -> None:
@@ -109,6 +118,35 @@ def print_rollback(endpoint: str, model_name: str, probe: Probe, *, is_shown: bo
         print_probe(probe)
 
 
+def tell_batch(batch: Batch) -> None:
+    """Say what was passed over, what the checks found, and what the transform job will cost."""
+    if batch.passed_over:
+        say(f"note: {batch.passed_over}")
+    for line in [*list_findings(batch.findings), *list_cost(batch.cost)]:
+        say(line)
+    if batch.max_seconds is not None:
+        say(f"It is stopped after {format_seconds(batch.max_seconds)}, so that it costs no more.")
+
+
+def print_batch(batch: Batch, *, is_dry_run: bool, is_left: bool) -> None:
+    """Print the requests of a dry run; say on standard error, where no answers are, what was started.
+
+    Args:
+        batch: The job.
+        is_dry_run: Whether it was not started.
+        is_left: Whether nobody waits for it.
+    """
+    if is_dry_run:
+        click.echo(format_json(batch.requests, indent=2))
+        tell_batch(batch)
+        say("Nothing was started.")
+        return
+    say(f"Started: {batch.name}")
+    if is_left:
+        say(f"Result:  classifold batch --result {batch.name}")
+        say(f"End:     classifold batch --stop {batch.name}")
+
+
 def print_endpoints(rows: Sequence[EndpointRow], *, as_json: bool) -> None:
     """Print one row per endpoint, the source of the prices, and why an endpoint failed."""
     if as_json:
@@ -124,28 +162,22 @@ def print_endpoints(rows: Sequence[EndpointRow], *, as_json: bool) -> None:
     for source in sorted({row.price_source for row in rows if row.price_source}):
         click.echo(f"Prices: {source}")
     for row in rows:
+        click.echo(make_printable(f"{row.name} serves {row.run_name or row.model_name}"))
         if row.failure_reason:
             click.echo(make_printable(f"{row.name}: {row.failure_reason}"))
 
 
 def build_endpoints_table(rows: Sequence[EndpointRow]) -> Table:
     """Return the table of endpoints."""
-    header = ["endpoint", "state", "runs on", "model of", "cost an hour", "since"]
+    header = ["endpoint", "state", "runs on", "an hour", "since"]
     return Table("Endpoints", header, [_build_cells(row) for row in rows])
 
 
 def _build_cells(row: EndpointRow) -> list[str]:
     hosting = "" if row.hosting is None else row.hosting.describe()
-    if row.hosting is not None and row.num_machines != row.hosting.count and row.hosting.kind != "serverless":
-        hosting += f" ({row.num_machines} now)"
+    if row.hosting is not None and row.hosting.max_count:
+        hosting = f"{row.num_machines} of {hosting}"
     cost = "" if row.usd_per_hour is None else f"${row.usd_per_hour:.2f}"
     if row.hosting is not None and row.hosting.kind == "serverless":
-        cost = "while it works"
-    return [
-        row.name,
-        row.status,
-        hosting,
-        row.run_name or row.model_name,
-        cost,
-        f"{row.created:%Y-%m-%d %H:%M}",
-    ]
+        cost = "by work"
+    return [row.name, row.status, hosting, cost, f"{row.created:%Y-%m-%d}"]

@@ -10,6 +10,7 @@ import click
 
 from classifold import __version__, names
 from classifold.asking import asked_for
+from classifold.cli.batch import batch
 from classifold.cli.check import check
 from classifold.cli.cloud import (
     destroy,
@@ -287,7 +288,7 @@ def project_manager(
 for _command in (
     *(init, example, check, split, shards, train),
     *(setup, upload, image, launch, jobs, follow, stop, fetch),
-    *(report, compare, predict, serve, export, deploy, endpoints, undeploy, destroy),
+    *(report, compare, predict, serve, export, deploy, batch, endpoints, undeploy, destroy),
 ):
     cli.add_command(_command)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", metavar="RUN", type=PLACE)
-@click.argument("given", metavar="[PATH...]", nargs=-1, type=PLACE)
+@click.argument("given", metavar="PATH...", nargs=-1, type=PLACE)
 @click.option(
     "--every",
     type=Number(min=0, min_open=True),
@@ -170,15 +170,10 @@ def predict(
     from classifold.trust.answering import check_one_option
 
     check_one_option("classifold predict", options)
-    s3 = LazyS3(config)
-    run_dir = open_run(run, runs_dir=Path(config.RUNS_DIR), open_s3=s3.open)
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     sorting = Sorting(sort_dir, is_linking=is_linking)
     sorting.check(pictures=list_local(given), explain_dir=explain_dir)
-    if output_path is not None:
-        read = list_local(given) if watch_dir is None else [watch_dir]
-        check_answers_file(output_path, run=run_dir, pictures=read, explain_dir=explain_dir)
     chosen = choose_format(output_format, output_path)
     check_format(chosen, output_path)
     check_watch(watch_dir, paths=given, is_new_only=new_only, explain_dir=explain_dir)
@@ -186,6 +181,12 @@ def predict(
     if watch_dir is not None:
         watching = Watching(watch_dir, new_only, output_path, chosen, top_k or config.TOP_K, sorting)
         watching.check()
+    # After what can be refused without it, since a model may have to come from S3 first.
+    s3 = LazyS3(config)
+    run_dir = open_run(run, runs_dir=Path(config.RUNS_DIR), open_s3=s3.open)
+    if output_path is not None:
+        read = list_local(given) if watch_dir is None else [watch_dir]
+        check_answers_file(output_path, run=run_dir, pictures=read, explain_dir=explain_dir)
     predictor = load_predictor(
         run_dir,
         max_pixels=chosen_max_pixels(config),
@@ -221,6 +222,5 @@ def predict(
         say(passed)
     if explain_dir is not None:
         say(f"the explanations are in {explain_dir / INDEX_HTML}")
-    if output_path is not None:
-        print_written(written, output_path, output_format=chosen)
+    print_written(written, output_path, output_format=chosen)
     return 0 if sorting.describe() and not written.unreadable else 1

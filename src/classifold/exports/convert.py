@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from classifold import names
 from classifold.errors import DataError, Fault
 from classifold.exports.formats import Target
-from classifold.exports.job import Job, load_job
+from classifold.exports.job import Job, keeping_faults, load_job
 from classifold.exports.pictures import find_pictures, read_calibration
 from classifold.predict.predictor import Predictor, load_predictor
 from classifold.progress import hide_progress
@@ -107,7 +107,7 @@ def main() -> None:
     job = load_job(Path(sys.argv[1]))
     if "tensorflow" in job.target.format.packages:
         start_keras("tensorflow", seed=0)
-    with quiet_export():
+    with keeping_faults(job), quiet_export():
         convert(job)
 
 

@@ -17,7 +17,7 @@ from classifold.errors import DataError, Fault, RunError, UsageError, disk_error
 from classifold.exports.convert import check_calibration
 from classifold.exports.figures import Figures, find_refusal
 from classifold.exports.formats import Target
-from classifold.exports.job import Job, save_job
+from classifold.exports.job import Job, raise_faults, save_job
 from classifold.exports.onnx_files import name_for_triton
 from classifold.exports.pictures import ExportPictures, find_pictures
 from classifold.exports.snippets import write_snippets
@@ -176,11 +176,13 @@ def _export(
         save_job(job, plan)
         with show_progress(f"exporting: {target.name}", None):
             run_module("classifold.exports.convert", plan)
+        raise_faults(job)
         _add_files(job, wishes)
         figures, refusal = None, ""
         if pictures is not None:
             with show_progress(f"running {target.name} over the evaluation pictures", None):
                 run_module("classifold.exports.measure", plan)
+            raise_faults(job)
             figures, refusal = _judge(job, max_loss=wishes.max_loss)
         record = _build_record(job, figures, refusal, wishes, pictures)
         return _deliver(job, output, record, figures, refusal)

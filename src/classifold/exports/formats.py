@@ -1,4 +1,4 @@
-"""The formats that `classifold export` writes: what each takes, what it needs, and what its files are called."""
+"""The formats that `classifold export` writes: what each takes, what it needs, how its files are called."""
 
 from __future__ import annotations
 
@@ -166,9 +166,7 @@ def check_packages(targets: Sequence[Target]) -> None:
         MissingExtraError: With every format that lacks one, and what to install.
     """
     faults = [
-        Fault(
-            f"--to {one.format.name}", f"it needs {' and '.join(missing)}, not installed", install("export")
-        )
+        Fault(f"--to {one.format.name}", f"{' and '.join(missing)} not installed", install("export"))
         for one in targets
         if (missing := list_missing(one.format))
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from classifold.errors import ClassifoldError, Fault, RunError
 from classifold.exports.formats import Precision, Target, find_format
 
 
@@ -28,6 +31,11 @@ class Job:
     folder: Path
     data_dir: Path | None
     answer: Path
+
+    @property
+    def faults_path(self) -> Path:
+        """File that a process writes where the user can do something about its failure."""
+        return self.answer.with_name("faults.json")
 
     @property
     def model_path(self) -> Path:
@@ -61,3 +69,24 @@ def load_job(path: Path) -> Job:
         data_dir=None if plain["data_dir"] is None else Path(plain["data_dir"]),
         answer=Path(plain["answer"]),
     )
+
+
+@contextlib.contextmanager
+def keeping_faults(job: Job) -> Iterator[None]:
+    """Write the faults of an error that the user can correct, for the process that waits for this one."""
+    try:
+        yield
+    except ClassifoldError as error:
+        plain = [asdict(fault) for fault in error.faults]
+        job.faults_path.write_text(json.dumps(plain), encoding="utf-8")
+
+
+def raise_faults(job: Job) -> None:
+    """Raise what `keeping_faults` wrote, if it did.
+
+    Raises:
+        RunError: With those faults.
+    """
+    if job.faults_path.exists():
+        plain = json.loads(job.faults_path.read_text(encoding="utf-8"))
+        raise RunError(*(Fault(**one) for one in plain))

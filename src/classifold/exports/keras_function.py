@@ -16,7 +16,7 @@ from classifold.trust.reference import Reference, load_reference
 DISTANCE_SCOPE: Final = "classifold_distance"
 _HINT = "copy or fetch the run folder again"
 
-# From pixels (N, S, S, 3), RGB 0..255, to {"probabilities": (N, C)} and, where there is one, "distance": (N,).
+# From pixels (N, S, S, 3), RGB 0..255, to {"probabilities": (N, C)} and, if it has one, "distance": (N,).
 Function = Callable[[Any], dict[str, Any]]
 
 

@@ -1,4 +1,4 @@
-"""`python -m classifold.exports.measure JOB.json` runs an export over the evaluation pictures, and times it."""
+"""`python -m classifold.exports.measure JOB.json` runs an export over the evaluation pictures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifold.errors import DataError, Fault
 from classifold.exports.figures import Answers, Cost, Figures, Rate, compare_answers, find_broken
-from classifold.exports.job import Job, load_job
+from classifold.exports.job import Job, keeping_faults, load_job
 from classifold.exports.pictures import ExportPictures, ReadPicture, find_pictures, read_pictures
 from classifold.exports.runners import Ask, Given, load_export, load_onnx
 from classifold.pictures.decode import load_picture
@@ -23,8 +22,9 @@ from classifold.predict.predictor import Predictor, load_predictor
 from classifold.progress import hide_progress
 
 # Pictures that are timed, and those before them that are not: the first calls of a model take longer.
-NUM_TIMED: Final = 64
-_NUM_WARM: Final = 3
+NUM_TIMED = 64
+_NUM_WARM = 3
+_RUN_BY_TENSORFLOW = ("savedmodel-bytes", "tfjs")
 
 
 @dataclass
@@ -141,14 +141,14 @@ def main() -> None:
     end_with_parent()
     hide_progress()  # what is printed here is shown only where this step fails
     job = load_job(Path(sys.argv[1]))
-    if "tensorflow" in job.target.format.packages:
+    if job.target.format.name in _RUN_BY_TENSORFLOW:
         from classifold.training.backend import start_keras
 
         start_keras("tensorflow", seed=0)
-    with quiet_export():
+    with keeping_faults(job), quiet_export():
         figures, broken = measure(job)
-    answer = {"figures": figures.model_dump(mode="json"), "broken": broken}
-    job.answer.write_text(json.dumps(answer), encoding="utf-8")
+        answer = {"figures": figures.model_dump(mode="json"), "broken": broken}
+        job.answer.write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

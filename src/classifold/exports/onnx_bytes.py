@@ -29,8 +29,12 @@ ORIENTATION_TAG, SHORT = 0x0112, 3
 EXIF_START: Final = (0xFF, 0xE1, None, None, *b"Exif\0\0")
 # What the turned picture is made by, as in `pictures.decode`: rows and columns exchanged, then each reversed.
 SWAPPED, ROWS_REVERSED, COLUMNS_REVERSED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
-_JPEG_START, _PNG_START, _JPEG_END = (0xFF, 0xD8), tuple(b"\x89PNG"), (0xFF, 0xD9)
-_REFUSAL: Final = "the_bytes_are_no_whole_JPEG_or_PNG"
+_JPEG_START, _JPEG_END = (0xFF, 0xD8), (0xFF, 0xD9)
+_PNG_START, _PNG_END = tuple(b"\x89PNG"), tuple(b"IEND")
+# Markers of a JPEG: of a frame, and those behind which no frame comes (start of a scan, end of the picture).
+_FRAMES: Final = tuple(sorted(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}))
+_LAST, _MOST_SEGMENTS = (0xDA, 0xD9), 1_000
+_REFUSAL: Final = "the_bytes_are_no_PNG_or_JPEG_in_colour_or_too_large"
 
 
 def write_onnx_bytes(model: Path, path: Path, *, card: ModelCard) -> None:
@@ -61,7 +65,7 @@ def _build_reading(card: ModelCard, ir_version: int) -> Any:
     from onnx import TensorProto, helper
 
     graph = _Graph()
-    decoded = _add_decoding(graph)
+    decoded = _add_decoding(graph, card.max_pixels)
     turned = _add_turning(graph, _add_resizing(graph, decoded, card.image_size), card.image_size)
     graph.add("Unsqueeze", graph.add("Cast", turned, to=TensorProto.FLOAT), graph.hold([0]), output="picture")
     size = card.image_size
@@ -120,34 +124,117 @@ class _Graph:
         return f"classifold/{self._prefix}_{kind}_{self._count}"
 
 
-def _add_decoding(graph: _Graph) -> str:
-    """Add the decoder behind a check: at anything but a JPEG or PNG it would end the whole process."""
+def _add_decoding(graph: _Graph, max_pixels: int) -> str:
+    """Add the decoder behind a check of what it is given.
+
+    At anything but a JPEG or PNG it would end the whole process, and of a JPEG in grey or CMYK it writes
+    three channels into the memory of one or four.
+    """
     from onnx import TensorProto, helper
 
     ends = graph.add("Slice", IMAGE, graph.hold([-_HEAD]), graph.hold([np.iinfo(np.int64).max]))
+    ends = graph.add("Cast", ends, to=7)
     start = graph.add("Cast", graph.add("Slice", IMAGE, graph.hold([0]), graph.hold([4])), to=7)
     # An empty file has no first byte: padded, it has one that is neither's.
     start = graph.add("Concat", start, graph.hold([0, 0, 0, 0]), axis=0)
     is_jpeg = graph.all_of(
-        [_begins(graph, start, _JPEG_START), _holds(graph, graph.add("Cast", ends, to=7), _JPEG_END)]
+        [
+            _begins(graph, start, _JPEG_START),
+            _holds(graph, ends, _JPEG_END),
+            _add_frame_check(graph, max_pixels),
+        ]
     )
-    is_readable = graph.add("Or", is_jpeg, _begins(graph, start, _PNG_START))
-    kind = TensorProto.UINT8
-    then = helper.make_graph(
-        [helper.make_node("DecodeImage", [IMAGE], ["decoded"], domain=EXTENSIONS)],
-        "decode",
-        [],
-        [helper.make_tensor_value_info("decoded", kind, ["height", "width", 3])],
+    sides = [_read_number(graph, graph.hold(place), 4) for place in (16, 20)]
+    is_png = graph.all_of(
+        [_begins(graph, start, _PNG_START), _holds(graph, ends, _PNG_END), _fits(graph, sides, max_pixels)]
     )
+    is_readable = graph.add("Or", is_jpeg, is_png)
+    kind, shape = TensorProto.UINT8, ["height", "width", 3]
+    decoder = helper.make_node("DecodeImage", [IMAGE], ["decoded"], domain=EXTENSIONS)
+    then = helper.make_graph([decoder], "decode", [], [helper.make_tensor_value_info("decoded", kind, shape)])
     # ONNX has no node that raises an error; one byte as an array of six is one, and it has a name.
+    one_byte = graph.add("Slice", IMAGE, graph.hold([0]), graph.hold([1]))
+    refusal = helper.make_node("Reshape", [one_byte, graph.hold([2, 1, 3])], ["refused"], name=_REFUSAL)
     otherwise = helper.make_graph(
-        [helper.make_node("Reshape", [graph.add("Slice", IMAGE, graph.hold([0]), graph.hold([1])),
-                                      graph.hold([2, 1, 3])], ["refused"], name=_REFUSAL)],
-        "refuse",
-        [],
-        [helper.make_tensor_value_info("refused", kind, ["height", "width", 3])],
-    )  # fmt: skip
+        [refusal], "refuse", [], [helper.make_tensor_value_info("refused", kind, shape)]
+    )
     return graph.add("If", is_readable, then_branch=then, else_branch=otherwise)
+
+
+def _add_frame_check(graph: _Graph, max_pixels: int) -> str:
+    """Return whether a JPEG's frame has three channels of 8 bits, and not too many pixels.
+
+    A loop over the segments before it, as `pictures.jpeg.read_jpeg_header` does. Source: ITU T.81, B.1.1.
+    """
+    from onnx import TensorProto, helper
+
+    truth, number = TensorProto.BOOL, TensorProto.INT64
+    body = _Graph("frame")
+    body.constants = graph.constants  # of the outer graph, which a loop's body sees
+    marker = _read_byte(body, "place", 1)
+    is_frame = body.is_one_of(marker, _FRAMES)
+    begins = body.add("Equal", _read_byte(body, "place", 0), body.hold(0xFF))
+    after = body.add("Add", body.add("Add", "place", body.hold(2)), _read_number(body, "place", 2, offset=2))
+    # Any number of 0xFF may stand before a marker.
+    is_filler = body.add("Equal", marker, body.hold(0xFF))
+    after = body.add("Where", is_filler, body.add("Add", "place", body.hold(1)), after)
+    body.add("And", begins, is_frame, output="is_found_now")
+    body.add("Where", is_frame, "place", after, output="place_now")
+    is_last = body.add("Or", is_frame, body.is_one_of(marker, _LAST))
+    inside = body.add("Less", "place_now", body.add("Size", IMAGE))
+    body.add("And", body.add("And", begins, body.add("Not", is_last)), inside, output="goes_on")
+    loop = helper.make_graph(
+        body.nodes,
+        "find_frame",
+        [
+            helper.make_tensor_value_info("turn", number, []),
+            helper.make_tensor_value_info("is_going", truth, []),
+            helper.make_tensor_value_info("place", number, []),
+            helper.make_tensor_value_info("is_found", truth, []),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", truth, []),
+            helper.make_tensor_value_info("place_now", number, []),
+            helper.make_tensor_value_info("is_found_now", truth, []),
+        ],
+    )
+    first = (
+        graph.hold(_MOST_SEGMENTS),
+        graph.hold(True, np.bool_),
+        graph.hold(2),
+        graph.hold(False, np.bool_),
+    )
+    frame, is_found = "classifold/reading_frame", "classifold/reading_has_frame"
+    graph.nodes.append(helper.make_node("Loop", list(first), [frame, is_found], body=loop, name="find_frame"))
+    bits, channels = _read_byte(graph, frame, 4), _read_byte(graph, frame, 9)
+    sides = [_read_number(graph, frame, 2, offset=place) for place in (5, 7)]
+    are_three = graph.add("Equal", channels, graph.hold(3))
+    has_bytes = graph.add("Equal", bits, graph.hold(8))
+    return graph.all_of([is_found, are_three, has_bytes, _fits(graph, sides, max_pixels)])
+
+
+def _read_byte(graph: _Graph, place: str, offset: int = 0) -> str:
+    """Return a byte of the file as int64; the last one for a place behind it."""
+    wanted = graph.add("Add", place, graph.hold(offset))
+    last = graph.add("Sub", graph.add("Size", IMAGE), graph.hold(1))
+    return graph.add("Cast", graph.add("Gather", IMAGE, graph.add("Min", wanted, last), axis=0), to=7)
+
+
+def _read_number(graph: _Graph, place: str, count: int, *, offset: int = 0) -> str:
+    """Return the number of `count` bytes of the file, the highest first."""
+    whole = _read_byte(graph, place, offset)
+    for index in range(1, count):
+        shifted = graph.add("Mul", whole, graph.hold(256))
+        whole = graph.add("Add", shifted, _read_byte(graph, place, offset + index))
+    return whole
+
+
+def _fits(graph: _Graph, sides: Sequence[str], max_pixels: int) -> str:
+    """Return whether a picture has pixels, and not too many."""
+    # Each side alone, since the product of two of 32 bits may be too large for a number.
+    checks = [graph.add("LessOrEqual", side, graph.hold(max_pixels)) for side in sides]
+    checks += [graph.add("Greater", side, graph.hold(0)) for side in sides]
+    return graph.all_of([*checks, graph.add("LessOrEqual", graph.add("Mul", *sides), graph.hold(max_pixels))])
 
 
 def _begins(graph: _Graph, numbers: str, wanted: Sequence[int]) -> str:
@@ -176,7 +263,7 @@ def _find(graph: _Graph, numbers: str, wanted: Sequence[int | None]) -> str:
 
 
 def _add_resizing(graph: _Graph, decoded: str, size: int) -> str:
-    """Return (S, S, 3) RGB as int64: the antialiased bilinear resize of Pillow, whose code ONNX Runtime has."""
+    """Return (S, S, 3) RGB: Pillow's antialiased bilinear resize, which ONNX Runtime has taken over."""
     # With the channels first it takes half the time.
     planes = graph.add("Transpose", decoded, perm=[2, 0, 1])
     resized = graph.add(
@@ -206,7 +293,8 @@ def _add_turning(graph: _Graph, pixels: str, size: int) -> str:
 def _add_orientation(graph: _Graph) -> str:
     """Return the EXIF orientation, 1 to 8, as int64 of shape (); 1 where there is none."""
     head = graph.add("Slice", IMAGE, graph.hold([0]), graph.hold([_HEAD]))
-    numbers = graph.add("Cast", head, to=7)
+    # A damaged block may point anywhere; a place that is not there gives the zero at the end.
+    numbers = graph.add("Concat", graph.add("Cast", head, to=7), graph.hold([0]), axis=0)
     matches = _find(graph, numbers, EXIF_START)
     is_there = graph.add("ReduceMax", matches, keepdims=0)
     start = graph.add("Add", graph.add("ArgMax", matches, axis=0, keepdims=0), graph.hold(len(EXIF_START)))

@@ -1,4 +1,4 @@
-"""A SavedModel of TensorFlow that takes encoded pictures: it decodes, resizes and turns them as training does."""
+"""A SavedModel of TensorFlow that takes encoded pictures: it decodes, resizes and turns them itself."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -94,9 +94,10 @@ class Explaining:
         started = time.monotonic()
         work = map_ordered(
             lambda item: self._explain(*item, then),
-            _number(sources),
+            enumerate(sources, start=1),
             num_workers=num_workers or count_cores(),
             ahead=count_cores(),
+            close=sources.close,
         )
         for number, result in enumerate(work, start=1):
             if number == _TIMED < (total or 0):
@@ -163,11 +164,6 @@ class Explaining:
         name = f"{NEIGHBOURS_DIR}/{digest}.jpg"
         small.save(self._files.place(name), "JPEG", quality=_QUALITY)
         return name
-
-
-def _number(sources: Generator[Source, None, None]) -> Generator[tuple[int, Source], None, None]:
-    with contextlib.closing(sources):
-        yield from enumerate(sources, start=1)
 
 
 @contextlib.contextmanager

@@ -58,12 +58,15 @@ def _match(
     """
     deeper: list[tuple[str, frozenset[int]]] = []
     for entry in _read_entries(folder):
-        after = _step(entry, parts, places)
-        if not after:
+        stayed, moved = _step(entry, parts, places)
+        if not stayed and not moved:
             continue
         path, is_folder = os.path.join(folder, entry.name), leads_to_folder(entry)  # noqa: PTH118
-        if len(parts) in after and not (is_folder and _ANY_FOLDERS in parts):
+        # A file that matches the name before a last `**` is in no folder of that name.
+        is_match = len(parts) in moved or len(parts) in _close(parts, stayed)
+        if is_match and not (is_folder and _ANY_FOLDERS in parts):
             yield path, entry
+        after = _close(parts, stayed | moved)
         onward = frozenset(place for place in after if place < len(parts))
         if onward and is_folder:
             deeper.append((path, onward))
@@ -71,20 +74,19 @@ def _match(
         yield from _match(path, parts, onward)
 
 
-def _step(entry: os.DirEntry[str], parts: Sequence[str], places: frozenset[int]) -> frozenset[int]:
-    """Return the places of the pattern that are reached by an entry's name."""
-    name, after = entry.name, set()
-    is_hidden = name.startswith(".")
+def _step(entry: os.DirEntry[str], parts: Sequence[str], places: frozenset[int]) -> tuple[set[int], set[int]]:
+    """Return the places of the pattern that an entry's name leads to: by a `**`, and by a name."""
+    name, is_hidden = entry.name, entry.name.startswith(".")
+    stayed: set[int] = set()
+    moved: set[int] = set()
     for place in places:
-        if place == len(parts):
-            continue
-        part = parts[place]
+        part = parts[place] if place < len(parts) else ""
         if part == _ANY_FOLDERS:
             if not is_hidden and not (entry.is_symlink() and leads_to_folder(entry)):
-                after.add(place)
+                stayed.add(place)
         elif (part.startswith(".") or not is_hidden) and fnmatch.fnmatchcase(name, part):
-            after.add(place + 1)
-    return _close(parts, after)
+            moved.add(place + 1)
+    return stayed, moved
 
 
 def _read_entries(folder: str) -> list[os.DirEntry[str]]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.walk import check_folder, find_reason_no_picture, leads_to_folder, walk_entries
 from classifold.errors import DataError, Fault
 from classifold.pictures.limits import PictureError
-from classifold.predict.addresses import is_address
+from classifold.predict.addresses import is_address, show_address
 from classifold.predict.globs import expand_pattern, is_pattern
 from classifold.predict.reading_ahead import Remote, read_ahead
 from classifold.predict.sources import Passed, Source, file_source, show_path, unreadable_source
@@ -28,9 +28,11 @@ from classifold.predict.videos import (
     is_video,
     iter_frames,
 )
-from classifold.predict.web import Web
 from classifold.progress import say
 from classifold.settings.config import Config
+
+if TYPE_CHECKING:
+    from classifold.predict.web import Web
 
 S3_SCHEME: Final = "s3://"
 _HINT: Final = "name files or folders of pictures"
@@ -68,7 +70,25 @@ class Inputs:
     standard_input: BinaryIO | None = None
 
 
-def find_sources(given: Sequence[str | Path], inputs: Inputs | None = None) -> Generator[Source, None, None]:
+class Sources(Iterator[Source]):
+    """The pictures that were found, one after the other, while they are being read in other threads."""
+
+    def __init__(self, finder: _Finder, found: Iterable[Iterable[Source | Remote]]) -> None:
+        self._finder, self._stopped = finder, threading.Event()
+        self._ahead = read_ahead(itertools.chain.from_iterable(found), stopped=self._stopped)
+
+    def __next__(self) -> Source:
+        """Return the next one."""
+        return next(self._ahead)
+
+    def close(self) -> None:
+        """Find no more, and cut off what is still being read from elsewhere."""
+        self._stopped.set()
+        self._ahead.close()
+        self._finder.close()
+
+
+def find_sources(given: Sequence[str | Path], inputs: Inputs | None = None) -> Sources:
     """Return the pictures that are named, in that order; within a folder in the order of names.
 
     A file is accepted with any name. In folders, and among what a pattern or a prefix matches, hidden files
@@ -97,14 +117,7 @@ def find_sources(given: Sequence[str | Path], inputs: Inputs | None = None) -> G
             faults += error.faults
     if faults:
         raise DataError(*faults)
-    return _yield_all(finder, found)
-
-
-def _yield_all(finder: _Finder, found: Iterable[Iterable[Source | Remote]]) -> Generator[Source, None, None]:
-    try:
-        yield from read_ahead(itertools.chain.from_iterable(found))
-    finally:
-        finder.close()
+    return Sources(finder, found)
 
 
 def count_pictures(given: Iterable[str | Path]) -> int | None:
@@ -125,8 +138,16 @@ def count_pictures(given: Iterable[str | Path]) -> int | None:
 
 
 def list_local(given: Iterable[str | Path]) -> list[Path]:
-    """Return those of the inputs that are files and folders of this machine, or could be."""
-    return [Path(one) for one in given if not _is_elsewhere(str(one))]
+    """Return the files and folders of this machine among the inputs; of a pattern with `**`, its folder."""
+    return [_find_place(str(one)) for one in given if not _is_elsewhere(str(one))]
+
+
+def _find_place(text: str) -> Path:
+    """Return a path, or the innermost folder that holds all that a pattern with `**` can match."""
+    if "**" not in text or os.path.lexists(text):
+        return Path(text)
+    parts = itertools.takewhile(lambda part: not is_pattern(part), Path(text).parts)
+    return Path(*parts)
 
 
 def _is_elsewhere(text: str) -> bool:
@@ -167,7 +188,7 @@ class _Finder:
                 return self._begin(self._find_s3().find(given, self._inputs.passed), given)
             if (scheme := _find_scheme(given)) and not os.path.lexists(given):
                 what = f"addresses with {scheme}:// are not read"
-                raise DataError(Fault(given, what, "name files, http, https or s3 addresses"))
+                raise DataError(Fault(show_address(given), what, "name files, http, https or s3 addresses"))
         path = Path(given)
         if path.is_dir():
             check_folder(path)
@@ -181,6 +202,8 @@ class _Finder:
         raise DataError(Fault(text, "no such file or folder", "check the path"))
 
     def _open_address(self, address: str) -> Remote:
+        from classifold.predict.web import Web  # its packages take a while to load
+
         if self._web is None:
             self._web = Web(max_pixels=self._inputs.max_pixels)
         return self._web.open(address)
@@ -275,8 +298,10 @@ class _Finder:
         if is_address(name):
             return [self._open_address(name)]
         if _is_s3(name):
-            with contextlib.suppress(DataError):
+            try:
                 return [self._find_s3().open(name)]
+            except DataError as error:
+                return [unreadable_source(name, error.faults[0].what)]
         path = Path(name)
         if "\0" in name:
             return [unreadable_source(show_path(name), "the name holds a NUL character")]

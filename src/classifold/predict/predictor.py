@@ -19,7 +19,7 @@ from classifold.machine import count_cores
 from classifold.model_card import CLASS_MAPS, ModelCard, parse_card
 from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
-from classifold.predict.inputs import Inputs, find_sources
+from classifold.predict.inputs import Inputs, Sources, find_sources
 from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
 from classifold.predict.model_file import RUN_HINT, find_model
 from classifold.predict.sources import Source
@@ -268,6 +268,7 @@ class Predictor:
             sources,
             num_workers=num_workers or count_cores(),
             ahead=2 * batch_size,
+            close=sources.close if isinstance(sources, Sources) else None,
         )
 
     def _predict(self, source: Source, then: Then | None) -> Prediction:
@@ -287,15 +288,22 @@ class Predictor:
 
 
 def map_ordered(
-    work: Callable[[A], B], items: Iterable[A], *, num_workers: int, ahead: int
+    work: Callable[[A], B],
+    items: Iterable[A],
+    *,
+    num_workers: int,
+    ahead: int,
+    close: Callable[[], object] | None = None,
 ) -> Generator[B, None, None]:
     """Yield work(item) in order; threads compute at most `ahead` + `num_workers` results in advance.
 
     Args:
         work: What a thread does with one item.
-        items: Taken one by one, as threads become free; a generator is closed at the end.
+        items: Taken one by one, as threads become free.
         num_workers: Number of threads.
         ahead: Number of further items that are taken before the consumer asks for them.
+        close: Called at the end, and when the consumer stops early or is interrupted, before waiting for the
+            threads.
     """
     waiting: deque[Future[B]] = deque()
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="predict")
@@ -309,8 +317,8 @@ def map_ordered(
     finally:
         # Also after Ctrl-C, or when the consumer stops early: what the threads wait for is cut off, and work
         # that waits is cancelled.
-        if isinstance(items, Generator):
-            items.close()
+        if close is not None:
+            close()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

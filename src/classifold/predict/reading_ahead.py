@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Final
 
 from classifold.pictures.given import Given
+from classifold.pictures.limits import PictureError
 from classifold.predict.sources import Source
 
 # Pictures on their way at once. They mostly wait for the network, so they are more than the cores.
 _THREADS: Final = 16
 # A larger picture is not held in memory for others, but read when its turn comes.
 _MOST_BYTES: Final = 32 * 2**20
+
+# Seconds after which who waits looks whether it still should.
+_PATIENCE: Final = 0.2
 
 
 class LargerError(Exception):
@@ -38,7 +44,9 @@ class Remote:
     num_bytes: int = 0
 
 
-def read_ahead(found: Iterable[Source | Remote]) -> Generator[Source, None, None]:
+def read_ahead(
+    found: Iterable[Source | Remote], *, stopped: threading.Event | None = None
+) -> Generator[Source, None, None]:
     """Yield sources in order, and read those on other machines in threads meanwhile.
 
     At most 16 pictures of at most 32 MiB are on their way or wait in memory. Pictures on this machine are
@@ -46,7 +54,9 @@ def read_ahead(found: Iterable[Source | Remote]) -> Generator[Source, None, None
 
     Args:
         found: Taken one by one, up to 16 ahead of the consumer.
+        stopped: Set when nobody needs the pictures any more; who waits for one is let go.
     """
+    stopped = stopped or threading.Event()
     waiting: deque[Source] = deque()
     pool: ThreadPoolExecutor | None = None
     try:
@@ -60,15 +70,18 @@ def read_ahead(found: Iterable[Source | Remote]) -> Generator[Source, None, None
                 waiting.append(_read_later(one))
             else:
                 pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="read")
-                waiting.append(_Ahead(one, pool.submit(one.fetch, _MOST_BYTES)).to_source())
+                waiting.append(_Ahead(one, pool.submit(one.fetch, _MOST_BYTES), stopped).to_source())
             if len(waiting) >= _THREADS:
                 yield waiting.popleft()
+        if pool is not None:
+            pool.shutdown(wait=False)
         while waiting:
             yield waiting.popleft()
-    finally:
+    except BaseException:
+        # Ended early: what is not on its way yet is not asked for.
         if pool is not None:
-            # Without waiting for what is on its way: nobody needs it any more.
             pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _read_later(remote: Remote) -> Source:
@@ -78,15 +91,19 @@ def _read_later(remote: Remote) -> Source:
 class _Ahead:
     """A picture that is being read; its bytes are let go of once they were taken."""
 
-    def __init__(self, remote: Remote, future: Future[bytes]) -> None:
-        self._remote, self._future = remote, future
+    def __init__(self, remote: Remote, future: Future[bytes], stopped: threading.Event) -> None:
+        self._remote, self._future, self._stopped = remote, future, stopped
 
     def to_source(self) -> Source:
         return Source(self._remote.name, None, self._take)
 
     def _take(self) -> Given:
         future, self._future = self._future, Future()
-        try:
-            return future.result()
-        except LargerError:
-            return self._remote.fetch(None)
+        while not self._stopped.is_set():
+            try:
+                return future.result(_PATIENCE)
+            except FutureTimeoutError:
+                continue
+            except LargerError:
+                return self._remote.fetch(None)
+        raise PictureError("interrupted")

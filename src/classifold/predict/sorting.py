@@ -22,6 +22,7 @@ from classifold.predict.predictor import Prediction
 from classifold.predict.ranking import rank_classes
 from classifold.predict.sorted_content import Content, UnreadError, take_content
 from classifold.predict.sorted_names import PARTIAL_DIR, UNSURE_DIR, iter_file_names, name_folders
+from classifold.predict.sources import Source
 
 _EXAMPLES: Final = 3
 # Unfinished copies of a process that was killed are removed once they are so old, in seconds.
@@ -93,6 +94,7 @@ class Sorter:
     def __init__(self, folder: Path, class_names: Sequence[str], *, is_linking: bool = False) -> None:
         self.folder, self._class_names, self.is_linking = folder, class_names, is_linking
         self._folders = name_folders(class_names)
+        self._own, self._real = {*self._folders.values(), UNSURE_DIR}, os.path.realpath(folder)
         self._lock = threading.Lock()
         self._has_links = True
         self.sorted = Sorted()
@@ -122,11 +124,9 @@ class Sorter:
             return
         [(best, _)] = rank_classes(prediction, self._class_names, top_k=1)
         home = self.folder / (UNSURE_DIR if prediction.unknown else self._folders[best])
-        content = take_content(prediction.source, given)
         try:
             with disk_errors(home):
-                home.mkdir(exist_ok=True)
-                is_new, is_symbolic = self._place(content, home)
+                is_new, is_symbolic = self._find_place(prediction.source, given, home)
         except UnreadError as error:
             self._count_failed(f"{prediction.name}: {error}")
             return
@@ -135,6 +135,18 @@ class Sorter:
             self.sorted.already += not is_new
             self.sorted.symbolic += is_symbolic
             self.sorted.unsure += prediction.unknown
+
+    def _find_place(self, source: Source, given: Given, home: Path) -> tuple[bool, bool]:
+        """Return what `_place` does; a picture that is sorted already stays, as it has been found in DIR."""
+        if source.path is not None and self._is_sorted(source.path):
+            return False, False
+        home.mkdir(exist_ok=True)
+        return self._place(take_content(source, given), home)
+
+    def _is_sorted(self, path: Path) -> bool:
+        """Return whether a picture lies in a class's folder of DIR, where a pattern may have found it."""
+        inner = Path(os.path.relpath(os.path.realpath(path), self._real)).parts
+        return len(inner) > 1 and inner[0] in self._own
 
     def _count_failed(self, example: str) -> None:
         with self._lock:

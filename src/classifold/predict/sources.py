@@ -20,6 +20,8 @@ from classifold.pictures.limits import PictureError
 _BY_REASON: Final = frozenset({HIDDEN, SYSTEM, FOLDER_LINK, BROKEN_LINK, NOT_ORDINARY, NOT_OPENED})
 _NO_ENDING: Final = "without an ending"
 _OTHERS: Final = "with other endings"
+# How `walk_entries` ends the reason of a picture in a format without a reader.
+_NOT_READ: Final = ", which is not read"
 # Kinds that are told apart, so that memory does not grow with the number of files; and those that are shown.
 _MOST_KINDS, _MOST_SHOWN, _LONGEST_ENDING = 200, 8, 12
 
@@ -98,8 +100,8 @@ class Passed:
         if kind not in self._endings and len(self._endings) >= _MOST_KINDS:
             kind = _OTHERS
         self._endings[kind] += 1
-        if remark:
-            self._remarks[kind] = remark
+        if remark or reason.endswith(_NOT_READ):
+            self._remarks[kind] = remark or "a format that is not read: save them as JPEG or PNG"
 
     def describe(self) -> str:
         """Return a line that says what was passed over, the most frequent kind first; empty for nothing."""

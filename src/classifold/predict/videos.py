@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import threading
 import weakref
@@ -22,6 +23,7 @@ from classifold.predict.sources import Source, show_path, unreadable_source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -33,6 +35,8 @@ _MOST_FAILURES: Final = 200
 # MPEG transport streams: packets of 188 bytes, of which each begins with this one, or has it after four more.
 _TRANSPORT_STREAMS: Final = frozenset({".mts", ".m2ts", ".m2t", ".ts"})
 _SYNC: Final = b"G"
+# Seconds by which two equal times may differ.
+_ROUNDING: Final = 1e-4
 # Frames a second of a stream that has no times.
 _USUAL_RATE: Final = 25.0
 # A video may end a little before the end that its header tells, where its sound is longer.
@@ -94,15 +98,16 @@ def iter_frames(path: Path, *, every: float, max_pixels: int) -> Iterator[Source
         # As an open file, since a path with a colon is an address to FFmpeg.
         with (
             os.fdopen(open_ordinary(path), "rb") as file,
-            av.open(file, options={"protocol_whitelist": ""}) as video,
+            av.open(file, options={"protocol_whitelist": ""}, metadata_errors="replace") as video,
         ):
             if not video.streams.video and video.streams.audio:
                 raise NoPicturesError
             if not video.streams.video:
                 raise PictureError("the video is damaged or cut short: its index is missing")
             yield from _Clip(video, path=path, every=every, max_pixels=max_pixels)
-    except (av.FFmpegError, OSError) as error:
-        yield unreadable_source(name, f"the video cannot be read: {error.strerror or error}", path=path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        yield unreadable_source(name, f"the video cannot be read: {reason}", path=path)
     except PictureError as error:
         yield unreadable_source(name, error.reason, path=path)
 
@@ -121,8 +126,10 @@ class _Clip:
         self._video, self._path, self._every, self._max_pixels = video, path, every, max_pixels
         self._name = show_path(path)
         self._stream: VideoStream = video.streams.video[0]
-        self._stream.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = count_cores()
+        codec: VideoCodecContext | None = self._stream.codec_context
+        if codec is None:
+            raise PictureError("the video is in a format that cannot be decoded")
+        codec.thread_type, codec.thread_count = "AUTO", count_cores()
         # A thread that reads a frame makes room for the next one.
         self._room = threading.Semaphore(_MOST_WAITING)
         self._damaged: list[float] = []
@@ -132,18 +139,19 @@ class _Clip:
         """Yield the frames, then what is wrong with the video."""
         check_size(self._stream.width or 1, self._stream.height or 1, max_pixels=self._max_pixels)
         shown: VideoFrame | None = None
+        is_empty = True
         number = 0  # of the next time, in steps of `every`
         for frame in self._decode():
             # The frame before is shown until this one; a little less, since times are rounded.
-            while number * self._every < self._time - 1e-4:
-                if shown is not None:
-                    yield self._open(shown, number * self._every)
-                    shown = None
-                number += 1
-            shown = frame
-        if shown is not None and number * self._every <= self._time + 1e-4:
+            until = self._time - _ROUNDING
+            if shown is not None and number * self._every < until:
+                yield self._open(shown, number * self._every)
+                # Not step by step: a damaged video may leap by years.
+                number = math.ceil(until / self._every)
+            shown, is_empty = frame, False
+        if shown is not None and number * self._every <= self._time + _ROUNDING:
             yield self._open(shown, number * self._every)
-        if reason := self._find_fault():
+        if reason := self._find_fault() or ("none of its frames can be decoded" if is_empty else ""):
             yield unreadable_source(self._name, reason, path=self._path)
 
     def _decode(self) -> Iterator[VideoFrame]:
@@ -197,7 +205,8 @@ class _Clip:
         stream = self._stream
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
-        return 0.0
+        # The whole file's, in microseconds; its sound may be longer than the pictures.
+        return (self._video.duration or 0) / 1e6 if not self._video.streams.audio else 0.0
 
 
 class _Waiting:

@@ -90,7 +90,7 @@ class Watcher:
             started = self._clock()
             found = self.look()
             until = self._clock() + max(SECONDS, _REST * (self._clock() - started))
-            for prediction in predict(map(file_source, found)) if found else ():
+            for prediction in predict(file_source(Path(one)) for one in found) if found else ():
                 if prediction.probabilities is not None or self._is_final(prediction):
                     yield prediction
                 if is_stopping():
@@ -98,8 +98,8 @@ class Watcher:
             while not is_stopping() and (rest := until - self._clock()) > 0:
                 time.sleep(min(_NAP, rest))
 
-    def look(self) -> list[Path]:
-        """Return the pictures that are new or changed, and complete; to be called about once a second."""
+    def look(self) -> list[str]:
+        """Return the paths of pictures that are new or changed, and complete; called about once a second."""
         waiting: dict[str, _Stamp] = {}
         found = []
         for entry in self._walk():
@@ -117,7 +117,7 @@ class Watcher:
             else:
                 self._known[path] = stamp
                 if not find_reason_no_picture(entry):
-                    found.append(Path(path))
+                    found.append(path)  # no Path, which takes more memory than all that is kept of it
         self._waiting, self._is_first = waiting, self._is_first and self._root in self._unread
         return found
 

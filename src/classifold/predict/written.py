@@ -49,8 +49,12 @@ class Written:
             f"{count_of(self.classified, 'picture')} {choose(self.classified, 'was', 'were')} classified"
             f"{unknown}{place}"
         ]
-        if self.unreadable:
-            more = self.unreadable - len(self.examples)
-            examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
-            lines.append(f"{count_of(self.unreadable, 'picture')} could not be read: {examples}")
-        return lines
+        return [*lines, *self.describe_unreadable()]
+
+    def describe_unreadable(self) -> list[str]:
+        """Return a line on how many pictures could not be read, with the first reasons; [] for none."""
+        if not self.unreadable:
+            return []
+        more = self.unreadable - len(self.examples)
+        examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
+        return [f"{count_of(self.unreadable, 'picture')} could not be read: {examples}"]

@@ -51,9 +51,9 @@ class Hosting:
         return max(self.count, self.max_count)
 
     def describe(self) -> str:
-        """Return it in words, such as "2 x ml.m5.large" or "serverless, 2048 MB"."""
+        """Return it in words, such as "2 x ml.m5.large" or "serverless 2048 MB x 5"."""
         if self.kind == "serverless":
-            return f"serverless, {self.memory_mb} MB, up to {self.concurrency} at once"
+            return f"serverless {self.memory_mb} MB x {self.concurrency}"
         span = f"{self.count}-{self.max_count}" if self.max_count > self.count else f"{self.count}"
         return f"{span} x {self.instance_type}" + (", async" if self.kind == "async" else "")
 

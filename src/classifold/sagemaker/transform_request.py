@@ -28,15 +28,13 @@ class Pictures:
         bucket: Name of the bucket.
         prefix: The address's key; the names of the pictures are relative to it.
         sizes: Size in bytes of each picture, by its name, in the order of the listing.
-        too_large: Size in bytes of each picture that is too large for a request, by its name.
-        passed_over: Number of objects that are no pictures, by the ending of their names.
+        unsent: Why a picture is not sent, by its name: it is empty, archived or too large for a request.
     """
 
     bucket: str
     prefix: str
     sizes: dict[str, int] = field(default_factory=dict)
-    too_large: dict[str, int] = field(default_factory=dict)
-    passed_over: dict[str, int] = field(default_factory=dict)
+    unsent: dict[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import errno
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
 from classifold.printable import format_json, make_lines_printable, make_printable
+from classifold.processes import silence
 from classifold.serve.options import LogFormat
 
 # Asked every few seconds by those who watch the server; only their failures are worth a line.
 _PROBES = frozenset(
     {"/ping", "/health/live", "/health/ready", "/metrics", "/v2/health/live", "/v2/health/ready"}
 )
+_LONGEST_PATH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,15 @@ class AccessLog:
             return
         if self._format == "json":
             fields = dataclasses.asdict(request) | {"seconds": round(request.seconds, 6)}
+            fields["path"] = request.path[:_LONGEST_PATH]
             kept = {name: value for name, value in fields.items() if value not in (None, "")}
             self._print(format_json({"time": _now(), "event": "request", **kept}))
             return
         pictures = "" if request.num_pictures is None else f" pictures={request.num_pictures}"
         error = f" ({request.error})" if request.error else ""
+        path = request.path if len(request.path) <= _LONGEST_PATH else request.path[:_LONGEST_PATH] + "..."
         line = (
-            f"{_now()} {request.client} {request.method} {request.path} {request.status} "
+            f"{_now()} {request.client} {request.method} {path} {request.status} "
             f"{1000 * request.seconds:.1f} ms{pictures} id={request.request_id}{error}"
         )
         self._print(make_printable(line))
@@ -95,10 +99,16 @@ class AccessLog:
 
     def _print(self, line: str) -> None:
         stream = self._stream or sys.stderr
-        if stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                stream.write(line + "\n")
-                stream.flush()
+        if stream is None:
+            return
+        try:
+            stream.write(line + "\n")
+            stream.flush()
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):  # its reader or its terminal is gone for good
+                silence(stream)
+        except ValueError:  # it is closed
+            pass
 
 
 def _now() -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -17,40 +16,47 @@ _LEAST_BYTES_PER_S = 16_000
 
 
 class ByteBudget:
-    """The bytes of all requests in progress, together at most `limit`; used by the event loop alone."""
+    """The memory for what all requests in progress sent, at most `limit` bytes; for the event loop alone."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
 
-    @contextlib.contextmanager
-    def share(self) -> Iterator[_Share]:
-        """Give a request its share, which grows as its body does and is returned at the end."""
-        share = _Share(self)
-        try:
-            yield share
-        finally:
-            self.used -= share.held
+    def open_share(self, *, weight: int = 1) -> Share:
+        """Return a request's share, which grows as its body arrives and is given back by `close`.
+
+        Args:
+            weight: Bytes of memory that a byte of the body takes.
+        """
+        return Share(self, weight)
 
 
-@dataclass(slots=True)
-class _Share:
+@dataclass(slots=True, eq=False)
+class Share:
+    """A request's share of the memory; `held` in bytes."""
+
     budget: ByteBudget
+    weight: int
     held: int = 0
 
     def grow_to(self, size: int) -> None:
-        """Take as many bytes as are missing.
+        """Take the memory that is missing for `size` bytes of the body.
 
         Raises:
-            HttpError: 429; the other requests hold too many. A request that is alone always has room.
+            HttpError: 429; the other requests hold too much. A request that is alone always has room.
         """
-        more = size - self.held
+        more = size * self.weight - self.held
         if more <= 0:
             return
         others = self.budget.used - self.held
         if others > 0 and self.budget.used + more > self.budget.limit:
             raise refuse_for_load("the requests in progress fill the memory set aside for them")
         self.budget.used += more
-        self.held = size
+        self.held += more
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.budget.used -= self.held
+        self.held = 0
 
 
 def find_length(request: Request, *, limit: int) -> int | None:
@@ -77,7 +83,7 @@ def _refuse_size(limit: int) -> HttpError:
 
 
 async def read_pieces(
-    request: Request, share: _Share, *, limit: int, timeout_s: float
+    request: Request, share: Share, *, limit: int, timeout_s: float
 ) -> AsyncIterator[bytes]:
     """Yield the body piece by piece.
 

@@ -6,6 +6,7 @@ uvicorn bounds the time between two requests, but neither that before the first 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -29,6 +30,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._is_in_header, self._header_bytes = True, 0
+        self._is_between = True  # whether what arrives next is a header
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -51,7 +53,7 @@ class Connection(HttpToolsProtocol):
         """Take what arrived, unless it makes a header too long."""
         if self.transport.is_closing():
             return
-        super().data_received(data)
+        super().data_received(_ignore_upgrade(data) if self._is_between else data)
         if self._is_in_header and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._timer is None:  # a further request on the same connection has begun
@@ -69,6 +71,7 @@ class Connection(HttpToolsProtocol):
         if not self._check_header():
             return
         self._is_in_header, self._header_bytes = False, 0
+        self._is_between = False
         self._stop_timer()
         super().on_headers_complete()
 
@@ -81,6 +84,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that a body has arrived to its end."""
         super().on_message_complete()
+        self._is_between = True
         self._stop_timer()
         if self.cycle is not None:
             self.cycle.more_body = False
@@ -154,6 +158,17 @@ class Connection(HttpToolsProtocol):
             self._write_timer = None
 
 
+def _ignore_upgrade(data: bytes) -> bytes:
+    """Return the beginning of a request without its wish for another protocol.
+
+    Java's client asks for HTTP/2 in this way with every request. A server may pass over that (RFC 9110,
+    section 7.8), but httptools then takes the request to have no body.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nX-Ignored-Upgrade:", head) + end + rest if end else data
+
+
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",

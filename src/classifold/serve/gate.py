@@ -144,6 +144,8 @@ class _Passage:
 
     def _end(self, seconds: float) -> None:
         self._service.num_requests -= 1
+        if (share := self._scope["state"].get("share")) is not None:
+            share.close()
         path, status = _find_route(self._scope), self._status or 500
         self._service.metrics.end_request(path, status, seconds)
         client = self._scope.get("client")
@@ -204,11 +206,12 @@ def _check_host(headers: Mapping[str, str], service: Service) -> None:
     server (DNS rebinding). Only the Host header tells.
     """
     options = service.options
-    if not options.allowed_hosts and not options.is_loopback:
-        return
     host = _strip_port(headers.get("host", ""))
+    # A browser always sends one; health checks of some load balancers do not.
+    if not host or not (options.is_loopback or options.allowed_hosts):
+        return
     if not (is_loopback(host) or host in map(str.lower, options.allowed_hosts)):
-        hint = f"start it with --allowed-hosts {host[:100]}" if host else "send the header Host"
+        hint = f"start it with --allowed-hosts {host[:100]}"
         raise HttpError(421, "this server does not answer to this name", hint=hint)
 
 
@@ -245,6 +248,8 @@ def _shows_key(headers: Mapping[str, str], key: str) -> bool:
 
 def _find_route(scope: Scope) -> str:
     """Return the path of the route that took the request, of which there are few; "other" for none."""
-    route = scope.get("route")
+    route, endpoint = scope.get("route"), scope.get("endpoint")
+    if route is None and endpoint is not None:  # Starlette below 1.0 tells the function alone
+        route = next((one for one in scope["app"].routes if getattr(one, "endpoint", None) is endpoint), None)
     path = getattr(route, "path", None)
     return path if isinstance(path, str) else "other"

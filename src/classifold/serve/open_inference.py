@@ -118,6 +118,8 @@ class _InferReader:
     """Reads the whole body of a request of the protocol."""
 
     def __init__(self, header_length: str | None, *, max_count: int) -> None:
+        # A number in JSON may be two bytes, and in a list of Python it is 32.
+        self.weight = 16 if header_length is None else 3
         self._header_length, self._max_count = header_length, max_count
         self._pieces: list[bytes] = []
 

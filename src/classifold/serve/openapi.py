@@ -103,6 +103,7 @@ _PICTURES: dict[str, Any] = {
     "image/*": {"schema": {"type": "string", "format": "binary"}},
     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     "application/x-image": {"schema": {"type": "string", "format": "binary"}},
+    "application/x-www-form-urlencoded": {"schema": {"type": "string", "format": "binary"}},
     "multipart/form-data": {
         "schema": {
             "type": "object",

@@ -18,6 +18,10 @@ from classifold.serve.form import FormReader
 _MAX_NAME = 255
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w=.+-]+)*;base64,", re.ASCII)
 _KINDS = "an image/* type, application/octet-stream, multipart/form-data or application/json"
+# The last one is what curl calls the bytes of `--data-binary` where nothing else is said.
+_RAW_TYPES = frozenset(
+    {"application/octet-stream", "application/x-image", "application/x-www-form-urlencoded"}
+)
 _JSON_SHAPES = (
     'expected {"pictures": [{"name": NAME, "data": BASE64}, ...]}, {"picture": BASE64} or '
     '{"instances": [{"b64": BASE64}, ...]}'
@@ -37,6 +41,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 class BodyReader(Protocol[T_co]):
     """Takes the body of a request in pieces, and gives what is in it."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that a byte of the body takes until the answer is sent."""
 
     def add(self, piece: bytes) -> None:
         """Take the next piece.
@@ -64,7 +72,7 @@ def open_body(content_type: str, *, max_pictures: int) -> BodyReader[list[SentPi
         HttpError: 415, another type; 400, a form without a boundary.
     """
     kind, parameters = _parse_type(content_type)
-    if not kind or kind.startswith("image/") or kind in ("application/octet-stream", "application/x-image"):
+    if not kind or kind.startswith("image/") or kind in _RAW_TYPES:
         return _RawReader()
     if kind == "multipart/form-data":
         return _FormPictures(parameters.get("boundary", ""), max_pictures=max_pictures)
@@ -108,6 +116,8 @@ def check_count(count: int, max_pictures: int) -> None:
 class _RawReader:
     """A body that is one picture file."""
 
+    weight = 2  # its pieces, and at the end both they and the whole
+
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
@@ -122,6 +132,8 @@ class _RawReader:
 
 class _FormPictures:
     """A form, of which every file is a picture."""
+
+    weight = 2
 
     def __init__(self, boundary: str, *, max_pictures: int) -> None:
         self._max_pictures = max_pictures
@@ -138,6 +150,8 @@ class _FormPictures:
 
 class _JsonReader:
     """JSON with pictures as base64."""
+
+    weight = 4  # the body, its text, and the bytes that it stands for
 
     def __init__(self, *, max_pictures: int) -> None:
         self._pieces: list[bytes] = []

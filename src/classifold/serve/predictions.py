@@ -28,7 +28,12 @@ async def predict(request: Request) -> Response:
 
 
 async def predict_sent(
-    request: Request, model: ServedModel, pictures: Sequence[SentPicture], *, top_k: int
+    request: Request,
+    model: ServedModel,
+    pictures: Sequence[SentPicture],
+    *,
+    top_k: int,
+    answers_unreadable: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the predictions of the pictures in a request, as the server writes them.
 
@@ -37,6 +42,7 @@ async def predict_sent(
         model: The model.
         pictures: The pictures.
         top_k: Number of classes per picture.
+        answers_unreadable: Whether unreadable pictures are answered with the reason, even if all are.
 
     Raises:
         HttpError: 422, no picture can be read; 429 or 503, there is no room or no time.
@@ -45,7 +51,7 @@ async def predict_sent(
     request.scope["state"]["num_pictures"] = len(pictures)
     answers = await find_service(request).answer(request, model, [picture.data for picture in pictures])
     reasons = [answer for answer in answers if isinstance(answer, str)]
-    if len(reasons) == len(answers):
+    if len(reasons) == len(answers) and not answers_unreadable:
         count = "the picture is" if len(answers) == 1 else f"all {len(answers)} pictures are"
         raise HttpError(422, f"{count} unreadable: {reasons[0]}")
     class_names = model.predictor.class_names

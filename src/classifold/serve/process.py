@@ -1,7 +1,7 @@
 """One process of the server: from its socket to the end, with what the signals do.
 
 SIGTERM and SIGINT: stop, after the requests in progress were answered; a second SIGINT stops at once. SIGHUP:
-load the model again.
+load the model again, or stop where the terminal was closed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+import uvloop
 
 from classifold.errors import ClassifoldError
 from classifold.serve.access_log import AccessLog
 from classifold.serve.app import build_app
 from classifold.serve.connection import HEADER_TIMEOUT_S, Connection
+from classifold.serve.hangup import Hangup
 from classifold.serve.memory import return_large_blocks
 from classifold.serve.options import ServeOptions
 from classifold.serve.service import Service
@@ -62,7 +64,7 @@ class ServerProcess:
     """
 
     def __init__(self, options: ServeOptions, log: AccessLog) -> None:
-        self._options, self._log = options, log
+        self._options, self._log, self._hangup = options, log, Hangup()
         return_large_blocks()
         app = build_app(options, log=log)
         self._service: Service = app.state.service
@@ -73,7 +75,6 @@ class ServerProcess:
         config = uvicorn.Config(
             app,
             http=type("Connection", (Connection,), limits),
-            loop="uvloop",
             ws="none",
             lifespan="on",
             access_log=False,
@@ -96,7 +97,7 @@ class ServerProcess:
             port: A socket that listens.
             when_ready: Called with one line on the model once requests are answered.
         """
-        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(port, when_ready))
 
     async def _serve(self, port: socket.socket, when_ready: Callable[[str], None]) -> None:
@@ -129,6 +130,9 @@ class ServerProcess:
         self._server.should_exit = True
 
     def _reload(self) -> None:
+        if self._hangup.is_terminal_closed:
+            self._stop(signal.SIGHUP)
+            return
         task = asyncio.ensure_future(self._load_again())
         self._tasks.add(task)  # the loop itself holds no reference
         task.add_done_callback(self._tasks.discard)

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inferenc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from classifold.serve.predictions import predict_sent
 from classifold.serve.service import find_service, read_number
 
 JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
+# SageMaker sets it for the container of a transform job.
+_BATCH_VARIABLE = "SAGEMAKER_BATCH"
 _TYPES = {JSON: JSON, JSON_LINES: JSON_LINES, "application/x-ndjson": JSON_LINES, CSV: CSV}
 
 
@@ -34,7 +37,9 @@ async def invoke(request: Request) -> Response:
     top_k = read_number(request, "top_k", service.options.top_k)
     pictures = await service.read_pictures(request)
     model = service.model
-    rows = await predict_sent(request, model, pictures, top_k=top_k)
+    # One error would fail the whole job.
+    is_batch = os.environ.get(_BATCH_VARIABLE) == "true"
+    rows = await predict_sent(request, model, pictures, top_k=top_k, answers_unreadable=is_batch)
     return _write(rows, kind, top_k=min(top_k, len(model.predictor.class_names)))
 
 

@@ -90,14 +90,14 @@ class Service:
     async def read_into(self, request: Request, reader: BodyReader[T]) -> T:
         """Read a body into `reader`, and return what is in it; see `read_pictures`."""
         self.queue.check_room()  # before the body is read, which may take long
-        with self.budget.share() as share:
-            options = self.options
-            pieces = read_pieces(request, share, limit=options.max_bytes, timeout_s=options.timeout)
-            async for piece in pieces:
-                reader.add(piece)
-            if share.held > _LARGE_BODY:
-                return await asyncio.to_thread(reader.finish)
-            return reader.finish()
+        # Until the answer is sent, since the pictures wait in the queue; the gate closes it.
+        share = request.scope["state"]["share"] = self.budget.open_share(weight=reader.weight)
+        options = self.options
+        async for piece in read_pieces(request, share, limit=options.max_bytes, timeout_s=options.timeout):
+            reader.add(piece)
+        if share.held > _LARGE_BODY:
+            return await asyncio.to_thread(reader.finish)
+        return reader.finish()
 
     async def answer(
         self, request: Request, model: ServedModel, pictures: Sequence[bytes | Pixels]

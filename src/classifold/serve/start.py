@@ -34,8 +34,10 @@ def serve(options: ServeOptions) -> None:
     """
     check_extra()
     from classifold.serve.access_log import AccessLog
+    from classifold.serve.hangup import ignore_hangup
     from classifold.serve.listening import describe_place, open_port
 
+    ignore_hangup()
     log = AccessLog(options.log_format)
     with open_port(options.host, options.port) as port:
         number = port.getsockname()[1]

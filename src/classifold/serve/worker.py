@@ -10,6 +10,7 @@ from classifold.errors import ClassifoldError
 from classifold.processes import end_with_parent, prepare_process
 from classifold.progress import say
 from classifold.serve.access_log import AccessLog
+from classifold.serve.hangup import ignore_hangup
 from classifold.serve.options import load_options
 from classifold.serve.process import ServerProcess
 
@@ -23,6 +24,7 @@ def main(port_number: int, ready: int) -> int:
     """
     prepare_process()
     end_with_parent()
+    ignore_hangup()
     options = load_options(sys.stdin.buffer.read())
 
     def tell(model_line: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from classifold.errors import Fault, ServeError
 from classifold.processes import PYTHON, start_process
 from classifold.serve.access_log import AccessLog
+from classifold.serve.hangup import Hangup
 from classifold.serve.options import ServeOptions, dump_options
 
 _MODULE = "classifold.serve.worker"
@@ -71,6 +72,7 @@ class Workers:
         self._signals: list[int] = []
         self._metrics_dir: Path | None = None
         self._is_stopping = False
+        self._hangup = Hangup()
 
     def run(self) -> Iterator[str]:
         """Serve until a signal ends it; yield one line on the model once every worker is ready.
@@ -153,6 +155,8 @@ class Workers:
         """Do what the signals since the last call ask for."""
         while self._signals:
             number = self._signals.pop(0)
+            if number == signal.SIGHUP and self._hangup.is_terminal_closed:
+                number = signal.SIGTERM
             if number == signal.SIGHUP:
                 self._send(signal.SIGHUP)
             elif number in (signal.SIGTERM, signal.SIGINT):
