@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from decode import describe_machine
-from serve_attacks import ATTACKS, build_request
+from serve_attacks import ATTACKS, build_request, draw_bombs
 from serve_process import count_descriptors, count_threads, list_family, read_memory, start_ours, stop
 
 RESULTS = Path(__file__).parent / "results" / "serve_hostile.json"
@@ -76,6 +76,7 @@ def attack(
         name: Name of the model in the addresses of the open inference protocol.
         found: Where the outcome is noted.
     """
+    draw_bombs()  # once, and not in each thread
     rng = random.Random(seed)
     drawn = rng.choices(list(ATTACKS), list(ATTACKS.values()), k=count)
     ways = rng.choices(list(WAYS), list(WAYS.values()), k=count)
@@ -144,7 +145,7 @@ def slow_clients(port: int, picture: bytes, *, count: int) -> Iterator[None]:
                 if number % 2:
                     client.sendall(request[:head])
                 kinds[number % 3](client, request[head:] if number % 2 else request, ended)
-            ended.wait(0.2)
+            ended.wait(1)
 
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(count)]
     for one in threads:
@@ -165,11 +166,11 @@ def drip(client: socket.socket, sent: bytes, ended: threading.Event) -> None:
 
 
 def never_read(client: socket.socket, _: bytes, ended: threading.Event) -> None:
-    """Ask for a long answer over and over, and leave all of them unread."""
+    """Ask for a long answer many times, and leave all of them unread."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.settimeout(1)
     with suppress(TimeoutError):
-        while not ended.is_set():
+        for _ in range(200):  # some MB of answers, more than all buffers hold
             client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     ended.wait(60)
 

@@ -1,4 +1,4 @@
-"""Make README's pictures from a real run: the report in a browser, and a terminal session as it was.
+"""Make README's pictures from a real run: report and server in a browser, and a terminal session as it was.
 
     python docs/pictures.py                  draws flowers, trains on them, and takes both pictures
     python docs/pictures.py FOLDER           the same with pictures of your own
@@ -34,6 +34,7 @@ COLUMNS, ROWS = 90, 45
 # Of long answers the first and last lines are drawn; a line says how many are left out between them.
 KEPT_LINES = {"check": (15, 0), "train": (19, 8)}
 # The report's pictures: its width in CSS pixels, what is shown of its mistakes, the sharpness of each.
+SERVER_WIDTH = 900
 REPORT_WIDTH, MISTAKES_HEIGHT, SCALE, MISTAKES_SCALE, COLOURS = 1080, 640, 2, 1.4, 128
 MAX_BYTES = 10**6
 _CODES = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b\].*?(?:\x07|\x1b\\)|\x1b[=>]|\r\n|[\r\n\b]")
@@ -213,11 +214,10 @@ def take_report(run: Path) -> None:
     """Take two pictures of a report: its top, and its mistakes where there are some."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        raise SystemExit("error: Chromium is not on the PATH\nhint: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--headless", "--no-sandbox"]
+        )
         for name, scale in (("report", SCALE), ("report-mistakes", MISTAKES_SCALE)):
             size = {"width": REPORT_WIDTH, "height": MISTAKES_HEIGHT}
             page = browser.new_page(viewport=size, device_scale_factor=scale, color_scheme="light")
@@ -227,6 +227,44 @@ def take_report(run: Path) -> None:
                 shot = page.screenshot(full_page=True, clip={"x": 0, "width": REPORT_WIDTH, **clip})
                 save_small(shot, IMAGES / f"{name}.png")
         browser.close()
+
+
+def take_server(run: Path, picture: Path) -> None:
+    """Take a picture of the server's page with the answer for a picture, and why."""
+    from playwright.sync_api import sync_playwright
+
+    words = [sys.executable, "-P", "-m", "classifold", "serve", str(run), "--port", "0"]
+    sets = run.parents[1] / "photos-split"
+    server = subprocess.Popen([*words, "--data", str(sets)], stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+/", line)))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=find_chromium(), args=["--headless", "--no-sandbox"]
+            )
+            page = browser.new_page(
+                viewport={"width": SERVER_WIDTH, "height": 900},
+                device_scale_factor=MISTAKES_SCALE,
+                color_scheme="light",
+            )
+            page.goto(address)
+            page.set_input_files("#choose", str(picture))
+            page.locator(".explanation").wait_for()
+            page.locator("h1").click()  # the focus leaves no mark in the picture
+            save_small(page.screenshot(full_page=True), IMAGES / "serve.png")
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def find_chromium() -> str:
+    """Return the browser on the PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        raise SystemExit("error: Chromium is not on the PATH\nhint: apt-get install chromium")
+    return found
 
 
 def find_top(page: Any) -> dict[str, float]:
@@ -273,6 +311,7 @@ def main() -> int:
         parts = json.loads(kept.read_text(encoding="utf-8"))
         (IMAGES / "session.svg").write_text(draw_session(parts), encoding="utf-8")
         take_report(find_run(work))
+        take_server(find_run(work), next(work.glob("new.*")))
     sizes = {path.name: path.stat().st_size for path in sorted(IMAGES.iterdir())}
     for name, size in sizes.items():
         print(f"docs/images/{name}: {size / 1000:.0f} kB")

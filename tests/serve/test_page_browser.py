@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from made_browser import NEEDS_BROWSER
-from made_server import Served, serving
+from made_servers import RunningServer, serving
 from made_spots import make_spot_run, paint_spot, write_spots
 
 pytestmark = NEEDS_BROWSER
@@ -27,13 +27,13 @@ KEY = "a key of the test"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server whose model answers with a confidence of at least 60 %, and knows its training pictures."""
     folder = tmp_path_factory.mktemp("served")
     run = make_spot_run(folder / "run", with_distance=True)
     data = write_spots(folder / "training")
     options = ("--data", data, "--threshold", "0.6", "--max-mb", "1")
-    with serving(run, *options, log=folder / "log") as server:
+    with serving(folder, run, *options) as server:
         yield server
 
 
@@ -50,7 +50,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visit(browser: Any, served: Served) -> Iterator[Callable[..., Any]]:
+def visit(browser: Any, served: RunningServer) -> Iterator[Callable[..., Any]]:
     """Return a function that opens the page.
 
     At the end the test fails if the page asked another server for something, or anything was said in the
@@ -293,10 +293,10 @@ def test_a_phone_offers_its_camera(visit: Callable[..., Any], photos: Path) -> N
 
 
 def test_the_key_is_asked_for_kept_in_the_tab_only_and_asked_for_again_where_it_is_wrong(
-    visit: Callable[..., Any], served: Served, photos: Path, tmp_path: Path
+    visit: Callable[..., Any], served: RunningServer, photos: Path, tmp_path: Path
 ) -> None:
     run = make_spot_run(tmp_path / "run")
-    with serving(run, log=tmp_path / "log", environment={"CLASSIFOLD_API_KEY": KEY}) as locked:
+    with serving(tmp_path, run, env={"CLASSIFOLD_API_KEY": KEY}) as locked:
         page = visit(locked.address)
         form = page.locator("#key-form")
         form.wait_for()
@@ -320,14 +320,14 @@ def test_the_key_is_asked_for_kept_in_the_tab_only_and_asked_for_again_where_it_
         other = page.context.new_page()
         other.goto(locked.address)
         other.locator("#key-form").wait_for()
-        assert KEY not in locked.read_log()
+        assert KEY not in locked.log
 
 
 def test_a_server_that_is_gone_is_said_and_the_picture_can_be_sent_again(
     visit: Callable[..., Any], photos: Path, tmp_path: Path
 ) -> None:
     run = make_spot_run(tmp_path / "run")
-    with serving(run, log=tmp_path / "log") as server:
+    with serving(tmp_path, run) as server:
         page = visit(server.address)
         page.locator("#version:not(:empty)").wait_for()
         page.context.set_offline(True)
@@ -395,10 +395,10 @@ def test_no_more_pictures_than_a_page_holds_are_taken_and_the_rest_is_told(
 
 
 def test_the_page_works_behind_a_proxy_that_adds_a_prefix(
-    visit: Callable[..., Any], served: Served, photos: Path
+    visit: Callable[..., Any], served: RunningServer, photos: Path
 ) -> None:
     page = visit()
-    prefix = f"{served.address}proxy/8080/"
+    prefix = f"{served.address}/proxy/8080/"
     page.route(
         f"{prefix}**",
         lambda route: route.fulfill(response=route.fetch(url=route.request.url.replace("proxy/8080/", ""))),
