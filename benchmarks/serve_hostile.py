@@ -206,11 +206,14 @@ def read_state(pid: int) -> dict[str, float]:
 
 
 def settle(pid: int, before: dict[str, float], *, seconds: float = 40) -> dict[str, float]:
-    """Return the state once connections have ended, at most so many seconds later."""
+    """Return the state once connections and work have ended, at most so many seconds later."""
     deadline = time.monotonic() + seconds
     while True:
         state = read_state(pid)
-        if state["descriptors"] <= before["descriptors"] or time.monotonic() > deadline:
+        # A picture whose client has left is decoded to its end.
+        is_done = state["descriptors"] <= before["descriptors"]
+        is_done = is_done and state["memory_mb"] <= before.get("memory_mb", 0) + LEAST_KEPT_MB
+        if is_done or time.monotonic() > deadline:
             return state
         time.sleep(0.2)
 
