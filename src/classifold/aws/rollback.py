@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from classifold import names
 from classifold.aws.autoscaling import find_autoscaling
 from classifold.aws.clients import Aws
 from classifold.aws.endpoint_state import (
@@ -12,11 +13,11 @@ from classifold.aws.endpoint_state import (
     describe_config,
     find_endpoint,
     read_hosting,
+    read_tags,
     wait_for_endpoint,
 )
 from classifold.aws.probe import Probe, draw_picture, probe_endpoint, read_picture
 from classifold.aws.refusals import aws_errors
-from classifold.aws.undeploy import list_model_names
 from classifold.errors import Fault, Interrupted, JobError
 from classifold.sagemaker.endpoint_request import build_update_request
 
@@ -24,7 +25,7 @@ Tell = Callable[[str], None]
 
 
 def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple[str, Probe]:
-    """Give an endpoint the model back that it had before; the present one is kept, to return to it.
+    """Give an endpoint the model back that it had when the present one was deployed.
 
     Args:
         aws: The connection to AWS.
@@ -45,12 +46,11 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple
     if found["EndpointStatus"] != IN_SERVICE:
         hint = "wait until it is in service: `classifold endpoints` shows it"
         raise JobError(Fault(where, f"it is being changed: {found['EndpointStatus']}", hint=hint))
-    earlier = [one for one in list_model_names(aws, name) if one != now and describe_config(aws, one)]
-    if not earlier:
+    target = find_before(aws, now)
+    config = describe_config(aws, target) if target else None
+    if config is None:
         hint = "deploy the run that it should serve"
         raise JobError(Fault(where, "there is no earlier model of it", hint=hint))
-    target = earlier[0]
-    config = describe_config(aws, target) or {}
     kind = read_hosting(config).kind
     content = draw_picture() if picture is None else read_picture(picture, kind)
     request = build_update_request(
@@ -68,3 +68,17 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple
         reason = str(ended.get("FailureReason") or ended["EndpointStatus"])
         raise JobError(Fault(where, f"the earlier model did not come up: {reason}"))
     return target, probe_endpoint(aws, name, content, kind=kind, is_measured=picture is not None)
+
+
+def find_before(aws: Aws, config_name: str) -> str:
+    """Return the name of the configuration that an endpoint had when this one was deployed; empty for none.
+
+    That one has been in service. Of others with the endpoint's name this is not known: a deployment that was
+    interrupted, or whose model did not come up, leaves some too.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    config = describe_config(aws, config_name)
+    tags = read_tags(aws, str(config["EndpointConfigArn"])) if config else {}
+    return tags.get(names.BEFORE_TAG, "")
