@@ -10,6 +10,10 @@ from typing import Final
 _SECRET: Final = re.compile(
     r"sig|token|key|secret|passw|pwd|auth|cred|session|jwt|code|policy|^x-(amz|goog|ms)-", re.IGNORECASE
 )
+# How addresses begin, also mistyped ones: a scheme and slashes, or a scheme and a user with a password.
+_TYPED: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]+:(?://|/?(?=[^/@]*:[^/@]*@)))(?P<rest>.*)", re.IGNORECASE | re.DOTALL
+)
 _LONGEST_SHOWN: Final = 64
 _HIDDEN: Final = "…"
 
@@ -17,6 +21,31 @@ _HIDDEN: Final = "…"
 def is_address(text: str) -> bool:
     """Return whether a text is the address of something on the web."""
     return text[:8].lower().startswith(("http://", "https://"))
+
+
+def looks_like_address(text: str) -> bool:
+    """Return whether a text that is no file's name looks like an address, of whatever kind and however typed.
+
+    A letter and a colon are a drive of Windows. A colon within a name counts only if what follows has the
+    form of a user on a server.
+    """
+    return bool(_TYPED.match(text))
+
+
+def show_given(text: str) -> str:
+    """Return a text that a user gave for a picture, without the secrets that it holds if it is an address.
+
+    Call it only for what is no path of an existing file, whose name must be shown exactly.
+    """
+    if is_address(text):
+        return show_address(text)
+    typed = _TYPED.match(text)
+    if typed is None:
+        return text
+    if "@" in typed["rest"]:
+        # Up to the last one: a password may hold any character, also `/` and `@`.
+        return f"{typed['scheme']}{typed['rest'].rpartition('@')[2]}"
+    return text if _is_s3(text) else show_address(text)
 
 
 def show_address(address: str) -> str:
