@@ -1,4 +1,4 @@
-"""How fast `classifold serve` starts, stops and takes over a new model, and what batches would gain.
+"""How fast `classifold serve` starts, stops and reloads the model, and what batches would gain.
 
     python benchmarks/serve_life.py --run RUN [--rounds 5]
 
@@ -90,7 +90,7 @@ def children_of(number: int) -> list[int]:
 
 
 def measure_change(run: Path, scratch: Path) -> dict[str, Any]:
-    """Return how many requests failed while new models were taken over, and the longest answers."""
+    """Return how many requests failed while the model was reloaded, and the longest answers."""
     log = scratch / "change.log"
     process, port = start_ours(run, "--log-format", "none", log=log)
     picture = make_picture()
