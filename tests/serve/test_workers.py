@@ -106,4 +106,4 @@ def test_a_model_that_cannot_be_served_is_said_once(tmp_path: Path, run_python) 
     answer = run_python("-m", "classifold", "serve", tmp_path / "model.onnx", "--workers", 3, "--port", 0)
     assert answer.code == 1
     assert answer.err.count("this model cannot be opened") == 1
-    assert "error: worker 1: it could not start" in answer.err
+    assert "error: worker 1: the process ended before it was ready" in answer.err

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--max-cost",
     type=Number(min=0, min_open=True),
     metavar="USD",
-    help="Stop the job when it has cost so much; only while this command runs.",
+    help="Stop the job when it has cost this much. Works only while this command runs.",
 )
 @click.option("--dry-run", is_flag=True, help="Show requests, cost and what was checked; start nothing.")
 @click.option("--no-wait", is_flag=True, help="Start the job, and write its answers later with --result.")
