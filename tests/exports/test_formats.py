@@ -65,7 +65,7 @@ def test_the_list_names_every_format_in_a_narrow_terminal_too(classifold: Callab
         (["--to", "litert"], "no run was named"),
         (["run"], "no format was named"),
         (["run", "--to", "litert", "--half", "--int8"], "exclude each other"),
-        (["run", "--to", "triton", "--int8"], "none of these formats has it"),
+        (["run", "--to", "triton", "--int8"], "--int8: not available for triton"),
         (["run", "--to", "triton", "--tfjs-library", "tf.min.js"], "only for --to tfjs"),
         (["run", "--to", "tfjs", "--tfjs-library", "tf.min.js"], "no such file"),
         (["run", "--to", "coreml"], "coreml"),

@@ -1,4 +1,4 @@
-"""Making an endpoint of a model, or giving one another model: the old one answers until the new one does."""
+"""Making an endpoint, or updating one: its current model answers until the new one does."""
 
 from __future__ import annotations
 

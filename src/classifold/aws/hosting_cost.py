@@ -117,7 +117,8 @@ def check_hourly_cost(cost: HostingCost, max_hourly_cost: float | None) -> None:
         raise JobError(Fault(where, "; ".join(cost.remarks), hint=hint))
     if cost.usd_per_hour_at_most > max_hourly_cost:
         what = f"it may cost {cost.usd_per_hour_at_most:g} USD an hour"
-        is_serverless = cost.usd_per_million is not None
-        cure = "lower SERVERLESS_MEMORY_MB or SERVERLESS_CONCURRENCY" if is_serverless else "choose a cheaper machine or fewer of them"
+        cure = "choose a cheaper machine or fewer of them"
+        if cost.usd_per_million is not None:  # it is serverless
+            cure = "lower SERVERLESS_MEMORY_MB or SERVERLESS_CONCURRENCY"
         hint = f"raise it, or {cure}"
         raise JobError(Fault(where, what, hint=hint))

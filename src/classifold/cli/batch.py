@@ -108,7 +108,7 @@ def _check_mode(run: str | None, address: str | None, *, result: str | None, sto
         what = "--result and --stop take the name of a job, and no RUN"
         raise UsageError(Fault(where, what, hint=hint, got=run))
     if not (result or stopped) and (run is None or address is None):
-        what = "expected a RUN and the address of a folder in S3"
+        what = "expected a RUN and an S3 prefix"
         raise UsageError(
             Fault(where, what, hint="for instance: classifold batch my-run s3://my-bucket/photos/")
         )

@@ -43,7 +43,8 @@ def takes_answering(command: Any) -> Any:
                 "--error",
                 type=Share(is_open=True),
                 metavar="E",
-                help="Say unknown often enough that, on average, at most this share of the answers is wrong, such as 1%.",
+                help="Say unknown often enough that, on average, at most this share of the answers is wrong, "
+                "such as 1%.",
             ),
             click.option("--always-answer", is_flag=True, help="Answer every picture, whatever it shows."),
         )
@@ -81,8 +82,14 @@ def build_environment(config: Config, command: str, given: dict[str, Any]) -> di
 @click.command()
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--name", metavar="NAME", help="Name of the endpoint (default: PROJECT_NAME).")
-@click.option("--serverless", is_flag=True, help="Pay only while requests are processed; the first one after a pause is slow.")
-@click.option("--async", "is_async", is_flag=True, help="Requests and answers go through S3; requests wait in a queue.")
+@click.option(
+    "--serverless",
+    is_flag=True,
+    help="Pay only while requests are processed; the first one after a pause is slow.",
+)
+@click.option(
+    "--async", "is_async", is_flag=True, help="Requests and answers go through S3; requests wait in a queue."
+)
 @click.option("--instance-type", metavar="TYPE", help="Machine (default: ENDPOINT_INSTANCE_TYPE).")
 @click.option(
     "--count",

@@ -30,7 +30,7 @@ class Hosting:
     Attributes:
         kind: real-time, serverless or async.
         instance_type: SageMaker's name of the machine; empty for serverless.
-        count: Number of machines, at least; with 0 there are none while nothing is asked.
+        count: Minimum number of machines; with 0 there are none while no request waits.
         max_count: Number of machines, at most, by autoscaling; 0 for no autoscaling.
         memory_mb: Memory of a serverless endpoint in MB; 0 for others.
         concurrency: Requests that a serverless endpoint answers at the same time, at most; 0 for others.

@@ -451,7 +451,8 @@ class Config(BaseModel):
         0, ge=0, le=100, description="maximum number of these machines; 0: no autoscaling"
     )
     ENDPOINT_REQUESTS: Annotated[Positive, Group.ENDPOINT, Scope.HERE] = Field(
-        600, description="target of autoscaling: requests per minute and machine; with --async, waiting requests per machine"
+        600,
+        description="target of autoscaling: requests per minute and machine; --async: waiting requests",
     )
     SERVERLESS_MEMORY_MB: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
         2048,
