@@ -174,7 +174,7 @@ def test_a_dry_run_starts_and_sends_nothing(
     ("words", "said"),
     [
         (("--result", "a", "--stop", "b"), "exclude each other"),
-        (("run",), "expected a RUN and the address"),
+        (("run",), "expected a RUN and an S3 prefix"),
         (("run", "s3://b/c", "--stop", "b"), "and no RUN"),
         (("run", "s3://b/c", "--no-wait", "--max-cost", "1"), "has no time limit of its own"),
     ],

@@ -25,7 +25,7 @@ def test_a_precision_that_no_format_has_is_refused_with_those_that_do() -> None:
     with pytest.raises(UsageError) as error:
         choose_targets(["triton"], precision="float16")
     assert error.value.faults[0].where == "--half"
-    assert "--to litert or --to openvino" in error.value.faults[0].hint
+    assert error.value.faults[0].hint == "it is available for litert, openvino and tfjs"
 
 
 def test_names_of_exports_are_different_folders() -> None:

@@ -33,7 +33,7 @@ def load() -> Iterator[Callable[..., Load]]:
         one.stop()
 
 
-def test_a_new_model_is_taken_over_under_load_and_a_broken_one_is_not(
+def test_a_reload_under_load_loses_no_request_and_a_broken_model_is_refused(
     tmp_path: Path, load: Callable[..., Load]
 ) -> None:
     old, new, link = save_model(tmp_path, "old"), save_model(tmp_path, "new"), tmp_path / "current"

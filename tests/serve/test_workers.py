@@ -90,7 +90,7 @@ def test_workers_end_with_a_parent_that_is_killed_and_the_key_is_in_no_command_l
     wait_until(lambda: not any(map(is_alive, numbers)))
 
 
-def test_a_new_model_is_taken_over_by_all_under_load(tmp_path: Path) -> None:
+def test_all_workers_reload_under_load(tmp_path: Path) -> None:
     old, new, link = save_model(tmp_path, "old"), save_model(tmp_path, "new"), tmp_path / "current"
     link.symlink_to(old)
     with serving(tmp_path, link, "--workers", 2) as server:
