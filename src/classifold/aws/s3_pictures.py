@@ -38,7 +38,7 @@ _UNSIGNED_HINT: Final = "run `aws configure`, or set AWS_PROFILE to a profile th
 # Names that buckets have; old ones may be longer and have capitals and underscores.
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _MOST_KEY_BYTES: Final = 1024
-_HINT: Final = "write s3://bucket/folder"
+_HINT: Final = "write s3://bucket/prefix"
 _HEADROOM: Final = 1.5  # room on the disk, in sizes of the archive
 
 
@@ -70,7 +70,7 @@ class S3Pictures:
         looking into each would be a request.
 
         Args:
-            address: s3://bucket, s3://bucket/folder or s3://bucket/folder/picture.jpg.
+            address: s3://bucket, s3://bucket/prefix or s3://bucket/prefix/picture.jpg.
             passed: Counts what is no picture by its ending.
 
         Raises:
@@ -151,7 +151,7 @@ class S3Pictures:
         if first is None or (first["Key"] != key):
             near = "" if first is None else f"; a key that begins so is {first['Key']}"
             raise DataError(
-                Fault(address, f"there are no objects below this address{near}", "check the address")
+                Fault(address, f"there are no objects below this prefix{near}", "check the address")
             )
         return self._open_listed(bucket, first)
 
