@@ -218,7 +218,7 @@ class _Finder:
     def _begin(
         self, found: Iterator[Source | Remote], where: str, what: str = "this folder holds no pictures"
     ) -> Iterable[Source | Remote]:
-        """Return what is found, after a look that there is something.
+        """Return an iterator over what is found, after checking that there is something.
 
         Raises:
             DataError: There is nothing, or it cannot be listed.
@@ -255,7 +255,14 @@ class _Finder:
                 yield from self._open_entry(path, find_reason_no_picture(entry))
 
     def _open_entry(self, path: str, reason: str) -> Iterator[Source]:
-        """Yield the pictures of a file that was found, by the reason why it is none."""
+        """Yield the pictures in a file found in a folder: the file itself, or the frames of a video.
+
+        Anything else is counted as passed over.
+
+        Args:
+            path: The file.
+            reason: Why it is not a picture; empty if it is one.
+        """
         if not reason:
             yield file_source(Path(path))
         elif reason != _IS_VIDEO and not (is_transport_stream(path) and is_video(path)):
