@@ -27,7 +27,6 @@ from classifold.predict.predictor import Predictor, load_predictor
 from classifold.processes import run_module
 from classifold.progress import show_progress
 
-EXPORT_JSON: Final = "export.json"
 REFUSED_ENDING: Final = ".refused.json"
 OUTPUT_ENDING: Final = "-exports"
 DEFAULT_MAX_LOSS: Final = 0.01
@@ -145,7 +144,7 @@ def _check_output(output: Path, run_dir: Path, targets: Sequence[Target]) -> Non
     in_the_way = [
         output / one.name
         for one in targets
-        if os.path.lexists(output / one.name) and not (output / one.name / EXPORT_JSON).is_file()
+        if os.path.lexists(output / one.name) and not (output / one.name / names.EXPORT_JSON).is_file()
     ]
     if in_the_way:
         what = "it is in the way and was not made by `classifold export`"
@@ -236,10 +235,10 @@ def _deliver(
         with write_whole(refused) as partial:
             partial.write_text(text, encoding="utf-8")
         return Exported(name, None, figures, refusal, refused)
-    (job.folder / EXPORT_JSON).write_text(text, encoding="utf-8")
+    (job.folder / names.EXPORT_JSON).write_text(text, encoding="utf-8")
     place = output / name
     if place.exists():
         move_folder(place, job.folder.with_name("earlier"))  # goes with the scratch folder
     move_folder(job.folder, place)
     refused.unlink(missing_ok=True)
-    return Exported(name, place, figures, "", place / EXPORT_JSON)
+    return Exported(name, place, figures, "", place / names.EXPORT_JSON)
