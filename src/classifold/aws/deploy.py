@@ -195,7 +195,7 @@ def _delete_new(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
 
 
 def _go_back(aws: Aws, name: str, config_name: str, *, tell: Tell) -> None:
-    """Give an endpoint its old configuration, unless it has that already.
+    """Give an endpoint its previous configuration, unless it has that already.
 
     Raises:
         JobError: It did not get it.

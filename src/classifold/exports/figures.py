@@ -227,6 +227,6 @@ def find_refusal(figures: Figures, *, max_loss: float) -> str:
         return (
             f"it calls {write_percent(figures.unknown, decimals=1)} of the evaluation pictures unknown, and "
             f"model.onnx {write_percent(figures.unknown_model_onnx, decimals=1)}; they may differ by "
-            f"{100 * MOST_UNKNOWN_DIFFERENCE:g} %"
+            f"{100 * MOST_UNKNOWN_DIFFERENCE:g} percentage points"
         )
     return ""

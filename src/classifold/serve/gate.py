@@ -116,7 +116,7 @@ class _Passage:
         key, path = self._service.options.api_key, self._scope["path"]
         if key is None or path in _OPEN or path.startswith(_OPEN_BEGINNING):
             return
-        if not _shows_key(self._headers, key):
+        if not _sends_key(self._headers, key):
             hint = "send the header `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
             raise HttpError(
                 401, "this server requires an API key", hint=hint, headers={"WWW-Authenticate": "Bearer"}
@@ -239,11 +239,11 @@ def _check_origin(headers: Mapping[str, str], method: str) -> None:
         raise HttpError(403, "requests from pages of other sites are refused", hint=hint)
 
 
-def _shows_key(headers: Mapping[str, str], key: str) -> bool:
+def _sends_key(headers: Mapping[str, str], key: str) -> bool:
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    shown = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
     # Compared in constant time, so that the time tells nothing about how much of it is right.
-    return hmac.compare_digest(shown.encode("utf-8", "replace"), key.encode("utf-8"))
+    return hmac.compare_digest(sent.encode("utf-8", "replace"), key.encode("utf-8"))
 
 
 def _find_route(scope: Scope) -> str:
