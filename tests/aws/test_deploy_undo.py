@@ -93,7 +93,7 @@ def test_a_colleague_s_update_that_is_under_way_is_neither_waited_for_nor_taken_
     with pytest.raises(AwsError, match="in-progress endpoint"):
         deploy(serving, make_run("tulip"), said=said)
     assert describe()["EndpointStatus"] == "Updating"
-    assert not any("old model" in line for line in said)
+    assert not any(" model answers" in line for line in said)
     wait_until_in_service()
     assert ask()["predicted_class"] == "daisy"
     assert models_there() == configs_there() == sorted([first.plan.model_name, theirs])
@@ -206,7 +206,7 @@ def test_ctrl_c_before_the_endpoint_was_asked_for_says_that_nothing_was_begun(
 
 def test_ctrl_c_during_an_update_says_that_it_goes_on(serving: Aws, make_run: MakeRun) -> None:
     deploy(serving, make_run("rose"))
-    said = interrupt(serving, make_run("tulip"), at="the old model answers until")
+    said = interrupt(serving, make_run("tulip"), at="the current model answers until")
     assert "its update goes on, and costs 0.13 USD an hour" in said
     assert "classifold deploy --rollback --name petals" in said
 
@@ -228,7 +228,7 @@ def test_ctrl_c_while_an_update_is_taken_back_says_what_may_be_left(serving: Aws
     deploy(serving, make_run("rose"))
     before(serving, "DeleteEndpointConfig", press_ctrl_c)
     said = interrupt(serving, make_run("silent"), at="never")
-    assert "going back to the old model was interrupted" in said
+    assert "going back to the previous model was interrupted" in said
     assert "classifold endpoints" in said
     assert "goes on" not in said
 

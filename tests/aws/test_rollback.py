@@ -26,7 +26,7 @@ def go_back(aws: Aws) -> str:
 
 def break_an_update(aws: Aws, run: Path) -> None:
     """Deploy a model that does not come up, with Ctrl-C: SageMaker itself goes back, and the model stays."""
-    said = interrupt(aws, run, at="the old model answers until")
+    said = interrupt(aws, run, at="the current model answers until")
     assert "its update goes on" in said
     wait_until(lambda: describe()["EndpointStatus"] == "InService")
 
@@ -44,7 +44,7 @@ def test_a_model_that_never_came_up_is_no_earlier_one_of_a_first_model(
 ) -> None:
     deploy(serving, make_run("rose"))
     break_an_update(serving, make_run("broken"))
-    with pytest.raises(JobError, match="there is no earlier model"):
+    with pytest.raises(JobError, match="no previous model to go back to"):
         go_back(serving)
     assert ask()["predicted_class"] == "rose"
 
@@ -68,6 +68,6 @@ def test_a_model_before_that_was_removed_is_reported(serving: Aws, make_run: Mak
     deploy(serving, make_run("tulip"))
     deploy(serving, make_run("daisy"))  # removes the first
     assert go_back(serving) == "tulip"
-    with pytest.raises(JobError, match="there is no earlier model"):
+    with pytest.raises(JobError, match="no previous model to go back to"):
         go_back(serving)
     assert ask()["predicted_class"] == "tulip"

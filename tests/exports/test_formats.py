@@ -25,7 +25,7 @@ def test_a_precision_that_no_format_has_is_refused_with_those_that_do() -> None:
     with pytest.raises(UsageError) as error:
         choose_targets(["triton"], precision="float16")
     assert error.value.faults[0].where == "--half"
-    assert "--to litert or --to openvino" in error.value.faults[0].hint
+    assert error.value.faults[0].hint == "it is available for litert, openvino and tfjs"
 
 
 def test_names_of_exports_are_different_folders() -> None:
@@ -47,7 +47,7 @@ def test_what_is_not_installed_is_said_with_how_to_get_it(monkeypatch: pytest.Mo
     with pytest.raises(MissingExtraError) as error:
         check_packages(choose_targets(FORMAT_NAMES, precision=None))
     assert [one.where for one in error.value.faults] == ["--to litert", "--to openvino"]
-    assert "ai-edge-litert" in error.value.faults[0].what
+    assert error.value.faults[0].what == "it needs packages that are not installed: ai-edge-litert"
     assert all("classifold[export]" in one.hint for one in error.value.faults)
 
 
@@ -59,13 +59,22 @@ def test_the_list_names_every_format_in_a_narrow_terminal_too(classifold: Callab
     assert [one["name"] for one in listed] == list(FORMAT_NAMES)
 
 
+def test_the_list_says_that_the_page_of_tensorflow_js_needs_a_file(classifold: Callable[..., Any]) -> None:
+    given = classifold("export", "--list")
+    (row,) = [line for line in given.out.splitlines() if line.startswith("tfjs ") and "float32" in line]
+    assert row.endswith("tf.min.js")
+    assert "npm package @tensorflow/tfjs; name it with --tfjs-library FILE" in given.out
+    listed = json.loads(classifold("export", "--list", "--json").out)["formats"]
+    assert {one["name"]: one["added"] for one in listed if one["added"]} == {"tfjs": "tf.min.js"}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--to", "litert"], "no run was named"),
         (["run"], "no format was named"),
         (["run", "--to", "litert", "--half", "--int8"], "exclude each other"),
-        (["run", "--to", "triton", "--int8"], "none of these formats has it"),
+        (["run", "--to", "triton", "--int8"], "--int8: not available for triton"),
         (["run", "--to", "triton", "--tfjs-library", "tf.min.js"], "only for --to tfjs"),
         (["run", "--to", "tfjs", "--tfjs-library", "tf.min.js"], "no such file"),
         (["run", "--to", "coreml"], "coreml"),

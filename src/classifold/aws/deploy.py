@@ -1,4 +1,4 @@
-"""Making an endpoint of a model, or giving one another model: the old one answers until the new one does."""
+"""Making an endpoint, or updating one: its current model answers until the new one does."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def deploy_model(
 ) -> Deployment:
     """Let an endpoint serve the model of a run.
 
-    A new endpoint that does not come up, or does not answer, is removed again. On an endpoint that exists the
-    new model is started beside the old one, which answers until then; if the new one does not come up or does
-    not answer, the endpoint goes back to the old one. After success the last model but one is removed, and
-    the last one kept for `roll_back`.
+    A new endpoint that does not start, or does not answer, is removed again. On an endpoint that exists the
+    new model is started beside the current one, which answers until then; if the new one does not start or
+    does not answer, the endpoint goes back to the previous one. After success the previous model is kept for
+    `roll_back`, and older ones are removed.
 
     Args:
         aws: The connection to AWS.
@@ -101,7 +101,7 @@ def _carry_out(aws: Aws, model: ServedModel, plan: DeployPlan, picture: bytes | 
     # Sending a large model took its time.
     _check_unchanged(aws, plan)
     if plan.is_failed:
-        tell(f"endpoint {name} has failed: it is made anew")
+        tell(f"endpoint {name} has failed: it is recreated")
         end_autoscaling(aws, name)
         delete_endpoint(aws, name, tell=tell)
     progress = Progress()
@@ -179,7 +179,7 @@ def _update(aws: Aws, plan: DeployPlan, progress: Progress, *, tell: Tell) -> di
     progress.stage = "begun"
     with aws_errors(f"update endpoint {name}"):
         aws.client("sagemaker").update_endpoint(**plan.requests["UpdateEndpoint"])
-    tell(f"endpoint {name}: the old model answers until the new one does")
+    tell(f"endpoint {name}: the current model answers until the new one does")
     return wait_for_endpoint(aws, name, tell=tell)
 
 
@@ -196,4 +196,4 @@ def _check_began(aws: Aws, plan: DeployPlan, found: dict[str, Any]) -> None:
     lines = read_last_lines(aws, endpoint_log(name))
     said = "".join(f"\n  {line}" for line in lines)
     hint = f"the last lines of its log {endpoint_log(name)}:{said}" if lines else f"see {endpoint_log(name)}"
-    raise JobError(Fault(f"endpoint {name}", f"the new model did not come up: {reason}", hint=hint))
+    raise JobError(Fault(f"endpoint {name}", f"the new model did not start: {reason}", hint=hint))

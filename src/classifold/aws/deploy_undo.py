@@ -35,7 +35,7 @@ class Progress:
 
 
 def undo(aws: Aws, plan: DeployPlan, progress: Progress, error: ClassifoldError, *, tell: Tell) -> None:
-    """Go back to what was before: the old model, or no endpoint.
+    """Go back to what was before: the previous model, or no endpoint.
 
     What a colleague made or began in the meantime stays. What cannot be undone is said, and the first error
     stays the one that is raised.
@@ -75,7 +75,7 @@ def _delete_new(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
 
 
 def _go_back(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
-    """Give an endpoint its old configuration, if it has the new one.
+    """Give an endpoint its previous configuration, if it has the new one.
 
     Raises:
         JobError: It did not get it.
@@ -85,18 +85,18 @@ def _go_back(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
     found = _settle(aws, plan, tell=tell)
     if found.get("EndpointConfigName") != plan.model_name:
         if found.get("EndpointConfigName") == config_name and found["EndpointStatus"] == IN_SERVICE:
-            tell(f"endpoint {name}: the old model answers, as before")
+            tell(f"endpoint {name}: the current model answers, as before")
         return
     is_scaled = find_autoscaling(aws, name) is not None
     request = build_update_request(endpoint=name, config_name=config_name, is_scaled=is_scaled)
-    with aws_errors(f"give endpoint {name} its old model back"):
+    with aws_errors(f"give endpoint {name} its previous model back"):
         aws.client("sagemaker").update_endpoint(**request)
-    tell(f"endpoint {name}: going back to the old model")
+    tell(f"endpoint {name}: going back to the previous model")
     found = wait_for_endpoint(aws, name, tell=tell)
     if found["EndpointStatus"] != IN_SERVICE or found["EndpointConfigName"] != config_name:
         reason = str(found.get("FailureReason") or found["EndpointStatus"])
-        raise JobError(Fault(f"endpoint {name}", f"it did not get its old model back: {reason}"))
-    tell(f"endpoint {name}: the old model answers again")
+        raise JobError(Fault(f"endpoint {name}", f"it did not get its previous model back: {reason}"))
+    tell(f"endpoint {name}: the previous model answers again")
 
 
 @contextlib.contextmanager
@@ -125,11 +125,11 @@ def _explain_interruption(plan: DeployPlan, progress: Progress) -> Fault:
     if progress.stage == "serving":
         return Fault(where, f"it serves the new model{price}", hint=f"{shows}; {remove}")
     if progress.stage == "undoing" and plan.is_update:
-        what = f"going back to the old model was interrupted; it may still serve {plan.model_name}"
+        what = f"going back to the previous model was interrupted; it may still serve {plan.model_name}"
         return Fault(where, what, hint=f"{shows} and its model; if that is the new one, {remove}")
     if progress.stage == "undoing":
         return Fault(where, f"removing it was interrupted; it may still be there{price}", hint=remove)
     if plan.is_update:
-        what = f"its update goes on{price}; the old model answers until the new one does"
+        what = f"its update goes on{price}; the current model answers until the new one does"
         return Fault(where, what, hint=f"{shows}; once the new one answers, {remove}")
     return Fault(where, f"it may be under way{price}", hint=f"{shows}; {remove}")

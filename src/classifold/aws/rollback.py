@@ -37,8 +37,8 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple
         The name of the model that answers now, and what it answered.
 
     Raises:
-        JobError: There is no earlier model, the endpoint is being changed, or the earlier model does not come
-            up or does not answer.
+        JobError: There is no previous model, the endpoint is being changed, or the previous model does not
+            start or does not answer.
         AwsError: It is not this project's, or AWS refuses.
     """
     found = find_endpoint(aws, name)
@@ -50,13 +50,13 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple
     config = describe_config(aws, target) if target else None
     if config is None:
         hint = "deploy the run that it should serve"
-        raise JobError(Fault(where, "there is no earlier model of it", hint=hint))
+        raise JobError(Fault(where, "it has no previous model to go back to", hint=hint))
     kind = read_hosting(config).kind
     content = draw_picture() if picture is None else read_picture(picture, kind)
     request = build_update_request(
         endpoint=name, config_name=target, is_scaled=find_autoscaling(aws, name) is not None
     )
-    with aws_errors(f"give endpoint {name} its earlier model back"):
+    with aws_errors(f"give endpoint {name} its previous model back"):
         aws.client("sagemaker").update_endpoint(**request)
     tell(f"endpoint {name}: {now} answers until {target} does")
     try:
@@ -66,7 +66,7 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple
         raise Interrupted(Fault(where, f"going back to {target} goes on", hint=hint)) from None
     if ended["EndpointStatus"] != IN_SERVICE or ended["EndpointConfigName"] != target:
         reason = str(ended.get("FailureReason") or ended["EndpointStatus"])
-        raise JobError(Fault(where, f"the earlier model did not come up: {reason}"))
+        raise JobError(Fault(where, f"the previous model did not start: {reason}"))
     return target, probe_endpoint(aws, name, content, kind=kind, is_measured=picture is not None)
 
 

@@ -17,6 +17,12 @@ _OPTIONS: Final = {"float16": "--half", "int8": "--int8"}
 _ENDINGS: Final = {"float32": "", "float16": "-half", "int8": "-int8"}
 # Packages by the name under which they are imported, where pip calls them otherwise.
 _PIP_NAMES: Final = {"ai_edge_litert": "ai-edge-litert", "onnxruntime_extensions": "onnxruntime-extensions"}
+# dist/tf.min.js of the npm package @tensorflow/tfjs.
+TFJS_LIBRARY: Final = "tf.min.js"
+ADDED_HINT: Final = (
+    "it is dist/tf.min.js of the npm package @tensorflow/tfjs; name it with --tfjs-library FILE, or copy it "
+    "beside the page"
+)
 _KERAS: Final = ("tensorflow", "keras", "tf_keras")
 
 
@@ -32,6 +38,7 @@ class ExportFormat:
         source: The file of the run folder that it is made from.
         packages: What it needs beside the base install, as imported.
         precisions: The precisions that it can have, the default first.
+        added: A file that the user adds, since it is part of no package for Python; empty for none.
     """
 
     name: str
@@ -41,6 +48,7 @@ class ExportFormat:
     source: str
     packages: tuple[str, ...]
     precisions: tuple[Precision, ...] = ("float32",)
+    added: str = ""
 
 
 FORMATS: Final = (
@@ -86,10 +94,11 @@ FORMATS: Final = (
         source=MODEL_KERAS,
         packages=_KERAS,
         precisions=("float32", "float16"),
+        added=TFJS_LIBRARY,
     ),
     ExportFormat(
         name="int8",
-        summary="ONNX with 8-bit weights and sums",
+        summary="ONNX with 8-bit weights and activations",
         model="model.onnx",
         takes="pixels",
         source=MODEL_ONNX,
@@ -132,6 +141,12 @@ def find_format(name: str) -> ExportFormat:
     return next(one for one in FORMATS if one.name == name)
 
 
+def describe_precisions(one: ExportFormat) -> str:
+    """Return the precisions of a format as a table shows them, such as "float32, --half, --int8"."""
+    first, *others = one.precisions
+    return ", ".join([first, *(_OPTIONS[precision] for precision in others)])
+
+
 def choose_targets(formats: Sequence[str], *, precision: Precision | None) -> list[Target]:
     """Return the exports that are asked for, each once, in the order of `FORMATS`.
 
@@ -144,9 +159,10 @@ def choose_targets(formats: Sequence[str], *, precision: Precision | None) -> li
     """
     chosen = [one for one in FORMATS if one.name in formats]
     if precision is not None and not any(precision in one.precisions for one in chosen):
-        having = " and ".join(one.name for one in FORMATS if {precision, "float32"} <= set(one.precisions))
-        what = f"none of these formats has it: {', '.join(one.name for one in chosen)}"
-        raise UsageError(Fault(_OPTIONS[precision], what, f"add --to {having.replace(' and ', ' or --to ')}"))
+        having = [one.name for one in FORMATS if {precision, "float32"} <= set(one.precisions)]
+        what = f"not available for {' and '.join(one.name for one in chosen)}"
+        hint = f"it is available for {', '.join(having[:-1])} and {having[-1]}"
+        raise UsageError(Fault(_OPTIONS[precision], what, hint))
     return [
         Target(one, precision if precision is not None and precision in one.precisions else one.precisions[0])
         for one in chosen
@@ -166,7 +182,11 @@ def check_packages(targets: Sequence[Target]) -> None:
         MissingExtraError: With every format that lacks one, and what to install.
     """
     faults = [
-        Fault(f"--to {one.format.name}", f"{' and '.join(missing)} not installed", install("export"))
+        Fault(
+            f"--to {one.format.name}",
+            f"it needs packages that are not installed: {', '.join(missing)}",
+            install("export"),
+        )
         for one in targets
         if (missing := list_missing(one.format))
     ]
