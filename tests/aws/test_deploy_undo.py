@@ -11,10 +11,12 @@ import boto3
 import pytest
 
 from aws.test_deploy import ask, configs_there, deploy, models_there, quiet, wait_until
+from classifold.aws.autoscaling import find_autoscaling
 from classifold.aws.clients import Aws
 from classifold.aws.deploy import Deployment
 from classifold.aws.rollback import roll_back
 from classifold.errors import AwsError, Interrupted, JobError
+from classifold.sagemaker.endpoint_request import Hosting
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -160,6 +162,26 @@ def test_a_colleague_s_later_model_is_kept_when_the_old_ones_are_removed(
     deploy(serving, make_run("daisy"))
     assert later not in models_there()
     assert second.plan.model_name in models_there()
+
+
+@pytest.mark.parametrize("name", ["broken", "silent"])
+def test_a_model_that_does_not_serve_leaves_the_autoscaling_of_the_one_before(
+    serving: Aws, make_run: MakeRun, name: str
+) -> None:
+    deploy(serving, make_run("rose"), hosting=Hosting("real-time", "ml.m5.large", 2, max_count=3))
+    said: list[str] = []
+    with pytest.raises(JobError):
+        deploy(serving, make_run(name), said=said)
+    target = find_autoscaling(serving, "petals")
+    assert target is not None
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 3)
+    assert "autoscaling: 2-3 x ml.m5.large, as before" in said
+    policies = boto3.client("application-autoscaling", region_name="eu-west-1").describe_scaling_policies(
+        ServiceNamespace="sagemaker"
+    )["ScalingPolicies"]
+    assert [one["ResourceId"] for one in policies] == ["endpoint/petals/variant/AllTraffic"]
+    deploy(serving, make_run("tulip"))
+    assert find_autoscaling(serving, "petals") is None
 
 
 # Ctrl-C

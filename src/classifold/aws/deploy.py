@@ -173,10 +173,11 @@ def _update(aws: Aws, plan: DeployPlan, progress: Progress, *, tell: Tell) -> di
     name = plan.options.name
     # SageMaker would replace a colleague's model as well as the planned one.
     _check_unchanged(aws, plan)
-    if not plan.options.hosting.max_count and find_autoscaling(aws, name):
+    progress.stage = "begun"
+    progress.old_scaling = find_autoscaling(aws, name)
+    if not plan.options.hosting.max_count and progress.old_scaling:
         # It would go on setting the number of machines.
         end_autoscaling(aws, name)
-    progress.stage = "begun"
     with aws_errors(f"update endpoint {name}"):
         aws.client("sagemaker").update_endpoint(**plan.requests["UpdateEndpoint"])
     tell(f"endpoint {name}: the current model answers until the new one does")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from classifold.aws.autoscaling import find_autoscaling
+from classifold.aws.autoscaling import find_autoscaling, set_autoscaling
 from classifold.aws.clients import Aws
 from classifold.aws.deploy_plan import DeployPlan
-from classifold.aws.endpoint_state import IN_SERVICE, describe_endpoint, wait_for_endpoint
+from classifold.aws.endpoint_state import (
+    IN_SERVICE,
+    describe_config,
+    describe_endpoint,
+    read_hosting,
+    wait_for_endpoint,
+)
 from classifold.aws.refusals import aws_errors
 from classifold.aws.undeploy import delete_endpoint, remove_models
 from classifold.errors import ClassifoldError, Fault, Interrupted, JobError
@@ -28,10 +34,13 @@ class Progress:
         stage: preparing until SageMaker is asked for the new endpoint or the update; then begun; serving once
             the new model is in service; undoing while all that is taken back.
         owns_name: Whether this command made the model, and with it whatever else bears the model's name.
+        old_scaling: Limits of the autoscaling that an updated endpoint had, as AWS describes them; None for
+            none.
     """
 
     stage: Stage = "preparing"
     owns_name: bool = False
+    old_scaling: Mapping[str, Any] | None = None
 
 
 def undo(aws: Aws, plan: DeployPlan, progress: Progress, error: ClassifoldError, *, tell: Tell) -> None:
@@ -49,6 +58,7 @@ def undo(aws: Aws, plan: DeployPlan, progress: Progress, error: ClassifoldError,
             progress.stage = "undoing"
             take_back = _go_back if plan.is_update else _delete_new
             take_back(aws, plan, tell=tell)
+            _restore_scaling(aws, plan, progress.old_scaling, tell=tell)
         remove_models(aws, [plan.model_name], tell=tell)
     except ClassifoldError as other:
         fault = other.faults[0]
@@ -97,6 +107,20 @@ def _go_back(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
         reason = str(found.get("FailureReason") or found["EndpointStatus"])
         raise JobError(Fault(f"endpoint {name}", f"it did not get its previous model back: {reason}"))
     tell(f"endpoint {name}: the previous model answers again")
+
+
+def _restore_scaling(aws: Aws, plan: DeployPlan, limits: Mapping[str, Any] | None, *, tell: Tell) -> None:
+    """Give an endpoint that has its previous model its autoscaling back, where the update has ended that."""
+    name = plan.options.name
+    if limits is None or find_autoscaling(aws, name):
+        return
+    found, config = describe_endpoint(aws, name) or {}, describe_config(aws, plan.old_config)
+    if config is None or found.get("EndpointConfigName") != plan.old_config:
+        return
+    least, most = int(limits["MinCapacity"]), int(limits["MaxCapacity"])
+    hosting = replace(read_hosting(config), count=least, max_count=most)
+    set_autoscaling(aws, name, hosting)
+    tell(f"autoscaling: {hosting.describe()}, as before")
 
 
 @contextlib.contextmanager
