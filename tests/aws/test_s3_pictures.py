@@ -69,10 +69,10 @@ def test_a_prefix_gives_its_pictures_by_key_and_counts_the_rest(
     passed = Passed()
     expected = [f"s3://album/trip/{name}" for name in ("a.PNG", "b.jpg", "sub/c.heic")]
     assert find("s3://album/trip/", passed) == expected
-    assert passed.describe() == (
-        "passed over 6 files: 2 .xmp, 1 without an ending, "
-        "1 .mov (videos are read from this machine only: copy them here), 1 hidden, 1 left by the system"
-    )
+    assert passed.describe() == [
+        "passed over 6 files: 2 .xmp, 1 without an ending, 1 .mov, 1 hidden, 1 left by the system",
+        ".mov: videos are read from this machine only: copy them here",
+    ]
     assert find("s3://album/trip") == expected
     assert len(find("S3://album")) == 4
     # A page of the listing costs a request; looking at an object would be one more.

@@ -52,9 +52,9 @@ def test_a_folder_gives_its_pictures_and_counts_the_rest(photos: Path) -> None:
     inputs = Inputs()
     found = names_of([str(photos)], inputs)
     assert found == below(photos, "a.png", "b.png", "sub/c.png", "sub/photo[1].png")
-    assert inputs.passed.describe() == (
+    assert inputs.passed.describe() == [
         "passed over 6 files: 2 .xmp, 1 without an ending, 1 .txt, 1 hidden, 1 left by the system"
-    )
+    ]
 
 
 def test_a_pattern_gives_the_pictures_that_match_and_counts_the_rest(photos: Path) -> None:

@@ -237,7 +237,7 @@ class _Finder:
             return itertools.chain([first], found)
         is_passed = self._inputs.passed.total > before
         raise DataError(
-            Fault(where, what, f"{_HINT}; {self._inputs.passed.describe()}" if is_passed else _HINT)
+            Fault(where, what, "; ".join([_HINT, *(self._inputs.passed.describe() if is_passed else ())]))
         )
 
     # Files
