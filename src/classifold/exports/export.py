@@ -19,7 +19,7 @@ from classifold.exports.formats import ADDED_HINT, Target
 from classifold.exports.job import Job, raise_faults, save_job
 from classifold.exports.onnx_files import name_for_triton
 from classifold.exports.pictures import ExportPictures, find_pictures
-from classifold.exports.scratch import EXPORT_JSON, mend_exports, open_scratch, put_in_place
+from classifold.exports.scratch import mend_exports, open_scratch, put_in_place
 from classifold.exports.snippets import write_snippets
 from classifold.model_card import parse_card
 from classifold.predict.archives import is_archive, strip_ending

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from classifold import names
 from classifold.atomic import move_folder
 from classifold.exports.formats import FORMATS, Target
 from classifold.locks import hold_lock
 from classifold.progress import say
 
-EXPORT_JSON: Final = "export.json"
 # In the hidden folder: the new export, and for a moment the earlier one.
 _NEW, _EARLIER = "export", "earlier"
 _NAMES: Final = frozenset(Target(one, precision).name for one in FORMATS for precision in one.precisions)
@@ -99,7 +99,7 @@ def _mend(scratch: Path, place: Path) -> None:
     earlier, new = scratch / _EARLIER, scratch / _NEW
     if earlier.is_dir() and not os.path.lexists(place):
         # Its record is the last file of an export, so the new one is whole.
-        is_whole = (new / EXPORT_JSON).is_file()
+        is_whole = (new / names.EXPORT_JSON).is_file()
         move_folder(new if is_whole else earlier, place)
         say(f"{place} is back: a command that was killed had moved it away")
     shutil.rmtree(scratch, ignore_errors=True)
