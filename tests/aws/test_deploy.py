@@ -416,3 +416,15 @@ def test_the_cost_is_shown_before_anything_is_made(serving: Aws, make_run: MakeR
         serving, str(make_run("rose")), options, show=lambda plan: seen.append(models_there()), tell=quiet
     )
     assert seen == [[]]
+
+
+def test_what_is_missing_for_an_endpoint_is_made_without_pictures(
+    aws_account: Cloud, make_run: MakeRun
+) -> None:
+    from classifold.settings.loader import build_config
+
+    found = deploy(Aws(build_config({"PROJECT_NAME": "petals"})), make_run("rose"), dry_run=True)
+    hints = {one.where.partition(" ")[0]: one.hint for one in found.plan.findings if one.is_fatal}
+    assert "classifold setup" in hints["role"]
+    assert "classifold setup" in hints["bucket"]
+    assert "classifold image --serve" in hints["image"]

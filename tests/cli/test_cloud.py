@@ -157,7 +157,7 @@ def test_destroy_lists_and_removes_nothing_where_nobody_can_be_asked(
 ) -> None:
     classifold("upload")
     answer = classifold("destroy")
-    assert answer.code == 0
+    assert answer.code == 1
     assert f"{NAME}.data" in answer.out
     assert f"{NAME}-role" in answer.out
     assert "--yes removes without asking" in answer.err

@@ -24,6 +24,7 @@ from classifold.aws.role_wait import retry_young_role
 from classifold.aws.served_model import ServedModel, open_served_model, send_model
 from classifold.aws.undeploy import delete_endpoint, remove_models, remove_old_models
 from classifold.errors import ClassifoldError, Fault, Interrupted, JobError
+from classifold.money import format_usd
 from classifold.sagemaker.endpoint_request import build_update_request
 
 Tell = Callable[[str], None]
@@ -224,7 +225,7 @@ def _tell_what_goes_on(plan: DeployPlan) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         name, cost = plan.options.name, plan.cost.usd_per_hour
-        price = "" if not cost else f", and costs {cost:.2f} USD an hour"
+        price = "" if not cost else f", and costs {format_usd(cost)} an hour"
         if plan.is_update:
             what = f"its update goes on{price}; the old model answers until the new one does"
             hint = (

@@ -416,13 +416,14 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
 @takes_settings
 def destroy(
     named: tuple[str, ...], yes: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
-) -> None:
+) -> int:
     """List what this project has on AWS, and remove it.
 
     Asks before each removal. Buckets, with everything in them, are removed only if they are given as NAME;
-    with names, nothing else is touched.
+    with names, nothing else is touched. The exit code is 1 if something is left that could be removed and
+    nothing was.
     """
     config = load_project(config_path, overrides)
     from classifold.cli.cloud_removal import remove_project
 
-    remove_project(open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=tell_step)
+    return remove_project(open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=tell_step)

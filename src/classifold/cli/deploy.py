@@ -197,10 +197,11 @@ def endpoints(as_json: bool, config_path: Path | None, overrides: tuple[str, ...
 @click.argument("name", metavar="NAME")
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @takes_settings
-def undeploy(name: str, yes: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def undeploy(name: str, yes: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
     """Remove an endpoint, with its models and autoscaling.
 
-    Its log, its captured data and the versions in the model package group are kept.
+    Its log, its captured data and the versions in the model package group are kept. The exit code is 1 if the
+    endpoint was not removed.
     """
     config = load_project(config_path, overrides)
     from classifold.aws.endpoint_state import find_endpoint
@@ -209,8 +210,10 @@ def undeploy(name: str, yes: bool, config_path: Path | None, overrides: tuple[st
     aws = open_aws(config)
     find_endpoint(aws, name)
     if not yes and not _confirm(name):
-        return
+        # The endpoint goes on costing: a script must not take that for done.
+        return 1
     undeploy_endpoint(aws, name, tell=tell_step)
+    return 0
 
 
 def _confirm(name: str) -> bool:
@@ -218,4 +221,7 @@ def _confirm(name: str) -> bool:
     if not sys.stdin.isatty():
         tell_step("Nothing was removed, since there is no terminal to ask on; --yes removes without asking.")
         return False
-    return click.confirm(f"Remove endpoint {name}? It stops answering.", err=True)
+    if click.confirm(f"Remove endpoint {name}? It stops answering.", err=True):
+        return True
+    tell_step(f"Nothing was removed: endpoint {name} goes on answering, and costing.")
+    return False

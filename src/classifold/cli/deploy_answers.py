@@ -10,6 +10,7 @@ import click
 
 from classifold.cli.answers import Table, print_table
 from classifold.cli.cloud_answers import print_json
+from classifold.money import format_usd
 from classifold.printable import format_json, make_printable
 from classifold.progress import say
 from classifold.step_line import format_seconds
@@ -83,8 +84,8 @@ def list_cost(cost: HostingCost) -> Iterator[str]:
         yield "Cost: not known"
     else:
         most = cost.usd_per_hour_at_most
-        span = f", {most:.2f} at most" if most > cost.usd_per_hour else ""
-        yield f"Cost: {cost.usd_per_hour:.2f} USD an hour{span} ({cost.source})"
+        span = f", {format_usd(most)} at most" if most > cost.usd_per_hour else ""
+        yield f"Cost: {format_usd(cost.usd_per_hour)} an hour{span} ({cost.source})"
     yield from (f"  {remark}" for remark in cost.remarks)
 
 
@@ -158,7 +159,7 @@ def print_endpoints(rows: Sequence[EndpointRow], *, as_json: bool) -> None:
     print_table(build_endpoints_table(rows))
     known = [row.usd_per_hour for row in rows if row.usd_per_hour is not None]
     if len(known) > 1:
-        click.echo(f"Together: {sum(known):.2f} USD an hour, {730 * sum(known):,.0f} USD a month")
+        click.echo(f"Together: {format_usd(sum(known))} an hour, {format_usd(730 * sum(known))} a month")
     for source in sorted({row.price_source for row in rows if row.price_source}):
         click.echo(f"Prices: {source}")
     for row in rows:
@@ -177,7 +178,7 @@ def _build_cells(row: EndpointRow) -> list[str]:
     hosting = "" if row.hosting is None else row.hosting.describe()
     if row.hosting is not None and row.hosting.max_count:
         hosting = f"{row.num_machines} of {hosting}"
-    cost = "" if row.usd_per_hour is None else f"${row.usd_per_hour:.2f}"
+    cost = "" if row.usd_per_hour is None else format_usd(row.usd_per_hour)
     if row.hosting is not None and row.hosting.kind == "serverless":
         cost = "by work"
     return [row.name, row.status, hosting, cost, f"{row.created:%Y-%m-%d}"]
