@@ -168,6 +168,8 @@ def test_a_dry_run_starts_and_sends_nothing(
     assert [one["operation"] for one in aws_account.calls() if not one["operation"].startswith(reads)] == []
     assert set(json.loads(said.out)) == {"CreateModelPackage", "CreateModel", "CreateTransformJob"}
     assert "Nothing was started." in said.err
+    client("ecr").delete_repository(repositoryName="petals", force=True)
+    assert classifold("batch", make_run("tulip"), PLACE, "--dry-run").code == 1
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,25 @@ def test_a_dry_run_needs_no_credentials(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     Path("container/modeling/config.py").write_text('PROJECT_NAME = "petals"\n')
     said = classifold("deploy", make_run("rose"), "--dry-run")
-    assert said.code == 0, said.err
+    assert said.code == 1, said.err
     assert '"CreateEndpoint"' in said.out
     assert "there are no AWS credentials" in said.out
     assert said.out.endswith("Nothing was changed.\n")
+
+
+def test_the_exit_code_of_a_dry_run_says_whether_something_is_missing(
+    shop: Aws, make_run: MakeRun, classifold: Classifold
+) -> None:
+    run = make_run("rose")
+    assert classifold("deploy", run, "--dry-run").code == 0
+    dear = classifold("deploy", run, "--dry-run", "--max-hourly-cost", "0.1", "--json")
+    assert dear.code == 1
+    (finding,) = [one for one in json.loads(dear.out)["findings"] if one["is_fatal"]]
+    assert finding["what"] == "it may cost 0.13 USD an hour"
+    client("ecr").delete_repository(repositoryName="petals", force=True)
+    missing = classifold("deploy", run, "--dry-run")
+    assert missing.code == 1
+    assert "missing: image " in missing.out
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ def _estimate_serverless(aws: Aws, hosting: Hosting) -> HostingCost:
     remarks = (
         f"nothing while nothing is asked; {second:.7f} USD a second of work with {hosting.memory_mb} MB",
         f"a million requests of {_REQUEST_SECONDS:g} s each: {format_usd(million)}, and data at a price a GB",
-        f"{format_usd(hosting.concurrency * price.usd_per_hour)} an hour if {hosting.concurrency} requests at "
-        "once are worked on all the time",
+        f"{format_usd(hosting.concurrency * price.usd_per_hour)} an hour if {hosting.concurrency} requests "
+        "at once are worked on all the time",
     )
     return HostingCost(
         0.0, round(hosting.concurrency * price.usd_per_hour, 4), million, price.source, remarks

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from classifold.cli.cloud import open_aws, prepare_aws, tell_step
+from classifold.cli.cloud import judge_dry_run, open_aws, prepare_aws, tell_step
 from classifold.cli.deploy import build_environment, takes_answering
 from classifold.cli.options import PATH, load_project, takes_settings
 from classifold.cli.values import Number, OneOf, WholeNumber
 from classifold.errors import Fault, UsageError
 
 if TYPE_CHECKING:
+    from classifold.aws.batch import Batch
     from classifold.aws.clients import Aws
     from classifold.predict.answer_formats import OutputFormat
     from classifold.settings.config import Config
@@ -73,7 +74,7 @@ def batch(
 
     RUN is what `classifold deploy` takes. The machines of this transform job are there only until it ends.
     The answers are those of `classifold predict`, with the address of each picture. Unreadable pictures are
-    named with the reason, and the exit code is then 1.
+    named with the reason, and the exit code is then 1; that of --dry-run is 1 if something is missing.
     """
     config = load_project(config_path, overrides)
     _check_mode(run, address, result=result, stopped=stopped)
@@ -91,7 +92,12 @@ def batch(
     name, max_seconds = result, None
     if run is not None and address is not None:
         options = _build_options(config, address, instance_type, count, max_cost, answering)
-        name, max_seconds = _start(aws, run, options, dry_run=dry_run, no_wait=no_wait)
+        started = _start(aws, run, options, dry_run=dry_run, no_wait=no_wait)
+        if dry_run:
+            return judge_dry_run(started.findings)
+        if no_wait:
+            return 0
+        name, max_seconds = started.name, started.max_seconds
     if name is None:
         return 0
     from classifold.aws.batch_follow import follow_batch
@@ -137,10 +143,8 @@ def _build_options(
     )
 
 
-def _start(
-    aws: Aws, run: str, options: Any, *, dry_run: bool, no_wait: bool
-) -> tuple[str | None, float | None]:
-    """Start the job; return its name and time limit, or None if it is not waited for."""
+def _start(aws: Aws, run: str, options: Any, *, dry_run: bool, no_wait: bool) -> Batch:
+    """Start the job, or say what a start would do."""
     from classifold.aws.batch import start_batch
     from classifold.cli.deploy_answers import print_batch, tell_batch
 
@@ -149,7 +153,7 @@ def _start(
         raise UsageError(Fault("--max-cost", what, hint="leave out --no-wait or --max-cost"))
     started = start_batch(aws, run, options, dry_run=dry_run, show=tell_batch, tell=tell_step)
     print_batch(started, is_dry_run=dry_run, is_left=no_wait)
-    return (None if dry_run or no_wait else started.name), started.max_seconds
+    return started
 
 
 def _write(aws: Aws, name: str, path: Path | None, chosen: OutputFormat) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import names
-from classifold.cli.cloud import open_aws, prepare_aws, tell_step
+from classifold.cli.cloud import judge_dry_run, open_aws, prepare_aws, tell_step
 from classifold.cli.options import PATH, json_option, load_project, takes_settings
 from classifold.cli.values import Number, Share, WholeNumber
 from classifold.errors import Fault, UsageError
@@ -127,14 +127,15 @@ def deploy(
     config_path: Path | None,
     overrides: tuple[str, ...],
     **answering: Any,
-) -> None:
+) -> int:
     """Serve a model on a SageMaker endpoint.
 
     RUN is a run folder, the name of a run in RUNS_DIR, a model.tar.gz here or at an s3:// address, or the
     name of a training job. Cost and checks are shown first. An endpoint that exists gets the new model: the
     old one answers until the new one does, and again if the new one does not.
 
-    An endpoint costs money until it is removed: classifold undeploy.
+    An endpoint costs money until it is removed: classifold undeploy. The exit code of --dry-run is 1 if
+    something is missing.
     """
     config = load_project(config_path, overrides)
     from classifold.sagemaker.endpoint_request import check_endpoint_name
@@ -145,8 +146,7 @@ def deploy(
         what = "--rollback changes the endpoint, so it has no --dry-run"
         raise UsageError(Fault("classifold deploy", what, hint="`classifold endpoints` shows what there is"))
     if rollback:
-        _roll_back(config, endpoint, run=run, picture=picture, as_json=as_json)
-        return
+        return _roll_back(config, endpoint, run=run, picture=picture, as_json=as_json)
     if run is None:
         raise UsageError(Fault("classifold deploy", "missing argument RUN", hint="name the run to serve"))
     if serverless and is_async:
@@ -166,11 +166,12 @@ def deploy(
     aws = prepare_aws(config) if dry_run else open_aws(config)
     deployment = deploy_model(aws, run, options, dry_run=dry_run, show=tell_plan, tell=tell_step)
     print_deployment(deployment, region=config.PROJECT_REGION, as_json=as_json)
+    return judge_dry_run(deployment.plan.findings) if dry_run else 0
 
 
 def _roll_back(
     config: Config, endpoint: str, *, run: str | None, picture: Path | None, as_json: bool
-) -> None:
+) -> int:
     if run is not None:
         what = "--rollback goes back to the model before, and takes no RUN"
         raise UsageError(Fault("classifold deploy", what, hint="leave out RUN or --rollback", got=run))
@@ -179,6 +180,7 @@ def _roll_back(
 
     model_name, probe = roll_back(open_aws(config), endpoint, picture=picture, tell=tell_step)
     print_rollback(endpoint, model_name, probe, is_shown=picture is not None, as_json=as_json)
+    return 0
 
 
 @click.command()
