@@ -75,6 +75,42 @@ def test_json_has_the_requests_the_cost_and_the_answer(
     assert answer["requests"]["CreateModel"]["PrimaryContainer"]["ModelPackageName"].endswith("/petals/1")
 
 
+def test_an_asynchronous_endpoint_is_asked_with_the_command_that_deploy_prints(
+    shop: Aws, make_run: MakeRun, classifold: Classifold, tmp_path: Path
+) -> None:
+    said = classifold("deploy", make_run("rose"), "--async")
+    assert said.code == 0, said.err
+    assert "invoke-endpoint-async --endpoint-name petals " in said.out
+    (sent,) = re.findall(r"--input-location (s3://\S+)", said.out)
+    assert f"aws s3 cp photo.jpg {sent}\n" in said.out
+    bucket, _, key = sent.removeprefix("s3://").partition("/")
+    client("s3").put_object(Bucket=bucket, Key=key, Body=b"picture")
+    asked = client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName="petals", InputLocation=sent, ContentType="application/x-image"
+    )
+    (below,) = re.findall(r"below (s3://\S+/output/)", said.out)
+    assert asked["OutputLocation"].startswith(below)
+    assert "/failed/" in asked["FailureLocation"]
+    assert asked["FailureLocation"].rpartition("/")[0] + "/" in said.out
+
+
+def test_a_refused_picture_is_said_and_the_exit_code_is_1(
+    shop: Aws, make_run: MakeRun, classifold: Classifold, tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.jpg")
+    assert classifold("deploy", make_run("rose")).code == 0
+    said = classifold("deploy", make_run("picky"), "--test", tmp_path / "photo.jpg")
+    assert said.code == 1
+    assert "Endpoint petals serves now picky-2026-01-01-00-00-00" in said.out
+    assert "JPEG is not read here (status 415); it answers for another picture" in said.out
+    back = classifold("deploy", "--rollback", "--test", tmp_path / "photo.jpg")
+    assert back.code == 0, back.err
+    assert "Endpoint petals serves rose-2026-01-01-00-00-00 again" in back.out
+    again = classifold("deploy", "--rollback", "--test", tmp_path / "photo.jpg", "--json")
+    assert again.code == 1
+    assert json.loads(again.out)["run"] == "picky-2026-01-01-00-00-00"
+
+
 def test_a_dry_run_needs_no_credentials(
     project: Path, make_run: MakeRun, classifold: Classifold, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,7 +105,7 @@ def _build_row(aws: Aws, name: str) -> EndpointRow | None:
         hosting=hosting,
         num_machines=count,
         model_name=str(found["EndpointConfigName"]),
-        run_name="" if config is None else _find_run(aws, config),
+        run_name="" if config is None else find_run_name(aws, config),
         usd_per_hour=None if cost is None else cost.usd_per_hour,
         price_source="" if cost is None else cost.source,
         created=found["CreationTime"],
@@ -136,7 +136,7 @@ def _count_machines(found: Mapping[str, Any], hosting: Hosting | None) -> int:
     return int(variants[0].get("CurrentInstanceCount", hosting.count))
 
 
-def _find_run(aws: Aws, config: Mapping[str, Any]) -> str:
+def find_run_name(aws: Aws, config: Mapping[str, Any]) -> str:
     """Return the name of the run behind a configuration, by its model package; empty if that is gone."""
     name = str(config["ProductionVariants"][0].get("ModelName", ""))
     model = describe_model(aws, name)

@@ -166,21 +166,21 @@ def deploy(
     aws = prepare_aws(config) if dry_run else open_aws(config)
     deployment = deploy_model(aws, run, options, dry_run=dry_run, show=tell_plan, tell=tell_step)
     print_deployment(deployment, region=config.PROJECT_REGION, as_json=as_json)
-    return judge_dry_run(deployment.plan.findings) if dry_run else 0
+    if dry_run:
+        return judge_dry_run(deployment.plan.findings)
+    return 1 if deployment.probe is not None and deployment.probe.refusal else 0
 
 
-def _roll_back(
-    config: Config, endpoint: str, *, run: str | None, picture: Path | None, as_json: bool
-) -> int:
+def _roll_back(config: Config, endpoint: str, *, run: str | None, picture: Path | None, as_json: bool) -> int:
     if run is not None:
         what = "--rollback goes back to the model before, and takes no RUN"
         raise UsageError(Fault("classifold deploy", what, hint="leave out RUN or --rollback", got=run))
     from classifold.aws.rollback import roll_back
     from classifold.cli.deploy_answers import print_rollback
 
-    model_name, probe = roll_back(open_aws(config), endpoint, picture=picture, tell=tell_step)
-    print_rollback(endpoint, model_name, probe, is_shown=picture is not None, as_json=as_json)
-    return 0
+    rollback = roll_back(open_aws(config), endpoint, picture=picture, tell=tell_step)
+    print_rollback(endpoint, rollback, is_shown=picture is not None, as_json=as_json)
+    return 1 if rollback.probe.refusal else 0
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from classifold import names
 from classifold.cli.answers import Table, print_table
 from classifold.cli.cloud_answers import print_json
 from classifold.money import format_usd
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from classifold.aws.hosting_cost import HostingCost
     from classifold.aws.preflight_findings import Finding
     from classifold.aws.probe import Probe
+    from classifold.aws.rollback import Rollback
 
 
 def print_deployment(deployment: Deployment, *, region: str, as_json: bool) -> None:
@@ -41,11 +43,25 @@ def print_deployment(deployment: Deployment, *, region: str, as_json: bool) -> N
     click.echo(f"Endpoint {deployment.endpoint} {verb} {make_printable(deployment.run_name)}")
     if deployment.probe is not None and plan.options.picture is not None:
         print_probe(deployment.probe)
-    click.echo(f"Ask:    aws sagemaker-runtime invoke-endpoint --endpoint-name {deployment.endpoint} \\")
-    click.echo(
-        f"          --region {region} --content-type application/x-image --body fileb://photo.jpg out.json"
-    )
+    for line in _list_commands(plan, region):
+        click.echo(line)
     click.echo(f"Remove: classifold undeploy {deployment.endpoint}")
+
+
+def _list_commands(plan: DeployPlan, region: str) -> Iterator[str]:
+    """Yield the command that asks an endpoint about a picture, with the steps before and after it."""
+    endpoint, bucket = plan.options.name, plan.place.output_bucket
+    rest = f"--region {region} --content-type application/x-image"
+    if plan.options.hosting.kind != "async":
+        yield f"Ask:    aws sagemaker-runtime invoke-endpoint --endpoint-name {endpoint} \\"
+        yield f"          {rest} --body fileb://photo.jpg out.json"
+        return
+    folder = f"s3://{bucket}/{names.ASYNC_PREFIX}{endpoint}"
+    yield f"Send:   aws s3 cp photo.jpg {folder}/input/photo.jpg"
+    yield f"Ask:    aws sagemaker-runtime invoke-endpoint-async --endpoint-name {endpoint} \\"
+    yield f"          {rest} --input-location {folder}/input/photo.jpg"
+    yield f"Answer: at the OutputLocation that this prints, below {folder}/output/; why there is none, below"
+    yield f"          {folder}/failed/"
 
 
 def _describe(deployment: Deployment) -> dict[str, Any]:
@@ -91,6 +107,9 @@ def list_cost(cost: HostingCost) -> Iterator[str]:
 
 def print_probe(probe: Probe) -> None:
     """Print what an endpoint answered, and how long it took."""
+    if probe.refusal:
+        click.echo(make_printable(f"Answer: none: {probe.refusal}; it answers for another picture"))
+        return
     answer = probe.answer
     best = "  ".join(
         f"{make_printable(one['class_name'])} {100 * one['confidence']:.1f} %" for one in answer["classes"]
@@ -109,14 +128,21 @@ def _milliseconds(seconds: float) -> str:
     return f"{1000 * seconds:,.0f} ms"
 
 
-def print_rollback(endpoint: str, model_name: str, probe: Probe, *, is_shown: bool, as_json: bool) -> None:
-    """Print which model answers again, and what it answered if the user named a picture."""
+def print_rollback(endpoint: str, rollback: Rollback, *, is_shown: bool, as_json: bool) -> None:
+    """Print which run's model answers again, and what it answered if the user named a picture."""
     if as_json:
-        print_json({"endpoint": endpoint, "model": model_name, "probe": asdict(probe)})
+        print_json(
+            {
+                "endpoint": endpoint,
+                "run": rollback.run_name,
+                "model": rollback.model_name,
+                "probe": asdict(rollback.probe),
+            }
+        )
         return
-    click.echo(f"Endpoint {endpoint} serves {model_name} again")
+    click.echo(make_printable(f"Endpoint {endpoint} serves {rollback.run_name or rollback.model_name} again"))
     if is_shown:
-        print_probe(probe)
+        print_probe(rollback.probe)
 
 
 def tell_batch(batch: Batch) -> None:
