@@ -1,12 +1,12 @@
-"""How fast `classifold serve` starts, stops and takes over a new model, and what batches would gain.
+"""How fast `classifold serve` starts, stops and reloads the model, and what batches would gain.
 
     python benchmarks/serve_life.py --run RUN [--rounds 5]
 
 - start: from the command to the first `200` of /health/ready, with one worker and with two; and the processor
   seconds that it takes, which other programs on the machine do not change.
 - stop: from SIGTERM to the end of an idle server.
-- new model: eight clients ask without a pause, and SIGHUP comes five times. How many requests failed, and the
-  longest answer while a model was loaded, beside the longest one without that.
+- reload: eight clients send requests without a pause, and SIGHUP comes five times. How many requests failed,
+  and the longest answer during a reload, beside the longest one otherwise.
 - batches: pictures a second of the model alone, one thread per core, and 1, 2, 4 and 8 pictures per call;
   in turn, medians of the rounds.
 
@@ -90,7 +90,7 @@ def children_of(number: int) -> list[int]:
 
 
 def measure_change(run: Path, scratch: Path) -> dict[str, Any]:
-    """Return how many requests failed while new models were taken over, and the longest answers."""
+    """Return how many requests failed while the model was reloaded, and the longest answers."""
     log = scratch / "change.log"
     process, port = start_ours(run, "--log-format", "none", log=log)
     picture = make_picture()
@@ -119,7 +119,7 @@ def measure_change(run: Path, scratch: Path) -> dict[str, Any]:
     for number in range(RELOADS):
         began = time.perf_counter()
         process.send_signal(signal.SIGHUP)
-        while log.read_text().count("loaded again") <= number:
+        while log.read_text().count("reloaded: ") <= number:
             time.sleep(0.01)
         spans.append((began, time.perf_counter()))
         time.sleep(1)

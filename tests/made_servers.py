@@ -233,12 +233,12 @@ class Load:
 
 
 def check_change(server: RunningServer, link: Path, new: Path, load: Load, *, workers: int = 1) -> None:
-    """Let a server under load take over a new model, then refuse a broken one, and lose nothing."""
+    """Let a server under load reload a new model, then refuse a broken one, and lose nothing."""
     load.wait_for(lambda: len(load.models) > 20)
     link.unlink()
     link.symlink_to(new)
     server.process.send_signal(signal.SIGHUP)
-    server.wait_for_log("loaded again: new", count=workers)
+    server.wait_for_log("reloaded: new", count=workers)
     seen = len(load.models)
     load.wait_for(lambda: len(load.models) > seen + 20)
     (new / "model.onnx").write_bytes(b"broken")

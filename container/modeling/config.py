@@ -138,9 +138,9 @@ SECURITY_GROUPS = ()  # security groups of your VPC, needed with SUBNETS
 
 # AWS: endpoints and batch transform
 ENDPOINT_INSTANCE_TYPE = "ml.m5.large"  # the machine of an endpoint or a batch transform
-ENDPOINT_INSTANCE_COUNT = 1  # number of these machines, at least; 0: none while idle (--async only)
-ENDPOINT_MAX_COUNT = 0  # number of these machines, at most, by autoscaling; 0: no autoscaling
-ENDPOINT_REQUESTS = 600  # requests a minute and machine that autoscaling aims at; --async: waiting requests
+ENDPOINT_INSTANCE_COUNT = 1  # minimum number of these machines; 0: none while idle (--async only)
+ENDPOINT_MAX_COUNT = 0  # maximum number of these machines; 0: no autoscaling
+ENDPOINT_REQUESTS = 600  # target of autoscaling: requests per minute and machine; --async: waiting requests
 SERVERLESS_MEMORY_MB = 2048  # memory of a serverless endpoint: 1024, 2048 and so on up to 6144
 SERVERLESS_CONCURRENCY = 5  # requests that a serverless endpoint answers at the same time, at most
 # PendingManualApproval: somebody approves a new model package before it is deployed

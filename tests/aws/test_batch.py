@@ -176,7 +176,7 @@ def test_a_dry_run_starts_and_sends_nothing(
     ("words", "said"),
     [
         (("--result", "a", "--stop", "b"), "exclude each other"),
-        (("run",), "expected a RUN and the address"),
+        (("run",), "expected a RUN and an S3 prefix"),
         (("run", "s3://b/c", "--stop", "b"), "and no RUN"),
         (("run", "s3://b/c", "--no-wait", "--max-cost", "1"), "has no time limit of its own"),
     ],
@@ -191,9 +191,9 @@ def test_words_that_do_not_fit_together_are_refused(
 
 def test_an_address_without_pictures_is_refused(batching: Aws) -> None:
     put("notes.txt", b"x")
-    with pytest.raises(DataError, match="there are no pictures below this address"):
+    with pytest.raises(DataError, match="there are no pictures below this prefix"):
         list_pictures(batching, PLACE, Passed())
-    with pytest.raises(DataError, match="expected the address of a folder in S3"):
+    with pytest.raises(DataError, match="expected an S3 prefix"):
         list_pictures(batching, "photos", Passed())
 
 

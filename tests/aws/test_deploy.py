@@ -135,7 +135,7 @@ def test_an_update_that_does_not_start_leaves_the_old_model_and_loses_no_request
             deploy(serving, make_run("broken"))
         count = len(answers.all)
         wait_for_more(answers, count + 5)
-    assert "did not come up" in str(caught.value)
+    assert "the new model did not start" in str(caught.value)
     assert "this model cannot be read" in str(caught.value)
     assert answers.failures == []
     assert answers.seen == ["rose"]
@@ -150,7 +150,7 @@ def test_an_update_whose_model_does_not_answer_goes_back_to_the_old_one(
     with pytest.raises(JobError, match="does not answer"):
         deploy(serving, make_run("silent"), said=said)
     assert ask()["predicted_class"] == "rose"
-    assert "endpoint petals: the old model answers again" in said
+    assert "endpoint petals: the previous model answers again" in said
     assert models_there() == configs_there() == [first.plan.model_name]
 
 
@@ -190,7 +190,7 @@ def test_a_new_endpoint_that_does_not_serve_is_removed_again(
 
 def test_roll_back_returns_to_the_model_before_and_forth_again(serving: Aws, make_run: MakeRun) -> None:
     deploy(serving, make_run("rose"))
-    with pytest.raises(JobError, match="there is no earlier model"):
+    with pytest.raises(JobError, match="it has no previous model to go back to"):
         roll_back(serving, "petals", picture=None, tell=quiet)
     deploy(serving, make_run("tulip"))
     roll_back(serving, "petals", picture=None, tell=quiet)

@@ -76,7 +76,10 @@ def test_serverless_costs_by_the_second_of_work_and_memory(aws_account: Cloud) -
     assert cost.usd_per_hour == 0.0
     assert cost.usd_per_million == 4.0
     assert cost.usd_per_hour_at_most == pytest.approx(5 * 2 * 0.00002 * 3600)
-    assert "0.0000400 USD a second of work with 2048 MB" in cost.remarks[0]
+    assert "0.0000400 USD per second of processing with 2048 MB" in cost.remarks[0]
+    with pytest.raises(JobError) as error:
+        check_hourly_cost(cost, 0.5)
+    assert error.value.faults[0].hint == "raise it, or lower SERVERLESS_MEMORY_MB or SERVERLESS_CONCURRENCY"
     unknown = aws_of("sa-east-1")
     assert estimate_hosting(unknown, choose_hosting(unknown.config, kind="serverless")).usd_per_hour is None
 

@@ -98,10 +98,10 @@ def test_a_picture_whose_key_has_no_ending_is_found_by_its_whole_key(bucket: Cal
 def test_a_prefix_of_nothing_is_an_error_that_names_what_is_near(bucket: Callable[..., None]) -> None:
     bucket("photos-2026/a.jpg")
     with pytest.raises(
-        DataError, match=r"no objects below this address; a key that begins so is photos-2026/a.jpg"
+        DataError, match=r"no objects below this prefix; a key that begins so is photos-2026/a.jpg"
     ):
         find("s3://album/photos")
-    with pytest.raises(DataError, match="there are no objects below this address\n"):
+    with pytest.raises(DataError, match="there are no objects below this prefix\n"):
         find("s3://album/x")
     with pytest.raises(DataError, match="the address has no bucket"):
         find("s3://")

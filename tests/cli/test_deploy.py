@@ -147,7 +147,7 @@ def test_the_exit_code_of_a_dry_run_says_whether_something_is_missing(
         (("run", "--serverless", "--async"), "an endpoint is either serverless or asynchronous"),
         (("run", "--serverless", "--count", "2"), "a serverless endpoint has no machines of its own"),
         (("run", "--serverless", "--capture", "5"), "captures no data of serverless endpoints"),
-        (("run", "--count", "0"), "only asynchronous endpoints can have no machine"),
+        (("run", "--count", "0"), "--count 0: only asynchronous endpoints can scale to zero machines"),
         (("run", "--async", "--count", "0"), "autoscaling adds them, and it is off"),
         (("run", "--instance-type", "m5.large"), "expected an instance type"),
         (("run", "--name", "roses"), "begin with the project's name"),

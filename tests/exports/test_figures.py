@@ -98,7 +98,7 @@ def test_answers_that_became_right_make_up_for_others() -> None:
 
 def test_a_picture_that_the_export_cannot_read_is_wrong_and_not_answered() -> None:
     figures = compare(answers([0] * 10), answers([0] * 8 + [-1] * 2), [0] * 10)
-    assert (figures.num_refused, figures.accuracy, figures.unknown) == (2, 0.8, 0.2)
+    assert (figures.num_unread, figures.accuracy, figures.unknown) == (2, 0.8, 0.2)
     assert figures.largest_probability_difference == 0
     assert find_refusal(figures, max_loss=0.1)
 

@@ -9,8 +9,10 @@ import socket
 import time
 from collections.abc import Iterator
 
+import jsonschema
 import pytest
 
+from classifold.serve.openapi_schemas import SCHEMAS
 from made_servers import RunningServer, draw, receive_all
 
 
@@ -53,7 +55,7 @@ def test_what_is_no_proper_request_is_refused_as_json(
     assert status_of(answer) == status, answer[:300]
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"application/json" in head.lower()
-    assert json.loads(body)["error"]
+    jsonschema.validate(json.loads(body), SCHEMAS["Error"])
 
 
 def test_a_client_that_sends_its_body_slowly_holds_nobody_up(real_server: RunningServer) -> None:

@@ -217,6 +217,39 @@ def test_the_log_as_json_is_one_object_a_line(start_local: Callable[..., LocalSe
     assert bad["error"].startswith("the picture is unreadable")
 
 
+@pytest.mark.parametrize(
+    ("headers", "status", "reason"),
+    [
+        ({}, 401, "this server requires an API key"),
+        ({"Origin": "https://evil.example"}, 403, "requests from pages of other sites are refused"),
+        ({"Host": "evil.example"}, 421, "the Host header names a host that is not allowed"),
+    ],
+)
+def test_the_log_says_why_somebody_was_turned_away(
+    start_local: Callable[..., LocalServer], headers: dict[str, str], status: int, reason: str
+) -> None:
+    for log_format in ("text", "json"):
+        server = start_local(api_key=KEY, log_format=log_format)
+        answer = server.post("/predict", draw(), headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (status, reason)
+        line = server.log.getvalue()
+        if log_format == "json":
+            assert json.loads(line)["error"] == reason
+        else:
+            assert line.endswith(f" ({reason})\n")
+
+
+def test_the_log_names_a_bug_beside_its_traceback(start_local: Callable[..., LocalServer]) -> None:
+    server = start_local()
+
+    async def fail(_request: Any) -> Any:
+        raise KeyError
+
+    server.app.router.routes.append(Route("/bug", fail))
+    server.ask("GET", "/bug")
+    assert server.log.getvalue().endswith("(internal error: this is a bug in classifold)\n")
+
+
 def test_probes_are_not_logged_unless_they_fail(start_local: Callable[..., LocalServer]) -> None:
     server = start_local()
     server.ask("GET", "/ping")

@@ -113,6 +113,15 @@ def test_refusals_for_load_key_and_stopping_are_what_the_description_says(
         check(closed.ask("GET", path), path, "get")
 
 
+def test_a_host_that_is_not_allowed_is_refused_everywhere_as_the_description_says(local: LocalServer) -> None:
+    for path, one in build_openapi()["paths"].items():
+        for method in one:
+            address = path.replace("{name}", NAME).replace("{version}", "1")
+            answer = local.ask(method.upper(), address, headers={"Host": "evil.example"})
+            assert answer.status_code == 421, path
+            check(answer, path, method)
+
+
 @pytest.mark.parametrize("words", ["/predict", "/v2/models/{name}/infer", "JsonPictures", "openapi.json"])
 def test_the_page_of_the_description_shows_it_and_loads_nothing_from_elsewhere(
     local: LocalServer, words: str

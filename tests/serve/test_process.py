@@ -33,7 +33,7 @@ def load() -> Iterator[Callable[..., Load]]:
         one.stop()
 
 
-def test_a_new_model_is_taken_over_under_load_and_a_broken_one_is_not(
+def test_a_reload_under_load_loses_no_request_and_a_broken_model_is_refused(
     tmp_path: Path, load: Callable[..., Load]
 ) -> None:
     old, new, link = save_model(tmp_path, "old"), save_model(tmp_path, "new"), tmp_path / "current"
@@ -104,7 +104,10 @@ def test_a_port_that_is_taken_is_one_line(
 
 @pytest.mark.parametrize(
     ("host", "words"),
-    [("no.such.host.invalid", "does not know the address"), ("192.0.2.1", "this address cannot be used")],
+    [
+        ("no.such.host.invalid", "the host name cannot be resolved"),
+        ("192.0.2.1", "this address cannot be used"),
+    ],
 )
 def test_an_address_that_is_not_this_machines_is_refused(
     served_run: Path, classifold: Callable[..., Any], host: str, words: str
@@ -125,7 +128,7 @@ def test_it_says_who_can_reach_it(served_run: Path, tmp_path: Path) -> None:
         tmp_path, served_run, "--host", "0.0.0.0", env={"CLASSIFOLD_API_KEY": "0123456789"}
     ) as server:
         assert "everybody who reaches this machine" in server.log
-        assert "requests must show the API key" in server.log
+        assert "requests must send the API key" in server.log
         assert "0123456789" not in server.log
         assert httpx.post(f"{server.address}/predict", content=draw()).status_code == 401
         answer = httpx.post(f"{server.address}/predict", content=draw(), headers={"X-Api-Key": "0123456789"})

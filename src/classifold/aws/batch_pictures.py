@@ -53,17 +53,17 @@ def list_pictures(aws: Aws, address: str, passed: Passed) -> Pictures:
 
     Args:
         aws: The connection to AWS.
-        address: s3://bucket or s3://bucket/folder.
+        address: s3://bucket or s3://bucket/prefix.
         passed: Counts what is no picture by its ending.
 
     Raises:
-        DataError: It is not such an address, or there is no picture below it.
+        DataError: It is not the address of a prefix, or there is no picture below it.
         AwsError: AWS refuses.
     """
     bucket, _, folder = address.removeprefix("s3://").partition("/")
     if not address.startswith("s3://") or not bucket:
         hint = "for instance s3://my-bucket/photos/"
-        raise DataError(Fault(address, "expected the address of a folder in S3", hint=hint))
+        raise DataError(Fault(address, "expected an S3 prefix", hint=hint))
     prefix = f"{folder.rstrip('/')}/" if folder.strip("/") else ""
     found = Pictures(bucket, prefix)
     with (
@@ -76,7 +76,7 @@ def list_pictures(aws: Aws, address: str, passed: Passed) -> Pictures:
                 _sort_in(found, listed, passed)
             advance(len(page.get("Contents", [])))
     if not found.sizes and not found.unsent:
-        what = "there are no pictures below this address"
+        what = "there are no pictures below this prefix"
         hint = f"{passed.total:,} objects there are no pictures" if passed.total else "check the address"
         raise DataError(Fault(address, what, hint=hint))
     return found

@@ -1,4 +1,4 @@
-"""Making an endpoint of a model, or giving one another model: the old one answers until the new one does."""
+"""Making an endpoint, or updating one: its current model answers until the new one does."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def deploy_model(
 ) -> Deployment:
     """Let an endpoint serve the model of a run.
 
-    A new endpoint that does not come up, or does not answer, is removed again. On an endpoint that exists the
-    new model is started beside the old one, which answers until then; if the new one does not come up or does
-    not answer, the endpoint goes back to the old one. After success the last model but one is removed, and
-    the last one kept for `roll_back`.
+    A new endpoint that does not start, or does not answer, is removed again. On an endpoint that exists the
+    new model is started beside the current one, which answers until then; if the new one does not start or
+    does not answer, the endpoint goes back to the previous one. After success the previous model is kept for
+    `roll_back`, and older ones are removed.
 
     Args:
         aws: The connection to AWS.
@@ -101,7 +101,7 @@ def _carry_out(aws: Aws, model: ServedModel, plan: DeployPlan, picture: bytes | 
     check_approval(arn, status)
     plan.requests["CreateModel"]["PrimaryContainer"]["ModelPackageName"] = arn
     if plan.is_failed:
-        tell(f"endpoint {name} has failed: it is made anew")
+        tell(f"endpoint {name} has failed: it is recreated")
         end_autoscaling(aws, name)
         delete_endpoint(aws, name, tell=tell)
     with _tell_what_goes_on(plan):
@@ -144,7 +144,7 @@ def _update(aws: Aws, plan: DeployPlan, *, tell: Tell) -> dict[str, Any]:
         end_autoscaling(aws, name)
     with aws_errors(f"update endpoint {name}"):
         aws.client("sagemaker").update_endpoint(**plan.requests["UpdateEndpoint"])
-    tell(f"endpoint {name}: the old model answers until the new one does")
+    tell(f"endpoint {name}: the current model answers until the new one does")
     return wait_for_endpoint(aws, name, tell=tell)
 
 
@@ -161,11 +161,11 @@ def _check_began(aws: Aws, plan: DeployPlan, found: dict[str, Any]) -> None:
     lines = read_last_lines(aws, endpoint_log(name))
     said = "".join(f"\n  {line}" for line in lines)
     hint = f"the last lines of its log {endpoint_log(name)}:{said}" if lines else f"see {endpoint_log(name)}"
-    raise JobError(Fault(f"endpoint {name}", f"the new model did not come up: {reason}", hint=hint))
+    raise JobError(Fault(f"endpoint {name}", f"the new model did not start: {reason}", hint=hint))
 
 
 def _undo(aws: Aws, plan: DeployPlan, error: ClassifoldError, *, tell: Tell) -> None:
-    """Go back to what was before: the old model, or no endpoint.
+    """Go back to what was before: the previous model, or no endpoint.
 
     What cannot be undone is said, and the first error stays the one that is raised.
     """
@@ -192,7 +192,7 @@ def _delete_new(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
 
 
 def _go_back(aws: Aws, name: str, config_name: str, *, tell: Tell) -> None:
-    """Give an endpoint its old configuration, unless it has that already.
+    """Give an endpoint its previous configuration, unless it has that already.
 
     Raises:
         JobError: It did not get it.
@@ -200,18 +200,18 @@ def _go_back(aws: Aws, name: str, config_name: str, *, tell: Tell) -> None:
     """
     found = wait_for_endpoint(aws, name, tell=tell)
     if found.get("EndpointConfigName") == config_name and found["EndpointStatus"] == IN_SERVICE:
-        tell(f"endpoint {name}: the old model answers, as before")
+        tell(f"endpoint {name}: the current model answers, as before")
         return
     is_scaled = find_autoscaling(aws, name) is not None
     request = build_update_request(endpoint=name, config_name=config_name, is_scaled=is_scaled)
-    with aws_errors(f"give endpoint {name} its old model back"):
+    with aws_errors(f"give endpoint {name} its previous model back"):
         aws.client("sagemaker").update_endpoint(**request)
-    tell(f"endpoint {name}: going back to the old model")
+    tell(f"endpoint {name}: going back to the previous model")
     found = wait_for_endpoint(aws, name, tell=tell)
     if found["EndpointStatus"] != IN_SERVICE or found["EndpointConfigName"] != config_name:
         reason = str(found.get("FailureReason") or found["EndpointStatus"])
-        raise JobError(Fault(f"endpoint {name}", f"it did not get its old model back: {reason}"))
-    tell(f"endpoint {name}: the old model answers again")
+        raise JobError(Fault(f"endpoint {name}", f"it did not get its previous model back: {reason}"))
+    tell(f"endpoint {name}: the previous model answers again")
 
 
 @contextlib.contextmanager
@@ -223,7 +223,7 @@ def _tell_what_goes_on(plan: DeployPlan) -> Iterator[None]:
         name, cost = plan.options.name, plan.cost.usd_per_hour
         price = "" if not cost else f", and costs {format_usd(cost)} an hour"
         if plan.is_update:
-            what = f"its update goes on{price}; the old model answers until the new one does"
+            what = f"its update goes on{price}; the current model answers until the new one does"
             hint = (
                 f"`classifold endpoints` shows it; go back with: classifold deploy --rollback --name {name}"
             )

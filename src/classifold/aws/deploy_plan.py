@@ -67,7 +67,7 @@ class DeployPlan:
         cost: What the endpoint costs.
         findings: What the checks found.
         old_config: Name of the configuration that the endpoint has now; empty for a new endpoint.
-        is_failed: Whether the endpoint exists and has failed, so that it is made anew.
+        is_failed: Whether the endpoint exists and has failed, so that it is recreated.
     """
 
     options: DeployOptions

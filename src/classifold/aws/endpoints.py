@@ -38,7 +38,7 @@ class EndpointRow:
         num_machines: Number of machines now; 0 for a serverless endpoint.
         model_name: Name of its model and configuration, with the time of the deployment.
         run_name: Name of the run that the model comes from; empty if that is not known.
-        usd_per_hour: US dollars per hour of the machines of now; None if no price is known.
+        usd_per_hour: US dollars per hour with the current number of machines; None if no price is known.
         price_source: Origin of the price; empty if there is no price.
         created: Time at which the endpoint was made.
         failure_reason: Why it failed, or why its last update did; empty if neither did.

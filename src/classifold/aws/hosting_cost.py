@@ -62,7 +62,7 @@ def _estimate(aws: Aws, instance_type: str, use: str, *, count: int, largest: in
     if largest > count:
         remarks.append(f"at most: with all {largest} machines that autoscaling may add")
     if use in (HOSTING, ASYNC):
-        remarks.append("billed from the start of each machine until it is removed, asked or not")
+        remarks.append("billed from the start of each machine until it is removed, even without requests")
     return HostingCost(
         round(count * per_hour, 4),
         round(largest * per_hour, 4),
@@ -80,10 +80,10 @@ def _estimate_serverless(aws: Aws, hosting: Hosting) -> HostingCost:
     second = price.usd_per_hour / 3600
     million = round(1e6 * _REQUEST_SECONDS * second, 2)
     remarks = (
-        f"nothing while nothing is asked; {second:.7f} USD a second of work with {hosting.memory_mb} MB",
-        f"a million requests of {_REQUEST_SECONDS:g} s each: {format_usd(million)}, and data at a price a GB",
+        f"free without requests; {second:.7f} USD per second of processing with {hosting.memory_mb} MB",
+        f"a million requests of {_REQUEST_SECONDS:g} s each: {format_usd(million)}, plus data transfer per GB",
         f"{format_usd(hosting.concurrency * price.usd_per_hour)} an hour if {hosting.concurrency} requests "
-        "at once are worked on all the time",
+        "at once are processed all the time",
     )
     return HostingCost(
         0.0, round(hosting.concurrency * price.usd_per_hour, 4), million, price.source, remarks
@@ -118,5 +118,8 @@ def check_hourly_cost(cost: HostingCost, max_hourly_cost: float | None) -> None:
         raise JobError(Fault(where, "; ".join(cost.remarks), hint=hint))
     if cost.usd_per_hour_at_most > max_hourly_cost:
         what = f"it may cost {format_usd(cost.usd_per_hour_at_most)} an hour"
-        hint = "raise it, or choose a cheaper machine, fewer of them, or --serverless"
+        cure = "choose a cheaper machine or fewer of them"
+        if cost.usd_per_million is not None:  # it is serverless
+            cure = "lower SERVERLESS_MEMORY_MB or SERVERLESS_CONCURRENCY"
+        hint = f"raise it, or {cure}"
         raise JobError(Fault(where, what, hint=hint))

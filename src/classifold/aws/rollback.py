@@ -50,8 +50,8 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollb
         tell: Called with one line for each step.
 
     Raises:
-        JobError: There is no earlier model, the endpoint is being changed, or the earlier model does not come
-            up or does not answer.
+        JobError: There is no previous model, the endpoint is being changed, or the previous model does not
+            start or does not answer.
         AwsError: It is not this project's, or AWS refuses.
     """
     found = find_endpoint(aws, name)
@@ -62,7 +62,7 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollb
     earlier = [one for one in list_model_names(aws, name) if one != now and describe_config(aws, one)]
     if not earlier:
         hint = "deploy the run that it should serve"
-        raise JobError(Fault(where, "there is no earlier model of it", hint=hint))
+        raise JobError(Fault(where, "it has no previous model to go back to", hint=hint))
     target = earlier[0]
     config = describe_config(aws, target) or {}
     kind = read_hosting(config).kind
@@ -70,7 +70,7 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollb
     request = build_update_request(
         endpoint=name, config_name=target, is_scaled=find_autoscaling(aws, name) is not None
     )
-    with aws_errors(f"give endpoint {name} its earlier model back"):
+    with aws_errors(f"give endpoint {name} its previous model back"):
         aws.client("sagemaker").update_endpoint(**request)
     run_name = find_run_name(aws, config)
     tell(f"endpoint {name}: the current model answers until that of {run_name or target} does")
@@ -81,5 +81,5 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollb
         raise Interrupted(Fault(where, f"going back to {run_name or target} goes on", hint=hint)) from None
     if ended["EndpointStatus"] != IN_SERVICE or ended["EndpointConfigName"] != target:
         reason = str(ended.get("FailureReason") or ended["EndpointStatus"])
-        raise JobError(Fault(where, f"the earlier model did not come up: {reason}"))
+        raise JobError(Fault(where, f"the previous model did not start: {reason}"))
     return Rollback(run_name, target, probe_endpoint(aws, name, content, kind=kind))

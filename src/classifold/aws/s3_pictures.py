@@ -61,7 +61,7 @@ class S3Pictures:
         looking into each would be a request.
 
         Args:
-            address: s3://bucket, s3://bucket/folder or s3://bucket/folder/picture.jpg.
+            address: s3://bucket, s3://bucket/prefix or s3://bucket/prefix/picture.jpg.
             passed: Counts what is no picture by its ending.
 
         Raises:
@@ -142,7 +142,7 @@ class S3Pictures:
         if first is None or (first["Key"] != key):
             near = "" if first is None else f"; a key that begins so is {first['Key']}"
             raise DataError(
-                Fault(address, f"there are no objects below this address{near}", "check the address")
+                Fault(address, f"there are no objects below this prefix{near}", "check the address")
             )
         return self._open_listed(bucket, first)
 
@@ -235,5 +235,5 @@ def _parse(address: str) -> tuple[str, str]:
     """
     bucket, _, key = address[len(_SCHEME) :].partition("/")
     if not bucket:
-        raise DataError(Fault(address, "the address has no bucket", "write s3://bucket/folder"))
+        raise DataError(Fault(address, "the address has no bucket", "write s3://bucket/prefix"))
     return bucket, key

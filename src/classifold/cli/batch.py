@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "--max-cost",
     type=Number(min=0, min_open=True),
     metavar="USD",
-    help="Stop the job when it has cost so much; only while this command runs.",
+    help="Stop the job when it has cost this much. Works only while this command runs.",
 )
 @click.option("--dry-run", is_flag=True, help="Show requests, cost and what was checked; start nothing.")
 @click.option("--no-wait", is_flag=True, help="Start the job, and write its answers later with --result.")
@@ -114,7 +114,7 @@ def _check_mode(run: str | None, address: str | None, *, result: str | None, sto
         what = "--result and --stop take the name of a job, and no RUN"
         raise UsageError(Fault(where, what, hint=hint, got=run))
     if not (result or stopped) and (run is None or address is None):
-        what = "expected a RUN and the address of a folder in S3"
+        what = "expected a RUN and an S3 prefix"
         raise UsageError(
             Fault(where, what, hint="for instance: classifold batch my-run s3://my-bucket/photos/")
         )

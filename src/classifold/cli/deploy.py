@@ -43,7 +43,8 @@ def takes_answering(command: Any) -> Any:
                 "--error",
                 type=Share(is_open=True),
                 metavar="E",
-                help="Say unknown so often that at most this share of the answers is wrong, such as 1%.",
+                help="Say unknown often enough that, on average, at most this share of the answers is wrong, "
+                "such as 1%.",
             ),
             click.option("--always-answer", is_flag=True, help="Answer every picture, whatever it shows."),
         )
@@ -81,14 +82,20 @@ def build_environment(config: Config, command: str, given: dict[str, Any]) -> di
 @click.command()
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--name", metavar="NAME", help="Name of the endpoint (default: PROJECT_NAME).")
-@click.option("--serverless", is_flag=True, help="Pay for the time of the requests; the first one is slow.")
-@click.option("--async", "is_async", is_flag=True, help="Requests through S3, answered one after another.")
+@click.option(
+    "--serverless",
+    is_flag=True,
+    help="Pay only while requests are processed; the first one after a pause is slow.",
+)
+@click.option(
+    "--async", "is_async", is_flag=True, help="Requests and answers go through S3; requests wait in a queue."
+)
 @click.option("--instance-type", metavar="TYPE", help="Machine (default: ENDPOINT_INSTANCE_TYPE).")
 @click.option(
     "--count",
     type=WholeNumber(0, 100),
     metavar="N",
-    help="Number of machines, at least (default: ENDPOINT_INSTANCE_COUNT).",
+    help="Minimum number of machines (default: ENDPOINT_INSTANCE_COUNT).",
 )
 @click.option(
     "--capture",
@@ -108,7 +115,7 @@ def build_environment(config: Config, command: str, given: dict[str, Any]) -> di
     "--test", "picture", metavar="PICTURE", type=PATH, help="Show the answer, and how long it took."
 )
 @click.option("--dry-run", is_flag=True, help="Show requests, cost and what was checked; change nothing.")
-@click.option("--rollback", is_flag=True, help="Go back to the model before; takes no RUN.")
+@click.option("--rollback", is_flag=True, help="Go back to the previous model; takes no RUN.")
 @json_option
 @takes_settings
 def deploy(
@@ -131,8 +138,8 @@ def deploy(
     """Serve a model on a SageMaker endpoint.
 
     RUN is a run folder, the name of a run in RUNS_DIR, a model.tar.gz here or at an s3:// address, or the
-    name of a training job. Cost and checks are shown first. An endpoint that exists gets the new model: the
-    old one answers until the new one does, and again if the new one does not.
+    name of a training job. Cost and checks are shown first. If the endpoint exists, it is updated: the
+    current model answers until the new one does, and is restored if the new one fails.
 
     An endpoint costs money until it is removed: classifold undeploy. The exit code of --dry-run is 1 if
     something is missing.
@@ -173,7 +180,7 @@ def deploy(
 
 def _roll_back(config: Config, endpoint: str, *, run: str | None, picture: Path | None, as_json: bool) -> int:
     if run is not None:
-        what = "--rollback goes back to the model before, and takes no RUN"
+        what = "--rollback goes back to the previous model, and takes no RUN"
         raise UsageError(Fault("classifold deploy", what, hint="leave out RUN or --rollback", got=run))
     from classifold.aws.rollback import roll_back
     from classifold.cli.deploy_answers import print_rollback

@@ -11,7 +11,14 @@ import click
 from classifold.cli.options import PATH, json_option, load_settings, takes_settings
 from classifold.cli.values import OneOf, Share
 from classifold.errors import Fault, UsageError
-from classifold.exports.formats import FORMAT_NAMES, FORMATS, check_packages, choose_targets, list_missing
+from classifold.exports.formats import (
+    FORMAT_NAMES,
+    FORMATS,
+    check_packages,
+    choose_targets,
+    describe_precisions,
+    list_missing,
+)
 
 if TYPE_CHECKING:
     from classifold.exports.export import Exported
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN", type=PATH, required=False)
+@click.argument("run_dir", metavar="[RUN]", type=PATH, required=False)
 @click.option(
     "--to",
     "formats",
@@ -31,7 +38,9 @@ if TYPE_CHECKING:
 )
 @click.option("--list", "is_list", is_flag=True, help="List the formats, and what each needs here.")
 @click.option("--half", "is_half", is_flag=True, help="16-bit weights, for litert, openvino and tfjs.")
-@click.option("--int8", "is_int8", is_flag=True, help="8-bit weights and sums, for litert and openvino.")
+@click.option(
+    "--int8", "is_int8", is_flag=True, help="8-bit weights and activations, for litert and openvino."
+)
 @click.option(
     "--output",
     metavar="DIR",
@@ -54,7 +63,10 @@ if TYPE_CHECKING:
     help="The largest loss of accuracy that is accepted; an export that loses more is refused.",
 )
 @click.option(
-    "--unchecked", "is_unchecked", is_flag=True, help="Export without a check where there are no pictures."
+    "--unchecked",
+    "is_unchecked",
+    is_flag=True,
+    help="Keep exports unchecked if the evaluation pictures are not here.",
 )
 @click.option(
     "--tfjs-library",
@@ -82,13 +94,13 @@ def export(
 ) -> int:
     """Write the model for other runtimes.
 
-    RUN is a run folder, the name of a run in RUNS_DIR, or a model.onnx. Each export is run over the
-    evaluation pictures beside model.onnx; how often both agree, their accuracy, size and speed are printed
-    and kept in its export.json. One whose accuracy is lower by more than --max-loss is refused: nothing of it
+    RUN is a run folder, the name of a run in RUNS_DIR, or a model.onnx. Each export and model.onnx classify
+    the evaluation pictures. Agreement, accuracy, size and speed of both are printed, and written to
+    export.json. An export whose accuracy is lower by more than --max-loss is refused: nothing of it
     is kept but these figures, and the exit code is 1.
 
-    8-bit formats are calibrated with training pictures. Programs that must give the model pixels find the
-    preprocessing beside it, in Python, JavaScript, Swift and Kotlin.
+    8-bit formats are calibrated with training pictures. For models that take pixels, the preprocessing
+    code is written beside the model in Python, JavaScript, Swift and Kotlin.
     """
     config = load_settings(config_path, overrides)
     if is_list:
@@ -163,10 +175,10 @@ def _print_formats(*, as_json: bool) -> None:
         return
     print_table(Table("Formats", ("format", "for"), [[one.name, one.summary] for one, _ in rows]))
     cells = [
-        [one.name, one.takes, ", ".join(one.precisions), ", ".join(missing) or "nothing"]
+        [one.name, one.takes, describe_precisions(one), ", ".join(missing) or "nothing"]
         for one, missing in rows
     ]
-    print_table(Table("What they take and need", ("format", "takes", "precision", "missing here"), cells))
+    print_table(Table("What they take and need", ("format", "input", "precisions", "not installed"), cells))
     if any(missing for _, missing in rows):
         show_sentences(f"What is missing: {install('export')}")
 

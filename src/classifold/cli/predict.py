@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,7 @@ def predict(
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     sorting = Sorting(sort_dir, is_linking=is_linking)
-    sorting.check(pictures=list_local(given), explain_dir=explain_dir)
+    sorting.check(pictures=[Path(one) for one in given if os.path.lexists(one)], explain_dir=explain_dir)
     chosen = choose_format(output_format, output_path)
     check_format(chosen, output_path)
     check_watch(watch_dir, paths=given, is_new_only=new_only, explain_dir=explain_dir)
@@ -194,7 +195,7 @@ def predict(
         max_error=max_error,
         always=always_answer,
     )
-    inputs = Inputs(every=every, max_pixels=predictor.max_pixels, open_s3=s3.open)
+    inputs = Inputs(every=every, max_pixels=predictor.max_pixels, open_s3=s3.open, left_out=sort_dir)
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
     if watching is not None:
         watching.run(predictor, batch_size=config.batch_size, num_workers=workers)

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     "--error",
     type=Share(is_open=True),
     metavar="E",
-    help="At most this share of the answers is wrong, as for predict.",
+    help="Say unknown often enough that, on average, at most this share of the answers is wrong, as for "
+    "predict.",
 )
 @click.option("--always-answer", is_flag=True, help="Answer every picture, whatever it shows.")
 @click.option(
@@ -90,12 +91,13 @@ if TYPE_CHECKING:
     "--data",
     type=PATH,
     metavar="DIR",
-    help="Folder of the training pictures, to show those nearest to a picture (default: only their names).",
+    help="Folder of the training pictures: show the nearest ones as thumbnails (default: show only their "
+    "names).",
 )
 @click.option(
     "--allowed-hosts",
     metavar="NAMES",
-    help="Names, separated by commas, that requests may address the server by, beside loopback names.",
+    help="Host names, separated by commas, that are accepted in the Host header besides loopback names.",
 )
 @takes_settings
 def serve(
@@ -108,8 +110,8 @@ def serve(
     alone.
 
     Each option has an environment variable, such as CLASSIFOLD_SERVE_MAX_MB for --max-mb. If the variable
-    CLASSIFOLD_API_KEY is set, requests must show that key. SIGTERM and Ctrl-C stop the server after it has
-    answered the requests in progress; SIGHUP loads the model again, without losing a request.
+    CLASSIFOLD_API_KEY is set, requests must send that key. SIGTERM and Ctrl-C stop the server after it has
+    answered the requests in progress; SIGHUP reloads the model without losing a request.
     """
     config = load_settings(config_path, overrides)
     from classifold.serve.options import VARIABLES, build_options

@@ -51,7 +51,7 @@ def check_watch(
         hint = "leave out the other paths, or --watch"
         faults.append(Fault("--watch", "it takes the place of PATH...", hint, got=str(paths[0])))
     if folder is not None and explain_dir is not None:
-        what = "the pages of --explain are written at the end, which --watch has none of"
+        what = "the pages of --explain are written at the end, and --watch has no end"
         faults.append(Fault("--watch", what, "leave out one of the two"))
     if faults:
         raise UsageError(*faults)

@@ -128,7 +128,7 @@ def _check_sources(run_dir: Path, targets: Sequence[Target]) -> None:
 
 
 def _check_output(output: Path, run_dir: Path, targets: Sequence[Target]) -> None:
-    """Refuse a folder that must not be written, and what is in an export's place and is none.
+    """Refuse a folder that must not be written to, and files in an export's place that are no earlier export.
 
     Raises:
         UsageError: The folder is the run's own, or lies in it.

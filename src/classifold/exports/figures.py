@@ -65,7 +65,7 @@ class Figures(BaseModel):
     Attributes:
         num_pictures: Evaluation pictures that can be read.
         num_unreadable: Further ones that cannot.
-        num_refused: Of those that can be read, how many the export could not read; they count as wrong.
+        num_unread: Readable pictures that the export could not read; they count as wrong.
         agreement: Share of the pictures that both give the same class.
         accuracy_model_onnx: Share that model.onnx names correctly.
         accuracy: Share that the export names correctly.
@@ -90,7 +90,7 @@ class Figures(BaseModel):
 
     num_pictures: int
     num_unreadable: int
-    num_refused: int
+    num_unread: int
     agreement: float
     accuracy_model_onnx: float
     accuracy: float
@@ -142,7 +142,7 @@ def compare_answers(
     return Figures(
         num_pictures=len(labels),
         num_unreadable=cost.num_unreadable,
-        num_refused=int((~is_read).sum()),
+        num_unread=int((~is_read).sum()),
         agreement=float((given.classes == expected.classes).mean()),
         accuracy_model_onnx=float(before.mean()),
         accuracy=float(right.mean()),
@@ -191,23 +191,23 @@ def _largest_distance_gap(given: Answers, expected: Answers, is_read: NDArray[np
 
 
 def find_broken(given: Answers) -> str:
-    """Return why what an export gave is no answer at all; empty if it is one."""
+    """Return why the outputs of an export are no answers at all; empty if they are."""
     read = given.probabilities[given.classes >= 0]
     if not len(read):
         return "it could not read any evaluation picture"
     if (read < -_ROUNDING).any() or (np.abs(read.sum(axis=1) - 1) > _ROUNDING).any():
-        return "what it gives are not probabilities"
+        return "its outputs are not probabilities"
     if given.distances is not None and not (given.distances[given.classes >= 0] >= 0).all():
-        return "what it gives are not distances"
+        return "its outputs are not distances"
     return ""
 
 
 def find_refusal(figures: Figures, *, max_loss: float) -> str:
     """Return why an export is refused; empty if it is not.
 
-    What counts is the loss that was measured, not the end of its interval: on 75 pictures, the interval of
-    an export without a single other answer reaches to 3.6 % worse. Pictures about which model.onnx is
-    undecided do not count, and a loss of one picture is never enough, unless no loss is allowed at all.
+    The measured loss decides, not its interval: on 75 pictures, the interval reaches down to -3.6 % even if
+    every answer is the same. Pictures about which model.onnx is undecided do not count, and a net loss of one
+    picture is accepted, unless no loss is allowed at all.
 
     Args:
         figures: Of the export.
@@ -227,6 +227,6 @@ def find_refusal(figures: Figures, *, max_loss: float) -> str:
         return (
             f"it calls {write_percent(figures.unknown, decimals=1)} of the evaluation pictures unknown, and "
             f"model.onnx {write_percent(figures.unknown_model_onnx, decimals=1)}; they may differ by "
-            f"{100 * MOST_UNKNOWN_DIFFERENCE:g} %"
+            f"{100 * MOST_UNKNOWN_DIFFERENCE:g} percentage points"
         )
     return ""

@@ -89,7 +89,7 @@ FORMATS: Final = (
     ),
     ExportFormat(
         name="int8",
-        summary="ONNX with 8-bit weights and sums",
+        summary="ONNX with 8-bit weights and activations",
         model="model.onnx",
         takes="pixels",
         source=MODEL_ONNX,
@@ -132,6 +132,12 @@ def find_format(name: str) -> ExportFormat:
     return next(one for one in FORMATS if one.name == name)
 
 
+def describe_precisions(one: ExportFormat) -> str:
+    """Return the precisions of a format as a table shows them, such as "float32, --half, --int8"."""
+    first, *others = one.precisions
+    return ", ".join([first, *(_OPTIONS[precision] for precision in others)])
+
+
 def choose_targets(formats: Sequence[str], *, precision: Precision | None) -> list[Target]:
     """Return the exports that are asked for, each once, in the order of `FORMATS`.
 
@@ -144,9 +150,10 @@ def choose_targets(formats: Sequence[str], *, precision: Precision | None) -> li
     """
     chosen = [one for one in FORMATS if one.name in formats]
     if precision is not None and not any(precision in one.precisions for one in chosen):
-        having = " and ".join(one.name for one in FORMATS if {precision, "float32"} <= set(one.precisions))
-        what = f"none of these formats has it: {', '.join(one.name for one in chosen)}"
-        raise UsageError(Fault(_OPTIONS[precision], what, f"add --to {having.replace(' and ', ' or --to ')}"))
+        having = [one.name for one in FORMATS if {precision, "float32"} <= set(one.precisions)]
+        what = f"not available for {' and '.join(one.name for one in chosen)}"
+        hint = f"it is available for {', '.join(having[:-1])} and {having[-1]}"
+        raise UsageError(Fault(_OPTIONS[precision], what, hint))
     return [
         Target(one, precision if precision is not None and precision in one.precisions else one.precisions[0])
         for one in chosen

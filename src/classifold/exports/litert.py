@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite): model.tflite in single or half precision, or with 8-bit weights and sums."""
+"""LiteRT (TensorFlow Lite): model.tflite in single or half precision, or 8-bit weights and activations."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def write_litert(
         run_dir: The run folder.
         path: The new file.
         card: The model card; it travels in the file, as an archive at its end, with the class names.
-        precision: Of weights and sums.
-        calibration: For "int8": pictures (S, S, 3) that set the range of every sum.
+        precision: Of weights and activations.
+        calibration: For "int8": pictures (S, S, 3) that the ranges of the activations are calibrated on.
     """
     import tensorflow as tf
 

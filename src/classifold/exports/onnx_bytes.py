@@ -1,4 +1,4 @@
-"""A model.onnx that takes an encoded picture: it decodes, resizes and turns it as training does.
+"""A model.onnx that takes an encoded picture: it decodes, orients (EXIF) and resizes it as training does.
 
 ONNX Runtime extensions decode JPEG and PNG and know nothing of the EXIF orientation, so the graph reads the
 tag itself.

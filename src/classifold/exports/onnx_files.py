@@ -1,4 +1,4 @@
-"""Exports that stay ONNX: with 8-bit weights and sums, and in the folders of a Triton model repository."""
+"""Exports that stay ONNX: with 8-bit weights and activations, and as a Triton model repository."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_int8(
 ) -> ModelCard:
     """Write a model.onnx whose network computes in 8 bits, and return its card.
 
-    Static, by the pictures: weights per channel, and sums with the range that they had on them, with a
+    Static quantisation: weights per channel, and activations with ranges calibrated on the pictures, with a
     QuantizeLinear and a DequantizeLinear around every node (QDQ). The probabilities and the distance are
     computed in single precision still.
 

@@ -1,4 +1,4 @@
-"""OpenVINO: model.xml and model.bin, in single or half precision, or with 8-bit weights and sums."""
+"""OpenVINO: model.xml and model.bin, in single or half precision, or with 8-bit weights and activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A SavedModel of TensorFlow that takes encoded pictures: it decodes, resizes and turns them itself."""
+"""A TensorFlow SavedModel that takes encoded pictures: it decodes, orients (EXIF) and resizes them."""
 
 from __future__ import annotations
 

@@ -61,6 +61,7 @@ class Inputs:
         open_s3: Returns the connection to S3, which is made when an address needs it; None where there is
             none.
         standard_input: What `-` reads; None for the process's own.
+        left_out: A folder in which patterns find nothing: where pictures are sorted into meanwhile.
     """
 
     passed: Passed = field(default_factory=Passed)
@@ -68,6 +69,13 @@ class Inputs:
     max_pixels: int = _DEFAULT_MAX_PIXELS
     open_s3: Callable[[], ObjectStore] | None = None
     standard_input: BinaryIO | None = None
+    left_out: Path | None = None
+
+    def leaves_out(self, path: str) -> bool:
+        """Return whether a path is the folder that is left out, or lies in it, wherever links lead."""
+        return self.left_out is not None and Path(os.path.realpath(path)).is_relative_to(
+            os.path.realpath(self.left_out)
+        )
 
 
 class Sources(Iterator[Source]):
@@ -218,7 +226,7 @@ class _Finder:
     def _begin(
         self, found: Iterator[Source | Remote], where: str, what: str = "this folder holds no pictures"
     ) -> Iterable[Source | Remote]:
-        """Return what is found, after a look that there is something.
+        """Return an iterator over what is found, after checking that there is something.
 
         Raises:
             DataError: There is nothing, or it cannot be listed.
@@ -244,18 +252,28 @@ class _Finder:
 
     def _expand(self, pattern: str) -> Iterator[Source]:
         for path, entry in expand_pattern(pattern):
+            if self._inputs.leaves_out(path):
+                continue
             # A name with a dot is matched only by a pattern that asks for one.
             reason = reason_to_pass_over(entry.name)
             if reason and not entry.name.startswith("."):
                 self._inputs.passed.add(path, reason=reason)
                 continue
             if leads_to_folder(entry):
-                yield from self._walk(Path(path))
+                found = self._walk(Path(path))
+                yield from (one for one in found if not self._inputs.leaves_out(str(one.path)))
             else:
                 yield from self._open_entry(path, find_reason_no_picture(entry))
 
     def _open_entry(self, path: str, reason: str) -> Iterator[Source]:
-        """Yield the pictures of a file that was found, by the reason why it is none."""
+        """Yield the pictures in a file found in a folder: the file itself, or the frames of a video.
+
+        Anything else is counted as passed over.
+
+        Args:
+            path: The file.
+            reason: Why it is not a picture; empty if it is one.
+        """
         if not reason:
             yield file_source(Path(path))
         elif reason != _IS_VIDEO and not (is_transport_stream(path) and is_video(path)):

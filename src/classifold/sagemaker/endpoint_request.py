@@ -30,7 +30,7 @@ class Hosting:
     Attributes:
         kind: real-time, serverless or async.
         instance_type: SageMaker's name of the machine; empty for serverless.
-        count: Number of machines, at least; with 0 there are none while nothing is asked.
+        count: Minimum number of machines; with 0 there are none while no request waits.
         max_count: Number of machines, at most, by autoscaling; 0 for no autoscaling.
         memory_mb: Memory of a serverless endpoint in MB; 0 for others.
         concurrency: Requests that a serverless endpoint answers at the same time, at most; 0 for others.
@@ -111,8 +111,9 @@ def choose_hosting(
             Fault("--instance-type", "expected an instance type such as ml.m5.large", got=repr(machine))
         )
     if least == 0 and kind != "async":
-        what = "only asynchronous endpoints can have no machine while they are idle"
-        faults.append(Fault("setting ENDPOINT_INSTANCE_COUNT", what, hint="set it to 1, or use --async"))
+        where = "setting ENDPOINT_INSTANCE_COUNT" if count is None else "--count 0"
+        what = "only asynchronous endpoints can scale to zero machines"
+        faults.append(Fault(where, what, hint="use at least 1 machine, or --async"))
     most = config.ENDPOINT_MAX_COUNT
     if least == 0 and most == 0:
         what = "with no machine while idle, autoscaling adds them, and it is off"

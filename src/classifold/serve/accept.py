@@ -23,7 +23,9 @@ def choose_type(accept: str, offered: Mapping[str, str]) -> str:
     best = max(offered, key=lambda kind: _rate(kind, wishes))
     if _rate(best, wishes) <= 0:
         given = ", ".join(dict.fromkeys(offered.values()))
-        raise HttpError(406, "no answer of the types in Accept can be given", hint=f"there is {given}")
+        raise HttpError(
+            406, "none of the types in the Accept header is available", hint=f"available: {given}"
+        )
     return offered[best]
 
 

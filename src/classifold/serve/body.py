@@ -16,7 +16,10 @@ _LEAST_BYTES_PER_S = 16_000
 
 
 class ByteBudget:
-    """The memory for what all requests in progress sent, at most `limit` bytes; for the event loop alone."""
+    """Limits the memory of all request bodies in progress to `limit` bytes.
+
+    Not thread-safe: use it from the event loop only.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0

@@ -39,9 +39,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._start_timer(self.header_timeout_s)
         if len(self.connections) > self.max_connections and not self._close_idle():
-            self._refuse(
-                HttpError(503, "the server has no room for more connections", hint="try again in 1 s")
-            )
+            self._refuse(HttpError(503, "too many open connections", hint="try again in 1 s"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop every clock."""

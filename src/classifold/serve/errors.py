@@ -35,5 +35,5 @@ def refuse_for_load(what: str, *, status: int = 429, after_s: int = 1) -> HttpEr
         status: 429, or 503 where the server as a whole is busy or stopping.
         after_s: When to try again, in seconds.
     """
-    hint = f"try again in {after_s} s, or send less at a time"
+    hint = f"try again in {after_s} s, or send fewer pictures per request"
     return HttpError(status, what, hint=hint, headers={"Retry-After": str(after_s)})

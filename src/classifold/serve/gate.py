@@ -25,7 +25,7 @@ from classifold.serve.service import Service
 
 REQUEST_ID = "X-Request-Id"
 _ID = re.compile(r"[A-Za-z0-9._:;/=+@-]{1,128}", re.ASCII)
-# What holds no secret and is asked for by those who cannot show a key: probes, and a browser's address bar.
+# What holds no secret and is asked for by those who cannot send a key: probes, and a browser's address bar.
 _OPEN = frozenset(
     {"/", "/docs", "/openapi.json", "/ping", "/health/live", "/health/ready", "/v2/health/live"}
     | {"/v2/health/ready"}
@@ -116,10 +116,10 @@ class _Passage:
         key, path = self._service.options.api_key, self._scope["path"]
         if key is None or path in _OPEN or path.startswith(_OPEN_BEGINNING):
             return
-        if not _shows_key(self._headers, key):
+        if not _sends_key(self._headers, key):
             hint = "send the header `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
             raise HttpError(
-                401, "this server wants its API key", hint=hint, headers={"WWW-Authenticate": "Bearer"}
+                401, "this server requires an API key", hint=hint, headers={"WWW-Authenticate": "Bearer"}
             )
 
     def _complete(self, message: MutableMapping[str, Any]) -> None:
@@ -134,7 +134,8 @@ class _Passage:
         known = explain_error(error)
         if known is None:
             self._log.say_bug(self._id, "".join(traceback.format_exception(error)))
-            known = HttpError(500, "this is a mistake in classifold itself", hint="see the server's log")
+            known = HttpError(500, "internal error: this is a bug in classifold", hint="see the server's log")
+        self._scope["state"]["error"] = known.error
         if not self._status:
             # What an answer leaves unread of the body would be taken for the next request otherwise.
             if self._headers.get("expect"):
@@ -195,7 +196,7 @@ def explain_error(error: Exception) -> HttpError | None:
 
 
 def _describe_status(error: HTTPException) -> str:
-    texts = {404: "there is nothing at this address", 405: "this address does not take this method"}
+    texts = {404: "there is nothing at this address", 405: "this method is not allowed here"}
     return texts.get(error.status_code, error.detail)
 
 
@@ -211,8 +212,8 @@ def _check_host(headers: Mapping[str, str], service: Service) -> None:
     if not host or not (options.is_loopback or options.allowed_hosts):
         return
     if not (is_loopback(host) or host in map(str.lower, options.allowed_hosts)):
-        hint = f"start it with --allowed-hosts {host[:100]}"
-        raise HttpError(421, "this server does not answer to this name", hint=hint)
+        hint = f"allow it with --allowed-hosts {host[:100]}"
+        raise HttpError(421, "the Host header names a host that is not allowed", hint=hint)
 
 
 def _strip_port(host: str) -> str:
@@ -234,16 +235,15 @@ def _check_origin(headers: Mapping[str, str], method: str) -> None:
         origin = headers.get("origin")
         is_own = origin is None or origin.lower().partition("://")[2] == headers.get("host", "").lower()
     if not is_own:
-        raise HttpError(
-            403, "a page of another site may not use this server", hint="let that site's own server ask"
-        )
+        hint = "send the request from that site's server, not from its page"
+        raise HttpError(403, "requests from pages of other sites are refused", hint=hint)
 
 
-def _shows_key(headers: Mapping[str, str], key: str) -> bool:
+def _sends_key(headers: Mapping[str, str], key: str) -> bool:
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    shown = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
     # Compared in constant time, so that the time tells nothing about how much of it is right.
-    return hmac.compare_digest(shown.encode("utf-8", "replace"), key.encode("utf-8"))
+    return hmac.compare_digest(sent.encode("utf-8", "replace"), key.encode("utf-8"))
 
 
 def _find_route(scope: Scope) -> str:

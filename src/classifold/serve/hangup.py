@@ -1,4 +1,4 @@
-"""Tells the two meanings of SIGHUP apart: load the model again, or the terminal was closed."""
+"""Tells the two meanings of SIGHUP apart: reload the model, or the terminal was closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Hangup:
 
     @property
     def is_terminal_closed(self) -> bool:
-        """Whether there was a terminal and is none any more; the kernel then sends SIGHUP by itself."""
+        """Whether the terminal that the process started in is gone, which makes the kernel send SIGHUP."""
         return self._terminal is not None and not os.isatty(self._terminal)
 
 

@@ -28,7 +28,7 @@ def open_port(host: str, port: int) -> socket.socket:
         )[0]
     except (socket.gaierror, UnicodeError) as error:
         hint = "give an address of this machine, such as 127.0.0.1 or 0.0.0.0"
-        raise ServeError(Fault(where, "this machine does not know the address", hint)) from error
+        raise ServeError(Fault(where, "the host name cannot be resolved", hint)) from error
     server = socket.socket(kind, socket.SOCK_STREAM)
     try:
         # A server that is started again takes the port of connections that are still ending.
@@ -59,12 +59,12 @@ def describe_place(options: ServeOptions, port: int) -> list[str]:
         port: The port that was opened.
     """
     host = f"[{options.host}]" if ":" in options.host else options.host
-    key = "requests must show the API key" if options.api_key else "no API key is set"
+    key = "requests must send the API key" if options.api_key else "no API key is set"
     if is_loopback(options.host):
         return [f"at http://{host}:{port}/, for this machine alone; {key}; Ctrl-C stops it"]
     return [
         f"at http://{host}:{port}/; {key}; Ctrl-C stops it",
-        "note: everybody who reaches this machine in the network can ask, and what is sent can be read on "
-        "the way: put a proxy with TLS before it"
+        "note: everybody who reaches this machine in the network can send requests, and what is sent can be "
+        "read on the way: put a proxy with TLS before it"
         + ("" if options.api_key else ", and set CLASSIFOLD_API_KEY"),
     ]

@@ -63,7 +63,7 @@ class Metrics:
             registry=registry,
         )
         self._reloads = Counter(
-            "classifold_reloads", "Changes of the model, by outcome.", ["outcome"], registry=registry
+            "classifold_reloads", "Reloads of the model, by outcome.", ["outcome"], registry=registry
         )
         self._find_waiting: Callable[[], int] = lambda: 0
 

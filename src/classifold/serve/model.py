@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from classifold.errors import Fault, RunError
 from classifold.predict.predictor import Predictor, load_predictor
 from classifold.run_folder import find_run
 from classifold.serve.options import ServeOptions
@@ -49,7 +48,8 @@ def load_model(options: ServeOptions) -> ServedModel:
     )
     path = predictor.path
     if path is None:
-        raise RunError(Fault(str(options.run), "this model has no file", "name a run folder"))
+        # Only a model from memory has none, and RUN always names a file.
+        raise TypeError("expected a model in a file")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     # In a container the folder has the same name for every model.
@@ -65,13 +65,13 @@ class ModelSlot:
         self.current = load_model(options)
 
     def reload(self) -> ServedModel:
-        """Load the model again, beside the one that is served, and serve it from the next request on.
+        """Load the model that RUN names now, check it, and serve it from the next request on.
 
         RUN is looked up again, so that a link or a name may lead to another run now. It may be called from
         any thread; two calls take turns.
 
         Raises:
-            ClassifoldError: The new model cannot be loaded; the old one is still served.
+            ClassifoldError: The new model cannot be loaded; the current one is still served.
         """
         with self._lock:
             self.current = load_model(self._options)

@@ -18,18 +18,22 @@ from classifold.trust.explained import NUM_NEIGHBOURS
 _JSON = "application/json"
 _ERRORS = {
     400: "The request is malformed.",
-    401: "The server wants its API key.",
-    403: "A page of another site may not use this server.",
+    401: "The server requires an API key.",
+    403: "Requests from pages of other sites are refused.",
     404: "There is no model of this name.",
-    406: "None of the types in Accept can be given.",
+    406: "None of the types in the Accept header is available.",
     408: "The body did not arrive in time.",
     413: "The request is too large, or has too many pictures.",
     415: "The body is of a type, or compressed in a way, that is not read.",
+    421: "The Host header names a host that is not allowed.",
     422: "No picture in the request can be read.",
     429: "The queue is full; Retry-After says when to try again.",
-    503: "The server is stopping, or the answer took too long.",
+    431: "The header is too large.",
+    503: "The server is stopping, has too many connections or no memory, or the answer took too long.",
 }
-_FOR_PICTURES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+# Any request may get these, whatever it is for.
+_FOR_ALL = (421, 431, 503)
+_FOR_PICTURES = (400, 401, 403, 408, 413, 415, 422, 429)
 
 
 def build_openapi() -> dict[str, Any]:
@@ -79,13 +83,14 @@ def _operation(
     Args:
         summary: What it does.
         good: The answer with status 200.
-        errors: The statuses of its errors.
-        is_open: Whether it never wants the API key.
+        errors: The statuses of its errors, besides those of `_FOR_ALL`.
+        is_open: Whether it never requires the API key.
         body: The body that it takes.
         parameters: Its parameters.
     """
-    answers = {"200": good, **{str(one): _describe(_ERRORS[one], "Error") for one in errors}}
-    # An empty object says that a server without a key wants none.
+    statuses = sorted({*errors, *_FOR_ALL})
+    answers = {"200": good, **{str(one): _describe(_ERRORS[one], "Error") for one in statuses}}
+    # An empty object says that a server without a key requires none.
     security: list[dict[str, list[str]]] = [] if is_open else [{}, {"bearer": []}, {"header": []}]
     found: dict[str, Any] = {"summary": summary, "responses": answers, "security": security}
     if body is not None:
@@ -135,9 +140,8 @@ _HEADER_LENGTH = _parameter(
 )
 
 
-def _health(summary: str, text: str, *, may_fail: bool, schema: str = "Status") -> dict[str, Any]:
-    errors = (503,) if may_fail else ()
-    return {"get": _operation(summary, _describe(text, schema), errors=errors, is_open=True)}
+def _health(summary: str, text: str, *, schema: str = "Status") -> dict[str, Any]:
+    return {"get": _operation(summary, _describe(text, schema), is_open=True)}
 
 
 def _list_model_paths() -> dict[str, Any]:
@@ -148,15 +152,15 @@ def _list_model_paths() -> dict[str, Any]:
     ):
         model = _operation(
             "The model's inputs and outputs (V2)",
-            _describe("Inputs and outputs.", "V2Model"),
+            _describe("The model's inputs and outputs.", "V2Model"),
             errors=(401, 404),
             parameters=parameters,
         )
         paths[path] = {"get": model}
         ready = _operation(
-            "Whether the model answers (V2)",
-            _describe("It answers.", "V2Ready"),
-            errors=(401, 404, 503),
+            "Whether the model is ready (V2)",
+            _describe("The model is ready.", "V2Ready"),
+            errors=(401, 404),
             parameters=parameters,
         )
         paths[f"{path}/ready"] = {"get": ready}
@@ -165,7 +169,7 @@ def _list_model_paths() -> dict[str, Any]:
         infer = _operation(
             "Classify pictures or pixels (V2)",
             answers,
-            errors=(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+            errors=(*_FOR_PICTURES, 404),
             body={
                 _JSON: {"schema": _refer("V2Request")},
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -208,32 +212,36 @@ _PATHS: dict[str, Any] = {
             parameters=(_NEIGHBOURS, _TOP_K),
         )
     },
-    "/health/live": _health("Whether the process answers", "It does.", may_fail=False),
-    "/health/ready": _health("Whether new requests should come here", "They should.", may_fail=True),
+    "/health/live": _health("Liveness check", "The process answers."),
+    "/health/ready": _health("Readiness check", "The server accepts requests."),
     "/metadata": {
         "get": _operation(
-            "The model, its rule, and the limits", _describe("These.", "Metadata"), errors=(401,)
+            "Metadata", _describe("The model, its rule and the limits.", "Metadata"), errors=(401,)
         )
     },
     "/metrics": {
         "get": _operation(
-            "Counters in Prometheus's text format", _describe("These.", kind="text/plain"), errors=(401,)
+            "Metrics", _describe("Counters in Prometheus's text format.", kind="text/plain"), errors=(401,)
         )
     },
-    "/openapi.json": {"get": _operation("This description", _describe("It, as JSON.", "Any"), is_open=True)},
-    "/docs": {
-        "get": _operation("This description as a page", _describe("It.", kind="text/html"), is_open=True)
+    "/openapi.json": {
+        "get": _operation("OpenAPI description", _describe("This description, as JSON.", "Any"), is_open=True)
     },
-    "/ping": _health("Whether new requests should come here (SageMaker)", "They should.", may_fail=True),
+    "/docs": {
+        "get": _operation(
+            "Documentation", _describe("This description, as a page.", kind="text/html"), is_open=True
+        )
+    },
+    "/ping": _health("Readiness check (SageMaker)", "The server accepts requests."),
     "/invocations": {"post": _build_invocations()},
     "/v2": {
-        "get": _operation("The server (V2)", _describe("Name and extensions.", "V2Server"), errors=(401,))
+        "get": _operation(
+            "Server metadata (V2)", _describe("The server's name and extensions.", "V2Server"), errors=(401,)
+        )
     },
-    "/v2/health/live": _health(
-        "Whether the process answers (V2)", "It does.", may_fail=False, schema="V2Live"
-    ),
+    "/v2/health/live": _health("Liveness check (V2)", "The process answers.", schema="V2Live"),
     "/v2/health/ready": _health(
-        "Whether new requests should come (V2)", "They should.", may_fail=True, schema="V2ServerReady"
+        "Readiness check (V2)", "The server accepts requests.", schema="V2ServerReady"
     ),
     **_list_model_paths(),
 }

@@ -38,7 +38,8 @@ _TENSOR_DATA = {"type": "array", "items": True}
 
 SCHEMAS: dict[str, Any] = {
     "Any": {"type": "object"},
-    "Error": _object(("hint",), error=_TEXT, hint=_TEXT, request_id=_TEXT),
+    # Errors of the connection itself (classifold.serve.connection) have no request, and so no id.
+    "Error": _object(("hint", "request_id"), error=_TEXT, hint=_TEXT, request_id=_TEXT),
     "Status": _object(status={"enum": ["live", "ready"]}),
     "Prediction": _object(
         name=_or_null(_TEXT),

@@ -63,7 +63,7 @@ class ServeOptions:
         data: Folder of the training pictures that explanations show; None: they only name them.
         allowed_hosts: Names that a request may address the server by, beside loopback names; if it is empty
             and the server listens on more than loopback, every name is allowed.
-        api_key: What requests must show, except those for health; None: no key.
+        api_key: What requests must send, except those for health; None: no key.
     """
 
     run: Path
@@ -154,7 +154,11 @@ def _find_unknown(environment: Mapping[str, str]) -> list[Fault]:
         if name.startswith(VARIABLE_PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "`classifold serve --help` lists the options"
-            faults.append(Fault(name, "no option of the server has this variable", hint))
+            faults.append(
+                Fault(
+                    name, "unknown environment variable: no option of `classifold serve` has this name", hint
+                )
+            )
     return faults
 
 

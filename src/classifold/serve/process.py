@@ -1,7 +1,7 @@
 """One process of the server: from its socket to the end, with what the signals do.
 
 SIGTERM and SIGINT: stop, after the requests in progress were answered; a second SIGINT stops at once. SIGHUP:
-load the model again, or stop where the terminal was closed.
+reload the model, or stop where the terminal was closed.
 """
 
 from __future__ import annotations
@@ -146,12 +146,12 @@ class ServerProcess:
             self._service.metrics.count_reload(is_done=False)
             self._log.say(f"{error}\nnote: {before.name} is still served", event="reload refused")
             return
-        except Exception as error:  # such as MemoryError: whatever it is, the old model can go on
+        except Exception as error:  # such as MemoryError: whatever it is, the current model can go on
             self._service.metrics.count_reload(is_done=False)
-            self._log.say(f"error: the model cannot be loaded again: {error!r}", event="reload refused")
+            self._log.say(f"error: the model cannot be reloaded: {error!r}", event="reload refused")
             return
         self._service.metrics.count_reload(is_done=True)
-        self._log.say(f"loaded again: {describe_served(self._service)}", event="reloaded")
+        self._log.say(f"reloaded: {describe_served(self._service)}", event="reloaded")
 
 
 def describe_served(service: Service) -> str:

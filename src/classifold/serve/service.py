@@ -1,4 +1,4 @@
-"""What all requests share: options, model, queue and limits; and their way from a body to answers."""
+"""What all requests share (options, model, queue, limits), and how the body of a request becomes answers."""
 
 from __future__ import annotations
 

@@ -138,7 +138,9 @@ class Workers:
                     return line.decode("utf-8")
                 code = worker.process.wait()
                 hint = "the lines above say why" if code > 0 else "see the system's log"
-                raise ServeError(Fault(f"worker {place.number}", "it could not start", hint))
+                raise ServeError(
+                    Fault(f"worker {place.number}", "the process ended before it was ready", hint)
+                )
             if not found:
                 raise ServeError(Fault(f"worker {place.number}", "it took too long to start"))
             _drain(wake)

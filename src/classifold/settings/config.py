@@ -445,13 +445,14 @@ class Config(BaseModel):
         "ml.m5.large", description="the machine of an endpoint or a batch transform"
     )
     ENDPOINT_INSTANCE_COUNT: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
-        1, ge=0, le=100, description="number of these machines, at least; 0: none while idle (--async only)"
+        1, ge=0, le=100, description="minimum number of these machines; 0: none while idle (--async only)"
     )
     ENDPOINT_MAX_COUNT: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
-        0, ge=0, le=100, description="number of these machines, at most, by autoscaling; 0: no autoscaling"
+        0, ge=0, le=100, description="maximum number of these machines; 0: no autoscaling"
     )
     ENDPOINT_REQUESTS: Annotated[Positive, Group.ENDPOINT, Scope.HERE] = Field(
-        600, description="requests a minute and machine that autoscaling aims at; --async: waiting requests"
+        600,
+        description="target of autoscaling: requests per minute and machine; --async: waiting requests",
     )
     SERVERLESS_MEMORY_MB: Annotated[int, Group.ENDPOINT, Scope.HERE] = Field(
         2048,

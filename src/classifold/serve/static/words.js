@@ -2,7 +2,7 @@
 
 const STATUS = {
   400: "The server did not understand what this page sent.",
-  401: "The server asks for an API key.",
+  401: "The server requires an API key.",
   403: "The server does not answer this page under this address.",
   408: "The picture arrived too slowly: the server stopped waiting.",
   413: "The picture is larger than this server takes.",
