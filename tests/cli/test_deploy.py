@@ -94,6 +94,17 @@ def test_an_asynchronous_endpoint_is_asked_with_the_command_that_deploy_prints(
     assert asked["FailureLocation"].rpartition("/")[0] + "/" in said.out
 
 
+def test_the_example_of_an_asynchronous_endpoint_in_the_documentation_prints_the_answer(
+    shop: Aws, make_run: MakeRun, classifold: Classifold, root: Path, run_python: Callable[..., Any]
+) -> None:
+    assert classifold("deploy", make_run("rose"), "--async").code == 0
+    page = (root / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "_async" in code]
+    Image.new("RGB", (40, 30), "red").save("photo.jpg")
+    answer = run_python("-c", example.replace("flowers-classification", "petals"))
+    assert answer.out == "rose\n", answer.err
+
+
 def test_a_refused_picture_is_said_and_the_exit_code_is_1(
     shop: Aws, make_run: MakeRun, classifold: Classifold, tmp_path: Path
 ) -> None:

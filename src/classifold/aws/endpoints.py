@@ -75,10 +75,11 @@ def list_own(aws: Aws, kind: str) -> dict[str, dict[str, Any]]:
         aws: The connection to AWS.
         kind: "endpoints" or "transform_jobs".
     """
-    base = names.endpoint_base(aws.config.PROJECT_NAME)
-    noun, entries = {
-        "endpoints": ("Endpoint", "Endpoints"),
-        "transform_jobs": ("TransformJob", "TransformJobSummaries"),
+    project = aws.config.PROJECT_NAME
+    # The name of a transform job has room for less of the project's.
+    base, noun, entries = {
+        "endpoints": (names.endpoint_base(project), "Endpoint", "Endpoints"),
+        "transform_jobs": (names.batch_base(project), "TransformJob", "TransformJobSummaries"),
     }[kind]
     with aws_errors(f"list the {kind.replace('_', ' ')}"):
         pages = aws.client("sagemaker").get_paginator(f"list_{kind}").paginate(NameContains=base)

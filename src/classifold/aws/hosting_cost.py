@@ -81,7 +81,8 @@ def _estimate_serverless(aws: Aws, hosting: Hosting) -> HostingCost:
     million = round(1e6 * _REQUEST_SECONDS * second, 2)
     remarks = (
         f"free without requests; {second:.7f} USD per second of processing with {hosting.memory_mb} MB",
-        f"a million requests of {_REQUEST_SECONDS:g} s each: {format_usd(million)}, plus data transfer per GB",
+        f"a million requests of {_REQUEST_SECONDS:g} s each: {format_usd(million)}, "
+        "plus data transfer per GB",
         f"{format_usd(hosting.concurrency * price.usd_per_hour)} an hour if {hosting.concurrency} requests "
         "at once are processed all the time",
     )

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     "--result", metavar="JOB", help="Wait for a job that was started before, and write its answers."
 )
 @click.option("--stop", "stopped", metavar="JOB", help="End a job early.")
+@click.option("--list", "is_listed", is_flag=True, help="List the jobs, the newest first.")
 @takes_settings
 def batch(
     run: str | None,
@@ -66,6 +67,7 @@ def batch(
     no_wait: bool,
     result: str | None,
     stopped: str | None,
+    is_listed: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
     **answering: Any,
@@ -77,7 +79,9 @@ def batch(
     named with the reason, and the exit code is then 1; that of --dry-run is 1 if something is missing.
     """
     config = load_project(config_path, overrides)
-    _check_mode(run, address, result=result, stopped=stopped)
+    _check_mode(run, address, result=result, stopped=stopped, is_listed=is_listed)
+    if is_listed:
+        return _list(config, output_path, output_format)
     if stopped is not None:
         from classifold.aws.batch_follow import stop_batch
 
@@ -106,18 +110,32 @@ def batch(
     return _write(aws, name, output_path, chosen)
 
 
-def _check_mode(run: str | None, address: str | None, *, result: str | None, stopped: str | None) -> None:
+def _check_mode(
+    run: str | None, address: str | None, *, result: str | None, stopped: str | None, is_listed: bool
+) -> None:
     where, hint = "classifold batch", "classifold batch --help says what it takes"
-    if result is not None and stopped is not None:
-        raise UsageError(Fault(where, "--result and --stop exclude each other", hint=hint))
-    if (result or stopped) and run is not None:
-        what = "--result and --stop take the name of a job, and no RUN"
+    modes = [result is not None, stopped is not None, is_listed]
+    if sum(modes) > 1:
+        raise UsageError(Fault(where, "--result, --stop and --list exclude each other", hint=hint))
+    if any(modes) and run is not None:
+        what = "--result and --stop take the name of a job, --list takes nothing, and none takes a RUN"
         raise UsageError(Fault(where, what, hint=hint, got=run))
-    if not (result or stopped) and (run is None or address is None):
+    if not any(modes) and (run is None or address is None):
         what = "expected a RUN and an S3 prefix"
         raise UsageError(
             Fault(where, what, hint="for instance: classifold batch my-run s3://my-bucket/photos/")
         )
+
+
+def _list(config: Config, output_path: Path | None, output_format: OutputFormat | None) -> int:
+    if output_path is not None or output_format not in (None, "text", "json"):
+        what = "--list prints a table, or JSON"
+        raise UsageError(Fault("classifold batch", what, hint="leave out --output, or take --format json"))
+    from classifold.aws.batch_list import list_batches
+    from classifold.cli.deploy_answers import print_batches
+
+    print_batches(list_batches(prepare_aws(config)), as_json=output_format == "json")
+    return 0
 
 
 def _build_options(

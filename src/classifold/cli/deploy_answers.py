@@ -11,6 +11,7 @@ import click
 from classifold import names
 from classifold.cli.answers import Table, print_table
 from classifold.cli.cloud_answers import print_json
+from classifold.counts import count_of
 from classifold.money import format_usd
 from classifold.printable import format_json, make_printable
 from classifold.progress import say
@@ -18,6 +19,7 @@ from classifold.step_line import format_seconds
 
 if TYPE_CHECKING:
     from classifold.aws.batch import Batch
+    from classifold.aws.batch_list import BatchRow
     from classifold.aws.deploy import Deployment
     from classifold.aws.deploy_plan import DeployPlan
     from classifold.aws.endpoints import EndpointRow
@@ -152,7 +154,11 @@ def tell_batch(batch: Batch) -> None:
     for line in [*list_findings(batch.findings), *list_cost(batch.cost)]:
         say(line)
     if batch.max_seconds is not None:
-        say(f"It is stopped after {format_seconds(batch.max_seconds)}, so that it costs no more.")
+        count = len(batch.pictures.sizes)
+        say(f"--max-cost: this command stops the job after {format_seconds(batch.max_seconds)}.")
+        say("  Ctrl-C, or a lost connection, ends the command and not the job: nothing stops it then.")
+        rate = count / batch.max_seconds
+        say(f"  Enough for {count_of(count, 'picture')} if it answers {rate:.2g} a second or more.")
 
 
 def print_batch(batch: Batch, *, is_dry_run: bool, is_left: bool) -> None:
@@ -172,6 +178,31 @@ def print_batch(batch: Batch, *, is_dry_run: bool, is_left: bool) -> None:
     if is_left:
         say(f"Result:  classifold batch --result {batch.name}")
         say(f"End:     classifold batch --stop {batch.name}")
+
+
+def print_batches(rows: Sequence[BatchRow], *, as_json: bool) -> None:
+    """Print one row per transform job, what each answers, and why one failed."""
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    if not rows:
+        click.echo("No transform jobs yet. Start one with: classifold batch RUN s3://BUCKET/PREFIX")
+        return
+    print_table(build_batches_table(rows))
+    for row in rows:
+        if row.run_name:
+            click.echo(make_printable(f"{row.name}: {row.run_name} on {row.address}"))
+        if row.failure_reason:
+            click.echo(make_printable(f"{row.name}: {row.failure_reason}"))
+    click.echo("Write the answers of one with: classifold batch --result JOB")
+
+
+def build_batches_table(rows: Sequence[BatchRow]) -> Table:
+    """Return the table of transform jobs."""
+    cells = [
+        [row.name, row.status, f"{row.created:%Y-%m-%d %H:%M}", format_seconds(row.seconds)] for row in rows
+    ]
+    return Table("Transform jobs", ["job", "state", "started", "time"], cells)
 
 
 def print_endpoints(rows: Sequence[EndpointRow], *, as_json: bool) -> None:
