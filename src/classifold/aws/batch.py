@@ -185,7 +185,7 @@ def _plan(
         picture_names=tuple(pictures.sizes),
         unsent=pictures.unsent,
     )
-    said = passed.describe() if passed.total else ""
+    said = "; ".join(passed.describe())
     return Batch(name, planned, cost, max_seconds, findings, pictures, said, notes), place
 
 

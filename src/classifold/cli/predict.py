@@ -150,8 +150,9 @@ def predict(
     second, so it works on network disks too. Pictures that FILE has answers of are left out, unless they
     changed since. A --sort-into folder inside DIR is not watched. Ctrl-C or SIGTERM ends it with exit code 0.
 
-    Exit codes: 0, every picture was answered, as unknown or not; 1, some could not be read; 2, a mistake in
-    the command line or the settings.
+    Exit codes: 0, every picture was answered, as unknown or not; 1, some could not be read or
+    sorted, or the command could not start or go on, for instance because the run or something that PATH
+    names is missing; 2, a mistake in the command line or the settings.
     """
     config = load_settings(config_path, overrides)
     options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
@@ -219,8 +220,8 @@ def predict(
         )
         is_shown = output_path is None and is_terminal(sys.stdout)
         written = write_rows(predictions, rows, doing=None if is_shown else doing, **answers)
-    if passed := inputs.passed.describe():
-        say(passed)
+    for line in inputs.passed.describe():
+        say(line)
     if explain_dir is not None:
         say(f"the explanations are in {explain_dir / INDEX_HTML}")
     print_written(written, output_path, output_format=chosen)

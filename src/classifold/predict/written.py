@@ -52,9 +52,12 @@ class Written:
         return [*lines, *self.describe_unreadable()]
 
     def describe_unreadable(self) -> list[str]:
-        """Return a line on how many pictures could not be read, with the first reasons; [] for none."""
+        """Return how many pictures could not be read and the first reasons, each on its line; [] for none."""
         if not self.unreadable:
             return []
+        told = f"{count_of(self.unreadable, 'picture')} could not be read:"
+        if self.unreadable == 1:
+            return [f"{told} {self.examples[0]}"]
         more = self.unreadable - len(self.examples)
-        examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
-        return [f"{count_of(self.unreadable, 'picture')} could not be read: {examples}"]
+        rest = [f"and {more:,} more, with {choose(more, 'its reason', 'their reasons')} in the answers"]
+        return [told, *(f"  {line}" for line in [*self.examples, *(rest if more else [])])]
