@@ -19,8 +19,8 @@ MakeRun = Callable[[str], Path]
 
 
 def go_back(aws: Aws) -> str:
-    name, _ = roll_back(aws, "petals", picture=None, tell=quiet)
-    assert describe()["EndpointConfigName"] == name
+    found = roll_back(aws, "petals", picture=None, tell=quiet)
+    assert describe()["EndpointConfigName"] == found.model_name
     return str(ask()["predicted_class"])
 
 

@@ -20,7 +20,7 @@ from classifold.aws.endpoint_state import (
     wait_for_endpoint,
 )
 from classifold.aws.model_packages import check_approval, ensure_group, ensure_package
-from classifold.aws.probe import Probe, draw_picture, probe_endpoint, read_picture
+from classifold.aws.probe import Probe, probe_endpoint, read_picture
 from classifold.aws.refusals import aws_errors
 from classifold.aws.role_wait import retry_young_role
 from classifold.aws.served_model import ServedModel, open_served_model, send_model
@@ -79,7 +79,9 @@ def deploy_model(
         RunError: There is no such run, or its model does not load.
         Interrupted: On Ctrl-C; says what goes on costing.
     """
-    picture = None if options.picture is None else read_picture(options.picture, options.hosting.kind)
+    picture = None
+    if options.picture is not None:
+        picture = read_picture(options.picture, options.hosting.kind, max_pixels=aws.config.MAX_PIXELS)
     with open_served_model(aws, run, tell=tell) as model:
         plan = plan_deployment(aws, model, options, is_dry_run=dry_run, tell=tell)
         if dry_run:
@@ -112,13 +114,7 @@ def _carry_out(aws: Aws, model: ServedModel, plan: DeployPlan, picture: bytes | 
             _check_began(aws, plan, begin(aws, plan, progress, tell=tell))
             progress.stage = "serving"
             tell(f"asking endpoint {name} about a picture")
-            probe = probe_endpoint(
-                aws,
-                name,
-                picture or draw_picture(),
-                kind=plan.options.hosting.kind,
-                is_measured=picture is not None,
-            )
+            probe = probe_endpoint(aws, name, picture, kind=plan.options.hosting.kind)
         except ClassifoldError as error:
             undo(aws, plan, progress, error, tell=tell)
             raise

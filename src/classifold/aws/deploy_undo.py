@@ -20,6 +20,7 @@ from classifold.aws.endpoint_state import (
 from classifold.aws.refusals import aws_errors
 from classifold.aws.undeploy import delete_endpoint, remove_models
 from classifold.errors import ClassifoldError, Fault, Interrupted, JobError
+from classifold.money import format_usd
 from classifold.sagemaker.endpoint_request import build_update_request
 
 Tell = Callable[[str], None]
@@ -141,7 +142,7 @@ def _explain_interruption(plan: DeployPlan, progress: Progress) -> Fault:
     if progress.stage == "preparing":
         left = f"model {plan.model_name} is left, which costs nothing and which the next deployment removes"
         return Fault(where, "nothing was changed at it", hint=left if progress.owns_name else "")
-    price = "" if not cost else f", and costs {cost:.2f} USD an hour"
+    price = "" if not cost else f", and costs {format_usd(cost)} an hour"
     remove = f"remove it with: classifold undeploy {plan.options.name}"
     if plan.is_update:
         remove = f"go back with: classifold deploy --rollback --name {plan.options.name}"
