@@ -58,7 +58,7 @@ def wait_until_in_service() -> None:
     ("operation", "reason"),
     [
         ("CreateModelPackage", "somebody else has changed it"),
-        ("CreateModel", "somebody else has changed it"),
+        ("CreateModel", "somebody else has (changed|made) it"),
         ("CreateEndpointConfig", "Could not find model"),  # theirs is the newer model, so they removed it
     ],
 )

@@ -110,13 +110,16 @@ def test_a_refused_picture_is_said_and_the_exit_code_is_1(
 ) -> None:
     Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.jpg")
     assert classifold("deploy", make_run("rose")).code == 0
-    said = classifold("deploy", make_run("picky"), "--test", tmp_path / "photo.jpg")
+    picky = make_run("picky")
+    said = classifold("deploy", picky, "--test", tmp_path / "photo.jpg")
     assert said.code == 1
     assert "Endpoint petals serves now picky-2026-01-01-00-00-00" in said.out
     assert "JPEG is not read here (status 415); it answers for another picture" in said.out
     back = classifold("deploy", "--rollback", "--test", tmp_path / "photo.jpg")
     assert back.code == 0, back.err
     assert "Endpoint petals serves rose-2026-01-01-00-00-00 again" in back.out
+    for run in (picky, make_run("tulip")):
+        assert classifold("deploy", run).code == 0
     again = classifold("deploy", "--rollback", "--test", tmp_path / "photo.jpg", "--json")
     assert again.code == 1
     assert json.loads(again.out)["run"] == "picky-2026-01-01-00-00-00"
