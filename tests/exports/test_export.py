@@ -371,3 +371,20 @@ def test_ctrl_c_leaves_nothing_behind(copied_run: Path) -> None:
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert not folder.exists()
+
+
+def test_a_killed_export_is_mended_by_the_next(copied_run: Path, classifold: Callable[..., Any]) -> None:
+    folder = copied_run.with_name("run-exports")
+    command = [sys.executable, "-m", "classifold", "export", str(copied_run), "--to", "triton"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not (folder.is_dir() and list(folder.glob(".triton.partial-*/job.json"))):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert list(folder.glob(".triton.partial-*"))
+    given = classifold("export", copied_run, "--to", "triton", "--unchecked")
+    assert given.code == 0, given.err
+    assert [one.name for one in folder.iterdir()] == ["triton"]

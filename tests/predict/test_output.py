@@ -341,7 +341,7 @@ def test_what_was_written_is_told_with_the_first_reasons() -> None:
         "  0.jpg: cut short",
         "  1.jpg: cut short",
         "  2.jpg: cut short",
-        "  and 2 more, with their reasons in the answers",
+        "  and 2 more, with the reasons in the answers",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import socket
 import time
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from classifold.serve.openapi_schemas import SCHEMAS
 from made_servers import RunningServer, draw, receive_all
@@ -46,6 +49,11 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         (HEAD + b"X: " + b"a" * 300_000, 431),
         (b"GET /metadata HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n", 421),
         (HEAD + b"Content-Length: 99999999999\r\n\r\n", 413),
+        (HEAD + b"a:\r\n" * 20_000 + b"\r\n", 431),
+        (b"GET /metadata HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+        (b"GET /metadata HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"a: b\r\n" * 20_000, 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 100_000, 400),
     ],
 )  # fmt: skip
 def test_what_is_no_proper_request_is_refused_as_json(
@@ -109,6 +117,35 @@ def test_a_client_that_would_rather_speak_http_2_is_answered_in_http_1(real_serv
                 answer = http.client.HTTPResponse(connection)
                 answer.begin()
                 assert (answer.status, answer.read() != b"") == (200, True)
+
+
+@given(st.lists(st.integers(1, 400), max_size=6), st.booleans())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_requests_are_understood_in_whatever_packets_they_come(
+    real_server: RunningServer, cuts: list[int], is_chunked: bool
+) -> None:
+    picture = draw()
+    upgrade = b"Connection: Upgrade\r\nUPGRADE: h2c\r\n"
+    size = b"Transfer-Encoding: chunked\r\n" if is_chunked else b"Content-Length: %d\r\n" % len(picture)
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(picture), picture) if is_chunked else picture
+    one = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + upgrade + size + b"\r\n" + body
+    last = (
+        b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: close, Upgrade\r\n\r\n"
+    )
+    # What is cut is the first request; the second one comes in the same packet as its end.
+    places = [0, *sorted({cut % len(one) for cut in cuts} - {0}), len(one + last)]
+    if is_chunked:
+        places[-1:] = [len(one), len(one + last)]
+    with real_server.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start, end in itertools.pairwise(places):
+            connection.sendall((one + last)[start:end])
+            time.sleep(0.002)
+        assert receive_all(connection).count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_health_check_in_http_1_0_needs_no_host(real_server: RunningServer) -> None:
+    assert status_of(send(real_server, b"GET /health/live HTTP/1.0\r\n\r\n")) == 200
 
 
 @pytest.fixture

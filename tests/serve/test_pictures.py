@@ -146,3 +146,31 @@ def test_a_name_is_cut_and_never_empty() -> None:
     assert clean_name("") is None
     assert clean_name(7) is None
     assert clean_name("ä" * 300) == "ä" * 255
+
+
+@pytest.mark.parametrize("key", ["pictures", "instances"])
+def test_pictures_may_be_plain_texts_in_base64_or_data_urls(key: str) -> None:
+    texts = [base64.b64encode(b"one").decode(), "data:image/png;base64," + base64.b64encode(b"two").decode()]
+    found = feed("application/json", json.dumps({key: texts}).encode(), [])
+    assert [(one.name, one.data) for one in found] == [(None, b"one"), (None, b"two")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[]," * 1_000_000 + b"[]]",
+        b"{" + b",".join(b'"a%d":[{}]' % number for number in range(200_000)) + b"}",
+        b'{"pictures": [' + b'"",' * 20_000 + b'""]}',
+    ],
+    ids=["lists", "objects", "texts"],
+)
+def test_json_of_very_many_values_is_refused_before_it_is_read(body: bytes) -> None:
+    with pytest.raises(HttpError, match="more values") as caught:
+        feed("application/json", body, [])
+    assert caught.value.status == 413
+
+
+def test_as_many_pictures_as_are_allowed_fit_into_json_with_fields_of_the_clients_own() -> None:
+    entry = {"name": "a, b: {c}", "data": "AAAA", "taken": [2026, 1, 1], "place": {"x": 1, "y": 2}}
+    body = json.dumps({"pictures": [entry] * 2000}).encode()
+    assert len(feed("application/json", body, [], max_pictures=2000)) == 2000

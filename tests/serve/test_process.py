@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import signal
@@ -17,6 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
+from classifold.serve.access_log import AccessLog
+from classifold.serve.listening import open_port
+from classifold.serve.options import ServeOptions
+from classifold.serve.process import ServerProcess
 from made_servers import Load, RunningServer, check_change, draw, receive_all, save_model, serving
 
 
@@ -166,3 +171,34 @@ def test_closing_its_terminal_ends_it(served_run: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_clients_that_have_connected_when_the_port_closes_are_answered(served_run: Path) -> None:
+    ask = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with open_port("127.0.0.1", 0) as port:
+        number = port.getsockname()[1]
+        server = ServerProcess(ServeOptions(run=served_run, threads=1), AccessLog("none"))
+
+        async def serve() -> list[bytes]:
+            serving = asyncio.ensure_future(server._server.serve(sockets=[port]))
+            while not server._server.started:
+                await asyncio.sleep(0.01)
+            idle = socket.create_connection(("127.0.0.1", number), timeout=10)
+            await asyncio.sleep(0.1)
+            # In one step of the loop, in which it accepts nothing.
+            clients = [socket.create_connection(("127.0.0.1", number), timeout=10) for _ in range(5)]
+            for client in clients:
+                client.sendall(ask)
+            server._service.is_draining = server._server.should_exit = True
+            closing = asyncio.ensure_future(server._server.shutdown([port]))
+            await asyncio.sleep(0.2)
+            idle.sendall(ask)
+            answers = [await asyncio.to_thread(receive_all, client) for client in [idle, *clients]]
+            for client in [idle, *clients]:
+                client.close()
+            await asyncio.gather(closing, serving)
+            return answers
+
+        answers = asyncio.run(serve())
+    assert [answer[:15] for answer in answers] == [b"HTTP/1.1 200 OK"] * 6
+    assert all(b"connection: close" in answer.lower() for answer in answers)

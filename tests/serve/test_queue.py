@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from classifold.predict.predictor import Answer
 from classifold.serve.errors import HttpError
@@ -38,7 +40,7 @@ def make_queue() -> Iterator[Callable[..., Queue]]:
 
 @pytest.fixture(scope="module")
 def model(served_run: Path) -> ServedModel:
-    return load_model(ServeOptions(run=served_run))
+    return load_model(ServeOptions(run=served_run, max_pixels=100_000_000))
 
 
 async def block(queue: Queue) -> tuple[asyncio.Task[Any], threading.Event]:
@@ -153,6 +155,84 @@ def test_a_model_that_takes_one_picture_at_a_time_is_served_all_the_same(
     model = load_model(ServeOptions(run=tmp_path / "model.onnx"))
     answers = asyncio.run(make_queue(num_threads=1, limit=1000).answer(model, [draw("lime")] * 60))
     assert [one.probabilities.argmax() for one in answers if isinstance(one, Answer)] == [1] * 60
+
+
+def save_large(side: int = 5100) -> bytes:
+    """Return a small file of a picture that is large once it is decoded."""
+    stream = io.BytesIO()
+    Image.new("1", (side, side)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_requests_take_turns_and_none_waits_for_all_pictures_of_another(
+    make_queue: Callable[..., Queue], model: ServedModel
+) -> None:
+    queue = make_queue(num_threads=1, limit=1000)
+    ended: list[str] = []
+
+    async def ask(name: str, count: int) -> None:
+        await queue.answer(model, [draw()] * count)
+        ended.append(name)
+
+    async def compete() -> None:
+        held, event = await block(queue)
+        tasks = [asyncio.ensure_future(ask(name, count)) for name, count in (("many", 200), ("one", 1))]
+        await settle(queue, waiting=201)
+        event.set()
+        await asyncio.gather(held, *tasks)
+
+    asyncio.run(compete())
+    assert ended == ["one", "many"]
+
+
+def test_small_pictures_pass_large_ones_of_which_one_is_read_at_a_time(
+    make_queue: Callable[..., Queue], model: ServedModel
+) -> None:
+    queue, large = make_queue(num_threads=2), save_large()
+    ended: list[str] = []
+
+    async def ask(name: str, pictures: list[bytes]) -> list[Any]:
+        answers = await queue.answer(model, pictures)
+        ended.append(name)
+        return answers
+
+    async def compete() -> list[list[Any]]:
+        bombs = asyncio.ensure_future(ask("large", [large, draw("lime"), large, large, large]))
+        until = time.monotonic() + 20
+        while not queue._is_large_busy:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.001)
+        small = [asyncio.ensure_future(ask("small", [draw()])) for _ in range(5)]
+        return await asyncio.gather(bombs, *small)
+
+    answers = asyncio.run(compete())
+    assert ended == ["small"] * 5 + ["large"]
+    assert [one.probabilities.argmax() for one in answers[0]][1] == 1
+    assert (queue.num_waiting, queue._is_large_busy) == (0, False)
+
+
+def test_large_pictures_that_nobody_waits_for_any_more_are_not_read(
+    make_queue: Callable[..., Queue], model: ServedModel
+) -> None:
+    seen: list[int] = []
+    queue, large = make_queue(num_threads=1, observe=lambda size, *_: seen.append(size)), save_large()
+
+    async def give_up() -> None:
+        waiting = asyncio.ensure_future(queue.answer(model, [large] * 20))
+        until = time.monotonic() + 20
+        while not queue._is_large_busy:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.001)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert len(await queue.answer(model, [large])) == 1
+
+    asyncio.run(give_up())
+    queue.close()
+    queue._threads[0].join(5)
+    assert seen == [1, 1]
+    assert queue.num_waiting == 0
 
 
 def test_threads_end_with_the_queue(make_queue: Callable[..., Queue]) -> None:

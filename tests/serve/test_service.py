@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 
+from classifold.serve import body
 from classifold.serve.body import ByteBudget
 from classifold.serve.errors import HttpError
-from made_servers import LocalServer, draw
+from made_servers import LocalServer, RunningServer, draw
 
 
 async def dribble(pieces: int, pause: float) -> AsyncIterator[bytes]:
@@ -124,6 +127,55 @@ def test_the_memory_of_bodies_is_shared_and_given_back() -> None:
     second.grow_to(10)
     with pytest.raises(HttpError):
         second.grow_to(11)
+
+
+def test_what_is_announced_and_never_sent_takes_no_memory(real_server: RunningServer) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(30):
+            connection = stack.enter_context(real_server.connect())
+            connection.sendall(head + b"Content-Length: 31900000\r\n\r\n{")
+        time.sleep(0.3)
+        assert httpx.post(f"{real_server.address}/predict", content=draw()).status_code == 200
+
+
+def test_the_slowest_body_makes_room_where_the_memory_is_full(
+    start_local: Callable[..., LocalServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "_PATIENCE_S", 0.1)
+    server = start_local()
+    server.service.budget.limit = 1000
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * 450
+        await asyncio.sleep(20)
+
+    async def ask() -> tuple[Any, Any, Any]:
+        waiting = asyncio.ensure_future(server.send("POST", "/predict", content=slow()))
+        await asyncio.sleep(0.3)
+        refused = await server.send("POST", "/predict", content=b"x" * 200)
+        ended = await waiting
+        return refused, ended, await server.send("POST", "/predict", content=draw())
+
+    refused, ended, answered = asyncio.run(ask())
+    assert [one.status_code for one in (refused, ended, answered)] == [429, 408, 200]
+    assert server.service.budget.used == 0
+    assert not server.service.budget.arriving
+
+
+def test_a_body_may_take_ten_times_the_time_limit_and_no_longer(
+    start_local: Callable[..., LocalServer],
+) -> None:
+    server = start_local(timeout=0.05)
+
+    async def steady() -> AsyncIterator[bytes]:
+        for _ in range(400):  # earns more time than it takes
+            yield b"x" * 2000
+            await asyncio.sleep(0.01)
+
+    began = time.monotonic()
+    assert server.ask("POST", "/predict", content=steady()).status_code == 408
+    assert 0.4 < time.monotonic() - began < 2.5
 
 
 def test_the_memory_of_a_request_is_held_until_its_answer(start_local: Callable[..., LocalServer]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from classifold.serve.workers import remove_abandoned_folders
 from made_servers import Load, RunningServer, check_change, draw, save_model, serving
 
 KEY = "correct-horse"
@@ -107,3 +110,23 @@ def test_a_model_that_cannot_be_served_is_said_once(tmp_path: Path, run_python) 
     assert answer.code == 1
     assert answer.err.count("this model cannot be opened") == 1
     assert "error: worker 1: the process ended before it was ready" in answer.err
+
+
+def test_what_a_killed_server_counted_in_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("killed", "running", "young", "other")
+    killed, running, young, other = (tmp_path / f"classifold-metrics-{name}" for name in names)
+    for folder in (killed, running, young):
+        folder.mkdir()
+        (folder / "lock").touch()
+        (folder / "counter_7.db").touch()
+    other.symlink_to(killed)
+    for folder in (killed, running):
+        os.utime(folder, (1, 1))
+    with (running / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_abandoned_folders()
+    assert [one.exists() for one in (killed, running, young)] == [False, True, True]
+    assert other.is_symlink()

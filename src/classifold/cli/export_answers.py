@@ -121,9 +121,9 @@ def explain_figures(found: Sequence[tuple[str, Figures]]) -> Iterator[str]:
         if uncounted := one.num_worse_undecided + one.num_better_undecided:
             lost, won = count_of(one.num_worse, "right answer"), f"{one.num_better:,}"
             yield (
-                f"{name}: {lost} of model.onnx lost, {won} won; {uncounted:,} of these "
-                f"{one.num_worse + one.num_better:,} do not count, as model.onnx is undecided there: its two "
-                f"most probable classes are less than {100 * UNDECIDED_GAP:g} percentage points apart."
+                f"{name}: {lost} of model.onnx lost, {won} won; not counted: {uncounted:,}, as model.onnx is "
+                f"undecided there: its two most probable classes are less than {100 * UNDECIDED_GAP:g} "
+                "percentage points apart."
             )
         if one.largest_probability_difference >= _NOTABLE_MOVE:
             yield (

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from classifold import __version__, names
-from classifold.atomic import check_has_folder, move_folder, write_whole
+from classifold.atomic import check_has_folder, write_whole
 from classifold.errors import DataError, Fault, RunError, UsageError, disk_errors
 from classifold.exports.convert import check_calibration
 from classifold.exports.figures import Figures, find_allowed, find_refusal
@@ -20,6 +19,7 @@ from classifold.exports.formats import ADDED_HINT, Target
 from classifold.exports.job import Job, raise_faults, save_job
 from classifold.exports.onnx_files import name_for_triton
 from classifold.exports.pictures import ExportPictures, find_pictures
+from classifold.exports.scratch import mend_exports, open_scratch, put_in_place
 from classifold.exports.snippets import write_snippets
 from classifold.model_card import parse_card
 from classifold.predict.archives import is_archive, strip_ending
@@ -97,6 +97,9 @@ def export_model(run: Path, targets: Sequence[Target], wishes: Wishes) -> list[E
     model = predictor.path.resolve()
     output = wishes.output or _choose_output(run)
     _check_sources(model.parent, targets)
+    if output.is_dir():
+        with disk_errors(output):
+            mend_exports(output)
     _check_output(output, model.parent, targets)
     pictures = find_pictures(model, predictor.class_names, wishes.data_dir)
     if pictures is None and not wishes.is_unchecked:
@@ -182,18 +185,16 @@ def _export(
     wishes: Wishes,
 ) -> Exported:
     """Write, run and judge one export, and put it in its place or remove it."""
-    with tempfile.TemporaryDirectory(dir=output, prefix=f".{target.name}.partial-") as scratch:
-        folder = Path(scratch) / "export"
-        folder.mkdir()
+    with open_scratch(output, target.name) as scratch:
         job = Job(
             target=target,
             model=model,
             name=name_for_triton(predictor.card.run or model.parent.name),
-            folder=folder,
+            folder=scratch / "export",
             data_dir=None if wishes.data_dir is None else wishes.data_dir.resolve(),
-            answer=Path(scratch) / "answer.json",
+            answer=scratch / "answer.json",
         )
-        plan = Path(scratch) / "job.json"
+        plan = scratch / "job.json"
         save_job(job, plan)
         with show_progress(f"{target.name}: writing the model", None, is_told=True):
             run_module("classifold.exports.convert", plan)
@@ -273,8 +274,6 @@ def _deliver(
         return Exported(name, None, figures, refusal, refused)
     (job.folder / names.EXPORT_JSON).write_text(text, encoding="utf-8")
     place = output / name
-    if place.exists():
-        move_folder(place, job.folder.with_name("earlier"))  # goes with the scratch folder
-    move_folder(job.folder, place)
+    put_in_place(job.folder, place)
     refused.unlink(missing_ok=True)
     return Exported(name, place, figures, "", place / names.EXPORT_JSON)

@@ -15,6 +15,7 @@ _ROOM_FOR_METADATA = 64 * 2**20
 _LARGE_PIXELS = 25_000_000
 _large_pictures: contextlib.AbstractContextManager[object] = threading.Lock()
 _announce: Callable[[int], None] | None = None
+_thread = threading.local()
 
 
 class PictureError(Exception):
@@ -27,6 +28,20 @@ class PictureError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class LargePictureError(BaseException):
+    """A large picture that this thread has put off; no `Exception`, which readers take for damage."""
+
+
+@contextlib.contextmanager
+def putting_off_large_pictures() -> Iterator[None]:
+    """Let this thread raise `LargePictureError` in place of decoding a large picture."""
+    _thread.puts_off = True
+    try:
+        yield
+    finally:
+        _thread.puts_off = False
 
 
 def share_turns(turn: contextlib.AbstractContextManager[object], *, announce: Callable[[int], None]) -> None:
@@ -59,8 +74,15 @@ def check_size(width: int, height: int, *, max_pixels: int) -> None:
 
 @contextlib.contextmanager
 def taking_turns(width: int, height: int) -> Iterator[None]:
-    """Let threads decode small pictures in parallel and large ones one at a time, which bounds the memory."""
-    with _large_pictures if width * height > _LARGE_PIXELS else contextlib.nullcontext():
+    """Let threads decode small pictures in parallel and large ones one at a time, which bounds the memory.
+
+    Raises:
+        LargePictureError: It is large, and this thread puts such pictures off.
+    """
+    is_large = width * height > _LARGE_PIXELS
+    if is_large and getattr(_thread, "puts_off", False):
+        raise LargePictureError
+    with _large_pictures if is_large else contextlib.nullcontext():
         yield
 
 

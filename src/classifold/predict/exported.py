@@ -50,10 +50,8 @@ def explain_bytes(path: Path, *, run: str = "") -> Fault:
         run: Name of the run that it was made from, where it is known.
     """
     what = "this model takes the bytes of a picture file, and needs the operators of onnxruntime-extensions"
-    name = f", {run}," if run else ""
-    hint = (
-        f"name its run{name} or open it with ONNX Runtime and onnxruntime-extensions as docs/export.md shows"
-    )
+    named = f"name its run, {run}" if run else "name its run"
+    hint = f"{named}; or open it with ONNX Runtime and onnxruntime-extensions, see docs/export.md"
     return Fault(str(path), what, hint)
 
 

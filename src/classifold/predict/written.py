@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,9 +56,24 @@ class Written:
         """Return how many pictures could not be read and the first reasons, each on its line; [] for none."""
         if not self.unreadable:
             return []
-        told = f"{count_of(self.unreadable, 'picture')} could not be read:"
-        if self.unreadable == 1:
-            return [f"{told} {self.examples[0]}"]
-        more = self.unreadable - len(self.examples)
-        rest = [f"and {more:,} more, with {choose(more, 'its reason', 'their reasons')} in the answers"]
-        return [told, *(f"  {line}" for line in [*self.examples, *(rest if more else [])])]
+        return list_reasons(
+            f"{count_of(self.unreadable, 'picture')} could not be read",
+            self.examples,
+            more=self.unreadable - len(self.examples),
+            place=", with the reasons in the answers",
+        )
+
+
+def list_reasons(told: str, examples: Sequence[str], *, more: int, place: str = "") -> list[str]:
+    """Return lines with what went wrong: one line for one reason, else one for each.
+
+    Args:
+        told: What went wrong how often.
+        examples: The first of them, at least one.
+        more: Number of others.
+        place: Where those are.
+    """
+    if len(examples) == 1 and not more:
+        return [f"{told}: {examples[0]}"]
+    rest = [f"  and {more:,} more{place}"] if more else []
+    return [f"{told}:", *(f"  {line}" for line in examples), *rest]

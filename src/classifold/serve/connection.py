@@ -26,11 +26,16 @@ class Connection(HttpToolsProtocol):
 
     max_connections = 1000
     header_timeout_s = HEADER_TIMEOUT_S
+    # While the server stops, a request may be on its way on an open connection.
+    last_request_s = 0.5
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._is_in_header, self._header_bytes = True, 0
         self._is_between = True  # whether what arrives next is a header
+        self._held = b""  # the end of what arrived, where it may be the beginning of `Upgrade:`
+        self._body_left: int | None = None  # of a body whose size was announced; None: it comes in chunks
+        self._framing_bytes = 0  # what arrived with a body and is none of it: sizes of chunks, a trailer
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -49,29 +54,62 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, unless it makes a header too long."""
-        if self.transport.is_closing():
-            return
-        super().data_received(_ignore_upgrade(data) if self._is_between else data)
-        if self._is_in_header and not self.transport.is_closing():
-            self._header_bytes += len(data)
-            if self._timer is None:  # a further request on the same connection has begun
-                self._start_timer(self.header_timeout_s)
-            self._check_header()
+        data, self._held = self._held + data, b""
+        while data and not self.transport.is_closing():
+            if self._is_between:
+                data = self._take_head(data)
+            else:
+                data = self._take_body(data)
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Read the part that belongs to a header, and return the rest."""
+        head, end, rest = data.partition(_END_OF_HEAD)
+        piece = head + end
+        if not end:
+            piece = data[: len(data) - _find_beginning(data)]
+            self._held = data[len(piece) :]
+        self._header_bytes += len(piece)
+        if self._timer is None:  # a further request on the same connection has begun
+            self._start_timer(self.header_timeout_s)
+        if piece and self._check_header():
+            super().data_received(_UPGRADE.sub(b"\r\nX-Ignored-Upgrade:", piece))
+        return rest
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Read the part that belongs to a body, and return the rest."""
+        if not self._body_left:
+            self._framing_bytes += len(data)
+            super().data_received(data)
+            if self._framing_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+                self._refuse(
+                    HttpError(400, "the chunks of the body are too small, or their trailer too long")
+                )
+            return b""
+        piece, rest = data[: self._body_left], data[self._body_left :]
+        self._body_left -= len(piece)
+        super().data_received(piece)
+        return rest
 
     def on_message_begin(self) -> None:
         """Note that a header begins."""
         super().on_message_begin()
-        self._is_in_header, self._header_bytes = True, 0
+        self._is_in_header = True
 
     def on_headers_complete(self) -> None:
         """Note that the header is complete, and answer."""
-        self._header_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if not self._check_header():
-            return
         self._is_in_header, self._header_bytes = False, 0
-        self._is_between = False
+        self._is_between, self._framing_bytes = False, 0
+        sizes = [value for name, value in self.headers if name == b"content-length"]
+        is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        # The parser has refused a size that is no number, and two of them.
+        self._body_left = int(sizes[0]) if sizes and not is_chunked else None
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body; each of its bytes may come with a few that are not of it."""
+        self._framing_bytes = max(self._framing_bytes - _FRAMING_PER_BYTE * len(body), 0)
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """Give a client that still sends its body some time to notice."""
@@ -86,6 +124,14 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         if self.cycle is not None:
             self.cycle.more_body = False
+
+    def shutdown(self) -> None:
+        """Close once nothing is in progress; a client that sends a request at this moment gets its answer."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            return
+        self._unset_keepalive_if_required()
+        self._start_timer(self.last_request_s)
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not read its answer."""
@@ -156,17 +202,22 @@ class Connection(HttpToolsProtocol):
             self._write_timer = None
 
 
-def _ignore_upgrade(data: bytes) -> bytes:
-    """Return the beginning of a request without its wish for another protocol.
+def _find_beginning(data: bytes) -> int:
+    """Return how many bytes at the end of a piece may be the beginning of what is looked for in a header."""
+    for size in range(min(len(_LONGEST_MARK) - 1, len(data)), 0, -1):
+        end = data[-size:].lower()
+        if _LONGEST_MARK.startswith(end) or _END_OF_HEAD.startswith(end):
+            return size
+    return 0
 
-    Java's client asks for HTTP/2 in this way with every request. A server may pass over that (RFC 9110,
-    section 7.8), but httptools then takes the request to have no body.
-    """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"\r\nX-Ignored-Upgrade:", head) + end + rest if end else data
 
-
+_END_OF_HEAD = b"\r\n\r\n"
+# Java's client asks for HTTP/2 in this way with every request. A server may pass over that (RFC 9110, section
+# 7.8), but httptools then takes the request to have no body.
+_LONGEST_MARK = b"\r\nupgrade:"
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+# A chunk of one byte comes with five others: its size and two ends of lines.
+_FRAMING_PER_BYTE = 8
 _PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",

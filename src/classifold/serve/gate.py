@@ -109,8 +109,9 @@ class _Passage:
         """Refuse who may not ask.
 
         Raises:
-            HttpError: 401, 403 or 421.
+            HttpError: 400, 401, 403 or 421.
         """
+        _check_one_host(self._headers, self._scope)
         _check_host(self._headers, self._service)
         _check_origin(self._headers, self._scope["method"])
         key, path = self._service.options.api_key, self._scope["path"]
@@ -200,6 +201,17 @@ def _describe_status(error: HTTPException) -> str:
     return texts.get(error.status_code, error.detail)
 
 
+def _check_one_host(headers: Headers, scope: Scope) -> None:
+    """Refuse a request that names no server, or two: a proxy may take the other one (RFC 9112, section 3.2).
+
+    HTTP/1.0, which health checks of some load balancers speak, has no Host.
+    """
+    names = headers.getlist("host")
+    if len(names) > 1 or (not names and scope["http_version"] == "1.1"):
+        what = "two headers Host" if names else "no header Host"
+        raise HttpError(400, f"the request has {what}", headers={"Connection": "close"})
+
+
 def _check_host(headers: Mapping[str, str], service: Service) -> None:
     """Refuse a request that addresses the server by a foreign name.
 
@@ -208,7 +220,7 @@ def _check_host(headers: Mapping[str, str], service: Service) -> None:
     """
     options = service.options
     host = _strip_port(headers.get("host", ""))
-    # A browser always sends one; health checks of some load balancers do not.
+    # A browser always sends one.
     if not host or not (options.is_loopback or options.allowed_hosts):
         return
     if not (is_loopback(host) or host in map(str.lower, options.allowed_hosts)):

@@ -6,7 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    multiprocess,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from classifold.predict.predictor import Answer
@@ -20,6 +28,8 @@ class Metrics:
     """The counters of one server; `/metrics` of any process adds up those of all."""
 
     def __init__(self) -> None:
+        # When each counter began is a gauge of its own otherwise, which Prometheus needs for nothing.
+        disable_created_metrics()
         self._registry = CollectorRegistry()
         registry = self._registry
         self._requests = Counter(

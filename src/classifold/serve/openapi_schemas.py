@@ -91,9 +91,14 @@ SCHEMAS: dict[str, Any] = {
                 "properties": {
                     "pictures": _list_of(
                         {
-                            "type": "object",
-                            "properties": {"name": _TEXT, "data": _BASE64},
-                            "required": ["data"],
+                            "anyOf": [
+                                _BASE64,
+                                {
+                                    "type": "object",
+                                    "properties": {"name": _TEXT, "data": _BASE64},
+                                    "required": ["data"],
+                                },
+                            ]
                         },
                         least=1,
                     )

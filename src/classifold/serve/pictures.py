@@ -22,8 +22,9 @@ _KINDS = "an image/* type, application/octet-stream, multipart/form-data or appl
 _RAW_TYPES = frozenset(
     {"application/octet-stream", "application/x-image", "application/x-www-form-urlencoded"}
 )
+_OTHER_VALUES, _VALUES_PER_PICTURE = 10_000, 64
 _JSON_SHAPES = (
-    'expected {"pictures": [{"name": NAME, "data": BASE64}, ...]}, {"picture": BASE64} or '
+    'expected {"pictures": [BASE64, ...]}, {"pictures": [{"name": NAME, "data": BASE64}, ...]}, {"picture": BASE64} or '
     '{"instances": [{"b64": BASE64}, ...]}'
 )
 
@@ -161,19 +162,32 @@ class _JsonReader:
         self._pieces.append(piece)
 
     def finish(self) -> list[SentPicture]:
-        entries = _find_entries(parse_json(b"".join(self._pieces)))
+        entries = _find_entries(parse_json(b"".join(self._pieces), max_pictures=self._max_pictures))
         check_count(len(entries), self._max_pictures)
         return [
             SentPicture(clean_name(name), decode_base64(data, where=where)) for where, name, data in entries
         ]
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes, *, max_pictures: int, max_items: int = 0) -> Any:
     """Return the value of a JSON text.
 
+    While Python makes the values, nothing else in the process runs, so that there must not be millions of
+    them. Marks within texts are counted too, of which pictures in base64 have none.
+
+    Args:
+        body: The text.
+        max_pictures: Most pictures in it, each an object with a few fields.
+        max_items: Most items of lists, beside those for the pictures.
+
     Raises:
-        HttpError: 400, it is none.
+        HttpError: 400, it is none; 413, it has more values than a request needs.
     """
+    allowed = _OTHER_VALUES + _VALUES_PER_PICTURE * max_pictures
+    num_fields = body.count(b":") + body.count(b"{")
+    if num_fields > allowed or body.count(b",") + body.count(b"[") > allowed + max_items:
+        hint = "send fewer pictures at a time" if not max_items else "send binary data, or fewer pictures"
+        raise HttpError(413, "the JSON has more values than a request needs", hint=hint)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and no UTF-8
@@ -194,6 +208,8 @@ def _find_entries(value: Any) -> list[tuple[str, Any, Any]]:
 
 
 def _find_entry(entry: Any, where: str, key: str) -> tuple[str, Any, Any]:
+    if isinstance(entry, str):
+        return where, None, entry
     if not isinstance(entry, dict) or key not in entry:
         raise HttpError(400, f"{where} has no {key!r}: {_JSON_SHAPES}")
     return f"{where}.{key}", entry.get("name"), entry[key]

@@ -12,6 +12,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -44,12 +45,44 @@ class _ToLog(logging.Handler):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves the signals to us."""
+    """uvicorn's server, which leaves the signals to us, and no client that has connected without an answer."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; connections that wait to be accepted are taken first, as closing the port would reset them."""
+        waiting = [connection for port in sockets or [] for connection in _accept_waiting(port)]
+        # In the same step, so that hardly any can come between.
+        for server in self.servers:
+            server.close()
+        for port in sockets or []:
+            port.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            with contextlib.suppress(OSError):  # it is gone already
+                await loop.connect_accepted_socket(self._open_connection, connection)
+        await super().shutdown(sockets)
+
+    def _open_connection(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take no signals: `ServerProcess` has done so."""
         yield
+
+
+def _accept_waiting(port: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that the kernel has made and nobody has accepted."""
+    while True:
+        try:
+            connection, _ = port.accept()
+        except OSError:  # there is none, or no room for another open file
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 class ServerProcess:

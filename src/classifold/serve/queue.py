@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifold.machine import count_cores
-from classifold.pictures.limits import PictureError
+from classifold.pictures.limits import LargePictureError, PictureError, putting_off_large_pictures
 from classifold.predict.predictor import Answer
 from classifold.serve.batch_size import SIZES, BatchSize
 from classifold.serve.errors import refuse_for_load
@@ -36,6 +36,8 @@ class _Job:
         picture: A picture file's bytes, or pixels of shape (S, S, 3); None where there is other work.
         work: Other work; its result is the job's.
         is_dropped: Whether nobody waits for the result any more.
+        is_large: Whether it is a picture that was put off, as it takes much memory.
+        line: The jobs of the same request.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -44,11 +46,46 @@ class _Job:
     picture: bytes | Pixels | None = None
     work: Callable[[], Any] | None = None
     is_dropped: bool = False
-    since: float = field(default_factory=time.monotonic)
+    is_large: bool = False
+    line: _Line | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """The jobs of one request, in their order.
+
+    Attributes:
+        jobs: Those that no thread has begun.
+        large: Large pictures that were put off.
+        is_queued: Whether it is among the lines that take turns.
+    """
+
+    jobs: deque[_Job]
+    large: deque[_Job] = field(default_factory=deque)
+    is_queued: bool = True
+
+    def drop(self) -> int:
+        """Remove the first jobs if nobody waits for them any more; return how many."""
+        num_dropped = 0
+        for jobs in (self.jobs, self.large):
+            while jobs and jobs[0].is_dropped:
+                jobs.popleft()
+                num_dropped += 1
+        return num_dropped
+
+    def take(self, *, with_large: bool, model: ServedModel | None) -> _Job | None:
+        """Return the next job, of this model if one is given; None where there is none that may be begun."""
+        if with_large and self.large:
+            return self.large.popleft()
+        if self.jobs and (model is None or self.jobs[0].model is model):
+            return self.jobs.popleft()
+        return None
 
 
 class Queue:
-    """Answers pictures in the order in which they came.
+    """Answers pictures: one of each request in turn, so that nobody waits for all of another request.
+
+    Large pictures are read by one thread at a time, and the other threads go on with what is small.
 
     Args:
         num_threads: Number of threads; None: one for each core.
@@ -65,7 +102,9 @@ class Queue:
         observe: Callable[[int, float, float], None] | None = None,
     ) -> None:
         self.limit, self._observe = limit, observe
-        self._jobs: deque[_Job] = deque()
+        self._lines: deque[_Line] = deque()
+        self._num_waiting = 0
+        self._is_large_busy = False
         self._condition = threading.Condition()
         self._is_closed = False
         self._batch_size = BatchSize()
@@ -80,7 +119,7 @@ class Queue:
     @property
     def num_waiting(self) -> int:
         """Number of jobs that no thread has begun."""
-        return len(self._jobs)
+        return self._num_waiting
 
     @property
     def batch_size(self) -> int:
@@ -128,8 +167,12 @@ class Queue:
 
     async def _wait_for(self, jobs: list[_Job]) -> list[Any]:
         self.check_room(len(jobs))
+        line = _Line(deque(jobs))
+        for job in jobs:
+            job.line = line
         with self._condition:
-            self._jobs.extend(jobs)
+            self._lines.append(line)
+            self._num_waiting += len(jobs)
             self._condition.notify(len(jobs))
         try:
             return await asyncio.gather(*(job.future for job in jobs))
@@ -141,7 +184,8 @@ class Queue:
         """Let the threads end once they have done what they began; what waits is dropped."""
         with self._condition:
             self._is_closed = True
-            self._jobs.clear()
+            self._lines.clear()
+            self._num_waiting = 0
             self._condition.notify_all()
 
     # In the threads
@@ -159,21 +203,57 @@ class Queue:
         """Return the next jobs, a batch of pictures for one model, and whether many wait; None at the end."""
         with self._condition:
             while True:
-                while self._jobs and self._jobs[0].is_dropped:
-                    self._jobs.popleft()
                 if self._is_closed:
                     return None
-                if self._jobs:
+                waiting = self._num_waiting
+                if (first := self._next()) is not None:
                     break
                 self._condition.wait()
-            waiting = len(self._jobs)
-            jobs = [self._jobs.popleft()]
-            size = self._batch_size.choose(waiting) if jobs[0].picture is not None else 1
-            while len(jobs) < size and self._jobs and self._jobs[0].model is jobs[0].model:
-                if not (job := self._jobs.popleft()).is_dropped:
+            jobs = [first]
+            if first.is_large:
+                self._is_large_busy = True
+            elif first.model is not None:
+                size = self._batch_size.choose(waiting)
+                while len(jobs) < size and (job := self._next(first.model)) is not None:
                     jobs.append(job)
             self.num_running += len(jobs)
             return jobs, waiting >= SIZES[-1]
+
+    def _next(self, model: ServedModel | None = None) -> _Job | None:
+        """Return the job whose turn it is, and put its request behind the others; None if all have to wait.
+
+        Args:
+            model: The model of a batch, which the job is for; None: the first job of a batch.
+        """
+        for _ in range(len(self._lines)):
+            line = self._lines.popleft()
+            self._num_waiting -= line.drop()
+            line.is_queued = bool(line.jobs or line.large)
+            if not line.is_queued:
+                continue
+            self._lines.append(line)
+            job = line.take(with_large=model is None and not self._is_large_busy, model=model)
+            if job is not None:
+                self._num_waiting -= 1
+                return job
+        return None
+
+    def _put_off(self, job: _Job) -> None:
+        """Let a large picture wait until no other one is read."""
+        job.is_large = True
+        line = job.line or _Line(deque(), is_queued=False)
+        with self._condition:
+            line.large.append(job)
+            self._num_waiting += 1
+            if not line.is_queued:
+                line.is_queued = True
+                self._lines.appendleft(line)
+            self._condition.notify()
+
+    def _end_large(self) -> None:
+        with self._condition:
+            self._is_large_busy = False
+            self._condition.notify()
 
     def _do(self, jobs: list[_Job], *, is_busy: bool) -> None:
         first = jobs[0]
@@ -181,15 +261,14 @@ class Queue:
             _settle(first, *_attempt(first.work))
             return
         began = time.monotonic()
-        read: list[tuple[_Job, Pixels]] = []
-        for job in jobs:
-            pixels, error = _attempt(functools.partial(_read, job))
-            if isinstance(error, PictureError):
-                _settle(job, error.reason, None)
-            elif error is not None:
-                _settle(job, None, error)
-            else:
-                read.append((job, pixels))
+        is_large = first.is_large  # before it is found out
+        try:
+            read = self._read_all(jobs)
+        finally:
+            if is_large:
+                self._end_large()
+        if not read and first.is_large and not is_large:  # all were put off
+            return
         decoded = time.monotonic()
         if not self._predict_all(read) and len(read) > 1:
             # Some models take one picture at a time only.
@@ -200,6 +279,23 @@ class Queue:
         self._batch_size.add(len(read), ended - decoded, is_busy=is_busy)
         if self._observe is not None:
             self._observe(len(read), decoded - began, ended - decoded)
+
+    def _read_all(self, jobs: list[_Job]) -> list[tuple[_Job, Pixels]]:
+        """Return the jobs whose pictures were read; the others are settled, or put off."""
+        read: list[tuple[_Job, Pixels]] = []
+        for job in jobs:
+            try:
+                pixels, error = _attempt(functools.partial(_read, job))
+            except LargePictureError:
+                self._put_off(job)
+                continue
+            if isinstance(error, PictureError):
+                _settle(job, error.reason, None)
+            elif error is not None:
+                _settle(job, None, error)
+            else:
+                read.append((job, pixels))
+        return read
 
     def _predict_all(self, read: list[tuple[_Job, Pixels]]) -> bool:
         """Answer pictures in one call of the model; return False where that failed and can be tried again."""
@@ -215,7 +311,8 @@ class Queue:
 
 def _read(job: _Job) -> Pixels:
     if isinstance(job.picture, bytes) and job.model is not None:
-        return job.model.predictor.read_picture(job.picture)
+        with contextlib.nullcontext() if job.is_large else putting_off_large_pictures():
+            return job.model.predictor.read_picture(job.picture)
     return job.picture  # type: ignore[return-value]
 
 

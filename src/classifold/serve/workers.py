@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -24,6 +26,8 @@ from classifold.serve.options import ServeOptions, dump_options
 _MODULE = "classifold.serve.worker"
 # The name of the variable is prometheus_client's; the parent itself must not import that with it set.
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_METRICS_PREFIX, _LOCK = "classifold-metrics-", "lock"
+_LONGEST_LOCKING_S = 60
 _POLL_S = 0.5
 _LONGEST_START_S = 600
 # A worker that ends this soon ends again, so the next one is started after a pause that doubles each time.
@@ -221,11 +225,14 @@ class Workers:
     def _counting_together(self) -> Iterator[None]:
         """Let the workers count in one folder, so that each can tell the sums."""
         try:
-            folder = Path(tempfile.mkdtemp(prefix="classifold-metrics-"))
+            remove_abandoned_folders()
+            folder = Path(tempfile.mkdtemp(prefix=_METRICS_PREFIX))
+            lock = (folder / _LOCK).open("w")
         except OSError as error:
             self._log.say(f"note: /metrics counts each worker by itself: no temporary folder ({error})")
             yield
             return
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process ends, however it does
         before = os.environ.get(_METRICS_VARIABLE)
         os.environ[_METRICS_VARIABLE], self._metrics_dir = str(folder), folder
         try:
@@ -235,6 +242,7 @@ class Workers:
             if before is not None:
                 os.environ[_METRICS_VARIABLE] = before
             shutil.rmtree(folder, ignore_errors=True)
+            lock.close()
 
     @contextlib.contextmanager
     def _hearing_signals(self) -> Iterator[int]:
@@ -258,3 +266,17 @@ class Workers:
 def _drain(pipe: int) -> None:
     with contextlib.suppress(BlockingIOError):
         os.read(pipe, 4096)
+
+
+def remove_abandoned_folders() -> None:
+    """Remove the folders in which servers counted that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_METRICS_PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or it has gone meanwhile
+            found = folder.lstat()
+            is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            # A server that starts now makes its folder before it locks it.
+            if not is_ours or time.time() - found.st_mtime < _LONGEST_LOCKING_S:
+                continue
+            with (folder / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
