@@ -31,6 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(2)
         if name == "silent":
             return self.answer(500, b"no answer")
+        if name == "picky" and b"JFIF" in body[:20]:
+            return self.answer(415, b'{"error": "JPEG is not read here", "request_id": "1"}')
         classes = [{"class_name": name, "confidence": 1.0}]
         variables = {key: value for key, value in os.environ.items() if key.startswith("CLASSIFOLD_SERVE")}
         said = {"name": None, "predicted_class": name, "confidence": 1.0, "classes": classes}
@@ -82,7 +84,7 @@ def serving(aws: Aws, aws_account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Aw
 
 @pytest.fixture
 def make_run(colour_run: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Return a function that makes a run folder whose model says its name, or is broken, silent or slow."""
+    """Return a function that makes a run folder: its model says its name, or is broken, silent, picky …"""
 
     def make(name: str) -> Path:
         folder = tmp_path / "made runs" / f"{name}-2026-01-01-00-00-00"

@@ -63,6 +63,29 @@ def test_an_output_goes_with_all_that_only_it_needs() -> None:
     assert model.metadata_props[0].value == "as it was"
 
 
+def test_constants_that_nothing_needs_any_longer_go_too() -> None:
+    # ONNX Runtime would warn about each of them at every load.
+    def list_constants(*unwanted: str) -> list[str]:
+        graph = onnx.load_from_string(remove_outputs(make_model(), unwanted)).graph
+        return [constant.name for constant in graph.initializer]
+
+    assert list_constants("extra") == ["two", "yes"]
+    assert list_constants("sum", "doubled") == ["weights"]
+
+
+def test_a_constant_stays_where_it_is_a_default_an_output_or_used_in_an_inner_graph() -> None:
+    model = onnx.load_from_string(make_model())
+    # An input whose constant goes would have to be given.
+    model.graph.input.append(helper.make_tensor_value_info("weights", TensorProto.FLOAT, [3]))
+    model.graph.output.append(helper.make_tensor_value_info("two", TensorProto.FLOAT, []))
+    inner = next(one for one in model.graph.node[4].attribute if one.name == "then_branch").g.node[0]
+    inner.input[1] = "inside"
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "inside"))
+    left = onnx.load_from_string(remove_outputs(model.SerializeToString(), ["extra"]))
+    assert {one.name for one in left.graph.initializer} == {"two", "yes", "weights", "inside"}
+    onnx.checker.check_model(left, full_check=True)
+
+
 def test_what_another_output_needs_stays() -> None:
     content = remove_outputs(make_model(), ["sum"])
     assert list_nodes(content) == ["doubled", "grown", "extra"]

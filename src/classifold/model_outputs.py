@@ -1,4 +1,4 @@
-"""Takes outputs out of a model.onnx before it is opened, and the nodes that only they need.
+"""Takes outputs out of a model.onnx before it is opened, and the nodes and constants that only they need.
 
 ONNX Runtime runs every node of a model, whichever outputs are asked for, also those that lead to no output.
 The package onnx, which could remove them, is not there where a model is only used.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 # Fields of the messages. Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
-_GRAPH_OF_MODEL, _NODE_OF_GRAPH, _OUTPUT_OF_GRAPH, _NAME_OF_OUTPUT = 7, 1, 12, 1
+_GRAPH_OF_MODEL, _NODE_OF_GRAPH, _INPUT_OF_GRAPH, _OUTPUT_OF_GRAPH, _NAME_OF_END = 7, 1, 11, 12, 1
+_CONSTANT_OF_GRAPH, _NAME_OF_CONSTANT = 5, 8
 _INPUT_OF_NODE, _OUTPUT_OF_NODE, _ATTRIBUTE_OF_NODE, _GRAPHS_OF_ATTRIBUTE = 1, 2, 5, (6, 11)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -42,6 +43,8 @@ def _choose_fields(view: memoryview, fields: Sequence[_Field], names: Collection
         field for field in fields if field[0] == _OUTPUT_OF_GRAPH and _read_name(view, field) in names
     }
     outputs = [field for field in fields if field[0] == _OUTPUT_OF_GRAPH and field not in unwanted]
+    # Without its constant, an input would have to be given.
+    inputs = {_read_name(view, field) for field in fields if field[0] == _INPUT_OF_GRAPH}
     needed = {_read_name(view, field) for field in outputs}
     for field in reversed(fields):  # a node stands behind those that it needs
         if field[0] == _NODE_OF_GRAPH:
@@ -49,6 +52,11 @@ def _choose_fields(view: memoryview, fields: Sequence[_Field], names: Collection
                 unwanted.add(field)
             else:
                 needed.update(_list_inputs(view, field))
+    for field in fields:
+        if field[0] == _CONSTANT_OF_GRAPH:
+            name = "".join(_read_texts(view, field, _NAME_OF_CONSTANT)[-1:])
+            if name not in needed and name not in inputs:
+                unwanted.add(field)
     return [view[field[1] : field[3]] for field in fields if field not in unwanted]
 
 
@@ -74,9 +82,9 @@ def _read_texts(view: memoryview, field: _Field, number: int) -> list[str]:
     return [bytes(view[inside:end]).decode("utf-8", "replace") for _, _, inside, end in found]
 
 
-def _read_name(view: memoryview, output: _Field) -> str:
-    """Return the name of an output."""
-    return "".join(_read_texts(view, output, _NAME_OF_OUTPUT)[-1:])
+def _read_name(view: memoryview, end: _Field) -> str:
+    """Return the name of an input or output."""
+    return "".join(_read_texts(view, end, _NAME_OF_END)[-1:])
 
 
 def _iter_fields(view: memoryview, place: int, end: int) -> Iterator[_Field]:

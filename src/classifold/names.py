@@ -89,6 +89,8 @@ JOB_JSON = "job.json"
 # Everything that a run folder may hold but the archive, which is packed of it.
 RUN_FILES = (*ARTEFACTS, *LATER_ARTEFACTS, CHECK_JSON, JOB_JSON)
 MODEL_ARCHIVE = "model.tar.gz"
+# What `classifold export` writes about a model beside it.
+EXPORT_JSON = "export.json"
 # End of the name of a run folder that holds the best model so far of a run that was stopped.
 INTERRUPTED_ENDING = ".interrupted"
 # End of the name of the hidden folder in which a run works: .<run>.partial

@@ -17,7 +17,8 @@ from PIL import Image
 from classifold.aws.batch import BatchOptions, find_time_limit, start_batch
 from classifold.aws.batch_answers import read_answer
 from classifold.aws.batch_follow import follow_batch, stop_batch
-from classifold.aws.batch_pictures import list_pictures
+from classifold.aws.batch_list import list_batches
+from classifold.aws.batch_pictures import list_pictures, notes_key
 from classifold.aws.caller_policies import build_daily_policy
 from classifold.aws.clients import Aws
 from classifold.aws.hosting_cost import HostingCost
@@ -25,6 +26,7 @@ from classifold.aws.inventory import find_resources
 from classifold.aws.policies import build_scope
 from classifold.aws.serving_policies import build_deploy_policy
 from classifold.errors import AwsError, DataError, JobError
+from classifold.names import PROJECT_TAG, batch_base
 from classifold.predict.sources import Passed, file_source
 from classifold.sagemaker.transform_request import (
     Pictures,
@@ -33,9 +35,12 @@ from classifold.sagemaker.transform_request import (
     read_manifest,
     write_manifest,
 )
+from classifold.settings.loader import build_config
+from classifold.step_line import format_seconds
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
+    from made_hosting import Hosted
 
 PLACE = "s3://petals.data/photos/"
 
@@ -89,6 +94,7 @@ def test_a_batch_answers_as_predict_does_and_names_what_it_could_not_read(
     aws_account.limit_caller({"Version": "2012-10-17", "Statement": statements})
     answers = tmp_path / "answers.csv"
     said = classifold("batch", colour_run, PLACE, "--top-k", "2", "--output", answers)
+    assert f" on {PLACE}\n" in classifold("batch", "--list").out
     aws_account.limit_caller(None)
     assert said.code == 1, said.err
     assert "passed over 1 file: 1 .txt" in said.err
@@ -125,6 +131,63 @@ def test_a_job_that_nobody_waits_for_is_written_down_later_from_its_name_alone(
     assert later.code == 0, later.err
     (answer,) = json.loads(later.out)
     assert answer["path"] == f"{PLACE}one.jpg"
+    listed = classifold("batch", "--list")
+    assert listed.code == 0, listed.err
+    assert f"{name}: rose-2026-01-01-00-00-00 on {PLACE}" in listed.out
+    assert "Completed" in listed.out
+    (row,) = json.loads(classifold("batch", "--list", "--format", "json").out)
+    assert (row["name"], row["address"], row["failure_reason"]) == (name, PLACE, "")
+
+
+def test_without_transform_jobs_the_list_says_how_to_start_one(
+    batching: Aws, classifold: Callable[..., Any]
+) -> None:
+    assert "No transform jobs yet. Start one with: classifold batch " in classifold("batch", "--list").out
+
+
+def test_a_job_whose_list_of_pictures_is_gone_is_listed_with_why_it_failed(
+    batching: Aws, make_run: Callable[[str], Path], classifold: Callable[..., Any]
+) -> None:
+    put("one.jpg", b"picture")
+    batch = start_batch(batching, str(make_run("broken")), options(), tell=quiet)
+    with pytest.raises(JobError):
+        follow_batch(batching, batch.name, tell=quiet)
+    client("s3").delete_object(Bucket="petals.output", Key=notes_key(batch.name))
+    listed = classifold("batch", "--list").out
+    assert "Failed" in listed
+    assert f"{batch.name}: " in listed
+    assert " on s3://" not in listed
+
+
+def test_the_jobs_of_a_project_with_a_long_name_are_found_though_their_names_have_less_of_it(
+    hosted: Hosted,
+) -> None:
+    project = "the-flowers-of-every-meadow-of-the-alps"
+    name = f"{batch_base(project)}-2026-01-01-00-00-00"
+    assert not name.startswith(project)
+    hosted.make_model()
+    client("s3").put_object(Bucket="b.data", Key="in/a.jpg", Body=b"picture")
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b.data/in/"}}
+    hosted.sagemaker.create_transform_job(
+        TransformJobName=name,
+        ModelName="rose",
+        TransformInput={"DataSource": source, "ContentType": "image/jpeg"},
+        TransformOutput={"S3OutputPath": "s3://b.output/out/"},
+        TransformResources={"InstanceType": "ml.m5.xlarge", "InstanceCount": 1},
+        Tags=[{"Key": PROJECT_TAG, "Value": project}],
+    )
+    assert [row.name for row in list_batches(Aws(build_config({"PROJECT_NAME": project})))] == [name]
+
+
+def test_the_limit_of_the_cost_says_what_keeps_it_and_what_it_is_enough_for(
+    batching: Aws, make_run: Callable[[str], Path], classifold: Callable[..., Any]
+) -> None:
+    for number in range(3):
+        put(f"{number}.jpg", b"picture")
+    said = classifold("batch", make_run("rose"), PLACE, "--dry-run", "--max-cost", "0.1265").err
+    assert f"--max-cost: this command stops the job after {format_seconds(3600)}.\n" in said
+    assert "ends the command and not the job" in said
+    assert "Enough for 3 pictures if it answers 0.00083 a second or more" in said
 
 
 def test_a_job_that_fails_says_why_with_its_log_and_leaves_no_model(
@@ -168,14 +231,19 @@ def test_a_dry_run_starts_and_sends_nothing(
     assert [one["operation"] for one in aws_account.calls() if not one["operation"].startswith(reads)] == []
     assert set(json.loads(said.out)) == {"CreateModelPackage", "CreateModel", "CreateTransformJob"}
     assert "Nothing was started." in said.err
+    client("ecr").delete_repository(repositoryName="petals", force=True)
+    assert classifold("batch", make_run("tulip"), PLACE, "--dry-run").code == 1
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--result", "a", "--stop", "b"), "exclude each other"),
+        (("--result", "a", "--list"), "exclude each other"),
+        (("run", "--list"), "none takes a RUN"),
+        (("--list", "--format", "csv"), "--list prints a table, or JSON"),
         (("run",), "expected a RUN and an S3 prefix"),
-        (("run", "s3://b/c", "--stop", "b"), "and no RUN"),
+        (("run", "s3://b/c", "--stop", "b"), "none takes a RUN"),
         (("run", "s3://b/c", "--no-wait", "--max-cost", "1"), "has no time limit of its own"),
     ],
 )

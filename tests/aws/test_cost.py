@@ -169,7 +169,7 @@ def test_a_budget_shortens_the_job_and_says_so() -> None:
 
 
 def test_a_budget_for_less_than_ten_minutes_is_refused_with_what_they_cost() -> None:
-    with pytest.raises(JobError, match=r"ten minutes of the job cost 0\.4 USD"):
+    with pytest.raises(JobError, match=r"ten minutes of the job cost 0\.40 USD"):
         fit_budget(request_of(), known(2.0, 2.0), max_cost=0.1)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from PIL import Image
 
 from classifold import names
 from classifold.aws.autoscaling import find_autoscaling
@@ -20,8 +21,8 @@ from classifold.aws.endpoints import list_endpoints
 from classifold.aws.model_packages import list_packages
 from classifold.aws.rollback import roll_back
 from classifold.aws.undeploy import undeploy_endpoint
-from classifold.errors import AwsError, Interrupted, JobError, MissingError
-from classifold.sagemaker.endpoint_request import Hosting, choose_hosting
+from classifold.errors import AwsError, DataError, Interrupted, JobError, MissingError
+from classifold.sagemaker.endpoint_request import Hosting, Kind, choose_hosting
 
 if TYPE_CHECKING:
     from lab.cloud import Cloud
@@ -151,6 +152,30 @@ def test_an_update_whose_model_does_not_answer_goes_back_to_the_old_one(
     assert ask()["predicted_class"] == "rose"
     assert "endpoint petals: the previous model answers again" in said
     assert models_there() == configs_there() == [first.plan.model_name]
+
+
+@pytest.mark.parametrize("kind", ["real-time", "async"])
+def test_a_model_that_refuses_the_users_picture_alone_is_kept(
+    serving: Aws, make_run: MakeRun, tmp_path: Path, kind: Kind
+) -> None:
+    picture = tmp_path / "photo.jpg"
+    Image.new("RGB", (40, 30), "red").save(picture)
+    deployment = deploy(serving, make_run("picky"), picture=picture, hosting=Hosting(kind, "ml.m5.large"))
+    assert deployment.probe is not None
+    assert deployment.probe.refusal == "it refuses the picture: JPEG is not read here (status 415)"
+    assert deployment.probe.answer["predicted_class"] == "picky"
+    assert [row.status for row in list_endpoints(serving)] == ["InService"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_file_that_is_no_picture_is_refused_before_aws_is_asked(
+    serving: Aws, aws_account: Cloud, make_run: MakeRun, tmp_path: Path, dry_run: bool
+) -> None:
+    (tmp_path / "x.bin").write_bytes(b"no picture")
+    aws_account.forget_calls()
+    with pytest.raises(DataError, match="the picture is unreadable: "):
+        deploy(serving, make_run("rose"), picture=tmp_path / "x.bin", dry_run=dry_run)
+    assert aws_account.calls() == []
 
 
 @pytest.mark.parametrize("name", ["broken", "silent"])
@@ -416,3 +441,15 @@ def test_the_cost_is_shown_before_anything_is_made(serving: Aws, make_run: MakeR
         serving, str(make_run("rose")), options, show=lambda plan: seen.append(models_there()), tell=quiet
     )
     assert seen == [[]]
+
+
+def test_what_is_missing_for_an_endpoint_is_made_without_pictures(
+    aws_account: Cloud, make_run: MakeRun
+) -> None:
+    from classifold.settings.loader import build_config
+
+    found = deploy(Aws(build_config({"PROJECT_NAME": "petals"})), make_run("rose"), dry_run=True)
+    hints = {one.where.partition(" ")[0]: one.hint for one in found.plan.findings if one.is_fatal}
+    assert "classifold setup" in hints["role"]
+    assert "classifold setup" in hints["bucket"]
+    assert "classifold image --serve" in hints["image"]

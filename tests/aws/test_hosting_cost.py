@@ -27,7 +27,7 @@ def test_an_endpoint_costs_its_machines_and_at_most_those_of_autoscaling(aws_acc
     assert (cost.usd_per_hour, cost.usd_per_hour_at_most) == (0.23, 0.575)
     assert cost.source == "AWS's price list of today"
     check_hourly_cost(cost, 0.6)
-    with pytest.raises(JobError, match=r"it may cost 0\.575 USD an hour"):
+    with pytest.raises(JobError, match=r"it may cost 0\.57 USD an hour"):
         check_hourly_cost(cost, 0.5)
 
 
@@ -49,6 +49,17 @@ def test_without_the_price_list_the_table_is_used_and_says_so(aws_account: Cloud
     cost = estimate_transform(aws_of("us-east-1"), "ml.m5.xlarge", 3)
     assert cost.usd_per_hour == 0.69
     assert cost.source.startswith("a table of list prices collected on ")
+
+
+def test_the_default_endpoint_has_a_price_in_the_default_region_without_the_price_list(
+    aws_account: Cloud,
+) -> None:
+    aws_account.deny("pricing:GetProducts")
+    config = build_config({"PROJECT_NAME": "petals"})
+    cost = estimate_hosting(Aws(config), choose_hosting(config))
+    assert cost.usd_per_hour is not None
+    assert cost.source.startswith("a table of list prices collected on ")
+    check_hourly_cost(cost, 1.0)
 
 
 def test_a_price_that_nobody_knows_is_not_made_up_and_refuses_a_limit(aws_account: Cloud) -> None:

@@ -253,9 +253,9 @@ def test_a_dry_run_without_credentials_tells_what_else_can_be_seen(
 def test_a_dry_run_in_an_empty_account_finds_what_is_missing(split_dir: Path, aws_account: Cloud) -> None:
     launch = launch_job(aws_of(), dry_run=True, tell=quiet)
     fatal = {one.where: one.hint for one in launch.findings if one.is_fatal}
-    assert "classifold upload" in fatal["role petals-role"]
+    assert "classifold setup" in fatal["role petals-role"]
     assert "classifold upload" in fatal["bucket petals.data"]
-    assert "classifold upload" in fatal["bucket petals.output"]
+    assert "classifold setup" in fatal["bucket petals.output"]
     assert any(where.startswith("image ") for where in fatal)
     assert launch.request["TrainingJobName"] == launch.job_name
     assert launch.request["AlgorithmSpecification"]["TrainingImage"].endswith("/petals:not-pushed-yet")
@@ -393,7 +393,7 @@ def test_a_launch_without_image_and_role_names_both(split_dir: Path, aws_account
     with pytest.raises(JobError) as caught:
         launch_job(aws_of(), tell=quiet)
     hints = {fault.where.split()[0]: fault.hint for fault in caught.value.faults}
-    assert "classifold upload" in hints["role"]
+    assert "classifold setup" in hints["role"]
     assert "image" in hints
 
 

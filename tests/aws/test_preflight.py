@@ -315,7 +315,7 @@ def test_rights_that_new_settings_need_are_a_note_with_the_command_that_gives_th
     found = only(look(OUTPUT_BUCKET="more.output"))
     assert not found.is_fatal
     assert "more.output" in found.what
-    assert "classifold upload" in found.hint
+    assert "classifold setup" in found.hint
 
 
 def test_a_role_of_another_account_is_found(look: Look) -> None:

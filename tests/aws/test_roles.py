@@ -203,7 +203,7 @@ def test_denied_rights_are_named_and_the_next_run_goes_on(aws_account: Cloud) ->
 
 
 def test_a_missing_role_names_the_command_that_makes_it(aws_account: Cloud) -> None:
-    with pytest.raises(MissingError, match="classifold upload"):
+    with pytest.raises(MissingError, match="classifold setup"):
         find_role(aws_of())
     with pytest.raises(MissingError, match="check the setting ROLE"):
         find_role(aws_of(ROLE="nobody"))

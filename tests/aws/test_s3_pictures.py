@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Callable
@@ -68,10 +69,10 @@ def test_a_prefix_gives_its_pictures_by_key_and_counts_the_rest(
     passed = Passed()
     expected = [f"s3://album/trip/{name}" for name in ("a.PNG", "b.jpg", "sub/c.heic")]
     assert find("s3://album/trip/", passed) == expected
-    assert passed.describe() == (
-        "passed over 6 files: 2 .xmp, 1 without an ending, "
-        "1 .mov (videos are read from this machine only: copy them here), 1 hidden, 1 left by the system"
-    )
+    assert passed.describe() == [
+        "passed over 6 files: 2 .xmp, 1 without an ending, 1 .mov, 1 hidden, 1 left by the system",
+        ".mov: videos are read from this machine only: copy them here",
+    ]
     assert find("s3://album/trip") == expected
     assert len(find("S3://album")) == 4
     # A page of the listing costs a request; looking at an object would be one more.
@@ -192,6 +193,43 @@ def test_without_credentials_requests_are_not_signed_and_a_refusal_says_so(
     aws_account.replace("ListObjectsV2", status=403, body=body)
     with pytest.raises(AwsError, match="run `aws configure`, or set AWS_PROFILE"):
         find("s3://album/trip/")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"s3://a,b/x.jpg", "s3://a,b/x.jpg"),
+        (b"s3://a/x.jpg", "s3://a/x.jpg"),
+        (b"s3://../x.jpg", "s3://../x.jpg"),
+        (b"s3://al..bum/x.jpg", "s3://al..bum/x.jpg"),
+        (b"s3://-album/x.jpg", "s3://-album/x.jpg"),
+        ("s3://älbum/x.jpg".encode(), "s3://älbum/x.jpg"),
+        (b"s3://AKIA:s3cr3t@album/x.jpg", "s3://album/x.jpg"),
+        (b"s3:///x.jpg", "s3:///x.jpg"),
+        (b"s3://album/\xff.jpg", r"s3://album/\xff.jpg"),
+        (b"s3://album/" + b"x" * 1021 + b".jpg", "s3://album/" + "x" * 1021 + ".jpg"),
+    ],
+)
+def test_a_malformed_address_in_a_list_is_one_unreadable_picture(
+    bucket: Callable[..., None], line: bytes, shown: str
+) -> None:
+    bucket("a.jpg")
+    content = line + b"\ns3://album/a.jpg\n"
+    bad, good = find_sources(["-"], Inputs(open_s3=open_s3, standard_input=io.BytesIO(content)))
+    assert (good.name, good.read()) == ("s3://album/a.jpg", PNG)
+    assert bad.name == shown
+    with pytest.raises(PictureError, match=r"the address (is malformed|has no bucket)"):
+        bad.read()
+
+
+@pytest.mark.parametrize("code", ["InvalidBucketName", "InvalidURI", "KeyTooLongError"])
+def test_what_s3_finds_malformed_is_one_unreadable_picture(
+    bucket: Callable[..., None], aws_account: Cloud, code: str
+) -> None:
+    bucket("a.jpg")
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+    aws_account.replace("GetObject", status=400, body=body)
+    assert reason_of("s3://album/a.jpg") == "the address is malformed"
 
 
 # The commands

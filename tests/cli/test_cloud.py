@@ -101,7 +101,7 @@ def test_a_dry_run_needs_no_credentials_and_starts_nothing(
         (root / "training-job-config-template.json").read_text()
     )
     answer = classifold("launch", "--dry-run")
-    assert answer.code == 0, answer.err
+    assert answer.code == 1, answer.err
     assert "there are no AWS credentials" in answer.out
     assert "USD an hour" in answer.out
     assert "Nothing was started." in answer.out
@@ -157,7 +157,7 @@ def test_destroy_lists_and_removes_nothing_where_nobody_can_be_asked(
 ) -> None:
     classifold("upload")
     answer = classifold("destroy")
-    assert answer.code == 0
+    assert answer.code == 1
     assert f"{NAME}.data" in answer.out
     assert f"{NAME}-role" in answer.out
     assert "--yes removes without asking" in answer.err

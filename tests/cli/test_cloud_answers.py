@@ -51,7 +51,7 @@ def test_a_job_stands_in_one_row_with_time_cost_and_metrics() -> None:
         "machine": "1 x ml.g4dn.xlarge",
         "time": "3 min 05 s",
         "billed": "170 s",
-        "cost": "$0.03",
+        "cost": "0.03 USD",
         "val_accuracy": "0.913",
         "val_loss": "0.250",
     }
@@ -61,7 +61,7 @@ def test_the_end_of_a_job_says_its_last_step_where_that_says_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_end(JobEnd(row(), 0), as_json=False)
-    assert "00: Completed, 170 s billed, $0.03\n" in capsys.readouterr().out
+    assert "00: Completed, 170 s billed, 0.03 USD\n" in capsys.readouterr().out
     print_end(JobEnd(row(status="Stopped", step="MaxRuntimeExceeded"), 130), as_json=False)
     assert "00: Stopped (MaxRuntimeExceeded), 170 s" in capsys.readouterr().out
 
@@ -79,13 +79,16 @@ SPOT = {
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "paid 41 of 120 s, 66 % saved: $0.03 instead of $0.09"),
+        ({}, "paid 41 of 120 s, 66 % saved: 0.03 USD instead of 0.09 USD"),
         ({"cost": None, "full_cost": None}, "paid 41 of 120 s, 66 % saved"),
-        ({"cost": 0.001, "full_cost": 0.02}, "paid 41 of 120 s, 66 % saved: under $0.01 instead of $0.02"),
-        ({"cost": 0.001, "full_cost": 0.003}, "paid 41 of 120 s, 66 % saved: under $0.01"),
+        (
+            {"cost": 0.001, "full_cost": 0.02},
+            "paid 41 of 120 s, 66 % saved: under 0.01 USD instead of 0.02 USD",
+        ),
+        ({"cost": 0.001, "full_cost": 0.003}, "paid 41 of 120 s, 66 % saved: under 0.01 USD"),
         (
             {"billable_seconds": 120, "cost": 0.0894, "saved_share": 0.0},
-            "paid 120 of 120 s, nothing saved: $0.09",
+            "paid 120 of 120 s, nothing saved: 0.09 USD",
         ),
     ],
 )
@@ -114,7 +117,7 @@ def test_the_table_says_what_spot_saved() -> None:
         "1 x ml.g4dn.xlarge spot",
         "3 min 05 s",
         "41 of 120 s",
-        "$0.03, 66 % saved",
+        "0.03 USD, 66 % saved",
     ]
 
 

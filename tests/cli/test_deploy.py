@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -54,7 +56,9 @@ def test_a_run_is_deployed_asked_listed_and_removed_as_the_documentation_types_i
     assert "1 x ml.m5.large" in listed.out
     assert json.loads(classifold("endpoints", "--json").out)[0]["run_name"] == "colours-2026-01-01-00-00-00"
     kept = classifold("undeploy", "petals")
+    assert kept.code == 1
     assert "--yes removes without asking" in kept.err
+    assert [one["name"] for one in json.loads(classifold("endpoints", "--json").out)] == ["petals"]
     removed = classifold("undeploy", "petals", "--yes")
     assert removed.code == 0, removed.err
     assert classifold("endpoints").out == "No endpoints. Make one with: classifold deploy RUN\n"
@@ -71,16 +75,78 @@ def test_json_has_the_requests_the_cost_and_the_answer(
     assert answer["requests"]["CreateModel"]["PrimaryContainer"]["ModelPackageName"].endswith("/petals/1")
 
 
+def test_an_asynchronous_endpoint_is_asked_with_the_command_that_deploy_prints(
+    shop: Aws, make_run: MakeRun, classifold: Classifold, tmp_path: Path
+) -> None:
+    said = classifold("deploy", make_run("rose"), "--async")
+    assert said.code == 0, said.err
+    assert "invoke-endpoint-async --endpoint-name petals " in said.out
+    (sent,) = re.findall(r"--input-location (s3://\S+)", said.out)
+    assert f"aws s3 cp photo.jpg {sent}\n" in said.out
+    bucket, _, key = sent.removeprefix("s3://").partition("/")
+    client("s3").put_object(Bucket=bucket, Key=key, Body=b"picture")
+    asked = client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName="petals", InputLocation=sent, ContentType="application/x-image"
+    )
+    (below,) = re.findall(r"below (s3://\S+/output/)", said.out)
+    assert asked["OutputLocation"].startswith(below)
+    assert "/failed/" in asked["FailureLocation"]
+    assert asked["FailureLocation"].rpartition("/")[0] + "/" in said.out
+
+
+def test_the_example_of_an_asynchronous_endpoint_in_the_documentation_prints_the_answer(
+    shop: Aws, make_run: MakeRun, classifold: Classifold, root: Path, run_python: Callable[..., Any]
+) -> None:
+    assert classifold("deploy", make_run("rose"), "--async").code == 0
+    page = (root / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "_async" in code]
+    Image.new("RGB", (40, 30), "red").save("photo.jpg")
+    answer = run_python("-c", example.replace("flowers-classification", "petals"))
+    assert answer.out == "rose\n", answer.err
+
+
+def test_a_refused_picture_is_said_and_the_exit_code_is_1(
+    shop: Aws, make_run: MakeRun, classifold: Classifold, tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.jpg")
+    assert classifold("deploy", make_run("rose")).code == 0
+    said = classifold("deploy", make_run("picky"), "--test", tmp_path / "photo.jpg")
+    assert said.code == 1
+    assert "Endpoint petals serves now picky-2026-01-01-00-00-00" in said.out
+    assert "JPEG is not read here (status 415); it answers for another picture" in said.out
+    back = classifold("deploy", "--rollback", "--test", tmp_path / "photo.jpg")
+    assert back.code == 0, back.err
+    assert "Endpoint petals serves rose-2026-01-01-00-00-00 again" in back.out
+    again = classifold("deploy", "--rollback", "--test", tmp_path / "photo.jpg", "--json")
+    assert again.code == 1
+    assert json.loads(again.out)["run"] == "picky-2026-01-01-00-00-00"
+
+
 def test_a_dry_run_needs_no_credentials(
     project: Path, make_run: MakeRun, classifold: Classifold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     Path("container/modeling/config.py").write_text('PROJECT_NAME = "petals"\n')
     said = classifold("deploy", make_run("rose"), "--dry-run")
-    assert said.code == 0, said.err
+    assert said.code == 1, said.err
     assert '"CreateEndpoint"' in said.out
     assert "there are no AWS credentials" in said.out
     assert said.out.endswith("Nothing was changed.\n")
+
+
+def test_the_exit_code_of_a_dry_run_says_whether_something_is_missing(
+    shop: Aws, make_run: MakeRun, classifold: Classifold
+) -> None:
+    run = make_run("rose")
+    assert classifold("deploy", run, "--dry-run").code == 0
+    dear = classifold("deploy", run, "--dry-run", "--max-hourly-cost", "0.1", "--json")
+    assert dear.code == 1
+    (finding,) = [one for one in json.loads(dear.out)["findings"] if one["is_fatal"]]
+    assert finding["what"] == "it may cost 0.13 USD an hour"
+    client("ecr").delete_repository(repositoryName="petals", force=True)
+    missing = classifold("deploy", run, "--dry-run")
+    assert missing.code == 1
+    assert "missing: image " in missing.out
 
 
 @pytest.mark.parametrize(
@@ -150,7 +216,7 @@ def test_the_table_of_endpoints_fits_sixty_columns(shop: Aws) -> None:
     )
     lines = format_table(build_endpoints_table([row]), width=60).splitlines()
     assert max(map(len, lines)) <= 60
-    assert "$1.28" in "".join(lines) or "$1.29" in "".join(lines)
+    assert re.search(r"1\.2[89] USD", " ".join(lines))
 
 
 def test_an_endpoint_keeps_role_and_image_from_being_removed_without_it(
@@ -161,6 +227,27 @@ def test_an_endpoint_keeps_role_and_image_from_being_removed_without_it(
     assert refused.code == 1
     assert "endpoint petals: it answers requests, and needs what would be removed" in refused.err
     assert client("iam").get_role(RoleName="petals-role")
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_whether_something_was_removed_decides_the_exit_code(
+    shop: Aws,
+    make_run: MakeRun,
+    classifold: Classifold,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    code: int,
+) -> None:
+    assert classifold("deploy", make_run("rose")).code == 0
+    for words, several in ((("undeploy", "petals"), 1), (("destroy",), 20)):
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, f"{answer}\n".encode() * several)
+        with os.fdopen(terminal, encoding="utf-8") as stdin:
+            monkeypatch.setattr("sys.stdin", stdin)
+            assert classifold(*words).code == code
+        os.close(keyboard)
+    left = client("sagemaker").list_endpoints()["Endpoints"]
+    assert bool(left) == (answer == "n")
 
 
 def test_an_endpoint_that_is_being_changed_is_left_alone(

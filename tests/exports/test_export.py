@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -251,6 +252,70 @@ def test_evaluation_pictures_alone_are_enough_for_a_format_without_calibration(
     assert (refused.code, "calibrated with training pictures" in refused.err) == (1, True)
 
 
+@pytest.mark.parametrize("inner", ["", "model.onnx"])
+def test_the_exports_of_a_link_lie_beside_the_link_under_its_name(
+    inner: str, copied_run: Path, tmp_path: Path, classifold: Callable[..., Any]
+) -> None:
+    link = tmp_path / "runs" / "current"
+    link.parent.mkdir()
+    link.symlink_to(copied_run)
+    given = classifold("export", link / inner, "--to", "triton", "--unchecked", "--json")
+    assert given.code == 0, given.err
+    place = link.with_name("current-exports") / "triton"
+    assert json.loads(given.out)["exports"][0]["folder"] == str(place)
+    assert (place / "export.json").is_file()
+    assert not copied_run.with_name("run-exports").exists()
+
+
+def test_the_exports_of_an_archive_lie_beside_it(
+    copied_run: Path, tmp_path: Path, classifold: Callable[..., Any]
+) -> None:
+    archive = tmp_path / "sent" / "flowers.v2.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(copied_run / "model.onnx", "model.onnx")
+    given = classifold("export", archive, "--to", "triton", "--unchecked")
+    assert given.code == 0, given.err
+    assert (archive.parent / "flowers.v2-exports" / "triton" / "export.json").is_file()
+
+
+def test_every_export_is_announced_in_the_same_way(copied_run: Path, classifold: Callable[..., Any]) -> None:
+    given = classifold("export", copied_run, "--to", "triton", "--to", "openvino", "--unchecked")
+    told = [line for line in given.err.splitlines() if "exporting" in line]
+    assert told == ["exporting openvino (1 of 2)", "exporting triton (2 of 2)"]
+
+
+def test_a_page_without_the_library_of_tensorflow_js_is_said_to_lack_it_and_a_copied_one_stays(
+    copied_run: Path, classifold: Callable[..., Any]
+) -> None:
+    given = classifold("export", copied_run, "--to", "tfjs", "--json")
+    assert given.code == 0, given.err
+    assert "note: the page of tfjs needs tf.min.js beside it, which is not there" in given.err
+    (one,) = json.loads(given.out)["exports"]
+    assert "--tfjs-library" in one["notes"][0]
+    library = Path(one["folder"]) / "tf.min.js"
+    library.write_text("copied here by hand")
+    given = classifold("export", copied_run, "--to", "tfjs", "--json")
+    assert "tf.min.js" not in given.err
+    assert json.loads(given.out)["exports"][0]["notes"] == []
+    assert library.read_text() == "copied here by hand"
+
+
+@pytest.mark.parametrize("name", ["onnx-bytes", "triton", "int8"])
+def test_onnx_runtime_warns_of_nothing_when_it_loads_an_export(name: str, exports: Exports) -> None:
+    record = json.loads((exports.folder / name / "export.json").read_text())
+    script = (
+        "import sys, onnxruntime, onnxruntime_extensions\n"
+        "options = onnxruntime.SessionOptions()\n"
+        "options.log_severity_level = 2\n"
+        "options.register_custom_ops_library(onnxruntime_extensions.get_library_path())\n"
+        "onnxruntime.InferenceSession(sys.argv[1], options, providers=['CPUExecutionProvider'])"
+    )
+    command = [sys.executable, "-c", script, exports.folder / name / record["model"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_what_is_in_the_way_is_never_replaced(copied_run: Path, classifold: Callable[..., Any]) -> None:
     place = copied_run.with_name("run-exports") / "triton"
     place.mkdir(parents=True)
@@ -306,3 +371,20 @@ def test_ctrl_c_leaves_nothing_behind(copied_run: Path) -> None:
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert not folder.exists()
+
+
+def test_a_killed_export_is_mended_by_the_next(copied_run: Path, classifold: Callable[..., Any]) -> None:
+    folder = copied_run.with_name("run-exports")
+    command = [sys.executable, "-m", "classifold", "export", str(copied_run), "--to", "triton"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not (folder.is_dir() and list(folder.glob(".triton.partial-*/job.json"))):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert list(folder.glob(".triton.partial-*"))
+    given = classifold("export", copied_run, "--to", "triton", "--unchecked")
+    assert given.code == 0, given.err
+    assert [one.name for one in folder.iterdir()] == ["triton"]

@@ -14,6 +14,7 @@ from classifold.exports.figures import (
     Figures,
     Rate,
     compare_answers,
+    find_allowed,
     find_broken,
     find_refusal,
 )
@@ -74,7 +75,9 @@ def test_the_same_answers_are_no_difference_and_their_interval_says_what_is_not_
 def test_an_export_that_loses_more_than_is_allowed_is_refused(
     count: int, of: int, max_loss: float, is_refused: bool
 ) -> None:
-    reason = find_refusal(lose(count, of=of), max_loss=max_loss)
+    figures = lose(count, of=of)
+    reason = find_refusal(figures, max_loss=max_loss)
+    assert (count > find_allowed(figures, max_loss=max_loss)) == is_refused
     assert bool(reason) == is_refused
     if reason:
         assert f"{count} right answer" in reason
@@ -84,6 +87,7 @@ def test_an_export_that_loses_more_than_is_allowed_is_refused(
 def test_a_change_where_model_onnx_was_undecided_does_not_count() -> None:
     figures = lose(30, of=75, gap=0.04)
     assert (figures.num_worse, figures.num_lost, figures.num_undecided) == (30, 0, 75)
+    assert (figures.num_worse_undecided, figures.num_better_undecided) == (30, 0)
     assert figures.difference == pytest.approx(-0.4)
     assert "right answer" not in find_refusal(figures, max_loss=0.01)
     assert find_refusal(lose(30, of=75, gap=0.06), max_loss=0.01)
@@ -141,6 +145,7 @@ def test_the_figures_fit_together(drawn: np.ndarray, max_loss: float) -> None:
     assert figures.accuracy - figures.accuracy_model_onnx == pytest.approx(figures.difference)
     assert figures.low <= figures.difference <= figures.high
     assert figures.num_worse - figures.num_better == figures.num_lost
+    assert figures.num_worse_undecided == figures.num_better_undecided == 0
     lost = figures.num_lost / len(labels)
     if lost <= max_loss:
         assert find_refusal(figures, max_loss=max_loss) == ""

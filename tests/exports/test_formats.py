@@ -47,7 +47,7 @@ def test_what_is_not_installed_is_said_with_how_to_get_it(monkeypatch: pytest.Mo
     with pytest.raises(MissingExtraError) as error:
         check_packages(choose_targets(FORMAT_NAMES, precision=None))
     assert [one.where for one in error.value.faults] == ["--to litert", "--to openvino"]
-    assert "ai-edge-litert" in error.value.faults[0].what
+    assert error.value.faults[0].what == "it needs packages that are not installed: ai-edge-litert"
     assert all("classifold[export]" in one.hint for one in error.value.faults)
 
 
@@ -57,6 +57,15 @@ def test_the_list_names_every_format_in_a_narrow_terminal_too(classifold: Callab
     assert all(name in given.out for name in FORMAT_NAMES)
     listed = json.loads(classifold("export", "--list", "--json").out)["formats"]
     assert [one["name"] for one in listed] == list(FORMAT_NAMES)
+
+
+def test_the_list_says_that_the_page_of_tensorflow_js_needs_a_file(classifold: Callable[..., Any]) -> None:
+    given = classifold("export", "--list")
+    (row,) = [line for line in given.out.splitlines() if line.startswith("tfjs ") and "float32" in line]
+    assert row.endswith("tf.min.js")
+    assert "npm package @tensorflow/tfjs; name it with --tfjs-library FILE" in given.out
+    listed = json.loads(classifold("export", "--list", "--json").out)["formats"]
+    assert {one["name"]: one["added"] for one in listed if one["added"]} == {"tfjs": "tf.min.js"}
 
 
 @pytest.mark.parametrize(

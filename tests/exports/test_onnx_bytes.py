@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from classifold.errors import RunError
 from classifold.exports.onnx_bytes import IMAGE, write_onnx_bytes
 from classifold.pictures.orientation import find_orientation
 from classifold.predict.predictor import Predictor, load_predictor
@@ -163,6 +164,15 @@ def test_what_the_decoder_cannot_read_is_an_error_and_not_the_end_of_the_process
 ) -> None:
     with pytest.raises(Exception, match="Non-zero status"):
         ask(session, content)
+
+
+def test_a_model_that_takes_bytes_is_not_called_damaged(session: Any, quadrants: Path) -> None:
+    with pytest.raises(RunError) as error:
+        load_predictor(quadrants / "bytes.onnx")
+    (fault,) = error.value.faults
+    assert "takes the bytes of a picture file" in fault.what
+    assert "onnxruntime-extensions" in fault.hint
+    assert "damaged" not in str(fault)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.predict.addresses import is_address, show_address
+from classifold.predict.addresses import is_address, show_address, show_given
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,11 @@ from classifold.predict.addresses import is_address, show_address
         ("http://x/a?t=" + "e" * 80, "http://x/a?t=…"),
         ("http://x/a.jpg#secret", "http://x/a.jpg"),
         ("http://[bad/ann:pa55", "http://…"),
+        ("https://ann:pa/55@example.com/a.jpg", "https://…"),
+        ("https://ann:pa#55@example.com/a.jpg", "https://…"),
+        ("https://ann:pa?55@example.com/a.jpg", "https://…"),
+        ("https://example.com:8443/@ann/a.jpg", "https://example.com:8443/@ann/a.jpg"),
+        ("https://[::1]:8443/@ann/a.jpg", "https://[::1]:8443/@ann/a.jpg"),
     ],
 )
 def test_an_address_is_shown_without_what_lets_its_bearer_in(address: str, shown: str) -> None:
@@ -36,6 +41,49 @@ def test_an_address_is_shown_without_what_lets_its_bearer_in(address: str, shown
 )
 def test_no_secret_of_an_address_is_ever_shown(secret: str, place: str) -> None:
     assert secret not in show_address(place.format(secret))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ftp://ann:pa55@h/x.jpg", "ftp://h/x.jpg"),
+        ("sftp://ann:pa/55@h/x.jpg", "sftp://…"),
+        ("s3://AKIA:pa55@b/x.jpg", "s3://b/x.jpg"),
+        ("S3://AKIA:pa/55@b/x.jpg", "S3://…"),
+        ("s3://b/ann@home/1:2#3?token=4.jpg", "s3://b/ann@home/1:2#3?token=4.jpg"),
+        ("https:ann:pa55@h", "https:…@h"),
+        ("https:/ann:pa55@h/x.jpg", "https:/…@h/x.jpg"),
+        ("https:///ann:pa55@h/x.jpg", "https://…"),
+        ("https:/ann:pa/55@h/x.jpg", "https:/…@h/x.jpg"),
+        ("https:/pa55@h/x.jpg", "https:/…@h/x.jpg"),
+        ("https:/h/x.jpg?token=pa55", "https:/h/x.jpg?token=…"),
+        ("//ann:pa55@h/x.jpg", "//…@h/x.jpg"),
+        ("ann:pa55@h/x.jpg", "ann:…@h/x.jpg"),
+        ("ann lee:pa55@h/x.jpg", "…@h/x.jpg"),
+        ("photos/a@b.jpg", "photos/a@b.jpg"),
+        ("photos/12:30@b.jpg", "photos/12:30@b.jpg"),
+        ("a@b.jpg", "a@b.jpg"),
+        (r"C:\photos\a@b.jpg", r"C:\photos\a@b.jpg"),
+        ("", ""),
+        (' "https://ann:pa55@h/x.jpg"', ' "https://h/x.jpg"'),
+        ("<ftp://ann:pa55@h/x.jpg>", "<ftp://h/x.jpg>"),
+        (" https:/ann:pa55@h/x.jpg", " https:/…@h/x.jpg"),
+        ("photos/http://x/a.jpg", "photos/http://x/a.jpg"),
+    ],
+)
+def test_what_is_no_file_is_shown_without_a_password(text: str, shown: str) -> None:
+    assert show_given(text) == shown
+
+
+@given(
+    secret=st.text("abcdefgh0123456789-_.~/@?#:", max_size=20).map(lambda text: f"s3cr3t{text}s3cr3t"),
+    begin=st.sampled_from(["http:", "https:", "ftp:", "s3:", "sftp:", "gs:"]),
+    slashes=st.sampled_from(["", "/", "//", "///"]),
+)
+def test_no_password_is_ever_shown_however_the_address_is_typed(
+    secret: str, begin: str, slashes: str
+) -> None:
+    assert "s3cr3t" not in show_given(f"{begin}{slashes}ann:{secret}@h/x.jpg")
 
 
 @given(text=st.text())

@@ -52,9 +52,9 @@ def test_a_folder_gives_its_pictures_and_counts_the_rest(photos: Path) -> None:
     inputs = Inputs()
     found = names_of([str(photos)], inputs)
     assert found == below(photos, "a.png", "b.png", "sub/c.png", "sub/photo[1].png")
-    assert inputs.passed.describe() == (
+    assert inputs.passed.describe() == [
         "passed over 6 files: 2 .xmp, 1 without an ending, 1 .txt, 1 hidden, 1 left by the system"
-    )
+    ]
 
 
 def test_a_pattern_gives_the_pictures_that_match_and_counts_the_rest(photos: Path) -> None:
@@ -109,6 +109,16 @@ def test_an_error_never_shows_the_password_of_an_address() -> None:
     assert [fault.where for fault in caught.value.faults] == ["ftp://x/a.png", "gopher://x/?token=…"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["https:ann:s3cr3t@h", "http:/ann:s3cr3t@h/x.jpg", "http:/ann:s3cr3t@h/*.jpg", "ann:s3cr3t@h/x.jpg"],
+)
+def test_an_error_never_shows_the_password_of_a_mistyped_address(text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        find_sources([text])
+    assert "s3cr3t" not in str(caught.value)
+
+
 def read_names(content: bytes) -> list[tuple[str, str]]:
     """Return the names on standard input, each with the reason why it cannot be read."""
     found = []
@@ -126,6 +136,37 @@ def test_every_name_on_standard_input_gets_an_answer(photos: Path) -> None:
     found = read_names("\n".join(lines).encode())
     assert [name for name, _ in found] == lines
     assert [reason.partition(";")[0] for _, reason in found[:3]] == ["", "", "it is a folder"]
+
+
+def test_no_name_on_standard_input_is_answered_with_its_password(photos: Path) -> None:
+    lines = [
+        "ftp://ann:s3cr3t@h/x.jpg",
+        "s3://AKIA:s3cr3t@b/x.jpg",
+        "https:ann:s3cr3t@h",
+        "http:/ann:s3cr3t@h/x.jpg",
+        "https://ann:s3/cr3t@h/x.jpg",
+        ' "https://ann:s3cr3t@h/x.jpg"',
+        "sftp://h/x.jpg",
+        "photos/gone.jpg",
+    ]
+    found = read_names("\n".join(lines).encode())
+    assert "cr3t" not in repr(found)
+    assert len(found) == len(lines)
+    assert found[0] == ("ftp://h/x.jpg", "addresses with ftp:// are not read")
+    assert found[2] == ("https:…@h", "no such file")
+    assert found[6] == ("sftp://h/x.jpg", "addresses with sftp:// are not read")
+
+
+def test_a_file_that_is_called_like_an_address_is_that_file(
+    photos: Path, save_plain: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    save_plain(photos / "ann:12@home.png")
+    save_plain(photos / "ftp:" / "ann:12@home.png")
+    lines = ["ann:12@home.png", "ftp://ann:12@home.png"]
+    found = read_names("\n".join(lines).encode())
+    assert found == [("ann:12@home.png", ""), ("ftp:/ann:12@home.png", "")]
+    assert names_of(lines[:1]) == lines[:1]
 
 
 def test_a_picture_on_standard_input_is_called_by_a_dash(photos: Path) -> None:

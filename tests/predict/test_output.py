@@ -337,7 +337,11 @@ def test_what_was_written_is_told_with_the_first_reasons() -> None:
     )
     assert written.describe(Path("names.csv")) == [
         "1 picture was classified; the answers are in names.csv",
-        "5 pictures could not be read: 0.jpg: cut short; 1.jpg: cut short; 2.jpg: cut short; and 2 more",
+        "5 pictures could not be read:",
+        "  0.jpg: cut short",
+        "  1.jpg: cut short",
+        "  2.jpg: cut short",
+        "  and 2 more, with the reasons in the answers",
     ]
 
 

@@ -239,7 +239,7 @@ def test_a_file_of_sound_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "a.ppm").write_bytes(b"P6 1 1 255 abc")
     inputs = Inputs()
     assert len(list(find_sources([str(tmp_path)], inputs))) == 1
-    assert inputs.passed.describe() == "passed over 1 file: 1 .mp4"
+    assert inputs.passed.describe() == ["passed over 1 file: 1 .mp4"]
 
 
 def test_without_the_package_a_video_says_what_to_install(
@@ -254,9 +254,10 @@ def test_without_the_package_a_video_says_what_to_install(
     (tmp_path / "b.mp4").symlink_to(clip)
     inputs = Inputs()
     assert [one.name for one in find_sources([str(tmp_path)], inputs)] == [str(tmp_path / "a.ppm")]
-    assert inputs.passed.describe() == (
-        "passed over 1 file: 1 .mp4 (their frames are read with the package av: pip install av)"
-    )
+    assert inputs.passed.describe() == [
+        "passed over 1 file: 1 .mp4",
+        ".mp4: their frames are read with the package av: pip install av",
+    ]
 
 
 def test_a_text_called_ts_is_no_video(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from classifold.pictures.limits import PictureError
@@ -91,6 +93,13 @@ def in_turn(
 
 @pytest.fixture
 def server() -> Iterator[Server]:
+    one = Server()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def any_server() -> Iterator[Server]:
     one = Server()
     yield one
     one.stop()
@@ -189,6 +198,94 @@ def test_a_redirection_to_something_else_than_the_web_is_refused(
 ) -> None:
     server.answers["/a"] = send(302, b"", Location=location)
     assert reason(web, f"{server.url}/a") == "the server redirects to what is no http or https address"
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "http://[x]/a", "https://h\uff03/a", "//[", "http://x:99999999/a"]
+)
+def test_a_redirection_to_a_malformed_address_makes_one_picture_unreadable(
+    web: Web, server: Server, location: str
+) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        head = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+        request.wfile.write(head.encode())
+
+    server.answers["/a"] = answer
+    assert reason(web, f"{server.url}/a") in {
+        "the server redirects to a malformed address",
+        "the address is malformed",
+    }
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Content-Length: abc",
+        f"Content-Length: {'9' * 5_000}",
+        f"Content-Length: {'0' * 5_000}5",
+        "Content-Length: -5",
+        "Content-Length: 1_0",
+        "Content-Length: \xb2",
+        "Content-Length: 5, 5",
+        "Content-Length: 5\r\nContent-Length: 6",
+    ],
+)
+def test_a_length_that_is_no_number_makes_one_picture_unreadable(
+    web: Web, server: Server, header: str
+) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        request.wfile.write(f"HTTP/1.1 200 OK\r\n{header}\r\n\r\n".encode("latin-1") + PICTURE)
+
+    server.answers["/a"] = answer
+    assert reason(web, f"{server.url}/a") == "the server's answer is malformed"
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("number", [1, 3, 50])
+def test_an_answer_may_be_announced_by_others(web: Web, server: Server, number: int) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+        request.wfile.write(hints * number + b"HTTP/1.1 102 Processing\r\n\r\n")
+        send()(request)
+
+    server.answers["/a"] = answer
+    assert web.read(f"{server.url}/a") == PICTURE
+    assert web.read(f"{server.url}/a") == PICTURE
+
+
+def test_a_server_that_announces_an_answer_for_ever_is_given_up(web: Web, server: Server) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        with contextlib.suppress(OSError):
+            for _ in range(5_000):
+                request.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+
+    server.answers["/a"] = answer
+    assert reason(web, f"{server.url}/a") == "the server's answer is malformed"
+    assert len(server.asked) == 1
+
+
+# Bytes that servers, proxies and captive portals put where a number, an address or a name belongs.
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(
+        ["Content-Length", "Location", "Content-Encoding", "Retry-After", "Transfer-Encoding"]
+    ),
+    value=st.binary(max_size=30).map(lambda value: value.replace(b"\n", b"").replace(b"\r", b"")),
+    status=st.sampled_from([b"200 OK", b"302 Found", b"429 No", b"999 x", b"100 Continue", b"-1", b"abc"]),
+)
+def test_no_answer_of_a_server_ends_the_call(
+    any_server: Server, name: str, value: bytes, status: bytes
+) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        head = b"HTTP/1.1 " + status + b"\r\n" + name.encode() + b": " + value + b"\r\n\r\n"
+        request.wfile.write(head + PICTURE)
+
+    any_server.answers["/a"] = answer
+    with contextlib.suppress(PictureError):
+        Web(max_pixels=LIMIT, idle=0.2, whole=0.5, sleep=lambda _: None).read(f"{any_server.url}/a")
 
 
 def test_user_and_password_go_to_their_own_server_only(web: Web, server: Server, other: Server) -> None:

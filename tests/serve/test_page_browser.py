@@ -132,8 +132,13 @@ def test_one_picture_is_named_with_bars_and_explained_without_a_click(
     thumbnails = card.locator(".neighbours img")
     assert thumbnails.count() == 5
     assert page.evaluate("[...document.images].every((one) => one.complete && one.naturalWidth > 0)")
-    assert "better than all 19 random maps" in card.locator(".explanation .note").inner_text()
+    assert "better than all 19 random maps" in card.locator(".faith").inner_text()
     assert "1 is the limit" in card.locator(".near").inner_text()
+    assert "a faithful map has a low deletion and a high insertion" in card.locator(".figures").inner_text()
+    assert card.locator(".unseen").is_hidden()
+    # The picture is seen through its heat map.
+    assert card.locator(".heat output").inner_text() == "60\u00a0%"
+    assert card.locator(".overlay").evaluate("(one) => getComputedStyle(one).opacity") == "0.6"
     # The heat map lies exactly on the picture.
     boxes = [one.bounding_box() for one in card.locator(".picture img").all()]
     assert boxes[0] == boxes[1]
@@ -163,18 +168,48 @@ def test_several_pictures_are_listed_with_what_is_unknown_or_cannot_be_read(
     assert [card.get_attribute("data-state") for card in cards.all()] == [
         *("answered", "unknown", "unreadable", "unreadable")
     ]
-    assert page.locator("#counts").inner_text() == "4 pictures: 1 answered, 1 unknown, 2 not read"
+    assert page.locator("#counts").inner_text() == "4 pictures: 1 named, 1 unknown, 2 not read"
     said = [text.partition("\n")[0] for text in cards.locator(".why:visible").all_inner_texts()]
     assert re.fullmatch(r"Unlike the training pictures: distance [\d.]+, and 1 is the limit\.", said[0])
     assert "the file holds no picture" in said[1]
     assert "larger than 1 MB" in said[2]
+    # What is no picture has no preview for a reason that has nothing to do with the browser.
+    shown = cards.locator(".absent:visible").all_inner_texts()
+    assert shown == ["No preview."]
     # Nobody asked for an explanation of so many, and what cannot be read has none.
     assert page.locator(".explanation:visible").count() == 0
     assert page.locator(".explain:visible").count() == 2
     cards.nth(1).locator(".explain").click()
     cards.nth(1).locator(".explanation").wait_for()
-    assert "No heat map is shown" in cards.nth(1).locator(".explanation .note").inner_text()
+    assert "No heat map is shown" in cards.nth(1).locator(".faith").inner_text()
     assert cards.nth(1).locator(".overlay").count() == 0
+
+
+def test_a_video_is_said_to_be_for_predict(visit: Callable[..., Any], tmp_path: Path) -> None:
+    video = tmp_path / "film.mp4"
+    video.write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(200))
+    card = choose(visit(), video)
+    assert card.locator(".absent").inner_text() == "No preview."
+    said = card.locator(".why").inner_text()
+    assert "the file holds a video" in said
+    assert "classifold predict" in said
+
+
+def test_training_pictures_are_named_in_full_and_those_that_are_not_shown_are_explained(
+    visit: Callable[..., Any], photos: Path, tmp_path: Path
+) -> None:
+    run = make_spot_run(tmp_path / "run", with_distance=True)
+    with serving(tmp_path, run) as server:
+        page = visit(server.address, width=320)
+        card = choose(page, photos / "blue.png")
+        card.locator(".neighbours li").first.wait_for()
+        assert card.locator(".neighbours img").count() == 0
+        assert "--data" in card.locator(".unseen").inner_text()
+        # No part of a name is cut off or needs a mouse.
+        for key in card.locator(".neighbours .key").all():
+            assert key.evaluate("(one) => one.scrollHeight <= one.clientHeight + 1")
+            assert key.evaluate("(one) => getComputedStyle(one).webkitLineClamp") == "none"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_hostile_name_is_shown_as_text_and_quoted_in_the_command(
@@ -303,6 +338,8 @@ def test_the_key_is_asked_for_kept_in_the_tab_only_and_asked_for_again_where_it_
         assert page.evaluate("document.activeElement.id") == "key"
         page.set_input_files("#choose", str(photos / "blue.png"))
         page.locator(".card[data-state=locked]").wait_for()
+        assert page.locator(".why").inner_text() == "The server requires an API key: enter it above."
+        assert page.locator("#model").inner_text() == "Classifold"
         page.fill("#key", "a wrong key")
         page.keyboard.press("Enter")
         page.get_by_text("The server did not accept this key.").wait_for()
@@ -311,6 +348,7 @@ def test_the_key_is_asked_for_kept_in_the_tab_only_and_asked_for_again_where_it_
         page.locator(".card[data-state=answered]").wait_for()
         assert form.is_hidden()
         assert page.locator("#classes").inner_text().startswith("This model tells 3 classes apart")
+        assert page.locator("#model").inner_text() == "colours-2026-01-01-00-00-00"
         assert page.evaluate("[localStorage.length, document.cookie, sessionStorage.length]") == [0, "", 1]
         page.locator("summary").click()
         command = page.locator(".curl").inner_text()

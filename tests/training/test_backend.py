@@ -55,7 +55,7 @@ def test_an_engine_that_is_not_installed_says_what_to_install(keras: Any, monkey
     check_engine("tensorflow")
     with pytest.raises(MissingExtraError) as error:
         start_keras("jax", seed=0)
-    assert "jax not installed" in str(error.value)
+    assert "packages that are not installed: jax" in str(error.value)
     assert 'pip install "classifold[train,hosts] @ ' in str(error.value)
 
 
@@ -71,7 +71,7 @@ def test_an_install_without_any_engine_is_told_to_add_tensorflow(
     with pytest.raises(MissingExtraError) as error:
         check_engine(backend)
     assert str(error.value).splitlines() == [
-        "error: training: keras and tensorflow not installed",
+        "error: training: it needs packages that are not installed: keras, tensorflow",
         f"hint: {install('train')}",
     ]
     if found("jax") is not None:

@@ -229,8 +229,8 @@ class Model:
                 yield from find_sources([taken.path], inputs)
             else:
                 yield taken
-        if passed := inputs.passed.describe():
-            say(passed)
+        for line in inputs.passed.describe():
+            say(line)
 
     def _take(self, source: GivenOrFile) -> Source:
         """Return a picture for a thread; an open file is read here, since the caller may close it next.

@@ -31,6 +31,7 @@ from classifold.aws.serving_image import find_serving_image
 from classifold.aws.undeploy import remove_models
 from classifold.counts import count_of
 from classifold.errors import ClassifoldError, Fault, Interrupted, JobError
+from classifold.money import format_usd
 from classifold.predict.predictor import load_predictor
 from classifold.predict.sources import Passed
 from classifold.sagemaker import endpoint_request as requests
@@ -184,7 +185,7 @@ def _plan(
         picture_names=tuple(pictures.sizes),
         unsent=pictures.unsent,
     )
-    said = passed.describe() if passed.total else ""
+    said = "; ".join(passed.describe())
     return Batch(name, planned, cost, max_seconds, findings, pictures, said, notes), place
 
 
@@ -249,6 +250,6 @@ def find_time_limit(cost: HostingCost, max_cost: float | None) -> float | None:
         raise JobError(Fault(where, "; ".join(cost.remarks), hint="start it without --max-cost"))
     seconds = max_cost / cost.usd_per_hour * 3600
     if seconds < SHORTEST_SECONDS:
-        what = f"it pays for {seconds / 60:.0f} minutes ({cost.usd_per_hour:g} USD an hour)"
+        what = f"it pays for {seconds / 60:.0f} minutes ({format_usd(cost.usd_per_hour)} an hour)"
         raise JobError(Fault(where, what, hint="raise it, or choose a cheaper or fewer machines"))
     return seconds

@@ -20,6 +20,7 @@ from classifold.aws.refusals import aws_errors
 from classifold.aws.spot_risk import explain_risk
 from classifold.counts import count_of
 from classifold.errors import AwsError, Fault, JobError, MissingError
+from classifold.money import format_usd
 
 # A shorter job has no time to start, train and save a model.
 SHORTEST_SECONDS = 600
@@ -286,7 +287,7 @@ def fit_budget(
     seconds = math.floor(max_cost / cost.usd_per_hour * 3600) - further
     if seconds < SHORTEST_SECONDS:
         least = _round_up(cost.usd_per_hour * (SHORTEST_SECONDS + further) / 3600)
-        what = f"ten minutes of the job cost {least:g} USD ({cost.usd_per_hour:g} USD an hour)"
+        what = f"ten minutes of the job cost {format_usd(least)} ({format_usd(cost.usd_per_hour)} an hour)"
         hint = "raise it, or choose a cheaper INSTANCE_TYPE, fewer machines, or no KEEP_ALIVE_MINUTES"
         raise JobError(Fault(where, what, hint=hint))
     before, shorter = _max_seconds(request), copy.deepcopy(dict(request))

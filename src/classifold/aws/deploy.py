@@ -18,12 +18,13 @@ from classifold.aws.endpoint_state import (
     wait_for_endpoint,
 )
 from classifold.aws.model_packages import check_approval, ensure_group, ensure_package
-from classifold.aws.probe import Probe, draw_picture, probe_endpoint, read_picture
+from classifold.aws.probe import Probe, probe_endpoint, read_picture
 from classifold.aws.refusals import aws_errors
 from classifold.aws.role_wait import retry_young_role
 from classifold.aws.served_model import ServedModel, open_served_model, send_model
 from classifold.aws.undeploy import delete_endpoint, remove_models, remove_old_models
 from classifold.errors import ClassifoldError, Fault, Interrupted, JobError
+from classifold.money import format_usd
 from classifold.sagemaker.endpoint_request import build_update_request
 
 Tell = Callable[[str], None]
@@ -78,7 +79,9 @@ def deploy_model(
         RunError: There is no such run, or its model does not load.
         Interrupted: On Ctrl-C; says what goes on costing.
     """
-    picture = None if options.picture is None else read_picture(options.picture, options.hosting.kind)
+    picture = None
+    if options.picture is not None:
+        picture = read_picture(options.picture, options.hosting.kind, max_pixels=aws.config.MAX_PIXELS)
     with open_served_model(aws, run, tell=tell) as model:
         plan = plan_deployment(aws, model, options, is_dry_run=dry_run, tell=tell)
         if dry_run:
@@ -107,13 +110,7 @@ def _carry_out(aws: Aws, model: ServedModel, plan: DeployPlan, picture: bytes | 
             began = _update(aws, plan, tell=tell) if plan.is_update else _create(aws, plan, tell=tell)
             _check_began(aws, plan, began)
             tell(f"asking endpoint {name} about a picture")
-            probe = probe_endpoint(
-                aws,
-                name,
-                picture or draw_picture(),
-                kind=plan.options.hosting.kind,
-                is_measured=picture is not None,
-            )
+            probe = probe_endpoint(aws, name, picture, kind=plan.options.hosting.kind)
         except ClassifoldError as error:
             _undo(aws, plan, error, tell=tell)
             raise
@@ -224,7 +221,7 @@ def _tell_what_goes_on(plan: DeployPlan) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         name, cost = plan.options.name, plan.cost.usd_per_hour
-        price = "" if not cost else f", and costs {cost:.2f} USD an hour"
+        price = "" if not cost else f", and costs {format_usd(cost)} an hour"
         if plan.is_update:
             what = f"its update goes on{price}; the current model answers until the new one does"
             hint = (

@@ -75,10 +75,11 @@ def list_own(aws: Aws, kind: str) -> dict[str, dict[str, Any]]:
         aws: The connection to AWS.
         kind: "endpoints" or "transform_jobs".
     """
-    base = names.endpoint_base(aws.config.PROJECT_NAME)
-    noun, entries = {
-        "endpoints": ("Endpoint", "Endpoints"),
-        "transform_jobs": ("TransformJob", "TransformJobSummaries"),
+    project = aws.config.PROJECT_NAME
+    # The name of a transform job has room for less of the project's.
+    base, noun, entries = {
+        "endpoints": (names.endpoint_base(project), "Endpoint", "Endpoints"),
+        "transform_jobs": (names.batch_base(project), "TransformJob", "TransformJobSummaries"),
     }[kind]
     with aws_errors(f"list the {kind.replace('_', ' ')}"):
         pages = aws.client("sagemaker").get_paginator(f"list_{kind}").paginate(NameContains=base)
@@ -105,7 +106,7 @@ def _build_row(aws: Aws, name: str) -> EndpointRow | None:
         hosting=hosting,
         num_machines=count,
         model_name=str(found["EndpointConfigName"]),
-        run_name="" if config is None else _find_run(aws, config),
+        run_name="" if config is None else find_run_name(aws, config),
         usd_per_hour=None if cost is None else cost.usd_per_hour,
         price_source="" if cost is None else cost.source,
         created=found["CreationTime"],
@@ -136,7 +137,7 @@ def _count_machines(found: Mapping[str, Any], hosting: Hosting | None) -> int:
     return int(variants[0].get("CurrentInstanceCount", hosting.count))
 
 
-def _find_run(aws: Aws, config: Mapping[str, Any]) -> str:
+def find_run_name(aws: Aws, config: Mapping[str, Any]) -> str:
     """Return the name of the run behind a configuration, by its model package; empty if that is gone."""
     name = str(config["ProductionVariants"][0].get("ModelName", ""))
     model = describe_model(aws, name)

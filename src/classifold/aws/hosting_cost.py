@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from classifold.aws.clients import Aws
 from classifold.aws.cost import ASYNC, HOSTING, TRANSFORM, find_price, find_serverless_price
 from classifold.errors import Fault, JobError, MissingError
+from classifold.money import format_usd
 from classifold.sagemaker.endpoint_request import Hosting
 
 # Seconds of work per request in the figure for a million requests: about what a picture takes.
@@ -80,9 +81,10 @@ def _estimate_serverless(aws: Aws, hosting: Hosting) -> HostingCost:
     million = round(1e6 * _REQUEST_SECONDS * second, 2)
     remarks = (
         f"free without requests; {second:.7f} USD per second of processing with {hosting.memory_mb} MB",
-        f"a million requests of {_REQUEST_SECONDS:g} s each: {million:.2f} USD, plus data transfer per GB",
-        f"{hosting.concurrency * price.usd_per_hour:.2f} USD an hour if {hosting.concurrency} requests at "
-        "once are processed all the time",
+        f"a million requests of {_REQUEST_SECONDS:g} s each: {format_usd(million)}, "
+        "plus data transfer per GB",
+        f"{format_usd(hosting.concurrency * price.usd_per_hour)} an hour if {hosting.concurrency} requests "
+        "at once are processed all the time",
     )
     return HostingCost(
         0.0, round(hosting.concurrency * price.usd_per_hour, 4), million, price.source, remarks
@@ -116,7 +118,7 @@ def check_hourly_cost(cost: HostingCost, max_hourly_cost: float | None) -> None:
         hint = "start it without --max-hourly-cost, or see docs/deploy.md"
         raise JobError(Fault(where, "; ".join(cost.remarks), hint=hint))
     if cost.usd_per_hour_at_most > max_hourly_cost:
-        what = f"it may cost {cost.usd_per_hour_at_most:g} USD an hour"
+        what = f"it may cost {format_usd(cost.usd_per_hour_at_most)} an hour"
         cure = "choose a cheaper machine or fewer of them"
         if cost.usd_per_million is not None:  # it is serverless
             cure = "lower SERVERLESS_MEMORY_MB or SERVERLESS_CONCURRENCY"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from classifold import names
 from classifold.aws.clients import Aws
@@ -59,7 +59,8 @@ def find_places(aws: Aws, *, is_dry_run: bool, find_image: FindImage) -> Places:
     except AwsError as error:
         if not is_dry_run:
             raise
-        return _make_up_places(aws, explain_blind(error))
+        # Nothing starts without an account, whatever kept it from being found.
+        return _make_up_places(aws, [replace(one, is_fatal=True) for one in explain_blind(error)])
     findings: list[Finding] = []
     # A key that does not exist is kept as the settings have it.
     kms_key = find_or_note(lambda: aws.kms_key, findings) or config.KMS_KEY

@@ -107,7 +107,7 @@ def check_role(aws: Aws, arn: str, *, source_arn: str = "") -> Iterator[Finding]
         if not (isinstance(error.__cause__, ClientError) and is_missing(error.__cause__)):
             raise
         yield Finding(
-            where, "there is no such role", hint="run `classifold upload`, which makes one, or set ROLE"
+            where, "there is no such role", hint="run `classifold setup`, which makes one, or set ROLE"
         )
         return
     trust = role.get("AssumeRolePolicyDocument", {})
@@ -127,7 +127,7 @@ def check_role(aws: Aws, arn: str, *, source_arn: str = "") -> Iterator[Finding]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         what = f"its own policies lack {', '.join(missing[:3])}{more}; a bucket's or a key's may have them"
-        hint = "docs/aws.md has the whole policy" if aws.config.ROLE else "run `classifold upload`"
+        hint = "docs/aws.md has the whole policy" if aws.config.ROLE else "run `classifold setup`"
         yield Finding(where, what, hint=hint, is_fatal=False)
 
 

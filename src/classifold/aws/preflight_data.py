@@ -25,7 +25,7 @@ from classifold.errors import DataError, Fault
 from classifold.packing.provide import find_shards
 from classifold.settings.config import Config
 
-_UPLOAD = "run `classifold upload`"
+_SET_UP, _UPLOAD = "run `classifold setup`", "run `classifold upload`"
 _MODES = 'set INPUT_MODE = "File" or "FastFile"'
 # With more objects than this, of a smaller mean size in bytes, the number decides the time, not the size.
 _MANY_OBJECTS, _SMALL_BYTES = 5_000, 1_000_000
@@ -54,7 +54,9 @@ def check_bucket(aws: Aws, name: str, *, setting: str) -> list[Finding]:
     bucket = Bucket(name, setting, bool(getattr(aws.config, setting)))
     region = find_bucket_region(aws, bucket)
     if region is None:
-        return [Finding(f"bucket {name}", "there is no such bucket", hint=_UPLOAD)]
+        # Only the bucket of the data needs pictures: for an endpoint there may be none on this machine.
+        hint = _UPLOAD if setting == "DATA_BUCKET" else _SET_UP
+        return [Finding(f"bucket {name}", "there is no such bucket", hint=hint)]
     if region != aws.region:
         fault = describe_other_region(f"bucket {name}", there=region, here=aws.region)
         return [Finding(fault.where, fault.what, hint=fault.hint)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
 import statistics
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from classifold import names
 from classifold.aws.clients import Aws
 from classifold.aws.refusals import aws_errors
 from classifold.errors import AwsError, DataError, Fault, JobError, MissingError, disk_errors
+from classifold.pictures.decode import load_picture
+from classifold.pictures.limits import PictureError
 from classifold.sagemaker.endpoint_request import Kind
 
 # The first requests to a new endpoint may find it still settling.
@@ -27,6 +31,14 @@ _LIMITS: dict[Kind, int] = {"real-time": 25_000_000, "serverless": 4_000_000, "a
 _TYPE = "application/x-image"
 # What of an answer is shown: the keys of `predict --format json`.
 _KEYS = ("predicted_class", "classes")
+# Statuses by which the server refuses one picture, while it answers for others.
+_REFUSED = (400, 413, 415, 422)
+# What SageMaker says of such a status, in the file of an asynchronous failure too.
+_CLIENT_ERROR = re.compile(
+    r'client error \((?P<status>4\d\d)\)(?: from [^"]*"(?P<said>.*)"\. See )?', re.DOTALL
+)
+# Side in pixels at which a picture is read here, only to see whether it can be.
+_TRIED_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -37,18 +49,25 @@ class Probe:
         answer: The prediction, with the keys of `classifold predict --format json`.
         cold_seconds: Time of the first answer, from this machine.
         median_seconds: Median time of five further answers; None if it was asked only once.
+        refusal: Why it refused the user's picture; the answer is then that for a built-in one. Empty if it
+            did not.
     """
 
     answer: dict[str, Any]
     cold_seconds: float
     median_seconds: float | None = None
+    refusal: str = ""
 
 
-def read_picture(path: Path, kind: Kind) -> bytes:
-    """Return the content of a picture file.
+class _RefusedPictureError(JobError):
+    """The endpoint answers, and refuses this picture."""
+
+
+def read_picture(path: Path, kind: Kind, *, max_pixels: int) -> bytes:
+    """Return the content of a picture file, once it was read as a picture here.
 
     Raises:
-        DataError: There is no such file, or it is larger than a request may be.
+        DataError: There is no such file, it is larger than a request may be, or it is no picture.
         DiskError: It cannot be read.
     """
     if not path.is_file():
@@ -58,7 +77,13 @@ def read_picture(path: Path, kind: Kind) -> bytes:
         what = f"a request to this kind of endpoint has at most {limit / 1e6:.0f} MB"
         raise DataError(Fault(str(path), what, hint="name a smaller picture", got=f"{size / 1e6:.1f} MB"))
     with disk_errors(path):
-        return path.read_bytes()
+        content = path.read_bytes()
+    try:
+        load_picture(content, size=_TRIED_SIDE, max_pixels=max_pixels)
+    except PictureError as error:
+        hint = "name another picture for --test"
+        raise DataError(Fault(str(path), f"the picture is unreadable: {error.reason}", hint=hint)) from error
+    return content
 
 
 def draw_picture() -> bytes:
@@ -70,29 +95,39 @@ def draw_picture() -> bytes:
     return found.getvalue()
 
 
-def probe_endpoint(
-    aws: Aws, name: str, picture: bytes, *, kind: Kind, is_measured: bool, attempts: int = _ATTEMPTS
-) -> Probe:
-    """Ask an endpoint about a picture.
+def probe_endpoint(aws: Aws, name: str, picture: bytes | None, *, kind: Kind) -> Probe:
+    """Ask an endpoint about a picture; if it refuses the user's, about a small built-in one.
 
     Args:
         aws: The connection to AWS.
         name: Name of the endpoint.
-        picture: Content of a picture file.
+        picture: Content of the user's picture file, which is asked about five more times; None for the
+            built-in one.
         kind: Kind of the endpoint.
-        is_measured: Whether it is asked five more times.
-        attempts: How often the first request is made, at most.
 
     Raises:
         JobError: It does not answer, or its answer is not a prediction.
         AwsError: A permission is missing.
     """
+    if picture is None:
+        return _probe(aws, name, draw_picture(), kind=kind, is_measured=False)
+    try:
+        return _probe(aws, name, picture, kind=kind, is_measured=True)
+    except _RefusedPictureError as error:
+        refusal = error.faults[0].what
+    # The new model is judged by a picture that it must be able to read.
+    return replace(_probe(aws, name, draw_picture(), kind=kind, is_measured=False), refusal=refusal)
+
+
+def _probe(aws: Aws, name: str, picture: bytes, *, kind: Kind, is_measured: bool) -> Probe:
     ask = _ask_async if kind == "async" else _ask
-    for left in reversed(range(attempts)):
+    for left in reversed(range(_ATTEMPTS)):
         began = time.perf_counter()
         try:
             answer = ask(aws, name, picture)
             break
+        except _RefusedPictureError:
+            raise  # it would be refused again
         except JobError:
             if not left:
                 raise
@@ -143,7 +178,7 @@ def _ask_async(aws: Aws, name: str, picture: bytes) -> dict[str, Any]:
             return _read_answer(name, answer)
         failure = _read_object(aws, asked.get("FailureLocation", ""))
         if failure is not None:
-            raise _no_answer(name, failure.decode("utf-8", "replace"))
+            raise _explain_failure(failure.decode("utf-8", "replace"), name)
         time.sleep(_ASYNC_POLL)
     raise _no_answer(name, f"no answer in {_ASYNC_SECONDS / 60:.0f} minutes")
 
@@ -174,8 +209,21 @@ def _explain(error: AwsError, name: str) -> AwsError | JobError:
     """Return a refusal as the endpoint's failure to answer, unless AWS itself refused the request."""
     code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", "")
     if code in ("ModelError", "ModelNotReadyException", "InternalFailure", "ServiceUnavailable"):
-        return _no_answer(name, error.faults[0].what)
+        return _explain_failure(error.faults[0].what, name)
     return error
+
+
+def _explain_failure(said: str, name: str) -> JobError:
+    """Return what SageMaker says of a failed request as a refusal of the picture, or as no answer at all."""
+    found = _CLIENT_ERROR.search(said)
+    if found is None or int(found["status"]) not in _REFUSED:
+        return _no_answer(name, said)
+    reason = found["said"] or said
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        answer = json.loads(reason)
+        reason = "; ".join(str(answer[key]) for key in ("error", "hint") if key == "error" or key in answer)
+    what = f"it refuses the picture: {' '.join(reason.split())[:600]} (status {found['status']})"
+    return _RefusedPictureError(Fault(f"endpoint {name}", what))
 
 
 def _no_answer(name: str, reason: str) -> JobError:

@@ -69,7 +69,7 @@ def find_role(aws: Aws) -> str:
             return setting
         raise
     if role is None:
-        hint = "check the setting ROLE" if setting else "make it with: classifold upload"
+        hint = "check the setting ROLE" if setting else "make it with: classifold setup"
         raise MissingError(Fault(f"role {name}", f"account {aws.account} has no such role", hint=hint))
     return str(role["Arn"])
 

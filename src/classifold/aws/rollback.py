@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from classifold.aws.autoscaling import find_autoscaling
@@ -14,7 +15,8 @@ from classifold.aws.endpoint_state import (
     read_hosting,
     wait_for_endpoint,
 )
-from classifold.aws.probe import Probe, draw_picture, probe_endpoint, read_picture
+from classifold.aws.endpoints import find_run_name
+from classifold.aws.probe import Probe, probe_endpoint, read_picture
 from classifold.aws.refusals import aws_errors
 from classifold.aws.undeploy import list_model_names
 from classifold.errors import Fault, Interrupted, JobError
@@ -23,7 +25,22 @@ from classifold.sagemaker.endpoint_request import build_update_request
 Tell = Callable[[str], None]
 
 
-def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple[str, Probe]:
+@dataclass(frozen=True)
+class Rollback:
+    """An endpoint that has its earlier model again.
+
+    Attributes:
+        run_name: Name of the run that the model comes from; empty if that is not known.
+        model_name: Name of the model and of its configuration on SageMaker.
+        probe: What it answered.
+    """
+
+    run_name: str
+    model_name: str
+    probe: Probe
+
+
+def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollback:
     """Give an endpoint the model back that it had before; the present one is kept, to return to it.
 
     Args:
@@ -31,9 +48,6 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple
         name: Name of the endpoint.
         picture: A picture to ask it about; None for a small built-in one.
         tell: Called with one line for each step.
-
-    Returns:
-        The name of the model that answers now, and what it answered.
 
     Raises:
         JobError: There is no previous model, the endpoint is being changed, or the previous model does not
@@ -52,19 +66,20 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> tuple
     target = earlier[0]
     config = describe_config(aws, target) or {}
     kind = read_hosting(config).kind
-    content = draw_picture() if picture is None else read_picture(picture, kind)
+    content = None if picture is None else read_picture(picture, kind, max_pixels=aws.config.MAX_PIXELS)
     request = build_update_request(
         endpoint=name, config_name=target, is_scaled=find_autoscaling(aws, name) is not None
     )
     with aws_errors(f"give endpoint {name} its previous model back"):
         aws.client("sagemaker").update_endpoint(**request)
-    tell(f"endpoint {name}: {now} answers until {target} does")
+    run_name = find_run_name(aws, config)
+    tell(f"endpoint {name}: the current model answers until that of {run_name or target} does")
     try:
         ended = wait_for_endpoint(aws, name, tell=tell)
     except KeyboardInterrupt:
         hint = "`classifold endpoints` shows it"
-        raise Interrupted(Fault(where, f"going back to {target} goes on", hint=hint)) from None
+        raise Interrupted(Fault(where, f"going back to {run_name or target} goes on", hint=hint)) from None
     if ended["EndpointStatus"] != IN_SERVICE or ended["EndpointConfigName"] != target:
         reason = str(ended.get("FailureReason") or ended["EndpointStatus"])
         raise JobError(Fault(where, f"the previous model did not start: {reason}"))
-    return target, probe_endpoint(aws, name, content, kind=kind, is_measured=picture is not None)
+    return Rollback(run_name, target, probe_endpoint(aws, name, content, kind=kind))

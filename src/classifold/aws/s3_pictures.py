@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
+
+from botocore.exceptions import ParamValidationError
 
 from classifold.aws.clients import Aws
 from classifold.aws.refusals import aws_errors, error_code, is_denied
@@ -14,8 +17,9 @@ from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.errors import AwsError, DataError, DiskError, Fault, MissingError
 from classifold.pictures.formats import PICTURE_ENDINGS
 from classifold.pictures.limits import PictureError, check_bytes
+from classifold.predict.addresses import show_given
 from classifold.predict.reading_ahead import LargerError, Remote
-from classifold.predict.sources import Passed
+from classifold.predict.sources import Passed, show_path
 from classifold.progress import show_progress
 from classifold.settings.config import Config
 
@@ -23,6 +27,7 @@ _SCHEME: Final = "s3://"
 _CONNECTIONS: Final = 16
 # Storage classes whose objects must be restored before they can be read.
 _ARCHIVED: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_MALFORMED: Final = frozenset({"InvalidBucketName", "InvalidURI", "KeyTooLongError"})
 _RESTORE: Final = "the object is archived; restore it first, for instance with: aws s3api restore-object"
 _VIDEO_ENDINGS: Final = frozenset(
     {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv"}
@@ -30,6 +35,10 @@ _VIDEO_ENDINGS: Final = frozenset(
 _VIDEO_CURE: Final = "videos are read from this machine only: copy them here"
 _UNSIGNED: Final = "there are no AWS credentials, and this is not public"
 _UNSIGNED_HINT: Final = "run `aws configure`, or set AWS_PROFILE to a profile that has credentials"
+# Names that buckets have; old ones may be longer and have capitals and underscores.
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+_MOST_KEY_BYTES: Final = 1024
+_HINT: Final = "write s3://bucket/prefix"
 _HEADROOM: Final = 1.5  # room on the disk, in sizes of the archive
 
 
@@ -179,6 +188,8 @@ class S3Pictures:
             return ""
         if error_code(cause) == "InvalidObjectState":
             return _RESTORE
+        if isinstance(cause, ParamValidationError) or error_code(cause) in _MALFORMED:
+            return "the address is malformed"
         return error.faults[0].what if is_denied(cause) else ""
 
     # Archives
@@ -231,9 +242,22 @@ def _parse(address: str) -> tuple[str, str]:
     """Return bucket and key of an address.
 
     Raises:
-        DataError: It has no bucket.
+        DataError: It has no bucket, or S3 has none of this name, or no key of this form.
     """
     bucket, _, key = address[len(_SCHEME) :].partition("/")
     if not bucket:
-        raise DataError(Fault(address, "the address has no bucket", "write s3://bucket/prefix"))
+        raise DataError(Fault(address, "the address has no bucket", _HINT))
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        what = "the address is malformed: no bucket can have this name"
+        raise DataError(Fault(show_given(address), what, _HINT))
+    if not _is_key(key):
+        what = f"the address is malformed: a key is UTF-8 of at most {_MOST_KEY_BYTES:,} bytes"
+        raise DataError(Fault(show_path(address), what, "check the address"))
     return bucket, key
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(key.encode("utf-8")) <= _MOST_KEY_BYTES
+    except UnicodeEncodeError:  # bytes of a list of names that are not UTF-8
+        return False

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from classifold.cli.cloud import open_aws, prepare_aws, tell_step
+from classifold.cli.cloud import judge_dry_run, open_aws, prepare_aws, tell_step
 from classifold.cli.deploy import build_environment, takes_answering
 from classifold.cli.options import PATH, load_project, takes_settings
 from classifold.cli.values import Number, OneOf, WholeNumber
 from classifold.errors import Fault, UsageError
 
 if TYPE_CHECKING:
+    from classifold.aws.batch import Batch
     from classifold.aws.clients import Aws
     from classifold.predict.answer_formats import OutputFormat
     from classifold.settings.config import Config
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     "--result", metavar="JOB", help="Wait for a job that was started before, and write its answers."
 )
 @click.option("--stop", "stopped", metavar="JOB", help="End a job early.")
+@click.option("--list", "is_listed", is_flag=True, help="List the jobs, the newest first.")
 @takes_settings
 def batch(
     run: str | None,
@@ -65,6 +67,7 @@ def batch(
     no_wait: bool,
     result: str | None,
     stopped: str | None,
+    is_listed: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
     **answering: Any,
@@ -73,10 +76,12 @@ def batch(
 
     RUN is what `classifold deploy` takes. The machines of this transform job are there only until it ends.
     The answers are those of `classifold predict`, with the address of each picture. Unreadable pictures are
-    named with the reason, and the exit code is then 1.
+    named with the reason, and the exit code is then 1; that of --dry-run is 1 if something is missing.
     """
     config = load_project(config_path, overrides)
-    _check_mode(run, address, result=result, stopped=stopped)
+    _check_mode(run, address, result=result, stopped=stopped, is_listed=is_listed)
+    if is_listed:
+        return _list(config, output_path, output_format)
     if stopped is not None:
         from classifold.aws.batch_follow import stop_batch
 
@@ -91,7 +96,12 @@ def batch(
     name, max_seconds = result, None
     if run is not None and address is not None:
         options = _build_options(config, address, instance_type, count, max_cost, answering)
-        name, max_seconds = _start(aws, run, options, dry_run=dry_run, no_wait=no_wait)
+        started = _start(aws, run, options, dry_run=dry_run, no_wait=no_wait)
+        if dry_run:
+            return judge_dry_run(started.findings)
+        if no_wait:
+            return 0
+        name, max_seconds = started.name, started.max_seconds
     if name is None:
         return 0
     from classifold.aws.batch_follow import follow_batch
@@ -100,18 +110,32 @@ def batch(
     return _write(aws, name, output_path, chosen)
 
 
-def _check_mode(run: str | None, address: str | None, *, result: str | None, stopped: str | None) -> None:
+def _check_mode(
+    run: str | None, address: str | None, *, result: str | None, stopped: str | None, is_listed: bool
+) -> None:
     where, hint = "classifold batch", "classifold batch --help says what it takes"
-    if result is not None and stopped is not None:
-        raise UsageError(Fault(where, "--result and --stop exclude each other", hint=hint))
-    if (result or stopped) and run is not None:
-        what = "--result and --stop take the name of a job, and no RUN"
+    modes = [result is not None, stopped is not None, is_listed]
+    if sum(modes) > 1:
+        raise UsageError(Fault(where, "--result, --stop and --list exclude each other", hint=hint))
+    if any(modes) and run is not None:
+        what = "--result and --stop take the name of a job, --list takes nothing, and none takes a RUN"
         raise UsageError(Fault(where, what, hint=hint, got=run))
-    if not (result or stopped) and (run is None or address is None):
+    if not any(modes) and (run is None or address is None):
         what = "expected a RUN and an S3 prefix"
         raise UsageError(
             Fault(where, what, hint="for instance: classifold batch my-run s3://my-bucket/photos/")
         )
+
+
+def _list(config: Config, output_path: Path | None, output_format: OutputFormat | None) -> int:
+    if output_path is not None or output_format not in (None, "text", "json"):
+        what = "--list prints a table, or JSON"
+        raise UsageError(Fault("classifold batch", what, hint="leave out --output, or take --format json"))
+    from classifold.aws.batch_list import list_batches
+    from classifold.cli.deploy_answers import print_batches
+
+    print_batches(list_batches(prepare_aws(config)), as_json=output_format == "json")
+    return 0
 
 
 def _build_options(
@@ -137,10 +161,8 @@ def _build_options(
     )
 
 
-def _start(
-    aws: Aws, run: str, options: Any, *, dry_run: bool, no_wait: bool
-) -> tuple[str | None, float | None]:
-    """Start the job; return its name and time limit, or None if it is not waited for."""
+def _start(aws: Aws, run: str, options: Any, *, dry_run: bool, no_wait: bool) -> Batch:
+    """Start the job, or say what a start would do."""
     from classifold.aws.batch import start_batch
     from classifold.cli.deploy_answers import print_batch, tell_batch
 
@@ -149,7 +171,7 @@ def _start(
         raise UsageError(Fault("--max-cost", what, hint="leave out --no-wait or --max-cost"))
     started = start_batch(aws, run, options, dry_run=dry_run, show=tell_batch, tell=tell_step)
     print_batch(started, is_dry_run=dry_run, is_left=no_wait)
-    return (None if dry_run or no_wait else started.name), started.max_seconds
+    return started
 
 
 def _write(aws: Aws, name: str, path: Path | None, chosen: OutputFormat) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from classifold.progress import say, show_progress
 if TYPE_CHECKING:
     from classifold.aws.clients import Aws
     from classifold.aws.image_context import Variant
+    from classifold.aws.job import Launch
+    from classifold.aws.preflight_findings import Finding
     from classifold.settings.config import Config
 
 # The account in the examples of AWS's own documentation.
@@ -169,8 +172,8 @@ def start_job(
     resumed: str | None = None,
     as_json: bool = False,
     is_answer: bool = True,
-) -> tuple[Aws, str | None]:
-    """Start the training job; return the connection to AWS, and the job's name; None after a dry run.
+) -> tuple[Aws, Launch]:
+    """Start the training job; return the connection to AWS, and what was, or would be, started.
 
     Args:
         config: The settings.
@@ -191,7 +194,12 @@ def start_job(
         print_launch(launch, as_json=as_json)
     else:
         tell_step(f"started {launch.job_name}")
-    return aws, None if is_dry else launch.job_name
+    return aws, launch
+
+
+def judge_dry_run(findings: Iterable[Finding]) -> int:
+    """Return the exit code of a dry run: 1 if something is missing, so that the start would be refused."""
+    return 1 if any(one.is_fatal for one in findings) else 0
 
 
 @click.command()
@@ -305,11 +313,12 @@ def launch(
 
     The request is made from training-job-config-template.json and the settings, checked against the API and
     the account, and written to training-job-config.json. --max-cost lowers the job's time limit so that it
-    cannot cost more, and refuses a job for which that leaves too little time.
+    cannot cost more, and refuses a job for which that leaves too little time. The exit code of --dry-run is 1
+    if something is missing.
     """
     config = load_project(config_path, overrides)
     is_answer = dry_run or not (is_followed and as_json)
-    aws, name = start_job(
+    aws, started = start_job(
         config,
         is_dry=dry_run,
         max_cost=max_cost,
@@ -317,7 +326,9 @@ def launch(
         as_json=as_json,
         is_answer=is_answer,
     )
-    return _follow(aws, name, as_json=as_json) if is_followed and name else 0
+    if dry_run:
+        return judge_dry_run(started.findings)
+    return _follow(aws, started.job_name, as_json=as_json) if is_followed else 0
 
 
 @click.command()
@@ -416,13 +427,14 @@ def fetch(name: str | None, config_path: Path | None, overrides: tuple[str, ...]
 @takes_settings
 def destroy(
     named: tuple[str, ...], yes: bool, as_json: bool, config_path: Path | None, overrides: tuple[str, ...]
-) -> None:
+) -> int:
     """List what this project has on AWS, and remove it.
 
     Asks before each removal. Buckets, with everything in them, are removed only if they are given as NAME;
-    with names, nothing else is touched.
+    with names, nothing else is touched. The exit code is 1 if something is left that could be removed and
+    nothing was.
     """
     config = load_project(config_path, overrides)
     from classifold.cli.cloud_removal import remove_project
 
-    remove_project(open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=tell_step)
+    return remove_project(open_aws(config), named, is_confirmed=yes, as_json=as_json, tell=tell_step)

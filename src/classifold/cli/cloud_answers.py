@@ -12,6 +12,7 @@ import click
 
 from classifold.cli.answers import Table, print_table, show
 from classifold.counts import choose, count_of
+from classifold.money import format_usd
 from classifold.printable import format_json, make_printable
 from classifold.step_line import format_seconds
 
@@ -100,7 +101,10 @@ def format_cost(cost: CostEstimate) -> str:
     remarks = [f"  {remark}" for remark in cost.remarks]
     if cost.usd_per_hour is None or cost.usd_at_most is None:
         return "\n".join(["Cost: not known", *remarks])
-    figures = f"Cost: {cost.usd_per_hour:.2f} USD an hour, {cost.usd_at_most:.2f} USD at most ({cost.source})"
+    figures = (
+        f"Cost: {format_usd(cost.usd_per_hour)} an hour, {format_usd(cost.usd_at_most)} at most "
+        f"({cost.source})"
+    )
     return "\n".join([figures, *remarks])
 
 
@@ -220,10 +224,8 @@ def _format_saving(row: JobRow) -> str:
 
 
 def _format_sum(usd: float | None) -> str:
-    """Return a sum in dollars; empty if it is not known."""
-    if usd is None:
-        return ""
-    return f"${usd:.2f}" if usd >= 0.005 else "under $0.01"
+    """Return a sum; empty if it is not known."""
+    return "" if usd is None else format_usd(usd)
 
 
 def build_resources_table(resources: Sequence[Resource]) -> Table:

@@ -25,7 +25,7 @@ def remove_project(
     is_confirmed: bool,
     as_json: bool,
     tell: Callable[[str], None],
-) -> None:
+) -> int:
     """List what carries the project's tag, and remove what the user names or confirms.
 
     Args:
@@ -34,6 +34,9 @@ def remove_project(
         is_confirmed: Remove without asking.
         as_json: Print the list as JSON.
         tell: Called with one line for each step.
+
+    Returns:
+        The exit code: 1 if nothing was removed of what could be, since nobody confirmed it.
 
     Raises:
         UsageError: A name is not on the list, or it is the name of several resources and nobody is asked.
@@ -58,6 +61,7 @@ def remove_project(
         _check_unused(resources, chosen)
         remove_resources(aws, chosen, tell=tell)
     _tell_kept(resources, wanted, chosen, tell=tell)
+    return 1 if not chosen and any(one.is_removable for one in wanted) else 0
 
 
 # The log of a running job is one of those that would be removed with the ended jobs.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from classifold import names
-from classifold.cli.cloud import open_aws, prepare_aws, tell_step
+from classifold.cli.cloud import judge_dry_run, open_aws, prepare_aws, tell_step
 from classifold.cli.options import PATH, json_option, load_project, takes_settings
 from classifold.cli.values import Number, Share, WholeNumber
 from classifold.errors import Fault, UsageError
@@ -134,14 +134,15 @@ def deploy(
     config_path: Path | None,
     overrides: tuple[str, ...],
     **answering: Any,
-) -> None:
+) -> int:
     """Serve a model on a SageMaker endpoint.
 
     RUN is a run folder, the name of a run in RUNS_DIR, a model.tar.gz here or at an s3:// address, or the
     name of a training job. Cost and checks are shown first. If the endpoint exists, it is updated: the
     current model answers until the new one does, and is restored if the new one fails.
 
-    An endpoint costs money until it is removed: classifold undeploy.
+    An endpoint costs money until it is removed: classifold undeploy. The exit code of --dry-run is 1 if
+    something is missing.
     """
     config = load_project(config_path, overrides)
     from classifold.sagemaker.endpoint_request import check_endpoint_name
@@ -152,8 +153,7 @@ def deploy(
         what = "--rollback changes the endpoint, so it has no --dry-run"
         raise UsageError(Fault("classifold deploy", what, hint="`classifold endpoints` shows what there is"))
     if rollback:
-        _roll_back(config, endpoint, run=run, picture=picture, as_json=as_json)
-        return
+        return _roll_back(config, endpoint, run=run, picture=picture, as_json=as_json)
     if run is None:
         raise UsageError(Fault("classifold deploy", "missing argument RUN", hint="name the run to serve"))
     if serverless and is_async:
@@ -173,19 +173,21 @@ def deploy(
     aws = prepare_aws(config) if dry_run else open_aws(config)
     deployment = deploy_model(aws, run, options, dry_run=dry_run, show=tell_plan, tell=tell_step)
     print_deployment(deployment, region=config.PROJECT_REGION, as_json=as_json)
+    if dry_run:
+        return judge_dry_run(deployment.plan.findings)
+    return 1 if deployment.probe is not None and deployment.probe.refusal else 0
 
 
-def _roll_back(
-    config: Config, endpoint: str, *, run: str | None, picture: Path | None, as_json: bool
-) -> None:
+def _roll_back(config: Config, endpoint: str, *, run: str | None, picture: Path | None, as_json: bool) -> int:
     if run is not None:
         what = "--rollback goes back to the previous model, and takes no RUN"
         raise UsageError(Fault("classifold deploy", what, hint="leave out RUN or --rollback", got=run))
     from classifold.aws.rollback import roll_back
     from classifold.cli.deploy_answers import print_rollback
 
-    model_name, probe = roll_back(open_aws(config), endpoint, picture=picture, tell=tell_step)
-    print_rollback(endpoint, model_name, probe, is_shown=picture is not None, as_json=as_json)
+    rollback = roll_back(open_aws(config), endpoint, picture=picture, tell=tell_step)
+    print_rollback(endpoint, rollback, is_shown=picture is not None, as_json=as_json)
+    return 1 if rollback.probe.refusal else 0
 
 
 @click.command()
@@ -204,10 +206,11 @@ def endpoints(as_json: bool, config_path: Path | None, overrides: tuple[str, ...
 @click.argument("name", metavar="NAME")
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @takes_settings
-def undeploy(name: str, yes: bool, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def undeploy(name: str, yes: bool, config_path: Path | None, overrides: tuple[str, ...]) -> int:
     """Remove an endpoint, with its models and autoscaling.
 
-    Its log, its captured data and the versions in the model package group are kept.
+    Its log, its captured data and the versions in the model package group are kept. The exit code is 1 if the
+    endpoint was not removed.
     """
     config = load_project(config_path, overrides)
     from classifold.aws.endpoint_state import find_endpoint
@@ -216,8 +219,10 @@ def undeploy(name: str, yes: bool, config_path: Path | None, overrides: tuple[st
     aws = open_aws(config)
     find_endpoint(aws, name)
     if not yes and not _confirm(name):
-        return
+        # The endpoint goes on costing: a script must not take that for done.
+        return 1
     undeploy_endpoint(aws, name, tell=tell_step)
+    return 0
 
 
 def _confirm(name: str) -> bool:
@@ -225,4 +230,7 @@ def _confirm(name: str) -> bool:
     if not sys.stdin.isatty():
         tell_step("Nothing was removed, since there is no terminal to ask on; --yes removes without asking.")
         return False
-    return click.confirm(f"Remove endpoint {name}? It stops answering.", err=True)
+    if click.confirm(f"Remove endpoint {name}? It stops answering.", err=True):
+        return True
+    tell_step(f"Nothing was removed: endpoint {name} goes on answering, and costing.")
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,8 +150,9 @@ def predict(
     second, so it works on network disks too. Pictures that FILE has answers of are left out, unless they
     changed since. A --sort-into folder inside DIR is not watched. Ctrl-C or SIGTERM ends it with exit code 0.
 
-    Exit codes: 0, every picture was answered, as unknown or not; 1, some could not be read; 2, a mistake in
-    the command line or the settings.
+    Exit codes: 0, every picture was answered, as unknown or not; 1, some could not be read or
+    sorted, or the command could not start or go on, for instance because the run or something that PATH
+    names is missing; 2, a mistake in the command line or the settings.
     """
     config = load_settings(config_path, overrides)
     options = {"--threshold": threshold, "--error": max_error, "--always-answer": always_answer}
@@ -173,7 +175,7 @@ def predict(
     if data_dir is not None and explain_dir is None:
         raise UsageError(Fault("--data", "it is only for --explain", "add --explain DIR, or leave it out"))
     sorting = Sorting(sort_dir, is_linking=is_linking)
-    sorting.check(pictures=list_local(given), explain_dir=explain_dir)
+    sorting.check(pictures=[Path(one) for one in given if os.path.lexists(one)], explain_dir=explain_dir)
     chosen = choose_format(output_format, output_path)
     check_format(chosen, output_path)
     check_watch(watch_dir, paths=given, is_new_only=new_only, explain_dir=explain_dir)
@@ -194,7 +196,7 @@ def predict(
         max_error=max_error,
         always=always_answer,
     )
-    inputs = Inputs(every=every, max_pixels=predictor.max_pixels, open_s3=s3.open)
+    inputs = Inputs(every=every, max_pixels=predictor.max_pixels, open_s3=s3.open, left_out=sort_dir)
     workers = None if config.NUM_WORKERS == "auto" else config.NUM_WORKERS
     if watching is not None:
         watching.run(predictor, batch_size=config.batch_size, num_workers=workers)
@@ -218,8 +220,8 @@ def predict(
         )
         is_shown = output_path is None and is_terminal(sys.stdout)
         written = write_rows(predictions, rows, doing=None if is_shown else doing, **answers)
-    if passed := inputs.passed.describe():
-        say(passed)
+    for line in inputs.passed.describe():
+        say(line)
     if explain_dir is not None:
         say(f"the explanations are in {explain_dir / INDEX_HTML}")
     print_written(written, output_path, output_format=chosen)

@@ -60,7 +60,13 @@ class Sorting:
         notes = self._sorter.notes
         more = [f"{len(notes) - _NOTES:,} more classes have folders named differently"]
         print_notes([*notes[:_NOTES], *(more if len(notes) > _NOTES else [])])
+        stack.push(self._describe_failure)
         return self._sorter.place
+
+    def _describe_failure(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Say what was sorted before an error or Ctrl-C ended the command: those pictures stay there."""
+        if kind is not None and self._sorter is not None and self._sorter.sorted.placed:
+            self.describe()
 
     def describe(self, say: Callable[[str], object] = say) -> bool:
         """Say what was sorted; return whether each picture was."""

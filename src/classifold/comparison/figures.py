@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from classifold.comparison.result import ComparedRun, Comparison, Difference, Pair
 from classifold.comparison.sentences import write_points, write_points_interval
 from classifold.metrics import Score
+from classifold.money import format_usd
 from classifold.step_line import format_seconds
 
 UNKNOWN = "-"
@@ -131,7 +132,7 @@ def write_size(run: ComparedRun) -> str:
 
 def write_cost(run: ComparedRun) -> str:
     """Return the cost of the training."""
-    return UNKNOWN if run.usd is None else f"{run.usd:.2f} USD"
+    return UNKNOWN if run.usd is None else format_usd(run.usd)
 
 
 def _write_duration(seconds: float | None) -> str:

@@ -5,29 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from classifold import __version__, names
-from classifold.atomic import check_has_folder, move_folder, write_whole
+from classifold.atomic import check_has_folder, write_whole
 from classifold.errors import DataError, Fault, RunError, UsageError, disk_errors
 from classifold.exports.convert import check_calibration
-from classifold.exports.figures import Figures, find_refusal
-from classifold.exports.formats import Target
+from classifold.exports.figures import Figures, find_allowed, find_refusal
+from classifold.exports.formats import ADDED_HINT, Target
 from classifold.exports.job import Job, raise_faults, save_job
 from classifold.exports.onnx_files import name_for_triton
 from classifold.exports.pictures import ExportPictures, find_pictures
+from classifold.exports.scratch import mend_exports, open_scratch, put_in_place
 from classifold.exports.snippets import write_snippets
-from classifold.exports.tfjs import LIBRARY
 from classifold.model_card import parse_card
+from classifold.predict.archives import is_archive, strip_ending
 from classifold.predict.predictor import Predictor, load_predictor
 from classifold.processes import run_module
-from classifold.progress import show_progress
+from classifold.progress import say, show_progress
 
-EXPORT_JSON: Final = "export.json"
 REFUSED_ENDING: Final = ".refused.json"
 OUTPUT_ENDING: Final = "-exports"
 DEFAULT_MAX_LOSS: Final = 0.01
@@ -43,7 +42,8 @@ class Wishes:
         data_dir: Where the pictures are; None: where the run says.
         max_loss: The largest loss of accuracy that is accepted, 0..1.
         is_unchecked: Whether exports are kept without a check where there are no pictures.
-        library: The file tf.min.js for the page of TensorFlow.js; None: the user adds it.
+        library: The file tf.min.js for the page of TensorFlow.js; None: that of the earlier export, if it
+            has one; else the user adds it.
     """
 
     output: Path | None = None
@@ -63,6 +63,7 @@ class Exported:
         figures: How good it is; None: it was not checked.
         refusal: Why it was refused; empty if it was not.
         record: The file with all of this.
+        notes: What is left for the user to do.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Exported:
     figures: Figures | None
     refusal: str
     record: Path
+    notes: tuple[str, ...] = ()
 
 
 def export_model(run: Path, targets: Sequence[Target], wishes: Wishes) -> list[Exported]:
@@ -93,8 +95,11 @@ def export_model(run: Path, targets: Sequence[Target], wishes: Wishes) -> list[E
     if predictor.path is None:
         raise ValueError("a predictor of a file has a path")
     model = predictor.path.resolve()
-    output = wishes.output or model.parent.with_name(f"{model.parent.name}{OUTPUT_ENDING}")
+    output = wishes.output or _choose_output(run)
     _check_sources(model.parent, targets)
+    if output.is_dir():
+        with disk_errors(output):
+            mend_exports(output)
     _check_output(output, model.parent, targets)
     pictures = find_pictures(model, predictor.class_names, wishes.data_dir)
     if pictures is None and not wishes.is_unchecked:
@@ -105,10 +110,29 @@ def export_model(run: Path, targets: Sequence[Target], wishes: Wishes) -> list[E
         is_new = not output.exists()
         output.mkdir(exist_ok=True)
         try:
-            return [_export(one, model, predictor, output, pictures, wishes) for one in targets]
+            done = []
+            for count, one in enumerate(targets, start=1):
+                say(f"exporting {one.name} ({count} of {len(targets)})")
+                done.append(_export(one, model, predictor, output, pictures, wishes))
+            return done
         finally:
             if is_new and not any(output.iterdir()):
                 output.rmdir()
+
+
+def _choose_output(run: Path) -> Path:
+    """Return the folder beside a run that its exports go into, called as the user called the run.
+
+    Args:
+        run: A run folder or a link to one, its model.onnx, or its archive.
+    """
+    place = Path(os.path.abspath(run))  # noqa: PTH100 - Path.resolve would follow the link
+    if is_archive(place) and place.is_file():
+        return place.with_name(f"{strip_ending(place.name)}{OUTPUT_ENDING}")
+    if place.is_file():
+        # A link to a model says nothing of the folder that it lies in.
+        place = place.resolve().parent if place.is_symlink() else place.parent
+    return place.with_name(f"{place.name}{OUTPUT_ENDING}")
 
 
 def _check_sources(run_dir: Path, targets: Sequence[Target]) -> None:
@@ -145,7 +169,7 @@ def _check_output(output: Path, run_dir: Path, targets: Sequence[Target]) -> Non
     in_the_way = [
         output / one.name
         for one in targets
-        if os.path.lexists(output / one.name) and not (output / one.name / EXPORT_JSON).is_file()
+        if os.path.lexists(output / one.name) and not (output / one.name / names.EXPORT_JSON).is_file()
     ]
     if in_the_way:
         what = "it is in the way and was not made by `classifold export`"
@@ -161,41 +185,52 @@ def _export(
     wishes: Wishes,
 ) -> Exported:
     """Write, run and judge one export, and put it in its place or remove it."""
-    with tempfile.TemporaryDirectory(dir=output, prefix=f".{target.name}.partial-") as scratch:
-        folder = Path(scratch) / "export"
-        folder.mkdir()
+    with open_scratch(output, target.name) as scratch:
         job = Job(
             target=target,
             model=model,
             name=name_for_triton(predictor.card.run or model.parent.name),
-            folder=folder,
+            folder=scratch / "export",
             data_dir=None if wishes.data_dir is None else wishes.data_dir.resolve(),
-            answer=Path(scratch) / "answer.json",
+            answer=scratch / "answer.json",
         )
-        plan = Path(scratch) / "job.json"
+        plan = scratch / "job.json"
         save_job(job, plan)
-        with show_progress(f"exporting: {target.name}", None):
+        with show_progress(f"{target.name}: writing the model", None, is_told=True):
             run_module("classifold.exports.convert", plan)
         raise_faults(job)
-        _add_files(job, wishes)
+        notes = _add_files(job, wishes, earlier=output / target.name)
         figures, refusal = None, ""
         if pictures is not None:
-            with show_progress(f"running {target.name} over the evaluation pictures", None):
+            with show_progress(f"{target.name}: running it on the evaluation pictures", None, is_told=True):
                 run_module("classifold.exports.measure", plan)
             raise_faults(job)
             figures, refusal = _judge(job, max_loss=wishes.max_loss)
         record = _build_record(job, figures, refusal, wishes, pictures)
-        return _deliver(job, output, record, figures, refusal)
+        done = _deliver(job, output, record, figures, refusal)
+        return done if done.refusal else replace(done, notes=notes)
 
 
-def _add_files(job: Job, wishes: Wishes) -> None:
-    """Add what a program needs around the model: preprocessing, where it takes pixels."""
+def _add_files(job: Job, wishes: Wishes, *, earlier: Path) -> tuple[str, ...]:
+    """Add what a program needs around the model, and return what is left for the user to add.
+
+    Args:
+        job: The export; its model is written.
+        wishes: What the user asks for.
+        earlier: Where an earlier export of the same format may be.
+    """
     path = job.folder / names.CLASSES_JSON
     card = parse_card(path.read_text(encoding="utf-8"), where=path)
     if job.target.format.takes == "pixels":
         write_snippets(job.folder, card)
-    if job.target.format.name == "tfjs" and wishes.library is not None:
-        (job.folder / LIBRARY).write_bytes(wishes.library.read_bytes())
+    added = job.target.format.added
+    if not added:
+        return ()
+    source = wishes.library or earlier / added
+    if source.is_file():
+        (job.folder / added).write_bytes(source.read_bytes())
+        return ()
+    return (f"the page of {job.target.name} needs {added} beside it, which is not there: {ADDED_HINT}",)
 
 
 def _judge(job: Job, *, max_loss: float) -> tuple[Figures, str]:
@@ -221,6 +256,7 @@ def _build_record(
         "checked": figures is not None,
         "pictures_of_the_run": None if pictures is None else pictures.is_of_run,
         "max_loss": wishes.max_loss,
+        "most_lost": None if figures is None else find_allowed(figures, max_loss=wishes.max_loss),
         "refusal": refusal or None,
         "figures": None if figures is None else figures.model_dump(mode="json"),
     }
@@ -236,10 +272,8 @@ def _deliver(
         with write_whole(refused) as partial:
             partial.write_text(text, encoding="utf-8")
         return Exported(name, None, figures, refusal, refused)
-    (job.folder / EXPORT_JSON).write_text(text, encoding="utf-8")
+    (job.folder / names.EXPORT_JSON).write_text(text, encoding="utf-8")
     place = output / name
-    if place.exists():
-        move_folder(place, job.folder.with_name("earlier"))  # goes with the scratch folder
-    move_folder(job.folder, place)
+    put_in_place(job.folder, place)
     refused.unlink(missing_ok=True)
-    return Exported(name, place, figures, "", place / EXPORT_JSON)
+    return Exported(name, place, figures, "", place / names.EXPORT_JSON)

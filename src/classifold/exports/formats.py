@@ -17,6 +17,12 @@ _OPTIONS: Final = {"float16": "--half", "int8": "--int8"}
 _ENDINGS: Final = {"float32": "", "float16": "-half", "int8": "-int8"}
 # Packages by the name under which they are imported, where pip calls them otherwise.
 _PIP_NAMES: Final = {"ai_edge_litert": "ai-edge-litert", "onnxruntime_extensions": "onnxruntime-extensions"}
+# dist/tf.min.js of the npm package @tensorflow/tfjs.
+TFJS_LIBRARY: Final = "tf.min.js"
+ADDED_HINT: Final = (
+    "it is dist/tf.min.js of the npm package @tensorflow/tfjs; name it with --tfjs-library FILE, or copy it "
+    "beside the page"
+)
 _KERAS: Final = ("tensorflow", "keras", "tf_keras")
 
 
@@ -32,6 +38,7 @@ class ExportFormat:
         source: The file of the run folder that it is made from.
         packages: What it needs beside the base install, as imported.
         precisions: The precisions that it can have, the default first.
+        added: A file that the user adds, since it is part of no package for Python; empty for none.
     """
 
     name: str
@@ -41,6 +48,7 @@ class ExportFormat:
     source: str
     packages: tuple[str, ...]
     precisions: tuple[Precision, ...] = ("float32",)
+    added: str = ""
 
 
 FORMATS: Final = (
@@ -86,6 +94,7 @@ FORMATS: Final = (
         source=MODEL_KERAS,
         packages=_KERAS,
         precisions=("float32", "float16"),
+        added=TFJS_LIBRARY,
     ),
     ExportFormat(
         name="int8",
@@ -173,7 +182,11 @@ def check_packages(targets: Sequence[Target]) -> None:
         MissingExtraError: With every format that lacks one, and what to install.
     """
     faults = [
-        Fault(f"--to {one.format.name}", f"{' and '.join(missing)} not installed", install("export"))
+        Fault(
+            f"--to {one.format.name}",
+            f"it needs packages that are not installed: {', '.join(missing)}",
+            install("export"),
+        )
         for one in targets
         if (missing := list_missing(one.format))
     ]

@@ -23,7 +23,7 @@ from classifold.exports.snippets import fill_template
 from classifold.model_card import ModelCard
 
 # The same model as a script, for pages that are opened from the disk: browsers let them fetch no file.
-MODEL_SCRIPT, PAGE, LIBRARY = "model-data.js", "index.html", "tf.min.js"
+MODEL_SCRIPT, PAGE = "model-data.js", "index.html"
 # Browsers keep files of up to so many bytes in their caches; TensorFlow's own converter splits there.
 _SHARD_BYTES = 4 << 20
 # TensorFlow.js has no 64-bit numbers.

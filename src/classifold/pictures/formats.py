@@ -78,7 +78,7 @@ _OTHER_CONTENT = (
     (b"icns", "an icon"),
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript document"),
-    (b"\xc5\xd0\xd3\xc6", "a PostScript document"),
+    (b"\xc5\xd0\xd3\xc6", "an EPS picture"),
     (b"PK\x03\x04", "a ZIP archive or an office document"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"Rar!", "a RAR archive"),
@@ -94,6 +94,8 @@ _BMP_HEADER_LIMIT = 256
 _PNM = re.compile(rb"P[1-6][ \t\n\v\f\r]+[0-9#]|P7\n")
 _FLOAT_PNM = re.compile(rb"P[fF]4?[ \t\n\v\f\r]+[0-9]")
 _XBM = re.compile(rb"#define[ \t]+\w+_width[ \t]")
+# A PostScript document of pages starts alike, without the second word.
+_EPS = re.compile(rb"%!PS-Adobe-[0-9.]+ EPSF-")
 _SGI_DIMENSIONS = (b"\0\1", b"\0\2", b"\0\3")
 # Matroska and WebM, MPEG program and elementary streams, Windows Media, Flash, Ogg.
 _VIDEO_SIGNATURES = (
@@ -178,6 +180,8 @@ def name_content(head: bytes) -> str:
         return "nothing but zeros"
     if _is_raw(head):
         return RAW_PICTURE
+    if _EPS.match(head):
+        return "an EPS picture"
     for signature, content in _OTHER_CONTENT:
         if head.startswith(signature):
             return content
@@ -202,6 +206,9 @@ def _name_by_structure(head: bytes) -> str:
         return "a video"
     if head[:4] == b"\1\0\0\0" and head[40:44] == b" EMF":
         return "an EMF picture"
+    # Two values after the file's size, and 8 bits per pixel after number of frames, width and height.
+    if head[4:6] in (b"\x11\xaf", b"\x12\xaf") and head[12:14] == b"\x08\0":
+        return "a FLIC picture"
     # Reserved, kind, number of pictures; a TGA picture has zeros in place of the number.
     if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and head[4:6] != b"\0\0":
         return "an icon" if head[2] == 1 else "a cursor"

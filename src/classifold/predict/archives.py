@@ -45,6 +45,11 @@ def is_archive(path: Path | str) -> bool:
     return str(path).lower().endswith(_ENDINGS)
 
 
+def strip_ending(name: str) -> str:
+    """Return the name of an archive without its ending."""
+    return name[: -len(next(one for one in _ENDINGS if name.lower().endswith(one)))]
+
+
 def open_run(run: str, *, runs_dir: Path, open_s3: Callable[[], ArchiveStore] | None = None) -> Path:
     """Return the run folder or the model that a user names; an archive is unpacked first.
 

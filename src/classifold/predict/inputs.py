@@ -15,7 +15,7 @@ from classifold.dataset.leftovers import reason_to_pass_over
 from classifold.dataset.walk import check_folder, find_reason_no_picture, leads_to_folder, walk_entries
 from classifold.errors import DataError, Fault
 from classifold.pictures.limits import PictureError
-from classifold.predict.addresses import is_address, show_address
+from classifold.predict.addresses import is_address, show_address, show_given
 from classifold.predict.globs import expand_pattern, is_pattern
 from classifold.predict.reading_ahead import Remote, read_ahead
 from classifold.predict.sources import Passed, Source, file_source, show_path, unreadable_source
@@ -61,6 +61,7 @@ class Inputs:
         open_s3: Returns the connection to S3, which is made when an address needs it; None where there is
             none.
         standard_input: What `-` reads; None for the process's own.
+        left_out: A folder in which patterns find nothing: where pictures are sorted into meanwhile.
     """
 
     passed: Passed = field(default_factory=Passed)
@@ -68,6 +69,13 @@ class Inputs:
     max_pixels: int = _DEFAULT_MAX_PIXELS
     open_s3: Callable[[], ObjectStore] | None = None
     standard_input: BinaryIO | None = None
+    left_out: Path | None = None
+
+    def leaves_out(self, path: str) -> bool:
+        """Return whether a path is the folder that is left out, or lies in it, wherever links lead."""
+        return self.left_out is not None and Path(os.path.realpath(path)).is_relative_to(
+            os.path.realpath(self.left_out)
+        )
 
 
 class Sources(Iterator[Source]):
@@ -185,10 +193,10 @@ class _Finder:
             if is_address(given):
                 return [self._open_address(given)]
             if _is_s3(given):
-                return self._begin(self._find_s3().find(given, self._inputs.passed), given)
+                return self._begin(self._find_s3().find(given, self._inputs.passed), show_given(given))
             if (scheme := _find_scheme(given)) and not os.path.lexists(given):
-                what = f"addresses with {scheme}:// are not read"
-                raise DataError(Fault(show_address(given), what, "name files, http, https or s3 addresses"))
+                hint = "name files, http, https or s3 addresses"
+                raise DataError(Fault(show_address(given), _explain_scheme(scheme), hint))
         path = Path(given)
         if path.is_dir():
             check_folder(path)
@@ -198,8 +206,8 @@ class _Finder:
         if os.path.lexists(path):
             raise DataError(Fault(text, "it is a link that leads nowhere", "check the link"))
         if is_pattern(text):
-            return self._begin(self._expand(text), text, "no picture matches this pattern")
-        raise DataError(Fault(text, "no such file or folder", "check the path"))
+            return self._begin(self._expand(text), show_given(text), "no picture matches this pattern")
+        raise DataError(Fault(show_given(text), "no such file or folder", "check the path"))
 
     def _open_address(self, address: str) -> Remote:
         from classifold.predict.web import Web  # its packages take a while to load
@@ -229,7 +237,7 @@ class _Finder:
             return itertools.chain([first], found)
         is_passed = self._inputs.passed.total > before
         raise DataError(
-            Fault(where, what, f"{_HINT}; {self._inputs.passed.describe()}" if is_passed else _HINT)
+            Fault(where, what, "; ".join([_HINT, *(self._inputs.passed.describe() if is_passed else ())]))
         )
 
     # Files
@@ -244,13 +252,16 @@ class _Finder:
 
     def _expand(self, pattern: str) -> Iterator[Source]:
         for path, entry in expand_pattern(pattern):
+            if self._inputs.leaves_out(path):
+                continue
             # A name with a dot is matched only by a pattern that asks for one.
             reason = reason_to_pass_over(entry.name)
             if reason and not entry.name.startswith("."):
                 self._inputs.passed.add(path, reason=reason)
                 continue
             if leads_to_folder(entry):
-                yield from self._walk(Path(path))
+                found = self._walk(Path(path))
+                yield from (one for one in found if not self._inputs.leaves_out(str(one.path)))
             else:
                 yield from self._open_entry(path, find_reason_no_picture(entry))
 
@@ -308,14 +319,27 @@ class _Finder:
             try:
                 return [self._find_s3().open(name)]
             except DataError as error:
-                return [unreadable_source(name, error.faults[0].what)]
+                return [unreadable_source(show_path(show_given(name)), error.faults[0].what)]
         path = Path(name)
         if "\0" in name:
-            return [unreadable_source(show_path(name), "the name holds a NUL character")]
+            return [unreadable_source(show_path(show_given(name)), "the name holds a NUL character")]
+        if (shown := show_given(name)) != name or "://" in name:
+            return self._open_odd(name, shown)
         if os.path.isdir(name):  # noqa: PTH112 - quicker for a hundred thousand names
             reason = "it is a folder; name it on the command line, or list its files: find FOLDER -type f"
             return [unreadable_source(show_path(name), reason, path=path)]
         return self._open_file(path)
+
+    def _open_odd(self, name: str, shown: str) -> Iterable[Source]:
+        """Return the picture of a name that looks like an address, which a file can have too."""
+        if os.path.lexists(name):
+            return self._open_file(Path(name))
+        reason = _explain_scheme(scheme) if (scheme := _find_scheme(name)) else "no such file"
+        return [unreadable_source(show_path(shown), reason)]
+
+
+def _explain_scheme(scheme: str) -> str:
+    return f"addresses with {scheme}:// are not read"
 
 
 def _find_scheme(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from classifold import names
 from classifold.errors import Fault, RunError
 from classifold.predict.archives import is_archive, open_archive
+from classifold.predict.exported import explain_export
 
 RUN_HINT = "give a run folder that `classifold train` made, the model.onnx inside it, or its model.tar.gz"
 
@@ -21,6 +22,8 @@ def find_model(run: Path) -> Path:
     Raises:
         RunError: It is none of these; the hint says what may be meant.
     """
+    if run.exists() and (fault := explain_export(run)):
+        raise RunError(fault)
     if run.is_dir():
         if (run / names.MODEL_ONNX).is_file():
             return run / names.MODEL_ONNX

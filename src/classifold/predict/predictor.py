@@ -19,6 +19,7 @@ from classifold.machine import count_cores
 from classifold.model_card import CLASS_MAPS, ModelCard, parse_card
 from classifold.pictures.given import Given, load_given
 from classifold.pictures.limits import PictureError
+from classifold.predict.exported import EXTENSIONS, explain_bytes
 from classifold.predict.inputs import Inputs, Sources, find_sources
 from classifold.predict.model_check import DAMAGED_HINT, check_ends, check_outputs, explain_engine
 from classifold.predict.model_file import RUN_HINT, find_model
@@ -366,6 +367,8 @@ def _load_session(path: Path) -> Any:
     except ModelFileError as error:
         raise RunError(Fault(str(path), f"this model cannot be opened: {error}", RUN_HINT)) from error
     except Exception as error:  # onnxruntime's exceptions have no common base
+        if EXTENSIONS in str(error):
+            raise RunError(explain_bytes(path)) from error
         reason = explain_engine(error)
         raise RunError(
             Fault(str(path), f"not a model that can be loaded ({reason})", DAMAGED_HINT)

@@ -23,6 +23,7 @@ from classifold.predict.ranking import rank_classes
 from classifold.predict.sorted_content import Content, UnreadError, take_content
 from classifold.predict.sorted_names import PARTIAL_DIR, UNSURE_DIR, iter_file_names, name_folders
 from classifold.predict.sources import Source
+from classifold.predict.written import list_reasons
 
 _EXAMPLES: Final = 3
 # Unfinished copies of a process that was killed are removed once they are so old, in seconds.
@@ -73,8 +74,8 @@ class Sorted:
             lines.append(f"{self.symbolic:,} {links}: the pictures must stay where they are")
         if self.failed:
             more = self.failed - len(self.examples)
-            examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
-            lines.append(f"{count_of(self.failed, 'picture')} could not be {how}: {examples}")
+            told = f"{count_of(self.failed, 'picture')} could not be {how}"
+            lines += list_reasons(told, self.examples, more=more)
         return lines
 
 

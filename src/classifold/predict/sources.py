@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from classifold.counts import choose
+from classifold.counts import choose, count_of
 from classifold.dataset.causes import describe_counts
 from classifold.dataset.leftovers import HIDDEN, SYSTEM
 from classifold.dataset.walk import BROKEN_LINK, FOLDER_LINK, NOT_OPENED, NOT_ORDINARY
@@ -22,6 +22,8 @@ _NO_ENDING: Final = "without an ending"
 _OTHERS: Final = "with other endings"
 # How `walk_entries` ends the reason of a picture in a format without a reader.
 _NOT_READ: Final = ", which is not read"
+# Stands for the remark about those; the line that has it says of how many formats that is true.
+_UNREAD: Final = "not read"
 # Kinds that are told apart, so that memory does not grow with the number of files; and those that are shown.
 _MOST_KINDS, _MOST_SHOWN, _LONGEST_ENDING = 200, 8, 12
 
@@ -101,20 +103,34 @@ class Passed:
             kind = _OTHERS
         self._endings[kind] += 1
         if remark or reason.endswith(_NOT_READ):
-            self._remarks[kind] = remark or "a format that is not read: save them as JPEG or PNG"
+            self._remarks[kind] = remark or _UNREAD
 
-    def describe(self) -> str:
-        """Return a line that says what was passed over, the most frequent kind first; empty for nothing."""
+    def describe(self) -> list[str]:
+        """Return a line that says what was passed over, the most frequent kind first; [] for nothing.
+
+        Further lines say what can be done about some kinds, one for each cure.
+        """
         if not self.total:
-            return ""
-        kinds = [f"{count:,} {kind}{self._find_remark(kind)}" for kind, count in self._endings.most_common()]
+            return []
+        kinds = [f"{count:,} {kind}" for kind, count in self._endings.most_common()]
         shown = kinds[:_MOST_SHOWN]
         if more := sum(count for _, count in self._endings.most_common()[_MOST_SHOWN:]):
             shown.append(f"{more:,} {_OTHERS}")
         if self._reasons:
             shown.append(describe_counts(self._reasons))
         noun = choose(self.total, "file", "files")
-        return f"passed over {self.total:,} {noun}: {', '.join(shown)}"
+        return [f"passed over {self.total:,} {noun}: {', '.join(shown)}", *self._describe_remarks()]
 
-    def _find_remark(self, kind: str) -> str:
-        return f" ({self._remarks[kind]})" if kind in self._remarks else ""
+    def _describe_remarks(self) -> Iterator[str]:
+        """Yield what can be done about some kinds, with all the kinds that it is true of."""
+        kinds_of: dict[str, list[str]] = {}
+        for kind, _ in self._endings.most_common():
+            if kind in self._remarks:
+                kinds_of.setdefault(self._remarks[kind], []).append(kind)
+        for remark, kinds in kinds_of.items():
+            if remark == _UNREAD:
+                which = choose(len(kinds), "a format that is", "formats that are")
+                remark = f"pictures in {which} not read; save them as JPEG or PNG"
+            more = len(kinds) - _MOST_SHOWN
+            rest = f" and {count_of(more, 'other ending')}" if more > 0 else ""
+            yield f"{', '.join(kinds[:_MOST_SHOWN])}{rest}: {remark}"

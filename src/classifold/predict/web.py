@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import ssl
 import threading
 import time
 import urllib.parse
-import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import urllib3
-from urllib3 import connection, connectionpool, exceptions
+from urllib3 import exceptions
 
 import classifold
 from classifold.pictures.limits import PictureError, check_bytes
 from classifold.predict.addresses import is_address, show_address
 from classifold.predict.reading_ahead import LargerError, Remote
+from classifold.predict.web_connections import Flight, current, find_proxy, make_pool
 
 # Seconds: for a connection, between two pieces of an answer, and for all of one.
 _CONNECT, _IDLE, _WHOLE = 10.0, 20.0, 300.0
 _ATTEMPTS, _FIRST_WAIT, _LONGEST_WAIT = 3, 0.5, 10.0
 _MOST_REDIRECTS: Final = 5
+# Digits of a size; Python refuses to make a number of thousands of them.
+_MOST_DIGITS: Final = 18
+_MALFORMED: Final = "the server's answer is malformed"
 _PIECE: Final = 1 << 16
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 # zlib's way to say: with the header of gzip, or of zlib itself.
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
-_local = threading.local()
 
 
 class _PassingError(Exception):
@@ -45,59 +46,6 @@ class _PassingError(Exception):
     def __init__(self, reason: str, *, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.reason, self.wait = reason, wait
-
-
-class _Flight:
-    """A request on its way, which can be cut off from another thread, also before its answer begins."""
-
-    def __init__(self) -> None:
-        self.is_cut = False
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()
-
-    def follow(self, sock: socket.socket | None) -> None:
-        """Note the socket that the answer comes through."""
-        with self._lock:
-            self._socket = sock
-        if self.is_cut:
-            self.cut()
-
-    def cut(self) -> None:
-        """End the request: who reads from its socket finds the connection closed."""
-        with self._lock:
-            self.is_cut = True
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-
-
-class _Followed:
-    """Part of a connection that tells the thread's flight which socket it uses."""
-
-    sock: socket.socket | None
-
-    def getresponse(self) -> Any:
-        """Return the answer's beginning."""
-        flight: _Flight | None = getattr(_local, "flight", None)
-        if flight is not None:
-            flight.follow(self.sock)
-        return super().getresponse()  # type: ignore[misc]
-
-
-class _Http(_Followed, connection.HTTPConnection):
-    pass
-
-
-class _Https(_Followed, connection.HTTPSConnection):
-    pass
-
-
-class _HttpPool(connectionpool.HTTPConnectionPool):
-    ConnectionCls = _Http
-
-
-class _HttpsPool(connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _Https
 
 
 class Web:
@@ -123,7 +71,7 @@ class Web:
     ) -> None:
         self._max_pixels, self._whole, self._idle, self._sleep = max_pixels, whole, idle, sleep
         self._pools: dict[str, urllib3.PoolManager] = {}
-        self._flights: set[_Flight] = set()
+        self._flights: set[Flight] = set()
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -164,9 +112,9 @@ class Web:
         raise AssertionError("the last attempt returns or raises")
 
     @contextlib.contextmanager
-    def _flying(self) -> Iterator[_Flight]:
+    def _flying(self) -> Iterator[Flight]:
         """Bound the time of what this thread does."""
-        flight = _Flight()
+        flight = Flight()
         timer = threading.Timer(self._whole, flight.cut)
         timer.daemon = True
         with self._lock:
@@ -174,11 +122,11 @@ class Web:
             if self._is_closed:
                 flight.cut()
         timer.start()
-        _local.flight = flight
+        current.flight = flight
         try:
             yield flight
         finally:
-            _local.flight = None
+            current.flight = None
             timer.cancel()
             with self._lock:
                 self._flights.discard(flight)
@@ -227,14 +175,14 @@ class Web:
         )
 
     def _find_pool(self, parts: urllib.parse.SplitResult) -> urllib3.PoolManager:
-        proxy = _find_proxy(parts)
+        proxy = find_proxy(parts)
         with self._lock:
             if proxy not in self._pools:
-                self._pools[proxy] = _make_pool(proxy)
+                self._pools[proxy] = make_pool(proxy)
             return self._pools[proxy]
 
     def _receive(self, response: urllib3.BaseHTTPResponse, limit: int | None) -> bytes:
-        self._check_size(int(response.headers.get("Content-Length") or 0), limit)
+        self._check_size(_find_length(response), limit)
         content = bytearray()
         while piece := response.read1(_PIECE):
             content += piece
@@ -268,13 +216,30 @@ def _origin(parts: urllib.parse.SplitResult) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
+def _find_length(response: urllib3.BaseHTTPResponse) -> int:
+    """Return how many bytes an answer is said to have; 0 where nothing is said.
+
+    Raises:
+        PictureError: It is no number, so that nobody could tell half of the picture from all of it.
+    """
+    length = response.headers.get("Content-Length", "").strip()
+    if not length or "Transfer-Encoding" in response.headers:
+        return 0
+    if not (length.isascii() and length.isdecimal() and len(length) <= _MOST_DIGITS):
+        raise PictureError(_MALFORMED)
+    return int(length)
+
+
 def _find_target(place: str, location: str) -> str:
     """Return where a redirection leads.
 
     Raises:
         PictureError: It leads to something else than the web, or from an encrypted connection to an open one.
     """
-    target = urllib.parse.urljoin(place, location)
+    try:
+        target = urllib.parse.urljoin(place, location)
+    except ValueError as error:
+        raise PictureError("the server redirects to a malformed address") from error
     if not location or not is_address(target):
         raise PictureError("the server redirects to what is no http or https address")
     if place[:6].lower() == "https:" and target[:6].lower() != "https:":
@@ -294,29 +259,6 @@ def _check_status(response: urllib3.BaseHTTPResponse) -> None:
         raise PictureError(reason)
     asked = response.headers.get("Retry-After", "")
     raise _PassingError(reason, wait=float(asked[:6]) if asked.isdecimal() and asked.isascii() else 0.0)
-
-
-def _find_proxy(parts: urllib.parse.SplitResult) -> str:
-    """Return the address of the proxy that the environment names for an address; empty for none."""
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-    if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _make_pool(proxy: str) -> urllib3.PoolManager:
-    pool: urllib3.PoolManager
-    if proxy:
-        parts = urllib.parse.urlsplit(proxy)
-        login = urllib.parse.unquote(f"{parts.username}:{parts.password or ''}") if parts.username else None
-        bare = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        headers = urllib3.make_headers(proxy_basic_auth=login)
-        pool = urllib3.ProxyManager(bare, proxy_headers=headers, maxsize=16)
-    else:
-        pool = urllib3.PoolManager(maxsize=16)
-    pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
-    return pool
 
 
 @contextlib.contextmanager
@@ -341,8 +283,10 @@ def _explained(place: str) -> Iterator[None]:
         raise _PassingError(f"{host} cannot be reached: {_find_reason(error.__cause__)}") from error
     except exceptions.TimeoutError as error:
         raise _PassingError(f"{host} does not answer in time") from error
-    except (exceptions.LocationValueError, UnicodeError) as error:
-        raise PictureError("the address is malformed") from error
+    except (exceptions.InvalidHeader, ValueError) as error:
+        # These two are ValueErrors as well, and are raised before anything is sent.
+        is_address = isinstance(error, exceptions.LocationValueError | UnicodeError)
+        raise PictureError("the address is malformed" if is_address else _MALFORMED) from error
     except exceptions.HTTPError as error:
         raise _PassingError(f"the connection to {host} was cut") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,9 +53,27 @@ class Written:
         return [*lines, *self.describe_unreadable()]
 
     def describe_unreadable(self) -> list[str]:
-        """Return a line on how many pictures could not be read, with the first reasons; [] for none."""
+        """Return how many pictures could not be read and the first reasons, each on its line; [] for none."""
         if not self.unreadable:
             return []
-        more = self.unreadable - len(self.examples)
-        examples = "; ".join([*self.examples, *([f"and {more:,} more"] if more else [])])
-        return [f"{count_of(self.unreadable, 'picture')} could not be read: {examples}"]
+        return list_reasons(
+            f"{count_of(self.unreadable, 'picture')} could not be read",
+            self.examples,
+            more=self.unreadable - len(self.examples),
+            place=", with the reasons in the answers",
+        )
+
+
+def list_reasons(told: str, examples: Sequence[str], *, more: int, place: str = "") -> list[str]:
+    """Return lines with what went wrong: one line for one reason, else one for each.
+
+    Args:
+        told: What went wrong how often.
+        examples: The first of them, at least one.
+        more: Number of others.
+        place: Where those are.
+    """
+    if len(examples) == 1 and not more:
+        return [f"{told}: {examples[0]}"]
+    rest = [f"  and {more:,} more{place}"] if more else []
+    return [f"{told}:", *(f"  {line}" for line in examples), *rest]

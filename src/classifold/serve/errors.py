@@ -27,6 +27,17 @@ class ClientGoneError(Exception):
     """The client closed the connection before it had its answer."""
 
 
+def refuse_unreadable(which: str, reason: str) -> HttpError:
+    """Return the error of a request whose picture cannot be read.
+
+    Args:
+        which: Which picture, or pictures, with its verb: "the picture is".
+        reason: Why.
+    """
+    hint = "use classifold predict, which answers for the frames of a video" if "a video" in reason else ""
+    return HttpError(422, f"{which} unreadable: {reason}", hint=hint)
+
+
 def refuse_for_load(what: str, *, status: int = 429, after_s: int = 1) -> HttpError:
     """Return the error of a request that the server has no room for.
 

@@ -14,7 +14,7 @@ from classifold.machine import count_cores
 from classifold.pictures.limits import PictureError
 from classifold.predict.predictor import Answer
 from classifold.serve.answers import JsonResponse, describe_answer, describe_model
-from classifold.serve.errors import HttpError
+from classifold.serve.errors import HttpError, refuse_unreadable
 from classifold.serve.explanation import MOST_NEIGHBOURS, AnswerExplainer
 from classifold.serve.model import ServedModel
 from classifold.serve.queue import Queue
@@ -98,7 +98,7 @@ async def explain(request: Request) -> Response:
     try:
         answer, explanation = await service.wait_for(request, work)
     except PictureError as error:
-        raise HttpError(422, f"the picture is unreadable: {error.reason}") from None
+        raise refuse_unreadable("the picture is", error.reason) from None
     except RunError as error:
         what = "this model's answers cannot be explained, as its reference set is damaged or of another model"
         raise HttpError(503, what, hint=error.faults[0].hint) from None

@@ -19,7 +19,7 @@ import classifold
 from classifold.predict.predictor import Answer
 from classifold.predict.ranking import rank_probabilities
 from classifold.serve.answers import JsonResponse
-from classifold.serve.errors import HttpError
+from classifold.serve.errors import HttpError, refuse_unreadable
 from classifold.serve.health import check_ready
 from classifold.serve.model import ServedModel
 from classifold.serve.pictures import check_count
@@ -103,7 +103,7 @@ async def infer(request: Request) -> Response:
     answers = []
     for index, answer in enumerate(await service.answer(request, model, pictures)):
         if isinstance(answer, str):
-            raise HttpError(422, f"picture {index} is unreadable: {answer}")
+            raise refuse_unreadable(f"picture {index} is", answer)
         answers.append(answer)
     tensors = [_build_output(name, parameters, answers, model) for name, parameters in chosen.items()]
     binary = [one.get("binary_data", asked.is_binary) is True for one in chosen.values()]

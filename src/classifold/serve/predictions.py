@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from classifold.serve.answers import JsonResponse, describe_answer, describe_model
-from classifold.serve.errors import HttpError
+from classifold.serve.errors import refuse_unreadable
 from classifold.serve.model import ServedModel
 from classifold.serve.pictures import SentPicture
 from classifold.serve.service import find_service, read_number
@@ -53,7 +53,9 @@ async def predict_sent(
     reasons = [answer for answer in answers if isinstance(answer, str)]
     if len(reasons) == len(answers) and not answers_unreadable:
         count = "the picture is" if len(answers) == 1 else f"all {len(answers)} pictures are"
-        raise HttpError(422, f"{count} unreadable: {reasons[0]}", hint=_find_hint(request, pictures))
+        error = refuse_unreadable(count, reasons[0])
+        error.hint = error.hint or _find_hint(request, pictures)
+        raise error
     class_names = model.predictor.class_names
     return [
         describe_answer(picture.name, answer, class_names=class_names, top_k=top_k)

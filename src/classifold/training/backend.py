@@ -59,7 +59,7 @@ def check_engine(backend: str) -> None:
     missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
     if missing:
         extras = "train,hosts" if "jax" in missing else "train"
-        what = f"{' and '.join(missing)} not installed"
+        what = f"it needs packages that are not installed: {', '.join(missing)}"
         raise MissingExtraError(Fault("training", what, hint=install(extras)))
 
 

@@ -15,6 +15,7 @@ export class Card {
   #hooks;
   #state = "waiting";
   #isExplained;
+  #isUnseen = false; // this browser cannot show it
 
   /** `hooks`: rule(), changed(card, said), refused(status), removed(card). */
   constructor(file, hooks, { isExplained }) {
@@ -97,8 +98,18 @@ export class Card {
       canvas.setAttribute("aria-label", `The picture ${this.name}`);
       if (place.isConnected) [canvas.hidden, place.hidden] = [false, true];
     } catch {
-      place.textContent = "This browser has no preview of this picture.";
+      this.#isUnseen = true;
+      this.#showAbsent();
     }
+  }
+
+  /** Say why there is no picture: the browser lacks its format, or it is none. */
+  #showAbsent() {
+    if (!this.#isUnseen) return;
+    const place = this.#find(".absent");
+    if (place === null) return;
+    place.textContent =
+      this.#state === "unreadable" ? words.NO_PREVIEW : "This browser has no preview of this picture.";
   }
 
   #show(answer) {
@@ -203,13 +214,15 @@ export class Card {
         row.prepend(picture);
       }
       const key = make("span", "key", one.name);
-      key.title = one.name;
       row.append(key);
       return row;
     });
     this.#find(".neighbours").replaceChildren(...rows);
     this.#find(".explanation h3").hidden = rows.length === 0;
-    this.#find(".explanation .note").textContent = explanation.note;
+    const areUnseen = rows.length > 0 && explanation.neighbours.every((one) => one.thumbnail === null);
+    this.#find(".neighbours").classList.toggle("named", areUnseen);
+    this.#find(".unseen").hidden = !areUnseen;
+    this.#find(".faith").textContent = explanation.note;
     box.hidden = false;
   }
 
@@ -239,6 +252,7 @@ export class Card {
 
   #set(state) {
     this.#state = state;
+    this.#showAbsent();
     this.element.dataset.state = state;
   }
 

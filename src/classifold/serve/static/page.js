@@ -50,7 +50,7 @@ function add(files) {
 function showCounts() {
   const number = (...states) => cards.filter((card) => states.includes(card.state)).length;
   const parts = [
-    [number("answered"), "answered"],
+    [number("answered"), "named"],
     [number("unknown"), "unknown"],
     [number("unreadable"), "not read"],
     [number("refused", "locked"), "without an answer"],

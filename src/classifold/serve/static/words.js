@@ -2,7 +2,7 @@
 
 const STATUS = {
   400: "The server did not understand what this page sent.",
-  401: "The server requires an API key.",
+  401: "The server requires an API key: enter it above.",
   403: "The server does not answer this page under this address.",
   408: "The picture arrived too slowly: the server stopped waiting.",
   413: "The picture is larger than this server takes.",
@@ -16,6 +16,7 @@ const STATUS = {
 };
 
 export const UNREACHABLE = "The server cannot be reached: it was stopped, or the network is gone.";
+export const NO_PREVIEW = "No preview.";
 export const GONE = "The browser cannot read this file: it was moved or changed, or it is a folder.";
 
 export function share(number) {
@@ -33,6 +34,8 @@ export function bytes(number) {
 
 /** Why a request has no answer: the server's own words where it has some, else those of a status. */
 export function refusal(status, body) {
+  // The server's own words are for programs, which send a header.
+  if (status === 401) return STATUS[401];
   const said = typeof body?.error === "string" ? body.error : "";
   const hint = typeof body?.hint === "string" ? body.hint : "";
   const own = STATUS[status] ?? `The server answered with the status ${status}.`;
