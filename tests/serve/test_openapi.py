@@ -17,7 +17,7 @@ from made_servers import LocalServer, draw
 
 # The files of the page at `/` are not for programs.
 _NOT_FOR_PROGRAMS = {"/", "/static"}
-NAME = "colours-2026-01-01-00-00-00"
+NAME = "colours"
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
@@ -144,3 +144,9 @@ def test_the_page_of_the_description_shows_it_and_loads_nothing_from_elsewhere(
     assert "<script" not in answer.text
     assert not re.findall(r"(?:src|href)=\"https?://", answer.text)
     assert "style-src 'sha256-" in answer.headers["content-security-policy"]
+
+
+def test_the_page_of_the_interface_names_the_address_it_was_asked_at(local: LocalServer) -> None:
+    page = local.ask("GET", "/docs", headers={"Host": "localhost:9009"}).text
+    assert "http://localhost:9009/predict" in page
+    assert "8080" not in page
