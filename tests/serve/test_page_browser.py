@@ -323,7 +323,9 @@ def test_the_description_of_the_interface_is_read_whole_on_a_phone(
     visit: Callable[..., Any], served: RunningServer, width: int, scheme: str
 ) -> None:
     page = visit(f"{served.address}/docs", width=width, color_scheme=scheme)
-    for command in page.locator("p + pre").all():
+    commands = page.locator("p + pre").all()
+    assert len(commands) == 2
+    for command in commands:
         assert "/predict" in command.inner_text()
         assert command.evaluate("(one) => one.scrollWidth <= one.clientWidth")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
