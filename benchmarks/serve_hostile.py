@@ -196,7 +196,7 @@ def ask(port: int, picture: bytes) -> list[dict[str, Any]]:
 
 def read_name(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metadata", timeout=HANG) as answer:
-        return str(json.load(answer)["model"]["name"])
+        return str(json.load(answer)["model"]["run"])
 
 
 def read_state(pid: int) -> dict[str, float]:

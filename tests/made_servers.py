@@ -216,7 +216,7 @@ class Load:
                 try:
                     answer = client.post(f"{address}/predict", content=draw())
                     self.statuses.append(answer.status_code)
-                    self.models.append(answer.json()["model"]["name"])
+                    self.models.append(answer.json()["model"]["run"])
                 except httpx.TransportError as error:
                     self.statuses.append(repr(error))
 
@@ -238,7 +238,7 @@ def check_change(server: RunningServer, link: Path, new: Path, load: Load, *, wo
     link.unlink()
     link.symlink_to(new)
     server.process.send_signal(signal.SIGHUP)
-    server.wait_for_log("reloaded: new", count=workers)
+    server.wait_for_log("(run new, ", count=workers)
     seen = len(load.models)
     load.wait_for(lambda: len(load.models) > seen + 20)
     (new / "model.onnx").write_bytes(b"broken")

@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from made_servers import LocalServer, RunningServer, draw
 
-NAME = "colours-2026-01-01-00-00-00"
+NAME = "colours"
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_the_answer_names_the_model_and_the_request(local: LocalServer) -> None:
     answer = local.post("/predict", draw(), headers={"X-Request-Id": "order-7"}).json()
     model = local.service.model
     assert answer["request_id"] == "order-7"
-    assert answer["model"] == {"name": model.name, "sha256": model.sha256}
+    assert answer["model"] == {"name": model.name, "run": model.run, "sha256": model.sha256}
 
 
 def test_a_form_with_several_pictures_is_answered_in_its_order_with_their_names(local: LocalServer) -> None:
@@ -148,7 +148,8 @@ def test_more_classes_than_there_are_gives_all(local: LocalServer) -> None:
         ({"Content-Encoding": "gzip"}, b"x", 415, "compressed with gzip"),
         ({}, b"", 400, "holds no picture"),
         ({"Content-Type": "application/json"}, b"{", 400, "not JSON"),
-        ({"Content-Type": "application/json"}, b"[" * 100_000, 400, "not JSON"),
+        ({"Content-Type": "application/json"}, b"[" * 9_000, 400, "nests too deep"),
+        ({"Content-Type": "application/json"}, b"[" * 100_000, 413, "more values"),
         ({"Content-Type": "application/json"}, b"\xff\xfe\x00", 400, "not JSON"),
         ({"Content-Type": "application/json"}, b"[1]", 400, "another shape"),
         ({"Content-Type": "application/json"}, b'{"pictures": []}', 400, "no picture"),
@@ -215,3 +216,11 @@ def test_a_name_can_hold_anything_and_the_answer_is_still_json(local: LocalServe
     assert row["name"].startswith("?\x1b[31m\u202e/../../etc/passwd")
     assert len(row["name"]) == 255
     assert b"\x1b" not in answer.content
+
+
+def test_a_file_that_curl_has_changed_is_told_from_one_that_is_damaged(local: LocalServer) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    changed = draw(kind="JPEG", side=200).translate(None, b"\r\n\0")
+    assert "--data-binary" in local.post("/predict", changed, headers=kind).json()["hint"]
+    assert "hint" not in local.post("/predict", b"a\nb\0", headers=kind).json()
+    assert "hint" not in local.post("/predict", changed).json()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", metavar="RUN", type=PLACE)
+@click.option("--name", metavar="NAME", help="What clients call the model (default: as RUN names it).")
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (default: 127.0.0.1, this machine).")
 @click.option(
     "--port", type=WholeNumber(0, 65535), metavar="N", help="Port (default: 8080); 0 takes a free one."
@@ -114,11 +115,13 @@ def serve(
     answered the requests in progress; SIGHUP reloads the model without losing a request.
     """
     config = load_settings(config_path, overrides)
-    from classifold.serve.options import VARIABLES, build_options
+    from classifold.serve.options import VARIABLES, build_options, find_name
     from classifold.serve.start import serve as run_server
 
     if "TOP_K" in config.model_fields_set and VARIABLES["top_k"] not in os.environ:
         given["top_k"] = given["top_k"] or config.TOP_K
+    if run[:5].lower() == "s3://" and VARIABLES["name"] not in os.environ:
+        given["name"] = given["name"] or find_name(run)
     options = build_options(
         {
             **given,

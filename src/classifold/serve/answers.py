@@ -66,7 +66,7 @@ def _build_row(
 
 def describe_model(model: ServedModel) -> dict[str, Any]:
     """Return which model answered."""
-    return {"name": model.name, "sha256": model.sha256}
+    return {"name": model.name, "run": model.run, "sha256": model.sha256}
 
 
 def write_csv(rows: Sequence[dict[str, Any]], *, top_k: int, with_header: bool) -> str:

@@ -18,15 +18,15 @@ from classifold.pages import open_templates
 from classifold.serve.openapi import build_openapi
 
 
-async def answer_docs(request: Request) -> Response:  # noqa: ARG001 - Starlette's
-    """Return the page."""
-    content, style_hash = _build_page()
+async def answer_docs(request: Request) -> Response:
+    """Return the page, whose examples name the address that it was asked at."""
+    content, style_hash = _build_page(str(request.base_url).rstrip("/"))
     policy = f"default-src 'none'; style-src 'sha256-{style_hash}'; frame-ancestors 'none'"
     return HTMLResponse(content, headers={"Content-Security-Policy": policy})
 
 
-@functools.cache
-def _build_page() -> tuple[str, str]:
+@functools.lru_cache(maxsize=8)
+def _build_page(address: str) -> tuple[str, str]:
     """Return the page, and the hash of its style in base64, which alone is allowed to apply."""
     style = files("classifold.serve").joinpath("templates", "docs.css").read_text(encoding="utf-8")
     description = build_openapi()
@@ -42,6 +42,7 @@ def _build_page() -> tuple[str, str]:
                 for name, schema in description["components"]["schemas"].items()
             },
             style=style,
+            address=address,
         )
     )
     return content, base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
@@ -56,7 +57,7 @@ def _list_operations(description: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "summary": operation["summary"],
                 "parameters": operation.get("parameters", []),
                 "bodies": {
-                    kind: _name_schema(body)
+                    kind: (_name_schema(body), body["schema"].get("description", ""))
                     for kind, body in operation.get("requestBody", {}).get("content", {}).items()
                 },
                 "answers": [

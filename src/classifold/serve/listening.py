@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from classifold.errors import Fault, ServeError
@@ -59,11 +60,12 @@ def describe_place(options: ServeOptions, port: int) -> list[str]:
         port: The port that was opened.
     """
     host = f"[{options.host}]" if ":" in options.host else options.host
+    stop = f"Ctrl-C stops it; process {os.getpid()}"
     key = "requests must send the API key" if options.api_key else "no API key is set"
     if is_loopback(options.host):
-        return [f"at http://{host}:{port}/, for this machine alone; {key}; Ctrl-C stops it"]
+        return [f"at http://{host}:{port}/, for this machine alone; {key}; {stop}"]
     return [
-        f"at http://{host}:{port}/; {key}; Ctrl-C stops it",
+        f"at http://{host}:{port}/; {key}; {stop}",
         "note: everybody who reaches this machine in the network can send requests, and what is sent can be "
         "read on the way: put a proxy with TLS before it"
         + ("" if options.api_key else ", and set CLASSIFOLD_API_KEY"),

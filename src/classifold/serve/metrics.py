@@ -29,7 +29,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # When each counter began is a gauge of its own otherwise, which Prometheus needs for nothing.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         registry = self._registry
         self._requests = Counter(

@@ -19,7 +19,8 @@ class ServedModel:
 
     Attributes:
         predictor: The model, its classes and the rule on which pictures it answers.
-        name: Name of the run.
+        name: What clients call it; the same for each model that a server takes over.
+        run: Name of the run.
         sha256: Of model.onnx, in hexadecimal.
         path: The file model.onnx.
         loaded_at: When it was loaded, in seconds since 1970.
@@ -27,13 +28,18 @@ class ServedModel:
 
     predictor: Predictor
     name: str
+    run: str
     sha256: str
     path: Path
     loaded_at: float
 
 
-def load_model(options: ServeOptions) -> ServedModel:
+def load_model(options: ServeOptions, *, name: str | None = None) -> ServedModel:
     """Load the model that the options name, as it is now.
+
+    Args:
+        options: The options of the server.
+        name: What clients call it already; None: by the option, else by what RUN says, else by the run.
 
     Raises:
         RunError: There is none, or it is damaged.
@@ -53,8 +59,8 @@ def load_model(options: ServeOptions) -> ServedModel:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     # In a container the folder has the same name for every model.
-    name = predictor.card.run or path.resolve().parent.name
-    return ServedModel(predictor, name, digest, path, time.time())
+    run = predictor.card.run or path.resolve().parent.name
+    return ServedModel(predictor, name or options.served_name or run, run, digest, path, time.time())
 
 
 class ModelSlot:
@@ -74,5 +80,6 @@ class ModelSlot:
             ClassifoldError: The new model cannot be loaded; the current one is still served.
         """
         with self._lock:
-            self.current = load_model(self._options)
+            # Under the same name, or clients of the protocol V2 would ask for a model that is gone.
+            self.current = load_model(self._options, name=self.current.name)
             return self.current

@@ -139,7 +139,8 @@ def _find_model(request: Request) -> ServedModel:
     """
     model = find_service(request).model
     name, version = request.path_params["name"], request.path_params.get("version", _VERSION)
-    if name != model.name or version != _VERSION:
+    # The run's own name, too, which says exactly what is asked for.
+    if name not in (model.name, model.run) or version != _VERSION:
         raise HttpError(404, "there is no model of this name and version", hint=f"there is {model.name}, 1")
     return model
 

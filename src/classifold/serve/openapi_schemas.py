@@ -33,7 +33,7 @@ def _refer(schema: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
-_MODEL = _object(name=_TEXT, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"})
+_MODEL = _object(name=_TEXT, run=_TEXT, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"})
 _TENSOR_DATA = {"type": "array", "items": True}
 
 SCHEMAS: dict[str, Any] = {
@@ -120,6 +120,7 @@ SCHEMAS: dict[str, Any] = {
         classifold=_TEXT,
         model=_object(
             name=_TEXT,
+            run=_TEXT,
             sha256=_TEXT,
             backbone=_TEXT,
             class_names=_list_of(_TEXT, least=1),

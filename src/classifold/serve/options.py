@@ -18,6 +18,8 @@ from classifold.trust.answering import check_one_option
 API_KEY_VARIABLE = "CLASSIFOLD_API_KEY"
 VARIABLE_PREFIX = "CLASSIFOLD_SERVE_"
 LogFormat = Literal["text", "json", "none"]
+# The folder of a container, the file of every run, and a cache's name for what is inside.
+_SAYS_NOTHING = re.compile(r"\.*|model|[0-9a-f]{64}")
 _LOOPBACK = re.compile(r"localhost|.*\.localhost|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
 
 
@@ -42,6 +44,7 @@ class ServeOptions:
     Attributes:
         run: The model, as for `classifold predict`.
         runs_dir: The folder of all runs, where a run is looked for by name.
+        name: What clients call the model; None: as RUN names it.
         host: Address to listen on; a loopback address is reached from this machine alone.
         port: Port to listen on; 0 takes a free one.
         workers: Number of processes.
@@ -68,6 +71,7 @@ class ServeOptions:
 
     run: Path
     runs_dir: Path = Path(Config.model_fields["RUNS_DIR"].default)
+    name: str | None = Field(default=None, min_length=1, max_length=128, pattern=r"^[^/\x00-\x1f]+$")
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8080, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=256)
@@ -90,6 +94,11 @@ class ServeOptions:
     api_key: str | None = Field(default=None, min_length=8, repr=False)
 
     @property
+    def served_name(self) -> str | None:
+        """What clients call the model; None where neither the option nor RUN says."""
+        return self.name or find_name(str(self.run))
+
+    @property
     def max_bytes(self) -> int:
         """Size of the largest request, in bytes."""
         return int(self.max_mb * 1e6)
@@ -98,6 +107,16 @@ class ServeOptions:
     def is_loopback(self) -> bool:
         """Whether only this machine reaches the server."""
         return is_loopback(self.host)
+
+
+def find_name(run: str) -> str | None:
+    """Return the name of a model as RUN says it; None for what says nothing, such as `model.onnx`.
+
+    Args:
+        run: A path, the name of a run, or the address of an archive.
+    """
+    name = re.sub(r"\.(onnx|tar\.gz|tgz)$", "", run.rstrip("/").rpartition("/")[2])
+    return None if _SAYS_NOTHING.fullmatch(name) else name
 
 
 def is_loopback(host: str) -> bool:

@@ -24,7 +24,8 @@ _RAW_TYPES = frozenset(
 )
 _OTHER_VALUES, _VALUES_PER_PICTURE = 10_000, 64
 _JSON_SHAPES = (
-    'expected {"pictures": [BASE64, ...]}, {"pictures": [{"name": NAME, "data": BASE64}, ...]}, {"picture": BASE64} or '
+    'expected {"pictures": [BASE64, ...]}, {"pictures": [{"name": NAME, "data": BASE64}, ...]}, '
+    '{"picture": BASE64} or '
     '{"instances": [{"b64": BASE64}, ...]}'
 )
 

@@ -53,12 +53,22 @@ async def predict_sent(
     reasons = [answer for answer in answers if isinstance(answer, str)]
     if len(reasons) == len(answers) and not answers_unreadable:
         count = "the picture is" if len(answers) == 1 else f"all {len(answers)} pictures are"
-        raise refuse_unreadable(count, reasons[0])
+        error = refuse_unreadable(count, reasons[0])
+        error.hint = error.hint or _find_hint(request, pictures)
+        raise error
     class_names = model.predictor.class_names
     return [
         describe_answer(picture.name, answer, class_names=class_names, top_k=top_k)
         for picture, answer in zip(pictures, answers, strict=True)
     ]
+
+
+def _find_hint(request: Request, pictures: Sequence[SentPicture]) -> str:
+    """Return what helps where curl was told `-d @FILE`: it takes every end of a line out of the file."""
+    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    if not is_form or any(byte in pictures[0].data for byte in (b"\n", b"\r", b"\0")):
+        return ""
+    return "curl's -d and --data change a file; send it with --data-binary @FILE"
 
 
 ROUTES = [Route("/predict", predict, methods=["POST"])]

@@ -45,10 +45,10 @@ class _ToLog(logging.Handler):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves the signals to us, and no client that has connected without an answer."""
+    """uvicorn's server, which leaves the signals to us, and closes no connection unheard."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop; connections that wait to be accepted are taken first, as closing the port would reset them."""
+        """Stop, after accepting the connections that wait: closing the port would reset them."""
         waiting = [connection for port in sockets or [] for connection in _accept_waiting(port)]
         # In the same step, so that hardly any can come between.
         for server in self.servers:
@@ -177,7 +177,7 @@ class ServerProcess:
                 await asyncio.to_thread(self._service.models.reload)
         except ClassifoldError as error:
             self._service.metrics.count_reload(is_done=False)
-            self._log.say(f"{error}\nnote: {before.name} is still served", event="reload refused")
+            self._log.say(f"{error}\nnote: {before.run} is still served", event="reload refused")
             return
         except Exception as error:  # such as MemoryError: whatever it is, the current model can go on
             self._service.metrics.count_reload(is_done=False)
@@ -192,4 +192,5 @@ def describe_served(service: Service) -> str:
     model = service.model
     count = len(model.predictor.class_names)
     classes = f"{count} class{'' if count == 1 else 'es'}"
-    return f"{model.name} ({model.predictor.card.backbone or 'model.onnx'}, {classes})"
+    run = f"run {model.run}, " if model.run != model.name else ""
+    return f"{model.name} ({run}{model.predictor.card.backbone or 'model.onnx'}, {classes})"
