@@ -129,6 +129,8 @@ TAG_CHARACTERS = "_.:/=+-@"
 # Everything that a project creates on AWS has the user's tags and this one, whose value is the project's
 # name.
 PROJECT_TAG = "classifold:project"
+# An endpoint configuration has a further one: the name of the configuration that the endpoint had before.
+BEFORE_TAG = "classifold:before"
 POLICY_NAME = "classifold"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 # SageMaker's log groups of endpoints, one each, and of transform jobs, one for all.

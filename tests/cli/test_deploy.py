@@ -185,6 +185,21 @@ def test_a_run_that_is_nowhere_is_named_with_where_it_was_looked_for(
     assert "expected the address of a model.tar.gz" in classifold("deploy", "s3://petals.output/x").err
 
 
+def test_undeploy_removes_what_a_stopped_undeploy_has_left(
+    shop: Aws, make_run: MakeRun, classifold: Classifold
+) -> None:
+    assert classifold("deploy", make_run("rose")).code == 0
+    client("sagemaker").delete_endpoint(EndpointName="petals")
+    until = time.monotonic() + 60
+    while client("sagemaker").list_endpoints()["Endpoints"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    removed = classifold("undeploy", "petals", "--yes")
+    assert removed.code == 0, removed.err
+    assert client("sagemaker").list_models()["Models"] == []
+    assert classifold("undeploy", "petals", "--yes").code == 1
+
+
 def test_ctrl_c_says_what_goes_on_and_what_it_costs(
     shop: Aws, aws_account: Cloud, make_run: MakeRun, classifold: Classifold, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,19 @@ def test_a_host_that_is_not_allowed_is_refused_everywhere_as_the_description_say
             check(answer, path, method)
 
 
+def test_every_body_and_every_answer_is_described_in_words(local: LocalServer) -> None:
+    page = local.ask("GET", "/docs").text
+    for path, one in build_openapi()["paths"].items():
+        for operation in one.values():
+            for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+                schema = body["schema"]
+                words = schema.get("$ref", "").rpartition("/")[2] or schema["description"]
+                assert words in page, (path, kind)
+            for answer in operation["responses"].values():
+                assert len(answer["description"].split()) > 1, path
+    assert "Every file is a picture, in the order of the form." in page
+
+
 @pytest.mark.parametrize("words", ["/predict", "/v2/models/{name}/infer", "JsonPictures", "openapi.json"])
 def test_the_page_of_the_description_shows_it_and_loads_nothing_from_elsewhere(
     local: LocalServer, words: str

@@ -206,7 +206,9 @@ def test_training_pictures_are_named_in_full_and_those_that_are_not_shown_are_ex
         assert card.locator(".neighbours img").count() == 0
         assert "--data" in card.locator(".unseen").inner_text()
         # No part of a name is cut off or needs a mouse.
-        for key in card.locator(".neighbours .key").all():
+        keys = card.locator(".neighbours .key")
+        assert all(re.fullmatch(r"(red|green|blue)/\S+\.png", name) for name in keys.all_inner_texts())
+        for key in keys.all():
             assert key.evaluate("(one) => one.scrollHeight <= one.clientHeight + 1")
             assert key.evaluate("(one) => getComputedStyle(one).webkitLineClamp") == "none"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -310,6 +312,22 @@ def test_nothing_is_found_by_axe_and_the_page_never_scrolls_sideways(
     cards.first.locator(".explain").click()
     cards.first.locator(".overlay").wait_for()
     cards.first.locator("summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(320, "dark"), (1280, "light")])
+def test_the_description_of_the_interface_is_read_whole_on_a_phone(
+    visit: Callable[..., Any], served: RunningServer, width: int, scheme: str
+) -> None:
+    page = visit(f"{served.address}/docs", width=width, color_scheme=scheme)
+    commands = page.locator("p + pre").all()
+    assert len(commands) == 2
+    for command in commands:
+        assert "/predict" in command.inner_text()
+        assert command.evaluate("(one) => one.scrollWidth <= one.clientWidth")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from classifold.aws.autoscaling import end_autoscaling, find_autoscaling, set_autoscaling
 from classifold.aws.clients import Aws
 from classifold.aws.deploy_plan import DeployOptions, DeployPlan, plan_deployment, refuse_findings
+from classifold.aws.deploy_undo import Progress, tell_what_goes_on, undo
 from classifold.aws.endpoint_state import (
+    FAILED,
+    GONE,
     IN_SERVICE,
     describe_endpoint,
     endpoint_log,
@@ -22,10 +24,8 @@ from classifold.aws.probe import Probe, probe_endpoint, read_picture
 from classifold.aws.refusals import aws_errors
 from classifold.aws.role_wait import retry_young_role
 from classifold.aws.served_model import ServedModel, open_served_model, send_model
-from classifold.aws.undeploy import delete_endpoint, remove_models, remove_old_models
-from classifold.errors import ClassifoldError, Fault, Interrupted, JobError
-from classifold.money import format_usd
-from classifold.sagemaker.endpoint_request import build_update_request
+from classifold.aws.undeploy import delete_endpoint, remove_old_models
+from classifold.errors import AwsError, ClassifoldError, Fault, JobError
 
 Tell = Callable[[str], None]
 
@@ -100,46 +100,78 @@ def _carry_out(aws: Aws, model: ServedModel, plan: DeployPlan, picture: bytes | 
     arn, status = ensure_package(aws, plan.requests["CreateModelPackage"])
     check_approval(arn, status)
     plan.requests["CreateModel"]["PrimaryContainer"]["ModelPackageName"] = arn
+    # Sending a large model took its time.
+    _check_unchanged(aws, plan)
     if plan.is_failed:
         tell(f"endpoint {name} has failed: it is recreated")
         end_autoscaling(aws, name)
         delete_endpoint(aws, name, tell=tell)
-    with _tell_what_goes_on(plan):
+    progress = Progress()
+    with tell_what_goes_on(plan, progress):
         try:
-            _make_model(aws, plan, tell=tell)
-            began = _update(aws, plan, tell=tell) if plan.is_update else _create(aws, plan, tell=tell)
-            _check_began(aws, plan, began)
+            _make_model(aws, plan, progress, tell=tell)
+            begin = _update if plan.is_update else _create
+            _check_began(aws, plan, begin(aws, plan, progress, tell=tell))
+            progress.stage = "serving"
             tell(f"asking endpoint {name} about a picture")
             probe = probe_endpoint(aws, name, picture, kind=plan.options.hosting.kind)
         except ClassifoldError as error:
-            _undo(aws, plan, error, tell=tell)
+            undo(aws, plan, progress, error, tell=tell)
             raise
     if plan.options.hosting.max_count:
         set_autoscaling(aws, name, plan.options.hosting)
         tell(f"autoscaling: {plan.options.hosting.describe()}")
-    remove_old_models(aws, name, kept=(plan.model_name, plan.old_config), tell=tell)
+    remove_old_models(aws, name, newest=plan.model_name, before=plan.old_config, tell=tell)
     return probe
 
 
-def _make_model(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
+def _check_unchanged(aws: Aws, plan: DeployPlan) -> None:
+    """Refuse to go on where a colleague has changed the endpoint since the plan was made.
+
+    Raises:
+        JobError: It is not as it was.
+    """
+    name = plan.options.name
+    found = describe_endpoint(aws, name) or {"EndpointStatus": GONE}
+    status = IN_SERVICE if plan.is_update else FAILED if plan.is_failed else GONE
+    is_same_model = not plan.is_update or found.get("EndpointConfigName") == plan.old_config
+    if found["EndpointStatus"] != status or not is_same_model:
+        what = "somebody else has changed it since this command began"
+        hint = "`classifold endpoints` shows what it serves; run the command again to deploy over that"
+        raise JobError(Fault(f"endpoint {name}", what, hint=hint))
+
+
+def _make_model(aws: Aws, plan: DeployPlan, progress: Progress, *, tell: Tell) -> None:
     client, name = aws.client("sagemaker"), plan.model_name
-    retry_young_role(
-        lambda: client.create_model(**plan.requests["CreateModel"]), doing=f"make model {name}", tell=tell
-    )
+    try:
+        retry_young_role(
+            lambda: client.create_model(**plan.requests["CreateModel"]), doing=f"make model {name}", tell=tell
+        )
+    except AwsError as error:
+        if "already exist" not in error.faults[0].what:
+            raise
+        what = "somebody else has made it at the same moment"
+        raise AwsError(Fault(f"model {name}", what, hint="run the command again")) from error
+    progress.owns_name = True
     with aws_errors(f"make endpoint configuration {name}"):
         client.create_endpoint_config(**plan.requests["CreateEndpointConfig"])
 
 
-def _create(aws: Aws, plan: DeployPlan, *, tell: Tell) -> dict[str, Any]:
+def _create(aws: Aws, plan: DeployPlan, progress: Progress, *, tell: Tell) -> dict[str, Any]:
     name = plan.options.name
+    progress.stage = "begun"  # before the request: it may arrive although no answer does
     with aws_errors(f"make endpoint {name}"):
         aws.client("sagemaker").create_endpoint(**plan.requests["CreateEndpoint"])
     return wait_for_endpoint(aws, name, tell=tell)
 
 
-def _update(aws: Aws, plan: DeployPlan, *, tell: Tell) -> dict[str, Any]:
+def _update(aws: Aws, plan: DeployPlan, progress: Progress, *, tell: Tell) -> dict[str, Any]:
     name = plan.options.name
-    if not plan.options.hosting.max_count and find_autoscaling(aws, name):
+    # SageMaker would replace a colleague's model as well as the planned one.
+    _check_unchanged(aws, plan)
+    progress.stage = "begun"
+    progress.old_scaling = find_autoscaling(aws, name)
+    if not plan.options.hosting.max_count and progress.old_scaling:
         # It would go on setting the number of machines.
         end_autoscaling(aws, name)
     with aws_errors(f"update endpoint {name}"):
@@ -162,72 +194,3 @@ def _check_began(aws: Aws, plan: DeployPlan, found: dict[str, Any]) -> None:
     said = "".join(f"\n  {line}" for line in lines)
     hint = f"the last lines of its log {endpoint_log(name)}:{said}" if lines else f"see {endpoint_log(name)}"
     raise JobError(Fault(f"endpoint {name}", f"the new model did not start: {reason}", hint=hint))
-
-
-def _undo(aws: Aws, plan: DeployPlan, error: ClassifoldError, *, tell: Tell) -> None:
-    """Go back to what was before: the previous model, or no endpoint.
-
-    What cannot be undone is said, and the first error stays the one that is raised.
-    """
-    name = plan.options.name
-    for fault in error.faults:
-        tell(f"{fault.where}: {fault.what}")
-    try:
-        if plan.is_update:
-            _go_back(aws, name, plan.old_config, tell=tell)
-        else:
-            _delete_new(aws, plan, tell=tell)
-        remove_models(aws, [plan.model_name], tell=tell)
-    except ClassifoldError as other:
-        fault = other.faults[0]
-        tell(f"this could not be undone: {fault.where}: {fault.what}")
-        tell("`classifold endpoints` shows what is left")
-
-
-def _delete_new(aws: Aws, plan: DeployPlan, *, tell: Tell) -> None:
-    """Delete the endpoint that was made; not one that a colleague made under the name in the meantime."""
-    found = describe_endpoint(aws, plan.options.name)
-    if found is not None and found["EndpointConfigName"] == plan.model_name:
-        delete_endpoint(aws, plan.options.name, tell=tell)
-
-
-def _go_back(aws: Aws, name: str, config_name: str, *, tell: Tell) -> None:
-    """Give an endpoint its previous configuration, unless it has that already.
-
-    Raises:
-        JobError: It did not get it.
-        AwsError: AWS refuses.
-    """
-    found = wait_for_endpoint(aws, name, tell=tell)
-    if found.get("EndpointConfigName") == config_name and found["EndpointStatus"] == IN_SERVICE:
-        tell(f"endpoint {name}: the current model answers, as before")
-        return
-    is_scaled = find_autoscaling(aws, name) is not None
-    request = build_update_request(endpoint=name, config_name=config_name, is_scaled=is_scaled)
-    with aws_errors(f"give endpoint {name} its previous model back"):
-        aws.client("sagemaker").update_endpoint(**request)
-    tell(f"endpoint {name}: going back to the previous model")
-    found = wait_for_endpoint(aws, name, tell=tell)
-    if found["EndpointStatus"] != IN_SERVICE or found["EndpointConfigName"] != config_name:
-        reason = str(found.get("FailureReason") or found["EndpointStatus"])
-        raise JobError(Fault(f"endpoint {name}", f"it did not get its previous model back: {reason}"))
-    tell(f"endpoint {name}: the previous model answers again")
-
-
-@contextlib.contextmanager
-def _tell_what_goes_on(plan: DeployPlan) -> Iterator[None]:
-    """Say after Ctrl-C what SageMaker goes on with, and what that costs."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        name, cost = plan.options.name, plan.cost.usd_per_hour
-        price = "" if not cost else f", and costs {format_usd(cost)} an hour"
-        if plan.is_update:
-            what = f"its update goes on{price}; the current model answers until the new one does"
-            hint = (
-                f"`classifold endpoints` shows it; go back with: classifold deploy --rollback --name {name}"
-            )
-        else:
-            what = f"it may be under way{price}"
-            hint = f"`classifold endpoints` shows it; remove it with: classifold undeploy {name}"
-        raise Interrupted(Fault(f"endpoint {name}", what, hint=hint)) from None

@@ -109,7 +109,7 @@ def plan_deployment(
     if places.is_account_known:
         old_config, is_failed = _look_up(aws, options)
     model_name = choose_model_name(aws, options.name, is_asked=places.is_account_known)
-    planned = _build_requests(place, model, options, model_name, is_update=bool(old_config))
+    planned = _build_requests(place, model, options, model_name, before=old_config)
     check_requests(planned)
     cost = estimate_hosting(aws, options.hosting)
     if not is_dry_run:
@@ -199,7 +199,7 @@ def _look_up(aws: Aws, options: DeployOptions) -> tuple[str, bool]:
 
 
 def _build_requests(
-    place: Place, model: ServedModel, options: DeployOptions, model_name: str, *, is_update: bool
+    place: Place, model: ServedModel, options: DeployOptions, model_name: str, *, before: str
 ) -> dict[str, dict[str, Any]]:
     archive_uri = f"s3://{place.output_bucket}/{model.key}"
     environment = dict(options.environment)
@@ -217,10 +217,10 @@ def _build_requests(
             kind=options.hosting.kind,
         ),
         "CreateEndpointConfig": requests.build_config_request(
-            place, name=model_name, endpoint=options.name, hosting=options.hosting
+            place, name=model_name, endpoint=options.name, hosting=options.hosting, before=before
         ),
     }
-    if is_update:
+    if before:
         found["UpdateEndpoint"] = requests.build_update_request(
             endpoint=options.name, config_name=model_name, is_scaled=options.hosting.max_count > 0
         )

@@ -82,14 +82,23 @@ def check_owner(aws: Aws, endpoint: Mapping[str, Any]) -> None:
 
 def is_ours(aws: Aws, arn: str) -> bool:
     """Tell whether a resource of SageMaker's has the project's tag; False if it is gone."""
+    return bears_tag(aws, ({"Key": key, "Value": value} for key, value in read_tags(aws, arn).items()))
+
+
+def read_tags(aws: Aws, arn: str) -> dict[str, str]:
+    """Return the tags of a resource of SageMaker's, value by key; none if it is gone.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
     client = aws.client("sagemaker")
     try:
         with aws_errors(f"read the tags of {arn}"):
             pages = client.get_paginator("list_tags").paginate(ResourceArn=arn)
-            return bears_tag(aws, (tag for page in pages for tag in page["Tags"]))
+            return {str(tag["Key"]): str(tag["Value"]) for page in pages for tag in page["Tags"]}
     except AwsError as error:
         if isinstance(error.__cause__, Exception) and is_missing(error.__cause__):
-            return False
+            return {}
         raise
 
 

@@ -35,7 +35,7 @@ _CURES = (
      f"the machine's memory was used up: {MEMORY_HINT_IN_JOB}"),
     (r"MaxRuntimeExceeded|exceeded max_run", "raise MAX_HOURS, or lower EPOCHS"),
     (r"MaxWaitTimeExceeded", "there was too little spare capacity: raise MAX_WAIT_HOURS or set SPOT = False"),
-    (r"AccessDenied|not authorized|403", "the role lacks permissions: `classifold upload` corrects them; "
+    (r"AccessDenied|not authorized|403", "the role lacks permissions: `classifold setup` corrects them; "
      "a ROLE of your own needs the permissions that docs/aws.md lists"),
     (r"[Nn]o S3 objects found|NoSuchKey|Data download failed", "send the pictures again: classifold upload"),
     (r"ECR image|[Cc]annot pull|manifest|ImageNotFound", "build and push the image again: classifold image"),

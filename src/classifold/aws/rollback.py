@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifold import names
 from classifold.aws.autoscaling import find_autoscaling
 from classifold.aws.clients import Aws
 from classifold.aws.endpoint_state import (
@@ -13,12 +14,12 @@ from classifold.aws.endpoint_state import (
     describe_config,
     find_endpoint,
     read_hosting,
+    read_tags,
     wait_for_endpoint,
 )
 from classifold.aws.endpoints import find_run_name
 from classifold.aws.probe import Probe, probe_endpoint, read_picture
 from classifold.aws.refusals import aws_errors
-from classifold.aws.undeploy import list_model_names
 from classifold.errors import Fault, Interrupted, JobError
 from classifold.sagemaker.endpoint_request import build_update_request
 
@@ -41,7 +42,7 @@ class Rollback:
 
 
 def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollback:
-    """Give an endpoint the model back that it had before; the present one is kept, to return to it.
+    """Give an endpoint the model back that it had when the present one was deployed.
 
     Args:
         aws: The connection to AWS.
@@ -59,12 +60,11 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollb
     if found["EndpointStatus"] != IN_SERVICE:
         hint = "wait until it is in service: `classifold endpoints` shows it"
         raise JobError(Fault(where, f"it is being changed: {found['EndpointStatus']}", hint=hint))
-    earlier = [one for one in list_model_names(aws, name) if one != now and describe_config(aws, one)]
-    if not earlier:
+    target = find_before(aws, now)
+    config = describe_config(aws, target) if target else None
+    if config is None:
         hint = "deploy the run that it should serve"
         raise JobError(Fault(where, "it has no previous model to go back to", hint=hint))
-    target = earlier[0]
-    config = describe_config(aws, target) or {}
     kind = read_hosting(config).kind
     content = None if picture is None else read_picture(picture, kind, max_pixels=aws.config.MAX_PIXELS)
     request = build_update_request(
@@ -83,3 +83,17 @@ def roll_back(aws: Aws, name: str, *, picture: Path | None, tell: Tell) -> Rollb
         reason = str(ended.get("FailureReason") or ended["EndpointStatus"])
         raise JobError(Fault(where, f"the previous model did not start: {reason}"))
     return Rollback(run_name, target, probe_endpoint(aws, name, content, kind=kind))
+
+
+def find_before(aws: Aws, config_name: str) -> str:
+    """Return the name of the configuration that an endpoint had when this one was deployed; empty for none.
+
+    That one has been in service. Of others with the endpoint's name this is not known: a deployment that was
+    interrupted, or whose model did not come up, leaves some too.
+
+    Raises:
+        AwsError: AWS refuses.
+    """
+    config = describe_config(aws, config_name)
+    tags = read_tags(aws, str(config["EndpointConfigArn"])) if config else {}
+    return tags.get(names.BEFORE_TAG, "")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -19,12 +21,15 @@ Tell = Callable[[str], None]
 _GONE_SECONDS, _LONGEST_PAUSE = 900, 10.0
 # The end of the name of a model: the time at which it was deployed.
 _TIME = re.compile(r"-[0-9]{4}(-[0-9]{2}){5}")
+# What is made for an endpoint, as the operations that list it are called, and as their answers call it.
+_NOUNS = {"endpoint_configs": "EndpointConfig", "models": "Model"}
 
 
 def undeploy_endpoint(aws: Aws, name: str, *, tell: Tell) -> None:
     """Remove an endpoint of this project, its autoscaling, and every model that was deployed on it.
 
-    Its model packages, its log and what it captured are kept: they cost next to nothing.
+    Its model packages, its log and what it captured are kept: they cost next to nothing. Where an earlier
+    attempt removed the endpoint and was stopped, what is left under its name is removed.
 
     Args:
         aws: The connection to AWS.
@@ -32,13 +37,30 @@ def undeploy_endpoint(aws: Aws, name: str, *, tell: Tell) -> None:
         tell: Called with one line for each step.
 
     Raises:
-        MissingError: There is no such endpoint.
+        MissingError: There is no such endpoint, and nothing is left of it.
         AwsError: It is not this project's, or AWS refuses.
     """
-    find_endpoint(aws, name)
+    check_removable(aws, name)
     end_autoscaling(aws, name)
     delete_endpoint(aws, name, tell=tell)
     remove_models(aws, list_model_names(aws, name), tell=tell)
+
+
+def check_removable(aws: Aws, name: str) -> None:
+    """Refuse a name under which the project has neither an endpoint nor what is left of one.
+
+    Raises:
+        MissingError: There is nothing.
+        AwsError: The endpoint is not this project's, or AWS refuses.
+    """
+    if describe_endpoint(aws, name) is None and _has_remains(aws, name):
+        return
+    find_endpoint(aws, name)
+
+
+def _has_remains(aws: Aws, endpoint: str) -> bool:
+    found = [one for kind in _NOUNS for one in _list_made(aws, kind, endpoint).items()]
+    return any(_is_of(name, endpoint) and is_ours(aws, arn) for name, arn in found)
 
 
 def delete_endpoint(aws: Aws, name: str, *, tell: Tell) -> None:
@@ -79,32 +101,51 @@ def _is_of(name: str, endpoint: str) -> bool:
 
 def _list_made(aws: Aws, kind: str, contains: str) -> dict[str, str]:
     """Return the ARN of every model or configuration whose name contains a text, by its name."""
-    noun = {"models": "Model", "endpoint_configs": "EndpointConfig"}[kind]
+    return {
+        str(one[f"{_NOUNS[kind]}Name"]): str(one[f"{_NOUNS[kind]}Arn"])
+        for one in _iter_made(aws, kind, contains)
+    }
+
+
+def _iter_made(aws: Aws, kind: str, contains: str) -> Iterator[dict[str, Any]]:
+    """Yield SageMaker's line of every model or configuration whose name contains a text."""
     with aws_errors(f"list the {kind.replace('_', ' ')}"):
-        pages = aws.client("sagemaker").get_paginator(f"list_{kind}").paginate(NameContains=contains)
-        return {str(one[f"{noun}Name"]): str(one[f"{noun}Arn"]) for page in pages for one in page[f"{noun}s"]}
+        for page in aws.client("sagemaker").get_paginator(f"list_{kind}").paginate(NameContains=contains):
+            yield from page[f"{_NOUNS[kind]}s"]
 
 
 def list_made_models(aws: Aws, base: str) -> dict[str, list[str]]:
     """Return the ARNs of models and configurations whose names begin with a text, by their name."""
     found: dict[str, list[str]] = {}
-    for kind in ("endpoint_configs", "models"):
+    for kind in _NOUNS:
         for name, arn in _list_made(aws, kind, base).items():
             if name.startswith(base):
                 found.setdefault(name, []).append(arn)
     return found
 
 
-def remove_old_models(aws: Aws, endpoint: str, *, kept: Sequence[str], tell: Tell) -> None:
+def remove_old_models(aws: Aws, endpoint: str, *, newest: str, before: str, tell: Tell) -> None:
     """Remove the models that were deployed on an endpoint before the last two.
+
+    A model that was made after the newest stays: a colleague who is about to deploy it has made it.
 
     Args:
         aws: The connection to AWS.
         endpoint: Name of the endpoint.
-        kept: Names of the models that stay.
+        newest: Name of the model that it serves.
+        before: Name of the model that it served before; empty for none.
         tell: Called with one line for each that is removed.
     """
-    remove_models(aws, [one for one in list_model_names(aws, endpoint) if one not in kept], tell=tell)
+    # By SageMaker's clock: the times in the names are those of whoever deployed.
+    made: dict[str, datetime] = {}
+    for kind, noun in _NOUNS.items():
+        for one in _iter_made(aws, kind, endpoint):
+            name, time_made = str(one[f"{noun}Name"]), one["CreationTime"]
+            made[name] = min(time_made, made.get(name, time_made))
+    own = [name for name in sorted(made) if _is_of(name, endpoint) and name not in (newest, before)]
+    # A list of SageMaker's may lack what was made a moment ago.
+    old = [name for name in own if newest in made and made[name] < made[newest]]
+    remove_models(aws, old, tell=tell)
 
 
 def remove_models(aws: Aws, model_names: Iterable[str], *, tell: Tell) -> None:
@@ -115,22 +156,23 @@ def remove_models(aws: Aws, model_names: Iterable[str], *, tell: Tell) -> None:
     """
     for name in model_names:
         # The configuration first: it names the model.
-        _remove(aws, "endpoint-config", name)
-        _remove(aws, "model", name)
-        tell(f"model {name}: removed")
+        had_config = _remove(aws, "endpoint-config", name)
+        if _remove(aws, "model", name) or had_config:
+            tell(f"model {name}: removed")
 
 
-def _remove(aws: Aws, kind: str, name: str) -> None:
-    """Remove a model or an endpoint configuration, if it has the project's tag."""
+def _remove(aws: Aws, kind: str, name: str) -> bool:
+    """Remove a model or an endpoint configuration if it is there with the project's tag; tell whether."""
     client = aws.client("sagemaker")
     arn = f"arn:{aws.partition}:sagemaker:{aws.region}:{aws.account}:{kind}/{name.lower()}"
     if not is_ours(aws, arn):
-        return
+        return False
     with aws_errors(f"remove {kind} {name}"), missing_is_fine():
         if kind == "model":
             client.delete_model(ModelName=name)
         else:
             client.delete_endpoint_config(EndpointConfigName=name)
+    return True
 
 
 @contextlib.contextmanager

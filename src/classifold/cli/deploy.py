@@ -213,11 +213,10 @@ def undeploy(name: str, yes: bool, config_path: Path | None, overrides: tuple[st
     endpoint was not removed.
     """
     config = load_project(config_path, overrides)
-    from classifold.aws.endpoint_state import find_endpoint
-    from classifold.aws.undeploy import undeploy_endpoint
+    from classifold.aws.undeploy import check_removable, undeploy_endpoint
 
     aws = open_aws(config)
-    find_endpoint(aws, name)
+    check_removable(aws, name)
     if not yes and not _confirm(name):
         # The endpoint goes on costing: a script must not take that for done.
         return 1

@@ -202,7 +202,9 @@ def build_model_request(
     return request
 
 
-def build_config_request(place: Place, *, name: str, endpoint: str, hosting: Hosting) -> dict[str, Any]:
+def build_config_request(
+    place: Place, *, name: str, endpoint: str, hosting: Hosting, before: str = ""
+) -> dict[str, Any]:
     """Return CreateEndpointConfig's parameters.
 
     Args:
@@ -210,10 +212,11 @@ def build_config_request(place: Place, *, name: str, endpoint: str, hosting: Hos
         name: Name of the configuration, which is also that of the model.
         endpoint: Name of the endpoint.
         hosting: What it runs on.
+        before: Name of the configuration that the endpoint has now, which a tag notes; empty for none.
     """
     variant: dict[str, Any] = {"VariantName": names.VARIANT, "ModelName": name}
     request: dict[str, Any] = {"EndpointConfigName": name, "ProductionVariants": [variant]}
-    request["Tags"] = list_tags(place.tags)
+    request["Tags"] = list_tags({**place.tags, **({names.BEFORE_TAG: before} if before else {})})
     if hosting.kind == "serverless":
         variant["ServerlessConfig"] = {
             "MemorySizeInMB": hosting.memory_mb,

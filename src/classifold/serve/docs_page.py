@@ -57,7 +57,7 @@ def _list_operations(description: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "summary": operation["summary"],
                 "parameters": operation.get("parameters", []),
                 "bodies": {
-                    kind: _name_schema(body)
+                    kind: (_name_schema(body), body["schema"].get("description", ""))
                     for kind, body in operation.get("requestBody", {}).get("content", {}).items()
                 },
                 "answers": [

@@ -104,11 +104,17 @@ def _parameter(name: str, place: str, text: str, schema: Mapping[str, Any]) -> d
     return {"name": name, "in": place, "required": place == "path", "description": text, "schema": schema}
 
 
+def _binary(text: str) -> dict[str, Any]:
+    return {"schema": {"type": "string", "format": "binary", "description": text}}
+
+
 _PICTURES: dict[str, Any] = {
-    "image/*": {"schema": {"type": "string", "format": "binary"}},
-    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-    "application/x-image": {"schema": {"type": "string", "format": "binary"}},
-    "application/x-www-form-urlencoded": {"schema": {"type": "string", "format": "binary"}},
+    "image/*": _binary("The picture file, as it is."),
+    "application/octet-stream": _binary("The picture file, as it is."),
+    "application/x-image": _binary("The picture file, as it is."),
+    "application/x-www-form-urlencoded": _binary(
+        "The picture file, as it is: the type that curl sends if none is given."
+    ),
     "multipart/form-data": {
         "schema": {
             "type": "object",
@@ -165,14 +171,16 @@ def _list_model_paths() -> dict[str, Any]:
         )
         paths[f"{path}/ready"] = {"get": ready}
         answers = _describe("The outputs.", "V2Answer")
-        answers["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+        answers["content"]["application/octet-stream"] = _binary("JSON, then the binary data of the outputs.")
         infer = _operation(
             "Classify pictures or pixels (V2)",
             answers,
             errors=(*_FOR_PICTURES, 404),
             body={
                 _JSON: {"schema": _refer("V2Request")},
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                "application/octet-stream": _binary(
+                    "The JSON of a V2Request, then the binary data of its inputs."
+                ),
             },
             parameters=(*parameters, _HEADER_LENGTH),
         )

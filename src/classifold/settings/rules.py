@@ -141,8 +141,8 @@ def _is_project_name(name: str) -> bool:
 
 def _tag_problems(tags: dict[str, str]) -> list[Fault]:
     faults = []
-    # One of the allowed tags is our own, which names the project.
-    limit = names.TAG_LIMIT - 1
+    # Two of the allowed tags are our own: names.PROJECT_TAG and names.BEFORE_TAG.
+    limit = names.TAG_LIMIT - 2
     if len(tags) > limit:
         faults.append(Fault("setting TAGS", f"expected at most {limit} tags", got=str(len(tags))))
     key_rule = f"expected a key of 1 to {names.TAG_KEY_LIMIT} characters that does not begin with aws:"

@@ -213,7 +213,9 @@ export class Card {
         picture.alt = `Training picture of ${one.class_name}`;
         row.prepend(picture);
       }
-      const key = make("span", "key", one.name);
+      // A long name is broken where a person would: copied, it is still in one piece.
+      const parts = one.name.split(/(?<=[/_-])/).flatMap((part) => [part, document.createElement("wbr")]);
+      const key = make("span", "key", ...parts);
       row.append(key);
       return row;
     });
