@@ -370,9 +370,9 @@ def test_the_server_loads_a_model_with_nothing_but_what_the_image_that_serves_ho
     answer = run_python("-c", LOAD, json.dumps([*pins, "classifold"]), colour_run)
     assert answer.code == 0, answer.err
     assert answer.out == "True\n"
-    lacking = [one for one in pins if one != "urllib3"]
+    lacking = [one for one in pins if one != "uvicorn"]
     answer = run_python("-c", LOAD, json.dumps([*lacking, "classifold"]), colour_run)
-    assert "no module urllib3 in the image" in answer.err
+    assert "no module uvicorn in the image" in answer.err
 
 
 def assert_tested(root: Path, pins: dict[str, str]) -> None:
