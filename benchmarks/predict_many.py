@@ -12,7 +12,7 @@ rest: listing, reading, writing, sorting. Each way is a whole process:
     watch                 classifold predict RUN --watch FOLDER --output FILE.jsonl, ended by SIGTERM once
                           everything is answered
     look                  how long one look of `--watch` takes when nothing is new: the median of five
-    arrive                how long 20 pictures, moved one by one into a watched folder with so many others,
+    arrive                how long 20 pictures, moved one by one into a watched folder of that size,
                           wait for their answers
 
 Memory is the resident set, sampled five times a second: its largest value, and the one halfway, beside which

@@ -67,7 +67,7 @@ class Found:
 def attack(
     port: int, picture: bytes, *, count: int, clients: int, seed: int, name: str, found: Found
 ) -> None:
-    """Send `count` requests from so many threads; return when all are answered, closed or given up.
+    """Send `count` requests from `clients` threads; return when each is answered, closed or timed out.
 
     Args:
         port: The server's port.
@@ -208,7 +208,7 @@ def read_state(pid: int) -> dict[str, float]:
 
 
 def settle(pid: int, before: dict[str, float], *, seconds: float = 40) -> dict[str, float]:
-    """Return the state once connections and work have ended, at most so many seconds later."""
+    """Return the state once connections and work have ended, after at most `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         state = read_state(pid)

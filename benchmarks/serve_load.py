@@ -1,4 +1,4 @@
-"""A load generator for HTTP: so many clients, each of which sends a picture when its last one is answered.
+"""A closed-loop load generator for HTTP: each client sends its next picture once the last one is answered.
 
     python benchmarks/serve_load.py PORT FOLDER --clients 16 [--seconds 8] [--warm-up 2] [--path /predict]
 
@@ -121,7 +121,7 @@ def build_request(path: Path, *, port: int, target: str, key: str = "") -> bytes
 async def run_load(
     port: int, requests: list[tuple[str, bytes]], *, clients: int, seconds: float, warm_up: float
 ) -> dict[str, Any]:
-    """Send the requests from so many clients; return the figures."""
+    """Send the requests from `clients` connections; return the figures."""
     begins = time.perf_counter() + warm_up
     load = Load(requests, begins=begins, ends=begins + seconds)
     await asyncio.gather(*(run_client(load, port) for _ in range(clients)))

@@ -25,7 +25,7 @@ class BatchRow:
         name: Name of the job, as `batch --result` and `batch --stop` take it.
         status: SageMaker's status, such as InProgress or Completed.
         run_name: Name of the run whose model answers; empty if its list of pictures is gone.
-        address: S3 address of the pictures; empty likewise.
+        address: S3 address of the pictures; empty if its list of pictures is gone.
         created: Time of the request that made it.
         seconds: Seconds from that to its end, or to now.
         failure_reason: Why it failed; empty if it did not.

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--tfjs-library",
-    "library",
+    "tfjs_script",
     metavar="FILE",
     type=PATH,
     help="The file tf.min.js of TensorFlow.js, for the page of --to tfjs.",
@@ -80,7 +80,7 @@ def export(
     data_dir: Path | None,
     max_loss: float,
     is_unchecked: bool,
-    library: Path | None,
+    tfjs_script: Path | None,
     as_json: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -103,13 +103,17 @@ def export(
         return 0
     run_dir = _check_asked(run_dir, formats)
     targets = choose_targets(formats, precision=_choose_precision(is_half=is_half, is_int8=is_int8))
-    _check_library(library, formats)
+    _check_tfjs_script(tfjs_script, formats)
     check_packages(targets)
     from classifold.exports.export import Wishes, export_model
     from classifold.run_folder import find_run
 
     wishes = Wishes(
-        output=output, data_dir=data_dir, max_loss=max_loss, is_unchecked=is_unchecked, library=library
+        output=output,
+        data_dir=data_dir,
+        max_loss=max_loss,
+        is_unchecked=is_unchecked,
+        tfjs_script=tfjs_script,
     )
     done = export_model(find_run(run_dir, runs_dir=Path(config.RUNS_DIR)), targets, wishes)
     print_exports(done, max_loss=max_loss, as_json=as_json)
@@ -139,12 +143,12 @@ def _choose_precision(*, is_half: bool, is_int8: bool) -> Precision | None:
     return "int8" if is_int8 else None
 
 
-def _check_library(library: Path | None, formats: Sequence[str]) -> None:
-    if library is None:
+def _check_tfjs_script(tfjs_script: Path | None, formats: Sequence[str]) -> None:
+    if tfjs_script is None:
         return
     if "tfjs" not in formats:
         what = "it is only for --to tfjs"
         raise UsageError(Fault("--tfjs-library", what, "add --to tfjs, or leave it out"))
-    if not library.is_file():
+    if not tfjs_script.is_file():
         hint = "it is dist/tf.min.js of the npm package @tensorflow/tfjs"
-        raise UsageError(Fault(str(library), "no such file", hint))
+        raise UsageError(Fault(str(tfjs_script), "no such file", hint))

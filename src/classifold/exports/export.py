@@ -42,7 +42,7 @@ class Wishes:
         data_dir: Where the pictures are; None: where the run says.
         max_loss: The largest loss of accuracy that is accepted, 0..1.
         is_unchecked: Whether exports are kept without a check where there are no pictures.
-        library: The file tf.min.js for the page of TensorFlow.js; None: that of the earlier export, if it
+        tfjs_script: The file tf.min.js for the page of TensorFlow.js; None: that of the earlier export, if it
             has one; else the user adds it.
     """
 
@@ -50,7 +50,7 @@ class Wishes:
     data_dir: Path | None = None
     max_loss: float = DEFAULT_MAX_LOSS
     is_unchecked: bool = False
-    library: Path | None = None
+    tfjs_script: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _add_files(job: Job, wishes: Wishes, *, earlier: Path) -> tuple[str, ...]:
     added = job.target.format.added
     if not added:
         return ()
-    source = wishes.library or earlier / added
+    source = wishes.tfjs_script or earlier / added
     if source.is_file():
         (job.folder / added).write_bytes(source.read_bytes())
         return ()

@@ -291,7 +291,7 @@ def _add_turning(graph: _Graph, pixels: str, size: int) -> str:
 
 
 def _add_orientation(graph: _Graph) -> str:
-    """Return the EXIF orientation, 1 to 8, as int64 of shape (); 1 where there is none."""
+    """Return the EXIF orientation, 1 to 8, as int64 of shape (); 1 if the file has none."""
     head = graph.add("Slice", IMAGE, graph.hold([0]), graph.hold([_HEAD]))
     # A damaged block may point anywhere; a place that is not there gives the zero at the end.
     numbers = graph.add("Concat", graph.add("Cast", head, to=7), graph.hold([0]), axis=0)

@@ -81,7 +81,7 @@ def _turn(pixels: Any, orientation: Any) -> Any:
 
 
 def read_orientation(content: Any) -> Any:
-    """Return the EXIF orientation of a JPEG, 1 to 8, int64 of shape (); 1 where it has none.
+    """Return the EXIF orientation of a JPEG, 1 to 8, int64 of shape (); 1 if the file has none.
 
     Args:
         content: A file's bytes, string of shape ().

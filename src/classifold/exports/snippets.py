@@ -54,7 +54,7 @@ def _quote_swift(text: str) -> str:
 
 
 def _quote_kotlin(text: str) -> str:
-    """Return a string of Kotlin, likewise; a dollar sign would insert a variable."""
+    """Return a Kotlin string literal; a dollar sign is escaped, since it would insert a variable."""
     units = [int.from_bytes(pair) for pair in _split(text.encode("utf-16-be", "surrogatepass"))]
     return '"' + "".join(chr(one) if _is_plain(chr(one)) else f"\\u{one:04x}" for one in units) + '"'
 

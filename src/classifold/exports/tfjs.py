@@ -24,7 +24,7 @@ from classifold.model_card import ModelCard
 
 # The same model as a script, for pages that are opened from the disk: browsers let them fetch no file.
 MODEL_SCRIPT, PAGE = "model-data.js", "index.html"
-# Browsers keep files of up to so many bytes in their caches; TensorFlow's own converter splits there.
+# Browsers cache files of at most 4 MB; TensorFlow's own converter splits there too.
 _SHARD_BYTES = 4 << 20
 # TensorFlow.js has no 64-bit numbers.
 _TYPES: Final = {"float32": "float32", "int32": "int32", "int64": "int32", "bool": "bool"}
@@ -82,7 +82,7 @@ def _freeze(run_dir: Path, card: ModelCard) -> tuple[dict[str, Any], dict[str, N
         if node.op == "Const":
             values[node.name] = tf.make_ndarray(node.attr["value"].tensor)
             _empty(node.attr["value"].tensor)
-    del graph.library.function[:]
+    graph.ClearField("library")  # the functions, which were inlined
     return MessageToDict(graph), values
 
 

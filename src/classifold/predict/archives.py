@@ -57,7 +57,7 @@ def open_run(run: str, *, runs_dir: Path, open_s3: Callable[[], ArchiveStore] | 
         run: Path of a run folder, a model.onnx or a model.tar.gz; name of a run in `runs_dir`; address of an
             archive in S3.
         runs_dir: RUNS_DIR.
-        open_s3: Returns the connection to S3; None where there is none.
+        open_s3: Returns the connection to S3; None if addresses in S3 are not read.
 
     Raises:
         RunError: The archive is damaged, was not written by training, or holds no model.

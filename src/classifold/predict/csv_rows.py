@@ -13,7 +13,7 @@ from classifold.printable import make_printable
 
 
 def name_columns(top_k: int) -> list[str]:
-    """Return the names of the columns, with so many classes per picture."""
+    """Return the column names for `top_k` classes per picture."""
     others = [name for rank in range(2, top_k + 1) for name in (f"class_{rank}", f"confidence_{rank}")]
     return ["path", "predicted_class", "confidence", *others, "error", "unknown", "distance"]
 

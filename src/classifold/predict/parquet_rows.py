@@ -10,7 +10,7 @@ from classifold.names import install
 from classifold.predict.predictor import Prediction
 from classifold.predict.ranking import Ranking
 
-# A row group is what is held in memory: so many classes of its rows together, and at most so many rows.
+# One row group is held in memory: at most this many class entries, and at most this many rows.
 _GROUP_CLASSES: Final = 65_536
 _MOST_ROWS: Final = 8_192
 

@@ -19,7 +19,7 @@ from classifold.predict.answered import Answered
 from classifold.predict.predictor import Prediction
 from classifold.predict.sources import Source, file_source
 
-# Seconds between two looks at the folder, at least; where listing it takes long, so many times as long.
+# Minimum seconds between two listings of the folder; after a slow listing, this multiple of its duration.
 SECONDS: Final = 1.0
 _REST: Final = 2.0
 # An unreadable picture that changed so few seconds ago may still be arriving: it is read once more then.

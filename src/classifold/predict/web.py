@@ -58,7 +58,7 @@ class Web:
         max_pixels: Limit of the pixels; what is too large for such a picture is not read.
         whole: Seconds that one picture may take, redirections included.
         idle: Seconds that a server may be silent.
-        sleep: Waits so many seconds between two attempts.
+        sleep: Called with the seconds to wait before a retry.
     """
 
     def __init__(
