@@ -20,25 +20,20 @@ benchmarks/results/predict_inputs.json; about ten minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import http.server
-import importlib.metadata
-import json
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from decode import describe_machine
-from predict_many import SECONDS, draw_pictures, link_pictures, make_run, read_mb
+from predict_many import SECONDS, Way, read_mb, run_ways
 
 RESULTS = Path(__file__).parent / "results" / "predict_inputs.json"
 PACKAGES = ("classifold", "onnxruntime", "numpy", "simplejpeg", "urllib3", "av")
@@ -47,34 +42,7 @@ RATE = 25
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", nargs="+", type=int, default=[1000, 10_000, 100_000])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="default: all")
-    parser.add_argument(
-        "--busy", action="store_true", help="say in the results that the machine did other work"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    report: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/predict_inputs.py", *sys.argv[1:]]),
-        "machine": describe_machine(),
-        "is_busy": args.busy,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "ways": {},
-    }
-    with tempfile.TemporaryDirectory() as scratch:
-        run_dir = make_run(Path(scratch) / "run")
-        pictures = draw_pictures(Path(scratch) / "drawn")
-        for count in args.count:
-            photos = Path(scratch) / f"photos-{count}"
-            link_pictures(pictures, photos, count)
-            for way in args.ways:
-                figures = WAYS[way](run_dir, photos, count)
-                report["ways"].setdefault(way, []).append(figures)
-                print(way, json.dumps(figures), flush=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    run_ways(__doc__, WAYS, packages=PACKAGES, results=RESULTS)
 
 
 def predict(
@@ -166,7 +134,7 @@ def predict_video(run_dir: Path, photos: Path, count: int) -> dict[str, Any]:
     return figures
 
 
-WAYS: dict[str, Callable[[Path, Path, int], dict[str, Any]]] = {
+WAYS: dict[str, Way] = {
     "folder": predict_folder,
     "pattern": predict_pattern,
     "names": predict_names,

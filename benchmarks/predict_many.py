@@ -23,6 +23,7 @@ benchmarks/results/predict_many.json. About half an hour on two cores.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import io
 import json
@@ -34,6 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,38 +47,53 @@ from decode import describe_machine
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "predict_many.json"
 PACKAGES = ("classifold", "onnxruntime", "numpy", "simplejpeg", "pyarrow")
-WAYS = ("csv", "jsonl", "parquet", "sort", "link", "watch", "look", "arrive")
+Way = Callable[[Path, Path, int], dict[str, Any]]
 NUM_PICTURES, PER_FOLDER, SECONDS = 100, 1000, 0.2
 
 
 def main() -> None:
+    run_ways(__doc__, WAYS, packages=PACKAGES, results=RESULTS)
+
+
+def run_ways(
+    description: str | None, ways: Mapping[str, Way], *, packages: Sequence[str], results: Path
+) -> None:
+    """Measure the ways that the command line names, for every number of pictures, and write the figures.
+
+    Args:
+        description: What `--help` says.
+        ways: For each name a function of run folder, folder of pictures and their number, that returns the
+            figures.
+        packages: Whose versions are recorded.
+        results: The file, unless `--output` names another; its stem is that of the benchmark.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", nargs="+", type=int, default=[1000, 10_000, 100_000])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
+    parser.add_argument("--ways", nargs="+", choices=list(ways), default=list(ways), help="default: all")
     parser.add_argument(
         "--busy", action="store_true", help="say in the results that the machine did other work"
     )
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=results)
     args = parser.parse_args()
     report: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/predict_many.py", *sys.argv[1:]]),
+        "command": " ".join([f"python benchmarks/{results.stem}.py", *sys.argv[1:]]),
         "machine": describe_machine(),
         "is_busy": args.busy,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in packages},
         "ways": {},
     }
     with tempfile.TemporaryDirectory() as scratch:
         run_dir = make_run(Path(scratch) / "run")
-        pictures = draw_pictures(Path(scratch) / "drawn")
+        pictures, photos = draw_pictures(Path(scratch) / "drawn"), Path(scratch) / "photos"
         for count in args.count:
-            link_pictures(pictures, Path(scratch) / "photos", count)
+            link_pictures(pictures, photos, count)
             for way in args.ways:
-                figures = MEASURES.get(way, measure)(way, run_dir, Path(scratch), count)
+                figures = ways[way](run_dir, photos, count)
                 report["ways"].setdefault(way, []).append(figures)
                 print(way, json.dumps(figures), flush=True)
-            shutil.rmtree(Path(scratch) / "photos")
+            shutil.rmtree(photos)
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
@@ -110,9 +127,9 @@ def link_pictures(pictures: list[Path], folder: Path, count: int) -> None:
         (place / f"{number:07}.jpg").hardlink_to(pictures[number % len(pictures)])
 
 
-def measure(way: str, run_dir: Path, scratch: Path, count: int) -> dict[str, Any]:
+def measure(run_dir: Path, photos: Path, count: int, *, way: str) -> dict[str, Any]:
     """Run one way over all pictures; return its seconds and memory in MB."""
-    output, goal, photos = scratch / "answers", scratch / "sorted", scratch / "photos"
+    output, goal = photos.with_name("answers"), photos.with_name("sorted")
     ending = {"parquet": "parquet", "jsonl": "jsonl", "watch": "jsonl"}.get(way, "csv")
     words = ["--watch" if way == "watch" else "", str(photos), "--output", str(output), "--format", ending]
     if way in ("sort", "link"):
@@ -147,11 +164,11 @@ def measure(way: str, run_dir: Path, scratch: Path, count: int) -> dict[str, Any
     return result
 
 
-def measure_look(_way: str, _run_dir: Path, scratch: Path, count: int) -> dict[str, Any]:
+def measure_look(_run_dir: Path, photos: Path, count: int) -> dict[str, Any]:
     """Return the seconds of a look at a folder whose pictures are all known."""
     from classifold.predict.watching import Watcher
 
-    watcher, seconds = Watcher(scratch / "photos"), []
+    watcher, seconds = Watcher(photos), []
     found = len(watcher.look()) + len(watcher.look())
     if found != count:
         raise SystemExit(f"{found} of {count} pictures were found")
@@ -162,10 +179,9 @@ def measure_look(_way: str, _run_dir: Path, scratch: Path, count: int) -> dict[s
     return {"pictures": count, "seconds": round(statistics.median(seconds), 3)}
 
 
-def measure_arrival(_way: str, run_dir: Path, scratch: Path, count: int) -> dict[str, Any]:
+def measure_arrival(run_dir: Path, photos: Path, count: int) -> dict[str, Any]:
     """Return how long pictures wait for their answers; the others in the folder are passed over."""
-    photos, waits = scratch / "photos", []
-    picture = next((scratch / "drawn").iterdir())
+    waits, picture = [], next(photos.with_name("drawn").iterdir())
     words = ["predict", str(run_dir), "--watch", str(photos), "--new-only", "--format", "jsonl"]
     command = [sys.executable, "-P", "-m", "classifold", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -174,7 +190,7 @@ def measure_arrival(_way: str, run_dir: Path, scratch: Path, count: int) -> dict
         process.stderr.readline()
         time.sleep(2 + count / 10_000)  # the first look
         for number in range(20):
-            waiting = scratch / "waiting"
+            waiting = photos.with_name("waiting")
             shutil.copy(picture, waiting)
             started = time.perf_counter()
             waiting.rename(photos / f"new{number}.jpg")
@@ -191,7 +207,14 @@ def measure_arrival(_way: str, run_dir: Path, scratch: Path, count: int) -> dict
     }
 
 
-MEASURES = {"look": measure_look, "arrive": measure_arrival}
+WAYS: dict[str, Way] = {
+    **{
+        way: functools.partial(measure, way=way)
+        for way in ("csv", "jsonl", "parquet", "sort", "link", "watch")
+    },
+    "look": measure_look,
+    "arrive": measure_arrival,
+}
 
 
 def read_mb(pid: int, name: str) -> float:

@@ -51,28 +51,52 @@ def opening_pages(
         schemes: Beginnings of addresses that a page may ask for besides its own, such as "data:".
         in_folder: A page may also ask for the files in its folder.
     """
+    with opening_addresses(browser) as open_address:
+
+        def open_page(
+            path: Path, *, width: int = 1280, asked: list[str] | None = None, **options: Any
+        ) -> Any:
+            own = path.as_uri()
+            allowed = (*schemes, *([f"{path.parent.as_uri()}/"] if in_folder else []))
+
+            def may_ask(url: str) -> bool:
+                if asked is not None:
+                    asked.append(url)
+                return url == own or url.startswith(allowed)
+
+            return open_address(own, may_ask=may_ask, width=width, **options)
+
+        yield open_page
+
+
+@contextlib.contextmanager
+def opening_addresses(browser: Any, *, passed_over: str = "") -> Iterator[Callable[..., Any]]:
+    """Give a function that opens an address; messages, dialogs and requests elsewhere fail the test at the end.
+
+    Args:
+        browser: The fixture.
+        passed_over: Beginning of messages in the console that are no fault; empty for none.
+    """
     contexts, complaints = [], []
 
-    def open_page(path: Path, *, width: int = 1280, asked: list[str] | None = None, **options: Any) -> Any:
+    def hear(message: Any) -> None:
+        if not passed_over or not message.text.startswith(passed_over):
+            complaints.append(message.text)
+
+    def open_address(
+        address: str, *, may_ask: Callable[[str], bool], width: int = 1280, **options: Any
+    ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
-        page, own = context.new_page(), path.as_uri()
-        allowed = (*schemes, *([f"{path.parent.as_uri()}/"] if in_folder else []))
-
-        def check(request: Any) -> None:
-            if asked is not None:
-                asked.append(request.url)
-            if request.url != own and not request.url.startswith(allowed):
-                complaints.append(request.url)
-
-        page.on("console", lambda message: complaints.append(message.text))
+        page = context.new_page()
+        page.on("console", hear)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on("request", check)
-        page.goto(own)
+        page.on("request", lambda request: may_ask(request.url) or complaints.append(request.url))
+        page.goto(address)
         return page
 
-    yield open_page
+    yield open_address
     for context in contexts:
         context.close()
     assert complaints == []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from classifold import names
 from classifold.archive import MAX_BYTES, MAX_RATIO, RATIO_ALLOWANCE, ArchiveError, ArchiveReader, Member
@@ -146,6 +147,24 @@ def check_finished(path: Path, *, resume: str) -> Path:
             Fault(str(path), what, hint=f"name one of them; the newest is {str(runs[-1].parent)!r}")
         )
     raise RunError(Fault(str(path), f"no {names.METRICS_JSON} in this folder", hint=_RUN_HINT))
+
+
+def read_data_record(run_dir: Path) -> tuple[Path | None, str]:
+    """Return the folder of the sets that a run names, and their fingerprint; None and "" without."""
+    path = run_dir / names.ENVIRONMENT_JSON
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            return None, ""
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None, ""
+    data: Any = record.get("data") if isinstance(record, Mapping) else None
+    if not isinstance(data, Mapping):
+        return None, ""
+    folder, fingerprint = data.get("dir"), data.get("fingerprint")
+    if not isinstance(folder, str) or not folder or "\0" in folder or not isinstance(fingerprint, str):
+        return None, ""
+    return Path(folder), fingerprint
 
 
 def check_output(path: Path) -> None:

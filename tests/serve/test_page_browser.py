@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from made_browser import NEEDS_BROWSER
+from made_browser import NEEDS_BROWSER, opening_addresses
 from made_servers import RunningServer, serving
 from made_spots import make_spot_run, paint_spot, write_spots
 
@@ -56,32 +56,12 @@ def visit(browser: Any, served: RunningServer) -> Iterator[Callable[..., Any]]:
     At the end the test fails if the page asked another server for something, or anything was said in the
     console except that a request was refused, which a browser always says.
     """
-    contexts, complaints = [], []
+    with opening_addresses(browser, passed_over="Failed to load resource") as open_address:
 
-    def visit(address: str = served.address, *, width: int = 1280, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
+        def visit(address: str = served.address, **options: Any) -> Any:
+            return open_address(address, may_ask=lambda url: url.startswith((address, "data:")), **options)
 
-        def check(request: Any) -> None:
-            if not request.url.startswith((address, "data:")):
-                complaints.append(request.url)
-
-        def hear(message: Any) -> None:
-            if not message.text.startswith("Failed to load resource"):
-                complaints.append(message.text)
-
-        page.on("console", hear)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on("request", check)
-        page.goto(address)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield visit
 
 
 def settle(page: Any) -> Any:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from classifold.aws.clients import Aws
-from classifold.aws.refusals import aws_errors, error_code, is_missing
+from classifold.aws.refusals import aws_errors, missing_is_fine
 from classifold.sagemaker.endpoint_request import Hosting
 from classifold.sagemaker.scaling_request import (
     WAKE_UP,
@@ -60,19 +57,9 @@ def end_autoscaling(aws: Aws, endpoint: str) -> None:
     Raises:
         AwsError: AWS refuses.
     """
-    with aws_errors(f"end the autoscaling of endpoint {endpoint}"), _missing_is_fine():
+    with aws_errors(f"end the autoscaling of endpoint {endpoint}"), missing_is_fine():
         # It removes the policies as well, with the alarms that autoscaling made for them.
         aws.client(_SERVICE).deregister_scalable_target(**name_target(endpoint))
     with aws_errors(f"remove the alarm of endpoint {endpoint}"):
         # CloudWatch takes a name that it does not know.
         aws.client("cloudwatch").delete_alarms(AlarmNames=[name_alarm(endpoint)])
-
-
-@contextlib.contextmanager
-def _missing_is_fine() -> Any:
-    try:
-        yield
-    except ClientError as error:
-        known = error_code(error) == "ObjectNotFoundException" or "No scalable target" in str(error)
-        if not known and not is_missing(error):
-            raise

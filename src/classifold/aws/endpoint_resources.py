@@ -11,12 +11,11 @@ from classifold.aws.clients import Aws
 from classifold.aws.endpoint_state import describe_or_none, endpoint_log, is_ours
 from classifold.aws.endpoints import list_own
 from classifold.aws.model_packages import list_packages
-from classifold.aws.refusals import aws_errors
+from classifold.aws.refusals import aws_errors, missing_is_fine
 from classifold.aws.undeploy import (
     delete_endpoint,
     list_made_models,
     list_model_names,
-    missing_is_fine,
     remove_models,
 )
 from classifold.counts import count_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from classifold.aws import resources as kinds
 from classifold.aws.clients import Aws
 from classifold.aws.crew import open_crew
 from classifold.aws.jobs import RUNNING, bears_tag
-from classifold.aws.refusals import aws_errors, error_code, explain_refusal, is_missing
+from classifold.aws.refusals import aws_errors, error_code, explain_refusal, missing_is_fine
 from classifold.aws.resources import Resource, find_jobs, list_ended, list_streams, read_project
 from classifold.aws.undeploy import remove_models
 from classifold.errors import AwsError, Fault, name_failure
@@ -151,21 +150,21 @@ def remove_ended_jobs(aws: Aws, resource: Resource, tell: Tell) -> None:
 def _delete_job(aws: Aws, name: str, *, arn: str) -> int:
     """Delete an ended job with its log, if it has the project's tag, and return 1 for the progress bar."""
     logs, sagemaker = aws.client("logs"), aws.client("sagemaker")
-    with _missing_is_fine():
+    with missing_is_fine():
         # Read once more, since SageMaker's search may be out of date.
         if not bears_tag(aws, sagemaker.list_tags(ResourceArn=arn)["Tags"]):
             return 1
     for stream in list_streams(aws, name):
-        with _missing_is_fine():
+        with missing_is_fine():
             logs.delete_log_stream(logGroupName=names.LOG_GROUP, logStreamName=stream)
-    with _missing_is_fine():
+    with missing_is_fine():
         sagemaker.delete_training_job(TrainingJobName=name)
     return 1
 
 
 def remove_repository(aws: Aws, repository: Resource, tell: Tell) -> None:
     """Delete a repository with all its images."""
-    with aws_errors(f"delete repository {repository.name}"), _missing_is_fine():
+    with aws_errors(f"delete repository {repository.name}"), missing_is_fine():
         aws.client("ecr").delete_repository(
             registryId=aws.account, repositoryName=repository.name, force=True
         )
@@ -175,12 +174,12 @@ def remove_repository(aws: Aws, repository: Resource, tell: Tell) -> None:
 def remove_role(aws: Aws, role: Resource, tell: Tell) -> None:
     """Delete a role; IAM requires that its policies are deleted first."""
     iam, name = aws.client("iam"), role.name
-    with aws_errors(f"delete role {name}"), _missing_is_fine():
+    with aws_errors(f"delete role {name}"), missing_is_fine():
         for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-            with _missing_is_fine():
+            with missing_is_fine():
                 iam.delete_role_policy(RoleName=name, PolicyName=policy)
         for attached in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
-            with _missing_is_fine():
+            with missing_is_fine():
                 iam.detach_role_policy(RoleName=name, PolicyArn=attached["PolicyArn"])
         iam.delete_role(RoleName=name)
     tell(f"{name}: removed")
@@ -198,7 +197,7 @@ def remove_bucket(aws: Aws, bucket: Resource, tell: Tell) -> None:
     s3 = aws.client("s3")
     with show_progress(f"emptying {bucket.name}", bucket.num_items or None, unit="versions") as advance:
         for attempt in range(1, _ATTEMPTS + 1):
-            with aws_errors(f"delete bucket {bucket.name}"), _missing_is_fine():
+            with aws_errors(f"delete bucket {bucket.name}"), missing_is_fine():
                 _empty_bucket(s3, bucket.name, advance)
                 try:
                     s3.delete_bucket(Bucket=bucket.name)
@@ -214,7 +213,7 @@ def remove_bucket(aws: Aws, bucket: Resource, tell: Tell) -> None:
 def _empty_bucket(s3: Any, name: str, advance: Advance) -> None:
     for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=name):
         for upload in page.get("Uploads", []):
-            with _missing_is_fine():
+            with missing_is_fine():
                 s3.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
     with open_crew(_BATCHES_AT_ONCE) as crew:
         for count in crew.map(lambda batch: _delete_batch(s3, name, batch), _list_batches(s3, name)):
@@ -263,16 +262,6 @@ def _explain_left(name: str, errors: list[dict[str, str]]) -> AwsError:
     return AwsError(
         Fault(name_failure(doing), f"{what} ({first.get('Code')}: {first.get('Message', '')})", hint=hint)
     )
-
-
-@contextlib.contextmanager
-def _missing_is_fine() -> Iterator[None]:
-    """Ignore that a resource is missing: an earlier run, or somebody else, has removed it."""
-    try:
-        yield
-    except ClientError as error:
-        if not is_missing(error):
-            raise
 
 
 # In the order of removal. Jobs first, since they use everything else. The role before the buckets, so that

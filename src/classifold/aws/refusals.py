@@ -12,7 +12,9 @@ from botocore import exceptions
 from classifold.aws.no_answer import LOGIN_HINT, NEIGHBOURS, NETWORK_HINT, PASSING, explain_no_answer
 from classifold.errors import AwsError, Fault, MissingError, name_failure
 
-_MISSING = re.compile(r"NoSuch|NotFound|^404$|Requested resource not found|Could not find |does not exist")
+_MISSING = re.compile(
+    r"NoSuch|NotFound|^404$|Requested resource not found|Could not find |does not exist|No scalable target"
+)
 _DENIED = re.compile(r"AccessDenied|^403$|^Forbidden$|Unauthorized|AllAccessDisabled|NotAuthorized")
 _ELSEWHERE = (
     "301",
@@ -113,6 +115,16 @@ def is_missing(error: Exception) -> bool:
     """Tell whether AWS says that the requested resource does not exist."""
     # SageMaker's code is always ValidationException; only its message says so.
     return bool(_MISSING.search(error_code(error)) or _MISSING.search(_message_of(error)))
+
+
+@contextlib.contextmanager
+def missing_is_fine() -> Iterator[None]:
+    """Ignore that a resource is missing: an earlier run, or somebody else, has removed it."""
+    try:
+        yield
+    except exceptions.ClientError as error:
+        if not is_missing(error):
+            raise
 
 
 def is_denied(error: Exception) -> bool:

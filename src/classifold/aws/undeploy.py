@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from classifold.aws.autoscaling import end_autoscaling
 from classifold.aws.clients import Aws
 from classifold.aws.endpoint_state import GONE, describe_endpoint, find_endpoint, is_ours, wait_for_endpoint
-from classifold.aws.refusals import aws_errors, is_missing
+from classifold.aws.refusals import aws_errors, missing_is_fine
 from classifold.errors import AwsError, Fault
 
 Tell = Callable[[str], None]
@@ -173,13 +170,3 @@ def _remove(aws: Aws, kind: str, name: str) -> bool:
         else:
             client.delete_endpoint_config(EndpointConfigName=name)
     return True
-
-
-@contextlib.contextmanager
-def missing_is_fine() -> Iterator[None]:
-    """Ignore that a resource is missing: somebody else has removed it."""
-    try:
-        yield
-    except ClientError as error:
-        if not is_missing(error):
-            raise

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from classifold.machine import count_cores
 from classifold.pictures.decode import load_picture
 from classifold.pictures.limits import PictureError
 from classifold.predict.predictor import Predictor, map_ordered
-from classifold.run_folder import MAX_JSON_BYTES
+from classifold.run_folder import read_data_record
 from classifold.trust.distance import choose_points
 
 # Training pictures that a static quantisation is calibrated with, evenly over the classes.
@@ -61,7 +60,7 @@ def find_pictures(model: Path, class_names: Sequence[str], data_dir: Path | None
     Raises:
         DataError: The named folder holds neither, or a class that the model does not know.
     """
-    named, fingerprint = _read_record(model.parent)
+    named, fingerprint = read_data_record(model.parent)
     folder = data_dir or named
     if folder is None or (data_dir is None and not _is_usable(folder)):
         return None
@@ -88,24 +87,6 @@ def _is_usable(folder: Path) -> bool:
 
 def _holds_sets(folder: Path) -> bool:
     return folder.is_dir() and (holds_shards(folder) or find_own_split(folder) is not None)
-
-
-def _read_record(run_dir: Path) -> tuple[Path | None, str]:
-    """Return the folder of the sets that a run names, and their fingerprint; None and "" without."""
-    path = run_dir / names.ENVIRONMENT_JSON
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            return None, ""
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None, ""
-    data: Any = record.get("data") if isinstance(record, Mapping) else None
-    if not isinstance(data, Mapping):
-        return None, ""
-    folder, fingerprint = data.get("dir"), data.get("fingerprint")
-    if not isinstance(folder, str) or not folder or "\0" in folder or not isinstance(fingerprint, str):
-        return None, ""
-    return Path(folder), fingerprint
 
 
 def _check_classes(found: ExportPictures, class_names: Sequence[str]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from classifold import names
@@ -13,7 +12,7 @@ from classifold.dataset.scan import load_sets
 from classifold.dataset.set_names import name_set
 from classifold.dataset.walk import Picture
 from classifold.errors import DataError, Fault
-from classifold.run_folder import MAX_JSON_BYTES
+from classifold.run_folder import read_data_record
 
 
 def find_training_pictures(
@@ -33,7 +32,7 @@ def find_training_pictures(
         DataError: `data_dir` is not a folder.
     """
     if data_dir is None:
-        folder, fingerprint = _read_data_record(run_dir)
+        folder, fingerprint = read_data_record(run_dir)
         if folder is None or not fingerprint:
             return {}
         return _find_in_sets(folder, keys, fingerprint=fingerprint)
@@ -41,24 +40,6 @@ def find_training_pictures(
         hint = "give the folder that holds the training pictures, or leave it out"
         raise DataError(Fault(str(data_dir), "no such folder", hint))
     return _find_in_sets(data_dir, keys) or _find_files(data_dir, keys)
-
-
-def _read_data_record(run_dir: Path) -> tuple[Path | None, str]:
-    """Return the folder of the sets that a run names, and their fingerprint; None and "" without."""
-    path = run_dir / names.ENVIRONMENT_JSON
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            return None, ""
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None, ""
-    data = record.get("data") if isinstance(record, Mapping) else None
-    if not isinstance(data, Mapping):
-        return None, ""
-    folder, fingerprint = data.get("dir"), data.get("fingerprint")
-    if not isinstance(folder, str) or not folder or "\0" in folder or not isinstance(fingerprint, str):
-        return None, ""
-    return Path(folder), fingerprint
 
 
 def _find_in_sets(folder: Path, keys: Collection[str], *, fingerprint: str = "") -> dict[str, Picture]:
