@@ -16,7 +16,7 @@ which comes first changes from round to round:
 The peers decode with our decoder, so that all have the same pixels and the same work; the probabilities that
 each server answers are compared, and a difference above 0.001 ends the benchmark. The load comes from
 benchmarks/serve_load.py, a process of its own on the same cores. Medians over the rounds; memory is that of
-all of a server's processes, unshared parts, at the end. Writes benchmarks/results/serve.json. With
+all of a server's processes at the end, a shared page counted in parts. Writes benchmarks/results/serve.json. With
 three rounds about 12 minutes on two cores.
 
 The peers need an environment of their own:
@@ -242,7 +242,13 @@ def build_report(rounds: list[dict[str, dict[str, Any]]], args: argparse.Namespa
     rate = ways.get("predict", {}).get("pictures_per_second")
     loads = ways.get("classifold", {}).get("loads", [])
     return {
-        "command": "python benchmarks/serve.py --run RUN" + (f" {args.folder.name}" if args.folder else ""),
+        "command": " ".join(
+            [
+                f"python benchmarks/serve.py --run RUN --rounds {args.rounds} --seconds {args.seconds:g}",
+                *(["--peers-python PYTHON"] if args.peers_python else []),
+                *([args.folder.name] if args.folder else []),
+            ]
+        ),
         "settings": {"rounds": args.rounds, "seconds": args.seconds, "pictures": MIX},
         "machine": describe_machine(),
         "busy": describe_load(),

@@ -10,7 +10,7 @@ second, read nothing, or say nothing at all. The server runs with --max-mb 1 and
 
 Ends with 1 if any request was answered with 500, any was neither answered nor closed within 30 s, the log
 holds a traceback, or afterwards connections, threads or 50 MB of memory are left over, or a picture is
-answered other than before. Writes benchmarks/results/serve_hostile.json. About four minutes on two cores.
+answered other than before. Writes benchmarks/results/serve_hostile.json. About two minutes on two cores.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def opening_pages(
 
 @contextlib.contextmanager
 def opening_addresses(browser: Any, *, passed_over: str = "") -> Iterator[Callable[..., Any]]:
-    """Give a function that opens an address; messages, dialogs and requests elsewhere fail the test at the end.
+    """Give a function that opens an address; messages, dialogs and other requests fail the test at the end.
 
     Args:
         browser: The fixture.

@@ -58,7 +58,7 @@ def read_picture(content: Any, *, size: int) -> Any:
 
     decoded = tf.cond(
         tf.io.is_jpeg(content),
-        # TensorFlow's own default is the fast DCT, whose values differ by up to 20.
+        # TensorFlow's own default is the fast DCT, which other decoders do not use.
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
     )

@@ -21,7 +21,7 @@ from classifold.serve.queue import Queue
 from classifold.serve.service import find_service, read_number
 from classifold.trust.explained import NUM_NEIGHBOURS
 
-# Explanations that wait for a thread; with two seconds each, the last waits about a quarter of a minute.
+# Explanations that wait for a thread; each takes seconds of a core, so further ones are refused.
 MOST_WAITING: Final = 8
 
 

@@ -25,7 +25,7 @@ from classifold.trust.overlay import MOST_SIDE, draw_overlay, fit
 MOST_NEIGHBOURS: Final = 20
 _THUMBNAIL_SIDE: Final = 224  # pixels of the longer side
 _QUALITY: Final = 88
-# About 15 kB each, so that thumbnails take at most 10 MB of memory.
+# A bound on the memory that thumbnails take.
 _MOST_THUMBNAILS: Final = 500
 
 
@@ -140,7 +140,7 @@ class AnswerExplainer:
 
 
 def write_data_url(image: Image.Image) -> str:
-    """Return an RGB image as a data URL with a JPEG, which takes a tenth of a PNG's bytes."""
+    """Return an RGB image as a data URL with a JPEG, which is smaller than a PNG."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")

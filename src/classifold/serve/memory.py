@@ -14,7 +14,7 @@ def return_large_blocks() -> None:
     """Let the C library return every block of 4 MB or more as soon as it is freed.
 
     By itself glibc raises that size to 32 MB when such blocks are freed. Pillow's blocks of 16 MB then stay
-    with the process: two pictures of 80 megapixels left 1.2 GB behind, and 0.1 GB with this. Smaller blocks,
+    with the process: such blocks are most of what a picture of 80 megapixels takes. Smaller blocks,
     such as a model's pixels, are kept and reused as before. Other C libraries have no such call.
     """
     try:
