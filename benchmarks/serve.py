@@ -16,8 +16,8 @@ which comes first changes from round to round:
 The peers decode with our decoder, so that all have the same pixels and the same work; the probabilities that
 each server answers are compared, and a difference above 0.001 ends the benchmark. The load comes from
 benchmarks/serve_load.py, a process of its own on the same cores. Medians over the rounds; memory is that of
-all of a server's processes at the end, a shared page counted in parts. Writes benchmarks/results/serve.json. With
-three rounds about 12 minutes on two cores.
+all of a server's processes at the end, a shared page counted in parts. Writes benchmarks/results/serve.json.
+With three rounds about 12 minutes on two cores.
 
 The peers need an environment of their own:
 
